@@ -1,0 +1,26 @@
+//! Who calls, and what they may do: the users file, Basic credentials, rights.
+//!
+//! [`Users::authenticate`] turns an `Authorization` header into a [`Caller`]; the caller then
+//! answers [`Caller::may`] for each interface. [`UsersFile`] is the same file seen from the
+//! command line: load, edit, write back whole.
+//!
+//! It does not speak HTTP: which status a [`Denied`] becomes is for the server to say, and "not
+//! yours" against "does not exist" for the dialects.
+//!
+//! Invariant: no answer depends on whether a user exists. An unknown user costs one hash, like a
+//! wrong password, and both are slowed in the same way.
+//! Invariant: a broken users file never replaces one that works.
+
+mod cache;
+mod file;
+mod grants;
+mod line;
+mod parse;
+mod password;
+mod throttle;
+mod users;
+
+pub use file::{Account, USER_BYTES_MAX, UsersError, UsersFile};
+pub use grants::{Caller, Grants, Right, Role, Scope, UnknownWord};
+pub use password::{HashError, hash_password, random_password};
+pub use users::{Denied, Users};

@@ -1,0 +1,181 @@
+//! Credentials that were checked a short while ago, so that Basic authentication does not cost an
+//! Argon2 hash per request.
+//!
+//! What is remembered is a mark: an HMAC-SHA-256, under a key that lives only in this process,
+//! over user, password, address and the stored hash that was checked. So memory holds no
+//! password; a guesser whose address is slowed down cannot try its guesses here instead, because
+//! what one address proved another has to prove again; and with a changed password or a removed
+//! user the old marks are never asked for again, without anything having to be cleared.
+//! Bounded; marks unused for [`KEPT_S`] go. Pure: the clock is a parameter.
+
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
+
+/// How long an unused entry counts. Each use extends it: a partner that keeps calling must not be
+/// thrown back into the line of unproven credentials in the middle of a flood.
+pub(super) const KEPT_S: u64 = 300;
+pub(super) const ENTRIES_MAX: usize = 4096;
+
+/// The mark of one pair of credentials, at one address, against one stored hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Mark([u8; 32]);
+
+/// The key of this process, in the two padded forms that HMAC needs.
+pub(super) struct Key {
+    inner: [u8; 64],
+    outer: [u8; 64],
+}
+
+impl Key {
+    pub(super) fn new(secret: &[u8; 32]) -> Self {
+        let pad = |with: u8| {
+            let mut block = [with; 64];
+            for (to, from) in block.iter_mut().zip(secret) {
+                *to ^= from;
+            }
+            block
+        };
+        Self {
+            inner: pad(0x36),
+            outer: pad(0x5c),
+        }
+    }
+
+    /// The parts are told apart by their lengths: `ab`+`c` and `a`+`bc` differ.
+    pub(super) fn mark(&self, parts: &[&[u8]]) -> Mark {
+        let mut message = Vec::new();
+        for part in parts {
+            message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            message.extend_from_slice(part);
+        }
+        Mark(self.hmac(&message))
+    }
+
+    fn hmac(&self, message: &[u8]) -> [u8; 32] {
+        let inner = Sha256::new()
+            .chain_update(self.inner)
+            .chain_update(message)
+            .finalize();
+        let outer = Sha256::new()
+            .chain_update(self.outer)
+            .chain_update(inner)
+            .finalize();
+        outer.into()
+    }
+}
+
+struct Entry {
+    mark: Mark,
+    used: Instant,
+}
+
+/// Entries are filed under the first eight bytes of their mark; the rest is compared in constant
+/// time.
+#[derive(Default)]
+pub(super) struct Cache {
+    entries: HashMap<[u8; 8], Entry>,
+}
+
+impl Cache {
+    /// Whether the mark is remembered; asking keeps it for longer.
+    pub(super) fn knows(&mut self, mark: &Mark, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(&shelf(mark)) else {
+            return false;
+        };
+        let same: bool = entry.mark.0.ct_eq(&mark.0).into();
+        let known = same && !expired(entry, now);
+        if known {
+            entry.used = now;
+        }
+        known
+    }
+
+    pub(super) fn insert(&mut self, mark: Mark, now: Instant) {
+        if self.entries.len() >= ENTRIES_MAX {
+            self.make_room(now);
+        }
+        self.entries.insert(shelf(&mark), Entry { mark, used: now });
+    }
+
+    /// Drops what has expired or, when nothing has, the one entry that was unused the longest.
+    /// This walk happens only after a hash, which costs a thousand times as much.
+    fn make_room(&mut self, now: Instant) {
+        self.entries.retain(|_, entry| !expired(entry, now));
+        if self.entries.len() < ENTRIES_MAX {
+            return;
+        }
+        let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+        if let Some(shelf) = oldest.map(|(shelf, _)| *shelf) {
+            self.entries.remove(&shelf);
+        }
+    }
+}
+
+fn shelf(mark: &Mark) -> [u8; 8] {
+    let mut shelf = [0; 8];
+    shelf.copy_from_slice(&mark.0[..8]);
+    shelf
+}
+
+fn expired(entry: &Entry, now: Instant) -> bool {
+    now.saturating_duration_since(entry.used) >= Duration::from_secs(KEPT_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mac_is_hmac_sha256() {
+        // RFC 4231, test case 1: the key of 20 bytes 0x0b is padded with zeros as ours would be.
+        let mut secret = [0; 32];
+        secret[..20].fill(0x0b);
+        let mac = Key::new(&secret).hmac(b"Hi There");
+        let hex: String = mac.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+        );
+    }
+
+    #[test]
+    fn marks_depend_on_every_part_and_on_its_bounds() {
+        let key = Key::new(&[7; 32]);
+        let mark = key.mark(&[b"ab", b"c"]);
+        assert!(mark == key.mark(&[b"ab", b"c"]));
+        assert!(mark != key.mark(&[b"a", b"bc"]));
+        assert!(mark != Key::new(&[8; 32]).mark(&[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn entries_expire_unless_they_are_used() {
+        let key = Key::new(&[7; 32]);
+        let (mark, t0) = (key.mark(&[b"u"]), Instant::now());
+        let at = |s| t0 + Duration::from_secs(s);
+        let mut cache = Cache::default();
+        cache.insert(mark, t0);
+        assert!(cache.knows(&mark, at(KEPT_S - 1)));
+        assert!(cache.knows(&mark, at(2 * KEPT_S - 2)));
+        assert!(!cache.knows(&mark, at(3 * KEPT_S - 2)));
+        assert!(!cache.knows(&key.mark(&[b"v"]), t0));
+    }
+
+    #[test]
+    fn the_longest_unused_entry_makes_room() {
+        let key = Key::new(&[7; 32]);
+        let mark = |n: usize| key.mark(&[&n.to_be_bytes()]);
+        let t0 = Instant::now();
+        let mut cache = Cache::default();
+        for n in 0..ENTRIES_MAX {
+            cache.insert(mark(n), t0 + Duration::from_nanos(1 + n as u64));
+        }
+        let later = t0 + Duration::from_secs(1);
+        assert!(cache.knows(&mark(0), later));
+        cache.insert(mark(ENTRIES_MAX), later);
+        assert_eq!(cache.entries.len(), ENTRIES_MAX);
+        assert!(cache.knows(&mark(0), later));
+        assert!(!cache.knows(&mark(1), later));
+    }
+}

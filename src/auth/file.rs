@@ -1,0 +1,341 @@
+//! The users file as a whole: read, edited in memory, written back.
+//!
+//! [`UsersFile::edit`] is what the command line uses: it takes a lock beside the file, reads,
+//! applies one edit and writes to a temporary file that is synced and renamed over the old one,
+//! then syncs the directory. A crash leaves the old file or the new one, never a mixture; two
+//! edits at once do not lose one. The new file has mode 0600. Comments are not kept.
+//! The edit functions themselves are pure. Blocking: call it off the async threads.
+
+use super::grants::{Grants, Right, Role, Scope};
+use super::parse;
+use super::password::check_hash;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub const USER_BYTES_MAX: usize = 64;
+const MODE: u32 = 0o600;
+const HEADER: &str = "# Users of Spoolgate. Written by `spoolgate user`; comments are not kept.\n";
+
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    #[error("user `{0}` exists already; change the password with `spoolgate user passwd {0}`")]
+    Exists(String),
+    #[error("{}:{line}: {message}", path.display())]
+    Invalid {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        op: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Name(String),
+    #[error("there is no user `{0}`")]
+    NoSuchUser(String),
+    #[error("{0}")]
+    Password(&'static str),
+}
+
+impl UsersError {
+    fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| UsersError::Io { op, path, source }
+    }
+}
+
+/// One user: the stored hash of its password, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub password: Arc<str>,
+    pub grants: Arc<Grants>,
+}
+
+/// All users of a file.
+/// Invariant: every name and every stored hash has passed the checks of a file that is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsersFile {
+    users: BTreeMap<Arc<str>, Account>,
+}
+
+impl UsersFile {
+    pub fn load(path: &Path) -> Result<Self, UsersError> {
+        let text = fs::read_to_string(path).map_err(UsersError::io("read", path))?;
+        Self::parse(&text, path)
+    }
+
+    /// `path` is for the message only.
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, UsersError> {
+        parse::users_file(text).map_err(|mistake| UsersError::Invalid {
+            path: path.to_owned(),
+            line: mistake.line,
+            message: mistake.message,
+        })
+    }
+
+    /// Reads the file (an absent one counts as empty), applies `edit` and writes it back, all
+    /// under a lock. When `edit` fails, the file stays as it was.
+    pub fn edit<T>(
+        path: &Path,
+        edit: impl FnOnce(&mut Self) -> Result<T, UsersError>,
+    ) -> Result<T, UsersError> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(UsersError::io("make", dir))?;
+        }
+        let _lock = lock(path)?;
+        let mut file = match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(e) => return Err(UsersError::io("read", path)(e)),
+        };
+        let outcome = edit(&mut file)?;
+        replace(path, &file.to_string())?;
+        Ok(outcome)
+    }
+
+    pub fn add(&mut self, user: &str, hash: &str, grants: Grants) -> Result<(), UsersError> {
+        parse::check_user(user).map_err(UsersError::Name)?;
+        check_hash(hash).map_err(UsersError::Password)?;
+        if self.users.contains_key(user) {
+            return Err(UsersError::Exists(user.to_owned()));
+        }
+        let account = Account {
+            password: hash.into(),
+            grants: grants.into(),
+        };
+        self.insert(user, account);
+        Ok(())
+    }
+
+    pub fn set_password(&mut self, user: &str, hash: &str) -> Result<(), UsersError> {
+        check_hash(hash).map_err(UsersError::Password)?;
+        self.account_mut(user)?.password = hash.into();
+        Ok(())
+    }
+
+    pub fn remove(&mut self, user: &str) -> Result<(), UsersError> {
+        let removed = self.users.remove(user);
+        removed.map(drop).ok_or_else(|| no_such(user))
+    }
+
+    /// Makes `rights` the user's rights at `scope`; an empty set takes them away.
+    pub fn grant(
+        &mut self,
+        user: &str,
+        scope: Scope,
+        rights: BTreeSet<Right>,
+    ) -> Result<(), UsersError> {
+        let account = self.account_mut(user)?;
+        Arc::make_mut(&mut account.grants).set_rights(scope, rights);
+        Ok(())
+    }
+
+    pub fn set_roles(&mut self, user: &str, roles: BTreeSet<Role>) -> Result<(), UsersError> {
+        let account = self.account_mut(user)?;
+        Arc::make_mut(&mut account.grants).set_roles(roles);
+        Ok(())
+    }
+
+    /// By name.
+    pub fn list(&self) -> impl Iterator<Item = (&str, &Account)> {
+        self.users.iter().map(|(name, account)| (&**name, account))
+    }
+
+    pub fn account(&self, user: &str) -> Option<&Account> {
+        self.users.get(user)
+    }
+
+    /// The user's name as it is held here, shared rather than copied.
+    pub(super) fn entry(&self, user: &str) -> Option<(&Arc<str>, &Account)> {
+        self.users.get_key_value(user)
+    }
+
+    pub(super) fn insert(&mut self, user: &str, account: Account) {
+        self.users.insert(user.into(), account);
+    }
+
+    fn account_mut(&mut self, user: &str) -> Result<&mut Account, UsersError> {
+        self.users.get_mut(user).ok_or_else(|| no_such(user))
+    }
+}
+
+fn no_such(user: &str) -> UsersError {
+    UsersError::NoSuchUser(user.escape_debug().to_string())
+}
+
+/// As TOML. The alphabets of names, words and hashes contain nothing that quotes would not hold.
+impl std::fmt::Display for UsersFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(HEADER)?;
+        for (name, account) in &self.users {
+            let grants = &account.grants;
+            let roles = words(grants.roles().iter().map(|role| role.as_str()));
+            write!(
+                f,
+                "\n[users.\"{name}\"]\npassword = \"{}\"\n",
+                account.password
+            )?;
+            writeln!(f, "roles = [{roles}]")?;
+            if grants.rights().is_empty() {
+                continue;
+            }
+            writeln!(f, "[users.\"{name}\".rights]")?;
+            for (scope, rights) in grants.rights() {
+                let rights = words(rights.iter().map(|right| right.as_str()));
+                writeln!(f, "\"{scope}\" = [{rights}]")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut list = String::new();
+    for word in words {
+        let comma = if list.is_empty() { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(list, "{comma}\"{word}\"");
+    }
+    list
+}
+
+/// Waits for the lock. It is a file of its own, because the users file is replaced by each edit.
+fn lock(path: &Path) -> Result<File, UsersError> {
+    let lock = beside(path, ".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(MODE)
+        .open(&lock)
+        .map_err(UsersError::io("open", &lock))?;
+    file.lock().map_err(UsersError::io("lock", &lock))?;
+    Ok(file)
+}
+
+fn replace(path: &Path, text: &str) -> Result<(), UsersError> {
+    let new = beside(path, ".new");
+    // What an earlier crash left. Only the holder of the lock writes this name.
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(UsersError::io("remove", &new)(e));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(MODE)
+        .open(&new)
+        .map_err(UsersError::io("create", &new))?;
+    file.write_all(text.as_bytes())
+        .map_err(UsersError::io("write", &new))?;
+    file.sync_all().map_err(UsersError::io("sync", &new))?;
+    fs::rename(&new, path).map_err(UsersError::io("replace", path))?;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    };
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(UsersError::io("sync", dir))
+}
+
+/// `.users.toml.lock` beside `users.toml`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::password::DUMMY_HASH;
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn sample() -> UsersFile {
+        let mut file = UsersFile::default();
+        let mut grants = Grants::default();
+        grants.add_role(Role::Curator);
+        grants.set_rights(Scope::Every, [Right::List].into());
+        let scope = "orders.in".parse().unwrap();
+        grants.set_rights(scope, [Right::Upload, Right::Manage].into());
+        file.add("a@b.example", DUMMY_HASH, grants).unwrap();
+        file.add("z", DUMMY_HASH, Grants::default()).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let file = sample();
+        let text = file.to_string();
+        assert_eq!(UsersFile::parse(&text, Path::new("u")).unwrap(), file);
+        let empty = UsersFile::default();
+        let text = empty.to_string();
+        assert_eq!(UsersFile::parse(&text, Path::new("u")).unwrap(), empty);
+    }
+
+    #[test]
+    fn edits_say_what_is_wrong() {
+        let mut file = sample();
+        let before = file.clone();
+        let add = |file: &mut UsersFile, name, hash| file.add(name, hash, Grants::default());
+        let is = |e: Result<(), UsersError>| e.unwrap_err().to_string();
+        assert!(is(add(&mut file, "z", DUMMY_HASH)).contains("exists already"));
+        assert!(is(add(&mut file, "a b", DUMMY_HASH)).contains("not a user name"));
+        assert!(is(add(&mut file, "y", "secret")).contains("not an Argon2 hash"));
+        assert_eq!(is(file.remove("y")), "there is no user `y`");
+        assert_eq!(
+            is(file.set_password("y", DUMMY_HASH)),
+            "there is no user `y`"
+        );
+        assert_eq!(file, before);
+        file.grant("z", Scope::Every, Right::ALL.into()).unwrap();
+        assert_eq!(file.account("z").unwrap().grants.rights().len(), 1);
+        file.grant("z", Scope::Every, BTreeSet::new()).unwrap();
+        assert_eq!(file, before);
+        file.remove("z").unwrap();
+        assert!(file.account("z").is_none());
+    }
+
+    #[test]
+    fn the_file_is_private_and_a_failed_edit_leaves_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        let add = |f: &mut UsersFile| f.add("a", DUMMY_HASH, Grants::default());
+        UsersFile::edit(&path, add).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let before = fs::read(&path).unwrap();
+        assert!(UsersFile::edit(&path, add).is_err());
+        assert_eq!(fs::read(&path).unwrap(), before);
+        fs::write(&path, "[users.a]\nrigths = 1").unwrap();
+        let error = UsersFile::edit(&path, add).unwrap_err().to_string();
+        assert!(error.ends_with("users.toml:2: unknown key `rigths` (did you mean `rights`?)"));
+    }
+
+    #[test]
+    fn edits_at_the_same_time_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    let name = format!("u{n}");
+                    UsersFile::edit(path, |f| f.add(&name, DUMMY_HASH, Grants::default())).unwrap();
+                });
+            }
+        });
+        assert_eq!(UsersFile::load(&path).unwrap().list().count(), 8);
+    }
+}

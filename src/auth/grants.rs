@@ -1,0 +1,263 @@
+//! Rights and roles, and the caller that carries them.
+//!
+//! A right is held for one interface or, written `*`, for every one; both add up. The operator
+//! role implies every right. The curator role implies none: it is a mark that a dialect may ask
+//! for. Pure: no files, no clock. What is not granted is denied.
+
+use crate::job::{InterfaceName, NameError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// What a user may do with the jobs of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    Download,
+    List,
+    Manage,
+    Upload,
+}
+
+impl Right {
+    pub const ALL: [Right; 4] = [Right::Download, Right::List, Right::Manage, Right::Upload];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Right::Download => "download",
+            Right::List => "list",
+            Right::Manage => "manage",
+            Right::Upload => "upload",
+        }
+    }
+}
+
+/// What a user is, whatever the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Curator,
+    Operator,
+}
+
+impl Role {
+    pub const ALL: [Role; 2] = [Role::Curator, Role::Operator];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Curator => "curator",
+            Role::Operator => "operator",
+        }
+    }
+}
+
+/// A word that is neither a right nor a role; the message names the nearest one that is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not a {kind}{}", nearest(word, known))]
+pub struct UnknownWord {
+    pub kind: &'static str,
+    pub word: String,
+    pub known: Vec<&'static str>,
+}
+
+/// ` (did you mean …?)`, or the list of what there is when nothing comes near.
+pub(super) fn nearest(word: &str, known: &[&str]) -> String {
+    let best = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(word, k), k))
+        .min();
+    match best {
+        Some((distance, known)) if distance <= 3 && distance < known.len() => {
+            format!(" (did you mean `{known}`?)")
+        }
+        Some(_) | None => format!(" (known: {})", known.join(", ")),
+    }
+}
+
+fn unknown(kind: &'static str, word: &str, known: Vec<&'static str>) -> UnknownWord {
+    UnknownWord {
+        kind,
+        word: word.escape_debug().to_string(),
+        known,
+    }
+}
+
+impl FromStr for Right {
+    type Err = UnknownWord;
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let found = Right::ALL.into_iter().find(|right| right.as_str() == word);
+        found.ok_or_else(|| unknown("right", word, Right::ALL.map(Right::as_str).to_vec()))
+    }
+}
+
+impl FromStr for Role {
+    type Err = UnknownWord;
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let found = Role::ALL.into_iter().find(|role| role.as_str() == word);
+        found.ok_or_else(|| unknown("role", word, Role::ALL.map(Role::as_str).to_vec()))
+    }
+}
+
+/// Where a right holds: one interface, or every one (`*`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    Every,
+    Interface(InterfaceName),
+}
+
+impl FromStr for Scope {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text {
+            "*" => Ok(Scope::Every),
+            name => name.parse().map(Scope::Interface),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Every => f.write_str("*"),
+            Scope::Interface(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Everything that a user has been granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    roles: BTreeSet<Role>,
+    rights: BTreeMap<Scope, BTreeSet<Right>>,
+}
+
+impl Grants {
+    pub fn add_role(&mut self, role: Role) {
+        self.roles.insert(role);
+    }
+
+    /// Makes `rights` the rights at `scope`, in place of those held there before; an empty set
+    /// takes them all away.
+    pub fn set_rights(&mut self, scope: Scope, rights: BTreeSet<Right>) {
+        if rights.is_empty() {
+            self.rights.remove(&scope);
+        } else {
+            self.rights.insert(scope, rights);
+        }
+    }
+
+    pub fn set_roles(&mut self, roles: BTreeSet<Role>) {
+        self.roles = roles;
+    }
+
+    pub fn roles(&self) -> &BTreeSet<Role> {
+        &self.roles
+    }
+
+    pub fn rights(&self) -> &BTreeMap<Scope, BTreeSet<Right>> {
+        &self.rights
+    }
+
+    fn may(&self, right: Right, interface: &InterfaceName) -> bool {
+        // A linear walk: a user has a handful of scopes, and no name is copied for the question.
+        self.roles.contains(&Role::Operator)
+            || self.rights.iter().any(|(scope, rights)| {
+                let covers = match scope {
+                    Scope::Every => true,
+                    Scope::Interface(name) => name == interface,
+                };
+                covers && rights.contains(&right)
+            })
+    }
+}
+
+/// An authenticated user with its rights at the moment of the request. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub user: Arc<str>,
+    grants: Arc<Grants>,
+}
+
+impl Caller {
+    pub fn new(user: impl Into<Arc<str>>, grants: impl Into<Arc<Grants>>) -> Self {
+        Self {
+            user: user.into(),
+            grants: grants.into(),
+        }
+    }
+
+    /// Someone with every right: whoever may write to the spool on this machine already is.
+    pub fn operator(name: &str) -> Self {
+        let mut grants = Grants::default();
+        grants.add_role(Role::Operator);
+        Self::new(name, grants)
+    }
+
+    pub fn may(&self, right: Right, interface: &InterfaceName) -> bool {
+        self.grants.may(right, interface)
+    }
+
+    /// Whether the interface exists at all for this user.
+    pub fn may_any(&self, interface: &InterfaceName) -> bool {
+        Right::ALL.into_iter().any(|r| self.may(r, interface))
+    }
+
+    pub fn has(&self, role: Role) -> bool {
+        self.grants.roles.contains(&role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str) -> InterfaceName {
+        name.parse().unwrap()
+    }
+
+    fn shop(rights: &[(&str, &[Right])]) -> Caller {
+        let mut grants = Grants::default();
+        for (scope, held) in rights {
+            grants.set_rights(scope.parse().unwrap(), held.iter().copied().collect());
+        }
+        Caller::new("shop1", grants)
+    }
+
+    #[test]
+    fn rights_hold_for_their_interface_alone() {
+        let caller = shop(&[("orders_in", &[Right::Upload, Right::List])]);
+        assert!(caller.may(Right::Upload, &interface("orders_in")));
+        assert!(!caller.may(Right::Manage, &interface("orders_in")));
+        assert!(!caller.may(Right::Upload, &interface("orders_out")));
+        assert!(caller.may_any(&interface("orders_in")));
+        assert!(!caller.may_any(&interface("orders_out")));
+    }
+
+    #[test]
+    fn a_star_covers_every_interface_and_adds_to_the_others() {
+        let caller = shop(&[("*", &[Right::List]), ("a", &[Right::Download])]);
+        assert!(caller.may(Right::List, &interface("a")));
+        assert!(caller.may(Right::Download, &interface("a")));
+        assert!(caller.may(Right::List, &interface("b")));
+        assert!(!caller.may(Right::Download, &interface("b")));
+    }
+
+    #[test]
+    fn roles_are_not_rights_except_the_operators() {
+        let operator = Caller::operator("root");
+        let mut grants = Grants::default();
+        grants.add_role(Role::Curator);
+        let curator = Caller::new("c", grants);
+        for right in Right::ALL {
+            assert!(operator.may(right, &interface("x")));
+            assert!(!curator.may(right, &interface("x")));
+        }
+        assert!(operator.has(Role::Operator) && !operator.has(Role::Curator));
+        assert!(curator.has(Role::Curator) && !curator.has(Role::Operator));
+    }
+
+    #[test]
+    fn unknown_words_name_the_nearest() {
+        let message = "uplaod".parse::<Right>().unwrap_err().to_string();
+        assert_eq!(message, "`uplaod` is not a right (did you mean `upload`?)");
+        let message = "xyzzy".parse::<Role>().unwrap_err().to_string();
+        assert_eq!(message, "`xyzzy` is not a role (known: curator, operator)");
+    }
+}

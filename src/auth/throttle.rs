@@ -1,0 +1,267 @@
+//! How long a failed login has to wait: windows that grow with each failure.
+//!
+//! Failures are counted three ways, per address, per user and per (user, address) pair; each has
+//! a number that is free and then a window that doubles up to a limit. The longest of the three
+//! holds, with one exception: a *familiar* pair, a user that logged in from that address within a
+//! day, answers only for its own failures. So guessing at a partner's name from elsewhere, or a
+//! flood behind the same address, does not lock the partner out.
+//!
+//! Windows are timestamps, never sleeping tasks. Every table is bounded; what makes room is the
+//! entry that failed longest ago. Everything is forgotten by a restart. Pure: the clock is a
+//! parameter.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const ENTRIES_MAX: usize = 10_000;
+const FIRST_WINDOW: Duration = Duration::from_secs(1);
+/// A series of failures ends after so long a quiet time. Longer than any window.
+const FORGOTTEN: Duration = Duration::from_secs(900);
+const FAMILIAR: Duration = Duration::from_secs(24 * 3600);
+
+const ADDRESS: Allowance = Allowance::new(20, 300);
+const PAIR: Allowance = Allowance::new(5, 300);
+/// Short at most: a stranger can open this window, and it bars the user from new addresses.
+const USER: Allowance = Allowance::new(10, 30);
+
+/// Where a caller comes from, as far as it can be told apart: an IPv4 address, or the 64-bit
+/// network of an IPv6 address, within which one host may take any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Address(IpAddr);
+
+impl Address {
+    pub(super) fn of(peer: IpAddr) -> Self {
+        match peer.to_canonical() {
+            IpAddr::V4(v4) => Self(IpAddr::V4(v4)),
+            IpAddr::V6(v6) => {
+                let network = v6.to_bits() & (u128::MAX << 64);
+                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
+            }
+        }
+    }
+
+    pub(super) fn bytes(self) -> [u8; 16] {
+        match self.0 {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        }
+    }
+}
+
+type Pair = (Arc<str>, Address);
+
+#[derive(Default)]
+pub(super) struct Throttle {
+    addresses: Failures<Address>,
+    familiar: HashMap<Pair, Instant>,
+    pairs: Failures<Pair>,
+    users: Failures<Arc<str>>,
+}
+
+impl Throttle {
+    /// How much longer this user has to wait at this address; `None`: not at all.
+    pub(super) fn wait(&self, user: &Arc<str>, at: Address, now: Instant) -> Option<Duration> {
+        let pair = (user.clone(), at);
+        let own = self.pairs.wait(&pair, now);
+        let familiar = self.familiar.get(&pair);
+        if familiar.is_some_and(|since| now.saturating_duration_since(*since) < FAMILIAR) {
+            return own;
+        }
+        own.max(self.users.wait(user, now))
+            .max(self.addresses.wait(&at, now))
+    }
+
+    pub(super) fn failed(&mut self, user: &Arc<str>, at: Address, now: Instant) {
+        self.addresses.add(at, &ADDRESS, now);
+        self.pairs.add((user.clone(), at), &PAIR, now);
+        self.users.add(user.clone(), &USER, now);
+    }
+
+    /// Forgives nothing: one good account must not wash away the guesses at others.
+    pub(super) fn succeeded(&mut self, user: &Arc<str>, at: Address, now: Instant) {
+        let pair = (user.clone(), at);
+        if self.familiar.len() >= ENTRIES_MAX && !self.familiar.contains_key(&pair) {
+            drop_oldest(&mut self.familiar, |since| *since);
+        }
+        self.familiar.insert(pair, now);
+    }
+
+    #[cfg(test)]
+    pub(super) fn familiar_pairs(&self) -> usize {
+        self.familiar.len()
+    }
+}
+
+struct Allowance {
+    free: u32,
+    longest: Duration,
+}
+
+impl Allowance {
+    const fn new(free: u32, longest_s: u64) -> Self {
+        Self {
+            free,
+            longest: Duration::from_secs(longest_s),
+        }
+    }
+
+    fn window(&self, failures: u32) -> Duration {
+        match failures.checked_sub(self.free + 1) {
+            None => Duration::ZERO,
+            Some(doublings) => {
+                let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
+                FIRST_WINDOW.saturating_mul(factor).min(self.longest)
+            }
+        }
+    }
+}
+
+struct Series {
+    failures: u32,
+    last: Instant,
+    until: Instant,
+}
+
+struct Failures<K> {
+    series: HashMap<K, Series>,
+}
+
+impl<K> Default for Failures<K> {
+    fn default() -> Self {
+        Self {
+            series: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Failures<K> {
+    fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
+        let left = self.series.get(key)?.until.checked_duration_since(now)?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn add(&mut self, key: K, allowance: &Allowance, now: Instant) {
+        if self.series.len() >= ENTRIES_MAX && !self.series.contains_key(&key) {
+            drop_oldest(&mut self.series, |series| series.last);
+        }
+        let series = self.series.entry(key).or_insert(Series {
+            failures: 0,
+            last: now,
+            until: now,
+        });
+        if now.saturating_duration_since(series.last) >= FORGOTTEN {
+            series.failures = 0;
+        }
+        series.failures = series.failures.saturating_add(1);
+        series.last = now;
+        series.until = now + allowance.window(series.failures);
+    }
+}
+
+/// A walk over the whole table, affordable because each step here follows an Argon2 hash.
+fn drop_oldest<K: Clone + Eq + Hash, V>(table: &mut HashMap<K, V>, age: impl Fn(&V) -> Instant) {
+    let oldest = table.iter().min_by_key(|(_, value)| age(value));
+    if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+        table.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u8) -> Address {
+        Address::of(IpAddr::from([192, 0, 2, n]))
+    }
+
+    fn seconds(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    #[test]
+    fn windows_double_up_to_the_limit() {
+        let windows: Vec<u64> = (4..18).map(|n| PAIR.window(n).as_secs()).collect();
+        assert_eq!(
+            windows,
+            [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+        );
+        assert_eq!(PAIR.window(u32::MAX), seconds(300));
+    }
+
+    #[test]
+    fn a_guesser_at_one_user_waits_and_others_do_not() {
+        let (shop, other): (Arc<str>, Arc<str>) = ("shop".into(), "other".into());
+        let (now, mut throttle) = (Instant::now(), Throttle::default());
+        for _ in 0..6 {
+            assert_eq!(throttle.wait(&shop, address(1), now), None);
+            throttle.failed(&shop, address(1), now);
+        }
+        assert_eq!(throttle.wait(&shop, address(1), now), Some(seconds(1)));
+        assert_eq!(throttle.wait(&shop, address(1), now + seconds(1)), None);
+        assert_eq!(throttle.wait(&shop, address(2), now), None);
+        assert_eq!(throttle.wait(&other, address(1), now), None);
+    }
+
+    #[test]
+    fn many_users_from_one_address_slow_that_address() {
+        let (now, mut throttle) = (Instant::now(), Throttle::default());
+        for n in 0..21 {
+            throttle.failed(&format!("u{n}").into(), address(1), now);
+        }
+        let new: Arc<str> = "new".into();
+        assert_eq!(throttle.wait(&new, address(1), now), Some(seconds(1)));
+        assert_eq!(throttle.wait(&new, address(2), now), None);
+    }
+
+    #[test]
+    fn one_user_from_many_addresses_is_slowed_but_not_where_it_is_familiar() {
+        let shop: Arc<str> = "shop".into();
+        let (now, mut throttle) = (Instant::now(), Throttle::default());
+        throttle.succeeded(&shop, address(200), now);
+        for n in 0..30 {
+            throttle.failed(&shop, address(n), now);
+        }
+        assert_eq!(throttle.wait(&shop, address(100), now), Some(seconds(30)));
+        assert_eq!(throttle.wait(&shop, address(200), now), None);
+        for _ in 0..6 {
+            throttle.failed(&shop, address(200), now);
+        }
+        assert_eq!(throttle.wait(&shop, address(200), now), Some(seconds(1)));
+    }
+
+    #[test]
+    fn a_familiar_pair_ages_and_a_series_is_forgotten() {
+        let shop: Arc<str> = "shop".into();
+        let (now, mut throttle) = (Instant::now(), Throttle::default());
+        throttle.succeeded(&shop, address(2), now);
+        for _ in 0..12 {
+            throttle.failed(&shop, address(1), now + FAMILIAR);
+        }
+        assert!(throttle.wait(&shop, address(2), now + FAMILIAR).is_some());
+        let later = now + FAMILIAR + FORGOTTEN;
+        throttle.failed(&shop, address(1), later);
+        assert_eq!(throttle.wait(&shop, address(1), later), None);
+    }
+
+    #[test]
+    fn tables_are_bounded_and_the_oldest_goes() {
+        let (now, mut failures) = (Instant::now(), Failures::default());
+        for n in 0..=ENTRIES_MAX {
+            failures.add(n, &USER, now + Duration::from_nanos(n as u64));
+        }
+        assert_eq!(failures.series.len(), ENTRIES_MAX);
+        assert!(!failures.series.contains_key(&0) && failures.series.contains_key(&1));
+    }
+
+    #[test]
+    fn an_ipv6_host_cannot_change_its_network() {
+        let of = |text: &str| Address::of(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1").bytes(), of("192.0.2.2").bytes());
+    }
+}

@@ -1,0 +1,400 @@
+//! Deterministic: the clock stands still unless it is moved, and the verifier only compares text,
+//! counts its calls and can be made to wait for a signal.
+
+use super::*;
+use crate::auth::{Grants, Right};
+use base64::Engine as _;
+use std::sync::Condvar;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::task::JoinHandle;
+
+/// A hash that passes the checks of the file; the test verifier knows by its last character which
+/// password it stands for.
+fn stored(password: char) -> String {
+    let mut hash = DUMMY_HASH.to_owned();
+    hash.truncate(hash.len() - 2);
+    hash.push(password);
+    hash.push('A');
+    hash
+}
+
+/// A gate that lets a number of hashes pass.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut open = self.open.lock().unwrap();
+        while *open == 0 {
+            open = self.changed.wait(open).unwrap();
+        }
+        *open -= 1;
+    }
+
+    fn admit(&self, n: usize) {
+        *self.open.lock().unwrap() += n;
+        self.changed.notify_all();
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    gate: Arc<Gate>,
+    hashes: Arc<AtomicUsize>,
+    now_ms: Arc<AtomicU64>,
+    users: Users,
+}
+
+impl Bench {
+    /// Two users, `shop1` with password `a` and `shop2` with password `b`.
+    fn gated() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        UsersFile::edit(&path, |file| {
+            let mut grants = Grants::default();
+            grants.set_rights("*".parse().unwrap(), [Right::List].into());
+            file.add("shop1", &stored('a'), grants)?;
+            file.add("shop2", &stored('b'), Grants::default())
+        })
+        .unwrap();
+        let (gate, hashes) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
+        let now_ms = Arc::new(AtomicU64::new(0));
+        let (g, h, n, start) = (gate.clone(), hashes.clone(), now_ms.clone(), Instant::now());
+        let verifier = move |stored: &str, password: &str| {
+            h.fetch_add(1, Ordering::SeqCst);
+            g.pass();
+            stored.ends_with(&format!("{password}A")) && password.len() == 1
+        };
+        let clock = move || start + Duration::from_millis(n.load(Ordering::SeqCst));
+        let users = Users::with(&path, Arc::new(verifier), Arc::new(clock)).unwrap();
+        Self {
+            dir,
+            gate,
+            hashes,
+            now_ms,
+            users,
+        }
+    }
+
+    fn open() -> Self {
+        let bench = Self::gated();
+        bench.gate.admit(usize::MAX / 2);
+        bench
+    }
+
+    fn hashes(&self) -> usize {
+        self.hashes.load(Ordering::SeqCst)
+    }
+
+    fn pass_s(&self, seconds: u64) {
+        self.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut UsersFile) -> Result<(), UsersError>) {
+        UsersFile::edit(&self.dir.path().join("users.toml"), edit).unwrap();
+    }
+
+    async fn login(&self, user: &str, password: &str, host: u8) -> Result<Caller, Denied> {
+        self.users
+            .authenticate(Some(&basic(user, password)), peer(host))
+            .await
+    }
+
+    fn start(&self, user: &str, password: &str, host: u8) -> JoinHandle<Result<Caller, Denied>> {
+        let (users, header) = (self.users.clone(), basic(user, password));
+        tokio::spawn(async move { users.authenticate(Some(&header), peer(host)).await })
+    }
+}
+
+fn basic(user: &str, password: &str) -> http::HeaderValue {
+    let text = format!("{user}:{password}");
+    let text = base64::engine::general_purpose::STANDARD.encode(text);
+    format!("Basic {text}").parse().unwrap()
+}
+
+fn peer(host: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, host])
+}
+
+/// Lets every task run as far as it can without another thread's help.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits for a condition that another thread will surely bring about.
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+const WRONG: Result<(), Denied> = Err(Denied::Credentials);
+
+fn denied(result: Result<Caller, Denied>) -> Result<(), Denied> {
+    result.map(drop)
+}
+
+#[tokio::test]
+async fn good_credentials_are_hashed_once_and_carry_their_rights() {
+    let bench = Bench::open();
+    for _ in 0..50 {
+        let caller = bench.login("shop1", "a", 1).await.unwrap();
+        assert_eq!(&*caller.user, "shop1");
+        assert!(caller.may(Right::List, &"x".parse().unwrap()));
+        assert!(!caller.may(Right::Upload, &"x".parse().unwrap()));
+    }
+    assert_eq!(bench.hashes(), 1);
+    // Proven at one address is not proven at another.
+    bench.login("shop1", "a", 2).await.unwrap();
+    assert_eq!(bench.hashes(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_credentials_costs_no_hash() {
+    let bench = Bench::open();
+    assert_eq!(denied(bench.users.authenticate(None, peer(1)).await), WRONG);
+    let long = format!("Basic {}", "A".repeat(HEADER_BYTES_MAX));
+    for header in [
+        "",
+        "Basic",
+        "Basic ",
+        "Basic %",
+        "Bearer x",
+        "c2hvcDE6YQ==",
+        &long,
+    ] {
+        let header = header.parse().unwrap();
+        let result = bench.users.authenticate(Some(&header), peer(1)).await;
+        assert_eq!(denied(result), WRONG, "{header:?}");
+    }
+    for (user, password) in [("", "a"), ("shop1", ""), ("sh\nop", "a"), ("shop1", "a\t")] {
+        assert_eq!(denied(bench.login(user, password, 1).await), WRONG);
+    }
+    assert_eq!(bench.hashes(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_user_costs_what_a_wrong_password_costs() {
+    let bench = Bench::open();
+    assert_eq!(denied(bench.login("shop1", "x", 1).await), WRONG);
+    assert_eq!(bench.hashes(), 1);
+    // The dummy's last characters spell password `A` for this verifier: still nobody.
+    assert_eq!(denied(bench.login("nobody", "A", 1).await), WRONG);
+    assert_eq!(bench.hashes(), 2);
+    assert_eq!(bench.users.shared.desk().throttle.familiar_pairs(), 0);
+}
+
+#[tokio::test]
+async fn new_guesses_are_slowed_without_hashing_and_an_old_one_is_no_guess() {
+    let bench = Bench::open();
+    for n in 0..6 {
+        assert_eq!(
+            denied(bench.login("shop1", &format!("x{n}"), 1).await),
+            WRONG
+        );
+        assert_eq!(denied(bench.login("shop1", "x0", 1).await), WRONG);
+    }
+    assert_eq!(bench.hashes(), 6);
+    let slow = Err(Denied::Slow { retry_after_s: 1 });
+    assert_eq!(denied(bench.login("shop1", "y", 1).await), slow);
+    assert_eq!(denied(bench.login("shop1", "a", 1).await), slow);
+    assert_eq!(denied(bench.login("shop1", "x0", 1).await), WRONG);
+    assert_eq!(bench.hashes(), 6);
+    bench.login("shop1", "a", 2).await.unwrap();
+    bench.pass_s(1);
+    bench.login("shop1", "a", 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_password_counts_from_the_reload_on() {
+    let bench = Bench::open();
+    bench.login("shop1", "a", 1).await.unwrap();
+    assert_eq!(denied(bench.login("shop1", "c", 1).await), WRONG);
+    assert!(!bench.users.reload().unwrap());
+    bench.edit(|file| file.set_password("shop1", &stored('c')));
+    bench.login("shop1", "a", 1).await.unwrap();
+    assert!(bench.users.reload().unwrap());
+    assert_eq!(denied(bench.login("shop1", "a", 1).await), WRONG);
+    bench.login("shop1", "c", 1).await.unwrap();
+    bench.edit(|file| file.remove("shop1"));
+    bench.users.reload().unwrap();
+    assert_eq!(denied(bench.login("shop1", "c", 1).await), WRONG);
+}
+
+#[tokio::test]
+async fn a_reload_keeps_proven_users_and_gives_them_their_new_rights() {
+    let bench = Bench::open();
+    bench.login("shop1", "a", 1).await.unwrap();
+    bench.edit(|file| file.grant("shop1", "*".parse().unwrap(), [Right::Upload].into()));
+    bench.users.reload().unwrap();
+    let caller = bench.login("shop1", "a", 1).await.unwrap();
+    assert!(caller.may(Right::Upload, &"x".parse().unwrap()));
+    assert!(!caller.may(Right::List, &"x".parse().unwrap()));
+    assert_eq!(bench.hashes(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_file_is_refused_and_the_old_one_stays() {
+    let bench = Bench::open();
+    std::fs::write(
+        bench.dir.path().join("users.toml"),
+        "[users.shop1]\npasword = 1",
+    )
+    .unwrap();
+    let error = bench.users.reload().unwrap_err().to_string();
+    assert!(error.ends_with("users.toml:2: unknown key `pasword` (did you mean `password`?)"));
+    bench.login("shop1", "a", 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_during_a_check_voids_it() {
+    let bench = Bench::gated();
+    let check = bench.start("shop1", "a", 1);
+    until(|| bench.hashes() == 1).await;
+    bench.edit(|file| file.set_password("shop1", &stored('c')));
+    bench.users.reload().unwrap();
+    // The same credentials again do not join the old check: that one is about the old hash.
+    let second = bench.start("shop1", "a", 1);
+    until(|| bench.hashes() == 2).await;
+    bench.gate.admit(2);
+    assert_eq!(denied(check.await.unwrap()), WRONG);
+    assert_eq!(denied(second.await.unwrap()), WRONG);
+}
+
+#[tokio::test]
+async fn equal_credentials_share_one_hash() {
+    let bench = Bench::gated();
+    let logins: Vec<_> = (0..50).map(|_| bench.start("shop1", "a", 1)).collect();
+    until(|| bench.hashes() == 1).await;
+    settle().await;
+    bench.gate.admit(1);
+    for login in logins {
+        assert!(login.await.unwrap().is_ok());
+    }
+    assert_eq!(bench.hashes(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_is_counted_all_the_same() {
+    let bench = Bench::gated();
+    for n in 0..6 {
+        let login = bench.start("shop1", &format!("x{n}"), 1);
+        until(|| bench.hashes() == n + 1).await;
+        login.abort();
+        bench.gate.admit(1);
+        until(|| bench.users.shared.desk().checks.is_empty()).await;
+    }
+    let slow = Err(Denied::Slow { retry_after_s: 1 });
+    assert_eq!(denied(bench.login("shop1", "y", 1).await), slow);
+}
+
+#[tokio::test]
+async fn a_flood_delays_neither_the_proven_nor_a_newcomer() {
+    let bench = Bench::gated();
+    let proven = bench.start("shop1", "a", 1);
+    bench.gate.admit(1);
+    proven.await.unwrap().unwrap();
+    // Eight clients behind the address of shop1, each with its own wrong user and password.
+    let flood: Vec<_> = (0..8)
+        .map(|n| bench.start(&format!("u{n}"), "x", 1))
+        .collect();
+    until(|| bench.hashes() == 3).await;
+    settle().await;
+    // Proven credentials are answered while both places are taken.
+    bench.login("shop1", "a", 1).await.unwrap();
+    // A newcomer elsewhere waits for the flood's turn that comes first, not for all six.
+    let newcomer = bench.start("shop2", "b", 2);
+    settle().await;
+    bench.gate.admit(1);
+    until(|| bench.hashes() == 4).await;
+    bench.gate.admit(1);
+    until(|| bench.hashes() == 5).await;
+    bench.gate.admit(3);
+    newcomer.await.unwrap().unwrap();
+    assert!(bench.hashes() <= 8, "{}", bench.hashes());
+    assert!(flood.iter().any(|login| !login.is_finished()));
+    bench.gate.admit(100);
+}
+
+#[tokio::test]
+async fn a_long_flood_soon_costs_no_hashes() {
+    let bench = Bench::open();
+    bench.login("shop1", "a", 1).await.unwrap();
+    for n in 0..1000 {
+        let user = format!("u{}", n % 97);
+        let _ = bench.login(&user, &format!("x{n}"), 1).await;
+    }
+    assert_eq!(bench.hashes(), 1 + 21);
+    // The familiar partner gets through behind the same address, even when no longer proven.
+    bench.pass_s(super::super::cache::KEPT_S);
+    let _ = bench.login("u", "x", 1).await;
+    bench.login("shop1", "a", 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_than_the_line_holds_is_sent_away() {
+    let bench = Bench::gated();
+    let places = super::super::line::AT_ONCE + super::super::line::WAITING_PER_ADDRESS_MAX;
+    let waiting: Vec<_> = (0..places)
+        .map(|n| bench.start(&format!("u{n}"), "x", 1))
+        .collect();
+    until(|| bench.hashes() == 2).await;
+    settle().await;
+    let slow = Denied::Slow {
+        retry_after_s: FULL_RETRY_AFTER_S,
+    };
+    assert_eq!(denied(bench.login("more", "x", 1).await), Err(slow));
+    bench.gate.admit(places);
+    for login in waiting {
+        assert_eq!(denied(login.await.unwrap()), WRONG);
+    }
+}
+
+#[tokio::test]
+async fn guesses_that_wait_together_do_not_all_slip_through() {
+    let bench = Bench::gated();
+    let guesses: Vec<_> = (0..10)
+        .map(|n| bench.start("shop1", &format!("x{n}"), 1))
+        .collect();
+    until(|| bench.hashes() == 2).await;
+    settle().await;
+    bench.gate.admit(10);
+    let mut n_slow = 0;
+    for guess in guesses {
+        n_slow += usize::from(denied(guess.await.unwrap()) != WRONG);
+    }
+    // Six open the window; one more may have been hashed beside the sixth.
+    assert!(
+        bench.hashes() <= 7 && n_slow >= 3,
+        "{} {n_slow}",
+        bench.hashes()
+    );
+}
+
+#[tokio::test]
+async fn a_verifier_that_panics_costs_one_login() {
+    let bench = Bench::open();
+    let path = bench.dir.path().join("users.toml");
+    let verifier = Arc::new(|_: &str, password: &str| match password {
+        "boom" => panic!("the verifier breaks off, as this test wants"),
+        other => other == "a",
+    });
+    let users = Users::with(&path, verifier, Arc::new(Instant::now)).unwrap();
+    for _ in 0..3 {
+        let result = users
+            .authenticate(Some(&basic("shop1", "boom")), peer(1))
+            .await;
+        assert!(matches!(result, Err(Denied::Slow { .. })));
+    }
+    assert!(
+        users
+            .authenticate(Some(&basic("shop1", "a")), peer(1))
+            .await
+            .is_ok()
+    );
+}

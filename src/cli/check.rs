@@ -1,0 +1,183 @@
+//! `spoolgate check`: what would go wrong, before it does.
+
+use super::Common;
+use crate::{
+    config::{Config, Engine, Tenant},
+    daemon,
+    http::tls,
+    processor::Processor,
+    spool::{ProbeOptions, RealFs, SpoolLock, probe},
+    xml::{ReloadOutcome, ReloadReport, Stylesheets, xmllint_present, xsltproc_present},
+};
+use std::{path::Path, process::ExitCode};
+
+/// One thing that was looked at.
+struct Finding {
+    what: String,
+    /// `Ok` with a remark, or what is wrong and what to do.
+    outcome: Result<String, String>,
+}
+
+pub(super) fn run(common: &Common) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&common.config)?;
+    let mut findings = vec![Finding {
+        what: common.config.display().to_string(),
+        outcome: Ok("understood".into()),
+    }];
+    findings.push(certificate(&config));
+    for tenant in &config.tenants {
+        check_tenant(&config, tenant, &mut findings);
+    }
+    findings.push(programs(&config));
+    let failed = findings.iter().filter(|f| f.outcome.is_err()).count();
+    if common.json {
+        let all: Vec<_> = findings.iter().map(json).collect();
+        println!("{}", serde_json::json!({"findings": all, "failed": failed}));
+    } else {
+        for finding in &findings {
+            match &finding.outcome {
+                Ok(text) => println!("ok      {}: {text}", finding.what),
+                Err(text) => println!("FAILED  {}: {text}", finding.what),
+            }
+        }
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn json(finding: &Finding) -> serde_json::Value {
+    let (ok, text) = match &finding.outcome {
+        Ok(text) => (true, text),
+        Err(text) => (false, text),
+    };
+    serde_json::json!({"what": finding.what, "ok": ok, "text": text})
+}
+
+fn certificate(config: &Config) -> Finding {
+    let (certificate, key) = (&config.certificate, &config.key);
+    let outcome = if !certificate.exists() && !key.exists() {
+        Ok("none yet; the first serve makes a self-signed one".into())
+    } else {
+        match tls::Certificate::load(certificate, key) {
+            Ok(_) => Ok("certificate and key belong together".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    Finding {
+        what: certificate.display().to_string(),
+        outcome,
+    }
+}
+
+fn programs(config: &Config) -> Finding {
+    let outcome = if config.engine == Engine::Xmllint && !xmllint_present() {
+        Err("xml.engine is xmllint, which is missing: apt-get install libxml2-utils".into())
+    } else if xsltproc_present() {
+        Ok("all found".into())
+    } else {
+        Ok("xsltproc is missing: requests with xslt get 503 until apt-get install xsltproc".into())
+    };
+    Finding {
+        what: "programs".into(),
+        outcome,
+    }
+}
+
+fn check_tenant(config: &Config, tenant: &Tenant, findings: &mut Vec<Finding>) {
+    let mut say = |what: String, outcome| {
+        let what = if tenant.name == "default" {
+            what
+        } else {
+            format!("{}: {what}", tenant.name)
+        };
+        findings.push(Finding { what, outcome });
+    };
+    let spool = daemon::open_spool(tenant);
+    let root = tenant.root.display().to_string();
+    match spool {
+        Err(error) => say(root, Err(super::explain(&error))),
+        Ok(_) => {
+            let fs = RealFs::new(&tenant.root);
+            let options = ProbeOptions {
+                accept_risk: tenant.accept_risk,
+            };
+            match probe(&fs, &daemon::spool_dirs(tenant), options) {
+                Err(error) => say(root.clone(), Err(error.to_string())),
+                Ok(warnings) if warnings.is_empty() => {
+                    say(root.clone(), Ok("keeps what is acknowledged".into()));
+                }
+                Ok(warnings) => say(root.clone(), Ok(warnings.join("; "))),
+            }
+            if let Ok(Some(holder)) = SpoolLock::holder(&fs) {
+                say(root, Ok(format!("served by process {holder}")));
+            }
+        }
+    }
+    match crate::auth::UsersFile::load(&tenant.users) {
+        Err(error) => say(tenant.users.display().to_string(), Err(error.to_string())),
+        Ok(users) => {
+            let text = format!("{} users", users.list().count());
+            say(tenant.users.display().to_string(), Ok(text));
+        }
+    }
+    let schemas = daemon::schemas(config, tenant);
+    reload("schema", &schemas.reload(), &mut say);
+    let stylesheets = Stylesheets::open(&tenant.root.join("xslt"));
+    reload("stylesheet", &stylesheets.reload(), &mut say);
+    for (name, interface) in &tenant.interfaces {
+        if let Some(schema) = &interface.gateway.schema
+            && !schemas.names().contains(schema)
+        {
+            let file = format!("schemas/{schema}.xsd");
+            let text = if tenant.root.join(&file).exists() {
+                format!("{file} is broken: uploads get 503 after the next start; mend it")
+            } else {
+                format!("{file} is missing: uploads get 503; add it, or set schema = \"\"")
+            };
+            say(format!("interface {name}"), Err(text));
+        }
+        if let Some(Processor::Command(command)) = &interface.lane.processor {
+            say(
+                format!("interface {name}"),
+                program(&command.argv[0], &command.dir),
+            );
+        }
+    }
+}
+
+fn reload(
+    kind: &str,
+    reports: &[ReloadReport],
+    say: &mut impl FnMut(String, Result<String, String>),
+) {
+    for report in reports {
+        let what = format!("{kind} {}", report.name);
+        match &report.outcome {
+            ReloadOutcome::Loaded => say(what, Ok("good".into())),
+            ReloadOutcome::Refused { reason, .. } => say(what, Err(reason.clone())),
+            ReloadOutcome::Vanished => say(what, Err("the file is gone".into())),
+        }
+    }
+}
+
+/// Can the processor's program be run?
+fn program(program: &str, dir: &Path) -> Result<String, String> {
+    use rustix::fs::{Access, access};
+    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    let found = if program.contains('/') {
+        runs(&dir.join(program))
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))
+    };
+    if found {
+        Ok(format!("{program} can be run"))
+    } else {
+        Err(format!(
+            "the command {program} is not found or not executable"
+        ))
+    }
+}

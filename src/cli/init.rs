@@ -1,0 +1,117 @@
+//! `spoolgate init`: everything that `serve` needs, in one directory. What exists is kept.
+
+use super::Common;
+use crate::{
+    auth::{Grants, Role, UsersFile, hash_password, random_password},
+    config::Config,
+    daemon, shipped,
+};
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use std::{fs, io::Write, net::SocketAddr, path::Path, path::PathBuf, process::ExitCode};
+
+/// Makes DIR with spoolgate.toml (five usual interfaces), the spool with schemas and
+/// stylesheets, a self-signed certificate, and a first user with all rights. Prints one line:
+/// `user <name> password <password>`. The password is shown this once only.
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where; made if it does not exist
+    #[arg(default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// The first user's name
+    #[arg(long, default_value = "admin")]
+    pub(super) user: String,
+    /// Listen here instead of 0.0.0.0:8443 (port 0: any free one)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) listen: Option<SocketAddr>,
+    /// The plain listener's address instead of 0.0.0.0:8080
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) plain_listen: Option<SocketAddr>,
+    /// The ops listener's address instead of 127.0.0.1:9090
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) ops_listen: Option<SocketAddr>,
+}
+
+impl Init {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let password = self.make()?;
+        let config = self.dir.join("spoolgate.toml");
+        if common.json {
+            let made = serde_json::json!({
+                "config": config, "user": self.user, "password": password,
+            });
+            println!("{made}");
+        } else {
+            println!("user {} password {password}", self.user);
+            eprintln!("made {}; start it with:", self.dir.display());
+            eprintln!("  spoolgate serve --config {}", config.display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Makes everything and gives the first user's password.
+    pub(super) fn make(&self) -> anyhow::Result<String> {
+        let path = self.dir.join("spoolgate.toml");
+        if path.exists() {
+            bail!("{} exists already; init overwrites nothing", path.display());
+        }
+        fs::create_dir_all(&self.dir)
+            .with_context(|| format!("cannot make {}", self.dir.display()))?;
+        let text = self.config_text();
+        let config = Config::parse(&text, &path).map_err(|text| anyhow!(text))?;
+        for tenant in &config.tenants {
+            daemon::open_spool(tenant)?;
+            lay_out(&tenant.root.join("schemas"), shipped::SCHEMAS)?;
+            lay_out(&tenant.root.join("xslt"), shipped::STYLESHEETS)?;
+        }
+        daemon::make_certificate(&config.certificate, &config.key)?;
+        let password = random_password();
+        let hash = hash_password(&password)?;
+        let mut grants = Grants::default();
+        grants.add_role(Role::Operator);
+        UsersFile::edit(&config.tenants[0].users, |users| {
+            users.add(&self.user, &hash, grants)
+        })?;
+        // Last, so that an init that was cut off can be run again.
+        write_new(&path, text.as_bytes())?;
+        Ok(password)
+    }
+
+    fn config_text(&self) -> String {
+        let mut text = shipped::CONFIG.to_owned();
+        for (usual, given) in [
+            ("\nlisten = \"0.0.0.0:8443\"", self.listen),
+            ("\nplain_listen = \"0.0.0.0:8080\"", self.plain_listen),
+            ("\nops_listen = \"127.0.0.1:9090\"", self.ops_listen),
+        ] {
+            if let Some(given) = given {
+                let key = usual.split(' ').next().unwrap_or_default();
+                text = text.replace(usual, &format!("{key} = \"{given}\""));
+            }
+        }
+        text
+    }
+}
+
+/// Writes shipped files into a directory, keeping those that are there.
+pub(super) fn lay_out(dir: &Path, files: &[shipped::File]) -> anyhow::Result<()> {
+    for (name, content) in files {
+        let path = dir.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        if !path.exists() {
+            write_new(&path, content)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let written = fs::File::create_new(path).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,144 @@
+//! `spoolgate ls`: jobs with what `ls` of the directories cannot show at a glance.
+
+use super::{Common, jobs::path_of, open_spool};
+use crate::{
+    job::{InterfaceName, Job, JobName, Place, stamp},
+    spool::Spool,
+};
+use anyhow::bail;
+use clap::Args;
+use std::{io::Write, process::ExitCode};
+
+/// Lists jobs, oldest first: what waits, runs or has failed, and with a PLACE what lies there.
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// queue, deferred, work, bak or joberrors, each but the last with an interface if wanted:
+    /// queue/orders_in. Default: all but bak
+    #[arg(value_name = "PLACE")]
+    places: Vec<String>,
+    /// Show the newest N of each place only
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+}
+
+impl Ls {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = common.load()?;
+        let spool = open_spool(&tenant)?;
+        let usual = ["queue", "deferred", "work", "joberrors"].map(String::from);
+        let places = if self.places.is_empty() {
+            &usual[..]
+        } else {
+            &self.places[..]
+        };
+        let mut jobs = Vec::new();
+        for place in places {
+            let mut found = at(&spool, place.trim_end_matches('/'))?;
+            let skip = self.last.map_or(0, |last| found.len().saturating_sub(last));
+            jobs.extend(found.drain(skip..));
+        }
+        print(common, &spool, &jobs)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The jobs at a place as it is typed.
+fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
+    let (state, interface) = match place.split_once('/') {
+        Some((state, interface)) => (state, Some(interface)),
+        None => (place, None),
+    };
+    let mut jobs = Vec::new();
+    let mut add = |place: Place, name: JobName| jobs.push(Job { place, name });
+    if state == "joberrors" && interface.is_none() {
+        for name in spool.settled(&Place::JobErrors)? {
+            add(Place::JobErrors, name);
+        }
+        return Ok(jobs);
+    }
+    let wanted: Vec<&InterfaceName> = (spool.interfaces())
+        .filter(|name| interface.is_none_or(|wanted| wanted == name.as_str()))
+        .collect();
+    if wanted.is_empty() {
+        bail!("{place}: no such interface; `spoolgate status` lists them");
+    }
+    for interface in wanted {
+        match state {
+            "bak" => {
+                for name in spool.settled(&Place::Bak(interface.clone()))? {
+                    add(Place::Bak(interface.clone()), name);
+                }
+            }
+            "deferred" => {
+                for (name, due_ms) in spool.deferred(interface)? {
+                    let interface = interface.clone();
+                    add(Place::Deferred { interface, due_ms }, name);
+                }
+            }
+            "queue" => {
+                for name in spool.queued(interface)? {
+                    add(Place::Queue(interface.clone()), name);
+                }
+            }
+            "work" => {
+                for (name, attempt) in spool.working(interface)? {
+                    let interface = interface.clone();
+                    add(Place::Work { interface, attempt }, name);
+                }
+            }
+            other => bail!("{other} is no place; use queue, deferred, work, bak or joberrors"),
+        }
+    }
+    jobs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(jobs)
+}
+
+fn print(common: &Common, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
+    // A reader such as `head` may have enough before the end.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = if common.json {
+        let all: Vec<_> = jobs.iter().map(|job| json(spool, job)).collect();
+        writeln!(out, "{}", serde_json::Value::from(all))
+    } else {
+        let line = |job: &Job| {
+            let bytes = spool.bytes_of(job).ok().flatten().unwrap_or(0);
+            let submitter = spool.attribute_of(job, "submitter");
+            let submitter = submitter.unwrap_or_else(|| "-".into());
+            (bytes, submitter)
+        };
+        jobs.iter().try_for_each(|job| {
+            let (bytes, submitter) = line(job);
+            writeln!(out, "{bytes:>10}  {submitter:<12}  {}", path_of(job))
+        })
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A job with all that is known of it at a glance.
+pub(super) fn json(spool: &Spool, job: &Job) -> serde_json::Value {
+    let (state, attempt, due) = match &job.place {
+        Place::Bak(_) => ("done", None, None),
+        Place::Deferred { due_ms, .. } => ("deferred", None, Some(stamp(*due_ms))),
+        Place::JobErrors => ("failed", None, None),
+        Place::Queue(_) => ("queued", None, None),
+        Place::Work { attempt, .. } => ("running", Some(*attempt), None),
+    };
+    serde_json::json!({
+        "job": job.name.to_string(),
+        "state": state,
+        "place": job.place.to_string(),
+        "path": path_of(job),
+        "interface": super::jobs::interface_of(spool, job).map(|i| i.to_string()),
+        "received": stamp(spool.received_ms(job)),
+        "attempt": attempt,
+        "attempts": spool.attribute_of(job, "attempts").and_then(|n| n.parse::<u32>().ok()),
+        "due": due,
+        "bytes": spool.bytes_of(job).ok().flatten(),
+        "submitter": spool.attribute_of(job, "submitter"),
+        "dialect": spool.attribute_of(job, "dialect"),
+        "sha256": spool.checksum_of(job),
+    })
+}

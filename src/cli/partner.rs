@@ -1,0 +1,141 @@
+//! `spoolgate push` and `poll`: what was typed, handed to the client.
+
+use super::Common;
+use crate::{
+    client::{self, Endpoint, Login, PollOptions, PushOptions, Trust},
+    job::InterfaceName,
+};
+use anyhow::Context;
+use clap::Args;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// Where the gateway is and who asks.
+#[derive(Debug, Args)]
+struct Connection {
+    /// The gateway, as https://HOST[:PORT]
+    #[arg(long, value_name = "URL", env = "SPOOLGATE_URL")]
+    url: String,
+    /// The user; without :PASSWORD it is taken from SPOOLGATE_PASSWORD or --password-file
+    #[arg(
+        long,
+        short,
+        value_name = "NAME[:PASSWORD]",
+        env = "SPOOLGATE_USER",
+        hide_env_values = true
+    )]
+    user: String,
+    /// Read the password from the first line of FILE
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Trust the certificates in FILE (PEM) instead of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    cacert: Option<PathBuf>,
+    /// Trust any certificate: whoever answers gets the password
+    #[arg(long, short = 'k')]
+    insecure: bool,
+}
+
+impl Connection {
+    fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let login = Login::find(&self.user, self.password_file.as_deref())?;
+        let trust = match (&self.cacert, self.insecure) {
+            (Some(file), _) => Trust::File(file.clone()),
+            (None, true) => Trust::Insecure,
+            (None, false) => Trust::System,
+        };
+        Ok(Endpoint::new(&self.url, login, &trust)?)
+    }
+}
+
+/// Uploads documents and prints the job names. A push that broke off can be repeated: the same
+/// unchanged file makes no second job within the server's retention time.
+#[derive(Debug, Args)]
+pub(super) struct Push {
+    #[command(flatten)]
+    connection: Connection,
+    /// Documents to upload
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The interface; recognised by the document unless given
+    #[arg(long, short, value_name = "INTERFACE")]
+    interface: Option<InterfaceName>,
+    /// Part of the job's name; the file's name without its extension unless given
+    #[arg(long, value_name = "TEXT")]
+    reference: Option<String>,
+    /// Make a new job although this very file was pushed before
+    #[arg(long, conflicts_with = "key")]
+    again: bool,
+    /// The idempotency key to use (one file only)
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// How often a failed upload is tried again
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    retries: u32,
+    /// No progress bar
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Push {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+        let endpoint = self.connection.endpoint()?;
+        let options = PushOptions {
+            again: self.again,
+            interface: self.interface,
+            json: common.json,
+            key: self.key,
+            quiet: self.quiet,
+            reference: self.reference,
+            retries: self.retries,
+            ..PushOptions::default()
+        };
+        runtime()?.block_on(client::push(&endpoint, &self.files, &options))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Fetches what is new in an interface into a directory: whole files only, none twice, none
+/// lost, also when this program or the server is killed at any moment.
+#[derive(Debug, Args)]
+pub(super) struct Poll {
+    #[command(flatten)]
+    connection: Connection,
+    #[arg(long, short, value_name = "INTERFACE")]
+    interface: InterfaceName,
+    /// The directory for the files; its .spoolgate-poll holds what must survive a crash
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Seconds between two rounds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    interval: u64,
+    /// One round only; the exit code says whether all went well
+    #[arg(long)]
+    once: bool,
+    /// Run CMD by `sh -c` for each file, its path in $1; tried again until it succeeds
+    #[arg(long, value_name = "CMD")]
+    exec: Option<String>,
+    /// Fetch through this stylesheet of the server
+    #[arg(long, value_name = "NAME")]
+    xslt: Option<String>,
+}
+
+impl Poll {
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+        let endpoint = self.connection.endpoint()?;
+        let options = PollOptions {
+            exec: self.exec,
+            interface: self.interface,
+            interval: Duration::from_secs(self.interval.max(1)),
+            json: common.json,
+            once: self.once,
+            to: self.to,
+            xslt: self.xslt,
+        };
+        runtime()?.block_on(client::poll(&endpoint, &options))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("cannot start the runtime")
+}

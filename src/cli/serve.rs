@@ -1,0 +1,52 @@
+//! `spoolgate serve`.
+
+use super::Common;
+use crate::{config::Config, daemon, log};
+use anyhow::{Context, anyhow};
+use std::{io::Write, process::ExitCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub(super) fn run(common: &Common) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&common.config)?;
+    log::start(&config.log).map_err(|text| anyhow!(text))?;
+    daemon::keep_small();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let locks = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        stop_on_signal(&stop)?;
+        daemon::serve(config, stop, |line| {
+            // Standard output may be closed; the log says the same.
+            let _ = writeln!(std::io::stdout(), "{line}");
+            let _ = std::io::stdout().flush();
+            tracing::info!("{line}");
+        })
+        .await
+    })?;
+    // The blocking threads end first, then the next owner may come.
+    drop(runtime);
+    drop(locks);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first SIGTERM or SIGINT stops in order; a second one ends the process at once, which loses
+/// nothing that was acknowledged.
+fn stop_on_signal(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if stop.is_cancelled() {
+                tracing::warn!("ended at once by a second signal");
+                std::process::exit(1);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `spoolgate status`: of the whole spool, or of one job.
+
+use super::{Common, explain, jobs::JobArg, ls, open_spool};
+use crate::{
+    job::{JobName, Place, stamp},
+    spool::{RealFs, Spool, SpoolLock},
+};
+use clap::Args;
+use std::process::ExitCode;
+
+/// Without a job: how many jobs are where, per interface, and whether the service runs. With
+/// one: where it is and what is known of it.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Job names, or the paths of their files
+    #[arg(value_name = "JOB")]
+    jobs: Vec<JobArg>,
+}
+
+impl Status {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = common.load()?;
+        let spool = open_spool(&tenant)?;
+        if self.jobs.is_empty() {
+            let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
+            overview(common, &spool, holder)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut code = ExitCode::SUCCESS;
+        for arg in &self.jobs {
+            match arg.find(&spool) {
+                Ok(job) if common.json => println!("{}", ls::json(&spool, &job)),
+                Ok(job) => {
+                    let known = ls::json(&spool, &job);
+                    let known = known.as_object().into_iter().flatten();
+                    for (key, value) in known.filter(|(_, value)| !value.is_null()) {
+                        let text = value.as_str().map_or(value.to_string(), str::to_owned);
+                        println!("{key:<10} {text}");
+                    }
+                }
+                Err(error) => {
+                    eprintln!("spoolgate: {}", explain(&error));
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        Ok(code)
+    }
+}
+
+fn overview(common: &Common, spool: &Spool, holder: Option<String>) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for interface in spool.interfaces() {
+        let queued = spool.queued(interface)?;
+        rows.push(serde_json::json!({
+            "interface": interface.as_str(),
+            "queued": queued.len(),
+            "running": spool.working(interface)?.len(),
+            "deferred": spool.deferred(interface)?.len(),
+            "done": spool.settled(&Place::Bak(interface.clone()))?.len(),
+            "oldest": queued.first().map(received),
+            "hold": spool.hold_text(interface)?,
+        }));
+    }
+    let failed = spool.settled(&Place::JobErrors)?.len();
+    if common.json {
+        let all = serde_json::json!({
+            "service": holder, "interfaces": rows, "joberrors": failed,
+        });
+        println!("{all}");
+        return Ok(());
+    }
+    match holder {
+        Some(process) => println!("service: running, process {process}"),
+        None => println!("service: not running"),
+    }
+    println!(
+        "{:<16} {:>8} {:>8} {:>8} {:>8}  oldest queued",
+        "interface", "queued", "running", "deferred", "done"
+    );
+    for row in &rows {
+        let text = |key: &str| {
+            row[key]
+                .as_str()
+                .map_or(row[key].to_string(), str::to_owned)
+        };
+        let oldest = row["oldest"].as_str().unwrap_or("-");
+        let hold = row["hold"]
+            .as_str()
+            .map_or(String::new(), |text| format!("  HELD {text}"));
+        println!(
+            "{:<16} {:>8} {:>8} {:>8} {:>8}  {oldest}{hold}",
+            text("interface"),
+            text("queued"),
+            text("running"),
+            text("deferred"),
+            text("done"),
+        );
+    }
+    println!("joberrors: {failed}");
+    Ok(())
+}
+
+fn received(name: &JobName) -> String {
+    stamp(name.id().unix_ms())
+}

@@ -1,0 +1,29 @@
+//! The partner's side: `spoolgate push` and `spoolgate poll`.
+//!
+//! It speaks the dStore dialect over HTTPS and knows nothing of the spool or the gateway: what it
+//! promises holds against any server that keeps the dStore contract.
+//!
+//! [`push`] uploads files so that trying again, also after a crash, makes no second job.
+//! [`poll`] fetches what is new into a directory: whole files only, none twice, none lost.
+
+mod call;
+mod connect;
+mod poll;
+mod push;
+mod request;
+mod retry;
+#[cfg(test)]
+mod stub;
+mod trust;
+
+pub use call::{Answer, call};
+pub use connect::{ClientError, Endpoint, Login};
+pub use poll::{PollOptions, poll};
+pub use push::{PushOptions, PushSummary, push};
+pub use trust::Trust;
+
+/// Text that a server sent, fit for a terminal: without control characters.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}

@@ -1,0 +1,206 @@
+//! The server as a [`Source`]: the queue's listing and the jobs' bytes over HTTP.
+//!
+//! A job counts as fetched only when its end was seen (by `Content-Length`, chunked coding or a
+//! digest) and every SHA-256 that the server sent with it is that of the bytes. The listing is
+//! read line by line and never held whole; a line of any length costs a fixed amount of memory.
+
+use super::super::connect::{ClientError, Endpoint};
+use super::super::printable;
+use super::super::request::{Ask, Client, Response, target};
+use super::round::{Fetched, Source, SourceError};
+use crate::job::{InterfaceName, JobName, NAME_BYTES_MAX};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode};
+use sha2::{Digest, Sha256};
+use std::io;
+
+const REASON_BYTES_MAX: usize = 1024;
+
+pub(super) struct Remote<'e> {
+    client: Client<'e>,
+    interface: &'e InterfaceName,
+    xslt: Option<&'e str>,
+}
+
+impl<'e> Remote<'e> {
+    pub(super) fn new(
+        endpoint: &'e Endpoint,
+        interface: &'e InterfaceName,
+        xslt: Option<&'e str>,
+    ) -> Self {
+        Self {
+            client: Client::new(endpoint),
+            interface,
+            xslt,
+        }
+    }
+
+    async fn ask(&mut self, target: String) -> Result<Response, SourceError> {
+        let response = self.client.request(&Ask::get(target)).await?;
+        if response.status == StatusCode::OK {
+            return Ok(response);
+        }
+        let status = response.status;
+        // The status says enough when the text does not arrive.
+        let text = response.text(REASON_BYTES_MAX).await.unwrap_or_default();
+        let text = printable(text.trim());
+        Err(SourceError::Failed(match status.as_u16() {
+            401 => "user or password is wrong; check --user".into(),
+            403 => format!(
+                "the user may not do that on {} (403): {text}",
+                self.interface
+            ),
+            _ => format!("the server answers {status}: {text}"),
+        }))
+    }
+}
+
+impl From<ClientError> for SourceError {
+    fn from(error: ClientError) -> Self {
+        if error.is_unreachable() {
+            SourceError::Unreachable(error.to_string())
+        } else {
+            SourceError::Failed(error.to_string())
+        }
+    }
+}
+
+impl Source for Remote<'_> {
+    async fn list(&mut self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
+        let interface = self.interface.as_str();
+        let target = target("/xml/jobqueue", &[("Interfacename", Some(interface))]);
+        let mut response = self.ask(target).await?;
+        if !shows_its_end(&response.headers) {
+            return Err(SourceError::Failed(
+                "the listing does not show its end".into(),
+            ));
+        }
+        let mut lines = Lines::default();
+        while let Some(piece) = response.piece().await? {
+            lines.push(&piece, each);
+        }
+        lines.finish(each);
+        Ok(())
+    }
+
+    async fn fetch(
+        &mut self,
+        job: &JobName,
+        piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<Fetched, SourceError> {
+        let (interface, name) = (self.interface.as_str(), job.to_string());
+        let parameters = [
+            ("Interfacename", Some(interface)),
+            ("Jobname", Some(name.as_str())),
+            ("xslt", self.xslt),
+        ];
+        let mut response = self.ask(target("/xml/job", &parameters)).await?;
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        while let Some(part) = response.piece().await? {
+            hash.update(&part);
+            bytes += part.len() as u64;
+            piece(&part)?;
+        }
+        let sha256 = hash.finalize().into();
+        let digests = digests(&response.headers);
+        if digests.iter().any(|digest| *digest != sha256) {
+            let message = "the bytes are not those that the server's digest names";
+            return Err(SourceError::Failed(message.into()));
+        }
+        if digests.is_empty() && !shows_its_end(&response.headers) {
+            let message = "the answer shows neither its length nor its end nor a digest";
+            return Err(SourceError::Failed(message.into()));
+        }
+        Ok(Fetched { bytes, sha256 })
+    }
+}
+
+/// Whether an answer that was cut short is noticed: hyper sees to it in both of these cases.
+fn shows_its_end(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Every SHA-256 in `Content-Digest` and `Repr-Digest` (no coding was asked for, so both are over
+/// the bytes as they come). One that cannot be read matches nothing.
+fn digests(headers: &HeaderMap) -> Vec<[u8; 32]> {
+    let fields = ["content-digest", "repr-digest"].into_iter();
+    let values = fields.flat_map(|name| headers.get_all(name));
+    let members = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    members.filter_map(sha256_member).collect()
+}
+
+/// `sha-256=:BASE64:`; `None` for another algorithm.
+fn sha256_member(member: &[u8]) -> Option<[u8; 32]> {
+    let value = member.trim_ascii().strip_prefix(b"sha-256=")?;
+    let text = value.strip_prefix(b":").and_then(|v| v.strip_suffix(b":"));
+    let bytes = text.and_then(|text| STANDARD.decode(text).ok());
+    let digest = bytes.and_then(|bytes| bytes.try_into().ok());
+    Some(digest.unwrap_or_default())
+}
+
+/// Splits a stream into lines without holding more than one name.
+#[derive(Default)]
+struct Lines {
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, piece: &[u8], each: &mut (dyn FnMut(&str) + Send)) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            // One byte more than a name may have keeps a long line from passing as a short one.
+            let room = (NAME_BYTES_MAX + 2).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.finish(each);
+            }
+        }
+    }
+
+    fn finish(&mut self, each: &mut (dyn FnMut(&str) + Send)) {
+        let line = String::from_utf8_lossy(&self.line);
+        let line = line.trim_ascii_end();
+        if !line.is_empty() {
+            each(line);
+        }
+        self.line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_from_any_pieces_and_cost_no_more_than_a_name() {
+        let long = "x".repeat(5000);
+        let text = format!("one\r\ntwo\n\n{long}\nlast");
+        for size in [1, 2, 3, 7, 10_000] {
+            let mut seen = Vec::new();
+            let mut lines = Lines::default();
+            for piece in text.as_bytes().chunks(size) {
+                lines.push(piece, &mut |line| seen.push(line.to_owned()));
+                assert!(lines.line.len() <= NAME_BYTES_MAX + 2);
+            }
+            lines.finish(&mut |line| seen.push(line.to_owned()));
+            assert_eq!(seen.len(), 4);
+            assert_eq!([&*seen[0], &*seen[1], &*seen[3]], ["one", "two", "last"]);
+            assert!(seen[2].len() > NAME_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn digests_are_read_from_both_fields() {
+        let mut headers = HeaderMap::new();
+        let good: [u8; 32] = Sha256::digest(b"x").into();
+        let text = STANDARD.encode(good);
+        headers.insert("content-digest", "md5=:AAAA:".parse().unwrap());
+        assert!(digests(&headers).is_empty());
+        let both = format!("sha-512=:AAAA:, sha-256=:{text}:");
+        headers.insert("repr-digest", both.parse().unwrap());
+        assert_eq!(digests(&headers), [good]);
+        headers.insert("content-digest", "sha-256=nonsense".parse().unwrap());
+        assert_eq!(digests(&headers), [[0; 32], good]);
+    }
+}

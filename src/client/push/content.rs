@@ -1,0 +1,67 @@
+//! A file to push, read once before it is sent: its digest, and the key derived from it.
+//!
+//! The file is read again when it is sent. Should it have changed in between, its digest or its
+//! length no longer fit, and the upload is refused rather than accepted as something else.
+
+use super::hex;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+const HASH_PIECE_BYTES: usize = 1024 * 1024;
+
+/// What a file held when it was read to its end.
+pub(super) struct Content {
+    pub(super) bytes: u64,
+    inode: u64,
+    modified_ns: i128,
+    pub(super) sha256: [u8; 32],
+}
+
+impl Content {
+    /// Blocking.
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let mut piece = vec![0; HASH_PIECE_BYTES];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(n) => {
+                    hash.update(&piece[..n]);
+                    bytes += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self {
+            bytes,
+            inode: about.ino(),
+            modified_ns: i128::from(about.mtime()) * 1_000_000_000 + i128::from(about.mtime_nsec()),
+            sha256: hash.finalize().into(),
+        })
+    }
+
+    /// The same for the same push of the same file, in any process.
+    pub(super) fn key(&self, path: &Path, interface: Option<&str>) -> String {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let interface = interface.unwrap_or_default().as_bytes();
+        let mut hash = Sha256::new();
+        hash.update(self.sha256);
+        for text in [name, interface] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        hash.update(self.modified_ns.to_be_bytes());
+        hash.update(self.inode.to_be_bytes());
+        hash.update(self.bytes.to_be_bytes());
+        hex(&hash.finalize())
+    }
+}

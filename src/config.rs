@@ -1,0 +1,478 @@
+//! Configuration: what was written in `spoolgate.toml`, and what was decided from it.
+//!
+//! [`Config::load`] checks everything before any socket opens; afterwards no value is optional
+//! that the program needs. Paths in the file are relative to the file. An unknown key is an error
+//! that names the nearest known one.
+
+mod file;
+mod unknown;
+
+use crate::{
+    gateway::{AdmissionLimits, Direction, Interface},
+    job::InterfaceName,
+    processor::{Command, Processor},
+    schedule::LaneRules,
+    spool::{Retention, Rules},
+    worker::Lane,
+};
+use file::{ConfigFile, InterfaceFile, ProcessorFile};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// A document no interface says otherwise about may have so many bytes.
+const BODY_BYTES_MAX: u64 = 100 << 20;
+const COMMAND_TIMEOUT_S: u64 = 300;
+const COMMAND_OUTPUT_BYTES_MAX: u64 = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: {text}", path.display())]
+    Invalid { path: PathBuf, text: String },
+    #[error("{}: {source}\nRun `spoolgate init` to make one, or name one with --config", path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// Everything that was decided.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub path: PathBuf,
+    pub listen: SocketAddr,
+    pub plain_listen: Option<SocketAddr>,
+    pub ops_listen: Option<SocketAddr>,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub log: LogConfig,
+    pub limits: Limits,
+    pub engine: Engine,
+    /// The default tenant first, if there is one.
+    pub tenants: Vec<Tenant>,
+}
+
+/// One spool with its users and interfaces.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub name: String,
+    /// Host names that choose the tenant; none: it is the default.
+    pub hosts: Vec<String>,
+    pub root: PathBuf,
+    pub accept_risk: bool,
+    pub users: PathBuf,
+    pub retention: Retention,
+    pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InterfaceConfig {
+    pub gateway: Interface,
+    pub lane: Lane,
+    pub rules: Rules,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// As for `RUST_LOG`: `info`, `warn`, `spoolgate=debug`, ….
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    #[default]
+    Text,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: "info".into(),
+        }
+    }
+}
+
+/// Which program validates documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    Xmllint,
+    #[default]
+    XsdSchema,
+}
+
+/// `[limits]`: every number that bounds what clients and jobs can take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    /// Jobs that run at once, over all interfaces of a tenant.
+    pub running_max: usize,
+    /// Seconds that requests and running commands get to finish when the service is stopped.
+    pub stop_deadline_s: u64,
+    pub uploads_max: usize,
+    pub upload_bytes_max: u64,
+    pub queue_jobs_max: usize,
+    pub free_bytes_min: u64,
+    pub free_inodes_min: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let admission = AdmissionLimits::default();
+        Self {
+            connections_max: 4096,
+            connections_per_address_max: 512,
+            running_max: 8,
+            stop_deadline_s: 30,
+            uploads_max: admission.uploads_max,
+            upload_bytes_max: admission.upload_bytes_max,
+            queue_jobs_max: admission.queue_jobs_max,
+            free_bytes_min: admission.free_bytes_min,
+            free_inodes_min: admission.free_inodes_min,
+        }
+    }
+}
+
+impl Limits {
+    pub fn admission(&self) -> AdmissionLimits {
+        AdmissionLimits {
+            uploads_max: self.uploads_max,
+            upload_bytes_max: self.upload_bytes_max,
+            queue_jobs_max: self.queue_jobs_max,
+            free_bytes_min: self.free_bytes_min,
+            free_inodes_min: self.free_inodes_min,
+        }
+    }
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(&text, path).map_err(|text| ConfigError::Invalid {
+            path: path.into(),
+            text,
+        })
+    }
+
+    /// The configuration that `text` says; `path` is where it stands, for relative paths.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
+        let file: ConfigFile = toml::from_str(text).map_err(|e| unknown::explain(&e, text))?;
+        let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
+        let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut tenants = Vec::new();
+        if !file.interfaces.is_empty() {
+            tenants.push(Tenant {
+                name: "default".into(),
+                hosts: Vec::new(),
+                root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
+                accept_risk: file.spool.accept_risk,
+                users: dir.join(
+                    file.auth
+                        .users
+                        .as_deref()
+                        .unwrap_or(Path::new("users.toml")),
+                ),
+                retention: file.retention.clone(),
+                interfaces: interfaces(&file.interfaces, &dir)?,
+            });
+        }
+        for (name, tenant) in &file.tenants {
+            if tenant.hosts.is_empty() {
+                return Err(format!("tenants.{name}.hosts must name at least one host"));
+            }
+            let at = Path::new("tenants").join(name);
+            let own = |given: &Option<PathBuf>, usual: &str| match given {
+                Some(path) => dir.join(path),
+                None => dir.join(&at).join(usual),
+            };
+            tenants.push(Tenant {
+                name: name.clone(),
+                hosts: tenant.hosts.clone(),
+                root: own(&tenant.root, "spool"),
+                accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
+                users: own(&tenant.users, "users.toml"),
+                retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
+                interfaces: interfaces(&tenant.interfaces, &dir)
+                    .map_err(|e| format!("tenants.{name}: {e}"))?,
+            });
+        }
+        distinct(&tenants)?;
+        if file.limits.running_max == 0 {
+            return Err("limits.running_max must be at least 1".into());
+        }
+        let tls = |given: &Option<PathBuf>, usual: &str| {
+            dir.join(given.as_deref().unwrap_or(Path::new(usual)))
+        };
+        Ok(Self {
+            path: absolute.clone(),
+            listen: file.server.listen.unwrap_or(([0, 0, 0, 0], 8443).into()),
+            plain_listen: file.server.plain_listen,
+            ops_listen: file.server.ops_listen,
+            certificate: tls(&file.tls.certificate, "certs/cert.pem"),
+            key: tls(&file.tls.key, "certs/key.pem"),
+            log: file.log,
+            limits: file.limits,
+            engine: file.xml.engine,
+            tenants,
+        })
+    }
+
+    /// The tenant of that name, or the first one.
+    pub fn tenant(&self, name: Option<&str>) -> Result<&Tenant, String> {
+        match name {
+            None => self.tenants.first().ok_or_else(no_interfaces),
+            Some(name) => {
+                let known: Vec<&str> = self.tenants.iter().map(|t| t.name.as_str()).collect();
+                let found = self.tenants.iter().find(|tenant| tenant.name == name);
+                found.ok_or_else(|| format!("no tenant {name}; there are {}", known.join(", ")))
+            }
+        }
+    }
+}
+
+fn no_interfaces() -> String {
+    "no interface is configured: add a table such as [interfaces.orders_in]".into()
+}
+
+fn distinct(tenants: &[Tenant]) -> Result<(), String> {
+    if tenants.is_empty() {
+        return Err(no_interfaces());
+    }
+    let mut roots = BTreeSet::new();
+    let mut hosts = BTreeSet::new();
+    for tenant in tenants {
+        if !roots.insert(&tenant.root) {
+            let root = tenant.root.display();
+            return Err(format!(
+                "two tenants share the spool {root}; each needs its own"
+            ));
+        }
+        for host in &tenant.hosts {
+            if !hosts.insert(host.to_ascii_lowercase()) {
+                return Err(format!("two tenants claim the host {host}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn interfaces(
+    files: &BTreeMap<String, InterfaceFile>,
+    dir: &Path,
+) -> Result<BTreeMap<InterfaceName, InterfaceConfig>, String> {
+    let mut all = BTreeMap::new();
+    for (name, file) in files {
+        let parsed: InterfaceName = name
+            .parse()
+            .map_err(|e| format!("interfaces.{name}: {e}"))?;
+        let config = interface(name, file, dir).map_err(|e| format!("interfaces.{name}.{e}"))?;
+        all.insert(parsed, config);
+    }
+    let mut roots = BTreeMap::new();
+    let mut names: BTreeSet<&str> = all.keys().map(InterfaceName::as_str).collect();
+    for (name, config) in &all {
+        for alias in &config.gateway.aliases {
+            if !names.insert(alias) {
+                return Err(format!(
+                    "interfaces.{name}.aliases: {alias} is taken already"
+                ));
+            }
+        }
+        let (Direction::In, Some(root)) = (config.gateway.direction, &config.gateway.root) else {
+            continue;
+        };
+        if let Some(other) = roots.insert((root, &config.gateway.namespace), name) {
+            return Err(format!(
+                "interfaces.{name}.root: {other} takes documents with the root element {root} \
+                 already; an upload could not be told apart"
+            ));
+        }
+    }
+    Ok(all)
+}
+
+fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceConfig, String> {
+    let delivery_once = match file.delivery.as_deref() {
+        None | Some("at-least-once") => false,
+        Some("at-most-once") => true,
+        Some(other) => {
+            return Err(format!(
+                "delivery is {other:?}; use \"at-least-once\" or \"at-most-once\""
+            ));
+        }
+    };
+    file.retry.check()?;
+    let processor = match &file.processor {
+        None => None,
+        Some(processor) => processor_of(processor, dir)?,
+    };
+    let running_max = match (&processor, file.concurrency) {
+        (_, Some(0)) => return Err("concurrency must be at least 1".into()),
+        (None, _) => 0,
+        (Some(_), Some(given)) if file.ordered && given > 1 => {
+            return Err("concurrency must be 1 when ordered = true".into());
+        }
+        (Some(_), given) => given.unwrap_or(if file.ordered { 1 } else { 4 }),
+    };
+    // Without a schema of its own an interface uses the one of its name, unless it says "".
+    let schema = match file.schema.as_deref() {
+        Some("") => None,
+        Some(schema) => Some(schema.to_owned()),
+        None if file.direction == Direction::In => Some(name.to_owned()),
+        None => None,
+    };
+    Ok(InterfaceConfig {
+        gateway: Interface {
+            direction: file.direction,
+            root: file.root.clone(),
+            namespace: file.namespace.clone(),
+            schema,
+            bytes_max: file.max_bytes.unwrap_or(BODY_BYTES_MAX),
+            aliases: file.aliases.clone(),
+        },
+        rules: Rules {
+            attempts_max: file.retry.attempts,
+            at_most_once: delivery_once,
+        },
+        lane: Lane {
+            processor,
+            retry: file.retry.clone(),
+            at_most_once: delivery_once,
+            rules: LaneRules {
+                running_max,
+                ordered: file.ordered,
+            },
+        },
+    })
+}
+
+fn processor_of(file: &ProcessorFile, dir: &Path) -> Result<Option<Processor>, String> {
+    match (&file.command, file.archive) {
+        (Some(_), true) => Err("processor: command and archive exclude each other".into()),
+        (None, true) => Ok(Some(Processor::Archive)),
+        (None, false) => Err("processor must have command = [\"…\"] or archive = true".into()),
+        (Some(argv), false) => {
+            if argv.first().is_none_or(String::is_empty) {
+                return Err("processor.command must name a program".into());
+            }
+            let mebibytes = |given: Option<u64>| given.map(|n| n.saturating_mul(1 << 20));
+            Ok(Some(Processor::Command(Command {
+                argv: argv.clone(),
+                dir: dir.into(),
+                env: file.env.clone().into_iter().collect(),
+                exit_codes: file.exit_codes.clone(),
+                timeout: Duration::from_secs(file.timeout_s.unwrap_or(COMMAND_TIMEOUT_S)),
+                output_bytes_max: file.output_bytes_max.unwrap_or(COMMAND_OUTPUT_BYTES_MAX),
+                memory_bytes_max: mebibytes(file.memory_mib_max),
+                open_files_max: file.open_files_max,
+            })))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("/etc/spoolgate/spoolgate.toml"))
+    }
+
+    const ONE: &str = "[interfaces.a]\ndirection = \"in\"\nroot = \"A\"\n";
+
+    #[test]
+    fn the_shipped_configuration_is_good_and_complete() {
+        let config = parse(crate::shipped::CONFIG).unwrap();
+        let interfaces = &config.tenants[0].interfaces;
+        let names: Vec<&str> = interfaces.keys().map(InterfaceName::as_str).collect();
+        let five = [
+            "items_in",
+            "orders_in",
+            "orders_out",
+            "persons_in",
+            "persons_out",
+        ];
+        assert_eq!(names, five);
+    }
+
+    #[test]
+    fn little_is_enough() {
+        let config = parse(ONE).unwrap();
+        let tenant = &config.tenants[0];
+        assert_eq!(tenant.root, Path::new("/etc/spoolgate/spool"));
+        assert_eq!(tenant.users, Path::new("/etc/spoolgate/users.toml"));
+        let a = &tenant.interfaces[&"a".parse().unwrap()];
+        assert_eq!(a.gateway.schema.as_deref(), Some("a"));
+        assert_eq!(
+            a.lane.rules.running_max, 0,
+            "no processor, nothing is started"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        for (text, expected) in [
+            ("[server]\nlisen = \"x\"\n", "did you mean `listen`"),
+            (
+                "[interfaces.a]\ndirection = \"in\"\nprocesor = {}\n",
+                "`processor`",
+            ),
+            ("[interfaces.a]\ndirection = \"sideways\"\n", "line 2"),
+            (
+                "[interfaces.\"../a\"]\ndirection = \"in\"\n",
+                "interfaces.../a",
+            ),
+            ("[server]\nlisten = \"nowhere\"\n", "line 2"),
+            ("", "no interface"),
+            ("x", "line 1"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text:?} gives {error:?}");
+        }
+        let more = |extra: &str| parse(&format!("{ONE}{extra}")).unwrap_err();
+        assert!(more("delivery = \"twice\"").contains("at-most-once"));
+        assert!(more("retry = { attempts = 0 }").contains("at least 1"));
+        assert!(more("processor = { command = [] }").contains("name a program"));
+        assert!(more("[interfaces.b]\ndirection = \"in\"\nroot = \"A\"").contains("told apart"));
+        assert!(more("[tenants.x]\nhosts = []").contains("at least one host"));
+    }
+
+    #[test]
+    fn tenants_are_apart() {
+        let tenant = |name: &str, host: &str| {
+            format!(
+                "[tenants.{name}]\nhosts = [\"{host}\"]\n\
+                 [tenants.{name}.interfaces.a]\ndirection = \"in\"\n"
+            )
+        };
+        let two = format!(
+            "{ONE}{}{}",
+            tenant("x", "x.example.org"),
+            tenant("y", "y.example.org")
+        );
+        let config = parse(&two).unwrap();
+        assert_eq!(config.tenants.len(), 3);
+        assert_eq!(
+            config.tenants[1].root,
+            Path::new("/etc/spoolgate/tenants/x/spool")
+        );
+        assert!(config.tenant(Some("y")).is_ok());
+        assert!(config.tenant(Some("z")).is_err());
+        let same = format!("{}{}", tenant("x", "h"), tenant("y", "H"));
+        assert!(parse(&same).unwrap_err().contains("claim the host"));
+    }
+}

@@ -1,0 +1,103 @@
+//! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
+
+use super::{Engine, Limits, LogConfig};
+use crate::{
+    gateway::Direction,
+    processor::{ExitCodes, Retry},
+    spool::Retention,
+};
+use serde::Deserialize;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConfigFile {
+    pub(super) server: ServerFile,
+    pub(super) tls: TlsFile,
+    pub(super) spool: SpoolFile,
+    pub(super) limits: Limits,
+    pub(super) auth: AuthFile,
+    pub(super) log: LogConfig,
+    pub(super) xml: XmlFile,
+    pub(super) retention: Retention,
+    pub(super) interfaces: BTreeMap<String, InterfaceFile>,
+    pub(super) tenants: BTreeMap<String, TenantFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServerFile {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) plain_listen: Option<SocketAddr>,
+    pub(super) ops_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsFile {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SpoolFile {
+    pub(super) root: Option<PathBuf>,
+    pub(super) accept_risk: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuthFile {
+    pub(super) users: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct XmlFile {
+    pub(super) engine: Engine,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InterfaceFile {
+    pub(super) direction: Direction,
+    pub(super) root: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) schema: Option<String>,
+    pub(super) max_bytes: Option<u64>,
+    #[serde(default)]
+    pub(super) aliases: Vec<String>,
+    #[serde(default)]
+    pub(super) ordered: bool,
+    pub(super) concurrency: Option<usize>,
+    pub(super) delivery: Option<String>,
+    #[serde(default)]
+    pub(super) retry: Retry,
+    pub(super) processor: Option<ProcessorFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProcessorFile {
+    pub(super) command: Option<Vec<String>>,
+    pub(super) archive: bool,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) exit_codes: ExitCodes,
+    pub(super) timeout_s: Option<u64>,
+    pub(super) memory_mib_max: Option<u64>,
+    pub(super) open_files_max: Option<u64>,
+    pub(super) output_bytes_max: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TenantFile {
+    pub(super) hosts: Vec<String>,
+    pub(super) root: Option<PathBuf>,
+    pub(super) accept_risk: Option<bool>,
+    pub(super) users: Option<PathBuf>,
+    pub(super) retention: Option<Retention>,
+    #[serde(default)]
+    pub(super) interfaces: BTreeMap<String, InterfaceFile>,
+}

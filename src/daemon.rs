@@ -1,0 +1,255 @@
+//! The service: opens every tenant's spool, serves, and stops in order.
+//!
+//! Start: bind → lock → probe → recover → arm the watcher → first scan → listen. A listing of a queue
+//! does not need the scan: what it does not know yet it looks at itself.
+//! Stop: stop accepting → finish requests → running commands finish, or are ended at the deadline
+//! and their jobs given back, not counted → unlock.
+
+mod memory;
+mod tenant;
+
+pub use memory::keep_small;
+
+pub(crate) use tenant::{open_spool, schemas, spool_dirs};
+
+use crate::{
+    config::Config,
+    gateway::InFlight,
+    http::{self, Site, Sites, tls},
+    spool::{LockError, RealFs, Spool, SpoolLock},
+};
+use anyhow::Context;
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tenant::{Prepared, Running};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Serves until `stop`. `announce` gets one line per listener once it accepts. Gives the locks of
+/// the spools: to be dropped after the runtime, whose blocking threads may still work on them.
+pub async fn serve(
+    config: Config,
+    stop: CancellationToken,
+    announce: impl Fn(&str),
+) -> anyhow::Result<Vec<SpoolLock>> {
+    raise_open_files();
+    let kill = CancellationToken::new();
+    // Whatever can keep the service from starting comes before the first command is started.
+    let certificate = Arc::new(certificate(&config)?);
+    for tenant in &config.tenants {
+        // A better answer than a port that is taken.
+        let fs = RealFs::new(&tenant.root);
+        if let Ok(Some(holder)) = SpoolLock::holder(&fs) {
+            return Err(LockError::Taken { holder }.into());
+        }
+    }
+    let sockets = Sockets::bind(&config)?;
+    let in_flight = Arc::new(InFlight::default());
+    let mut tenants = Vec::new();
+    for (n, tenant) in config.tenants.iter().enumerate() {
+        let reload_tls = (n == 0).then(|| certificate.clone());
+        let prepared = Prepared::new(&config, tenant, &in_flight, reload_tls, &stop, &kill);
+        let prepared = prepared.await;
+        tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
+    }
+    let sites = sites(&config, &tenants)?;
+    let listeners = sockets.listen()?;
+    let lines = listeners.lines()?;
+    let spools: Vec<_> = tenants.iter().map(|tenant| tenant.spool.clone()).collect();
+    let running: Vec<Running> = tenants.into_iter().map(|t| t.run(&stop)).collect();
+    let readiness = readiness(spools, &running, &stop);
+    let tasks = listeners.serve(&config, certificate, sites, readiness, &stop);
+    for line in &lines {
+        announce(line);
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        tenants = running.len(),
+        "serving",
+    );
+    stop.cancelled().await;
+    let deadline = Duration::from_secs(config.limits.stop_deadline_s);
+    tracing::info!(deadline_s = deadline.as_secs(), "stopping");
+    let timer = tokio::spawn(async move {
+        tokio::time::sleep(deadline).await;
+        kill.cancel();
+    });
+    tasks.wait().await;
+    let mut locks = Vec::new();
+    for tenant in running {
+        locks.push(tenant.stopped().await);
+    }
+    timer.abort();
+    tracing::info!("stopped");
+    Ok(locks)
+}
+
+/// Every connection is a descriptor, and the usual soft limit is meant for programs with few.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
+}
+
+/// Loads the certificate, making one if there is none yet.
+fn certificate(config: &Config) -> anyhow::Result<tls::Certificate> {
+    make_certificate(&config.certificate, &config.key)?;
+    Ok(tls::Certificate::load(&config.certificate, &config.key)?)
+}
+
+/// Makes a self-signed pair if neither file exists and they have the usual names in one
+/// directory. Says whether it did.
+pub fn make_certificate(certificate: &Path, key: &Path) -> anyhow::Result<bool> {
+    let usual = certificate.file_name() == Some(tls::CERTIFICATE_FILE.as_ref())
+        && key.file_name() == Some(tls::KEY_FILE.as_ref())
+        && certificate.parent() == key.parent();
+    if certificate.exists() || key.exists() || !usual {
+        return Ok(false);
+    }
+    let dir = certificate.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let mut names = vec!["localhost".to_owned()];
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    if !host.is_empty() && host != "localhost" && host != "(none)" {
+        names.push(host.to_owned());
+    }
+    tls::generate(dir, &names)?;
+    Ok(true)
+}
+
+/// Addresses that are ours; nobody is let in yet.
+struct Sockets {
+    main: TcpSocket,
+    plain: Option<TcpSocket>,
+    ops: Option<TcpSocket>,
+}
+
+/// Sockets at which clients may knock; nobody answers yet.
+struct Listeners {
+    main: TcpListener,
+    plain: Option<TcpListener>,
+    ops: Option<TcpListener>,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let plain = config.plain_listen.map(|at| bind(at, "plain_listen"));
+        let ops = config.ops_listen.map(|at| bind(at, "ops_listen"));
+        Ok(Self {
+            main: bind(config.listen, "listen")?,
+            plain: plain.transpose()?,
+            ops: ops.transpose()?,
+        })
+    }
+
+    fn listen(self) -> anyhow::Result<Listeners> {
+        let listen = |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen");
+        Ok(Listeners {
+            main: listen(self.main)?,
+            plain: self.plain.map(listen).transpose()?,
+            ops: self.ops.map(listen).transpose()?,
+        })
+    }
+}
+
+impl Listeners {
+    /// One line for each, as users and scripts read them.
+    fn lines(&self) -> anyhow::Result<Vec<String>> {
+        let mut lines = vec![format!("listening https://{}", self.main.local_addr()?)];
+        for (what, listener) in [("plain", &self.plain), ("ops", &self.ops)] {
+            if let Some(listener) = listener {
+                lines.push(format!(
+                    "listening {what} http://{}",
+                    listener.local_addr()?
+                ));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Answers until `stop`; the tasks end when the last request has.
+    fn serve(
+        self,
+        config: &Config,
+        certificate: Arc<tls::Certificate>,
+        sites: Sites,
+        readiness: Arc<http::Readiness>,
+        stop: &CancellationToken,
+    ) -> TaskTracker {
+        let deadline = Duration::from_secs(config.limits.stop_deadline_s);
+        let limits = http::Limits {
+            connections_max: config.limits.connections_max,
+            per_address_max: config.limits.connections_per_address_max,
+            ..http::Limits::default()
+        };
+        let tasks = TaskTracker::new();
+        if let Some(plain) = self.plain {
+            let stop = stop.clone();
+            tasks.spawn(http::serve_plain(plain, limits.clone(), stop, deadline));
+        }
+        if let Some(ops) = self.ops {
+            tasks.spawn(http::serve_ops(ops, readiness, stop.clone()));
+        }
+        let (sites, stop) = (Arc::new(sites), stop.clone());
+        let main = http::serve_tls(self.main, certificate, sites, limits, stop, deadline);
+        tasks.spawn(main);
+        tasks.close();
+        tasks
+    }
+}
+
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpSocket> {
+    let bound = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    bound().with_context(|| format!("cannot listen on {address}; change server.{key}"))
+}
+
+fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Sites> {
+    let sites = (tenants.iter().zip(&config.tenants)).map(|(prepared, tenant)| Site {
+        name: tenant.name.clone(),
+        hosts: tenant.hosts.clone(),
+        gateway: prepared.gateway.clone(),
+        users: prepared.users.clone(),
+        realm: "spoolgate".into(),
+    });
+    Ok(Sites::new(sites.collect())?)
+}
+
+/// Ready while every spool accepts jobs and is worked on; not while stopping.
+fn readiness(
+    spools: Vec<Arc<Spool>>,
+    running: &[Running],
+    stop: &CancellationToken,
+) -> Arc<http::Readiness> {
+    let workers: Vec<_> = running.iter().map(Running::worker).collect();
+    let stop = stop.clone();
+    Arc::new(move || {
+        if stop.is_cancelled() {
+            return Err("stopping".into());
+        }
+        if workers.iter().any(|worker| worker.is_finished()) {
+            return Err("the worker has broken down: nothing is processed; restart".into());
+        }
+        match spools.iter().find_map(|spool| spool.unhealthy()) {
+            None => Ok(()),
+            Some(reason) => Err(reason.to_owned()),
+        }
+    })
+}

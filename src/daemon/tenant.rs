@@ -1,0 +1,413 @@
+//! One tenant, prepared and then at work: its spool, gateway, users, watcher and worker.
+
+use crate::{
+    auth::Users,
+    config::{Config, Engine, InterfaceConfig, Tenant},
+    gateway::{Gateway, InFlight, Parts},
+    http::tls::Certificate,
+    job::{InterfaceName, JobName},
+    schedule::Event,
+    spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, probe},
+    watch::{Seen, Watch, Watched},
+    worker::{Hints, Worker},
+    xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
+};
+use anyhow::Context;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::{AbortHandle, JoinHandle},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Changed files are looked at so long after the first change, so that a pair of files that is
+/// replaced together is read together.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Files are looked at so often, whatever the watcher says.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Days and records that have passed their retention go so often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Without a watcher, queues are scanned so often.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// A tenant that is ready to work: its spool is ours and recovered, and nothing runs yet.
+pub(super) struct Prepared {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) users: Arc<Users>,
+    pub(super) spool: Arc<Spool>,
+    worker: Worker,
+    keeper: Keeper,
+    watch: Option<Watch>,
+    woken: Arc<Woken>,
+    lock: SpoolLock,
+}
+
+/// A tenant at work.
+pub(super) struct Running {
+    spool: Arc<Spool>,
+    worker: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    lock: SpoolLock,
+}
+
+/// What the configuration says of the interfaces, as the spool wants it.
+pub(crate) fn rules(tenant: &Tenant) -> BTreeMap<InterfaceName, Rules> {
+    map(&tenant.interfaces, |interface| interface.rules.clone())
+}
+
+/// Opens a tenant's spool, making what is missing.
+pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
+    let root = &tenant.root;
+    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
+    Ok(Spool::open(RealFs::new(root), rules(tenant), clock)?)
+}
+
+/// The directories of a spool in which jobs are, and those in which they are made.
+pub(crate) fn spool_dirs(tenant: &Tenant) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = ["tmp", "joberrors", "joblog", "results", "idem"]
+        .iter()
+        .map(PathBuf::from)
+        .collect();
+    for state in ["queue", "deferred", "work", "bak"] {
+        let interfaces = tenant.interfaces.keys();
+        dirs.extend(interfaces.map(|i| Path::new(state).join(i.as_str())));
+    }
+    dirs
+}
+
+/// The schema store with the configured engine; nothing is loaded yet.
+pub(crate) fn schemas(config: &Config, tenant: &Tenant) -> Schemas {
+    let dir = tenant.root.join("schemas");
+    match config.engine {
+        Engine::Xmllint => Schemas::open(&dir, Box::new(Xmllint)),
+        Engine::XsdSchema => Schemas::open(&dir, Box::new(XsdSchema)),
+    }
+}
+
+/// Takes the spool: lock → probe → recover.
+fn take(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
+    let root = &tenant.root;
+    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    let lock = SpoolLock::take(&RealFs::new(root))?;
+    let spool = open_spool(tenant)?;
+    let options = ProbeOptions {
+        accept_risk: tenant.accept_risk,
+    };
+    for warning in probe(spool.fs(), &spool_dirs(tenant), options)? {
+        tracing::warn!(tenant = tenant.name, "{warning}");
+    }
+    let recovery = spool.recover()?;
+    tracing::info!(
+        tenant = tenant.name,
+        adopted = recovery.adopted.len(),
+        failed = recovery.failed.len(),
+        removed = recovery.removed,
+        requeued = recovery.requeued.len(),
+        "recovered",
+    );
+    Ok((lock, Arc::new(spool), recovery.adopted))
+}
+
+impl Prepared {
+    pub(super) async fn new(
+        config: &Config,
+        tenant: &Tenant,
+        in_flight: &Arc<InFlight>,
+        certificate: Option<Arc<Certificate>>,
+        stop: &CancellationToken,
+        kill: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let users = Arc::new(Users::open(&tenant.users)?);
+        let (lock, spool, adopted) = take(tenant)?;
+        let keeper = Keeper {
+            schemas: Arc::new(schemas(config, tenant)),
+            stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
+            users: users.clone(),
+            certificate,
+            spool: spool.clone(),
+            retention: tenant.retention.clone(),
+        };
+        let interfaces = &tenant.interfaces;
+        let worker = Worker::new(
+            spool.clone(),
+            map(interfaces, |interface| interface.lane.clone()),
+            config.limits.running_max,
+            adopted,
+            stop.clone(),
+            kill.clone(),
+        );
+        let hints = worker.hints();
+        // Armed before the first scan, so that nothing is missed in between.
+        let (watch, woken) = watch(config, tenant, &spool, &hints);
+        keeper.look().await;
+        let arrived = move |interface: &InterfaceName, job: &JobName| {
+            hints.tell(Event::Arrived(interface.clone(), job.clone()));
+        };
+        let gateway = Gateway::new(Parts {
+            spool: spool.clone(),
+            interfaces: map(interfaces, |interface| interface.gateway.clone()),
+            schemas: keeper.schemas.clone(),
+            stylesheets: keeper.stylesheets.clone(),
+            limits: config.limits.admission(),
+            in_flight: in_flight.clone(),
+            arrived: Box::new(arrived),
+        });
+        Ok(Self {
+            gateway: Arc::new(gateway),
+            users,
+            spool,
+            worker,
+            keeper,
+            watch,
+            woken,
+            lock,
+        })
+    }
+
+    /// Scans and starts what waits. Called once nothing can keep the service from starting.
+    pub(super) fn run(self, stop: &CancellationToken) -> Running {
+        let hints = self.worker.hints();
+        let poll = self.watch.is_none().then_some(POLL_EVERY);
+        let keeper = self.keeper.run(self.woken, self.watch, hints, stop.clone());
+        Running {
+            spool: self.spool,
+            worker: tokio::spawn(self.worker.run(poll)),
+            keeper: tokio::spawn(keeper),
+            lock: self.lock,
+        }
+    }
+}
+
+fn map<T>(
+    interfaces: &BTreeMap<InterfaceName, InterfaceConfig>,
+    part: impl Fn(&InterfaceConfig) -> T,
+) -> BTreeMap<InterfaceName, T> {
+    let interfaces = interfaces.iter();
+    interfaces
+        .map(|(name, i)| (name.clone(), part(i)))
+        .collect()
+}
+
+impl Running {
+    /// False when nothing is processed any more although nobody said stop.
+    pub(super) fn worker(&self) -> AbortHandle {
+        self.worker.abort_handle()
+    }
+
+    /// Waits for the running commands, then gives the lock: the spool is free for the next owner
+    /// once it is dropped, which must be after the last blocking call has ended.
+    pub(super) async fn stopped(self) -> SpoolLock {
+        if let Err(error) = self.worker.await {
+            tracing::error!(%error, "the worker broke down");
+        }
+        self.keeper.abort();
+        let spool = self.spool.clone();
+        let closed = tokio::task::spawn_blocking(move || spool.close_ids()).await;
+        if let Ok(Err(error)) = closed {
+            tracing::warn!(%error, "the clock mark could not be written");
+        }
+        self.lock
+    }
+}
+
+/// What the watcher wakes.
+#[derive(Default)]
+struct Woken {
+    notify: Notify,
+    /// Queues were replaced: make what is missing and watch anew.
+    replaced: AtomicBool,
+}
+
+/// Arms the watcher; without one, queues are polled.
+fn watch(
+    config: &Config,
+    tenant: &Tenant,
+    spool: &Arc<Spool>,
+    hints: &Hints,
+) -> (Option<Watch>, Arc<Woken>) {
+    let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
+    let watched = Watched {
+        dirs: vec![root.join("schemas"), root.join("xslt")],
+        files: vec![
+            tenant.users.clone(),
+            config.certificate.clone(),
+            config.key.clone(),
+        ],
+        root,
+        interfaces: tenant.interfaces.keys().cloned().collect(),
+    };
+    let woken = Arc::new(Woken::default());
+    let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
+    let sink = move |seen| on_seen(seen, &spool, &hints, &wake);
+    match Watch::arm(watched, sink) {
+        Ok(watch) => (Some(watch), woken),
+        Err(error) => {
+            tracing::warn!(
+                %error, tenant = tenant.name,
+                "directories cannot be watched; queues are scanned every second instead",
+            );
+            (None, woken)
+        }
+    }
+}
+
+fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
+    match seen {
+        Seen::Came(interface, name) => {
+            // What we accepted ourselves is known before it is visible.
+            let job = name.parse::<JobName>();
+            let ours = job.is_ok_and(|job| spool.is_ready(&interface, &job));
+            let hidden = name.starts_with('.') && name != ".hold";
+            if !ours && !hidden {
+                hints.tell(Event::Hint(interface));
+            }
+        }
+        Seen::Left(interface, name) => {
+            if name == ".hold" {
+                hints.tell(Event::Hint(interface));
+            } else if let Ok(job) = name.parse() {
+                spool.forget_ready(&interface, &job);
+            }
+        }
+        Seen::Changed(_) => woken.notify.notify_one(),
+        Seen::Replaced => {
+            woken.replaced.store(true, Ordering::Release);
+            woken.notify.notify_one();
+        }
+        Seen::Rescan => {
+            hints.tell(Event::Rescan);
+            woken.notify.notify_one();
+        }
+    }
+}
+
+/// Keeps in force what lies in files: schemas, stylesheets, users, certificate; sweeps old days.
+struct Keeper {
+    schemas: Arc<Schemas>,
+    stylesheets: Arc<Stylesheets>,
+    users: Arc<Users>,
+    certificate: Option<Arc<Certificate>>,
+    spool: Arc<Spool>,
+    retention: Retention,
+}
+
+impl Keeper {
+    async fn run(
+        self,
+        woken: Arc<Woken>,
+        watch: Option<Watch>,
+        hints: Hints,
+        stop: CancellationToken,
+    ) {
+        let watch = watch.map(Arc::new);
+        let mut sweep_at = tokio::time::Instant::now();
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be caught; changed files are not watched");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => tracing::info!("SIGHUP: changed files are read again"),
+                () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            if woken.replaced.swap(false, Ordering::AcqRel) {
+                self.rearm(watch.clone(), &hints).await;
+            }
+            self.look().await;
+            self.file_strays().await;
+            if sweep_at <= tokio::time::Instant::now() {
+                sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
+                self.sweep().await;
+            }
+        }
+    }
+
+    async fn rearm(&self, watch: Option<Arc<Watch>>, hints: &Hints) {
+        let spool = self.spool.clone();
+        let rearmed = tokio::task::spawn_blocking(move || {
+            spool.restore_dirs()?;
+            if let Some(watch) = watch {
+                watch.rearm()?;
+            }
+            anyhow::Ok(())
+        });
+        match rearmed.await {
+            Ok(Ok(())) => tracing::warn!("a queue's directory was replaced; it is watched anew"),
+            Ok(Err(error)) => tracing::error!(%error, "a replaced queue cannot be watched"),
+            Err(error) => tracing::error!(%error, "rearming broke down"),
+        }
+        hints.tell(Event::Rescan);
+    }
+
+    async fn look(&self) {
+        let (schemas, stylesheets) = (self.schemas.clone(), self.stylesheets.clone());
+        let (users, certificate) = (self.users.clone(), self.certificate.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            say("schema", &schemas.reload());
+            say("stylesheet", &stylesheets.reload());
+            match users.reload() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("users are reloaded"),
+                Err(error) => tracing::error!(%error, "the users before stay in force"),
+            }
+            match certificate.map(|certificate| certificate.reload()) {
+                None | Some(Ok(false)) => {}
+                Some(Ok(true)) => tracing::info!("the certificate is reloaded"),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the certificate before stays in force");
+                }
+            }
+        });
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "reloading broke down");
+        }
+    }
+
+    async fn file_strays(&self) {
+        let spool = self.spool.clone();
+        let filed = tokio::task::spawn_blocking(move || spool.file_strays()).await;
+        if let Ok(Err(error)) = filed {
+            tracing::error!(%error, "jobs outside of their days cannot be looked for");
+        }
+    }
+
+    async fn sweep(&self) {
+        let (spool, retention) = (self.spool.clone(), self.retention.clone());
+        match tokio::task::spawn_blocking(move || spool.sweep(&retention)).await {
+            Ok(Ok(removed)) => {
+                for path in removed {
+                    tracing::info!(path = %path.display(), "its retention has passed; removed");
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, "old days cannot be removed"),
+            Err(error) => tracing::error!(%error, "the sweep broke down"),
+        }
+    }
+}
+
+fn say(what: &str, reports: &[ReloadReport]) {
+    use crate::xml::ReloadOutcome;
+    for report in reports {
+        match report.outcome {
+            ReloadOutcome::Loaded => tracing::info!("{what} {report}"),
+            ReloadOutcome::Refused { .. } | ReloadOutcome::Vanished => {
+                tracing::error!("{what} {report}");
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Reply or fault → response.
+//!
+//! Whatever a client or a document chose is cut short and stripped of control characters before
+//! it is shown, and every text answer ends its lines. What is shown comes from the reply or fault
+//! alone; neither ever holds a path of the server.
+
+use super::digest::{self, REPR_DIGEST};
+use crate::{
+    dialect::Payload,
+    gateway::{Download, Fault, Reply},
+    job::JobName,
+    xml::Finding,
+};
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER},
+};
+use std::fmt::Write;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Without a charset: the document's own declaration counts.
+const XML: HeaderValue = HeaderValue::from_static("application/xml");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const X_JOB_NAME: HeaderName = HeaderName::from_static("x-job-name");
+/// Longest piece of a client's or a document's text in an answer, in characters.
+const SHOWN_CHARS_MAX: usize = 1000;
+
+pub(super) fn reply(reply: Reply) -> Response<Payload> {
+    match reply {
+        Reply::Accepted {
+            job,
+            interface: _,
+            bytes: _,
+            sha256,
+            replayed,
+        } => accepted(&job, &sha256, replayed),
+        Reply::Content(download) => content(download),
+        Reply::Jobs(jobs) => text(StatusCode::OK, lines(&jobs)),
+        Reply::Log(log) => response(StatusCode::OK, XML, Payload::Bytes(log.to_xml().into())),
+        Reply::Status(place) => text(StatusCode::OK, format!("{place}\n")),
+        Reply::Transformed {
+            content_type,
+            body,
+            head,
+            completion,
+        } => {
+            let payload = match completion {
+                _ if head => Payload::HeadOf(body.len() as u64),
+                Some(completion) => Payload::Completing(body, completion),
+                None => Payload::Bytes(body),
+            };
+            let untyped = HeaderValue::from_static("application/octet-stream");
+            let content_type = HeaderValue::try_from(content_type).unwrap_or(untyped);
+            response(StatusCode::OK, content_type, payload)
+        }
+    }
+}
+
+pub(super) fn fault(fault: &Fault) -> Response<Payload> {
+    match fault {
+        Fault::Busy {
+            retry_after_s,
+            reason,
+        } => later(StatusCode::SERVICE_UNAVAILABLE, *retry_after_s, reason),
+        Fault::Forbidden { reason } => line(StatusCode::FORBIDDEN, reason),
+        Fault::Internal => line(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        Fault::Invalid { reason } => line(StatusCode::BAD_REQUEST, reason),
+        Fault::MethodNotAllowed { allow } => {
+            let mut response = line(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &format!("this path answers to {allow} only"),
+            );
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            response
+        }
+        Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
+        Fault::Refused { job, findings } => refused(job, findings),
+        Fault::TimedOut => line(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request did not arrive in time",
+        ),
+        Fault::TooLarge { bytes_max } => line(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the body is larger than {bytes_max} bytes"),
+        ),
+        Fault::TooMany {
+            retry_after_s,
+            reason,
+        } => later(StatusCode::TOO_MANY_REQUESTS, *retry_after_s, reason),
+        Fault::Unauthorized => line(
+            StatusCode::UNAUTHORIZED,
+            "a user and password of this server are needed",
+        ),
+        Fault::UnknownJob { job } => line(StatusCode::BAD_REQUEST, &format!("unknown job {job}")),
+    }
+}
+
+fn accepted(job: &JobName, sha256: &str, replayed: bool) -> Response<Payload> {
+    let mut response = text(StatusCode::CREATED, format!("{job}\n"));
+    let headers = response.headers_mut();
+    headers.insert(X_JOB_NAME, header(job.to_string()));
+    // A job's name consists of characters that stand for themselves in a query.
+    headers.insert(LOCATION, header(format!("/xml/jobstatus?Jobname={job}")));
+    if let Some(digest) = digest::field(sha256) {
+        headers.insert(REPR_DIGEST, digest);
+    }
+    if replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn content(download: Download) -> Response<Payload> {
+    let digest = download.sha256.as_deref().and_then(digest::field);
+    let etag = download
+        .sha256
+        .as_ref()
+        .map(|hex| header(format!("\"{hex}\"")));
+    let payload = match download.head {
+        true => Payload::HeadOf(download.bytes),
+        false => Payload::File(download),
+    };
+    let mut response = response(StatusCode::OK, XML, payload);
+    if let (Some(digest), Some(etag)) = (digest, etag) {
+        response.headers_mut().insert(REPR_DIGEST, digest);
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}
+
+fn refused(job: &JobName, findings: &[Finding]) -> Response<Payload> {
+    let mut body = format!("{job}: the document was refused and kept in joberrors\n");
+    for finding in findings {
+        body += &shown(&finding.to_string());
+        body.push('\n');
+    }
+    let mut response = text(StatusCode::BAD_REQUEST, body);
+    let headers = response.headers_mut();
+    headers.insert(X_JOB_NAME, header(job.to_string()));
+    response
+}
+
+fn lines(jobs: &[JobName]) -> String {
+    let mut lines = String::new();
+    for job in jobs {
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{job}");
+    }
+    lines
+}
+
+fn later(status: StatusCode, retry_after_s: u32, reason: &str) -> Response<Payload> {
+    let mut response = line(status, reason);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, retry_after_s.into());
+    response
+}
+
+fn line(status: StatusCode, reason: &str) -> Response<Payload> {
+    text(status, shown(reason) + "\n")
+}
+
+fn text(status: StatusCode, body: String) -> Response<Payload> {
+    response(status, TEXT, Payload::Bytes(Bytes::from(body)))
+}
+
+fn response(status: StatusCode, content_type: HeaderValue, body: Payload) -> Response<Payload> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// For values built from names and digests, whose characters a header can hold.
+fn header(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// One line of what someone else wrote.
+fn shown(text: &str) -> String {
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = line.clone().take(SHOWN_CHARS_MAX).collect();
+    if line.count() > SHOWN_CHARS_MAX {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,161 @@
+//! Request head → command.
+//!
+//! What parsing yields is well-formed, not yet known: whether an interface or a job exists is the
+//! gateway's to say. A name that could not exist gets the same fault as one that does not.
+
+use super::{ROOT, digest, parameters::Parameters};
+use crate::{
+    dialect::Intake,
+    gateway::{Command, Fault, Submit},
+    job::{InterfaceName, JobName, Reference},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE, request::Parts};
+
+/// Longest form in a body: two names and a stylesheet take less than 1 KiB.
+const FORM_BYTES_MAX: u64 = 64 * 1024;
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Job,
+    JobLog,
+    JobQueue,
+    JobStatus,
+    Upload,
+}
+
+impl Endpoint {
+    fn of(path: &str) -> Option<Self> {
+        match path.strip_prefix(ROOT)? {
+            "/job" => Some(Self::Job),
+            "/joblog" => Some(Self::JobLog),
+            "/jobqueue" => Some(Self::JobQueue),
+            "/jobstatus" => Some(Self::JobStatus),
+            "/upload" => Some(Self::Upload),
+            _ => None,
+        }
+    }
+
+    fn check(self, method: &Method) -> Result<(), Fault> {
+        let allow = match self {
+            Self::Job => "GET, HEAD, POST",
+            Self::JobLog | Self::JobQueue | Self::JobStatus => "GET, POST",
+            Self::Upload => "POST",
+        };
+        if allow.split(", ").any(|allowed| allowed == method.as_str()) {
+            return Ok(());
+        }
+        Err(Fault::MethodNotAllowed { allow })
+    }
+}
+
+pub(super) fn intake(head: &Parts) -> Intake {
+    match Endpoint::of(head.uri.path()) {
+        Some(Endpoint::Job | Endpoint::JobLog | Endpoint::JobQueue | Endpoint::JobStatus)
+            if head.method == Method::POST =>
+        {
+            Intake::Small {
+                bytes_max: FORM_BYTES_MAX,
+            }
+        }
+        Some(_) | None => Intake::Stream,
+    }
+}
+
+pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
+    let endpoint = Endpoint::of(head.uri.path()).ok_or(Fault::NoSuchPath)?;
+    endpoint.check(&head.method)?;
+    if !form.is_empty() && !may_be_form(&head.headers) {
+        let reason = format!("the body's content type must be {FORM_TYPE}");
+        return Err(Fault::Invalid { reason });
+    }
+    let query = head.uri.query().unwrap_or_default().as_bytes();
+    let parameters = Parameters::parse(&[query, form])?;
+    match endpoint {
+        Endpoint::Job => Ok(Command::Fetch {
+            interface: interface(parameters.required("Interfacename")?)?,
+            job: job(parameters.required("Jobname")?)?,
+            stylesheet: parameters.optional("xslt")?.map(stylesheet).transpose()?,
+            head: head.method == Method::HEAD,
+        }),
+        Endpoint::JobLog => Ok(Command::Log {
+            interface: optional_interface(&parameters)?,
+            job: job(parameters.required("Jobname")?)?,
+        }),
+        Endpoint::JobQueue => Ok(Command::List {
+            interface: interface(parameters.required("Interfacename")?)?,
+        }),
+        Endpoint::JobStatus => Ok(Command::Status {
+            job: job(parameters.required("Jobname")?)?,
+        }),
+        Endpoint::Upload => Ok(Command::Submit(Submit {
+            interface: optional_interface(&parameters)?,
+            reference: parameters.optional("RefName")?.and_then(Reference::reduce),
+            idempotency_key: idempotency_key(&head.headers)?,
+            sha256: digest::expected(&head.headers)?,
+            dialect: "dstore",
+        })),
+    }
+}
+
+/// A body without a type is taken for a form; one of another type would be misread as one.
+fn may_be_form(headers: &HeaderMap) -> bool {
+    let Some(given) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let essence = given.to_str().unwrap_or_default().split(';').next();
+    essence
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case(FORM_TYPE)
+}
+
+fn optional_interface(parameters: &Parameters) -> Result<Option<InterfaceName>, Fault> {
+    parameters
+        .optional("Interfacename")?
+        .map(interface)
+        .transpose()
+}
+
+fn interface(text: &str) -> Result<InterfaceName, Fault> {
+    text.parse().map_err(|_| Fault::Invalid {
+        reason: format!("unknown interface {text}"),
+    })
+}
+
+fn job(text: &str) -> Result<JobName, Fault> {
+    text.parse()
+        .map_err(|_| Fault::UnknownJob { job: text.into() })
+}
+
+/// A stylesheet's name, without extension: nothing that a path would interpret.
+fn stylesheet(text: &str) -> Result<String, Fault> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if text.is_empty() || text.starts_with('.') || !text.bytes().all(allowed) {
+        let reason =
+            format!("unknown stylesheet {text}; xslt takes a name without extension and path");
+        return Err(Fault::Invalid { reason });
+    }
+    Ok(text.into())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = given.next() else {
+        return Ok(None);
+    };
+    let printable = |value: &HeaderValue| {
+        let key = value.as_bytes();
+        let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
+        fits && key.iter().all(|b| matches!(b, b' '..=b'~'))
+    };
+    if !printable(key) || given.any(|other| other != key) {
+        let reason = format!(
+            "the header Idempotency-Key must be one of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
+        );
+        return Err(Fault::Invalid { reason });
+    }
+    Ok(key.to_str().ok().map(str::to_owned))
+}

@@ -1,0 +1,525 @@
+//! The gateway: turns a [`Command`] of a caller into a [`Reply`] or a [`Fault`], and has the
+//! streaming [`Upload`] and [`Download`]. It knows neither HTTP nor a dialect. Here async meets
+//! the blocking spool: every spool call runs on the blocking pool.
+//!
+//! Invariant: "not yours" and "does not exist" look alike. Invariant: no fault holds a path.
+
+mod admission;
+mod command;
+mod download;
+mod upload;
+
+pub use admission::{AdmissionLimits, InFlight};
+pub use command::{Command, Fault, Reply, Submit};
+pub use download::{Completion, Download};
+pub use upload::Upload;
+
+use crate::{
+    auth::{Caller, Right},
+    job::{InterfaceName, Job, JobName, Place},
+    joblog::{JobLog, Level, Message, Status},
+    spool::{Moved, Spool, SpoolError},
+    xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
+};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, HashMap},
+    os::fd::AsRawFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Semaphore, watch};
+
+/// When a client is told to ask again: the job is not finished, or the spool is short of
+/// something.
+const RETRY_SOON_S: u32 = 5;
+const RETRY_LATER_S: u32 = 60;
+/// Transformations at once; each is a process with a document in memory.
+const TRANSFORMS_MAX: usize = 2;
+/// Transformed documents in memory, of all clients that have not taken theirs yet.
+const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
+/// Blocking calls at once, whether or not somebody still waits for them; the rest of the threads
+/// is the worker's.
+const THREADS_MAX: usize = 384;
+/// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
+const COMMITS_MAX: usize = 256;
+/// How long others wait for a job whose last bytes are on their way.
+const ARCHIVING_PATIENCE: Duration = Duration::from_millis(500);
+/// How often a job that moves away while it is opened is looked for again.
+const OPENS_MAX: usize = 4;
+
+/// Which way an interface's jobs travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Partners upload, processors work.
+    In,
+    /// Processors and back offices fill, partners fetch; the first complete retrieval archives.
+    Out,
+}
+
+/// What the gateway has to know of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub direction: Direction,
+    /// The root element that the interface takes; `None`: any, and only by name.
+    pub root: Option<String>,
+    pub namespace: Option<String>,
+    /// The schema's name; `None`: well-formedness is enough.
+    pub schema: Option<String>,
+    pub bytes_max: u64,
+    pub aliases: Vec<String>,
+}
+
+/// Told when a job is complete in its queue.
+pub type Arrived = Box<dyn Fn(&InterfaceName, &JobName) + Send + Sync>;
+
+/// One tenant's gateway.
+pub struct Gateway {
+    spool: Arc<Spool>,
+    interfaces: BTreeMap<InterfaceName, Interface>,
+    schemas: Arc<Schemas>,
+    stylesheets: Arc<Stylesheets>,
+    limits: AdmissionLimits,
+    in_flight: Arc<InFlight>,
+    transforms: Arc<Semaphore>,
+    /// Kibibytes of transformed documents that are held until they are sent.
+    transformed: Arc<Semaphore>,
+    threads: Arc<Semaphore>,
+    commits: Semaphore,
+    keys: upload::Keys,
+    arrived: Arrived,
+    /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
+    /// that a client which has its document does not see it queued any more.
+    archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<()>)>>,
+}
+
+/// What a gateway is made of.
+pub struct Parts {
+    pub spool: Arc<Spool>,
+    pub interfaces: BTreeMap<InterfaceName, Interface>,
+    pub schemas: Arc<Schemas>,
+    pub stylesheets: Arc<Stylesheets>,
+    pub limits: AdmissionLimits,
+    pub in_flight: Arc<InFlight>,
+    pub arrived: Arrived,
+}
+
+impl Gateway {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            spool: parts.spool,
+            interfaces: parts.interfaces,
+            schemas: parts.schemas,
+            stylesheets: parts.stylesheets,
+            limits: parts.limits,
+            in_flight: parts.in_flight,
+            transforms: Arc::new(Semaphore::new(TRANSFORMS_MAX)),
+            transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
+            threads: Arc::new(Semaphore::new(THREADS_MAX)),
+            commits: Semaphore::new(COMMITS_MAX),
+            keys: upload::Keys::default(),
+            arrived: parts.arrived,
+            archiving: Mutex::default(),
+        }
+    }
+
+    /// Carries out every command but [`Command::Submit`], which goes through `admit`.
+    pub async fn execute(
+        self: &Arc<Self>,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Reply, Fault> {
+        match command {
+            Command::Fetch {
+                interface,
+                job,
+                stylesheet,
+                head,
+            } => {
+                let interface = self.allowed(caller, Right::Download, &interface)?.clone();
+                self.archived(|name, _| *name == job).await;
+                match stylesheet {
+                    None => self.fetch(caller, interface, job, head).await,
+                    Some(sheet) => self.transform(caller, interface, job, sheet, head).await,
+                }
+            }
+            Command::List { interface } => {
+                let interface = self.allowed(caller, Right::List, &interface)?.clone();
+                self.archived(|_, of| *of == interface).await;
+                let names = self
+                    .blocking(move |this| this.spool.list(&interface))
+                    .await?;
+                Ok(Reply::Jobs(names.map_err(|e| spool_fault(&e))?))
+            }
+            Command::Log { interface, job } => {
+                self.archived(|name, _| *name == job).await;
+                let caller = caller.clone();
+                self.blocking(move |this| this.log(&caller, interface.as_ref(), &job))
+                    .await?
+            }
+            Command::Status { job } => {
+                self.archived(|name, _| *name == job).await;
+                let caller = caller.clone();
+                let place = self
+                    .blocking(move |this| this.visible(&caller, &job))
+                    .await?;
+                Ok(Reply::Status(place?.place))
+            }
+            // A dialect that sends an upload here has mixed up its own commands.
+            Command::Submit(_) => Err(Fault::Internal),
+        }
+    }
+
+    /// Resolves an interface's name or alias and checks a right on it.
+    fn allowed(
+        &self,
+        caller: &Caller,
+        right: Right,
+        name: &InterfaceName,
+    ) -> Result<&InterfaceName, Fault> {
+        let found = self.resolve(name).ok_or_else(|| unknown_interface(name))?;
+        if caller.may(right, found) {
+            return Ok(found);
+        }
+        Err(Fault::Forbidden {
+            reason: format!("you have no right to {} on {name}", right.as_str()),
+        })
+    }
+
+    fn resolve(&self, name: &InterfaceName) -> Option<&InterfaceName> {
+        match self.interfaces.get_key_value(name) {
+            Some((name, _)) => Some(name),
+            None => (self.interfaces.iter())
+                .find(|(_, interface)| interface.aliases.iter().any(|a| a == name.as_str()))
+                .map(|(name, _)| name),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let threads = self.threads.clone();
+        let permit = threads.acquire_owned().await.map_err(|_| Fault::Internal)?;
+        let this = self.clone();
+        let work = move || {
+            // Given back when the work ends, not when its caller goes.
+            let _permit = permit;
+            work(&this)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "a request broke down");
+            Fault::Internal
+        })
+    }
+
+    /// A job that the caller may know of.
+    fn visible(&self, caller: &Caller, name: &JobName) -> Result<Job, Fault> {
+        let unknown = || Fault::UnknownJob {
+            job: name.to_string(),
+        };
+        let found = self.spool.find(name).map_err(|e| spool_fault(&e))?;
+        let job = Job {
+            place: found.ok_or_else(unknown)?,
+            name: name.clone(),
+        };
+        let interface = match job.place.interface() {
+            Some(interface) => Some(interface.clone()),
+            // In `joberrors` the path does not say: the attribute does, or else the log.
+            None => self
+                .spool
+                .attribute_of(&job, "interface")
+                .and_then(|text| text.parse().ok())
+                .or_else(|| self.spool.read_log(name)?.interface),
+        };
+        let visible = match interface {
+            Some(interface) => caller.may_any(&interface),
+            None => self.spool.attribute_of(&job, "submitter").as_deref() == Some(&caller.user),
+        };
+        let visible = visible || caller.has(crate::auth::Role::Operator);
+        visible.then_some(job).ok_or_else(unknown)
+    }
+
+    fn log(
+        &self,
+        caller: &Caller,
+        interface: Option<&InterfaceName>,
+        name: &JobName,
+    ) -> Result<Reply, Fault> {
+        let job = self.visible(caller, name)?;
+        match &job.place {
+            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => Err(Fault::Busy {
+                retry_after_s: RETRY_SOON_S,
+                reason: format!("the job {name} is not finished yet; its log comes with its end"),
+            }),
+            Place::Bak(_) | Place::JobErrors => {
+                let log = self.spool.read_log(name);
+                let log = log.unwrap_or_else(|| self.bare_log(&job));
+                let wanted = interface.and_then(|i| self.resolve(i));
+                if interface.is_some() && wanted != log.interface.as_ref() {
+                    let job = name.to_string();
+                    return Err(Fault::UnknownJob { job });
+                }
+                Ok(Reply::Log(log))
+            }
+        }
+    }
+
+    /// The log of a job that somebody moved to where it is.
+    fn bare_log(&self, job: &Job) -> JobLog {
+        let status = match job.place {
+            Place::Bak(_) => Status::Ok,
+            Place::Deferred { .. } | Place::JobErrors | Place::Queue(_) | Place::Work { .. } => {
+                Status::Error
+            }
+        };
+        let received_ms = self.spool.received_ms(job);
+        let text = format!("moved by hand to {}", job.place);
+        let interface = match job.place.interface() {
+            Some(interface) => Some(interface.clone()),
+            None => (self.spool.attribute_of(job, "interface")).and_then(|i| i.parse().ok()),
+        };
+        JobLog {
+            job: job.name.clone(),
+            interface,
+            status,
+            received_ms,
+            started_ms: None,
+            finished_ms: received_ms,
+            attempts: 0,
+            bytes: self.spool.bytes_of(job).ok().flatten().unwrap_or(0),
+            sha256: self.spool.checksum_of(job),
+            messages: vec![Message::new(received_ms, Level::Info, text)],
+        }
+    }
+
+    async fn fetch(
+        self: &Arc<Self>,
+        caller: &Caller,
+        interface: InterfaceName,
+        name: JobName,
+        head: bool,
+    ) -> Result<Reply, Fault> {
+        let user = caller.user.clone();
+        let this = self.clone();
+        let opened = self.blocking(move |this| this.open(&interface, &name));
+        let (job, mut download) = opened.await??;
+        download.head = head;
+        if !head {
+            download.completion = this.completion(job, user);
+        }
+        Ok(Reply::Content(download))
+    }
+
+    async fn transform(
+        self: &Arc<Self>,
+        caller: &Caller,
+        interface: InterfaceName,
+        name: JobName,
+        sheet: String,
+        head: bool,
+    ) -> Result<Reply, Fault> {
+        let unknown = || Fault::Invalid {
+            reason: format!("unknown stylesheet {sheet}"),
+        };
+        if !self.stylesheets.names().contains(&sheet) {
+            return Err(unknown());
+        }
+        let permit = self.transforms.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| Fault::Internal)?;
+        let transformed = self.blocking(move |this| {
+            // A client that hangs up does not end the transformation.
+            let _permit = permit;
+            this.transform_blocking(&interface, &name, &sheet)
+        });
+        let (job, transformed) = transformed.await??;
+        let body = self.held(transformed.body)?;
+        let completion = if head {
+            None
+        } else {
+            self.completion(job, caller.user.clone())
+        };
+        Ok(Reply::Transformed {
+            content_type: transformed.content_type,
+            body,
+            head,
+            completion,
+        })
+    }
+
+    fn transform_blocking(
+        &self,
+        interface: &InterfaceName,
+        name: &JobName,
+        sheet: &str,
+    ) -> Result<(Job, Transformed), Fault> {
+        let (job, download) = self.open(interface, name)?;
+        // By its descriptor, so that the job may move meanwhile.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", download.file.as_raw_fd()));
+        let (source, limits) = (Source::File(&path), XsltLimits::default());
+        match self.stylesheets.transform(sheet, &source, &limits) {
+            Ok(transformed) => Ok((job, transformed)),
+            Err(error) => {
+                tracing::error!(job = %name, stylesheet = sheet, %error, "no transformation");
+                Err(xslt_fault(&error))
+            }
+        }
+    }
+
+    /// A transformed document with its place among those that are held in memory.
+    fn held(&self, body: Vec<u8>) -> Result<Bytes, Fault> {
+        struct Held {
+            body: Vec<u8>,
+            _permit: tokio::sync::OwnedSemaphorePermit,
+        }
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.body
+            }
+        }
+        let kib = u32::try_from(body.len() / 1024 + 1).unwrap_or(u32::MAX);
+        let permit = self.transformed.clone().try_acquire_many_owned(kib);
+        let permit = permit.map_err(|_| Fault::Busy {
+            retry_after_s: RETRY_SOON_S,
+            reason: "too many transformed documents are on their way".into(),
+        })?;
+        Ok(Bytes::from_owner(Held {
+            body,
+            _permit: permit,
+        }))
+    }
+
+    /// Opens a job of an interface for reading, wherever it is by now.
+    fn open(&self, interface: &InterfaceName, name: &JobName) -> Result<(Job, Download), Fault> {
+        for _ in 0..OPENS_MAX {
+            let Some(place) = self.spool.find(name).map_err(|e| spool_fault(&e))? else {
+                break;
+            };
+            if place.interface() != Some(interface) {
+                break;
+            }
+            let job = Job {
+                place,
+                name: name.clone(),
+            };
+            let sha256 = self.spool.checksum_of(&job);
+            if !self.spool.is_whole(&job) {
+                // Somebody is still copying it there.
+                break;
+            }
+            let opened = self.spool.open_job(&job).map_err(|e| spool_fault(&e))?;
+            if let Some(file) = opened {
+                let download = Download::new(file, sha256).map_err(|error| {
+                    tracing::error!(job = %name, %error, "the job cannot be read");
+                    Fault::Internal
+                })?;
+                return Ok((job, download));
+            }
+        }
+        let job = name.to_string();
+        Err(Fault::UnknownJob { job })
+    }
+
+    /// What happens when a job has been retrieved completely: an `out` job in its queue goes to
+    /// `bak`. Source: the dStore contract, "Life of a job".
+    fn completion(self: &Arc<Self>, job: Job, user: Arc<str>) -> Option<Completion> {
+        let Place::Queue(interface) = &job.place else {
+            return None;
+        };
+        if self.interfaces.get(interface)?.direction != Direction::Out {
+            return None;
+        }
+        let interface = interface.clone();
+        Some(Completion::new(self.clone(), job, interface, user))
+    }
+
+    fn archive(&self, job: &Job, user: &str) -> Result<(), SpoolError> {
+        if self.spool.bytes_of(job)?.is_none() {
+            // Another poller was first: both have the bytes, the file moved once.
+            return Ok(());
+        }
+        let mut log = self.bare_log(job);
+        log.status = Status::Ok;
+        log.finished_ms = self.spool.now_ms();
+        // Not by whom: whoever may see the interface reads this.
+        log.messages.clear();
+        if let Some(note) = self.spool.attribute_of(job, "note") {
+            let note = Message::new(log.received_ms, Level::Info, note);
+            log.messages.push(note);
+        }
+        let retrieved = Message::new(log.finished_ms, Level::Info, "retrieved");
+        log.messages.push(retrieved);
+        self.spool.write_log(log)?;
+        if let Moved::Done(archived) = self.spool.archive(job)? {
+            tracing::info!(job = %archived.name, place = %archived.place, user, "retrieved");
+        }
+        Ok(())
+    }
+
+    /// Waits until the jobs that `which` picks have reached `bak`.
+    async fn archived(&self, which: impl Fn(&JobName, &InterfaceName) -> bool) {
+        let under_way: Vec<watch::Receiver<()>> = lock(&self.archiving)
+            .iter()
+            .filter(|(name, (interface, _))| which(name, interface))
+            .map(|(_, (_, receiver))| receiver.clone())
+            .collect();
+        let until = tokio::time::Instant::now() + ARCHIVING_PATIENCE;
+        for mut receiver in under_way {
+            // The sender is dropped when the job is there, or will not go there: that is the
+            // error waited for. A client that is slow to take its last bytes holds up nobody.
+            let _ = tokio::time::timeout_at(until, receiver.changed()).await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unknown_interface(name: &InterfaceName) -> Fault {
+    Fault::Invalid {
+        reason: format!("unknown interface {name}"),
+    }
+}
+
+/// What a caller is told when the spool fails; the log gets the rest.
+fn spool_fault(error: &SpoolError) -> Fault {
+    tracing::error!(%error, "the spool refuses");
+    match error {
+        SpoolError::Full { .. } => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "the disk is full; nothing was stored".into(),
+        },
+        SpoolError::Unhealthy { .. } => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "the service cannot store jobs at the moment".into(),
+        },
+        SpoolError::Io { .. } => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "the service cannot reach its spool at the moment".into(),
+        },
+        SpoolError::Illegal(_) | SpoolError::Output(_) => Fault::Internal,
+    }
+}
+
+fn xslt_fault(error: &XsltError) -> Fault {
+    match error {
+        XsltError::Missing => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "transformations are not available: the operator has to install xsltproc"
+                .into(),
+        },
+        XsltError::NotWellFormed(finding) => Fault::Invalid {
+            reason: format!("the job cannot be transformed: {finding}"),
+        },
+        XsltError::TimedOut | XsltError::TooLarge => Fault::Invalid {
+            reason: format!("{error}: fetch the job without xslt"),
+        },
+        XsltError::Unknown => Fault::Invalid {
+            reason: "unknown stylesheet".into(),
+        },
+        XsltError::Failed { .. } => Fault::Internal,
+    }
+}

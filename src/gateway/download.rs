@@ -1,0 +1,94 @@
+//! A job on its way to a client.
+
+use super::{Gateway, lock};
+use crate::job::{InterfaceName, Job};
+use std::{fs::File, io, os::unix::fs::MetadataExt, sync::Arc};
+use tokio::sync::watch;
+
+/// A job's bytes, from an open file: the job may move while they are sent.
+#[derive(Debug)]
+pub struct Download {
+    pub bytes: u64,
+    pub file: File,
+    /// As stored at acceptance, in hex; `None` when it is not known to be that of these bytes.
+    pub sha256: Option<String>,
+    /// Only the headers are wanted.
+    pub head: bool,
+    /// To be told when the last byte has been sent.
+    pub completion: Option<Completion>,
+}
+
+impl Download {
+    pub(super) fn new(file: File, sha256: Option<String>) -> io::Result<Self> {
+        Ok(Self {
+            bytes: file.metadata()?.size(),
+            file,
+            sha256,
+            head: false,
+            completion: None,
+        })
+    }
+}
+
+/// What is to happen once a job has been retrieved completely: it is archived. Dropping it
+/// before [`Completion::completed`] means that the download broke off, and nothing happens.
+pub struct Completion {
+    gateway: Arc<Gateway>,
+    job: Job,
+    interface: InterfaceName,
+    user: Arc<str>,
+    /// While it exists, those who ask for the job wait a little.
+    ended: Option<watch::Sender<()>>,
+}
+
+impl Completion {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        job: Job,
+        interface: InterfaceName,
+        user: Arc<str>,
+    ) -> Self {
+        Self {
+            gateway,
+            job,
+            interface,
+            user,
+            ended: None,
+        }
+    }
+
+    /// The last byte is on its way: from now on, whoever asks where the job is waits for the
+    /// outcome, so that the client which has its document does not see it queued any more.
+    pub fn taken(&mut self) {
+        let (ended, receiver) = watch::channel(());
+        let mut archiving = lock(&self.gateway.archiving);
+        if !archiving.contains_key(&self.job.name) {
+            let waiting = (self.interface.clone(), receiver);
+            archiving.insert(self.job.name.clone(), waiting);
+            self.ended = Some(ended);
+        }
+    }
+
+    /// The last byte is sent.
+    pub fn completed(self) {
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = self.gateway.archive(&self.job, &self.user) {
+                tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued");
+            }
+        });
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if self.ended.is_some() {
+            lock(&self.gateway.archiving).remove(&self.job.name);
+        }
+    }
+}
+
+impl std::fmt::Debug for Completion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Completion({})", self.job.name)
+    }
+}

@@ -1,0 +1,582 @@
+//! An upload: admitted before its body is read, collected, then committed in one blocking call.
+//!
+//! Small bodies stay in memory until they are known to be good; larger ones stream to a part in
+//! `tmp`. Once a body is complete its commit runs to the end, even if the client has gone. An
+//! upload that is dropped before leaves nothing behind.
+
+use super::{
+    Direction, Fault, Gateway, Interface, RETRY_LATER_S, Reply, Submit, admission, lock,
+    spool_fault, unknown_interface,
+};
+use crate::{
+    auth::{Caller, Right},
+    job::{InterfaceName, JobName, Kind},
+    joblog::{JobLog, Level, Message, Status},
+    spool::{Attributes, IdemKey, IdemRecord, Part, RealFs, Sealed, hex},
+    xml::{self, Finding, InspectError, Source, XmlLimits},
+};
+use bytes::Bytes;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+/// Bodies up to this size take one blocking call and no part before they are known to be good.
+const MEMORY_BYTES_MAX: usize = 256 * 1024;
+
+/// A body on its way in.
+pub struct Upload {
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    submit: Submit,
+    bytes: u64,
+    bytes_max: u64,
+    /// What has not been written to the part yet.
+    buffer: Vec<u8>,
+    part: Option<Part>,
+    _admitted: admission::Admitted,
+}
+
+/// Keys of commits that are under way, each with those who wait for it.
+#[derive(Default)]
+pub(super) struct Keys(Mutex<HashMap<IdemKey, Arc<tokio::sync::Mutex<()>>>>);
+
+/// The sole right to commit under a key.
+pub(super) struct KeyGuard<'k> {
+    keys: &'k Keys,
+    key: IdemKey,
+    _held: tokio::sync::OwnedMutexGuard<()>,
+}
+
+impl Keys {
+    /// Waits until no other commit under this key is under way.
+    async fn hold(&self, key: &IdemKey) -> KeyGuard<'_> {
+        let mutex = {
+            let mut keys = lock(&self.0);
+            keys.entry(key.clone()).or_default().clone()
+        };
+        KeyGuard {
+            keys: self,
+            key: key.clone(),
+            _held: mutex.lock_owned().await,
+        }
+    }
+}
+
+impl Drop for KeyGuard<'_> {
+    fn drop(&mut self) {
+        let mut keys = lock(&self.keys.0);
+        // The map's, and this guard's: nobody else waits.
+        if keys
+            .get(&self.key)
+            .is_some_and(|mutex| Arc::strong_count(mutex) <= 2)
+        {
+            keys.remove(&self.key);
+        }
+    }
+}
+
+/// The document, complete.
+enum Body {
+    Memory(Vec<u8>),
+    Part(Part),
+}
+
+impl Gateway {
+    /// Everything that can be refused before the body is read: unknown interface, no right, too
+    /// large, too many uploads, no room. `content_length` is what the client announced, if it did.
+    pub async fn admit(
+        self: &Arc<Self>,
+        caller: &Caller,
+        submit: Submit,
+        content_length: Option<u64>,
+    ) -> Result<Upload, Fault> {
+        let candidates = self.candidates(caller, submit.interface.as_ref())?;
+        let bytes_max = candidates
+            .iter()
+            .map(|(_, i)| i.bytes_max)
+            .max()
+            .unwrap_or(0);
+        if content_length.is_some_and(|bytes| bytes > bytes_max) {
+            return Err(Fault::TooLarge { bytes_max });
+        }
+        if self.spool.unhealthy().is_some() {
+            return Err(Fault::Busy {
+                retry_after_s: RETRY_LATER_S,
+                reason: "the service cannot store jobs at the moment".into(),
+            });
+        }
+        if candidates.iter().all(|(name, _)| self.is_full(name)) {
+            return Err(queue_full());
+        }
+        let announced = content_length.unwrap_or(bytes_max);
+        let admitted = self.in_flight.admit(announced, &self.limits)?;
+        let root = self.spool.fs().absolute(std::path::Path::new(""));
+        admission::room(&root, self.in_flight.bytes(), &self.limits)?;
+        Ok(Upload {
+            gateway: self.clone(),
+            caller: caller.clone(),
+            submit,
+            bytes: 0,
+            bytes_max,
+            buffer: Vec::new(),
+            part: None,
+            _admitted: admitted,
+        })
+    }
+
+    fn is_full(&self, interface: &InterfaceName) -> bool {
+        self.spool.ready_jobs(interface) >= self.limits.queue_jobs_max
+    }
+
+    /// The interfaces that this upload may turn out to be for.
+    fn candidates(
+        &self,
+        caller: &Caller,
+        chosen: Option<&InterfaceName>,
+    ) -> Result<Vec<(&InterfaceName, &Interface)>, Fault> {
+        if let Some(chosen) = chosen {
+            let name = self
+                .resolve(chosen)
+                .ok_or_else(|| unknown_interface(chosen))?;
+            let name = self.allowed(caller, Right::Upload, name)?;
+            let interface = &self.interfaces[name];
+            if interface.direction != Direction::In {
+                return Err(Fault::Invalid {
+                    reason: format!("{name} does not accept uploads: its jobs are fetched"),
+                });
+            }
+            return Ok(vec![(name, interface)]);
+        }
+        let candidates: Vec<_> = (self.interfaces.iter())
+            .filter(|(name, interface)| {
+                interface.direction == Direction::In && caller.may(Right::Upload, name)
+            })
+            .collect();
+        if candidates.is_empty() {
+            return Err(Fault::Forbidden {
+                reason: "you have no right to upload".into(),
+            });
+        }
+        Ok(candidates)
+    }
+}
+
+impl Upload {
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), Fault> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > self.bytes_max {
+            return Err(Fault::TooLarge {
+                bytes_max: self.bytes_max,
+            });
+        }
+        self.buffer.extend_from_slice(&chunk);
+        if self.buffer.len() <= MEMORY_BYTES_MAX {
+            return Ok(());
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let part = self.part.take();
+        let reference = self.submit.reference.clone();
+        let written = self.gateway.blocking(move |gateway| {
+            let mut part = match part {
+                Some(part) => part,
+                None => {
+                    let id = gateway.spool.next_id()?;
+                    gateway
+                        .spool
+                        .begin(JobName::new(id, reference, Kind::Xml))?
+                }
+            };
+            part.write(&buffer)?;
+            Ok((part, buffer))
+        });
+        let (part, mut buffer) = written.await?.map_err(|e| spool_fault(&e))?;
+        buffer.clear();
+        self.buffer = buffer;
+        self.part = Some(part);
+        Ok(())
+    }
+
+    /// Validates, stores and publishes. Runs on its own task to the end, also when the caller of
+    /// this function goes away. Commits under one idempotency key come one after the other, and
+    /// no more at once than leave threads to the worker.
+    pub async fn commit(self) -> Result<Reply, Fault> {
+        let gateway = self.gateway.clone();
+        let commit = async move {
+            let key = (self.submit.idempotency_key.as_deref())
+                .map(|key| IdemKey::new(&self.caller.user, key));
+            let _alone = match &key {
+                None => None,
+                Some(key) => Some(gateway.keys.hold(key).await),
+            };
+            let permit = gateway
+                .commits
+                .acquire()
+                .await
+                .map_err(|_| Fault::Internal)?;
+            let reply = gateway.blocking(move |_| self.commit_blocking(key)).await;
+            drop(permit);
+            reply?
+        };
+        let committed = tokio::spawn(commit).await;
+        committed.unwrap_or(Err(Fault::Internal))
+    }
+
+    fn commit_blocking(mut self, key: Option<IdemKey>) -> Result<Reply, Fault> {
+        if self.bytes == 0 {
+            return Err(invalid(
+                "the body is empty: send the document as the request's body",
+            ));
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let body = match self.part.take() {
+            None => Body::Memory(buffer),
+            Some(mut part) => {
+                part.write(&buffer).map_err(|e| spool_fault(&e))?;
+                Body::Part(part)
+            }
+        };
+        let sha256 = body.sha256();
+        if let Some(wanted) = self.submit.sha256
+            && sha256 != hex(&wanted)
+        {
+            return Err(invalid(
+                "the body does not have the digest that was sent with it; nothing was stored",
+            ));
+        }
+        let spool = self.gateway.spool.clone();
+        if let Some(key) = &key
+            && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
+        {
+            return self.replay(&record, &sha256);
+        }
+        self.decide(body, key.as_ref())
+    }
+
+    /// Recognises and validates the document and gives it its place.
+    fn decide(&self, body: Body, key: Option<&IdemKey>) -> Result<Reply, Fault> {
+        let path = match &body {
+            Body::Memory(_) => PathBuf::new(),
+            Body::Part(part) => self.gateway.spool.fs().absolute(part.path()),
+        };
+        let source = match &body {
+            Body::Memory(bytes) => Source::Memory(bytes),
+            Body::Part(_) => Source::File(&path),
+        };
+        let root = match xml::inspect(&source, &XmlLimits::default()) {
+            Ok(root) => root,
+            Err(InspectError::NotWellFormed(finding)) => {
+                let chosen = self.submit.interface.clone();
+                return self.refuse(body, key, chosen, vec![finding]);
+            }
+            Err(InspectError::Io(error)) => {
+                tracing::error!(%error, "an upload cannot be read back");
+                return Err(Fault::Internal);
+            }
+        };
+        let (name, interface) = match self.recognise(&root)? {
+            Ok(found) => found,
+            Err(finding) => {
+                let chosen = self.submit.interface.clone();
+                return self.refuse(body, key, chosen, vec![finding]);
+            }
+        };
+        if self.bytes > interface.bytes_max {
+            let bytes_max = interface.bytes_max;
+            return Err(Fault::TooLarge { bytes_max });
+        }
+        if let Some(schema) = &interface.schema {
+            let findings = self.gateway.schemas.validate(schema, &source);
+            let findings = findings.map_err(|error| {
+                tracing::error!(interface = %name, schema, %error, "no validation");
+                Fault::Busy {
+                    retry_after_s: RETRY_LATER_S,
+                    reason: format!("documents for {name} cannot be validated at the moment"),
+                }
+            })?;
+            if !findings.is_empty() {
+                return self.refuse(body, key, Some(name.clone()), findings);
+            }
+        }
+        self.accept(body, key, name)
+    }
+
+    /// The interface of a document by its root element, or why there is none.
+    #[allow(clippy::type_complexity)]
+    fn recognise(
+        &self,
+        root: &xml::Root,
+    ) -> Result<Result<(&InterfaceName, &Interface), Finding>, Fault> {
+        let chosen = self.submit.interface.as_ref();
+        if let Some(chosen) = chosen {
+            let candidates = self.gateway.candidates(&self.caller, Some(chosen))?;
+            let (name, interface) = candidates[0];
+            let fits = interface
+                .root
+                .as_ref()
+                .is_none_or(|wanted| *wanted == root.name)
+                && (interface.root.is_none() || interface.namespace == root.namespace);
+            return Ok(if fits {
+                Ok((name, interface))
+            } else {
+                let wanted = interface.root.as_deref().unwrap_or_default();
+                let found = &root.name;
+                let text = format!("the root element is {found}, but {name} takes {wanted}");
+                Err(Finding::new(root.line, root.column, &text))
+            });
+        }
+        let known = (self.gateway.interfaces.iter()).find(|(_, interface)| {
+            interface.direction == Direction::In
+                && interface.root.as_ref() == Some(&root.name)
+                && interface.namespace == root.namespace
+        });
+        match known {
+            Some((name, _)) => {
+                let name = self.gateway.allowed(&self.caller, Right::Upload, name)?;
+                Ok(Ok((name, &self.gateway.interfaces[name])))
+            }
+            None => {
+                let namespace = match &root.namespace {
+                    Some(namespace) => format!(" in namespace {namespace}"),
+                    None => String::new(),
+                };
+                let text = format!(
+                    "no interface takes documents with the root element {}{namespace}",
+                    root.name
+                );
+                Ok(Err(Finding::new(root.line, root.column, &text)))
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        body: Body,
+        key: Option<&IdemKey>,
+        interface: &InterfaceName,
+    ) -> Result<Reply, Fault> {
+        let spool = &self.gateway.spool;
+        if self.gateway.is_full(interface) {
+            return Err(queue_full());
+        }
+        let sealed = self.seal(body, Some(interface))?;
+        let (sha256, bytes) = (sealed.sha256().to_owned(), sealed.bytes());
+        let record = record(&sealed, Some(interface), false);
+        let published = self.remember(key, &record).and_then(|()| {
+            let enqueued = spool.enqueue(sealed, interface);
+            enqueued.map_err(|e| spool_fault(&e))
+        });
+        let job = self.published(published, key)?;
+        tracing::info!(
+            job = %job.name, %interface, bytes, sha256, user = %self.caller.user, "accepted",
+        );
+        (self.gateway.arrived)(interface, &job.name);
+        Ok(Reply::Accepted {
+            job: job.name,
+            interface: interface.clone(),
+            bytes,
+            sha256,
+            replayed: false,
+        })
+    }
+
+    /// Keeps the document in `joberrors` with what is wrong with it.
+    fn refuse(
+        &self,
+        body: Body,
+        key: Option<&IdemKey>,
+        interface: Option<InterfaceName>,
+        findings: Vec<Finding>,
+    ) -> Result<Reply, Fault> {
+        let spool = &self.gateway.spool;
+        let interface = interface.and_then(|name| self.gateway.resolve(&name).cloned());
+        let sealed = self.seal(body, interface.as_ref())?;
+        let now_ms = spool.now_ms();
+        let log = JobLog {
+            job: sealed.name().clone(),
+            interface: interface.clone(),
+            status: Status::Error,
+            received_ms: now_ms,
+            started_ms: None,
+            finished_ms: now_ms,
+            attempts: 0,
+            bytes: sealed.bytes(),
+            sha256: Some(sealed.sha256().to_owned()),
+            messages: findings.iter().map(|f| message_of(f, now_ms)).collect(),
+        };
+        let record = record(&sealed, interface.as_ref(), true);
+        let published = self.remember(key, &record).and_then(|()| {
+            let refused = spool.refuse(sealed, log);
+            refused.map_err(|e| spool_fault(&e))
+        });
+        let job = self.published(published, key)?.name;
+        let n_findings = findings.len();
+        tracing::warn!(%job, user = %self.caller.user, n_findings, "refused");
+        Err(Fault::Refused { job, findings })
+    }
+
+    fn seal(&self, body: Body, interface: Option<&InterfaceName>) -> Result<Sealed, Fault> {
+        let spool = &self.gateway.spool;
+        let stored = || {
+            let part = match body {
+                Body::Part(part) => part,
+                Body::Memory(bytes) => {
+                    let reference = self.submit.reference.clone();
+                    let name = JobName::new(spool.next_id()?, reference, Kind::Xml);
+                    let mut part = spool.begin(name)?;
+                    part.write(&bytes)?;
+                    part
+                }
+            };
+            part.seal(&Attributes {
+                dialect: self.submit.dialect.into(),
+                interface: interface.cloned(),
+                submitter: self.caller.user.to_string(),
+            })
+        };
+        stored().map_err(|e| spool_fault(&e))
+    }
+
+    fn remember(&self, key: Option<&IdemKey>, record: &IdemRecord) -> Result<(), Fault> {
+        match key {
+            None => Ok(()),
+            Some(key) => {
+                let written = self.gateway.spool.write_record(key, record);
+                written.map_err(|e| spool_fault(&e))
+            }
+        }
+    }
+
+    fn published<T>(&self, published: Result<T, Fault>, key: Option<&IdemKey>) -> Result<T, Fault> {
+        // After a failed sync nobody knows whether the job is there: recovery decides.
+        if let (Err(_), Some(key), None) = (&published, key, self.gateway.spool.unhealthy()) {
+            self.gateway.spool.drop_record(key);
+        }
+        published
+    }
+
+    /// The first answer again.
+    fn replay(&self, record: &IdemRecord, sha256: &str) -> Result<Reply, Fault> {
+        if record.sha256 != sha256 {
+            return Err(invalid(
+                "this Idempotency-Key was used for another document; use a new key",
+            ));
+        }
+        let job = record.job_name().ok_or(Fault::Internal)?;
+        tracing::info!(%job, user = %self.caller.user, "the first answer again");
+        if record.refused {
+            let log = self.gateway.spool.read_log(&job);
+            let findings = log.map_or(Vec::new(), |log| findings_of(&log));
+            return Err(Fault::Refused { job, findings });
+        }
+        Ok(Reply::Accepted {
+            job,
+            interface: record.interface_name().ok_or(Fault::Internal)?,
+            bytes: record.bytes,
+            sha256: record.sha256.clone(),
+            replayed: true,
+        })
+    }
+}
+
+impl Body {
+    fn sha256(&self) -> String {
+        match self {
+            Self::Memory(bytes) => hex(&<sha2::Sha256 as sha2::Digest>::digest(bytes)),
+            Self::Part(part) => part.sha256(),
+        }
+    }
+}
+
+fn queue_full() -> Fault {
+    Fault::Busy {
+        retry_after_s: RETRY_LATER_S,
+        reason: "the queue is full".into(),
+    }
+}
+
+fn record(sealed: &Sealed<RealFs>, interface: Option<&InterfaceName>, refused: bool) -> IdemRecord {
+    IdemRecord {
+        job: sealed.name().to_string(),
+        interface: interface.map(InterfaceName::to_string),
+        sha256: sealed.sha256().to_owned(),
+        bytes: sealed.bytes(),
+        refused,
+    }
+}
+
+fn message_of(finding: &Finding, now_ms: i64) -> Message {
+    let text = match finding.column {
+        0 => finding.message.clone(),
+        column => format!("column {column}: {}", finding.message),
+    };
+    let mut message = Message::new(now_ms, Level::Error, text);
+    message.line = (finding.line > 0).then_some(finding.line);
+    message
+}
+
+/// The inverse of [`message_of`], for the errors of the log.
+fn findings_of(log: &JobLog) -> Vec<Finding> {
+    let errors = log.messages.iter().filter(|m| m.level == Level::Error);
+    let finding = |message: &Message| {
+        let split = (message.text.strip_prefix("column ")).and_then(|rest| rest.split_once(": "));
+        let split = split.and_then(|(column, text)| Some((column.parse().ok()?, text)));
+        let (column, text) = split.unwrap_or((0, message.text.as_str()));
+        Finding::new(message.line.unwrap_or(0), column, text)
+    };
+    errors.map(finding).collect()
+}
+
+fn invalid(reason: &str) -> Fault {
+    Fault::Invalid {
+        reason: reason.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A repeat under the same key must get the very answer of the first time.
+    #[test]
+    fn findings_read_back_from_the_log() {
+        let findings = [
+            (7, 4, "one: two"),
+            (3, 0, "no column"),
+            (0, 0, "column x: y"),
+        ];
+        let findings = findings.map(|(line, column, text)| Finding::new(line, column, text));
+        let log = JobLog {
+            job: "20261122T045748.123Z-00042.xml".parse().unwrap(),
+            interface: None,
+            status: Status::Error,
+            received_ms: 0,
+            started_ms: None,
+            finished_ms: 0,
+            attempts: 0,
+            bytes: 0,
+            sha256: None,
+            messages: findings.iter().map(|f| message_of(f, 0)).collect(),
+        };
+        assert_eq!(findings_of(&log), findings);
+    }
+
+    #[tokio::test]
+    async fn commits_under_one_key_come_one_after_the_other() {
+        let keys = Arc::new(Keys::default());
+        let key = IdemKey::new("shop", "1");
+        let first = keys.hold(&key).await;
+        let other = keys.hold(&IdemKey::new("shop", "2")).await;
+        let waiting = tokio::spawn({
+            let (keys, key) = (keys.clone(), key.clone());
+            async move { drop(keys.hold(&key).await) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        waiting.await.unwrap();
+        drop(other);
+        assert!(lock(&keys.0).is_empty(), "keys are forgotten");
+    }
+}

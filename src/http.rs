@@ -1,0 +1,109 @@
+//! The HTTP server: three listeners over one accept loop.
+//!
+//! - [`serve_tls`]: HTTP/1.1 and HTTP/2 over TLS, everything that the dialects offer.
+//! - [`serve_plain`]: answers 403 to every request and looks at neither credentials nor body.
+//! - [`serve_ops`]: liveness and readiness for an orchestrator.
+//!
+//! A client that is slow, silent or broken costs one timeout and never a thread, and a panic in a
+//! request costs that request. What a request means is not known here: dialects parse and render,
+//! the gateway decides, and nothing in this folder touches the spool.
+//!
+//! A stop drops the listener at once, lets running requests finish, closes idle connections, and
+//! cuts at the deadline what is left.
+
+mod accept;
+mod access;
+mod body;
+mod connection;
+mod intake;
+mod limits;
+mod ops;
+mod pulse;
+mod request;
+mod sites;
+mod stream;
+pub mod tls;
+
+pub use limits::Limits;
+pub use ops::Readiness;
+pub use sites::{Site, Sites, SitesError};
+
+use connection::Terms;
+use std::{sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Serves the dialects over TLS until `stop`, then at most `deadline` longer.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Arc<tls::Certificate>,
+    sites: Arc<Sites>,
+    limits: Limits,
+    stop: CancellationToken,
+    deadline: Duration,
+) {
+    let terms = Arc::new(Terms::new(limits, stop));
+    let loop_terms = terms.clone();
+    accept::run(listener, &loop_terms, deadline, move |tcp, peer| {
+        let (terms, tls, sites) = (terms.clone(), tls.clone(), sites.clone());
+        async move {
+            let Some(secured) = tls.handshake(tcp, terms.limits.handshake_timeout).await else {
+                return;
+            };
+            let protocol = secured.protocol;
+            let pulse = pulse::Pulse::new(protocol);
+            let context = Arc::new(request::Context {
+                limits: terms.limits.clone(),
+                peer,
+                pulse: pulse.clone(),
+                server_name: secured.server_name,
+                sites,
+            });
+            let answer = move |request| request::answer(context.clone(), request);
+            connection::drive(secured.stream, protocol, pulse, answer, &terms).await;
+        }
+    })
+    .await;
+}
+
+/// Answers every request with 403 until `stop`, then at most `deadline` longer.
+pub async fn serve_plain(
+    listener: TcpListener,
+    limits: Limits,
+    stop: CancellationToken,
+    deadline: Duration,
+) {
+    let terms = Arc::new(Terms::new(limits.hurried(), stop));
+    let loop_terms = terms.clone();
+    accept::run(listener, &loop_terms, deadline, move |tcp, peer| {
+        let terms = terms.clone();
+        async move {
+            let pulse = pulse::Pulse::new(connection::Protocol::Http1);
+            let context = Arc::new((pulse.clone(), peer));
+            let answer = move |request| ops::use_https(context.clone(), request);
+            connection::drive(tcp, connection::Protocol::Http1, pulse, answer, &terms).await;
+        }
+    })
+    .await;
+}
+
+/// Serves `GET /livez` and `GET /readyz` until `stop`.
+pub async fn serve_ops(listener: TcpListener, readiness: Arc<Readiness>, stop: CancellationToken) {
+    let limits = Limits::default().hurried();
+    let deadline = limits.farewell_timeout;
+    let terms = Arc::new(Terms::new(limits, stop));
+    let loop_terms = terms.clone();
+    accept::run(listener, &loop_terms, deadline, move |tcp, _| {
+        let (terms, readiness) = (terms.clone(), readiness.clone());
+        async move {
+            let pulse = pulse::Pulse::new(connection::Protocol::Http1);
+            let context = Arc::new((pulse.clone(), readiness));
+            let answer = move |request| ops::probe(context.clone(), request);
+            connection::drive(tcp, connection::Protocol::Http1, pulse, answer, &terms).await;
+        }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests;

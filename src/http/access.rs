@@ -1,0 +1,96 @@
+//! The access log: exactly one line per request, written when its answer has been sent or dropped.
+//!
+//! A line never holds credentials, a query, a body or a reason that a client could have chosen.
+//! The path and the user are written as strings, which every log format quotes and escapes. An
+//! answer that did not reach its last byte says `aborted`.
+
+use crate::{gateway::Fault, job::JobName};
+use http::{Method, StatusCode, request::Parts};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+/// What the line of one request will say. Dropping it writes the line.
+#[derive(Debug)]
+pub(super) struct Access {
+    begun: Instant,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) dialect: &'static str,
+    pub(super) fault: &'static str,
+    /// The last byte of the answer has been handed over.
+    pub(super) finished: bool,
+    pub(super) job: Option<JobName>,
+    method: Method,
+    path: String,
+    peer: SocketAddr,
+    pub(super) request_id: String,
+    pub(super) site: String,
+    pub(super) status: Option<StatusCode>,
+    pub(super) user: Option<Arc<str>>,
+}
+
+/// Longest part of a path that is logged.
+const PATH_BYTES_MAX: usize = 256;
+
+impl Access {
+    pub(super) fn begin(head: &Parts, peer: SocketAddr, request_id: String) -> Self {
+        let path = head.uri.path();
+        let path = &path[..path.floor_char_boundary(PATH_BYTES_MAX)];
+        Self {
+            begun: Instant::now(),
+            bytes_in: 0,
+            bytes_out: 0,
+            dialect: "",
+            fault: "",
+            finished: false,
+            job: None,
+            method: head.method.clone(),
+            path: path.to_owned(),
+            peer,
+            request_id,
+            site: String::new(),
+            status: None,
+            user: None,
+        }
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let job = self.job.as_ref().map(JobName::to_string);
+        tracing::info!(
+            target: "access",
+            request = self.request_id.as_str(),
+            site = self.site.as_str(),
+            peer = %self.peer,
+            user = self.user.as_deref().unwrap_or_default(),
+            method = self.method.as_str(),
+            path = self.path.as_str(),
+            status = self.status.map_or(0, |status| status.as_u16()),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            dialect = self.dialect,
+            job = job.as_deref().unwrap_or_default(),
+            fault = self.fault,
+            end = if self.finished { "complete" } else { "aborted" },
+        );
+    }
+}
+
+/// A fault's name in the log.
+pub(super) fn word(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Busy { .. } => "busy",
+        Fault::Forbidden { .. } => "forbidden",
+        Fault::Internal => "internal",
+        Fault::Invalid { .. } => "invalid",
+        Fault::MethodNotAllowed { .. } => "method_not_allowed",
+        Fault::NoSuchPath => "no_such_path",
+        Fault::Refused { .. } => "refused",
+        Fault::TimedOut => "timed_out",
+        Fault::TooLarge { .. } => "too_large",
+        Fault::TooMany { .. } => "too_many",
+        Fault::Unauthorized => "unauthorized",
+        Fault::UnknownJob { .. } => "unknown_job",
+    }
+}

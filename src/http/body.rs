@@ -1,0 +1,271 @@
+//! The body of a response: bytes or a file, in pieces, and what is due when it ends.
+//!
+//! A file is read on the blocking pool, one piece ahead of the client. A job's completion goes on
+//! when the last byte has been written to the connection, and is told when the connection has
+//! flushed; a body or a piece dropped before says nothing, and so its job counts as not fetched. A
+//! file that turns out shorter than announced fails the answer: the client sees it break off and
+//! never a short 200.
+
+use super::{
+    access::Access,
+    pulse::{Running, Ticker},
+};
+use crate::{
+    dialect::Payload,
+    gateway::{Completion, Download},
+};
+use bytes::{Buf, Bytes};
+use hyper::body::{Frame, SizeHint};
+use std::{
+    fs::File,
+    io::{self, Read},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::task::{self, JoinHandle};
+
+/// Large enough that the hop to the blocking pool does not count, small enough to hold two.
+const PIECE_BYTES: usize = 256 * 1024;
+
+pub(super) struct Body {
+    source: Source,
+    remaining: u64,
+    end: Option<End>,
+    ticker: Option<Ticker>,
+}
+
+/// What is due once the last byte has been written to the connection.
+#[derive(Default)]
+struct End {
+    access: Option<Access>,
+    completion: Option<Completion>,
+    running: Option<Running>,
+}
+
+/// Bytes on their way through hyper, which knows of each when it is written.
+pub(super) struct Piece {
+    bytes: Bytes,
+    /// With the last piece only.
+    end: Option<End>,
+    ticker: Option<Ticker>,
+}
+
+enum Source {
+    Bytes(Bytes),
+    /// The next piece, which is being read or has been.
+    File(JoinHandle<io::Result<(File, Bytes)>>),
+    Nothing,
+}
+
+impl Body {
+    pub(super) fn new(payload: Payload) -> Self {
+        match payload {
+            Payload::Bytes(bytes) => Self::of_bytes(bytes, None),
+            Payload::Completing(bytes, completion) => Self::of_bytes(bytes, Some(completion)),
+            Payload::File(download) => Self::of_file(download),
+            Payload::HeadOf(_) => Self::of_bytes(Bytes::new(), None),
+        }
+    }
+
+    fn of_bytes(bytes: Bytes, completion: Option<Completion>) -> Self {
+        Self::of(bytes.len() as u64, Source::Bytes(bytes), completion)
+    }
+
+    fn of_file(download: Download) -> Self {
+        let source = read_ahead(download.file, download.bytes);
+        Self::of(download.bytes, source, download.completion)
+    }
+
+    fn of(remaining: u64, source: Source, completion: Option<Completion>) -> Self {
+        let end = End {
+            completion,
+            ..End::default()
+        };
+        Self {
+            source,
+            remaining,
+            end: Some(end),
+            ticker: None,
+        }
+    }
+
+    /// From now on the body keeps the request's log line and its place among those in flight.
+    pub(super) fn carry(mut self, access: Access, mut running: Running) -> Self {
+        self.ticker = Some(running.sending());
+        if let Some(end) = &mut self.end {
+            end.access = Some(access);
+            end.running = Some(running);
+        }
+        self
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        match &mut self.source {
+            Source::Bytes(bytes) => Poll::Ready(Ok(bytes.split_to(bytes.len().min(PIECE_BYTES)))),
+            Source::File(reading) => {
+                let read = ready!(Pin::new(reading).poll(cx));
+                self.source = Source::Nothing;
+                let (file, piece) = read.map_err(io::Error::other)??;
+                let left = self.remaining.saturating_sub(piece.len() as u64);
+                self.source = read_ahead(file, left);
+                Poll::Ready(Ok(piece))
+            }
+            Source::Nothing => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Piece;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Piece>>>> {
+        if self.remaining == 0 {
+            return Poll::Ready(None);
+        }
+        let bytes = match ready!(self.poll_piece(cx)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, "a download failed in the middle");
+                return Poll::Ready(Some(Err(error)));
+            }
+        };
+        self.remaining -= bytes.len() as u64;
+        let last = self.remaining == 0;
+        if let Some(end) = &mut self.end {
+            end.handed_over(bytes.len() as u64, last);
+        }
+        let piece = Piece {
+            bytes,
+            end: if last { self.end.take() } else { None },
+            ticker: self.ticker.clone(),
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+impl End {
+    fn handed_over(&mut self, n_bytes: u64, last: bool) {
+        if let Some(access) = &mut self.access {
+            access.bytes_out += n_bytes;
+        }
+        if let (true, Some(completion)) = (last, &mut self.completion) {
+            completion.taken();
+        }
+    }
+
+    fn written(mut self) {
+        if let Some(access) = &mut self.access {
+            access.finished = true;
+        }
+        if let (Some(completion), Some(running)) = (self.completion.take(), &self.running) {
+            running.written(completion);
+        }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Called as the bytes go to the connection; over HTTP/2 only as far as the client's window
+    /// allows. A piece that is dropped with bytes left says nothing.
+    fn advance(&mut self, n_bytes: usize) {
+        self.bytes.advance(n_bytes);
+        if let Some(ticker) = &self.ticker {
+            ticker.progress();
+        }
+        if self.bytes.is_empty()
+            && let Some(end) = self.end.take()
+        {
+            end.written();
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // An answer without bytes has no last piece.
+        if let (0, Some(mut end)) = (self.remaining, self.end.take()) {
+            end.handed_over(0, true);
+            end.written();
+        }
+    }
+}
+
+/// Begins to read the next piece of a file of which `remaining` bytes are left.
+fn read_ahead(mut file: File, remaining: u64) -> Source {
+    if remaining == 0 {
+        return Source::Nothing;
+    }
+    let n_bytes = usize::try_from(remaining).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+    Source::File(task::spawn_blocking(move || {
+        let mut piece = Vec::with_capacity(n_bytes);
+        let read = (&mut file).take(n_bytes as u64).read_to_end(&mut piece)?;
+        if read < n_bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok((file, piece.into()))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use std::io::{Seek, Write};
+
+    fn download(content: &[u8], announced: u64) -> Body {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file.rewind().unwrap();
+        Body::new(Payload::File(Download {
+            bytes: announced,
+            file,
+            sha256: None,
+            head: false,
+            completion: None,
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_file_arrives_whole_and_in_order() {
+        for n_bytes in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES + 7] {
+            let content: Vec<u8> = (0..n_bytes).map(|at| (at % 251) as u8).collect();
+            let body = download(&content, n_bytes as u64);
+            assert_eq!(
+                hyper::body::Body::size_hint(&body).exact(),
+                Some(n_bytes as u64)
+            );
+            assert!(
+                body.collect().await.unwrap().to_bytes() == content,
+                "{n_bytes}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_longer_file_is_cut_and_a_shorter_one_fails() {
+        let longer = download(b"0123456789", 4).collect().await.unwrap();
+        assert_eq!(longer.to_bytes(), "0123");
+        let shorter = download(b"0123", 5).collect().await;
+        let error = shorter.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

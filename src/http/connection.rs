@@ -1,0 +1,127 @@
+//! One connection: the HTTP version that was agreed on, its deadlines, and how it ends.
+//!
+//! The version is known before the first byte (ALPN, or plain HTTP/1.1), so hyper never has to
+//! guess it, which it would do without any deadline. Both builders get a timer; without one
+//! hyper's own timeouts are silently off.
+
+use super::{Limits, body::Body, pulse::Pulse, request::CutOff, stream::Stream};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use std::{fmt::Display, pin::pin, sync::Arc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What all connections of a listener have in common.
+pub(super) struct Terms {
+    pub(super) limits: Arc<Limits>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Terms {
+    pub(super) fn new(limits: Limits, stop: CancellationToken) -> Self {
+        Self {
+            limits: Arc::new(limits),
+            stop,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Serves a connection until one side ends it, it has been silent for too long, or the server
+/// stops and the requests in flight are answered.
+pub(super) async fn drive<Io, Answer, Answering>(
+    io: Io,
+    protocol: Protocol,
+    pulse: Arc<Pulse>,
+    answer: Answer,
+    terms: &Terms,
+) where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    Answer: Fn(Request<Incoming>) -> Answering + Send + 'static,
+    Answering: Future<Output = Result<Response<Body>, CutOff>> + Send + 'static,
+{
+    let limits = &terms.limits;
+    let io = TokioIo::new(Stream::new(io, pulse.clone(), limits.farewell_timeout));
+    let service = service_fn(answer);
+    match protocol {
+        Protocol::Http1 => {
+            let connection = http1_builder(limits).serve_connection(io, service);
+            guard(connection, &pulse, terms).await;
+        }
+        Protocol::Http2 => {
+            let connection = http2_builder(limits).serve_connection(io, service);
+            guard(connection, &pulse, terms).await;
+        }
+    }
+}
+
+async fn guard<C>(connection: C, pulse: &Pulse, terms: &Terms)
+where
+    C: GracefulConnection,
+    C::Error: Display,
+{
+    let mut connection = pin!(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = terms.stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = pulse.overdue(&terms.limits, stopping) => break,
+        }
+    }
+    // An idle connection is told that it ends; one that is stuck is dropped soon after.
+    connection.as_mut().graceful_shutdown();
+    let farewell = time::timeout(terms.limits.farewell_timeout, connection).await;
+    tracing::debug!(
+        dropped = farewell.is_err(),
+        "connection was silent for too long"
+    );
+}
+
+fn http1_builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // hyper counts the idle time between requests as reading a head. The shorter deadline
+        // for a head that has begun is the pulse's.
+        .header_read_timeout(limits.keep_alive_timeout.max(limits.header_timeout))
+        .max_buf_size(limits.buffer_bytes_max)
+        .max_header_size(limits.header_bytes_max)
+        .max_headers(limits.headers_max);
+    builder
+}
+
+fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout)
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX));
+    builder
+}

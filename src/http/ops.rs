@@ -1,0 +1,68 @@
+//! The answers that need no dialect: `use https` on the plain port, and the operations port.
+//!
+//! Neither looks at credentials or at a body. On the plain port they may stand there in clear
+//! text because a client is misconfigured; the less is done with them the better.
+
+use super::{
+    access::Access,
+    body::Body,
+    pulse::Pulse,
+    request::{self, CutOff},
+};
+use crate::dialect::Payload;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONNECTION},
+};
+use hyper::body::{Body as _, Incoming};
+use std::{net::SocketAddr, sync::Arc};
+
+/// Tells whether new work is welcome, or why not.
+pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
+
+pub(super) async fn use_https(
+    context: Arc<(Arc<Pulse>, SocketAddr)>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, CutOff> {
+    let (pulse, peer) = &*context;
+    let running = pulse.begin();
+    let (head, body) = request.into_parts();
+    if !body.is_end_stream() {
+        pulse.leave_body_unread();
+    }
+    let request_id = request::request_id(&head);
+    let mut access = Access::begin(&head, *peer, request_id);
+    let mut response = request::text(StatusCode::FORBIDDEN, "use https\n");
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    access.status = Some(response.status());
+    access.fault = "plain_http";
+    Ok(request::finish(response, &head.method, access, running))
+}
+
+pub(super) async fn probe(
+    context: Arc<(Arc<Pulse>, Arc<Readiness>)>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, CutOff> {
+    let (pulse, readiness) = &*context;
+    let _running = pulse.begin();
+    if !request.body().is_end_stream() {
+        pulse.leave_body_unread();
+    }
+    let response = match (request.uri().path(), request.method()) {
+        ("/livez" | "/readyz", method) if method != Method::GET && method != Method::HEAD => {
+            let mut refused = request::text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+            refused
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refused
+        }
+        ("/livez", _) => request::text(StatusCode::OK, "ok\n"),
+        ("/readyz", _) => match readiness() {
+            Ok(()) => request::text(StatusCode::OK, "ok\n"),
+            Err(reason) => request::text(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+        },
+        _ => request::text(StatusCode::NOT_FOUND, "no such path\n"),
+    };
+    Ok(response.map(|payload: Payload| Body::new(payload)))
+}

@@ -1,0 +1,260 @@
+//! What happens on one connection, for the question whether it has been silent for too long.
+//!
+//! hyper bounds the reading of a head, but neither a half sent HTTP/2 preface, nor an idle HTTP/2
+//! connection that answers pings, nor a client that never reads its answer. A pulse is told of
+//! every start, piece and end; from that, [`Pulse::overdue`] knows how long the present silence
+//! may last. While a request is being worked on inside, it may last as long as it takes.
+
+use super::{Limits, connection::Protocol};
+use crate::gateway::Completion;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::time::{self, Instant};
+
+pub(super) struct Pulse {
+    protocol: Protocol,
+    state: Mutex<State>,
+    /// Of answers that hyper has taken whole, but that may not have been sent. They go with the
+    /// connection, uncalled, if it breaks off before.
+    unsent: Mutex<Vec<Completion>>,
+}
+
+struct State {
+    /// Requests between their head's end and their answer's end.
+    in_flight: usize,
+    /// Those of them that only wait for the client to take the answer, each with the moment at
+    /// which it last took something: a stalled one is not kept alive by its neighbours.
+    sending: BTreeMap<u64, Instant>,
+    /// The next request's number.
+    next: u64,
+    /// At least one request has come.
+    served: bool,
+    /// HTTP/1: bytes have come that are no request yet.
+    half_read: bool,
+    /// A request was answered without reading its body to the end.
+    body_unread: bool,
+    /// The last sign of life that counts.
+    since: Instant,
+}
+
+/// One request in flight; dropping it ends it.
+pub(super) struct Running {
+    pulse: Arc<Pulse>,
+    number: u64,
+}
+
+/// Tells that the client has taken something of one answer.
+#[derive(Clone)]
+pub(super) struct Ticker {
+    pulse: Arc<Pulse>,
+    number: u64,
+}
+
+impl Pulse {
+    pub(super) fn new(protocol: Protocol) -> Arc<Self> {
+        let state = State {
+            in_flight: 0,
+            sending: BTreeMap::new(),
+            next: 0,
+            served: false,
+            half_read: false,
+            body_unread: false,
+            since: Instant::now(),
+        };
+        Arc::new(Self {
+            protocol,
+            state: Mutex::new(state),
+            unsent: Mutex::default(),
+        })
+    }
+
+    /// A request's head is complete.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        let mut state = self.state();
+        state.in_flight += 1;
+        state.served = true;
+        state.half_read = false;
+        state.since = Instant::now();
+        state.next += 1;
+        Running {
+            pulse: self.clone(),
+            number: state.next,
+        }
+    }
+
+    /// Bytes have come from the client.
+    pub(super) fn received(&self) {
+        // HTTP/2 has frames that belong to no request, such as the answer to a ping.
+        if self.protocol == Protocol::Http2 {
+            return;
+        }
+        let mut state = self.state();
+        if state.in_flight == 0 && !state.half_read {
+            state.half_read = true;
+            state.since = Instant::now();
+        }
+    }
+
+    /// The request in flight is answered although its body has not been read to the end.
+    pub(super) fn leave_body_unread(&self) {
+        self.state().body_unread = true;
+    }
+
+    /// May the client still be sending what nobody will read?
+    pub(super) fn is_cut_short(&self) -> bool {
+        let state = self.state();
+        state.half_read || state.body_unread
+    }
+
+    /// All that hyper had to send has been handed to the kernel.
+    pub(super) fn flushed(&self) {
+        let sent = std::mem::take(&mut *self.unsent());
+        sent.into_iter().for_each(Completion::completed);
+    }
+
+    fn unsent(&self) -> MutexGuard<'_, Vec<Completion>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once the connection has been silent for longer than it may.
+    pub(super) async fn overdue(&self, limits: &Limits, stopping: bool) {
+        loop {
+            let due = self.state().due(limits, stopping);
+            // Another look after `header_timeout` at the latest: what is allowed can shrink.
+            let next_look = Instant::now() + limits.header_timeout;
+            match due {
+                Some(due) if due <= Instant::now() => return,
+                Some(due) => time::sleep_until(due.min(next_look)).await,
+                None => time::sleep_until(next_look).await,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// When the present silence has lasted for too long, if nothing happens until then.
+    fn due(&self, limits: &Limits, stopping: bool) -> Option<Instant> {
+        if let Some(stalled) = self.sending.values().min() {
+            return Some(*stalled + limits.send_idle_timeout);
+        }
+        let allowance = if self.in_flight > 0 {
+            return None;
+        } else if stopping {
+            limits.farewell_timeout
+        } else if self.served && !self.half_read {
+            limits.keep_alive_timeout
+        } else {
+            limits.header_timeout
+        };
+        Some(self.since + allowance)
+    }
+}
+
+impl Running {
+    /// The answer is ready: from now on it is the client's turn.
+    pub(super) fn sending(&mut self) -> Ticker {
+        let ticker = Ticker {
+            pulse: self.pulse.clone(),
+            number: self.number,
+        };
+        let mut state = self.pulse.state();
+        state.sending.insert(self.number, Instant::now());
+        ticker
+    }
+
+    /// The last byte is on the connection; what is to happen once that has flushed.
+    pub(super) fn written(&self, completion: Completion) {
+        self.pulse.unsent().push(completion);
+    }
+}
+
+impl Ticker {
+    /// The client has taken another piece.
+    pub(super) fn progress(&self) {
+        if let Some(last) = self.pulse.state().sending.get_mut(&self.number) {
+            *last = Instant::now();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.pulse.state();
+        state.in_flight -= 1;
+        state.sending.remove(&self.number);
+        state.since = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn allowed(pulse: &Pulse, stopping: bool) -> Option<Duration> {
+        let state = pulse.state();
+        let due = state.due(&Limits::default(), stopping);
+        due.map(|due| due - state.since)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_allowance_follows_what_the_connection_does() {
+        let limits = Limits::default();
+        let pulse = Pulse::new(Protocol::Http1);
+        assert_eq!(allowed(&pulse, false), Some(limits.header_timeout));
+        let mut running = pulse.begin();
+        assert_eq!(allowed(&pulse, true), None);
+        running.sending();
+        assert_eq!(allowed(&pulse, true), Some(limits.send_idle_timeout));
+        drop(running);
+        assert_eq!(allowed(&pulse, false), Some(limits.keep_alive_timeout));
+        assert_eq!(allowed(&pulse, true), Some(limits.farewell_timeout));
+        pulse.received();
+        assert_eq!(allowed(&pulse, false), Some(limits.header_timeout));
+        assert!(pulse.is_cut_short());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_answer_is_not_kept_alive_by_its_neighbours() {
+        let limits = Limits::default();
+        let pulse = Pulse::new(Protocol::Http2);
+        let (mut stalled, mut lively) = (pulse.begin(), pulse.begin());
+        stalled.sending();
+        let ticker = lively.sending();
+        let begin = Instant::now();
+        let alive = async {
+            loop {
+                time::sleep(Duration::from_secs(1)).await;
+                ticker.progress();
+                drop(pulse.begin());
+            }
+        };
+        tokio::select! {
+            () = alive => {}
+            () = pulse.overdue(&limits, false) => {}
+        }
+        assert!(begin.elapsed() <= limits.send_idle_timeout + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_read_head_on_an_idle_connection_is_noticed() {
+        let limits = Limits::default();
+        let pulse = Pulse::new(Protocol::Http1);
+        drop(pulse.begin());
+        let begin = Instant::now();
+        let half = async {
+            time::sleep(Duration::from_secs(20)).await;
+            pulse.received();
+        };
+        tokio::join!(half, pulse.overdue(&limits, false));
+        let silent = begin.elapsed();
+        assert!(silent >= Duration::from_secs(35), "{silent:?}");
+        assert!(silent <= Duration::from_secs(36), "{silent:?}");
+    }
+}

@@ -1,0 +1,330 @@
+//! One request, from its head to its answer.
+//!
+//! Order: host → site, path → dialect, credentials, then everything else. Nothing is read of a
+//! body before the caller is known and, for a job, before the gateway has admitted it; so a
+//! client that sent `Expect: 100-continue` and is refused never sends its job.
+//!
+//! If the client leaves, hyper drops the future of [`answer`], and with it an [`Upload`] that has
+//! not been committed. A commit that has begun is the gateway's and runs to its end. A panic is
+//! caught here and becomes a 500.
+//!
+//! [`Upload`]: crate::gateway::Upload
+
+use super::{
+    Limits, Site, Sites,
+    access::{Access, word},
+    body::Body,
+    intake::{Intake, IntakeError},
+    pulse::{Pulse, Running},
+};
+use crate::{
+    auth::{Caller, Denied},
+    dialect::{self, Dialect, Intake as Wanted, Payload},
+    gateway::{Command, Fault, Reply, Submit},
+    job::JobName,
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+    request::Parts,
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// What the requests of one connection have in common.
+pub(super) struct Context {
+    pub(super) limits: Arc<Limits>,
+    pub(super) peer: SocketAddr,
+    pub(super) pulse: Arc<Pulse>,
+    /// The host that the TLS handshake named.
+    pub(super) server_name: Option<String>,
+    pub(super) sites: Arc<Sites>,
+}
+
+/// The request broke off: there is nobody to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the request broke off")]
+pub(super) struct CutOff;
+
+/// Why a request has no reply.
+enum Stop {
+    CutOff,
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+pub(super) async fn answer(
+    context: Arc<Context>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, CutOff> {
+    let running = context.pulse.begin();
+    let (head, mut body) = request.into_parts();
+    let request_id = request_id(&head);
+    let mut access = Access::begin(&head, context.peer, request_id);
+    let mut intake = Intake::new(&mut body, &context.limits);
+    let mut response = respond(&context, &head, &mut intake, &mut access).await?;
+    access.bytes_in = intake.n_bytes;
+    if !intake.is_finished() {
+        context.pulse.leave_body_unread();
+        if head.version == Version::HTTP_2 {
+            tokio::spawn(discard(body, context.limits.farewell_timeout));
+        } else {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+    }
+    access.status = Some(response.status());
+    Ok(finish(response, &head.method, access, running))
+}
+
+/// Reads and drops the rest of a body for a short time. HTTP/2 resets a stream whose body nobody
+/// wants any more, and some clients then lose the answer that explains why.
+async fn discard(mut body: Incoming, within: Duration) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Too long: the reset is what such a client gets.
+    let _ = tokio::time::timeout(within, rest).await;
+}
+
+/// The response with the headers that all have, and with what is due when it ends.
+pub(super) fn finish(
+    response: Response<Payload>,
+    method: &Method,
+    access: Access,
+    running: Running,
+) -> Response<Body> {
+    let (mut parts, payload) = response.into_parts();
+    // The answer to HEAD has no body, and never completes the fetching of a job.
+    let n_bytes = match &payload {
+        Payload::Bytes(bytes) | Payload::Completing(bytes, _) => bytes.len() as u64,
+        Payload::File(download) => download.bytes,
+        Payload::HeadOf(n_bytes) => *n_bytes,
+    };
+    let payload = match *method {
+        Method::HEAD => Payload::HeadOf(n_bytes),
+        _ => payload,
+    };
+    let headers = &mut parts.headers;
+    headers.insert(CONTENT_LENGTH, n_bytes.into());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(request_id) = HeaderValue::from_str(&access.request_id) {
+        headers.insert(X_REQUEST_ID, request_id);
+    }
+    Response::from_parts(parts, Body::new(payload).carry(access, running))
+}
+
+/// A one-line answer outside of every dialect.
+pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Payload> {
+    let mut response = Response::new(Payload::Bytes(line.into()));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+/// The client's own id of the request when it is harmless, else a new one.
+pub(super) fn request_id(head: &Parts) -> String {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let given = head.headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes);
+    match given {
+        Some(id @ [_, ..]) if id.len() <= REQUEST_ID_BYTES_MAX && id.iter().all(allowed) => {
+            String::from_utf8_lossy(id).into_owned()
+        }
+        Some(_) | None => format!("{:016x}", getrandom::u64().unwrap_or_default()),
+    }
+}
+
+async fn respond(
+    context: &Context,
+    head: &Parts,
+    intake: &mut Intake<'_, Incoming>,
+    access: &mut Access,
+) -> Result<Response<Payload>, CutOff> {
+    let path = head.uri.path();
+    if head
+        .uri
+        .path_and_query()
+        .is_some_and(|uri| uri.as_str().len() > context.limits.uri_bytes_max)
+    {
+        return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
+    }
+    let Some(site) = context.sites.choose(head, context.server_name.as_deref()) else {
+        return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
+    };
+    access.site.clone_from(&site.name);
+    let Some(dialect) = dialect::of(path) else {
+        return Ok(text(StatusCode::NOT_FOUND, "no such path\n"));
+    };
+    access.dialect = dialect.name();
+    let reply = caught(reply(context, site, dialect, head, intake, access)).await;
+    match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
+        Ok(reply) => {
+            access.job = job_of(&reply).or(access.job.take());
+            Ok(dialect.render(reply))
+        }
+        Err(Stop::Fault(fault)) => {
+            access.fault = word(&fault);
+            if let Fault::Refused { job, .. } = &fault {
+                access.job = Some(job.clone());
+            }
+            let mut response = dialect.render_fault(&fault);
+            if fault == Fault::Unauthorized {
+                response
+                    .headers_mut()
+                    .insert(WWW_AUTHENTICATE, challenge(site));
+            }
+            Ok(response)
+        }
+        Err(Stop::CutOff) => {
+            access.bytes_in = intake.n_bytes;
+            Err(CutOff)
+        }
+    }
+}
+
+async fn reply(
+    context: &Context,
+    site: &Site,
+    dialect: &'static dyn Dialect,
+    head: &Parts,
+    intake: &mut Intake<'_, Incoming>,
+    access: &mut Access,
+) -> Result<Reply, Stop> {
+    let caller = authenticate(context, site, &head.headers).await?;
+    access.user = Some(caller.user.clone());
+    let small = match dialect.intake(head) {
+        Wanted::Small { bytes_max } => {
+            let whole = intake.whole(bytes_max).await;
+            whole.map_err(|error| stop(error, bytes_max))?
+        }
+        Wanted::Stream => Bytes::new(),
+    };
+    let command = dialect.parse(head, &small)?;
+    match &command {
+        Command::Submit(_) | Command::List { .. } => {}
+        Command::Fetch { job, .. } | Command::Log { job, .. } | Command::Status { job } => {
+            access.job = Some(job.clone());
+        }
+    }
+    match command {
+        Command::Submit(submit) => receive(site, &caller, submit, intake).await,
+        Command::Fetch { .. }
+        | Command::List { .. }
+        | Command::Log { .. }
+        | Command::Status { .. } => Ok(site.gateway.execute(&caller, command).await?),
+    }
+}
+
+async fn authenticate(
+    context: &Context,
+    site: &Site,
+    headers: &HeaderMap,
+) -> Result<Caller, Fault> {
+    let mut credentials = headers.get_all(AUTHORIZATION).iter();
+    // Whoever sends two sets of credentials has none.
+    let credentials = match (credentials.next(), credentials.next()) {
+        (Some(only), None) => Some(only),
+        (None, _) | (Some(_), Some(_)) => None,
+    };
+    let checked = site
+        .users
+        .authenticate(credentials, context.peer.ip())
+        .await;
+    checked.map_err(|denied| match denied {
+        Denied::Credentials => Fault::Unauthorized,
+        Denied::Slow { retry_after_s } => Fault::TooMany {
+            retry_after_s,
+            reason: "too many logins; try again later".into(),
+        },
+    })
+}
+
+/// Streams the body into the spool. Leaving early, by error or by being dropped, discards it.
+async fn receive(
+    site: &Site,
+    caller: &Caller,
+    submit: Submit,
+    intake: &mut Intake<'_, Incoming>,
+) -> Result<Reply, Stop> {
+    let declared = intake.declared();
+    let mut upload = site.gateway.admit(caller, submit, declared).await?;
+    // `next` has no limit of its own: how much is too much is the upload's to say.
+    while let Some(piece) = intake.next().await.map_err(|error| stop(error, u64::MAX))? {
+        upload.write(piece).await?;
+    }
+    Ok(upload.commit().await?)
+}
+
+fn stop(error: IntakeError, bytes_max: u64) -> Stop {
+    match error {
+        IntakeError::CutOff => Stop::CutOff,
+        IntakeError::TimedOut => Stop::Fault(Fault::TimedOut),
+        IntakeError::TooLarge => Stop::Fault(Fault::TooLarge { bytes_max }),
+    }
+}
+
+fn job_of(reply: &Reply) -> Option<JobName> {
+    match reply {
+        Reply::Accepted { job, .. } => Some(job.clone()),
+        Reply::Content(_)
+        | Reply::Jobs(_)
+        | Reply::Log(_)
+        | Reply::Status(_)
+        | Reply::Transformed { .. } => None,
+    }
+}
+
+fn challenge(site: &Site) -> HeaderValue {
+    let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", site.realm);
+    // `Sites::new` has refused every realm that a header cannot hold.
+    HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Basic"))
+}
+
+/// The output of `future`, or `None` if it panicked; the panic's message is on standard error.
+async fn caught<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(None),
+        },
+    )
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_where_it_happens() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("as ordered");
+        };
+        assert!(caught(panics).await.is_none());
+        assert_eq!(caught(async { 1 }).await, Some(1));
+    }
+}

@@ -1,0 +1,748 @@
+//! The server over real sockets, before a real gateway and a real spool: bad clients, both
+//! protocols, bodies that break off, and the stop.
+
+mod bench;
+
+use super::*;
+use bench::{
+    Bench, Client, FETCHED, LOGIN, Tenant, UPLOAD_BYTES_MAX, WAITING, patient, read_to_end, short,
+    until,
+};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::sync::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const QUEUE: &str = "/xml/jobqueue?Interfacename=orders_out";
+const JOB: &str = "/xml/job?Interfacename=orders_out&Jobname=20261122T045748.123Z-00042.xml";
+/// More than all the buffers between the server and its client hold.
+const BIG: u64 = 64 << 20;
+/// More than the gateway keeps in memory: such an upload has a part in `tmp`.
+const PART_BYTES: usize = 512 << 10;
+/// An upload whose commit is held up until the gate opens.
+const HELD: &str = "/xml/upload?RefName=gate";
+/// An upload whose commit panics.
+const PANICS: &str = "/xml/upload?RefName=panic";
+
+fn get(target: &str, headers: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}{LOGIN}\r\n")
+}
+
+fn post(target: &str, headers: &str, body: &str) -> String {
+    format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}{LOGIN}\r\n{body}")
+}
+
+const CLOSE: &str = "Connection: close\r\n";
+
+async fn read_head(client: &mut Client) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_is_answered_with_all_headers() {
+    let bench = Bench::start(Limits::default()).await;
+    let with_id = format!("{CLOSE}X-Request-Id: my-id_1.2\r\n");
+    let answer = bench.exchange(&get(QUEUE, &with_id)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    for header in [
+        "cache-control: no-store",
+        "content-length: 31",
+        "content-type: text/plain; charset=utf-8",
+        "x-content-type-options: nosniff",
+        "x-request-id: my-id_1.2",
+    ] {
+        assert!(
+            answer.contains(&format!("\r\n{header}\r\n")),
+            "{header} in {answer}"
+        );
+    }
+    assert!(
+        answer.ends_with("\r\n\r\n20261122T045748.123Z-00042.xml\n"),
+        "{answer}"
+    );
+    let answer = bench
+        .exchange(&get(QUEUE, &format!("{CLOSE}X-Request-Id: a b\r\n")))
+        .await;
+    assert!(!answer.contains("a b"), "{answer}");
+}
+
+#[tokio::test]
+async fn credentials_come_before_everything_but_the_host_and_the_dialect() {
+    let bench = Bench::start(Limits::default()).await;
+    let ask = async |target: &str, host: &str, more: &str| {
+        let request = format!("POST {target} HTTP/1.1\r\nHost: {host}\r\n{more}{CLOSE}\r\n");
+        let answer = bench.exchange(&request).await;
+        (answer.get(9..12).unwrap_or_default().to_owned(), answer)
+    };
+    let (status, answer) = ask("/xml/nothing", "localhost", "").await;
+    assert_eq!(status, "401", "{answer}");
+    let challenge = "www-authenticate: Basic realm=\"jobs\", charset=\"UTF-8\"";
+    assert!(answer.contains(challenge), "{answer}");
+    let wrong = "Authorization: Basic Z29vZDp3cm9uZw==\r\n";
+    assert_eq!(ask(QUEUE, "localhost", wrong).await.0, "401");
+    assert_eq!(
+        ask(QUEUE, "localhost", &format!("{LOGIN}{LOGIN}")).await.0,
+        "401"
+    );
+    assert_eq!(ask("/other", "localhost", "").await.0, "404");
+    assert_eq!(ask("/xml/nothing", "LOCALHOST.:99", LOGIN).await.0, "404");
+    assert_eq!(ask(QUEUE, "elsewhere", LOGIN).await.0, "421");
+    assert_eq!(
+        ask(QUEUE, "localhost", "Host: localhost\r\n").await.0,
+        "421"
+    );
+    let long = format!("/xml/{}", "x".repeat(9000));
+    assert_eq!(ask(&long, "localhost", "").await.0, "414");
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down_for_the_guesser_only() {
+    let bench = Bench::start(Limits::default()).await;
+    let known = get(QUEUE, CLOSE);
+    assert!(bench.exchange(&known).await.starts_with("HTTP/1.1 200 "));
+    let mut slowed = None;
+    // Some failures are free, and each one after them waits twice as long as the one before.
+    for guess in 10..30 {
+        let login = format!("other:{guess}");
+        let login = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, login);
+        let guess = format!(
+            "GET {QUEUE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {login}\r\n{CLOSE}\r\n"
+        );
+        let answer = bench.exchange(&guess).await;
+        if !answer.starts_with("HTTP/1.1 401 ") {
+            slowed = Some(answer);
+            break;
+        }
+    }
+    let answer = slowed.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    let (_, retry_after) = answer.split_once("\r\nretry-after: ").unwrap();
+    let seconds: u32 = retry_after.split_once('\r').unwrap().0.parse().unwrap();
+    assert!(seconds > 0, "{answer}");
+    assert!(bench.exchange(&known).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn silent_and_slow_clients_cost_a_timeout() {
+    let bench = Bench::start(short()).await;
+    // No handshake at all.
+    let mut mute = TcpStream::connect(bench.address).await.unwrap();
+    // A handshake, then silence; half an HTTP/2 preface; a head that never ends.
+    let mut silent = bench.connect(b"http/1.1").await;
+    let mut half_preface = bench.connect(b"h2").await;
+    half_preface.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    let mut half_head = bench.connect(b"http/1.1").await;
+    half_head
+        .write_all(b"GET /xml/job HTTP/1.1\r\nHost: loc")
+        .await
+        .unwrap();
+    // A second head that never ends, after an answer.
+    let mut second_head = bench.connect(b"http/1.1").await;
+    second_head
+        .write_all((get(QUEUE, "") + "GET /x").as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(mute.read(&mut [0]).await.unwrap_or_default(), 0);
+    assert_eq!(read_to_end(&mut silent).await, "");
+    read_to_end(&mut half_preface).await;
+    assert_eq!(read_to_end(&mut half_head).await, "");
+    assert!(
+        read_to_end(&mut second_head)
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_told_so_and_discarded() {
+    let bench = Bench::start(short()).await;
+    let declared = "Content-Length: 1000\r\n";
+    let answer = bench.exchange(&post("/xml/upload", declared, "<a>")).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(bench.tenant.is_tidy());
+    let large = format!("Content-Length: {}\r\n", PART_BYTES + 1);
+    let request = post("/xml/upload", &large, &"x".repeat(PART_BYTES));
+    let answer = bench.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(bench.tenant.is_tidy());
+    assert!(bench.tenant.accepted().is_empty());
+    let answer = bench
+        .exchange(&post("/xml/jobqueue", declared, "Interf"))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_dropped() {
+    let bench = Bench::start(short()).await;
+    bench.tenant.put_job(BIG);
+    let mut h1 = bench.connect(b"http/1.1").await;
+    h1.write_all(get(JOB, "").as_bytes()).await.unwrap();
+    assert!(read_head(&mut h1).await.starts_with("HTTP/1.1 200 OK"));
+    until("the download is given up", || bench.is_idle()).await;
+    assert!(bench.tenant.is_waiting());
+    // An HTTP/2 client whose connection is alive and whose stream is not read.
+    let (mut sender, connection) = h2_client(&bench).await;
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(h2_get(JOB)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    until("the stream is given up", || bench.is_idle()).await;
+    assert!(bench.tenant.is_waiting());
+    drop((h1, answer, connection));
+}
+
+#[tokio::test]
+async fn heads_have_limits() {
+    let bench = Bench::start(Limits::default()).await;
+    let large = format!("X-Large: {}\r\n", "x".repeat(200_000));
+    let answer = bench.exchange(&get(QUEUE, &large)).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let many: String = (0..101).map(|n| format!("X-{n}: x\r\n")).collect();
+    let answer = bench.exchange(&get(QUEUE, &many)).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn garbage_ends_its_own_connection_only() {
+    let bench = Bench::start(Limits::default()).await;
+    let garbage = get(QUEUE, "") + "\x00\x01 garbage\r\n\r\n" + &get(QUEUE, "");
+    let answer = bench.exchange(&garbage).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 400").count(), 1, "{answer}");
+    let answer = bench.exchange(&get(QUEUE, CLOSE)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let limits = Limits {
+        per_address_max: 2,
+        ..Limits::default()
+    };
+    let bench = Bench::start(limits).await;
+    let first = bench.connect(b"http/1.1").await;
+    let mut second = bench.connect(b"http/1.1").await;
+    let mut third = TcpStream::connect(bench.address).await.unwrap();
+    assert_eq!(third.read(&mut [0]).await.unwrap_or_default(), 0);
+    second
+        .write_all(get(QUEUE, CLOSE).as_bytes())
+        .await
+        .unwrap();
+    assert!(read_to_end(&mut second).await.starts_with("HTTP/1.1 200"));
+    drop((first, second));
+    // A place comes back once the server has noticed; connecting before that is refused again.
+    let again = async {
+        loop {
+            if let Ok(mut client) = bench.try_connect(b"http/1.1").await
+                && client.write_all(get(QUEUE, CLOSE).as_bytes()).await.is_ok()
+            {
+                return read_to_end(&mut client).await;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), again).await;
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn an_upload_is_committed_whole_or_not_at_all() {
+    let bench = Bench::start(Limits::default()).await;
+    let declared = format!("{CLOSE}Content-Length: 4\r\n");
+    let answer = bench
+        .exchange(&post("/xml/upload", &declared, "<a/>"))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
+    let chunked = format!("{CLOSE}Transfer-Encoding: chunked\r\n");
+    let body = "2\r\n<a\r\n2\r\n/>\r\n0\r\n\r\n";
+    let answer = bench.exchange(&post("/xml/upload", &chunked, body)).await;
+    assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
+    let large = format!("<a>{}</a>", "<b/>".repeat(PART_BYTES / 4));
+    let declared = format!("{CLOSE}Content-Length: {}\r\n", large.len());
+    let answer = bench
+        .exchange(&post("/xml/upload", &declared, &large))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
+    assert!(bench.tenant.accepted() == ["<a/>", "<a/>", &large]);
+
+    // Cut off in a declared body and in a chunked one, in memory and with a part in `tmp`.
+    let chunk = format!("{PART_BYTES:x}\r\n{}\r\n", "x".repeat(PART_BYTES));
+    let declared = format!("Content-Length: {}\r\n", 2 * PART_BYTES);
+    for (headers, body, n_parts) in [
+        ("Content-Length: 10\r\n", "<a/>", 0),
+        (&chunked, "4\r\n<a/>\r\n", 0),
+        (&declared, &large[..PART_BYTES], 1),
+        (&chunked, &chunk, 1),
+    ] {
+        let mut client = bench.connect(b"http/1.1").await;
+        let request = post("/xml/upload", headers, body);
+        client.write_all(request.as_bytes()).await.unwrap();
+        until("the body begins", || {
+            bench.tenant.uploads() == 1 && bench.tenant.files("tmp").len() == n_parts
+        })
+        .await;
+        client.shutdown().await.unwrap();
+        drop(client);
+        until("discarded", || bench.tenant.is_tidy()).await;
+    }
+    assert_eq!(bench.tenant.accepted().len(), 3);
+    assert!(bench.is_idle());
+}
+
+#[tokio::test]
+async fn a_refused_upload_never_sends_its_body() {
+    let bench = Bench::start(Limits::default()).await;
+    let expect = |n_bytes: u64| format!("Content-Length: {n_bytes}\r\nExpect: 100-continue\r\n");
+    let answer = bench
+        .exchange(&post("/xml/upload", &expect(UPLOAD_BYTES_MAX + 1), ""))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(bench.tenant.is_tidy());
+
+    let mut client = bench.connect(b"http/1.1").await;
+    client
+        .write_all(post("/xml/upload", &expect(4), "").as_bytes())
+        .await
+        .unwrap();
+    assert!(
+        read_head(&mut client)
+            .await
+            .starts_with("HTTP/1.1 100 Continue")
+    );
+    assert_eq!(bench.tenant.uploads(), 1);
+    client.write_all(b"<a/>").await.unwrap();
+    assert!(
+        read_head(&mut client)
+            .await
+            .starts_with("HTTP/1.1 201 Created")
+    );
+}
+
+/// A client that sends everything before it reads still gets the answer, not a reset.
+#[tokio::test]
+async fn the_answer_reaches_a_client_that_is_still_sending() {
+    let bench = Bench::start(Limits::default()).await;
+    let n_bytes = usize::try_from(2 * UPLOAD_BYTES_MAX).unwrap();
+    let declared = format!("Content-Length: {n_bytes}\r\n");
+    let request = post("/xml/upload", &declared, &"x".repeat(n_bytes));
+    let answer = bench.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let chunk = "x".repeat(1 << 16);
+    let mut body = String::new();
+    for _ in 0..n_bytes >> 16 {
+        body += &format!("10000\r\n{chunk}\r\n");
+    }
+    let request = post("/xml/upload", "Transfer-Encoding: chunked\r\n", &body);
+    let answer = bench.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(bench.tenant.is_tidy());
+    assert!(bench.tenant.accepted().is_empty());
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_request() {
+    let bench = Bench::start(Limits::default()).await;
+    let panics = post(PANICS, "Content-Length: 4\r\n", "<a/>");
+    let answer = bench.exchange(&(panics + &get(QUEUE, CLOSE))).await;
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    assert!(
+        answer.contains("\ninternal error\nHTTP/1.1 200 OK"),
+        "{answer}"
+    );
+    assert!(bench.tenant.is_tidy());
+    // The job was safe before the panic, and is still.
+    assert_eq!(bench.tenant.accepted(), ["<a/>"]);
+}
+
+#[tokio::test]
+async fn a_fetch_completes_once_and_only_whole() {
+    let bench = Bench::start(Limits::default()).await;
+    bench.tenant.put_job(BIG);
+    let head = get(JOB, CLOSE).replacen("GET", "HEAD", 1);
+    let answer = bench.exchange(&head).await;
+    assert!(
+        answer.contains(&format!("content-length: {BIG}\r\n")),
+        "{answer}"
+    );
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(bench.is_idle() && bench.tenant.is_waiting());
+
+    let mut leaver = bench.connect(b"http/1.1").await;
+    leaver.write_all(get(JOB, CLOSE).as_bytes()).await.unwrap();
+    let mut begin = vec![0; 1 << 20];
+    leaver.read_exact(&mut begin).await.unwrap();
+    assert!(!bench.is_idle());
+    drop(leaver);
+    until("broken off", || bench.is_idle()).await;
+    assert!(bench.tenant.is_waiting());
+
+    // Whoever has the whole job does not see it queued any more, however soon it asks.
+    let answer = bench.exchange(&(get(JOB, "") + &get(QUEUE, CLOSE))).await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let (body, next) = body.split_at(usize::try_from(BIG).unwrap());
+    assert!(body.bytes().all(|byte| byte == 0));
+    assert!(next.starts_with("HTTP/1.1 200 OK\r\n"), "{next}");
+    assert!(next.contains("\r\ncontent-length: 0\r\n"), "{next}");
+    assert!(bench.tenant.path(FETCHED).is_file());
+    assert!(!bench.tenant.path(WAITING).exists());
+    assert_eq!(bench.tenant.files("joblog").len(), 1);
+    // It can be fetched again, and stays where it is.
+    let answer = bench.exchange(&get(JOB, CLOSE)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"));
+    until("sent", || bench.is_idle()).await;
+    assert_eq!(bench.tenant.files("bak").len(), 1);
+}
+
+/// What hyper holds of an answer is not what the client has.
+#[tokio::test]
+async fn http2_fetches_complete_by_what_the_window_let_through() {
+    let bench = Bench::start(patient()).await;
+    bench.tenant.put_job(200 << 10);
+    let io = TokioIo::new(bench.connect(b"h2").await);
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535);
+    let (mut sender, connection) = builder.handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let fetch = sender.send_request(h2_get(JOB)).await.unwrap();
+    // Other answers are flushed meanwhile.
+    for _ in 0..3 {
+        let head = sender.send_request(h2_request("HEAD", JOB, Bytes::new()));
+        assert_eq!(head.await.unwrap().status(), StatusCode::OK);
+    }
+    assert!(!bench.is_idle());
+    assert!(bench.tenant.is_waiting());
+    drop(fetch);
+    until("broken off", || bench.is_idle()).await;
+    assert!(bench.tenant.is_waiting());
+    let fetch = sender.send_request(h2_get(JOB)).await.unwrap();
+    let body = fetch.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes().len(), 200 << 10);
+    until("completed", || bench.is_idle()).await;
+    assert!(bench.tenant.path(FETCHED).is_file());
+    drop(connection);
+}
+
+type H2Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+async fn h2_client(bench: &Bench) -> (H2Sender, impl Future<Output = hyper::Result<()>> + use<>) {
+    let io = TokioIo::new(bench.connect(b"h2").await);
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+    handshake.await.unwrap()
+}
+
+fn h2_request(method: &str, target: &str, body: Bytes) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(format!("https://localhost{target}"))
+        .header("authorization", "Basic Z29vZDpnb29k")
+        .body(Full::new(body))
+        .unwrap()
+}
+
+fn h2_get(target: &str) -> Request<Full<Bytes>> {
+    h2_request("GET", target, Bytes::new())
+}
+
+#[tokio::test]
+async fn http2_does_the_same() {
+    let bench = Bench::start(patient()).await;
+    bench.tenant.put_job(1 << 20);
+    let (mut sender, connection) = h2_client(&bench).await;
+    let connection = tokio::spawn(connection);
+    let upload = h2_request("POST", "/xml/upload", Bytes::from("<a/>"));
+    let answer = sender.send_request(upload).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let too_large = vec![b'x'; usize::try_from(UPLOAD_BYTES_MAX).unwrap() + 1];
+    let upload = h2_request("POST", "/xml/upload", too_large.into());
+    let answer = sender.send_request(upload).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(bench.tenant.accepted(), ["<a/>"]);
+    let head = sender
+        .send_request(h2_request("HEAD", JOB, Bytes::new()))
+        .await
+        .unwrap();
+    assert_eq!(head.headers()["content-length"], "1048576");
+    assert!(
+        head.into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .is_empty()
+    );
+    assert!(bench.tenant.is_waiting());
+    let fetch = sender.send_request(h2_get(JOB)).await.unwrap();
+    assert_eq!(
+        fetch.into_body().collect().await.unwrap().to_bytes().len(),
+        1 << 20
+    );
+    until("completed", || bench.is_idle()).await;
+    assert!(bench.tenant.path(FETCHED).is_file());
+    // A refused HEAD has no body either.
+    let refused = h2_request("HEAD", QUEUE, Bytes::new());
+    let refused = sender.send_request(refused).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let body = refused.into_body().collect().await.unwrap();
+    assert!(body.to_bytes().is_empty());
+    let panics = h2_request("POST", PANICS, Bytes::from("<a/>"));
+    let panics = sender.send_request(panics).await.unwrap();
+    assert_eq!(panics.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    // A stream that the client resets breaks its download off.
+    std::fs::remove_file(bench.tenant.path(FETCHED)).unwrap();
+    bench.tenant.put_job(BIG);
+    let fetch = sender.send_request(h2_get(JOB)).await.unwrap();
+    assert!(!bench.is_idle());
+    drop(fetch);
+    until("broken off", || bench.is_idle()).await;
+    assert!(bench.tenant.path(WAITING).is_file());
+    assert!(bench.tenant.files("bak").is_empty());
+    // The stop is told by GOAWAY and the connection ends.
+    bench.stop.cancel();
+    bench.server.await.unwrap();
+    drop(connection);
+}
+
+#[tokio::test]
+async fn curl_is_content() {
+    let bench = Bench::start(Limits::default()).await;
+    for version in ["--http1.1", "--http2"] {
+        let port = bench.address.port();
+        let mut curl = tokio::process::Command::new("curl");
+        curl.args(["-sS", version, "-u", "good:good", "--cacert"])
+            .arg(bench.certificate())
+            .args(["-w", "%{http_code} %{http_version}"])
+            .args(["--data-urlencode", "Interfacename=orders_out"])
+            .arg(format!("https://localhost:{port}/xml/jobqueue"))
+            .args(["--resolve", &format!("localhost:{port}:127.0.0.1")]);
+        let Ok(output) = curl.output().await else {
+            assert!(std::env::var_os("CI").is_none(), "curl is missing");
+            eprintln!("skipped: curl is missing");
+            return;
+        };
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+        let version = if version == "--http2" { "2" } else { "1.1" };
+        let expected = format!("20261122T045748.123Z-00042.xml\n200 {version}");
+        assert_eq!(out, expected, "{}", String::from_utf8_lossy(&err));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_running_requests_finish() {
+    let bench = Bench::start(patient()).await;
+    let mut idle = bench.connect(b"http/1.1").await;
+    idle.write_all(get(QUEUE, "").as_bytes()).await.unwrap();
+    read_head(&mut idle).await;
+    let mut busy = bench.connect(b"http/1.1").await;
+    let waits = post(HELD, "Content-Length: 4\r\n", "<a/>");
+    busy.write_all(waits.as_bytes()).await.unwrap();
+    until("in the commit", || bench.gate.held() == 1).await;
+    bench.stop.cancel();
+    read_to_end(&mut idle).await;
+    assert!(!bench.server.is_finished());
+    drop(bench.gate);
+    let answer = read_to_end(&mut busy).await;
+    assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
+    bench.server.await.unwrap();
+    assert!(TcpStream::connect(bench.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_stop_cuts_at_its_deadline_but_no_commit() {
+    let bench = Bench::start_with(Limits::default(), Duration::from_millis(50)).await;
+    let mut busy = bench.connect(b"http/1.1").await;
+    let waits = post(HELD, "Content-Length: 4\r\n", "<a/>");
+    busy.write_all(waits.as_bytes()).await.unwrap();
+    until("in the commit", || bench.gate.held() == 1).await;
+    bench.stop.cancel();
+    assert_eq!(read_to_end(&mut busy).await, "");
+    bench.server.await.unwrap();
+    assert_eq!(bench.tenant.uploads(), 1);
+    drop(bench.gate);
+    until("committed", || bench.tenant.is_tidy()).await;
+    assert_eq!(bench.tenant.accepted(), ["<a/>"]);
+}
+
+#[test]
+fn a_host_chooses_its_site() {
+    let (tenant, _gate) = Tenant::new();
+    let sites = Sites::new(vec![
+        tenant.site("a", &["A.example.org", "::1"]),
+        tenant.site("rest", &[]),
+    ]);
+    let sites = sites.unwrap();
+    let chosen = |uri: &str, hosts: &[&str], server_name: Option<&str>| {
+        let mut request = Request::get(uri);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let site = sites.choose(&head, server_name);
+        site.map(|site| site.name.clone())
+    };
+    let (a, rest) = (Some("a".to_owned()), Some("rest".to_owned()));
+    assert_eq!(chosen("/", &["a.example.org:8443"], None), a);
+    assert_eq!(chosen("/", &["[::1]:8443"], None), a);
+    assert_eq!(chosen("/", &["b.example.org"], Some("a.example.org")), rest);
+    assert_eq!(chosen("/", &[], Some("a.example.org")), a);
+    assert_eq!(chosen("/", &[], None), rest);
+    assert_eq!(chosen("https://a.example.org/", &["b"], None), a);
+    assert_eq!(chosen("/", &["a.example.org", "a.example.org"], None), None);
+}
+
+#[test]
+fn sites_that_contradict_each_other_are_refused() {
+    let (tenant, _gate) = Tenant::new();
+    let site = |name: &str, hosts: &[&str]| tenant.site(name, hosts);
+    let error = |sites| Sites::new(sites).err().map(|error| error.to_string());
+    let twice = error(vec![site("a", &["x"]), site("b", &["y", "X."])]);
+    let expected = "the host x belongs to two tenants, a and b; leave it to one";
+    assert_eq!(twice.as_deref(), Some(expected));
+    let defaults = error(vec![site("a", &[]), site("b", &[])]);
+    let expected = "the tenants a and b have no hosts; only one can be the default";
+    assert_eq!(defaults.as_deref(), Some(expected));
+    let mut quoted = site("a", &[]);
+    quoted.realm = "\"jobs\"".into();
+    assert!(error(vec![quoted]).is_some());
+}
+
+/// What a client without TLS gets for `request`.
+async fn in_clear(address: std::net::SocketAddr, request: &str) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_plain_port_says_403_and_nothing_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let limits = Limits::default();
+    let server = tokio::spawn(serve_plain(listener, limits, stop.clone(), Duration::ZERO));
+    for request in [
+        get(QUEUE, ""),
+        post("/xml/upload", "Content-Length: 1000\r\n", "<a>"),
+        "DELETE / HTTP/1.0\r\n\r\n".into(),
+    ] {
+        let answer = in_clear(address, &request).await;
+        assert!(
+            answer.starts_with("HTTP/1.") && answer[8..].starts_with(" 403 "),
+            "{answer}"
+        );
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nuse https\n"), "{answer}");
+    }
+    stop.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_ops_port_tells_health() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let trouble = Arc::new(Mutex::new(Ok(())));
+    let readiness = trouble.clone();
+    let readiness: Arc<Readiness> = Arc::new(move || readiness.lock().unwrap().clone());
+    let server = tokio::spawn(serve_ops(listener, readiness, stop.clone()));
+    let ask = async |request: &str| {
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");
+        in_clear(address, &request).await[9..12].to_owned()
+    };
+    assert_eq!(ask("GET /readyz").await, "200");
+    *trouble.lock().unwrap() = Err("the spool is read-only".into());
+    assert_eq!(ask("GET /livez").await, "200");
+    assert_eq!(ask("GET /readyz").await, "503");
+    assert_eq!(ask("POST /readyz").await, "405");
+    assert_eq!(ask("GET /").await, "404");
+    stop.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_in_the_log() {
+    let lines = Lines::default();
+    let sink = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || sink.clone())
+        .with_ansi(false)
+        .finish();
+    // While only one subscriber exists, a log statement that another test's thread reaches first
+    // would stay switched off for all threads.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let bench = Bench::start(Limits::default()).await;
+    let hostile = "/xml/a\u{9b}b?Jobname=secret";
+    bench
+        .exchange(&get(QUEUE, &format!("{CLOSE}X-Request-Id: one\r\n")))
+        .await;
+    bench
+        .exchange(&get(hostile, &format!("{CLOSE}X-Request-Id: two\r\n")))
+        .await;
+    let mut client = bench.connect(b"http/1.1").await;
+    let headers = format!(
+        "Content-Length: {}\r\nX-Request-Id: three\r\n",
+        PART_BYTES + 1
+    );
+    let upload = post("/xml/upload", &headers, &"<a>".repeat(PART_BYTES / 3));
+    client.write_all(upload.as_bytes()).await.unwrap();
+    until("the body begins", || !bench.tenant.files("tmp").is_empty()).await;
+    drop(client);
+    until("discarded", || bench.tenant.is_tidy()).await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let line = |id: &str| {
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(id)).collect();
+        assert_eq!(lines.len(), 1, "{id} in {text}");
+        lines[0].to_owned()
+    };
+    let one = line("request=\"one\"");
+    for part in [
+        "access:",
+        "site=\"main\"",
+        "user=\"good\"",
+        "method=\"GET\"",
+        "path=\"/xml/jobqueue\"",
+        "status=200",
+        "bytes_out=31",
+        "dialect=\"dstore\"",
+        "fault=\"\"",
+        "end=\"complete\"",
+    ] {
+        assert!(one.contains(part), "{part} in {one}");
+    }
+    assert!(
+        line("request=\"three\"").contains("end=\"aborted\""),
+        "{text}"
+    );
+    for secret in ["secret", "Z29vZDpnb29k", "<a>", "\u{9b}"] {
+        assert!(!text.contains(secret), "{secret:?} in {text}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,342 @@
+//! A server on a free port with a certificate of its own, and clients that trust it.
+//!
+//! Behind it are a real gateway, a real spool in a temporary directory and a real users file, so
+//! what became of a request is read where an operator would read it: in the directories. The one
+//! thing of the tests' own is what the gateway tells when a job has arrived: a job whose
+//! reference is `gate` is held up there, in the middle of its commit, and one whose reference is
+//! `panic` panics there.
+
+use super::super::*;
+use crate::{
+    auth::{Grants, Right, Users, UsersFile, hash_password},
+    gateway::{AdmissionLimits, Direction, Gateway, InFlight, Interface, Parts},
+    job::{InterfaceName, JobName},
+    spool::{RealFs, Rules, Spool},
+    xml::{Schemas, Stylesheets, XsdSchema},
+};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        LazyLock, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+    time,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// The user `good` with the password `good`.
+pub(super) const LOGIN: &str = "Authorization: Basic Z29vZDpnb29k\r\n";
+pub(super) const UPLOAD_BYTES_MAX: u64 = 4 << 20;
+/// The job that waits in `orders_out`, and where it goes once it has been fetched.
+pub(super) const WAITING: &str = "queue/orders_out/20261122T045748.123Z-00042.xml";
+pub(super) const FETCHED: &str = "bak/orders_out/2026-11-22/20261122T045748.123Z-00042.xml";
+/// Longer than anything here takes; what waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Hashing is slow on purpose: once for all tests.
+static PASSWORD_HASH: LazyLock<String> = LazyLock::new(|| hash_password("good").unwrap());
+
+pub(super) type Client = TlsStream<TcpStream>;
+
+/// A tenant with `orders_in`, which takes every document whose root is `a`, and `orders_out`.
+pub(super) struct Tenant {
+    root: TempDir,
+    gateway: Arc<Gateway>,
+    in_flight: Arc<InFlight>,
+    users: Arc<Users>,
+}
+
+/// Holds up the commit of every job whose reference is `gate`, until it is dropped.
+pub(super) struct Gate {
+    _opens_when_dropped: mpsc::Sender<()>,
+    held: Arc<AtomicUsize>,
+}
+
+pub(super) struct Bench {
+    pub(super) address: SocketAddr,
+    pub(super) gate: Gate,
+    pub(super) server: JoinHandle<()>,
+    pub(super) stop: CancellationToken,
+    pub(super) tenant: Tenant,
+    certificates: TempDir,
+    /// How often the gateway is held while no request is.
+    idle_handles: usize,
+}
+
+/// Timeouts that a test can wait for, but no client that behaves runs into.
+pub(super) fn short() -> Limits {
+    let short = Duration::from_secs(1);
+    Limits {
+        body_idle_timeout: short,
+        farewell_timeout: short,
+        handshake_timeout: short,
+        header_timeout: short,
+        keep_alive_timeout: short,
+        send_idle_timeout: short,
+        ..Limits::default()
+    }
+}
+
+/// Nothing ends by a timeout of the server: what ends was told to.
+pub(super) fn patient() -> Limits {
+    Limits {
+        farewell_timeout: 2 * PATIENCE,
+        ..Limits::default()
+    }
+}
+
+impl Tenant {
+    pub(super) fn new() -> (Self, Gate) {
+        let root = TempDir::new().unwrap();
+        let interfaces = BTreeMap::from([
+            interface("orders_in", Direction::In, Some("a")),
+            interface("orders_out", Direction::Out, None),
+        ]);
+        let rules = interfaces.keys().map(|name| {
+            let rules = Rules {
+                attempts_max: 1,
+                at_most_once: false,
+            };
+            (name.clone(), rules)
+        });
+        let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
+        let spool = Spool::open(RealFs::new(root.path()), rules.collect(), clock).unwrap();
+        let in_flight = Arc::new(InFlight::default());
+        let (opens_when_dropped, gate) = mpsc::channel();
+        let held = Arc::new(AtomicUsize::new(0));
+        let gateway = Gateway::new(Parts {
+            spool: Arc::new(spool),
+            interfaces,
+            schemas: Arc::new(Schemas::open(
+                &root.path().join("schemas"),
+                Box::new(XsdSchema),
+            )),
+            stylesheets: Arc::new(Stylesheets::open(&root.path().join("xslt"))),
+            // The disk that the tests run on may be nearly full.
+            limits: AdmissionLimits {
+                free_bytes_min: 0,
+                free_inodes_min: 0,
+                ..AdmissionLimits::default()
+            },
+            in_flight: in_flight.clone(),
+            arrived: arrived(gate, held.clone()),
+        });
+        let tenant = Self {
+            gateway: Arc::new(gateway),
+            in_flight,
+            users: Arc::new(users(&root.path().join("users.toml"))),
+            root,
+        };
+        let gate = Gate {
+            _opens_when_dropped: opens_when_dropped,
+            held,
+        };
+        (tenant, gate)
+    }
+
+    pub(super) fn site(&self, name: &str, hosts: &[&str]) -> Site {
+        Site {
+            name: name.into(),
+            hosts: hosts.iter().map(|host| (*host).into()).collect(),
+            gateway: self.gateway.clone(),
+            users: self.users.clone(),
+            realm: "jobs".into(),
+        }
+    }
+
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    /// The files under a directory of the spool.
+    pub(super) fn files(&self, dir: &str) -> Vec<PathBuf> {
+        let entries = walkdir::WalkDir::new(self.path(dir)).sort_by_file_name();
+        let entries = entries.into_iter().map(Result::unwrap);
+        let files = entries.filter(|entry| entry.file_type().is_file());
+        files.map(walkdir::DirEntry::into_path).collect()
+    }
+
+    /// What was uploaded and accepted, in the order of arrival.
+    pub(super) fn accepted(&self) -> Vec<String> {
+        let files = self.files("queue/orders_in");
+        let contents = files.iter().map(std::fs::read_to_string);
+        contents.map(Result::unwrap).collect()
+    }
+
+    /// Uploads under way, from their admission to the end of their commit.
+    pub(super) fn uploads(&self) -> usize {
+        self.in_flight.uploads()
+    }
+
+    /// No upload is under way, and those that were have left no part behind.
+    pub(super) fn is_tidy(&self) -> bool {
+        self.uploads() == 0 && self.files("tmp").is_empty() && self.files("joberrors").is_empty()
+    }
+
+    /// A job for `orders_out` of so many bytes, all of them zero.
+    pub(super) fn put_job(&self, n_bytes: u64) {
+        let job = std::fs::File::create(self.path(WAITING)).unwrap();
+        job.set_len(n_bytes).unwrap();
+    }
+
+    /// The job waits, as if nobody had asked for it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.path(WAITING).is_file()
+            && self.files("bak").is_empty()
+            && self.files("joblog").is_empty()
+    }
+}
+
+fn interface(name: &str, direction: Direction, root: Option<&str>) -> (InterfaceName, Interface) {
+    let interface = Interface {
+        direction,
+        root: root.map(str::to_owned),
+        namespace: None,
+        schema: None,
+        bytes_max: UPLOAD_BYTES_MAX,
+        aliases: Vec::new(),
+    };
+    (name.parse().unwrap(), interface)
+}
+
+fn users(path: &Path) -> Users {
+    let mut grants = Grants::default();
+    grants.set_rights("*".parse().unwrap(), Right::ALL.into());
+    UsersFile::edit(path, |file| file.add("good", &PASSWORD_HASH, grants)).unwrap();
+    Users::open(path).unwrap()
+}
+
+fn arrived(gate: mpsc::Receiver<()>, held: Arc<AtomicUsize>) -> crate::gateway::Arrived {
+    let gate = Mutex::new(gate);
+    Box::new(
+        move |_: &InterfaceName, job: &JobName| match job.reference() {
+            Some("gate") => {
+                held.fetch_add(1, SeqCst);
+                // Nothing is ever sent: the error comes when the gate is dropped.
+                assert!(gate.lock().unwrap().recv().is_err());
+            }
+            Some("panic") => panic!("as ordered"),
+            Some(_) | None => {}
+        },
+    )
+}
+
+impl Gate {
+    /// How many commits have come to the gate.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(SeqCst)
+    }
+}
+
+impl Bench {
+    pub(super) async fn start(limits: Limits) -> Self {
+        Self::start_with(limits, PATIENCE).await
+    }
+
+    /// `deadline`: of the stop.
+    pub(super) async fn start_with(limits: Limits, deadline: Duration) -> Self {
+        let certificates = TempDir::new().unwrap();
+        tls::generate(certificates.path(), &["localhost".into()]).unwrap();
+        let key = certificates.path().join(tls::KEY_FILE);
+        let certificate = certificates.path().join(tls::CERTIFICATE_FILE);
+        let certificate = tls::Certificate::load(&certificate, &key).unwrap();
+        let (tenant, gate) = Tenant::new();
+        tenant.put_job(100);
+        let sites = Sites::new(vec![tenant.site("main", &["localhost"])]).unwrap();
+        let idle_handles = Arc::strong_count(&tenant.gateway);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve_tls(
+            listener,
+            Arc::new(certificate),
+            Arc::new(sites),
+            limits,
+            stop.clone(),
+            deadline,
+        ));
+        Self {
+            address,
+            gate,
+            server,
+            stop,
+            tenant,
+            certificates,
+            idle_handles,
+        }
+    }
+
+    /// Does no request, answer or commit hold the gateway?
+    pub(super) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.tenant.gateway) == self.idle_handles
+    }
+
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.certificates.path().join(tls::CERTIFICATE_FILE)
+    }
+
+    pub(super) async fn connect(&self, alpn: &[u8]) -> Client {
+        self.try_connect(alpn).await.unwrap()
+    }
+
+    pub(super) async fn try_connect(&self, alpn: &[u8]) -> io::Result<Client> {
+        let pem = std::fs::read(self.certificate()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(&pem).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let tcp = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, tcp).await
+    }
+
+    /// Sends one HTTP/1.1 request and reads until the server closes.
+    pub(super) async fn exchange(&self, request: &str) -> String {
+        let mut client = self.connect(b"http/1.1").await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        read_to_end(&mut client).await
+    }
+}
+
+/// What the server sends until it closes the connection. A missing closing alert is no error
+/// here: some of these tests are about connections that are cut.
+pub(super) async fn read_to_end(client: &mut Client) -> String {
+    let mut answer = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    let closed = time::timeout(PATIENCE, async {
+        while let Ok(n_bytes @ 1..) = client.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..n_bytes]);
+        }
+    });
+    closed.await.expect("the server closes the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Waits for a condition, not for a time.
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let met = time::timeout(PATIENCE, async {
+        while !condition() {
+            time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert!(met.await.is_ok(), "{what}");
+}

@@ -1,0 +1,18 @@
+//! The domain: names, ids, places, transitions. Pure: no files, no clock, no async, no HTTP words.
+//!
+//! What a path would interpret (`..`, `/`, a leading dot) does not exist as a value of these
+//! types: [`InterfaceName`], [`JobName`] and [`Reference`] are built by parsing only, and from
+//! then on nothing re-checks them.
+//!
+//! Invariant: where a job is, is which directory its file lies in. [`Place`] prints as that
+//! directory, [`Place::step`] is the only function that knows which moves are legal, and a path
+//! is a pure function of place and name.
+
+mod name;
+mod place;
+
+pub use name::{
+    Ids, InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX,
+    Reference, parse_stamp, stamp,
+};
+pub use place::{Illegal, Job, Place, Transition, deferred_entry, work_entry};

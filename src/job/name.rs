@@ -1,0 +1,425 @@
+//! Names and ids: what a job, an interface and a reference may be called, and the arithmetic
+//! between a job's id and its name.
+//!
+//! A job name is `<UTC time to the millisecond>-<sequence>[-<reference>].xml`, for example
+//! `20261122T045748.123Z-00042-order-10834.xml`. Time and sequence are the two halves of the
+//! [`JobId`], so name → id is arithmetic, ids stay below 2^53 (exact in JSON), and names sort by
+//! arrival. Parsing accepts only what printing makes: every name has exactly one spelling.
+//!
+//! Source: the dStore contract, "Job names".
+
+use std::{fmt, str::FromStr};
+
+/// Longest job name in bytes.
+pub const NAME_BYTES_MAX: usize = 200;
+/// Longest reference part in bytes.
+pub const REFERENCE_BYTES_MAX: usize = 64;
+const INTERFACE_BYTES_MAX: usize = 64;
+/// 2020-01-01T00:00:00Z in milliseconds of the Unix epoch: where ids start counting.
+const EPOCH_MS: i64 = 1_577_836_800_000;
+const SEQUENCE_BITS: u32 = 12;
+const SEQUENCE_MAX: u64 = (1 << SEQUENCE_BITS) - 1;
+const TIME_BITS: u32 = 41;
+const STAMP_BYTES: usize = "20261122T045748.123Z".len();
+
+/// Why a text is not a name. The message says what to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("byte {byte:#04x} at {at} is not allowed; use A-Z a-z 0-9 . _ -")]
+    BadByte { at: usize, byte: u8 },
+    #[error("the name is empty")]
+    Empty,
+    #[error("the name starts with a dot")]
+    LeadingDot,
+    #[error("not a job name: expected <time>-<sequence>[-<reference>].xml as the upload answered")]
+    NotAJobName,
+    #[error("the name has {len} bytes, at most {max} are allowed")]
+    TooLong { len: usize, max: usize },
+}
+
+fn check(text: &str, max: usize) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > max {
+        return Err(NameError::TooLong {
+            len: text.len(),
+            max,
+        });
+    }
+    if text.starts_with('.') {
+        return Err(NameError::LeadingDot);
+    }
+    match text.bytes().enumerate().find(|(_, b)| !allowed(*b)) {
+        Some((at, byte)) => Err(NameError::BadByte { at, byte }),
+        None => Ok(()),
+    }
+}
+
+fn allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// A queue's name: the `<interface>` of `queue/<interface>`.
+/// Invariant: 1..=64 bytes of `[A-Za-z0-9._-]`, no leading dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceName(std::sync::Arc<str>);
+
+impl InterfaceName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check(text, INTERFACE_BYTES_MAX).map(|()| Self(text.into()))
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The part of a job name that the submitter chose.
+/// Invariant: 1..=64 bytes of `[A-Za-z0-9._-]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference(Box<str>);
+
+impl Reference {
+    /// Reduces any text to the alphabet: each run of other characters becomes one `-`, the ends
+    /// are trimmed of `-`, and what is longer than [`REFERENCE_BYTES_MAX`] is cut. `None` when
+    /// nothing is left.
+    pub fn reduce(text: &str) -> Option<Self> {
+        let mut reduced = String::new();
+        for c in text.chars() {
+            let keep = u8::try_from(c).is_ok_and(allowed);
+            if keep {
+                reduced.push(c);
+            } else if !reduced.ends_with('-') {
+                reduced.push('-');
+            }
+        }
+        let mut reduced = reduced.trim_matches('-');
+        if reduced.len() > REFERENCE_BYTES_MAX {
+            reduced = reduced[..REFERENCE_BYTES_MAX].trim_end_matches('-');
+        }
+        (!reduced.is_empty()).then(|| Self(reduced.into()))
+    }
+
+    /// The reference of a file that was dropped into a queue: its old name without `.xml`.
+    pub fn of_dropped_file(name: &str) -> Option<Self> {
+        Self::reduce(name.strip_suffix(".xml").unwrap_or(name))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Milliseconds since 2020-01-01 (41 bits) and a counter (12 bits): below 2^53, strictly rising.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(u64);
+
+impl JobId {
+    fn new(unix_ms: i64, sequence: u64) -> Option<Self> {
+        let ms = u64::try_from(unix_ms.checked_sub(EPOCH_MS)?).ok()?;
+        (ms >> TIME_BITS == 0 && sequence <= SEQUENCE_MAX)
+            .then_some(Self(ms << SEQUENCE_BITS | sequence))
+    }
+
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// When the id was given, in milliseconds of the Unix epoch.
+    pub fn unix_ms(self) -> i64 {
+        (self.0 >> SEQUENCE_BITS) as i64 + EPOCH_MS
+    }
+
+    fn sequence(self) -> u64 {
+        self.0 & SEQUENCE_MAX
+    }
+}
+
+/// The source of ids: strictly rising, also when the clock steps back or stands still.
+#[derive(Debug)]
+pub struct Ids {
+    last: u64,
+}
+
+impl Ids {
+    /// Every id will be later than the moment `floor_ms` (milliseconds of the Unix epoch).
+    pub fn above(floor_ms: i64) -> Self {
+        let last = JobId::new(floor_ms, SEQUENCE_MAX).map_or(0, JobId::get);
+        Self { last }
+    }
+
+    /// Every id so far, and any of a moment up to `now_ms`, is not later than this one.
+    pub fn peek(&self, now_ms: i64) -> JobId {
+        let now = JobId::new(now_ms, SEQUENCE_MAX).map_or(0, JobId::get);
+        JobId(now.max(self.last))
+    }
+
+    /// The next id; its time is `now_ms` unless that has been used up or passed already.
+    pub fn next(&mut self, now_ms: i64) -> JobId {
+        let now = JobId::new(now_ms, 0).map_or(0, JobId::get);
+        self.last = now.max(self.last + 1);
+        JobId(self.last)
+    }
+}
+
+/// What a job's file holds; printed as the extension of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Json,
+    Xml,
+}
+
+impl Kind {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Json => ".json",
+            Self::Xml => ".xml",
+        }
+    }
+}
+
+/// A job's file name. Orders by arrival. Holds no heap memory unless it has a reference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobName {
+    id: JobId,
+    reference: Option<Reference>,
+    kind: Kind,
+}
+
+impl JobName {
+    pub fn new(id: JobId, reference: Option<Reference>, kind: Kind) -> Self {
+        Self {
+            id,
+            reference,
+            kind,
+        }
+    }
+
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The same job under another name, for when its own is taken where it has to go.
+    pub fn variant(&self, number: u32) -> Self {
+        let number = number.to_string();
+        let reference = match &self.reference {
+            None => number,
+            Some(Reference(text)) => {
+                let keep = text.len().min(REFERENCE_BYTES_MAX - 1 - number.len());
+                format!("{}.{number}", &text[..keep])
+            }
+        };
+        Self::new(self.id, Reference::reduce(&reference), self.kind)
+    }
+
+    pub fn reference(&self) -> Option<&str> {
+        self.reference.as_ref().map(Reference::as_str)
+    }
+
+    /// `YYYY-MM-DD`, the day directory of this job in `bak`, `joberrors`, `joblog` and `results`.
+    pub fn day(&self) -> String {
+        let stamp = stamp(self.id.unix_ms());
+        format!("{}-{}-{}", &stamp[..4], &stamp[4..6], &stamp[6..8])
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = stamp(self.id.unix_ms());
+        write!(f, "{time}-{:05}", self.id.sequence())?;
+        if let Some(reference) = &self.reference {
+            write!(f, "-{}", reference.as_str())?;
+        }
+        f.write_str(self.kind.extension())
+    }
+}
+
+impl FromStr for JobName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check(text, NAME_BYTES_MAX)?;
+        parse_job_name(text).ok_or(NameError::NotAJobName)
+    }
+}
+
+fn parse_job_name(text: &str) -> Option<JobName> {
+    let (stem, kind) = [Kind::Json, Kind::Xml]
+        .into_iter()
+        .find_map(|kind| Some((text.strip_suffix(kind.extension())?, kind)))?;
+    let (time, rest) = stem.split_at_checked(STAMP_BYTES)?;
+    let rest = rest.strip_prefix('-')?;
+    let (sequence, reference) = match rest.split_once('-') {
+        None => (rest, None),
+        Some((sequence, reference)) => (sequence, Some(Reference::reduce(reference)?)),
+    };
+    if sequence.len() != 5 || !sequence.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let id = JobId::new(parse_stamp(time)?, sequence.parse().ok()?)?;
+    let name = JobName::new(id, reference, kind);
+    // One spelling per name: a reference that reduction would change is not one of ours.
+    let same = match (&name.reference, rest.split_once('-')) {
+        (Some(kept), Some((_, given))) => kept.as_str() == given,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    same.then_some(name)
+}
+
+/// `20261122T045748.123Z`: a moment as it stands in names, sortable and free of `:`.
+pub fn stamp(unix_ms: i64) -> String {
+    let moment = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let t = jiff::tz::Offset::UTC.to_datetime(moment);
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}.{:03}Z",
+        t.year(),
+        t.month(),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second(),
+        t.millisecond()
+    )
+}
+
+/// The inverse of [`stamp`], in milliseconds of the Unix epoch; `None` for any other spelling.
+pub fn parse_stamp(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    if bytes.len() != STAMP_BYTES || bytes[8] != b'T' || bytes[15] != b'.' || bytes[19] != b'Z' {
+        return None;
+    }
+    let number = |from: usize, to: usize| -> Option<i16> {
+        let digits = &bytes[from..to];
+        digits.iter().all(u8::is_ascii_digit).then(|| {
+            digits
+                .iter()
+                .fold(0, |n, digit| n * 10 + i16::from(digit - b'0'))
+        })
+    };
+    let small = |from, to| i8::try_from(number(from, to)?).ok();
+    let moment = jiff::civil::DateTime::new(
+        number(0, 4)?,
+        small(4, 6)?,
+        small(6, 8)?,
+        small(9, 11)?,
+        small(11, 13)?,
+        small(13, 15)?,
+        i32::from(number(16, 19)?) * 1_000_000,
+    )
+    .ok()?;
+    let moment = jiff::tz::Offset::UTC.to_timestamp(moment).ok()?;
+    Some(moment.as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_reject_what_a_path_would_mean() {
+        for bad in ["", ".", "..", ".hold", "a/b", "a\0b", "a b", "é"] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
+        }
+        assert!("x".repeat(65).parse::<InterfaceName>().is_err());
+        for good in ["a", "a..b", "orders_in", "x.y-z"] {
+            assert!(good.parse::<InterfaceName>().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn job_names_have_one_spelling() {
+        for good in [
+            "20261122T045748.123Z-00042.xml",
+            "20261122T045748.123Z-00042-order-10834.xml",
+            "20261122T045748.123Z-04095-a.xml.xml",
+            "20261122T045748.123Z-00000.json",
+        ] {
+            assert_eq!(
+                good.parse::<JobName>().map(|n| n.to_string()),
+                Ok(good.into())
+            );
+        }
+        for bad in [
+            "order.xml",
+            "20261122T045748.123Z-42.xml",
+            "20261122T045748.123Z-00042",
+            "20261122T045748.123Z-00042.txt",
+            "20261122T045748.123Z-04096.xml",
+            "20261322T045748.123Z-00042.xml",
+            "20261122T045748.123Z-00042-.xml",
+            "20261122T045748.123Z-00042--a.xml",
+            "20261122T045748.123Z-00042-a/../b.xml",
+            "20261122T045748.123Z-+0042.xml",
+            "20191231T235959.999Z-00000.xml",
+            "20261122T045748.123Z-00042.xml.a1",
+        ] {
+            assert!(bad.parse::<JobName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_id_is_the_name_and_fits_json() {
+        let name: JobName = "20261122T045748.123Z-00042-x.xml".parse().unwrap();
+        assert_eq!(stamp(name.id().unix_ms()), "20261122T045748.123Z");
+        assert_eq!(name.id().sequence(), 42);
+        assert!(name.id().get() < 1 << 53);
+        assert_eq!(name.day(), "2026-11-22");
+        assert_eq!(name.reference(), Some("x"));
+    }
+
+    #[test]
+    fn ids_rise_when_the_clock_does_not() {
+        let now = parse_stamp("20261122T045748.123Z").unwrap();
+        let mut ids = Ids::above(now);
+        let mut last = JobId::new(now, SEQUENCE_MAX).unwrap();
+        for step in [0, -5000, 0, 0, 1, 2, -3_600_000] {
+            for _ in 0..5000 {
+                let id = ids.next(now + step);
+                assert!(id > last);
+                last = id;
+            }
+        }
+        let later = ids.next(now + 60_000);
+        assert_eq!(later.unix_ms(), now + 60_000);
+        assert_eq!(later.sequence(), 0);
+    }
+
+    #[test]
+    fn references_are_reduced_not_refused() {
+        let reduced = |text| Reference::reduce(text).map(|r| r.as_str().to_owned());
+        assert_eq!(reduced("order-10834"), Some("order-10834".into()));
+        assert_eq!(reduced("Müller & Söhne"), Some("M-ller-S-hne".into()));
+        assert_eq!(reduced("../../etc/passwd"), Some("..-..-etc-passwd".into()));
+        assert_eq!(reduced("äöü"), None);
+        assert_eq!(reduced(&"x".repeat(500)).map(|r| r.len()), Some(64));
+        let dropped = Reference::of_dropped_file("order-10834.xml").unwrap();
+        assert_eq!(dropped.as_str(), "order-10834");
+    }
+
+    #[test]
+    fn any_reduced_reference_makes_a_name_that_parses() {
+        for text in ["a", "-a-", "a--b", ".a", "a b", &"x-".repeat(80), "x.json"] {
+            let name = JobName::new(
+                Ids::above(0).next(EPOCH_MS + 1),
+                Reference::reduce(text),
+                Kind::Xml,
+            );
+            let variant = name.variant(12);
+            assert_ne!(variant, name);
+            assert_eq!(variant.id(), name.id());
+            for name in [name, variant] {
+                assert_eq!(name.to_string().parse(), Ok(name));
+            }
+        }
+    }
+}

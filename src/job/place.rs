@@ -1,0 +1,311 @@
+//! Places and transitions: the state machine of a job, and the path of every state.
+//!
+//! | state | path under the spool | moved on by |
+//! |---|---|---|
+//! | queued | `queue/<interface>/<job>` | `Claim`, `Archive` (fetched), `Fail`, `Requeue`, `Discard` |
+//! | deferred | `deferred/<interface>/<due>@<job>` | `Release`, `Fail`, `Requeue`, `Discard` |
+//! | in work | `work/<interface>/<job>.a<N>` | `Archive`, `Defer`, `Fail`, `Release` |
+//! | done | `bak/<interface>/<day>/<job>` | `Requeue`, `Discard` |
+//! | failed | `joberrors/<day>/<job>` | `Requeue`, `Discard` |
+//!
+//! [`Place::step`] is the only function that knows this table; `ARCHITECTURE.md` has it with
+//! what recovery does.
+
+use super::name::{InterfaceName, JobName, parse_stamp, stamp};
+use std::{fmt, path::PathBuf};
+
+/// Where a job file lies. The directory is the state; there is no second record of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    Bak(InterfaceName),
+    Deferred {
+        interface: InterfaceName,
+        due_ms: i64,
+    },
+    JobErrors,
+    Queue(InterfaceName),
+    Work {
+        interface: InterfaceName,
+        attempt: u32,
+    },
+}
+
+/// A job at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Job {
+    pub place: Place,
+    pub name: JobName,
+}
+
+/// The only ways in which a job moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Done: processed (in) or completely retrieved (out).
+    Archive,
+    /// A processor begins attempt number `attempt`.
+    Claim { attempt: u32 },
+    /// The attempt failed for now; the next one is due at `due_ms` of the Unix epoch.
+    Defer { due_ms: i64 },
+    /// The operator removes the job for ever.
+    Discard,
+    /// Failed for good.
+    Fail,
+    /// Back to its own queue: due again, or given back unfinished.
+    Release,
+    /// The operator sends the job to a queue, a new life with its attempts counted from one.
+    Requeue(InterfaceName),
+}
+
+/// A transition that the state machine does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job in {from} cannot {by}")]
+pub struct Illegal {
+    pub from: Place,
+    pub by: Transition,
+}
+
+impl Place {
+    /// The whole state machine. `None`: the job ceases to exist.
+    pub fn step(&self, by: &Transition) -> Result<Option<Place>, Illegal> {
+        use Transition as T;
+        let to = match (self, by) {
+            (Place::Queue(interface), T::Claim { attempt }) => Some(Place::Work {
+                interface: interface.clone(),
+                attempt: *attempt,
+            }),
+            (Place::Queue(interface) | Place::Work { interface, .. }, T::Archive) => {
+                Some(Place::Bak(interface.clone()))
+            }
+            (Place::Work { interface, .. }, T::Defer { due_ms }) => Some(Place::Deferred {
+                interface: interface.clone(),
+                due_ms: *due_ms,
+            }),
+            (Place::Queue(_) | Place::Deferred { .. } | Place::Work { .. }, T::Fail) => {
+                Some(Place::JobErrors)
+            }
+            (Place::Deferred { interface, .. } | Place::Work { interface, .. }, T::Release) => {
+                Some(Place::Queue(interface.clone()))
+            }
+            (Place::Queue(from), T::Requeue(to)) if from != to => Some(Place::Queue(to.clone())),
+            (Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors, T::Requeue(to)) => {
+                Some(Place::Queue(to.clone()))
+            }
+            (
+                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_),
+                T::Discard,
+            ) => None,
+            (Place::Bak(_) | Place::JobErrors, T::Archive | T::Fail | T::Release)
+            | (Place::Deferred { .. }, T::Archive)
+            | (Place::Queue(_), T::Release | T::Requeue(_))
+            | (Place::Work { .. }, T::Discard | T::Requeue(_))
+            | (
+                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Work { .. },
+                T::Claim { .. },
+            )
+            | (
+                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_),
+                T::Defer { .. },
+            ) => {
+                return Err(Illegal {
+                    from: self.clone(),
+                    by: by.clone(),
+                });
+            }
+        };
+        Ok(to)
+    }
+
+    /// The directory of `name` at this place, relative to the spool.
+    pub fn dir(&self, name: &JobName) -> PathBuf {
+        match self {
+            Place::Bak(interface) => ["bak", interface.as_str(), &name.day()].iter().collect(),
+            Place::JobErrors => ["joberrors", &name.day()].iter().collect(),
+            Place::Deferred { interface, .. } => ["deferred", interface.as_str()].iter().collect(),
+            Place::Queue(interface) => ["queue", interface.as_str()].iter().collect(),
+            Place::Work { interface, .. } => ["work", interface.as_str()].iter().collect(),
+        }
+    }
+
+    /// The file of `name` at this place, relative to the spool.
+    pub fn path(&self, name: &JobName) -> PathBuf {
+        let file = match self {
+            Place::Bak(_) | Place::JobErrors | Place::Queue(_) => name.to_string(),
+            Place::Deferred { due_ms, .. } => format!("{}@{name}", stamp(*due_ms)),
+            Place::Work { attempt, .. } => format!("{name}.a{attempt}"),
+        };
+        self.dir(name).join(file)
+    }
+
+    pub fn interface(&self) -> Option<&InterfaceName> {
+        match self {
+            Place::Bak(interface)
+            | Place::Deferred { interface, .. }
+            | Place::Queue(interface)
+            | Place::Work { interface, .. } => Some(interface),
+            Place::JobErrors => None,
+        }
+    }
+}
+
+/// As partners see it: `queue`, `deferred` and `work` are all `queue/<interface>`.
+/// Source: the dStore contract, jobstatus.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Bak(interface) => write!(f, "bak/{interface}"),
+            Place::JobErrors => f.write_str("joberrors"),
+            Place::Deferred { interface, .. }
+            | Place::Queue(interface)
+            | Place::Work { interface, .. } => write!(f, "queue/{interface}"),
+        }
+    }
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Transition::Archive => f.write_str("be archived"),
+            Transition::Claim { attempt } => write!(f, "be claimed for attempt {attempt}"),
+            Transition::Defer { due_ms } => write!(f, "be deferred until {}", stamp(*due_ms)),
+            Transition::Discard => f.write_str("be removed"),
+            Transition::Fail => f.write_str("be failed"),
+            Transition::Release => f.write_str("be released"),
+            Transition::Requeue(to) => write!(f, "be requeued to {to}"),
+        }
+    }
+}
+
+/// Reads a name in `work/<interface>`: `<job>.a<N>`.
+pub fn work_entry(entry: &str) -> Option<(JobName, u32)> {
+    let (name, attempt) = entry.rsplit_once(".a")?;
+    let canonical = !attempt.starts_with(['0', '+']);
+    canonical.then_some(())?;
+    Some((name.parse().ok()?, attempt.parse().ok()?))
+}
+
+/// Reads a name in `deferred/<interface>`: `<due>@<job>`.
+pub fn deferred_entry(entry: &str) -> Option<(JobName, i64)> {
+    let (due, name) = entry.split_once('@')?;
+    Some((name.parse().ok()?, parse_stamp(due)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> JobName {
+        "20261122T045748.123Z-00042-x.xml".parse().unwrap()
+    }
+
+    fn places() -> [Place; 5] {
+        let interface: InterfaceName = "a".parse().unwrap();
+        [
+            Place::Queue(interface.clone()),
+            Place::Deferred {
+                interface: interface.clone(),
+                due_ms: job().id().unix_ms(),
+            },
+            Place::Work {
+                interface: interface.clone(),
+                attempt: 2,
+            },
+            Place::Bak(interface),
+            Place::JobErrors,
+        ]
+    }
+
+    #[test]
+    fn the_state_machine_is_this_table() {
+        let (a, b): (InterfaceName, InterfaceName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let moves = [
+            ("archive", Transition::Archive),
+            ("claim", Transition::Claim { attempt: 3 }),
+            (
+                "defer",
+                Transition::Defer {
+                    due_ms: 1_600_000_000_000,
+                },
+            ),
+            ("discard", Transition::Discard),
+            ("fail", Transition::Fail),
+            ("release", Transition::Release),
+            ("requeue a", Transition::Requeue(a)),
+            ("requeue b", Transition::Requeue(b)),
+        ];
+        let mut table = String::new();
+        for place in places() {
+            for (word, by) in &moves {
+                let to = match place.step(by) {
+                    Ok(Some(to)) => to.path(&job()).display().to_string(),
+                    Ok(None) => "gone".into(),
+                    Err(_) => continue,
+                };
+                let to = to.replace(&job().to_string(), "J");
+                let dir = place.dir(&job());
+                let from = dir.iter().next().unwrap().display();
+                table += &format!("{from} {word} {to}\n");
+            }
+        }
+        let expected = "\
+queue archive bak/a/2026-11-22/J
+queue claim work/a/J.a3
+queue discard gone
+queue fail joberrors/2026-11-22/J
+queue requeue b queue/b/J
+deferred discard gone
+deferred fail joberrors/2026-11-22/J
+deferred release queue/a/J
+deferred requeue a queue/a/J
+deferred requeue b queue/b/J
+work archive bak/a/2026-11-22/J
+work defer deferred/a/20200913T122640.000Z@J
+work fail joberrors/2026-11-22/J
+work release queue/a/J
+bak discard gone
+bak requeue a queue/a/J
+bak requeue b queue/b/J
+joberrors discard gone
+joberrors requeue a queue/a/J
+joberrors requeue b queue/b/J
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn every_path_reads_back() {
+        for place in places() {
+            let path = place.path(&job());
+            let file = path.file_name().unwrap().to_str().unwrap();
+            match &place {
+                Place::Deferred { due_ms, .. } => {
+                    assert_eq!(deferred_entry(file), Some((job(), *due_ms)));
+                }
+                Place::Work { attempt, .. } => {
+                    assert_eq!(work_entry(file), Some((job(), *attempt)));
+                }
+                Place::Bak(_) | Place::JobErrors | Place::Queue(_) => {
+                    assert_eq!(file.parse(), Ok(job()));
+                }
+            }
+        }
+        for odd in [
+            "J.a1",
+            "20261122T045748.123Z-00042.xml.a01",
+            "x@y",
+            "@",
+            ".a1",
+        ] {
+            assert_eq!(work_entry(odd), None, "{odd}");
+            assert_eq!(deferred_entry(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn partners_see_three_places() {
+        let seen: Vec<String> = places().iter().map(Place::to_string).collect();
+        assert_eq!(
+            seen,
+            ["queue/a", "queue/a", "queue/a", "bak/a", "joberrors"]
+        );
+    }
+}

@@ -1,0 +1,405 @@
+//! A job's log: what happened to it, as XML that always validates against `joblog.xsd`. Pure.
+//!
+//! The log is written before the job is moved, so whoever sees a settled job finds its log. Text
+//! comes from processors and partners and is never trusted: quick-xml escapes it, and characters
+//! that XML cannot hold become U+FFFD. A job that runs again keeps its earlier messages.
+//!
+//! Source of the format: the dStore contract, "joblog".
+
+use crate::job::{InterfaceName, JobName};
+use quick_xml::{
+    Reader, Writer, XmlVersion,
+    events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event},
+};
+use std::{io, str::FromStr};
+
+/// Most messages that a log keeps; what comes after is counted, not kept.
+pub const MESSAGES_MAX: usize = 10_000;
+/// Longest text of one message in bytes.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobLog {
+    pub job: JobName,
+    /// `None` when the type of a refused document was not recognised.
+    pub interface: Option<InterfaceName>,
+    pub status: Status,
+    pub received_ms: i64,
+    pub started_ms: Option<i64>,
+    pub finished_ms: i64,
+    pub attempts: u32,
+    pub bytes: u64,
+    pub sha256: Option<String>,
+    pub messages: Vec<Message>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Error,
+    Ok,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub time_ms: i64,
+    pub level: Level,
+    /// A line in the job's document.
+    pub line: Option<u64>,
+    /// Which part of a processor speaks.
+    pub tool: Option<String>,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Error,
+    Info,
+    Warning,
+}
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Info => "info",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+impl Message {
+    pub fn new(time_ms: i64, level: Level, text: impl Into<String>) -> Self {
+        Self {
+            time_ms,
+            level,
+            line: None,
+            tool: None,
+            text: text.into(),
+        }
+    }
+
+    /// One line of a processor's output. A line that is a JSON object with `text` may carry
+    /// `level`, `line` and `tool`; any other line is an information.
+    pub fn from_output(time_ms: i64, line: &str) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Structured {
+            text: String,
+            level: Option<Level>,
+            line: Option<u64>,
+            tool: Option<serde_json::Value>,
+        }
+        let plain = || Self::new(time_ms, Level::Info, line);
+        if !line.starts_with('{') {
+            return plain();
+        }
+        let Ok(said) = serde_json::from_str::<Structured>(line) else {
+            return plain();
+        };
+        Self {
+            time_ms,
+            level: said.level.unwrap_or(Level::Info),
+            line: said.line.filter(|line| *line > 0),
+            tool: (said.tool)
+                .map(|tool| tool.as_str().map_or_else(|| tool.to_string(), Into::into)),
+            text: said.text,
+        }
+    }
+}
+
+impl JobLog {
+    /// Puts the messages of earlier runs before this one's, which all keep their place.
+    pub fn after(mut self, earlier: Option<JobLog>) -> Self {
+        if let Some(mut earlier) = earlier {
+            let room = MESSAGES_MAX.saturating_sub(self.messages.len());
+            earlier.messages.truncate(room);
+            let now = std::mem::replace(&mut self.messages, earlier.messages);
+            self.messages.extend(now);
+        }
+        self
+    }
+
+    /// The log as a document that validates against `joblog.xsd`.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::new_with_indent(Vec::new(), b' ', 1);
+        // Writing to a vector cannot fail.
+        let written = self.write(&mut writer);
+        debug_assert!(written.is_ok());
+        let mut text = String::from_utf8_lossy(&writer.into_inner()).into_owned();
+        text.push('\n');
+        text
+    }
+
+    fn write(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
+        writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+        let mut root = BytesStart::new("JobLog");
+        let interface = self.interface.as_ref().map_or("", |i| i.as_str());
+        root.push_attribute(("Jobname", self.job.to_string().as_str()));
+        root.push_attribute(("Interfacename", interface));
+        root.push_attribute(("Status", self.status.as_str()));
+        root.push_attribute(("Received", rfc3339(self.received_ms).as_str()));
+        if let Some(started_ms) = self.started_ms {
+            root.push_attribute(("Started", rfc3339(started_ms).as_str()));
+        }
+        root.push_attribute(("Finished", rfc3339(self.finished_ms).as_str()));
+        root.push_attribute(("Attempts", self.attempts.to_string().as_str()));
+        root.push_attribute(("Bytes", self.bytes.to_string().as_str()));
+        if let Some(sha256) = &self.sha256 {
+            root.push_attribute(("SHA256", sha256.as_str()));
+        }
+        writer.write_event(Event::Start(root))?;
+        for message in self.messages.iter().take(MESSAGES_MAX) {
+            message.write(writer)?;
+        }
+        if let Some(more) = self.messages.len().checked_sub(MESSAGES_MAX + 1) {
+            let text = format!("{} more messages were not kept", more + 1);
+            Message::new(self.finished_ms, Level::Warning, text).write(writer)?;
+        }
+        writer.write_event(Event::End(BytesEnd::new("JobLog")))
+    }
+
+    /// Reads what [`JobLog::to_xml`] wrote. The error says what is wrong, for the log.
+    pub fn from_xml(text: &str) -> Result<Self, String> {
+        let mut reader = Reader::from_str(text);
+        let mut log: Option<JobLog> = None;
+        let mut open: Option<Message> = None;
+        loop {
+            match reader.read_event().map_err(|e| e.to_string())? {
+                Event::Start(e) if e.name().as_ref() == "JobLog" => log = Some(read_root(&e)?),
+                Event::Empty(e) if e.name().as_ref() == "JobLog" => log = Some(read_root(&e)?),
+                Event::Start(e) if e.name().as_ref() == "Message" => {
+                    open = Some(read_message(&e)?);
+                }
+                Event::Empty(e) if e.name().as_ref() == "Message" => {
+                    let log = log.as_mut().ok_or("a Message before JobLog")?;
+                    log.messages.push(read_message(&e)?);
+                }
+                Event::Text(text) => {
+                    if let Some(message) = &mut open {
+                        message.text.push_str(&text);
+                    }
+                }
+                Event::GeneralRef(entity) => {
+                    if let Some(message) = &mut open {
+                        let character = entity.resolve_char_ref().map_err(|e| e.to_string())?;
+                        match character {
+                            Some(character) => message.text.push(character),
+                            None => message.text.push_str(
+                                quick_xml::escape::resolve_predefined_entity(&entity)
+                                    .ok_or("an unknown entity")?,
+                            ),
+                        }
+                    }
+                }
+                Event::End(e) if e.name().as_ref() == "Message" => {
+                    let log = log.as_mut().ok_or("a Message before JobLog")?;
+                    log.messages.extend(open.take());
+                }
+                Event::Eof => return log.ok_or_else(|| "no JobLog element".into()),
+                Event::CData(_)
+                | Event::Comment(_)
+                | Event::Decl(_)
+                | Event::DocType(_)
+                | Event::Empty(_)
+                | Event::End(_)
+                | Event::PI(_)
+                | Event::Start(_) => {}
+            }
+        }
+    }
+}
+
+impl Message {
+    fn write(&self, writer: &mut Writer<Vec<u8>>) -> io::Result<()> {
+        let mut element = BytesStart::new("Message");
+        element.push_attribute(("Time", rfc3339(self.time_ms).as_str()));
+        element.push_attribute(("Level", self.level.as_str()));
+        if let Some(line) = self.line {
+            element.push_attribute(("Line", line.to_string().as_str()));
+        }
+        if let Some(tool) = &self.tool {
+            element.push_attribute(("Tool", clean(tool).as_str()));
+        }
+        writer.write_event(Event::Start(element))?;
+        writer.write_event(Event::Text(BytesText::new(&clean(&self.text))))?;
+        writer.write_event(Event::End(BytesEnd::new("Message")))
+    }
+}
+
+/// Cuts to [`TEXT_BYTES_MAX`] and replaces what XML 1.0 cannot hold.
+fn clean(text: &str) -> String {
+    let cut = (0..=TEXT_BYTES_MAX.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    let mut clean: String = text[..cut.unwrap_or(0)]
+        .chars()
+        .map(|c| match c {
+            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => c,
+            _ => '\u{fffd}',
+        })
+        .collect();
+    if clean.len() < text.len() && text.len() > TEXT_BYTES_MAX {
+        clean.push('…');
+    }
+    clean
+}
+
+fn rfc3339(unix_ms: i64) -> String {
+    let moment = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{moment:.3}")
+}
+
+fn read_root(element: &BytesStart) -> Result<JobLog, String> {
+    Ok(JobLog {
+        job: required(element, "Jobname")?,
+        interface: attribute(element, "Interfacename")?
+            .filter(|name| !name.is_empty())
+            .map(|name| name.parse().map_err(|e| format!("Interfacename: {e}")))
+            .transpose()?,
+        status: match attribute(element, "Status")?.as_deref() {
+            Some("ok") => Status::Ok,
+            Some("error") => Status::Error,
+            other => return Err(format!("Status is {other:?}")),
+        },
+        received_ms: moment(element, "Received")?.ok_or("Received is missing")?,
+        started_ms: moment(element, "Started")?,
+        finished_ms: moment(element, "Finished")?.ok_or("Finished is missing")?,
+        attempts: required(element, "Attempts")?,
+        bytes: required(element, "Bytes")?,
+        sha256: attribute(element, "SHA256")?,
+        messages: Vec::new(),
+    })
+}
+
+fn read_message(element: &BytesStart) -> Result<Message, String> {
+    Ok(Message {
+        time_ms: moment(element, "Time")?.ok_or("Time is missing")?,
+        level: match attribute(element, "Level")?.as_deref() {
+            Some("error") => Level::Error,
+            Some("info") => Level::Info,
+            Some("warning") => Level::Warning,
+            other => return Err(format!("Level is {other:?}")),
+        },
+        line: attribute(element, "Line")?
+            .map(|line| line.parse().map_err(|e| format!("Line: {e}")))
+            .transpose()?,
+        tool: attribute(element, "Tool")?,
+        text: String::new(),
+    })
+}
+
+fn attribute(element: &BytesStart, name: &str) -> Result<Option<String>, String> {
+    let found = element
+        .try_get_attribute(name)
+        .map_err(|e| format!("{name}: {e}"))?;
+    found
+        .map(|found| {
+            let value = found.normalized_value(XmlVersion::Implicit1_0);
+            value
+                .map(|v| v.into_owned())
+                .map_err(|e| format!("{name}: {e}"))
+        })
+        .transpose()
+}
+
+fn required<T: FromStr>(element: &BytesStart, name: &str) -> Result<T, String>
+where
+    T::Err: std::fmt::Display,
+{
+    let text = attribute(element, name)?.ok_or_else(|| format!("{name} is missing"))?;
+    text.parse().map_err(|e| format!("{name}: {e}"))
+}
+
+fn moment(element: &BytesStart, name: &str) -> Result<Option<i64>, String> {
+    let Some(text) = attribute(element, name)? else {
+        return Ok(None);
+    };
+    let moment: jiff::Timestamp = text.parse().map_err(|e| format!("{name}: {e}"))?;
+    Ok(Some(moment.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(messages: Vec<Message>) -> JobLog {
+        JobLog {
+            job: "20261122T045748.123Z-00042-x.xml".parse().unwrap(),
+            interface: Some("orders_in".parse().unwrap()),
+            status: Status::Error,
+            received_ms: 1_795_323_468_123,
+            started_ms: None,
+            finished_ms: 1_795_323_469_000,
+            attempts: 2,
+            bytes: 77,
+            sha256: Some("ab".repeat(32)),
+            messages,
+        }
+    }
+
+    #[test]
+    fn a_log_reads_back_whatever_its_messages_say() {
+        let hostile = "</Message><x a=\"&'>]]> & &amp; <!-- ü";
+        let mut message = Message::new(1_795_323_468_200, Level::Warning, hostile);
+        message.tool = Some("t\"<>".into());
+        message.line = Some(7);
+        let log = log(vec![
+            message,
+            Message::new(1_795_323_468_300, Level::Info, ""),
+        ]);
+        assert_eq!(JobLog::from_xml(&log.to_xml()), Ok(log));
+    }
+
+    #[test]
+    fn what_xml_cannot_hold_is_replaced_and_long_text_is_cut() {
+        let text = format!("a\0b\u{1b}c\u{ffff}{}", "ä".repeat(TEXT_BYTES_MAX));
+        let log = log(vec![Message::new(0, Level::Info, text)]);
+        let read = JobLog::from_xml(&log.to_xml()).unwrap();
+        let text = &read.messages[0].text;
+        assert!(
+            text.starts_with("a\u{fffd}b\u{fffd}c\u{fffd}ä"),
+            "{text:.20}"
+        );
+        assert!(text.len() <= TEXT_BYTES_MAX + 8);
+        assert!(text.ends_with('…'));
+    }
+
+    #[test]
+    fn too_many_messages_are_counted() {
+        let many = vec![Message::new(0, Level::Info, "x"); MESSAGES_MAX + 5];
+        let read = JobLog::from_xml(&log(many).to_xml()).unwrap();
+        assert_eq!(read.messages.len(), MESSAGES_MAX + 1);
+        assert!(read.messages[MESSAGES_MAX].text.starts_with("5 more"));
+    }
+
+    #[test]
+    fn a_later_run_keeps_what_was_said_before() {
+        let first = log(vec![Message::new(1, Level::Info, "first")]);
+        let second = log(vec![Message::new(2, Level::Info, "second")]).after(Some(first));
+        let texts: Vec<&str> = second.messages.iter().map(|m| m.text.as_str()).collect();
+        assert_eq!(texts, ["first", "second"]);
+        let full = log(vec![Message::new(1, Level::Info, "old"); MESSAGES_MAX]);
+        let third = log(vec![Message::new(2, Level::Info, "new")]).after(Some(full));
+        assert_eq!(third.messages.len(), MESSAGES_MAX);
+        assert_eq!(third.messages[MESSAGES_MAX - 1].text, "new");
+    }
+
+    #[test]
+    fn output_lines_may_be_structured() {
+        let said = Message::from_output(5, r#"{"text":"odd","level":"warning","line":3,"tool":9}"#);
+        assert_eq!((said.level, said.line), (Level::Warning, Some(3)));
+        assert_eq!(said.tool.as_deref(), Some("9"));
+        for plain in ["{", "{\"level\":\"info\"}", "hello", "{\"text\":1}"] {
+            assert_eq!(Message::from_output(5, plain).text, plain);
+        }
+    }
+}

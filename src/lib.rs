@@ -1,0 +1,52 @@
+//! Spoolgate: partners upload job files over HTTPS, directories are the state, and nothing that was
+//! acknowledged is lost.
+//!
+//! The modules in reading order, each using only those before it:
+//!
+//! - [`job`] is the vocabulary: names, ids, places, and the one function that knows which moves
+//!   are legal. [`joblog`] is what happened to a job. Both are pure.
+//! - [`xml`] says whether a document is well-formed and valid, and transforms it.
+//! - [`auth`] says who calls and what they may do.
+//! - [`spool`] is the only code that moves a job file; it holds the durability protocol. It blocks.
+//! - [`schedule`] decides which job runs when, without files, clock or tasks. [`watch`] hints where
+//!   to look. [`processor`] works on a job and says what became of it. [`worker`] carries out what
+//!   the schedule decides.
+//! - [`gateway`] turns a command of a caller into a reply or a fault, and is where async meets the
+//!   spool. A [`dialect`] translates between it and HTTP, purely. [`http`] is the server.
+//! - [`config`], [`log`] and [`daemon`] put it together; [`cli`] is what operators type, [`client`]
+//!   what partners do; [`shipped`] is what the binary brings along.
+//!
+//! Invariant: where a job is, is which directory its file lies in. Nothing else records it.
+//!
+//! Invariant: a success is told only of what survives a power cut, and a failed sync is final.
+//!
+//! Invariant: events are hints and a scan decides, so a lost event costs time and never a job.
+//!
+//! Invariant: no call replaces a job file, and no name is used twice.
+//!
+//! Invariant: what a client sees and what the log says are separate; no answer holds a path.
+//!
+//! `ARCHITECTURE.md` has the table of states, the protocol step by step and the reasons;
+//! `tests/tidy.rs` checks who imports whom.
+
+// Tests say what went wrong by failing.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod auth;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod dialect;
+pub mod gateway;
+pub mod http;
+pub mod job;
+pub mod joblog;
+pub mod log;
+pub mod processor;
+pub mod schedule;
+pub mod shipped;
+pub mod spool;
+pub mod watch;
+pub mod worker;
+pub mod xml;

@@ -1,0 +1,415 @@
+//! The crash test: a day in the life of a spool, stopped at every file operation in turn, and
+//! rebooted to every image that the disk could show. What was acknowledged must be found, whole,
+//! in exactly one place, and what was settled must stay settled.
+
+use super::{
+    Attributes, Fs, IdemKey, IdemRecord, Rules, Settlement, Spool, SpoolError,
+    crash_fs::{CrashFs, Image},
+};
+use crate::{
+    job::{Ids, InterfaceName, Job, JobName, Kind, Place},
+    joblog::{JobLog, Status},
+};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+const START_MS: i64 = 1_795_323_468_123;
+const IMAGES: [Image; 3] = [Image::Best, Image::EntriesFirst, Image::Worst];
+
+fn interface(name: &str) -> InterfaceName {
+    name.parse().unwrap()
+}
+
+fn open(fs: CrashFs, at_most_once: bool) -> Result<Arc<Spool<CrashFs>>, SpoolError> {
+    let rules = Rules {
+        attempts_max: 3,
+        at_most_once,
+    };
+    let interfaces = ["a", "out"].map(|name| (interface(name), rules.clone()));
+    let now = AtomicI64::new(START_MS);
+    let clock = Box::new(move || now.fetch_add(1, Ordering::SeqCst));
+    Spool::open(fs, BTreeMap::from(interfaces), clock).map(Arc::new)
+}
+
+/// What a partner or an operator has been told.
+#[derive(Default)]
+struct Told {
+    /// Acknowledged jobs with their bytes, and whether they may be only at these places.
+    jobs: BTreeMap<JobName, (Vec<u8>, Known)>,
+    /// A command was started for the job.
+    runs: BTreeMap<JobName, u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Known {
+    /// Not yet settled, as far as anybody was told.
+    Accepted,
+    Done,
+    Failed,
+}
+
+fn log(job: &JobName, status: Status) -> JobLog {
+    JobLog {
+        job: job.clone(),
+        interface: Some(interface("a")),
+        status,
+        received_ms: job.id().unix_ms(),
+        started_ms: None,
+        finished_ms: START_MS,
+        attempts: 1,
+        bytes: 0,
+        sha256: None,
+        messages: Vec::new(),
+    }
+}
+
+impl Told {
+    fn know(&mut self, job: &JobName, known: Known) {
+        if let Some(entry) = self.jobs.get_mut(job) {
+            entry.1 = known;
+        }
+    }
+
+    fn accept(&mut self, spool: &Arc<Spool<CrashFs>>, text: &str) -> Result<JobName, SpoolError> {
+        let name = JobName::new(spool.next_id()?, None, Kind::Xml);
+        let mut part = spool.begin(name.clone())?;
+        part.write(text.as_bytes())?;
+        let key = IdemKey::new("shop", text);
+        let record = IdemRecord {
+            job: name.to_string(),
+            interface: Some("a".into()),
+            sha256: part.sha256(),
+            bytes: part.bytes(),
+            refused: text.starts_with("bad"),
+        };
+        let sealed = part.seal(&Attributes::default())?;
+        spool.write_record(&key, &record)?;
+        let known = if record.refused {
+            spool.refuse(sealed, log(&name, Status::Error))?;
+            Known::Failed
+        } else {
+            spool.enqueue(sealed, &interface("a"))?;
+            Known::Accepted
+        };
+        self.jobs.insert(name.clone(), (text.into(), known));
+        Ok(name)
+    }
+
+    fn run(
+        &mut self,
+        spool: &Arc<Spool<CrashFs>>,
+        job: &JobName,
+        what: Settlement,
+    ) -> Result<Vec<Job>, SpoolError> {
+        let mut claim = spool
+            .claim(&interface("a"), job)?
+            .expect("the job is queued");
+        claim.prepare()?;
+        *self.runs.entry(job.clone()).or_default() += 1;
+        if what == Settlement::Done {
+            for file in ["results/r.txt", "emit/out/new.xml"] {
+                let file = spool.fs().create(&claim.run_dir().join(file));
+                let file = file.map_err(super::wrap("create", Path::new("")))?;
+                let written = spool.fs().write(&file, b"made");
+                written.map_err(super::wrap("write", Path::new("")))?;
+            }
+            claim.check_output()?;
+        }
+        let published = claim.settle(what, Some(log(job, Status::Ok)))?;
+        let known = match what {
+            Settlement::Done => Known::Done,
+            Settlement::Failed => Known::Failed,
+            Settlement::Deferred { .. } | Settlement::GivenBack => Known::Accepted,
+        };
+        self.know(job, known);
+        for job in &published.emitted {
+            let body = (b"made".to_vec(), Known::Accepted);
+            self.jobs.insert(job.name.clone(), body);
+        }
+        Ok(published.emitted)
+    }
+
+    fn day(&mut self, spool: &Arc<Spool<CrashFs>>) -> Result<(), SpoolError> {
+        spool.recover()?;
+        let first = self.accept(spool, "first")?;
+        let second = self.accept(spool, "second")?;
+        self.accept(spool, "bad")?;
+        let emitted = self.run(spool, &first, Settlement::Done)?;
+        let due_ms = START_MS + 60_000;
+        self.run(spool, &second, Settlement::Deferred { due_ms })?;
+        let place = Place::Deferred {
+            interface: interface("a"),
+            due_ms,
+        };
+        let name = second.clone();
+        spool.release_due(&Job { place, name })?;
+        self.run(spool, &second, Settlement::Failed)?;
+        for job in &emitted {
+            spool.archive(job)?;
+            self.know(&job.name, Known::Done);
+        }
+        let failed = Job {
+            place: Place::JobErrors,
+            name: second.clone(),
+        };
+        // From here on the job may be in either place until we are told.
+        self.know(&second, Known::Accepted);
+        spool.requeue(&failed, &interface("a"), "operator")?;
+        self.run(spool, &second, Settlement::GivenBack)?;
+        self.accept(spool, "last")?;
+        spool.close_ids()
+    }
+}
+
+/// Every place where a job of that name lies on the disk.
+fn places(files: &BTreeMap<String, Vec<u8>>, job: &JobName) -> Vec<String> {
+    let job = job.to_string();
+    let states = ["queue/", "deferred/", "work/", "bak/", "joberrors/"];
+    (files.keys())
+        .filter(|path| states.iter().any(|state| path.starts_with(state)))
+        .filter(|path| path.contains(&job))
+        .cloned()
+        .collect()
+}
+
+fn check(fs: CrashFs, told: &Told, context: &str) {
+    let spool = open(fs.clone(), false).unwrap();
+    let recovery = spool.recover().unwrap_or_else(|e| panic!("{context}: {e}"));
+    assert!(recovery.adopted.is_empty());
+    let files = fs.files();
+    for (job, (bytes, known)) in &told.jobs {
+        let found = places(&files, job);
+        assert_eq!(found.len(), 1, "{context}: {job} {known:?} is in {found:?}");
+        assert_eq!(&files[&found[0]], bytes, "{context}: {job} is torn");
+        let place = spool.find(job).unwrap();
+        let place = place.unwrap_or_else(|| panic!("{context}: {job} is not found"));
+        match known {
+            Known::Accepted => {}
+            Known::Done => assert!(
+                matches!(place, Place::Bak(_)),
+                "{context}: {job} in {place}"
+            ),
+            Known::Failed => assert_eq!(place, Place::JobErrors, "{context}: {job}"),
+        }
+        if *known != Known::Accepted && found[0].starts_with("bak/a") {
+            assert!(spool.read_log(job).is_some(), "{context}: {job} has no log");
+        }
+    }
+    for path in files.keys() {
+        let state = path.split('/').next().unwrap();
+        assert!(
+            state != "tmp" && state != "work",
+            "{context}: {path} is left"
+        );
+    }
+    // Whatever is in a queue under a job's name was acknowledged, or was on its way to be.
+    for interface in [interface("a"), interface("out")] {
+        for name in spool.list(&interface).unwrap() {
+            let bytes = &files[&places(&files, &name)[0]];
+            let whole: [&[u8]; 4] = [b"first", b"second", b"last", b"made"];
+            assert!(
+                whole.contains(&bytes.as_slice()),
+                "{context}: {name} is torn"
+            );
+        }
+    }
+    // A record without its job would answer a name that does not exist.
+    spool
+        .each_record(|path, job| {
+            let found = spool.find(job)?;
+            assert!(
+                found.is_some(),
+                "{context}: {} has no {job}",
+                path.display()
+            );
+            Ok(())
+        })
+        .unwrap();
+    // Names never repeat.
+    let next = spool.next_id().unwrap();
+    for job in told.jobs.keys() {
+        assert!(next > job.id(), "{context}: {job} could be given out again");
+    }
+}
+
+#[test]
+fn every_acknowledged_job_survives_a_stop_at_every_call() {
+    let fs = CrashFs::new();
+    let mut told = Told::default();
+    told.day(&open(fs.clone(), false).unwrap()).unwrap();
+    check(fs.reboot(Image::Worst), &told, "no crash");
+    let calls = fs.calls();
+    assert!(calls > 150, "the day has become too short: {calls}");
+    for n in 0..calls {
+        for image in IMAGES {
+            let fs = CrashFs::new();
+            let mut told = Told::default();
+            fs.stop_at(n);
+            let outcome = open(fs.clone(), false).and_then(|spool| told.day(&spool));
+            assert!(outcome.is_err(), "call {n} was not reached");
+            check(fs.reboot(image), &told, &format!("call {n}, {image:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_stop_during_recovery_loses_nothing_either() {
+    let mut told = Told::default();
+    let fs = CrashFs::new();
+    let spool = open(fs.clone(), false).unwrap();
+    let job = told.accept(&spool, "first").unwrap();
+    let mut claim = spool.claim(&interface("a"), &job).unwrap().unwrap();
+    claim.prepare().unwrap();
+    fs.stop_at(0);
+    assert!(claim.settle(Settlement::Done, None).is_err());
+    drop(claim);
+    for n in 0.. {
+        for image in IMAGES {
+            let fs = fs.reboot(Image::Best);
+            fs.stop_at(n);
+            if open(fs.clone(), false).and_then(|s| s.recover()).is_ok() {
+                assert!(n > 10);
+                return;
+            }
+            check(
+                fs.reboot(image),
+                &told,
+                &format!("recovery call {n}, {image:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_crash_counts_as_an_attempt_until_the_limit() {
+    let mut fs = CrashFs::new();
+    let mut told = Told::default();
+    let job = told
+        .accept(&open(fs.clone(), false).unwrap(), "first")
+        .unwrap();
+    for attempt in 1..=3 {
+        fs = fs.reboot(Image::Worst);
+        let spool = open(fs.clone(), false).unwrap();
+        spool.recover().unwrap();
+        let claim = spool.claim(&interface("a"), &job).unwrap().unwrap();
+        assert_eq!(claim.attempt(), attempt);
+        fs.stop_at(0);
+        drop(claim);
+    }
+    let spool = open(fs.reboot(Image::Worst), false).unwrap();
+    assert_eq!(spool.recover().unwrap().failed, std::slice::from_ref(&job));
+    assert_eq!(spool.find(&job).unwrap(), Some(Place::JobErrors));
+    let said = spool.read_log(&job).unwrap().messages;
+    assert!(
+        said.last().unwrap().text.contains("crashed 3 times"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn at_most_once_never_runs_again_after_a_crash() {
+    let fs = CrashFs::new();
+    let mut told = Told::default();
+    let spool = open(fs.clone(), true).unwrap();
+    let job = told.accept(&spool, "first").unwrap();
+    let claim = spool.claim(&interface("a"), &job).unwrap().unwrap();
+    fs.stop_at(0);
+    drop(claim);
+    for image in IMAGES {
+        let spool = open(fs.reboot(image), true).unwrap();
+        assert_eq!(
+            spool.recover().unwrap().failed,
+            std::slice::from_ref(&job),
+            "{image:?}"
+        );
+    }
+}
+
+/// The test must be able to fail: without directory syncs it has to find a loss.
+#[test]
+fn the_crash_test_catches_a_spool_without_directory_syncs() {
+    let fs = CrashFs::new().forgetting_dir_syncs();
+    let mut told = Told::default();
+    let spool = open(fs.clone(), false).unwrap();
+    told.accept(&spool, "first").unwrap();
+    let found = std::panic::catch_unwind(|| check(fs.reboot(Image::Worst), &told, "twin"));
+    assert!(found.is_err(), "a broken twin went unnoticed");
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    let fs = CrashFs::new();
+    let mut told = Told::default();
+    let spool = open(fs.clone(), false).unwrap();
+    told.accept(&spool, "first").unwrap();
+    let calls = fs.calls();
+    // Somewhere in this upload a sync fails; from then on nothing is acknowledged.
+    for n in 0..20 {
+        fs.stop_at(calls);
+        let _ = told.accept(&spool, "x");
+        fs.stop_at(n);
+        let before = told.jobs.len();
+        let failed = told.accept(&spool, &format!("y{n}")).is_err();
+        fs.stop_at(usize::MAX);
+        if failed && spool.unhealthy().is_some() {
+            assert!(told.accept(&spool, "later").is_err());
+            assert!(
+                spool
+                    .claim(&interface("a"), &told.jobs.keys().next().unwrap().clone())
+                    .is_err()
+            );
+            assert_eq!(told.jobs.len(), before);
+            return;
+        }
+    }
+    panic!("no sync ever failed");
+}
+
+#[test]
+fn a_taken_name_is_never_overwritten() {
+    let fs = CrashFs::new();
+    let mut told = Told::default();
+    let spool = open(fs.clone(), false).unwrap();
+    let job = told.accept(&spool, "first").unwrap();
+    let bak = Place::Bak(interface("a"));
+    spool.day_dir(&bak.dir(&job)).unwrap();
+    let squatter = spool.fs().create(&bak.path(&job)).unwrap();
+    spool.fs().write(&squatter, b"squatter").unwrap();
+    told.run(&spool, &job, Settlement::Done).unwrap();
+    let files = fs.files();
+    let bodies: Vec<&[u8]> = (files.iter())
+        .filter(|(path, _)| path.starts_with("bak/a"))
+        .map(|(_, bytes)| bytes.as_slice())
+        .collect();
+    assert_eq!(bodies.len(), 2);
+    assert!(bodies.contains(&b"squatter".as_slice()) && bodies.contains(&b"first".as_slice()));
+}
+
+#[test]
+fn records_of_answers_that_were_never_sent_are_dropped() {
+    let fs = CrashFs::new();
+    let spool = open(fs.clone(), false).unwrap();
+    let mut told = Told::default();
+    told.accept(&spool, "first").unwrap();
+    let never = JobName::new(Ids::above(START_MS).next(START_MS + 90), None, Kind::Xml);
+    let record = IdemRecord {
+        job: never.to_string(),
+        interface: None,
+        sha256: String::new(),
+        bytes: 0,
+        refused: false,
+    };
+    let key = IdemKey::new("shop", "never");
+    spool.write_record(&key, &record).unwrap();
+    let spool = open(fs.reboot(Image::Worst), false).unwrap();
+    spool.recover().unwrap();
+    assert_eq!(spool.find_record(&key).unwrap(), None);
+    let kept = spool.find_record(&IdemKey::new("shop", "first")).unwrap();
+    assert!(kept.is_some());
+}

@@ -1,0 +1,293 @@
+//! Every file operation by which the spool changes, behind one narrow synchronous trait.
+//!
+//! [`RealFs`] is the disk. `CrashFs` (tests only) is a disk that stops at any call and shows
+//! afterwards the best or the worst image that the protocol allows. The spool's own code cannot
+//! tell them apart, so the crash tests run the very code that serves.
+//!
+//! All paths are relative to the spool's root and made of validated names. No call follows a
+//! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
+//! is for joblogs and never for jobs.
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    Dir,
+    File,
+    Other,
+}
+
+/// What the spool needs to know of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub bytes: u64,
+    pub inode: u64,
+    pub kind: EntryKind,
+    /// Last change of the content, in milliseconds of the Unix epoch.
+    pub modified_ms: i64,
+    pub uid: u32,
+}
+
+/// The file operations of the spool. Errors are the operating system's own; `ENOENT` on a move
+/// is an ordinary outcome that callers handle.
+pub trait Fs: Send + Sync + 'static {
+    /// A file being written.
+    type File: Send + Sync;
+    /// A locked file; the lock ends when it is dropped and no child process holds it.
+    type Lock: Send + Sync;
+
+    /// The value of the extended attribute `user.spoolgate.<name>`, `None` when there is none.
+    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<String>>;
+    /// A new file with another one's bytes; fails when the name is taken.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<Self::File>;
+    /// A new file; fails when the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// True when nobody has the file open for writing.
+    fn is_complete(&self, path: &Path) -> io::Result<bool>;
+    /// True when the file belongs to another user than ours.
+    fn is_foreign(&self, stat: &Stat) -> bool;
+    /// Calls `each` with every entry; in no order, nothing for a directory that does not exist.
+    fn list(&self, dir: &Path, each: &mut dyn FnMut(&std::ffi::OsStr, EntryKind))
+    -> io::Result<()>;
+    /// Opens (creating it if need be) and locks; `None` when somebody else holds the lock.
+    fn lock(&self, path: &Path) -> io::Result<Option<Self::Lock>>;
+    /// A new directory; one that exists already is no error. Says whether it was made.
+    fn make_dir(&self, path: &Path) -> io::Result<bool>;
+    /// The whole of a small file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Removes a directory with all that is in it; one that does not exist is no error.
+    fn remove_tree(&self, path: &Path) -> io::Result<()>;
+    /// Moves a file, or fails with `AlreadyExists` when the target's name is taken.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Moves a file over whatever has the target's name.
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Sets the extended attribute `user.spoolgate.<name>`; durable with the next `sync_file`.
+    fn set_attribute(&self, file: &Self::File, name: &str, value: &str) -> io::Result<()>;
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+    /// Makes a directory's entries durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a file's bytes and attributes durable.
+    fn sync_file(&self, file: &Self::File) -> io::Result<()>;
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// Opens an existing file to set attributes and to sync it.
+    fn update(&self, path: &Path) -> io::Result<Self::File>;
+    /// Appends.
+    fn write(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The disk, below one directory.
+#[derive(Debug)]
+pub struct RealFs {
+    root: PathBuf,
+}
+
+impl RealFs {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The absolute form of a path in the spool.
+    pub fn absolute(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+
+    fn open(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd: OwnedFd = rustix::fs::open(self.absolute(path), flags, Mode::from(0o640))?;
+        Ok(File::from(fd))
+    }
+}
+
+/// How often, and after which pause, a directory is opened again when descriptors are short.
+const OPENS_MAX: u32 = 200;
+const SHORTAGE: std::time::Duration = std::time::Duration::from_millis(50);
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn attribute_name(name: &str) -> String {
+    format!("user.spoolgate.{name}")
+}
+
+impl Fs for RealFs {
+    type File = File;
+    type Lock = File;
+
+    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<String>> {
+        let mut value = [0_u8; 4096];
+        let read = rustix::fs::lgetxattr(self.absolute(path), attribute_name(name), &mut value);
+        match read {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&value[..bytes]).into_owned())),
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<File> {
+        let mut from = self.open(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut copy = self.create(to)?;
+        io::copy(&mut from, &mut copy)?;
+        Ok(copy)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.open(path, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY)
+    }
+
+    fn is_foreign(&self, stat: &Stat) -> bool {
+        let us = rustix::process::geteuid();
+        !us.is_root() && stat.uid != us.as_raw()
+    }
+
+    fn is_complete(&self, path: &Path) -> io::Result<bool> {
+        super::lease::nobody_writes(&self.absolute(path))
+    }
+
+    fn list(
+        &self,
+        dir: &Path,
+        each: &mut dyn FnMut(&std::ffi::OsStr, EntryKind),
+    ) -> io::Result<()> {
+        let walk = walkdir::WalkDir::new(self.absolute(dir))
+            .min_depth(1)
+            .max_depth(1)
+            .follow_links(false)
+            .follow_root_links(false);
+        for entry in walk {
+            match entry {
+                Ok(entry) => each(entry.file_name(), kind_of(entry.file_type())),
+                // An entry, or the directory, that went away meanwhile is an ordinary outcome.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<File>> {
+        let file = self.open(path, OFlags::CREATE | OFlags::RDWR | OFlags::APPEND)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<bool> {
+        match rustix::fs::mkdir(self.absolute(path), Mode::from(0o2750)) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut self.open(path, OFlags::RDONLY)?, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.absolute(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (self.absolute(from), self.absolute(to));
+        rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+        Ok(())
+    }
+
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(self.absolute(from), self.absolute(to))
+    }
+
+    fn set_attribute(&self, file: &File, name: &str, value: &str) -> io::Result<()> {
+        let name = attribute_name(name);
+        match rustix::fs::fsetxattr(file, name, value.as_bytes(), XattrFlags::empty()) {
+            // Attributes are advice; the probe at start has reported such a disk. Another owner's
+            // file takes none.
+            Ok(())
+            | Err(
+                rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM | rustix::io::Errno::ACCESS,
+            ) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match std::fs::symlink_metadata(self.absolute(path)) {
+            Ok(meta) => Ok(Some(Stat {
+                bytes: meta.len(),
+                inode: meta.ino(),
+                kind: kind_of(meta.file_type()),
+                modified_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
+                uid: meta.uid(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // Only the sync's own failure says anything about the disk: a shortage of descriptors is
+        // waited for.
+        let mut patience = OPENS_MAX;
+        let opened = loop {
+            match self.open(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Err(error) if is_shortage(&error) && patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(SHORTAGE);
+                }
+                opened => break opened?,
+            }
+        };
+        opened.sync_all()
+    }
+
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(self.absolute(path))
+    }
+
+    fn update(&self, path: &Path) -> io::Result<File> {
+        self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        let mut file = file;
+        file.write_all(bytes)
+    }
+}
+
+fn kind_of(kind: std::fs::FileType) -> EntryKind {
+    if kind.is_file() {
+        EntryKind::File
+    } else if kind.is_dir() {
+        EntryKind::Dir
+    } else {
+        EntryKind::Other
+    }
+}
+
+fn is_gone(error: &walkdir::Error) -> bool {
+    error
+        .io_error()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}

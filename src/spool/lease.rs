@@ -1,0 +1,106 @@
+//! Is anybody still writing this file? The kernel answers exactly.
+//!
+//! A read lease is refused with `EAGAIN` while any process has the file open for writing. Where
+//! leases are not to be had (another owner's file without `CAP_LEASE`, some filesystems) the file
+//! counts as complete once it has been unchanged for [`SETTLE_TIME`].
+//!
+//! One of two files with `unsafe` code (the other is `daemon/memory.rs`): no crate in use offers
+//! `F_SETLEASE`.
+
+use rustix::fs::{Mode, OFlags};
+use std::{
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// How long a file must be unchanged where no lease can be had.
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// True when nobody has the regular file open for writing.
+pub(super) fn nobody_writes(path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;
+    match take_read_lease(&fd) {
+        // Closing the descriptor ends the lease.
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(_) => {
+            let meta = std::fs::metadata(path)?;
+            let changed_s = meta.mtime().max(meta.ctime()).max(0).cast_unsigned();
+            let changed = UNIX_EPOCH + Duration::from_secs(changed_s + 1);
+            Ok(SystemTime::now()
+                .duration_since(changed)
+                .is_ok_and(|age| age >= SETTLE_TIME))
+        }
+    }
+}
+
+/// True when leases work for the file; used by the probe.
+pub(super) fn leases_work(path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;
+    Ok(take_read_lease(&fd).is_ok())
+}
+
+/// `fcntl(2)`: which signal tells the holder that somebody wants to write.
+const F_SETSIG: libc::c_int = 10;
+
+/// Whoever opens the file for writing while we hold the lease has a signal sent to us. By default
+/// that is SIGIO, which ends the process; SIGURG is ignored unless somebody asks for it.
+fn take_read_lease(fd: &OwnedFd) -> io::Result<()> {
+    fcntl(fd, F_SETSIG, libc::SIGURG)?;
+    fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK)
+}
+
+#[allow(unsafe_code)]
+fn fcntl(fd: &OwnedFd, command: libc::c_int, argument: libc::c_int) -> io::Result<()> {
+    // SAFETY: F_SETSIG and F_SETLEASE take an open descriptor, which `fd` is for the whole call,
+    // and an integer; they read and write no memory of ours.
+    let outcome = unsafe { libc::fcntl(fd.as_raw_fd(), command, argument) };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_complete_when_its_last_writer_has_closed_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let first = std::fs::File::create(&path).unwrap();
+        let second = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap();
+        assert!(!nobody_writes(&path).unwrap());
+        drop(first);
+        assert!(!nobody_writes(&path).unwrap());
+        drop(second);
+        let reader = std::fs::File::open(&path).unwrap();
+        assert!(nobody_writes(&path).unwrap());
+        drop(reader);
+    }
+
+    /// The default signal of a broken lease would end this very process.
+    #[test]
+    fn a_writer_that_comes_while_the_lease_is_held_costs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "x").unwrap();
+        let reader = OwnedFd::from(std::fs::File::open(&path).unwrap());
+        take_read_lease(&reader).unwrap();
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        let writer = rustix::fs::open(&path, flags, Mode::empty());
+        assert_eq!(writer.unwrap_err(), rustix::io::Errno::WOULDBLOCK);
+    }
+}

@@ -1,0 +1,90 @@
+//! One owner of a spool at a time.
+//!
+//! The lock is an flock on `.lock`, so it ends with the process however that ends. The file's
+//! text names the holder's process for the message that the second one gets.
+
+use super::fs::{Fs, RealFs};
+use std::{io, io::Write, os::unix::fs::FileExt, path::Path};
+
+/// Held by `serve` for its whole life; dropping it lets the next owner in.
+#[derive(Debug)]
+pub struct SpoolLock {
+    _file: std::fs::File,
+}
+
+const LOOKS: u32 = 10;
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("the spool's lock file .lock cannot be used: {0}")]
+    Io(#[from] io::Error),
+    #[error("another spoolgate serves this spool already (process {holder})")]
+    Taken { holder: String },
+}
+
+impl SpoolLock {
+    pub fn take(fs: &RealFs) -> Result<Self, LockError> {
+        let path = Path::new(".lock");
+        let mut taken = fs.lock(path)?;
+        // An operator's look holds it for an instant.
+        for _ in 0..LOOKS {
+            if taken.is_some() {
+                break;
+            }
+            std::thread::sleep(LOOK);
+            taken = fs.lock(path)?;
+        }
+        match taken {
+            Some(mut file) => {
+                file.set_len(0)?;
+                writeln!(file, "{}", std::process::id())?;
+                Ok(Self { _file: file })
+            }
+            None => Err(LockError::Taken {
+                holder: String::from_utf8_lossy(&fs.read(path)?).trim().to_owned(),
+            }),
+        }
+    }
+
+    /// The process that serves the spool now, for operators. Takes no lock for longer than a look.
+    pub fn holder(fs: &RealFs) -> io::Result<Option<String>> {
+        if fs.stat(Path::new(".lock"))?.is_none() {
+            return Ok(None);
+        }
+        let file = fs.lock(Path::new(".lock"))?;
+        if file.is_some() {
+            return Ok(None);
+        }
+        let file = std::fs::File::open(fs.absolute(Path::new(".lock")))?;
+        let mut text = [0_u8; 32];
+        let bytes = file.read_at(&mut text, 0)?;
+        Ok(Some(
+            String::from_utf8_lossy(&text[..bytes]).trim().to_owned(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_owner_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = RealFs::new(dir.path());
+        let first = SpoolLock::take(&fs).unwrap();
+        let second = SpoolLock::take(&fs).unwrap_err().to_string();
+        assert!(second.contains(&std::process::id().to_string()), "{second}");
+        assert!(SpoolLock::holder(&fs).unwrap().is_some());
+        drop(first);
+        // A child that another test is just starting holds it until its exec.
+        let free = || SpoolLock::holder(&fs).unwrap().is_none();
+        let begun = std::time::Instant::now();
+        while !free() {
+            assert!(begun.elapsed().as_secs() < 20, "the lock is not given back");
+            std::thread::yield_now();
+        }
+        SpoolLock::take(&fs).unwrap();
+    }
+}

@@ -1,0 +1,491 @@
+//! Looking: what is queued, where a job is, and what has arrived in a queue by other hands.
+//!
+//! A look decides by the directory alone. It never waits and never moves a job, save that
+//! [`Spool::scan`] takes in a complete foreign file by renaming it to a job's name.
+
+use super::{EntryKind, Fs, RealFs, Spool, SpoolError, lock, wrap};
+use crate::job::{InterfaceName, Job, JobName, Kind, Place, Reference, deferred_entry, work_entry};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+/// A file that was written to so much later than it was received is not what was hashed.
+const TOUCHED_AFTER_MS: i64 = 2_000;
+/// Rounds of a look that found nothing while jobs moved.
+const LOOKS_MAX: usize = 4;
+
+/// What a scan of one queue found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// The queue has a `.hold` file.
+    pub held: bool,
+    /// Complete jobs, oldest first.
+    pub ready: Vec<JobName>,
+    /// Jobs that wait for their next attempt, with the due moment.
+    pub deferred: Vec<(i64, JobName)>,
+    /// Of `ready`, those that came by other hands than ours since the last scan.
+    pub arrived: Vec<Arrival>,
+    /// Files that somebody is still writing: scan again soon.
+    pub unfinished: usize,
+}
+
+/// A job that came by other hands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arrival {
+    pub name: JobName,
+    /// The name under which it was dropped, if it had to be taken in.
+    pub dropped_as: Option<String>,
+}
+
+/// Can a file in a queue be taken for a job?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Complete,
+    /// Gone, or not to be opened.
+    Unreadable,
+    /// Somebody has it open for writing.
+    Written,
+}
+
+/// What a file in a queue's directory is.
+enum Entry {
+    Job(JobName),
+    /// A job's file under the name that it had in `work` or `deferred`.
+    Misplaced(JobName),
+    Foreign(String),
+    /// Not for us: hidden, or marked as unfinished by its writer.
+    Ignored,
+    Odd,
+}
+
+impl Entry {
+    fn of(name: &OsStr, kind: EntryKind) -> Self {
+        let Some(text) = name.to_str() else {
+            return Self::Odd;
+        };
+        if text.starts_with('.') {
+            return Self::Ignored;
+        }
+        if kind != EntryKind::File {
+            return Self::Odd;
+        }
+        if [".part", ".tmp", ".filepart", "~"]
+            .iter()
+            .any(|end| text.ends_with(end))
+        {
+            return Self::Ignored;
+        }
+        if let Ok(job) = text.parse() {
+            return Self::Job(job);
+        }
+        let misplaced = work_entry(text).map(|(job, _)| job);
+        match misplaced.or_else(|| deferred_entry(text).map(|(job, _)| job)) {
+            Some(job) => Self::Misplaced(job),
+            None => Self::Foreign(text.to_owned()),
+        }
+    }
+}
+
+impl<F: Fs> Spool<F> {
+    /// The names of the jobs that wait or run in an interface, oldest first: `queue`, `deferred`
+    /// and `work` are one to partners. Files that are still being written are left out.
+    pub fn list(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            let before = self.moves.load(Ordering::SeqCst);
+            names.clear();
+            // In the direction in which jobs travel, so that one on its way is met.
+            names.extend(self.deferred(interface)?.into_iter().map(|(name, _)| name));
+            self.each_queued(interface, |job| names.push(job))?;
+            names.extend(self.working(interface)?.into_iter().map(|(name, _)| name));
+            names.sort_unstable();
+            names.dedup();
+            if self.moves.load(Ordering::SeqCst) == before || names.len() > 10_000 {
+                break;
+            }
+        }
+        Ok(names)
+    }
+
+    fn each_queued(
+        &self,
+        interface: &InterfaceName,
+        mut each: impl FnMut(JobName),
+    ) -> Result<(), SpoolError> {
+        let dir = Path::new("queue").join(interface.as_str());
+        let names = self.entries(&dir, |text| text.parse::<JobName>().ok())?;
+        let mut unknown = Vec::new();
+        {
+            // Not while listing: whoever accepts or claims a job waits for this lock.
+            let ready = lock(&self.ready);
+            let ready = ready.get(interface);
+            for job in names {
+                if ready.is_some_and(|ids| ids.contains(&job.id().get())) {
+                    each(job);
+                } else {
+                    unknown.push(job);
+                }
+            }
+        }
+        for job in unknown {
+            if self.readiness(&dir.join(job.to_string())) == Readiness::Complete {
+                self.set_ready(interface, &job);
+                each(job);
+            }
+        }
+        Ok(())
+    }
+
+    /// The claimed jobs of an interface with their attempt.
+    pub fn working(&self, interface: &InterfaceName) -> Result<Vec<(JobName, u32)>, SpoolError> {
+        let dir = Path::new("work").join(interface.as_str());
+        self.entries(&dir, work_entry)
+    }
+
+    /// The deferred jobs of an interface with their due moment.
+    pub fn deferred(&self, interface: &InterfaceName) -> Result<Vec<(JobName, i64)>, SpoolError> {
+        let dir = Path::new("deferred").join(interface.as_str());
+        self.entries(&dir, deferred_entry)
+    }
+
+    pub(super) fn entries<T>(
+        &self,
+        dir: &Path,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, SpoolError> {
+        let mut found = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::File {
+                found.extend(name.to_str().and_then(&parse));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(found)
+    }
+
+    /// The jobs at a place that has days: `bak` of an interface, or `joberrors`. Oldest first.
+    pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
+        let root: PathBuf = match place {
+            Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
+            Place::JobErrors => "joberrors".into(),
+            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => return Ok(Vec::new()),
+        };
+        let mut days = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::Dir {
+                days.push(root.join(name));
+            }
+        };
+        self.fs.list(&root, each).map_err(wrap("list", &root))?;
+        days.sort();
+        let mut names = Vec::new();
+        for day in days {
+            names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The complete jobs in a queue itself, oldest first.
+    pub fn queued(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = Vec::new();
+        self.each_queued(interface, |job| names.push(job))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Where a job is, `None` when there is none of that name.
+    pub fn find(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        for _ in 0..LOOKS_MAX {
+            let before = self.moves.load(Ordering::SeqCst);
+            let found = self.look(name)?;
+            if found.is_some() || self.moves.load(Ordering::SeqCst) == before {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn look(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        let is_file = |place: &Place| -> Result<bool, SpoolError> {
+            let stat = self.stat(&place.path(name))?;
+            Ok(stat.is_some_and(|stat| stat.kind == EntryKind::File))
+        };
+        // The cheap looks first; the directories that must be listed only when they fail.
+        for interface in self.interfaces.keys() {
+            let place = Place::Queue(interface.clone());
+            if is_file(&place)? {
+                return Ok(Some(place));
+            }
+        }
+        let settled = || {
+            self.interfaces
+                .keys()
+                .map(|interface| Place::Bak(interface.clone()))
+                .chain([Place::JobErrors])
+        };
+        for place in settled() {
+            if is_file(&place)? {
+                return Ok(Some(place));
+            }
+        }
+        for interface in self.interfaces.keys() {
+            if let Some((_, attempt)) = self.working(interface)?.iter().find(|w| w.0 == *name) {
+                return Ok(Some(Place::Work {
+                    interface: interface.clone(),
+                    attempt: *attempt,
+                }));
+            }
+            if let Some((_, due_ms)) = self.deferred(interface)?.iter().find(|d| d.0 == *name) {
+                return Ok(Some(Place::Deferred {
+                    interface: interface.clone(),
+                    due_ms: *due_ms,
+                }));
+            }
+        }
+        // It may have settled, or come back to its queue, while those were listed.
+        for place in settled().chain(self.interfaces.keys().cloned().map(Place::Queue)) {
+            if is_file(&place)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The size of a job's file in bytes, `None` when it is not there (any more).
+    pub fn bytes_of(&self, job: &Job) -> Result<Option<u64>, SpoolError> {
+        let stat = self.stat(&job.place.path(&job.name))?;
+        Ok(stat.map(|stat| stat.bytes))
+    }
+
+    /// The SHA-256 of a job as it was received, in hex; `None` when it is not known, or when the
+    /// file was written to afterwards.
+    pub fn checksum_of(&self, job: &Job) -> Option<String> {
+        let received: i64 = self.attribute_of(job, "received")?.parse().ok()?;
+        let stat = self.stat(&job.place.path(&job.name)).ok().flatten()?;
+        let untouched = stat.modified_ms <= received + TOUCHED_AFTER_MS;
+        self.attribute_of(job, "sha256").filter(|_| untouched)
+    }
+
+    /// When a job was received, in milliseconds of the Unix epoch. Its name can be a little early
+    /// after a crash.
+    pub fn received_ms(&self, job: &Job) -> i64 {
+        let attribute = self.attribute_of(job, "received");
+        let received_ms = attribute.and_then(|text| text.parse().ok());
+        received_ms.unwrap_or(job.name.id().unix_ms().min(self.now_ms()))
+    }
+
+    /// An attribute of a job's file; `None` when it has none or is not there.
+    pub fn attribute_of(&self, job: &Job, name: &str) -> Option<String> {
+        let path = job.place.path(&job.name);
+        self.fs.attribute(&path, name).ok().flatten()
+    }
+
+    /// True when an interface is held by a `.hold` file.
+    pub fn is_held(&self, interface: &InterfaceName) -> Result<bool, SpoolError> {
+        let path: PathBuf = ["queue", interface.as_str(), ".hold"].iter().collect();
+        Ok(self.stat(&path)?.is_some())
+    }
+
+    /// Lists a queue, takes in what others have dropped there and what is complete.
+    pub fn scan(&self, interface: &InterfaceName) -> Result<Scan, SpoolError> {
+        self.healthy()?;
+        let dir = Path::new("queue").join(interface.as_str());
+        let mut scan = Scan::default();
+        // Before the queue: a job that is released meanwhile is seen in one of the two.
+        let deferred = self.deferred(interface)?;
+        scan.deferred = deferred
+            .into_iter()
+            .map(|(name, due)| (due, name))
+            .collect();
+        scan.deferred.sort_unstable();
+        let mut others = Vec::new();
+        let known = lock(&self.ready)
+            .get(interface)
+            .cloned()
+            .unwrap_or_default();
+        let mut seen = HashSet::with_capacity(known.len());
+        let each = &mut |name: &OsStr, kind| match Entry::of(name, kind) {
+            Entry::Job(job) if known.contains(&job.id().get()) => {
+                seen.insert(job.id().get());
+                scan.ready.push(job);
+            }
+            Entry::Ignored => {}
+            other @ (Entry::Foreign(_) | Entry::Job(_) | Entry::Misplaced(_) | Entry::Odd) => {
+                others.push((name.to_os_string(), other));
+            }
+        };
+        self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
+        // What was accepted during the listing may not be in it; what was there before and is
+        // not any more has left, by our hands or by others.
+        if let Some(ids) = lock(&self.ready).get_mut(interface) {
+            ids.retain(|id| seen.contains(id) || !known.contains(id));
+        }
+        for (name, entry) in others {
+            // One odd entry must not keep the others from their turn.
+            if let Err(error) = self.meet(interface, &dir, &name, entry, &mut scan) {
+                self.healthy()?;
+                self.report_odd(&dir.join(&name), &error.to_string());
+            }
+        }
+        if scan.arrived.iter().any(|a| a.dropped_as.is_some()) {
+            self.sync_dir(&dir)?;
+        }
+        scan.held = self.is_held(interface)?;
+        scan.ready.sort_unstable();
+        Ok(scan)
+    }
+
+    /// One entry of a queue that was not known to be a complete job.
+    fn meet(
+        &self,
+        interface: &InterfaceName,
+        dir: &Path,
+        name: &OsStr,
+        entry: Entry,
+        scan: &mut Scan,
+    ) -> Result<(), SpoolError> {
+        let path = dir.join(name);
+        if matches!(entry, Entry::Odd) {
+            self.report_odd(&path, "only plain files with a readable name can be jobs");
+            return Ok(());
+        }
+        match self.readiness(&path) {
+            Readiness::Complete => {}
+            Readiness::Unreadable => return Ok(()),
+            Readiness::Written => {
+                scan.unfinished += 1;
+                return Ok(());
+            }
+        }
+        let (job, dropped_as) = match entry {
+            // It may have been accepted by us after the set was taken.
+            Entry::Job(job) if self.is_ready(interface, &job) => {
+                scan.ready.push(job);
+                return Ok(());
+            }
+            Entry::Job(job) => (job, None),
+            Entry::Misplaced(job) => (job, Some(name.to_string_lossy().into_owned())),
+            Entry::Foreign(old) => {
+                let reference = Reference::of_dropped_file(&old);
+                (
+                    JobName::new(self.next_id()?, reference, Kind::Xml),
+                    Some(old),
+                )
+            }
+            Entry::Ignored | Entry::Odd => return Ok(()),
+        };
+        if dropped_as.is_some() && !self.take_in(interface, &path, &job)? {
+            return Ok(());
+        }
+        self.set_ready(interface, &job);
+        scan.ready.push(job.clone());
+        scan.arrived.push(Arrival {
+            name: job,
+            dropped_as,
+        });
+        Ok(())
+    }
+
+    /// Gives a dropped file a job's name. False when it is gone, or the name is taken.
+    fn take_in(
+        &self,
+        interface: &InterfaceName,
+        path: &Path,
+        job: &JobName,
+    ) -> Result<bool, SpoolError> {
+        let Some(stat) = self.stat(path)? else {
+            return Ok(false);
+        };
+        let attributes = [
+            ("dialect", "drop".to_owned()),
+            ("interface", interface.to_string()),
+            ("submitter", format!("uid {}", stat.uid)),
+        ];
+        if self.fs.is_foreign(&stat) {
+            return self.take_copy(interface, path, job, &attributes);
+        }
+        self.set_attributes(path, &attributes)?;
+        let to = Place::Queue(interface.clone()).path(job);
+        match self.fs.rename(path, &to) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                tracing::warn!(path = %path.display(), %job, "left alone: the job is there already");
+                Ok(false)
+            }
+            Err(error) => Err(wrap("take in", path)(error)),
+        }
+    }
+
+    /// Another user's file takes no attributes, and its owner could write to it for ever: the job
+    /// is a copy of it.
+    fn take_copy(
+        &self,
+        interface: &InterfaceName,
+        path: &Path,
+        job: &JobName,
+        attributes: &[(&str, String)],
+    ) -> Result<bool, SpoolError> {
+        let temp = Path::new("tmp").join(format!("{job}.part"));
+        let to = Place::Queue(interface.clone()).path(job);
+        let copied = (|| {
+            drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
+            self.set_attributes(&temp, attributes)?;
+            self.fs.rename(&temp, &to).map_err(wrap("take in", path))
+        })();
+        if let Err(error) = copied {
+            let _ = self.fs.unlink(&temp);
+            return Err(error);
+        }
+        self.sync_dir(&to.parent().map(Path::to_owned).unwrap_or_default())?;
+        self.fs.unlink(path).map_err(wrap("remove", path))?;
+        Ok(true)
+    }
+
+    fn report_odd(&self, path: &Path, why: &str) {
+        if lock(&self.odd).insert(path.to_owned()) {
+            tracing::warn!(path = %path.display(), "left alone: {why}");
+        }
+    }
+
+    /// True when a queued job's file is whole: nobody is writing it.
+    pub fn is_whole(&self, job: &Job) -> bool {
+        match &job.place {
+            Place::Queue(interface) => {
+                self.is_ready(interface, &job.name)
+                    || self.readiness(&job.place.path(&job.name)) == Readiness::Complete
+            }
+            Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Work { .. } => true,
+        }
+    }
+
+    fn readiness(&self, path: &Path) -> Readiness {
+        match self.fs.is_complete(path) {
+            Ok(true) => Readiness::Complete,
+            Ok(false) => Readiness::Written,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Readiness::Unreadable,
+            Err(error) => {
+                self.report_odd(path, &format!("cannot be read: {error}"));
+                Readiness::Unreadable
+            }
+        }
+    }
+}
+
+impl Spool<RealFs> {
+    /// Opens a job's file for reading; `None` when it has moved on.
+    pub fn open_job(&self, job: &Job) -> Result<Option<File>, SpoolError> {
+        let path = job.place.path(&job.name);
+        match self.fs.update(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrap("open", &path)(error)),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Proof, at start, that the directories can keep the promise: one filesystem, renames that do
+//! not replace, directory syncs, attributes, leases. What loses data by nature (tmpfs, network
+//! filesystems, mounts without barriers) is refused unless the configuration accepts the risk.
+
+use super::{Fs, RealFs, lease};
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// What the configuration allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// `[spool] accept_risk = true`: serve although the filesystem cannot keep the promise.
+    pub accept_risk: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("{}: cannot {what}: {source}", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "{}: is on another filesystem than the spool; all directories of a spool must be on one, \
+         so that a job moves by a rename", path.display()
+    )]
+    OtherFilesystem { path: PathBuf },
+    #[error(
+        "{}: the spool is on {what}; acknowledged jobs could be lost there. Use a local disk \
+         (ext4, XFS), or set `accept_risk = true` under [spool]", path.display()
+    )]
+    Risky { path: PathBuf, what: String },
+    #[error("{}: is a symbolic link or not a directory; make it a directory", path.display())]
+    NotADirectory { path: PathBuf },
+}
+
+/// Tries every operation that the durability protocol needs. Gives warnings for what is missing
+/// but can be done without.
+pub fn probe(
+    fs: &RealFs,
+    dirs: &[PathBuf],
+    options: ProbeOptions,
+) -> Result<Vec<String>, ProbeError> {
+    let mut warnings = Vec::new();
+    let root = fs.absolute(Path::new(""));
+    if let Some(what) = risk(&root)? {
+        if !options.accept_risk {
+            return Err(ProbeError::Risky { path: root, what });
+        }
+        warnings.push(format!("the spool is on {what}; the risk is accepted"));
+    }
+    let device = meta(&root)?.dev();
+    for dir in dirs {
+        let absolute = fs.absolute(dir);
+        let meta = meta(&absolute)?;
+        if !meta.is_dir() {
+            return Err(ProbeError::NotADirectory { path: absolute });
+        }
+        if meta.dev() != device {
+            return Err(ProbeError::OtherFilesystem { path: absolute });
+        }
+        probe_dir(fs, dir, &mut warnings)?;
+    }
+    warnings.sort();
+    warnings.dedup();
+    Ok(warnings)
+}
+
+fn meta(path: &Path) -> Result<std::fs::Metadata, ProbeError> {
+    std::fs::symlink_metadata(path).map_err(|source| ProbeError::Io {
+        what: "look at it",
+        path: path.into(),
+        source,
+    })
+}
+
+fn probe_dir(fs: &RealFs, dir: &Path, warnings: &mut Vec<String>) -> Result<(), ProbeError> {
+    let name = format!(".probe.{}", std::process::id());
+    let (first, second) = (Path::new("tmp").join(&name), dir.join(format!("{name}.2")));
+    // Leftovers of a probe that was cut off.
+    let _ = (fs.unlink(&first), fs.unlink(&second));
+    let outcome = try_all(fs, dir, &first, &second, warnings);
+    let _ = (fs.unlink(&first), fs.unlink(&second));
+    outcome
+}
+
+fn try_all(
+    fs: &RealFs,
+    dir: &Path,
+    first: &Path,
+    second: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<(), ProbeError> {
+    let failed = |what: &'static str| {
+        let path = fs.absolute(dir);
+        move |source: io::Error| ProbeError::Io { what, path, source }
+    };
+    let file = fs.create(first).map_err(failed("create a file"))?;
+    fs.write(&file, b"probe").map_err(failed("write a file"))?;
+    fs.set_attribute(&file, "probe", "yes")
+        .map_err(failed("set an extended attribute"))?;
+    fs.sync_file(&file).map_err(failed("sync a file"))?;
+    drop(file);
+    let attribute = fs
+        .attribute(first, "probe")
+        .map_err(failed("read an attribute"))?;
+    if attribute.as_deref() != Some("yes") {
+        let text = "extended attributes do not work: submitter, checksum and attempt count of \
+                    jobs are not kept";
+        warnings.push(text.into());
+    }
+    fs.rename(first, second)
+        .map_err(failed("rename without replacing"))?;
+    fs.sync_dir(dir).map_err(failed("sync the directory"))?;
+    drop(fs.create(first).map_err(failed("create a file"))?);
+    match fs.rename(first, second) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Ok(()) => {
+            let error = io::Error::other("the rename replaced a file");
+            return Err(failed("rename without replacing")(error));
+        }
+        Err(error) => return Err(failed("rename without replacing")(error)),
+    }
+    if !lease::leases_work(&fs.absolute(second)).map_err(failed("take a lease"))? {
+        let text = "leases do not work: a dropped file counts as complete once it is unchanged \
+                    for two seconds";
+        warnings.push(text.into());
+    }
+    Ok(())
+}
+
+/// Why the filesystem cannot keep what was acknowledged, if so.
+fn risk(root: &Path) -> Result<Option<String>, ProbeError> {
+    let stat = rustix::fs::statfs(root).map_err(|error| ProbeError::Io {
+        what: "ask for the filesystem",
+        path: root.into(),
+        source: error.into(),
+    })?;
+    let kind = match stat.f_type {
+        0x0102_1994 => Some("tmpfs, which is memory"),
+        0x8584_58f6 => Some("ramfs, which is memory"),
+        0x6969 => Some("NFS, whose renames and syncs are not dependable"),
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB, a network filesystem"),
+        0x6573_5546 => Some("FUSE, whose syncs are not known"),
+        0x00c3_6400 => Some("CephFS, which has no rename without replacing"),
+        0x0102_1997 => Some("9p, a network filesystem"),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        return Ok(Some(kind.into()));
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let absolute = root.canonicalize().unwrap_or_else(|_| root.into());
+    Ok(no_barrier(&mounts, &absolute)
+        .then(|| "a filesystem that is mounted without barriers".to_owned()))
+}
+
+/// Is `path` on a mount with `nobarrier` or `barrier=0`? `mounts` is `/proc/self/mountinfo`.
+fn no_barrier(mounts: &str, path: &Path) -> bool {
+    let best = mounts
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let at = fields.get(4)?;
+            path.starts_with(at).then_some((at.len(), line))
+        })
+        .max_by_key(|(length, _)| *length);
+    best.is_some_and(|(_, line)| {
+        line.split([' ', ','])
+            .any(|option| option == "nobarrier" || option == "barrier=0")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_directory_passes_and_leaves_nothing() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let fs = RealFs::new(dir.path());
+        for made in ["tmp", "queue"] {
+            fs.make_dir(Path::new(made)).unwrap();
+        }
+        let options = ProbeOptions { accept_risk: true };
+        probe(&fs, &["tmp".into(), "queue".into()], options).unwrap();
+        for left in ["tmp", "queue"] {
+            assert_eq!(std::fs::read_dir(dir.path().join(left)).unwrap().count(), 0);
+        }
+        std::os::unix::fs::symlink("queue", dir.path().join("bak")).unwrap();
+        let refused = probe(&fs, &["bak".into()], options).unwrap_err();
+        assert!(
+            matches!(refused, ProbeError::NotADirectory { .. }),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn memory_is_refused_unless_accepted() {
+        let shm = Path::new("/dev/shm");
+        if !shm.is_dir() {
+            eprintln!("skipped: no tmpfs at /dev/shm");
+            return;
+        }
+        let fs = RealFs::new(shm);
+        let refused = probe(&fs, &[], ProbeOptions::default()).unwrap_err();
+        assert!(refused.to_string().contains("tmpfs"), "{refused}");
+        probe(&fs, &[], ProbeOptions { accept_risk: true }).unwrap();
+    }
+
+    #[test]
+    fn a_mount_without_barriers_is_found() {
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n\
+                      2 1 8:2 / /var rw - ext4 /dev/b rw,nobarrier\n";
+        assert!(no_barrier(mounts, Path::new("/var/spool")));
+        assert!(!no_barrier(mounts, Path::new("/srv/spool")));
+    }
+}

@@ -1,0 +1,346 @@
+//! Undoing what a crash can leave, once, under the spool's lock, before the first scan.
+//!
+//! | found | done |
+//! |---|---|
+//! | anything in `tmp` | removed: it was never acknowledged |
+//! | `work/…/<job>.a<N>`, lock held | adopted: its command outlived us; watched until it ends |
+//! | `work/…/<job>.a<N>`, lock free | a crash is an attempt: back to the queue, or to `joberrors` at the limit or when the interface delivers at most once |
+//! | `.lock` or `.run` in `work` without a job | removed |
+//! | one file in two places | the place that loses nothing is kept |
+//! | an idempotency record of the last minutes without a job | removed: no answer was sent |
+//!
+//! What is not understood is left alone and reported.
+
+use super::{EntryKind, Fs, Spool, SpoolError, claim::run_file, wrap};
+use crate::{
+    job::{InterfaceName, Job, JobName, Place, Transition, work_entry},
+    joblog::{JobLog, Level, Message, Status},
+};
+use std::{ffi::OsStr, path::Path};
+
+/// Of a command that a crash cut off, so much output is kept.
+const OUTPUT_BYTES_MAX: u64 = 1 << 20;
+
+/// A command that outlived the service which started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    pub interface: InterfaceName,
+    pub name: JobName,
+    pub attempt: u32,
+}
+
+/// What recovery found and did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    pub adopted: Vec<Adopted>,
+    pub failed: Vec<JobName>,
+    pub removed: usize,
+    pub requeued: Vec<JobName>,
+}
+
+impl<F: Fs> Spool<F> {
+    pub fn recover(&self) -> Result<Recovery, SpoolError> {
+        let mut recovery = Recovery::default();
+        self.empty_tmp(&mut recovery)?;
+        let interfaces: Vec<InterfaceName> = self.interfaces.keys().cloned().collect();
+        for interface in &interfaces {
+            self.drop_doubles(interface, &mut recovery)?;
+            self.recover_work(interface, &mut recovery)?;
+        }
+        recovery.removed += self.drop_unanswered_records()?;
+        self.report_strangers()?;
+        self.file_strays()?;
+        Ok(recovery)
+    }
+
+    /// A job that somebody moved to `joberrors` or `bak/<interface>` itself goes to its day there,
+    /// where it is looked for.
+    pub fn file_strays(&self) -> Result<(), SpoolError> {
+        self.healthy()?;
+        let settled = self.interfaces.keys().cloned().map(Place::Bak);
+        for place in settled.chain([Place::JobErrors]) {
+            let dir = match &place {
+                Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
+                Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Queue(_)
+                | Place::Work { .. } => "joberrors".into(),
+            };
+            for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
+                let (from, to) = (dir.join(name.to_string()), place.path(&name));
+                self.day_dir(&place.dir(&name))?;
+                match self.fs.rename(&from, &to) {
+                    Ok(()) => tracing::info!(job = %name, %place, "put into its day"),
+                    Err(error) => {
+                        tracing::warn!(job = %name, %place, %error, "cannot go to its day");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Jobs of interfaces that are no longer configured are nobody's: say so, leave them.
+    fn report_strangers(&self) -> Result<(), SpoolError> {
+        let mut strangers = Vec::new();
+        for state in ["deferred", "queue", "work"].map(Path::new) {
+            let each = &mut |name: &OsStr, kind| {
+                let known = name.to_str().and_then(|name| name.parse().ok());
+                let known = known.is_some_and(|name| self.has_interface(&name));
+                if kind == EntryKind::Dir && !known {
+                    strangers.push(state.join(name));
+                }
+            };
+            self.fs.list(state, each).map_err(wrap("list", state))?;
+        }
+        for dir in strangers {
+            let mut n_entries = 0;
+            let count = &mut |_: &OsStr, _| n_entries += 1;
+            self.fs.list(&dir, count).map_err(wrap("list", &dir))?;
+            if n_entries > 0 {
+                tracing::warn!(
+                    dir = %dir.display(), n_entries,
+                    "no interface of that name is configured; what lies there is left alone",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at an adopted command again. `None` while it lives; otherwise its job is requeued
+    /// or failed as after a crash, and the place where it went is given.
+    pub fn end_of(&self, adopted: &Adopted) -> Result<Option<Place>, SpoolError> {
+        let path = run_file(&adopted.interface, &adopted.name, "lock");
+        if self.fs.lock(&path).map_err(wrap("lock", &path))?.is_none() {
+            return Ok(None);
+        }
+        let place = self.after_crash(&adopted.interface, &adopted.name, adopted.attempt)?;
+        Ok(Some(place))
+    }
+
+    fn empty_tmp(&self, recovery: &mut Recovery) -> Result<(), SpoolError> {
+        let tmp = Path::new("tmp");
+        let mut found = Vec::new();
+        let each = &mut |name: &OsStr, _| found.push(tmp.join(name));
+        self.fs.list(tmp, each).map_err(wrap("list", tmp))?;
+        for path in &found {
+            let kind = self.stat(path)?.map(|stat| stat.kind);
+            let removed = match kind {
+                None => Ok(()),
+                Some(EntryKind::Dir) => self.fs.remove_tree(path),
+                Some(EntryKind::File | EntryKind::Other) => self.fs.unlink(path),
+            };
+            match removed {
+                Ok(()) => recovery.removed += 1,
+                Err(error) => self.tolerate(wrap("remove", path)(error))?,
+            }
+        }
+        if !found.is_empty() {
+            self.sync_dir(tmp)?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be repaired is reported and left alone: the other jobs must go on. A crashed
+    /// machine and a failed sync are no such thing.
+    fn tolerate(&self, error: SpoolError) -> Result<(), SpoolError> {
+        self.healthy()?;
+        if self.fs.stat(Path::new("tmp")).is_err() {
+            return Err(error);
+        }
+        tracing::error!(%error, "left alone in recovery");
+        Ok(())
+    }
+
+    fn recover_work(
+        &self,
+        interface: &InterfaceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), SpoolError> {
+        let dir = Path::new("work").join(interface.as_str());
+        for (name, attempt) in self.working(interface)? {
+            let lock_path = run_file(interface, &name, "lock");
+            let lock = self.fs.lock(&lock_path).map_err(wrap("lock", &lock_path))?;
+            if lock.is_none() {
+                recovery.adopted.push(Adopted {
+                    interface: interface.clone(),
+                    name,
+                    attempt,
+                });
+                continue;
+            }
+            match self.after_crash(interface, &name, attempt) {
+                Ok(Place::JobErrors) => recovery.failed.push(name),
+                Ok(_) => recovery.requeued.push(name),
+                Err(error) => self.tolerate(error)?,
+            }
+        }
+        let leftovers = self.leftovers(&dir, recovery)?;
+        for name in leftovers {
+            let lock_path = run_file(interface, &name, "lock");
+            // Held: somebody moved the job away by hand while its command goes on.
+            if self
+                .fs
+                .lock(&lock_path)
+                .map_err(wrap("lock", &lock_path))?
+                .is_some()
+            {
+                self.clean_run(interface, &name);
+                recovery.removed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Jobs of which `work` holds a `.lock` or `.run`, but no file and no living command.
+    fn leftovers(&self, dir: &Path, recovery: &Recovery) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            let Some(text) = name.to_str() else { return };
+            let owner = text.strip_suffix(".lock").or(text.strip_suffix(".run"));
+            match owner.and_then(|owner| owner.parse::<JobName>().ok()) {
+                Some(owner) => names.push(owner),
+                None if kind == EntryKind::File && work_entry(text).is_some() => {}
+                None => tracing::warn!(path = %dir.join(name).display(), "left alone in work"),
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        names.sort();
+        names.dedup();
+        names.retain(|name| !recovery.adopted.iter().any(|adopted| adopted.name == *name));
+        Ok(names)
+    }
+
+    /// A job whose attempt was cut off, with its lock in our hands.
+    fn after_crash(
+        &self,
+        interface: &InterfaceName,
+        name: &JobName,
+        attempt: u32,
+    ) -> Result<Place, SpoolError> {
+        let job = Job {
+            place: Place::Work {
+                interface: interface.clone(),
+                attempt,
+            },
+            name: name.clone(),
+        };
+        let rules = &self.interfaces[interface];
+        let (text, by) = if rules.at_most_once {
+            let text = format!(
+                "attempt {attempt} was cut off and its outcome is unknown; \
+                 this interface delivers at most once, so it is not run again"
+            );
+            (text, Transition::Fail)
+        } else if attempt >= rules.attempts_max {
+            let text = format!("attempt {attempt} was cut off by a crash: crashed {attempt} times");
+            (text, Transition::Fail)
+        } else {
+            let text = format!("attempt {attempt} was cut off by a crash; queued again");
+            (text, Transition::Release)
+        };
+        tracing::warn!(job = %name, %interface, attempt, "{text}");
+        if let Err(error) = self.write_log(self.crash_log(&job, attempt, text)) {
+            // A full disk must not keep the job from its next attempt.
+            self.tolerate(error)?;
+        }
+        let attempts = if by == Transition::Fail { 0 } else { attempt };
+        self.set_attributes(&job.place.path(name), &[("attempts", attempts.to_string())])?;
+        let moved = self.shift(&job, &by)?;
+        self.clean_run(interface, name);
+        Ok(match moved {
+            super::Moved::Done(job) => job.place,
+            super::Moved::Gone => Place::JobErrors,
+        })
+    }
+
+    fn crash_log(&self, job: &Job, attempts: u32, text: String) -> JobLog {
+        let now_ms = self.now_ms();
+        JobLog {
+            job: job.name.clone(),
+            interface: job.place.interface().cloned(),
+            status: Status::Error,
+            received_ms: self.received_ms(job),
+            started_ms: None,
+            finished_ms: now_ms,
+            attempts,
+            bytes: self.bytes_of(job).ok().flatten().unwrap_or(0),
+            sha256: self.checksum_of(job),
+            messages: self.last_words(job, Message::new(now_ms, Level::Error, text)),
+        }
+    }
+
+    /// What the command said before the end: its output is in the lock file.
+    fn last_words(&self, job: &Job, end: Message) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if let Some(interface) = job.place.interface() {
+            let path = run_file(interface, &job.name, "lock");
+            let small = matches!(self.stat(&path), Ok(Some(stat)) if stat.bytes < OUTPUT_BYTES_MAX);
+            let output = if small {
+                self.fs.read(&path).unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            let text = String::from_utf8_lossy(&output);
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            messages.extend(lines.map(|line| Message::from_output(end.time_ms, line)));
+        }
+        messages.push(end);
+        messages
+    }
+
+    /// One file in two directories: a crash came between the syncs of target and source, on a
+    /// disk whose renames are not atomic. The later place is kept; between a queue and a settled
+    /// place nobody knows which is later, and the queue loses nothing.
+    fn drop_doubles(
+        &self,
+        interface: &InterfaceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), SpoolError> {
+        let settled = [Place::Bak(interface.clone()), Place::JobErrors];
+        let queue = Place::Queue(interface.clone());
+        let deferred: Vec<(JobName, Place)> = (self.deferred(interface)?.into_iter())
+            .map(|(name, due_ms)| {
+                let interface = interface.clone();
+                (name, Place::Deferred { interface, due_ms })
+            })
+            .collect();
+        let working: Vec<(JobName, Place)> = (self.working(interface)?.into_iter())
+            .map(|(name, attempt)| {
+                let interface = interface.clone();
+                (name, Place::Work { interface, attempt })
+            })
+            .collect();
+        for (name, place) in &working {
+            let later = deferred.iter().filter(|d| d.0 == *name).map(|d| &d.1);
+            for other in settled.iter().chain(later) {
+                recovery.removed += self.drop_double(name, place, other)?;
+            }
+        }
+        for (name, place) in &deferred {
+            for other in settled.iter().chain([&queue]) {
+                recovery.removed += self.drop_double(name, place, other)?;
+            }
+        }
+        let dir = Path::new("queue").join(interface.as_str());
+        for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
+            for place in &settled {
+                recovery.removed += self.drop_double(&name, place, &queue)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes `gone`'s entry if it is the very file that `kept` has.
+    fn drop_double(&self, name: &JobName, gone: &Place, kept: &Place) -> Result<usize, SpoolError> {
+        let path = gone.path(name);
+        if !self.same_file(&path, &kept.path(name))? {
+            return Ok(0);
+        }
+        tracing::warn!(job = %name, kept = %kept, "one job in two places after a crash");
+        self.sync_dir(&kept.dir(name))?;
+        self.fs.unlink(&path).map_err(wrap("remove", &path))?;
+        self.sync_dir(&gone.dir(name))?;
+        Ok(1)
+    }
+}

@@ -1,0 +1,392 @@
+//! Both schema engines over the same documents, with the verdicts that are known to be right.
+//!
+//! `tests/xsd-cases/oracle.json` has the right verdict of each document and the one that xmllint
+//! gave. Each engine must give the right one but for the deviations named here, so a new release
+//! of either that changes its mind is noticed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::Value;
+
+use super::schema::{
+    CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
+};
+use super::{Finding, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present};
+
+/// The document is valid, the engine does not take white space inside base64Binary. The schema
+/// is not, but the engine misses the type only when a document needs it.
+const XSD_SCHEMA_DEVIATIONS: [&str; 2] = ["s2/b64.valid.xml", "s5/unktype.badschema.xsd"];
+
+fn cases() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/xsd-cases")).to_owned()
+}
+
+/// What the oracle says in `column`, by the path of the case.
+fn oracle(column: &str) -> BTreeMap<String, bool> {
+    let text = fs::read_to_string(cases().join("oracle.json")).unwrap();
+    let all: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
+    all.iter()
+        .map(|(case, says)| {
+            let case = case.strip_prefix("cases/").unwrap().to_owned();
+            (case, says[column].as_bool().unwrap())
+        })
+        .collect()
+}
+
+/// What the engine says of every case.
+fn verdicts(engine: fn() -> Box<dyn SchemaEngine>) -> BTreeMap<String, bool> {
+    let open = |dir: &str| {
+        let schemas = Schemas::open(&cases().join(dir), engine());
+        schemas.reload();
+        schemas
+    };
+    let valid: BTreeMap<_, _> = ["s1", "s2", "s3", "s4"].map(|dir| (dir, open(dir))).into();
+    let schemas = open("s5").names();
+    oracle("expect")
+        .into_keys()
+        .map(|case| {
+            let (dir, file) = case.split_once('/').unwrap();
+            let verdict = match file.strip_suffix(".xsd") {
+                Some(name) => schemas.iter().any(|accepted| accepted == name),
+                None => {
+                    let path = cases().join(&case);
+                    let findings = valid[dir].validate("schema", &Source::File(&path)).unwrap();
+                    findings.is_empty()
+                }
+            };
+            (case, verdict)
+        })
+        .collect()
+}
+
+fn differences(a: &BTreeMap<String, bool>, b: &BTreeMap<String, bool>) -> Vec<String> {
+    let differing = a.iter().filter(|(case, verdict)| b[*case] != **verdict);
+    differing.map(|(case, _)| case.clone()).collect()
+}
+
+#[test]
+fn the_built_in_engine_is_right_but_for_known_deviations() {
+    let says = verdicts(|| Box::new(XsdSchema));
+    assert_eq!(says.len(), 128);
+    assert_eq!(differences(&oracle("expect"), &says), XSD_SCHEMA_DEVIATIONS);
+}
+
+#[test]
+fn xmllint_says_what_it_said_before() {
+    if !xmllint_present() {
+        assert!(std::env::var_os("CI").is_none(), "xmllint is not installed");
+        println!("skipped: xmllint is not installed");
+        return;
+    }
+    let says = verdicts(|| Box::new(Xmllint));
+    assert_eq!(differences(&oracle("xmllint"), &says), [""; 0]);
+}
+
+const ORDERS: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>\
+    <xs:element name='orders'><xs:complexType><xs:sequence>\
+    <xs:element name='order' maxOccurs='unbounded'><xs:complexType><xs:sequence>\
+    <xs:element name='qty' type='xs:int'/></xs:sequence>\
+    <xs:attribute name='id' type='xs:ID' use='required'/><xs:attribute name='ref' type='xs:IDREF'/>\
+    </xs:complexType></xs:element></xs:sequence></xs:complexType></xs:element></xs:schema>";
+
+fn orders(engine: Box<dyn SchemaEngine>) -> (Schemas, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("orders.xsd"), ORDERS).unwrap();
+    let schemas = Schemas::open(dir.path(), engine);
+    assert_eq!(schemas.reload()[0].to_string(), "orders: loaded");
+    (schemas, dir)
+}
+
+fn findings(schemas: &Schemas, document: &[u8]) -> Vec<String> {
+    let found = schemas
+        .validate("orders", &Source::Memory(document))
+        .unwrap();
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn findings_have_line_and_column_of_the_element() {
+    let (schemas, _dir) = orders(Box::new(XsdSchema));
+    let body = "\n<orders>\n  <!-- äöü --> <order id='a' ref='z'>\n<qty>ü</qty></order><order\n id='b'></order>\n</orders>";
+    let latin = format!("<?xml version='1.0' encoding='ISO-8859-1'?>{body}");
+    let latin: Vec<u8> = latin.chars().map(|c| c as u8).collect();
+    for bytes in [format!("<?xml version='1.0'?>{body}").as_bytes(), &latin] {
+        let found = findings(&schemas, bytes);
+        let places: Vec<_> = found.iter().map(|f| f.split(' ').next().unwrap()).collect();
+        // The IDREF without an ID belongs to the document, the text to qty, the rest to order.
+        assert_eq!(places, ["2:1:", "4:1:", "4:21:"], "{found:#?}");
+    }
+}
+
+#[test]
+fn both_engines_find_the_same_lines() {
+    if !xmllint_present() {
+        assert!(std::env::var_os("CI").is_none(), "xmllint is not installed");
+        return;
+    }
+    let document =
+        b"<orders>\n<order id='a'>\n<qty>x</qty></order>\n<order>\n<qty>1</qty></order></orders>";
+    let lines = |engine: Box<dyn SchemaEngine>| {
+        let (schemas, _dir) = orders(engine);
+        let found = schemas
+            .validate("orders", &Source::Memory(document))
+            .unwrap();
+        found.iter().map(|f| f.line).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(Box::new(XsdSchema)), [3, 4]);
+    assert_eq!(lines(Box::new(Xmllint)), [3, 4]);
+}
+
+#[test]
+fn findings_end_at_the_limit() {
+    let (schemas, _dir) = orders(Box::new(XsdSchema));
+    let document = format!("<orders>{}</orders>", "<bad/>".repeat(10_000));
+    assert_eq!(findings(&schemas, document.as_bytes()).len(), 100);
+}
+
+#[test]
+fn a_hostile_document_has_a_finding_with_every_engine() {
+    let engines: [fn() -> Box<dyn SchemaEngine>; 2] =
+        [|| Box::new(XsdSchema), || Box::new(Xmllint)];
+    for engine in engines
+        .into_iter()
+        .take(if xmllint_present() { 2 } else { 1 })
+    {
+        let (schemas, _dir) = orders(engine());
+        let limits = XmlLimits {
+            text_bytes_max: 100_000,
+            tag_bytes_max: 10_000,
+            ..XmlLimits::default()
+        };
+        let schemas = schemas.with_limits(limits);
+        for document in [
+            String::new(),
+            "<orders>".to_owned(),
+            "<!DOCTYPE orders [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><orders>&x;</orders>"
+                .to_owned(),
+            "<orders>".repeat(100_000),
+            format!("<orders a='{}'/>", "x".repeat(1_000_000)),
+            format!("<orders>{}</orders>", "x".repeat(1_000_000)),
+            format!("<orders>{}</orders>", "&lt;".repeat(250_000)),
+            format!("<orders {}/>", "a".repeat(1_000_000)),
+            "<orders>\u{0}</orders>".to_owned(),
+        ] {
+            let found = findings(&schemas, document.as_bytes());
+            assert!((1..=100).contains(&found.len()), "{found:?}");
+        }
+        let missing = schemas.validate("orders", &Source::File(Path::new("no-such-file")));
+        assert!(matches!(missing, Err(Unavailable::Validate(_))));
+        let unknown = schemas.validate("nothing", &Source::Memory(b"<x/>"));
+        assert!(matches!(unknown, Err(Unavailable::Unknown)));
+    }
+}
+
+#[test]
+fn what_a_document_names_as_its_schema_is_not_looked_at() {
+    let (schemas, dir) = orders(Box::new(XsdSchema));
+    let lax = ORDERS.replace("xs:int", "xs:string");
+    fs::write(dir.path().join("lax.txt"), lax).unwrap();
+    let document = format!(
+        "<orders xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' \
+         xsi:noNamespaceSchemaLocation='{}'><order id='a'><qty>x</qty></order></orders>",
+        dir.path().join("lax.txt").display()
+    );
+    let found = findings(&schemas, document.as_bytes());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(!found[0].contains(dir.path().to_str().unwrap()));
+}
+
+#[test]
+fn a_broken_include_leaves_the_old_schema_in_force_for_every_worker() {
+    for engine in [
+        Box::new(XsdSchema) as Box<dyn SchemaEngine>,
+        Box::new(Xmllint),
+    ] {
+        if engine.name() == "xmllint" && !xmllint_present() {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, content: &str| {
+            let head = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>";
+            fs::write(
+                dir.path().join(file),
+                format!("{head}{content}</xs:schema>"),
+            )
+            .unwrap();
+        };
+        write(
+            "a.xsd",
+            "<xs:include schemaLocation='part.inc'/><xs:element name='a' type='T'/>",
+        );
+        write(
+            "part.inc",
+            "<xs:simpleType name='T'><xs:restriction base='xs:int'/></xs:simpleType>",
+        );
+        let schemas = Schemas::open(dir.path(), engine);
+        let reload = || {
+            schemas
+                .reload()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(reload(), ["a: loaded"]);
+        assert_eq!(reload(), [""; 0]);
+        write(
+            "part.inc",
+            "\n<xs:simpleType name='T'><xs:restriction base='nonsense'/></xs:simpleType>",
+        );
+        let report = reload().concat();
+        assert!(
+            report.starts_with("a: refused, the version before it stays in force: part.inc:2:"),
+            "{report}"
+        );
+        fs::remove_file(dir.path().join("a.xsd")).unwrap();
+        validate_on_four_threads(&schemas);
+        write(
+            "part.inc",
+            "<xs:simpleType name='T'><xs:restriction base='xs:string'/></xs:simpleType>",
+        );
+        write(
+            "a.xsd",
+            "<xs:include schemaLocation='part.inc'/><xs:element name='a' type='T'/>",
+        );
+        assert_eq!(reload(), ["a: loaded"]);
+        assert!(
+            schemas
+                .validate("a", &Source::Memory(b"<a>seven</a>"))
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
+
+/// More at once than have been compiled, so the others are made from the snapshot.
+fn validate_on_four_threads(schemas: &Schemas) {
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let check = |text: &[u8]| schemas.validate("a", &Source::Memory(text)).unwrap();
+                assert!(check(b"<a>7</a>").is_empty());
+                assert_eq!(check(b"<a>seven</a>").len(), 1);
+            });
+        }
+    });
+}
+
+#[test]
+fn schemas_reach_no_file_outside_and_no_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let schemas = Schemas::open(dir.path(), Box::new(XsdSchema));
+    let report = |content: &str| {
+        let head = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>";
+        fs::write(
+            dir.path().join("a.xsd"),
+            format!("{head}{content}</xs:schema>"),
+        )
+        .unwrap();
+        schemas.reload()[0].to_string()
+    };
+    for location in [
+        "http://example.org/a.xsd",
+        "/etc/passwd",
+        "../a.xsd",
+        "file:///etc/passwd",
+        "embedded://xml.xsd",
+    ] {
+        let found = report(&format!("<xs:include schemaLocation='{location}'/>"));
+        assert!(
+            found.contains("a.xsd:1:56: ") && found.contains("not a plain relative path"),
+            "{found}"
+        );
+    }
+    let xml_attributes = "<xs:import namespace='http://www.w3.org/XML/1998/namespace' schemaLocation='http://www.w3.org/2001/xml.xsd'/>\
+        <xs:element name='a'><xs:complexType><xs:attribute ref='xml:lang'/></xs:complexType></xs:element>";
+    assert_eq!(report(xml_attributes), "a: loaded");
+}
+
+#[test]
+fn a_compiled_schema_that_has_met_many_names_is_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.xsd"), ORDERS).unwrap();
+    let snapshot = Snapshot::read(dir.path(), "a.xsd", |_| Ok(None)).unwrap();
+    let mut compiled = XsdSchema.compile(&snapshot).unwrap();
+    let names: String = (0..51_000).map(|n| format!("<n{n}/>")).collect();
+    let limits = XmlLimits {
+        findings_max: usize::MAX,
+        ..XmlLimits::default()
+    };
+    let mut validate = |text: &str| {
+        compiled
+            .validate(&Source::Memory(text.as_bytes()), &limits)
+            .unwrap()
+    };
+    validate("<orders/>");
+    assert!(!compiled.spent());
+    let mut validate = |text: &str| {
+        compiled
+            .validate(&Source::Memory(text.as_bytes()), &limits)
+            .unwrap()
+    };
+    validate(&format!("<orders>{names}</orders>"));
+    assert!(compiled.spent());
+}
+
+/// An engine that counts what it compiles, and panics at a document with "boom" in it.
+struct Fragile(Arc<AtomicUsize>);
+
+impl SchemaEngine for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn compile(&self, _schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(FragileSchema { spent: false }))
+    }
+}
+
+struct FragileSchema {
+    spent: bool,
+}
+
+impl CompiledSchema for FragileSchema {
+    fn validate(
+        &mut self,
+        source: &Source<'_>,
+        _limits: &XmlLimits,
+    ) -> Result<Vec<Finding>, ValidateError> {
+        let mut text = String::new();
+        source.open().unwrap().read_to_string(&mut text).unwrap();
+        assert!(!text.contains("boom"), "it went {text}");
+        self.spent = text.contains("tiring");
+        Ok(Vec::new())
+    }
+
+    fn spent(&self) -> bool {
+        self.spent
+    }
+}
+
+#[test]
+fn a_compiled_schema_serves_until_it_is_spent_or_has_panicked() {
+    let compiled = Arc::new(AtomicUsize::new(0));
+    let (schemas, _dir) = orders(Box::new(Fragile(Arc::clone(&compiled))));
+    let validate = |text: &str, compiled_before: usize| {
+        assert_eq!(compiled.load(Ordering::Relaxed), compiled_before, "{text}");
+        schemas.validate("orders", &Source::Memory(text.as_bytes()))
+    };
+    validate("fine", 1).unwrap();
+    validate("tiring", 1).unwrap();
+    validate("fine", 1).unwrap();
+    let panicked = validate("boom", 2).unwrap_err().to_string();
+    assert_eq!(panicked, "the schema engine failed: it went boom");
+    validate("fine", 2).unwrap();
+    validate("fine", 3).unwrap();
+}

@@ -1,0 +1,175 @@
+//! XML at the gate: is a document well-formed, is it valid, what does a stylesheet make of it.
+//!
+//! `decode` turns any declared encoding into UTF-8 and keeps count of lines, `intake` refuses
+//! what is not a namespace-well-formed document, `schema` validates against the server's schemas
+//! by one of two engines (`xsd`, `xmllint`), `xslt` transforms. `shelf` and `snapshot` keep a
+//! directory of schemas or stylesheets in memory and in force, also when a file becomes bad.
+//!
+//! Everything is synchronous and is called from blocking threads, many at a time. Nothing here
+//! opens a network connection or a file that a document names, and nothing keeps a document.
+//! Whatever bytes come in, memory and time stay within [`XmlLimits`], and what is wrong with the
+//! document is a [`Finding`] with its place, never an error of the server.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+#[cfg(test)]
+mod cases;
+mod child;
+mod declaration;
+mod decode;
+mod intake;
+mod names;
+mod position;
+mod sandbox;
+mod schema;
+mod scopes;
+mod shelf;
+mod snapshot;
+mod stylesheet;
+mod tag;
+mod xmllint;
+mod xsd;
+mod xslt;
+
+pub use intake::{InspectError, inspect};
+pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};
+pub use shelf::{ReloadOutcome, ReloadReport};
+pub use snapshot::Snapshot;
+pub use xmllint::{Xmllint, xmllint_present};
+pub use xsd::XsdSchema;
+pub use xslt::{Stylesheets, Transformed, XsltError, XsltLimits, xsltproc_present};
+
+/// Long enough for every message of the engines, short enough for a log line.
+const MESSAGE_CHARS_MAX: usize = 400;
+
+/// Reads of a document file; fewer system calls matter more than the memory.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What is wrong with a document, and where. Lines and columns count from 1, columns in
+/// characters; 0 means that the place is not known. The message is one line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    pub line: u64,
+    pub column: u64,
+    pub message: String,
+}
+
+impl Finding {
+    pub fn new(line: u64, column: u64, message: &str) -> Finding {
+        Finding {
+            line,
+            column,
+            message: one_line(message),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+/// Where the bytes of a document are. It can be opened more than once.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    File(&'a Path),
+    Memory(&'a [u8]),
+}
+
+impl<'a> Source<'a> {
+    pub fn open(&self) -> io::Result<Box<dyn BufRead + 'a>> {
+        Ok(match self {
+            Source::File(path) => Box::new(BufReader::with_capacity(
+                READ_BUFFER_BYTES,
+                File::open(path)?,
+            )),
+            Source::Memory(bytes) => Box::new(*bytes),
+        })
+    }
+}
+
+/// The root element's expanded name, which tells the type of a document, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    pub line: u64,
+    pub column: u64,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// What one document may make us hold in memory. The size of the whole document is the
+/// concern of whoever accepted it; these limits make its cost linear and its memory constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XmlLimits {
+    /// Bytes of one attribute value: a value is held whole by every engine.
+    pub attribute_bytes_max: usize,
+    /// Attributes of one element, namespace declarations included.
+    pub attributes_max: usize,
+    /// Nesting of elements: libxml2 refuses more than 256, and recursion must stay bounded.
+    pub depth_max: usize,
+    /// Findings of one validation: a partner reads the first few, a hostile one makes millions.
+    pub findings_max: usize,
+    /// Bytes of an element or attribute name, prefix included.
+    pub name_bytes_max: usize,
+    /// Namespace declarations in force at once: the engines copy them for each element.
+    pub namespaces_max: usize,
+    /// Bytes of one start tag, all its attributes together.
+    pub tag_bytes_max: usize,
+    /// Bytes of text between two tags, and of one comment or processing instruction.
+    pub text_bytes_max: usize,
+}
+
+impl Default for XmlLimits {
+    fn default() -> XmlLimits {
+        XmlLimits {
+            attribute_bytes_max: 64 * 1024,
+            attributes_max: 1000,
+            depth_max: 256,
+            findings_max: 100,
+            name_bytes_max: 1024,
+            namespaces_max: 256,
+            tag_bytes_max: 1024 * 1024,
+            text_bytes_max: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The message with every run of white space and control characters as one space, cut to length.
+fn one_line(message: &str) -> String {
+    let mut line = String::new();
+    for word in message.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > MESSAGE_CHARS_MAX * 4 {
+            break;
+        }
+    }
+    if line.chars().count() > MESSAGE_CHARS_MAX {
+        line = line.chars().take(MESSAGE_CHARS_MAX - 1).collect();
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_bounded_length() {
+        let finding = Finding::new(3, 7, "\tfirst\r\nsecond \u{7} third\n");
+        assert_eq!(finding.to_string(), "3:7: first second third");
+        let long = Finding::new(1, 1, &"ä".repeat(5000));
+        assert_eq!(long.message.chars().count(), MESSAGE_CHARS_MAX);
+        assert!(long.message.ends_with('…'));
+    }
+}

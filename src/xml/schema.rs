@@ -1,0 +1,188 @@
+//! Validation of documents against the server's own schemas, by an engine that can be changed.
+//!
+//! [`Schemas`] keeps a directory of `<name>.xsd` files in force (see `shelf`) and a small pool
+//! of compiled schemas for each, because a compiled schema is used by one thread at a time and
+//! grows with the names it meets. A compiled schema belongs to the version it was made from: when
+//! a new version comes into force, those of the old one are dropped as they come back.
+//!
+//! The schema is always the server's. What a document names in `xsi:schemaLocation` is never
+//! looked at, and includes are followed inside the directory only. A panic inside an engine costs
+//! the one document that it happened with, and the compiled schema.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::intake::Element;
+use super::names::XML_NAMESPACE;
+use super::shelf::{ReloadReport, Shelf};
+use super::snapshot::Snapshot;
+use super::{Finding, Source, XmlLimits};
+
+/// Idle compiled schemas of one version; more would only be memory.
+const POOL_MAX: usize = 8;
+
+const XSD_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema";
+
+pub trait SchemaEngine: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError>;
+}
+
+pub trait CompiledSchema: Send {
+    /// An empty list means that the document is valid. A document that is not well-formed or
+    /// breaks a limit has findings too; an error means that nothing was found out.
+    fn validate(
+        &mut self,
+        source: &Source<'_>,
+        limits: &XmlLimits,
+    ) -> Result<Vec<Finding>, ValidateError>;
+
+    /// True when it has grown so much that it should be thrown away and compiled again.
+    fn spent(&self) -> bool;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("{0}")]
+    Engine(String),
+    #[error("{file}:{finding}")]
+    Invalid { file: String, finding: Finding },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ValidateError {
+    #[error("{0}")]
+    Engine(String),
+    #[error("the document cannot be read: {0}")]
+    Io(io::Error),
+}
+
+/// Why a document could not be validated. None of it is the fault of the document.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the schema cannot be compiled: {0}")]
+    Compile(SchemaError),
+    #[error("the schema engine failed: {0}")]
+    Panicked(String),
+    #[error("there is no schema of this name in force")]
+    Unknown,
+    #[error("the document cannot be validated: {0}")]
+    Validate(ValidateError),
+}
+
+pub struct Schemas {
+    engine: Box<dyn SchemaEngine>,
+    limits: XmlLimits,
+    shelf: Shelf<Pool>,
+}
+
+impl Schemas {
+    /// Nothing is in force before the first [`Schemas::reload`].
+    pub fn open(dir: &Path, engine: Box<dyn SchemaEngine>) -> Schemas {
+        Schemas {
+            engine,
+            limits: XmlLimits::default(),
+            shelf: Shelf::new(dir, "xsd", link_of),
+        }
+    }
+
+    #[must_use]
+    pub fn with_limits(mut self, limits: XmlLimits) -> Schemas {
+        self.limits = limits;
+        self
+    }
+
+    /// Loads what is new or has changed. Call it at start and whenever the directory changes.
+    pub fn reload(&self) -> Vec<ReloadReport> {
+        self.shelf.reload(&|snapshot| {
+            let compiled = self.compile(snapshot).map_err(|error| match error {
+                Unavailable::Compile(error) => error.to_string(),
+                Unavailable::Panicked(_) | Unavailable::Unknown | Unavailable::Validate(_) => {
+                    error.to_string()
+                }
+            })?;
+            let pool = Pool::default();
+            pool.put(compiled);
+            Ok(pool)
+        })
+    }
+
+    /// The names of the schemas in force, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.shelf.names()
+    }
+
+    pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {
+        let kept = self.shelf.find(name).ok_or(Unavailable::Unknown)?;
+        let mut compiled = match kept.value.take() {
+            Some(compiled) => compiled,
+            None => self.compile(&kept.snapshot)?,
+        };
+        let findings =
+            guarded(|| compiled.validate(source, &self.limits))?.map_err(Unavailable::Validate)?;
+        // Only what ended well goes back; after an error or a panic its state is not known.
+        if !compiled.spent() {
+            kept.value.put(compiled);
+        }
+        Ok(findings)
+    }
+
+    fn compile(&self, snapshot: &Snapshot) -> Result<Box<dyn CompiledSchema>, Unavailable> {
+        guarded(|| self.engine.compile(snapshot))?.map_err(Unavailable::Compile)
+    }
+}
+
+/// Compiled schemas that wait for a document.
+#[derive(Default)]
+struct Pool {
+    idle: Mutex<Vec<Box<dyn CompiledSchema>>>,
+}
+
+impl Pool {
+    fn take(&self) -> Option<Box<dyn CompiledSchema>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop()
+    }
+
+    fn put(&self, compiled: Box<dyn CompiledSchema>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < POOL_MAX {
+            idle.push(compiled);
+        }
+    }
+}
+
+/// What a schema document links to. The schema of the `xml:` attributes is part of the engine.
+fn link_of(element: &Element<'_>) -> Result<Option<String>, Finding> {
+    if element.is_root && (element.namespace, element.name) != (Some(XSD_NAMESPACE), "schema") {
+        return Err(element.finding("the root element is not xs:schema"));
+    }
+    if element.namespace != Some(XSD_NAMESPACE)
+        || !matches!(element.name, "import" | "include" | "override" | "redefine")
+    {
+        return Ok(None);
+    }
+    let location = element.attribute("schemaLocation");
+    let built_in = element.attribute("namespace").as_deref() == Some(XML_NAMESPACE)
+        && location
+            .as_ref()
+            .is_some_and(|location| location.contains("://"));
+    Ok(location.filter(|_| !built_in))
+}
+
+/// Runs a foreign engine; its panic becomes an answer.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Unavailable> {
+    // What the closure may leave half-changed is thrown away by every caller.
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| Unavailable::Panicked(panic_message(&*panic)))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    super::one_line(text.unwrap_or("it panicked"))
+}

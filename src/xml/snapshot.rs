@@ -1,0 +1,291 @@
+//! A schema or stylesheet with everything that it includes, as it was when it was last good.
+//!
+//! A snapshot is read once, follows the links between the files inside one directory and holds
+//! their text as UTF-8, so that it can be compiled again at any time, whatever has become of the
+//! files since. A link that leaves the directory, in its text or through a symbolic link, or
+//! that names anything but a plain relative path, is refused with its place.
+//!
+//! An engine that wants files gets them in a private directory that is removed with the
+//! [`PrivateDir`]; a crash leaves it behind in the directory for temporary files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::intake::{Element, InspectError, walk};
+use super::{Finding, Source, XmlLimits, decode};
+
+/// The largest published schemas have less than a megabyte.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Files that one schema or stylesheet may consist of.
+const FILES_MAX: usize = 256;
+
+/// Judges an element of a schema or stylesheet and says to which file it links.
+pub(super) type LinkOf = fn(&Element<'_>) -> Result<Option<String>, Finding>;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SnapshotError {
+    #[error("{file}:{finding}")]
+    Fault { file: String, finding: Finding },
+    #[error("it consists of more than {FILES_MAX} files")]
+    TooManyFiles,
+    #[error("{file}: {source}")]
+    Unreadable { file: String, source: io::Error },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The text by the path relative to the directory.
+    files: BTreeMap<String, String>,
+    main: String,
+}
+
+impl Snapshot {
+    /// Reads `main` from `dir` and what it links to.
+    pub(super) fn read(dir: &Path, main: &str, link_of: LinkOf) -> Result<Snapshot, SnapshotError> {
+        let mut files = BTreeMap::new();
+        let mut wanted = vec![main.to_owned()];
+        while let Some(file) = wanted.pop() {
+            if files.contains_key(&file) {
+                continue;
+            }
+            if files.len() == FILES_MAX {
+                return Err(SnapshotError::TooManyFiles);
+            }
+            let bytes = match read_inside(dir, &file) {
+                Ok(bytes) => bytes,
+                Err(source) => return Err(SnapshotError::Unreadable { file, source }),
+            };
+            let text = match decode::to_text(&bytes)
+                .and_then(|text| links(&text, &file, link_of, &mut wanted).map(|()| text))
+            {
+                Ok(text) => text,
+                Err(finding) => return Err(SnapshotError::Fault { file, finding }),
+            };
+            files.insert(file, text);
+        }
+        Ok(Snapshot {
+            files,
+            main: main.to_owned(),
+        })
+    }
+
+    pub(super) fn main(&self) -> &str {
+        &self.main
+    }
+
+    pub(super) fn text(&self, file: &str) -> Option<&str> {
+        self.files.get(file).map(String::as_str)
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.files.iter();
+        pairs.map(|(file, text)| (file.as_str(), text.as_str()))
+    }
+
+    /// The text of all files, the main one first.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let others = self.files.iter().filter(|(file, _)| **file != self.main);
+        self.text(&self.main)
+            .into_iter()
+            .chain(others.map(|(_, text)| text.as_str()))
+    }
+
+    /// Writes the files into a directory that nobody else can enter.
+    pub(super) fn unpack(&self) -> io::Result<PrivateDir> {
+        let dir = PrivateDir::create()?;
+        for (file, text) in &self.files {
+            let path = dir.path.join(file);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(path, text)?;
+        }
+        Ok(dir)
+    }
+}
+
+/// A fresh directory, removed with all that is in it when this value is dropped.
+#[derive(Debug)]
+pub(super) struct PrivateDir {
+    path: PathBuf,
+}
+
+impl PrivateDir {
+    fn create() -> io::Result<PrivateDir> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // A name that is taken belongs to a process that crashed or to somebody else: never
+        // enter it. The number of tries only keeps a hostile neighbour from holding us for ever.
+        for _ in 0..1000 {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("spoolgate-{}-{number}", process::id());
+            let path = std::env::temp_dir().join(name);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(PrivateDir { path }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, "a temporary directory cannot be removed");
+        }
+    }
+}
+
+/// Where a link leads from `base`, or `None` if that is not a plain path inside the directory.
+fn resolve(base: &str, location: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    if location.is_empty() || location.starts_with('/') || !location.chars().all(plain) {
+        return None;
+    }
+    let mut path: Vec<&str> = base.split('/').collect();
+    path.pop();
+    for step in location.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => {
+                path.pop()?;
+            }
+            name => path.push(name),
+        }
+    }
+    (!path.is_empty()).then(|| path.join("/"))
+}
+
+/// Checks that `text` is well-formed and appends the files that it links to.
+fn links(text: &str, file: &str, link_of: LinkOf, wanted: &mut Vec<String>) -> Result<(), Finding> {
+    let mut see = |element: &Element<'_>| {
+        if let Some(location) = link_of(element)? {
+            let target = resolve(file, &location).ok_or_else(|| {
+                element.finding(&format!(
+                    "\"{location}\" is not a plain relative path inside the directory"
+                ))
+            })?;
+            wanted.push(target);
+        }
+        Ok(())
+    };
+    let source = Source::Memory(text.as_bytes());
+    match walk(&source, &XmlLimits::default(), &mut see) {
+        Ok(_) => Ok(()),
+        Err(InspectError::NotWellFormed(finding)) => Err(finding),
+        Err(InspectError::Io(error)) => Err(Finding::new(0, 0, &error.to_string())),
+    }
+}
+
+fn read_inside(dir: &Path, file: &str) -> io::Result<Vec<u8>> {
+    let path = dir.join(file).canonicalize()?;
+    if !path.starts_with(dir.canonicalize()?) {
+        return Err(io::Error::other("a symbolic link leaves the directory"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn href(element: &Element<'_>) -> Result<Option<String>, Finding> {
+        Ok(element.attribute("href"))
+    }
+
+    fn read(dir: &Path) -> Result<Snapshot, String> {
+        Snapshot::read(dir, "a.xml", href).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn links_are_paths_inside_the_directory() {
+        assert_eq!(resolve("a.xsd", "b.xsd").as_deref(), Some("b.xsd"));
+        assert_eq!(
+            resolve("a.xsd", "./sub//b.xsd").as_deref(),
+            Some("sub/b.xsd")
+        );
+        assert_eq!(resolve("sub/a.xsd", "../b.xsd").as_deref(), Some("b.xsd"));
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../b",
+            "sub/../../b",
+            "http://h/b",
+            "file:b",
+            "b?c",
+            "b#c",
+            "b%2e",
+            "b c",
+            "..",
+            "a\\b",
+        ] {
+            assert_eq!(resolve("a.xsd", bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_follows_links_and_outlives_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join("a.xml"), "<a href='sub/b.xml'/>").unwrap();
+        fs::write(dir.path().join("sub/b.xml"), "<b href='../a.xml'/>").unwrap();
+        let snapshot = read(dir.path()).unwrap();
+        drop(dir);
+        let unpacked = snapshot.unpack().unwrap();
+        let path = unpacked.path().to_owned();
+        assert_eq!(
+            fs::read_to_string(path.join("sub/b.xml")).unwrap(),
+            "<b href='../a.xml'/>"
+        );
+        drop(unpacked);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_bad_link_is_refused_with_file_and_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: &str| fs::write(dir.path().join("a.xml"), text).unwrap();
+        write("<a>\n <b href='../x.xml'/></a>");
+        assert_eq!(
+            read(dir.path()).unwrap_err(),
+            "a.xml:2:2: \"../x.xml\" is not a plain relative path inside the directory"
+        );
+        write("<a href='none.xml'/>");
+        assert!(
+            read(dir.path())
+                .unwrap_err()
+                .starts_with("none.xml: No such file")
+        );
+        write("<!DOCTYPE a SYSTEM 'x'><a/>");
+        assert!(
+            read(dir.path())
+                .unwrap_err()
+                .contains("document type declarations")
+        );
+        write("<a href='out.xml'/>");
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("out.xml")).unwrap();
+        assert_eq!(
+            read(dir.path()).unwrap_err(),
+            "out.xml: a symbolic link leaves the directory"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! `Idempotency-Key`: one job however often the upload is repeated.
+
+use super::{assert_text, held};
+use crate::harness::{Answer, Daemon, order};
+
+fn upload(daemon: &Daemon, key: &str, text: &str) -> Answer {
+    let body = daemon.scratch(&format!(".{:?}", std::thread::current().id()), text);
+    let body = format!("@{}", body.display());
+    let key = format!("Idempotency-Key: {key}");
+    daemon.curl(&["-H", &key, "--data-binary", &body, "/xml/upload"])
+}
+
+#[test]
+fn a_repeat_answers_the_first_result_and_other_bytes_are_refused() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let other = daemon.add_user("other", &["orders_in=upload,list"]);
+    daemon.serve();
+    held(&daemon, "orders_in");
+    let first = upload(&daemon, "a key", &order("1"));
+    let again = upload(&daemon, "a key", &order("1"));
+    assert_eq!(again.job(), first.job());
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(first.header("idempotency-replayed"), None);
+    for header in ["location", "repr-digest", "x-job-name", "content-type"] {
+        assert_eq!(again.header(header), first.header(header), "{header}");
+    }
+    assert_text(&upload(&daemon, "a key", &order("2")), 400);
+    assert_eq!(daemon.queue("orders_in"), [first.job()]);
+    assert_ne!(
+        upload(&daemon, "another key", &order("1")).job(),
+        first.job()
+    );
+
+    // Keys belong to their user.
+    let body = format!("@{}", daemon.scratch("order.xml", order("1")).display());
+    let key = "Idempotency-Key: a key";
+    let theirs = daemon.curl_as(&other, &["-H", key, "--data-binary", &body, "/xml/upload"]);
+    assert_ne!(theirs.job(), first.job());
+    assert_eq!(daemon.queue("orders_in").len(), 3);
+
+    let long = "k".repeat(256);
+    for bad in [long.as_str(), "k\u{fc}"] {
+        assert_text(&upload(&daemon, bad, &order("1")), 400);
+    }
+    assert_eq!(daemon.queue("orders_in").len(), 3);
+}
+
+#[test]
+fn twenty_at_once_with_one_key_make_one_job() {
+    let daemon = Daemon::start();
+    held(&daemon, "orders_in");
+    let jobs: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| upload(&daemon, "one", &order("1")).job()))
+            .collect();
+        let jobs = threads.into_iter().map(|thread| thread.join().unwrap());
+        jobs.collect()
+    });
+    assert!(jobs.iter().all(|job| *job == jobs[0]), "{jobs:?}");
+    assert_eq!(daemon.queue("orders_in"), [jobs[0].as_str()]);
+    assert_eq!(daemon.files("queue").len(), 2, "the job and .hold");
+}
+
+#[test]
+fn a_refusal_is_repeated_too() {
+    let daemon = Daemon::start();
+    for bad in [
+        order("1").replace("CreationDate", "Creation"),
+        "<a>".to_owned(),
+        "<Odd/>".to_owned(),
+    ] {
+        let key = format!("refused {}", bad.len());
+        let first = upload(&daemon, &key, &bad);
+        let again = upload(&daemon, &key, &bad);
+        assert_text(&again, 400);
+        assert_eq!(again.header("x-job-name"), first.header("x-job-name"));
+        assert_eq!(again.text(), first.text());
+        assert_text(&upload(&daemon, &key, &order("1")), 400);
+    }
+    assert_eq!(daemon.files("joberrors").len(), 3);
+}
+
+#[test]
+fn keys_survive_a_crash() {
+    let mut daemon = Daemon::start();
+    held(&daemon, "orders_in");
+    let job = upload(&daemon, "one", &order("1")).job();
+    let refused = upload(&daemon, "bad", "<a>");
+    daemon.kill();
+    daemon.serve();
+    assert_eq!(upload(&daemon, "one", &order("1")).job(), job);
+    assert_eq!(daemon.queue("orders_in"), [job.as_str()]);
+    let again = upload(&daemon, "bad", "<a>");
+    assert_eq!(again.header("x-job-name"), refused.header("x-job-name"));
+    // Also when the job has moved on meanwhile.
+    daemon.operator(&["release", "orders_in"]);
+    daemon.wait_for_place(&job, "bak/orders_in");
+    daemon.kill();
+    daemon.serve();
+    assert_eq!(upload(&daemon, "one", &order("1")).job(), job);
+    assert_eq!(daemon.place(&job), "bak/orders_in");
+    assert_eq!(daemon.queue("orders_in"), Vec::<String>::new());
+}

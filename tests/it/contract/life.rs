@@ -1,0 +1,164 @@
+//! The life of a job: from an upload or a dropped file to `bak/` or `joberrors/`.
+
+use super::{assert_text, held, with_command};
+use crate::harness::{Daemon, document, order};
+use std::{fs, process::Stdio};
+
+fn fetch_path(interface: &str, job: &str) -> String {
+    format!("/xml/job?Interfacename={interface}&Jobname={job}")
+}
+
+#[test]
+fn the_first_complete_retrieval_archives_an_out_job() {
+    let daemon = Daemon::start();
+    let sent = fs::read(document("orders_out/orders.valid.xml")).unwrap();
+    let job = daemon.drop_in("orders_out", "o.xml", &sent);
+    let path = fetch_path("orders_out", &job);
+    for _ in 0..3 {
+        let head = daemon.curl(&["-I", &path]);
+        assert_eq!(head.status, 200);
+        assert_eq!(head.header("content-type"), Some("application/xml"));
+        assert_eq!(
+            head.header("content-length"),
+            Some(&*sent.len().to_string())
+        );
+        assert_eq!(daemon.place(&job), "queue/orders_out");
+    }
+    let answer = daemon.curl(&[&path]);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/xml"));
+    assert_eq!(answer.body, sent);
+    assert_eq!(daemon.place(&job), "bak/orders_out");
+    assert_eq!(daemon.queue("orders_out"), Vec::<String>::new());
+    // It can still be had, and stays.
+    for _ in 0..2 {
+        assert_eq!(daemon.curl(&[&path]).body, sent);
+        assert_eq!(daemon.place(&job), "bak/orders_out");
+    }
+    let log = daemon.curl(&[&format!("/xml/joblog?Jobname={job}")]);
+    assert_eq!(log.status, 200);
+    assert!(log.text().contains(">retrieved<"), "{}", log.text());
+
+    let posted = daemon.drop_in("orders_out", "p.xml", &sent);
+    let name = format!("Jobname={posted}");
+    let form = ["-d", "Interfacename=orders_out", "-d", &name, "/xml/job"];
+    assert_eq!(daemon.curl(&form).body, sent);
+    assert_eq!(daemon.place(&posted), "bak/orders_out");
+    assert_eq!(daemon.files("bak").len(), 2);
+}
+
+#[test]
+fn a_download_that_broke_off_does_not_move_the_job() {
+    let daemon = Daemon::start();
+    let sent: Vec<u8> = (0..64_usize << 20).map(|n| (n % 251) as u8).collect();
+    let job = daemon.drop_in("orders_out", "large.xml", &sent);
+    let path = fetch_path("orders_out", &job);
+    let n_aborted = || {
+        let log = daemon.log();
+        let aborted = |line: &&str| line.contains(&job) && line.contains("end=\"aborted\"");
+        log.lines().filter(aborted).count()
+    };
+    let mut n = 0;
+    for version in ["--http1.1", "--http2"] {
+        // Given up at the head.
+        let mut curl = daemon.curl_command(&path);
+        let curl = curl.args([version, "--max-filesize", "1000", "-o", "/dev/null"]);
+        let ended = curl.stderr(Stdio::null()).status().unwrap();
+        assert_eq!(ended.code(), Some(63), "curl's code for a file too large");
+        n += 1;
+        daemon.wait("the break is noticed", || n_aborted() == n);
+        assert_eq!(daemon.place(&job), "queue/orders_out");
+        // Killed in the middle.
+        let part = daemon.dir().join(format!("part{version}"));
+        let mut curl = daemon.curl_command(&path);
+        curl.args([version, "--limit-rate", "2M", "-o"]).arg(&part);
+        let mut curl = curl.stderr(Stdio::null()).spawn().unwrap();
+        daemon.wait("some of it has come", || {
+            part.metadata().is_ok_and(|part| part.len() > 100_000)
+        });
+        curl.kill().unwrap();
+        curl.wait().unwrap();
+        assert!(part.metadata().unwrap().len() < sent.len() as u64);
+        n += 1;
+        daemon.wait("the break is noticed", || n_aborted() == n);
+        assert_eq!(daemon.place(&job), "queue/orders_out");
+    }
+    assert!(daemon.curl(&[&path]).body == sent);
+    assert_eq!(daemon.place(&job), "bak/orders_out");
+}
+
+#[test]
+fn pollers_that_race_all_get_the_bytes_and_the_file_moves_once() {
+    let daemon = Daemon::start();
+    for n in 0..5 {
+        let text = order(&n.to_string());
+        let job = daemon.drop_in("orders_out", "o.xml", &text);
+        let path = fetch_path("orders_out", &job);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(daemon.curl(&[&path]).text(), text));
+            }
+        });
+        assert_eq!(daemon.place(&job), "bak/orders_out");
+        assert_eq!(daemon.files("bak").len(), n + 1);
+    }
+    assert!(daemon.files("queue").is_empty() && daemon.files("work").is_empty());
+}
+
+#[test]
+fn fetching_an_in_job_never_moves_it() {
+    let daemon = Daemon::start();
+    held(&daemon, "orders_in");
+    let job = daemon.upload_text(&order("1"), "").job();
+    let path = fetch_path("orders_in", &job);
+    for _ in 0..2 {
+        assert_eq!(daemon.curl(&[&path]).text(), order("1"));
+        assert_eq!(daemon.place(&job), "queue/orders_in");
+    }
+    daemon.operator(&["release", "orders_in"]);
+    daemon.wait_for_place(&job, "bak/orders_in");
+    assert_eq!(daemon.curl(&[&path]).text(), order("1"));
+    assert_eq!(daemon.place(&job), "bak/orders_in");
+}
+
+#[test]
+fn a_processor_decides_between_bak_and_joberrors() {
+    let script = "if grep -q good; then exit 0; else echo broken; exit 3; fi";
+    let daemon = Daemon::start_with(|text| with_command(&text, "orders_in", script));
+    let good = daemon.upload_text(&order("good"), "").job();
+    let bad = daemon.upload_text(&order("bad"), "").job();
+    daemon.wait_for_place(&good, "bak/orders_in");
+    daemon.wait_for_place(&bad, "joberrors");
+    let path = fetch_path("orders_in", &bad);
+    assert_text(&daemon.curl(&[&path]), 400);
+    for (job, status) in [(&good, "ok"), (&bad, "error")] {
+        let log = daemon.curl(&[&format!("/xml/joblog?Jobname={job}")]).text();
+        assert!(log.contains(&format!("Status=\"{status}\"")), "{log}");
+    }
+}
+
+#[test]
+fn a_running_and_a_deferred_job_count_as_queued() {
+    let script = "cat >/dev/null; if [ -e ../../go ]; then exit 0; fi; exit 75";
+    let daemon = Daemon::start_with(|text| {
+        let text = with_command(&text, "orders_in", script);
+        super::set(
+            &text,
+            "orders_in",
+            "retry = { initial_s = 1000, attempts = 3 }",
+        )
+    });
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("it is deferred", || {
+        daemon
+            .files("deferred")
+            .iter()
+            .any(|file| file.contains(&job))
+    });
+    assert_eq!(daemon.place(&job), "queue/orders_in");
+    assert_eq!(daemon.queue("orders_in"), [job.as_str()]);
+    let path = fetch_path("orders_in", &job);
+    assert_eq!(daemon.curl(&[&path]).text(), order("1"));
+    let log = daemon.curl(&[&format!("/xml/joblog?Jobname={job}")]);
+    assert_text(&log, 503);
+}

@@ -1,0 +1,453 @@
+//! The real server with its own spool on free ports, and the clients that users have: curl, the
+//! `spoolgate` program, and the spool's directories.
+//!
+//! Nothing sleeps for luck: [`wait_for`] waits for a condition, and a failure shows the server's
+//! log.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// Longer than anything here takes; what waits for so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Shorter than the regular rescan, which makes good whatever the watcher misses.
+const SOON: Duration = Duration::from_secs(30);
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_spoolgate");
+
+/// A directory as `spoolgate init` makes it, and the server on it.
+pub(crate) struct Daemon {
+    dir: TempDir,
+    child: Option<Child>,
+    pub(crate) password: String,
+    pub(crate) url: String,
+    pub(crate) plain: String,
+    pub(crate) ops: String,
+}
+
+/// What a client got.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The job name of a 201.
+    pub(crate) fn job(&self) -> String {
+        assert_eq!(self.status, 201, "{}", self.text());
+        self.text().trim().to_owned()
+    }
+}
+
+impl Daemon {
+    /// The shipped configuration, where every `*_in` interface archives.
+    pub(crate) fn start() -> Self {
+        Self::start_with(|text| text)
+    }
+
+    /// `edit` changes the configuration's text.
+    pub(crate) fn start_with(edit: impl FnOnce(String) -> String) -> Self {
+        let mut daemon = Self::init();
+        daemon.configure(edit);
+        daemon.serve();
+        daemon
+    }
+
+    /// Changes the configuration's text before the server starts.
+    pub(crate) fn configure(&self, edit: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        // A temporary directory may be in memory.
+        let text = text.replace("root = \"spool\"", "root = \"spool\"\naccept_risk = true");
+        fs::write(self.config(), edit(text)).unwrap();
+    }
+
+    /// Initialised, not started.
+    pub(crate) fn init() -> Self {
+        let dir = TempDir::new().unwrap();
+        let made = Command::new(PROGRAM)
+            .args([
+                "init",
+                "--listen",
+                "127.0.0.1:0",
+                "--plain-listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--ops-listen", "127.0.0.1:0"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let line = String::from_utf8(made.stdout).unwrap();
+        let password = line.trim().strip_prefix("user admin password ").unwrap();
+        Self {
+            password: password.to_owned(),
+            dir,
+            child: None,
+            url: String::new(),
+            plain: String::new(),
+            ops: String::new(),
+        }
+    }
+
+    pub(crate) fn serve(&mut self) {
+        assert!(self.child.is_none(), "it is served already");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        let mut child = Command::new(PROGRAM)
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut next = |prefix: &str| {
+            let line = lines.next().and_then(Result::ok).unwrap_or_default();
+            let rest = line.strip_prefix(prefix).map(str::to_owned);
+            rest.unwrap_or_else(|| panic!("no {prefix:?} but {line:?}:\n{}", self.log()))
+        };
+        let (url, plain, ops) = (
+            next("listening "),
+            next("listening plain "),
+            next("listening ops "),
+        );
+        (self.url, self.plain, self.ops) = (url, plain, ops);
+        self.child = Some(child);
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.as_ref().unwrap().id()).unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// SIGTERM and a wait for the orderly end.
+    pub(crate) fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.child.take().unwrap().wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    /// SIGKILL, as a crash.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path in the spool.
+    pub(crate) fn spool(&self, path: &str) -> PathBuf {
+        self.dir.path().join("spool").join(path)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("spoolgate.toml")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// curl as the first user, with the server's certificate trusted.
+    pub(crate) fn curl(&self, arguments: &[&str]) -> Answer {
+        let login = format!("admin:{}", self.password);
+        let mut all = vec!["-u", &login];
+        all.extend(arguments);
+        self.bare_curl(&all)
+    }
+
+    /// curl without credentials. The last argument is a path of the server, or a whole URL.
+    pub(crate) fn bare_curl(&self, arguments: &[&str]) -> Answer {
+        let (path, options) = arguments.split_last().unwrap();
+        let url = if path.starts_with("http") {
+            (*path).to_owned()
+        } else {
+            format!("{}{path}", self.url)
+        };
+        let head = self
+            .dir
+            .path()
+            .join(format!(".head-{:?}", std::thread::current().id()));
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "60", "--cacert"])
+            .arg(self.dir.path().join("certs/cert.pem"))
+            .arg("-D")
+            .arg(&head)
+            .args(options)
+            .arg(url)
+            .output()
+            .expect("curl is needed for these tests: apt-get install curl");
+        let head = fs::read_to_string(&head).unwrap_or_default();
+        let answer = answer(&head, output, &self.log());
+        if answer.status >= 400 {
+            let dir = self.dir.path().to_str().unwrap();
+            let told = answer.text().contains(dir) || head.contains(dir);
+            assert!(!told, "a path of the server: {head}{}", answer.text());
+        }
+        answer
+    }
+
+    /// curl as another user, given as `name:password`.
+    pub(crate) fn curl_as(&self, login: &str, arguments: &[&str]) -> Answer {
+        let mut all = vec!["-u", login];
+        all.extend(arguments);
+        self.bare_curl(&all)
+    }
+
+    /// curl as the first user, to be run by the caller, who has to end it.
+    pub(crate) fn curl_command(&self, path: &str) -> Command {
+        let mut command = Command::new("curl");
+        command
+            .args(["-sS", "--max-time", "60", "--cacert"])
+            .arg(self.dir().join("certs/cert.pem"))
+            .args(["-u", &format!("admin:{}", self.password)])
+            .arg(format!("{}{path}", self.url));
+        command
+    }
+
+    /// Adds a user before the server starts; gives `name:password`.
+    pub(crate) fn add_user(&self, name: &str, rights: &[&str]) -> String {
+        let rights = rights.iter().flat_map(|right| ["--right", right]);
+        let arguments: Vec<&str> = ["user", "add", name].into_iter().chain(rights).collect();
+        let line = self.operator(&arguments);
+        let password = line.trim().rsplit(' ').next().unwrap();
+        format!("{name}:{password}")
+    }
+
+    /// A file beside the spool.
+    pub(crate) fn scratch(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Drops a complete file into a queue, as a back office does; gives the job's name.
+    pub(crate) fn drop_in(&self, interface: &str, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.scratch(&format!(".dropped-{name}"), bytes);
+        let before = self.queue(interface);
+        fs::rename(path, self.spool(&format!("queue/{interface}/{name}"))).unwrap();
+        let taken_in = || {
+            let mut jobs = self.queue(interface);
+            jobs.retain(|job| !before.contains(job));
+            jobs.pop()
+        };
+        self.wait("the dropped file is taken in", || taken_in().is_some());
+        taken_in().unwrap()
+    }
+
+    /// Uploads a document as the first user.
+    pub(crate) fn upload(&self, document: &Path, query: &str) -> Answer {
+        let body = format!("@{}", document.display());
+        self.curl(&["--data-binary", &body, &format!("/xml/upload{query}")])
+    }
+
+    /// Writes a document and uploads it.
+    pub(crate) fn upload_text(&self, text: &str, query: &str) -> Answer {
+        let path = self
+            .dir
+            .path()
+            .join(format!(".body-{:?}", std::thread::current().id()));
+        fs::write(&path, text).unwrap();
+        self.upload(&path, query)
+    }
+
+    /// The place of a job, as partners see it.
+    pub(crate) fn place(&self, job: &str) -> String {
+        let answer = self.curl(&[&format!("/xml/jobstatus?Jobname={job}")]);
+        answer.text().trim().to_owned()
+    }
+
+    pub(crate) fn queue(&self, interface: &str) -> Vec<String> {
+        let answer = self.curl(&[&format!("/xml/jobqueue?Interfacename={interface}")]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text().lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn wait_for_place(&self, job: &str, place: &str) {
+        let reached = || self.place(job) == place;
+        wait_for(&format!("{job} in {place}"), reached, || self.log());
+    }
+
+    /// The program as an operator runs it.
+    pub(crate) fn spoolgate(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(self.config());
+        command.output().unwrap()
+    }
+
+    /// The same, to succeed, giving what it printed.
+    pub(crate) fn operator(&self, arguments: &[&str]) -> String {
+        let output = self.spoolgate(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+        wait_for(what, condition, || self.log());
+    }
+
+    /// Waits for what the watcher has to bring about: for less than the next regular rescan.
+    pub(crate) fn soon(&self, what: &str, condition: impl Fn() -> bool) {
+        wait_at_most(SOON, what, condition, || self.log());
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) fn ended(&mut self) {
+        self.child.take().unwrap().wait().unwrap();
+    }
+
+    /// The text of a file beside the spool; empty while there is none.
+    pub(crate) fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.dir().join(name)).unwrap_or_default()
+    }
+
+    /// The joblog as operators see it.
+    pub(crate) fn joblog(&self, job: &str) -> serde_json::Value {
+        serde_json::from_str(&self.operator(&["log", job, "--json"])).unwrap()
+    }
+
+    /// The texts of a joblog's messages.
+    pub(crate) fn messages(&self, job: &str) -> Vec<String> {
+        let log = self.joblog(job);
+        let messages = log["messages"].as_array().unwrap().iter();
+        let texts = messages.map(|message| message["text"].as_str().unwrap().to_owned());
+        texts.collect()
+    }
+
+    /// Every file below a directory of the spool, as paths relative to the spool.
+    pub(crate) fn files(&self, below: &str) -> Vec<String> {
+        let root = self.spool("");
+        let walk = walkdir::WalkDir::new(self.spool(below)).sort_by_file_name();
+        walk.into_iter()
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| {
+                entry
+                    .path()
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
+            .collect()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}", self.log());
+        }
+    }
+}
+
+fn answer(head: &str, output: Output, log: &str) -> Answer {
+    // After `100 Continue` comes the real head.
+    let last = head.rfind("HTTP/").map_or("", |at| &head[at..]);
+    let mut lines = last.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1));
+    let Some(status) = status.and_then(|code| code.parse().ok()) else {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        panic!("no answer: {errors}\n{log}");
+    };
+    let headers = lines.filter_map(|line| line.split_once(':'));
+    Answer {
+        status,
+        headers: headers
+            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+            .collect(),
+        body: output.stdout,
+    }
+}
+
+/// Waits for a condition, not for a time.
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool, log: impl Fn() -> String) {
+    wait_at_most(PATIENCE, what, condition, log);
+}
+
+fn wait_at_most(
+    patience: Duration,
+    what: &str,
+    condition: impl Fn() -> bool,
+    log: impl Fn() -> String,
+) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < patience, "in vain: {what}\n{}", log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A document that ships with the project.
+pub(crate) fn document(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/documents")
+        .join(name)
+}
+
+/// A small valid order.
+pub(crate) fn order(id: &str) -> String {
+    format!(
+        "<ListOfOrders CreationDate=\"2026-11-22T10:00:00\"><Order OrderID=\"{id}\">\
+         <OrderContent><Position No=\"1\"/></OrderContent></Order></ListOfOrders>"
+    )
+}
+
+/// The configuration's text with other keys in `[interfaces.<name>]`; its processor is taken out.
+pub(crate) fn with_keys(text: &str, interface: &str, keys: &str) -> String {
+    let head = format!("[interfaces.{interface}]\n");
+    let (before, section) = text.split_once(&head).unwrap();
+    let end = section.find("\n[").map_or(section.len(), |at| at + 1);
+    let (section, after) = section.split_at(end);
+    let kept = (section.lines()).filter(|line| !line.starts_with("processor"));
+    let kept: Vec<&str> = kept.collect();
+    format!("{before}{head}{}\n{keys}\n\n{after}", kept.join("\n"))
+}
+
+/// A processor that runs a shell script in the configuration's directory; `more` are its other
+/// keys, each with a comma before it.
+pub(crate) fn shell(script: &str, more: &str) -> String {
+    format!("processor = {{ command = [\"sh\", \"-c\", '''{script}''']{more} }}")
+}
+
+/// The day directory of a job.
+pub(crate) fn day(job: &str) -> String {
+    format!("{}-{}-{}", &job[..4], &job[4..6], &job[6..8])
+}

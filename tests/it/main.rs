@@ -1,0 +1,15 @@
+//! The integration tests: one binary that starts the real server, each test with its own spool.
+
+// The lint spares test functions, but not what they share; here all of it is for tests.
+#![allow(clippy::unwrap_used)]
+
+mod contract;
+mod crash;
+mod harness;
+mod lifecycle;
+mod operators;
+mod partner;
+mod processors;
+mod scale;
+mod security;
+mod watching;

@@ -1,0 +1,762 @@
+//! The operators' side: making and checking a configuration, users, looking into the spool and
+//! moving what is there with the service down and up, certificates, probes and tenants.
+
+use crate::harness::{Daemon, PROGRAM, day, document, order, shell, with_keys};
+use serde_json::Value;
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+const UNKNOWN: &str = "20200229T235959.999Z-00001-nobody.xml";
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
+    let mut all = arguments.to_vec();
+    all.push("--json");
+    parsed(&daemon.operator(&all))
+}
+
+fn init(dir: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("init").arg(dir).args(more).output().unwrap()
+}
+
+/// The command fails with exit code 1 and these words.
+fn refused(daemon: &Daemon, arguments: &[&str], words: &str) {
+    let output = daemon.spoolgate(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(words), "{arguments:?}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn init_makes_what_is_needed_and_overwrites_nothing() {
+    let dir = TempDir::new().unwrap();
+    let made = init(&dir.path().join("new/deep"), &["--user", "olga"]);
+    assert!(made.status.success(), "{made:?}");
+    let line = String::from_utf8(made.stdout).unwrap();
+    let words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(words[..3], ["user", "olga", "password"], "{line}");
+    assert_eq!((words.len(), line.matches('\n').count()), (4, 1), "{line}");
+    assert!(words[3].trim().len() >= 20, "{line}");
+    let dir = dir.path().join("new/deep");
+    for (file, mode) in [
+        ("users.toml", 0o600),
+        ("certs/key.pem", 0o600),
+        ("certs/cert.pem", 0o644),
+        ("spoolgate.toml", 0o644),
+        ("spool/queue/orders_in", 0o750),
+        ("spool/joberrors", 0o750),
+    ] {
+        let found = fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found & !mode, 0, "{file} has mode {found:o}");
+    }
+    let users = fs::read_to_string(dir.join("users.toml")).unwrap();
+    assert!(
+        users.contains("$argon2id$") && !users.contains(words[3].trim()),
+        "{users}"
+    );
+    let before = fs::read_to_string(dir.join("certs/key.pem")).unwrap();
+    let again = init(&dir, &[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(again.stdout.is_empty(), "{again:?}");
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(
+        said.contains("exists already; init overwrites nothing"),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read_to_string(dir.join("certs/key.pem")).unwrap(),
+        before
+    );
+    assert_eq!(fs::read_to_string(dir.join("users.toml")).unwrap(), users);
+    let other = TempDir::new().unwrap();
+    let made = init(other.path(), &["--json"]);
+    let made = parsed(&String::from_utf8(made.stdout).unwrap());
+    assert_eq!(made["user"], "admin");
+    assert!(made["password"].as_str().is_some_and(|p| p.len() >= 20));
+}
+
+#[test]
+fn check_names_what_is_wrong() {
+    let daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let good = fs::read_to_string(daemon.config()).unwrap();
+    let schema = daemon.spool("schemas/orders_in.xsd");
+    let xsd = fs::read_to_string(&schema).unwrap();
+    let all_is_well = || {
+        let output = daemon.spoolgate(&["check"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(!said.contains("FAILED"), "{said}");
+        assert_eq!(json(&daemon, &["check"])["failed"], 0);
+    };
+    let wrong = |words: &[&str]| {
+        let output = daemon.spoolgate(&["check"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{word:?} is not in {said}");
+        }
+        let reset = |path: &Path, text: &str| fs::write(path, text).unwrap();
+        reset(&daemon.config(), &good);
+        reset(&schema, &xsd);
+        all_is_well();
+    };
+    all_is_well();
+
+    fs::write(&schema, xsd.replace("</xs:schema>", "")).unwrap();
+    wrong(&["FAILED  schema orders_in"]);
+    fs::write(&schema, xsd.replace("\"xs:", "\"xs:no-")).unwrap();
+    wrong(&["FAILED  schema orders_in"]);
+    fs::remove_file(&schema).unwrap();
+    wrong(&[
+        "FAILED  interface orders_in",
+        "schemas/orders_in.xsd is missing",
+    ]);
+
+    let change = |from: &str, to: &str| {
+        assert!(good.contains(from));
+        fs::write(daemon.config(), good.replacen(from, to, 1)).unwrap();
+    };
+    for program in ["./nowhere", "no-such-program", "./users.toml"] {
+        let command = format!("processor = {{ command = [\"{program}\"] }}");
+        fs::write(daemon.config(), with_keys(&good, "orders_in", &command)).unwrap();
+        wrong(&[
+            "FAILED  interface orders_in",
+            program,
+            "not found or not executable",
+        ]);
+    }
+    change("ops_listen", "ops_lisen");
+    wrong(&["line 9", "did you mean `ops_listen`?"]);
+    change("direction", "directon");
+    wrong(&["did you mean `direction`?"]);
+    change("[spool]", "[spol]");
+    wrong(&["did you mean `spool`?"]);
+    change("direction = \"in\"", "direction = \"up\"");
+    wrong(&["unknown variant `up`"]);
+    change("root = \"ListOfItems\"", "root = \"ListOfOrders\"");
+    wrong(&["could not be told apart"]);
+    change("certs/key.pem", "users.toml");
+    wrong(&["FAILED", "cert.pem"]);
+    change("users = \"users.toml\"", "users = \"nobody.toml\"");
+    wrong(&["FAILED", "nobody.toml"]);
+}
+
+#[test]
+fn a_spool_in_memory_is_refused_unless_the_risk_is_accepted() {
+    let Ok(dir) = TempDir::new_in("/dev/shm") else {
+        return;
+    };
+    let ports = ["--listen", "127.0.0.1:0", "--plain-listen", "127.0.0.1:0"];
+    let made = init(
+        dir.path(),
+        &[&ports[..], &["--ops-listen", "127.0.0.1:0"]].concat(),
+    );
+    assert!(made.status.success(), "{made:?}");
+    let config = dir.path().join("spoolgate.toml");
+    let run = |command: &str| {
+        let mut run = Command::new(PROGRAM);
+        let output = run
+            .arg(command)
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (
+            output.status.code(),
+            said + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    for command in ["check", "serve"] {
+        let (code, said) = run(command);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("tmpfs, which is memory"), "{said}");
+        assert!(said.contains("accept_risk = true"), "{said}");
+    }
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("root = \"spool\"", "root = \"spool\"\naccept_risk = true");
+    fs::write(&config, text).unwrap();
+    let (code, said) = run("check");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the risk is accepted"), "{said}");
+}
+
+#[test]
+fn users_change_while_the_service_runs() {
+    let daemon = Daemon::start();
+    let password = |line: String, name: &str| {
+        let start = format!("user {name} password ");
+        line.trim().strip_prefix(&start).unwrap().to_owned()
+    };
+    let status = |login: &str, path: &str| daemon.bare_curl(&["-u", login, path]).status;
+    let orders = "/xml/jobqueue?Interfacename=orders_in";
+    let line = daemon.operator(&["user", "add", "bob", "--right", "orders_in=list,upload"]);
+    let first = format!("bob:{}", password(line, "bob"));
+    daemon.soon("bob may come in", || status(&first, orders) == 200);
+    assert_eq!(status(&first, "/xml/jobqueue?Interfacename=items_in"), 403);
+    assert_eq!(status("bob:wrong", orders), 401);
+
+    let second = format!(
+        "bob:{}",
+        password(daemon.operator(&["user", "passwd", "bob"]), "bob")
+    );
+    assert_ne!(first, second);
+    daemon.soon("the new password counts", || status(&second, orders) == 200);
+    assert_eq!(status(&first, orders), 401);
+
+    let mut passwd = Command::new(PROGRAM)
+        .args(["user", "passwd", "bob", "--password-stdin", "--config"])
+        .arg(daemon.config())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    passwd
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"his own choice\n")
+        .unwrap();
+    let output = passwd.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    daemon.soon("his own password counts", || {
+        status("bob:his own choice", orders) == 200
+    });
+
+    let users = json(&daemon, &["user", "list"]);
+    assert_eq!(users.as_array().unwrap().len(), 2, "{users}");
+    let bob = users
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|u| u["user"] == "bob")
+        .unwrap();
+    let mut rights: Vec<_> = bob["rights"]["orders_in"].as_array().unwrap().clone();
+    rights.sort_by_key(Value::to_string);
+    assert_eq!(rights, ["list", "upload"]);
+    assert!(
+        daemon
+            .operator(&["user", "list"])
+            .contains("admin\toperator")
+    );
+
+    refused(&daemon, &["user", "add", "bob"], "exists already");
+    refused(&daemon, &["user", "rm", "nobody"], "no user `nobody`");
+    refused(&daemon, &["user", "passwd", "nobody"], "no user `nobody`");
+    refused(
+        &daemon,
+        &["user", "add", "eve", "--right", "nowhere=list"],
+        "unknown interface nowhere",
+    );
+    refused(
+        &daemon,
+        &["user", "add", "eve", "--right", "orders_in=fly"],
+        "fly",
+    );
+    refused(&daemon, &["user", "add", "eve", "--role", "king"], "king");
+    daemon.operator(&["user", "rm", "bob"]);
+    daemon.soon("bob is out", || status("bob:his own choice", orders) == 401);
+    assert_eq!(daemon.queue("orders_in"), [""; 0], "admin is still in");
+}
+
+/// What operators can do, in a spool where one order waits and one has failed; the same with the
+/// service down and up.
+fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
+    let running = json(daemon, &["status"]);
+    let orders = |status: &Value| {
+        let all = status["interfaces"].as_array().unwrap().clone();
+        all.into_iter()
+            .find(|i| i["interface"] == "orders_in")
+            .unwrap()
+    };
+    assert_eq!(orders(&running)["queued"], 1);
+    assert_eq!(running["joberrors"], 1);
+    let oldest = orders(&running)["oldest"].clone();
+    assert_eq!(oldest, waiting[..20], "{running}");
+
+    let listed = json(daemon, &["ls"]);
+    let jobs: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|j| &j["job"])
+        .collect();
+    assert_eq!(jobs, [waiting, failed], "{listed}");
+    let [first, second] = [&listed[0], &listed[1]];
+    assert_eq!(
+        (&first["state"], &second["state"]),
+        (&"queued".into(), &"failed".into())
+    );
+    assert_eq!(first["bytes"], order("waiting").len());
+    assert_eq!(first["submitter"], "admin");
+    assert_eq!(first["path"], format!("queue/orders_in/{waiting}"));
+    let text = daemon.operator(&["ls", "joberrors"]);
+    assert!(
+        text.trim()
+            .ends_with(&format!("joberrors/{}/{failed}", day(failed))),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1);
+    assert_eq!(
+        json(daemon, &["ls", "queue/items_in"]),
+        Value::from(Vec::<Value>::new())
+    );
+
+    let status = json(daemon, &["status", waiting]);
+    assert_eq!(status["place"], "queue/orders_in");
+    // The path that `ls` shows will do as well.
+    assert_eq!(
+        json(daemon, &["status", &format!("./queue/orders_in/{waiting}")]),
+        status
+    );
+    assert_eq!(daemon.operator(&["cat", waiting]), order("waiting"));
+    assert_eq!(daemon.operator(&["cat", failed]), order("failed"));
+    let log = json(daemon, &["log", failed]);
+    assert_eq!(log["status"], "error");
+    assert!(
+        daemon
+            .operator(&["log", failed, "--xml"])
+            .contains("<JobLog ")
+    );
+    refused(daemon, &["log", waiting], "has no log yet");
+
+    for command in ["status", "log", "cat", "requeue", "rm"] {
+        refused(daemon, &[command, UNKNOWN], &format!("no job {UNKNOWN}"));
+    }
+    refused(daemon, &["hold", "nowhere"], "unknown interface nowhere");
+    refused(daemon, &["release", "nowhere"], "unknown interface nowhere");
+    refused(daemon, &["ls", "nowhere"], "no place");
+    refused(daemon, &["ls", "queue/nowhere"], "no such interface");
+    refused(
+        daemon,
+        &["requeue", failed, "--to", "nowhere"],
+        "unknown interface nowhere",
+    );
+    refused(daemon, &["status", "--tenant", "x"], "no tenant x");
+    // One that is unknown does not keep the others back.
+    let output = daemon.spoolgate(&["status", UNKNOWN, waiting]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().contains(waiting));
+
+    assert_eq!(
+        json(daemon, &["hold", "orders_in", "--reason", "audit"])["outcome"],
+        "held"
+    );
+    let held = json(daemon, &["status"]);
+    assert!(
+        orders(&held)["hold"].as_str().unwrap().ends_with(": audit"),
+        "{held}"
+    );
+    assert!(daemon.operator(&["status"]).contains("audit"));
+    let outcome = |arguments: &[&str]| json(daemon, arguments)["outcome"].clone();
+    assert_eq!(outcome(&["hold", "persons_in"]), "held");
+    assert_eq!(outcome(&["release", "persons_in"]), "released");
+    assert_eq!(outcome(&["release", "persons_in"]), "was not held");
+}
+
+#[test]
+fn operators_see_and_move_jobs_with_the_service_down_and_up() {
+    let script = r#"[ "$SPOOLGATE_REF" != failed ] || [ -e good ]"#;
+    let mut daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    let first = daemon.upload_text(&order("first"), "?RefName=failed").job();
+    daemon.wait_for_place(&first, "joberrors");
+    daemon.operator(&["rm", &first]);
+    daemon.operator(&["hold", "orders_in", "--reason", "audit"]);
+    let waiting = daemon
+        .upload_text(&order("waiting"), "?RefName=waiting")
+        .job();
+    // One fails although it comes later.
+    let failed = daemon
+        .upload_text(&order("failed"), "?RefName=failed")
+        .job();
+    let aside = daemon.dir().join("aside");
+    let queued = daemon.spool(&format!("queue/orders_in/{waiting}"));
+    fs::rename(&queued, &aside).unwrap();
+    daemon.operator(&["release", "orders_in"]);
+    daemon.wait_for_place(&failed, "joberrors");
+    daemon.operator(&["hold", "orders_in", "--reason", "audit"]);
+    fs::rename(&aside, &queued).unwrap();
+
+    assert!(
+        daemon
+            .operator(&["status"])
+            .contains(&format!("running, process {}", daemon.pid()))
+    );
+    assert_eq!(
+        json(&daemon, &["status"])["service"],
+        daemon.pid().to_string()
+    );
+    operate(&daemon, &waiting, &failed);
+    daemon.stop();
+    assert!(daemon.operator(&["status"]).contains("not running"));
+    assert_eq!(json(&daemon, &["status"])["service"], Value::Null);
+    operate(&daemon, &waiting, &failed);
+
+    // Down: what is sent on is found at the next start.
+    fs::write(daemon.dir().join("good"), "").unwrap();
+    let moved = json(&daemon, &["requeue", &failed]);
+    assert_eq!(moved[0]["outcome"], format!("queue/orders_in/{failed}"));
+    daemon.operator(&["release", "orders_in"]);
+    daemon.serve();
+    daemon.wait_for_place(&waiting, "bak/orders_in");
+    daemon.wait_for_place(&failed, "bak/orders_in");
+    let said = daemon.messages(&failed).join("\n");
+    assert!(said.contains("requeued to orders_in by "), "{said}");
+    assert!(
+        said.contains("failed with exit code 1"),
+        "earlier messages stay: {said}"
+    );
+    assert_eq!(daemon.joblog(&failed)["status"], "ok");
+    assert!(
+        daemon
+            .messages(&first)
+            .last()
+            .unwrap()
+            .starts_with("removed by ")
+    );
+}
+
+#[test]
+fn requeued_jobs_run_again() {
+    let script = r#"echo "$SPOOLGATE_REF $SPOOLGATE_ATTEMPT" >> ran; [ -e good ]"#;
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    let job = daemon.upload_text(&order("1"), "?RefName=r").job();
+    daemon.wait_for_place(&job, "joberrors");
+    fs::write(daemon.dir().join("good"), "").unwrap();
+    daemon.operator(&["requeue", &job]);
+    daemon.wait_for_place(&job, "bak/orders_in");
+    daemon.operator(&["requeue", &job]);
+    daemon.wait("the third run", || daemon.text("ran").lines().count() == 3);
+    daemon.wait_for_place(&job, "bak/orders_in");
+    assert_eq!(daemon.text("ran"), "r 1\nr 1\nr 1\n");
+    let notes = daemon.messages(&job);
+    let notes = notes
+        .iter()
+        .filter(|m| m.starts_with("requeued to orders_in by"));
+    assert_eq!(notes.count(), 2);
+    // To another interface.
+    daemon.operator(&["requeue", &job, "--to", "persons_out"]);
+    assert_eq!(daemon.place(&job), "queue/persons_out");
+    refused(&daemon, &["requeue", &job], "cannot");
+    daemon.operator(&["rm", &job]);
+    refused(&daemon, &["status", &job], "no job");
+    assert!(
+        daemon
+            .messages(&job)
+            .last()
+            .unwrap()
+            .starts_with("removed by ")
+    );
+}
+
+#[test]
+fn a_running_job_is_not_to_be_touched() {
+    let script = "touch started; while [ -e gate ]; do sleep 0.02; done";
+    let mut daemon = Daemon::init();
+    let gate = daemon.scratch("gate", "");
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    daemon.serve();
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("its start", || daemon.dir().join("started").exists());
+    refused(&daemon, &["rm", &job], "is running");
+    refused(&daemon, &["requeue", &job], "is running");
+    assert_eq!(daemon.operator(&["cat", &job]), order("1"));
+    let listed = json(&daemon, &["ls", "work"]);
+    assert_eq!(
+        (&listed[0]["attempt"], &listed[0]["state"]),
+        (&1.into(), &"running".into())
+    );
+    fs::remove_file(gate).unwrap();
+    daemon.wait_for_place(&job, "bak/orders_in");
+}
+
+#[test]
+fn a_document_that_was_changed_by_hand_has_no_checksum() {
+    let daemon = Daemon::start();
+    daemon.operator(&["hold", "orders_in"]);
+    let job = daemon.upload_text(&order("1"), "").job();
+    assert!(daemon.operator(&["status", &job]).contains("sha256"));
+    let path = daemon.spool(&format!("queue/orders_in/{job}"));
+    fs::write(&path, order("2")).unwrap();
+    // As if the change came later: the clock of the file decides.
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(later).unwrap();
+    drop(file);
+    assert!(!daemon.operator(&["status", &job]).contains("sha256"));
+    daemon.operator(&["release", "orders_in"]);
+    daemon.wait_for_place(&job, "bak/orders_in");
+    let log = daemon.operator(&["log", "--xml", &job]);
+    assert!(!log.contains("SHA256"), "{log}");
+}
+
+#[test]
+fn a_job_that_was_moved_beside_its_day_is_found_after_a_restart() {
+    let mut daemon = Daemon::start();
+    daemon.operator(&["hold", "orders_in"]);
+    let jobs = ["1", "2"].map(|id| daemon.upload_text(&order(id), "").job());
+    daemon.stop();
+    for (job, dir) in jobs.iter().zip(["joberrors", "bak/orders_in"]) {
+        let from = daemon.spool(&format!("queue/orders_in/{job}"));
+        fs::rename(from, daemon.spool(&format!("{dir}/{job}"))).unwrap();
+    }
+    daemon.serve();
+    assert_eq!(daemon.place(&jobs[0]), "joberrors");
+    assert_eq!(daemon.place(&jobs[1]), "bak/orders_in");
+}
+
+#[test]
+fn a_second_hold_keeps_the_reason_of_the_first() {
+    let daemon = Daemon::start();
+    daemon.operator(&["hold", "orders_in", "--reason", "database away"]);
+    let said = daemon.operator(&["hold", "orders_in"]);
+    assert!(
+        said.contains("was held already") && said.contains("database away"),
+        "{said}"
+    );
+    assert!(daemon.operator(&["status"]).contains("database away"));
+}
+
+#[test]
+fn a_new_certificate_is_used_without_a_restart() {
+    let daemon = Daemon::start();
+    let fresh = TempDir::new().unwrap();
+    assert!(init(fresh.path(), &[]).status.success());
+    // A connection that is open all the while.
+    let mut upload = daemon
+        .curl_command("/xml/upload")
+        .args(["-X", "POST", "-T", "-", "-w", "%{http_code}"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut body = upload.stdin.take().unwrap();
+    let text = order("1").replacen("><", &format!(">{}<", " ".repeat(4 << 20)), 1);
+    let (first, rest) = text.split_at(text.len() - 20);
+    body.write_all(first.as_bytes()).unwrap();
+    daemon.wait("the upload is under way", || {
+        fs::read_dir(daemon.spool("tmp")).unwrap().count() > 0
+    });
+    let trusts = |dir: &Path| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "--cacert"])
+            .arg(dir.join("certs/cert.pem"))
+            .args(["-u", &format!("admin:{}", daemon.password)])
+            .arg(format!(
+                "{}/xml/jobqueue?Interfacename=orders_in",
+                daemon.url
+            ));
+        curl.output().unwrap().status.success()
+    };
+    assert!(trusts(daemon.dir()) && !trusts(fresh.path()));
+    let old = TempDir::new().unwrap();
+    fs::create_dir(old.path().join("certs")).unwrap();
+    fs::copy(
+        daemon.dir().join("certs/cert.pem"),
+        old.path().join("certs/cert.pem"),
+    )
+    .unwrap();
+    for file in ["key.pem", "cert.pem"] {
+        let prepared = daemon.dir().join(format!("certs/{file}.new"));
+        fs::copy(fresh.path().join("certs").join(file), &prepared).unwrap();
+        fs::rename(prepared, daemon.dir().join("certs").join(file)).unwrap();
+    }
+    daemon.soon("the new certificate", || trusts(fresh.path()));
+    assert!(!trusts(old.path()));
+    body.write_all(rest.as_bytes()).unwrap();
+    drop(body);
+    let output = upload.wait_with_output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.ends_with("\n201"), "{answer} {}", daemon.log());
+    // One that does not belong to its key changes nothing.
+    fs::copy(
+        old.path().join("certs/cert.pem"),
+        daemon.dir().join("certs/cert.pem"),
+    )
+    .unwrap();
+    daemon.soon("the complaint", || {
+        daemon
+            .log()
+            .contains("the certificate before stays in force")
+    });
+    assert!(trusts(fresh.path()));
+}
+
+#[test]
+fn probes_and_the_plain_port_answer() {
+    let daemon = Daemon::start();
+    for path in ["/livez", "/readyz"] {
+        let answer = daemon.bare_curl(&[&format!("{}{path}", daemon.ops)]);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+    }
+    let post = daemon.bare_curl(&["-X", "POST", &format!("{}/readyz", daemon.ops)]);
+    assert_eq!(
+        (post.status, post.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+    assert_eq!(
+        daemon
+            .bare_curl(&[&format!("{}/xml/upload", daemon.ops)])
+            .status,
+        404
+    );
+    let path = daemon.scratch("order.xml", order("1"));
+    let body = format!("@{}", path.display());
+    for url in ["/xml/upload", "/readyz"] {
+        let url = format!("{}{url}", daemon.plain);
+        let answer = daemon.curl(&["--data-binary", &body, &url]);
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (403, "use https\n")
+        );
+    }
+    assert_eq!(daemon.files("queue"), [""; 0]);
+    assert_eq!(daemon.files("bak"), [""; 0]);
+}
+
+#[test]
+fn readiness_ends_before_the_service_does() {
+    let script = "touch started; while [ -e gate ]; do sleep 0.02; done";
+    let mut daemon = Daemon::init();
+    let gate = daemon.scratch("gate", "");
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    daemon.serve();
+    daemon.upload_text(&order("1"), "").job();
+    daemon.wait("its start", || daemon.dir().join("started").exists());
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait("not ready any more", || {
+        let url = format!("{}/readyz", daemon.ops);
+        let curl = Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url])
+            .output()
+            .unwrap();
+        // Stopping says 503, or nobody listens.
+        curl.stdout != b"200"
+    });
+    fs::remove_file(gate).unwrap();
+    daemon.ended();
+    assert!(daemon.log().contains("stopped"), "{}", daemon.log());
+}
+
+#[test]
+fn tenants_are_apart() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| {
+        format!(
+            "{text}\n[tenants.b]\nhosts = [\"b.example\"]\n\n\
+             [tenants.b.interfaces.orders_in]\ndirection = \"in\"\nroot = \"ListOfOrders\"\n\
+             schema = \"\"\n\n\
+             [tenants.b.interfaces.special_out]\ndirection = \"out\"\n"
+        )
+    });
+    fs::create_dir_all(daemon.dir().join("tenants/b")).unwrap();
+    let line = daemon.operator(&["user", "add", "bo", "--tenant", "b", "--role", "operator"]);
+    let bo = format!("bo:{}", line.trim().rsplit(' ').next().unwrap());
+    daemon.serve();
+    let host = "Host: B.example:8443";
+    let path = daemon.scratch("order.xml", order("1"));
+    let body = format!("@{}", path.display());
+    let upload = ["-H", host, "--data-binary", &body, "/xml/upload"];
+    assert_eq!(daemon.curl(&upload).status, 401, "another tenant's user");
+    let job = daemon.curl_as(&bo, &upload).job();
+    let root = daemon.dir().join("tenants/b/spool");
+    assert!(root.join(format!("queue/orders_in/{job}")).exists());
+    assert_eq!(daemon.files("queue"), [""; 0]);
+    assert_eq!(daemon.files("bak"), [""; 0]);
+    let status = format!("/xml/jobstatus?Jobname={job}");
+    assert_eq!(daemon.curl_as(&bo, &["-H", host, &status]).status, 200);
+    assert_eq!(daemon.curl_as(&bo, &[&status]).status, 401, "not its host");
+    assert_eq!(
+        daemon.curl(&[&status]).status,
+        400,
+        "nothing of the other's is known"
+    );
+    let special = "/xml/jobqueue?Interfacename=special_out";
+    assert_eq!(daemon.curl_as(&bo, &["-H", host, special]).status, 200);
+    assert_eq!(daemon.curl(&[special]).status, 400);
+
+    let own = daemon
+        .upload(&document("orders_in/states.valid.xml"), "")
+        .job();
+    daemon.wait_for_place(&own, "bak/orders_in");
+    refused(&daemon, &["status", &job], "no job");
+    assert_eq!(
+        json(&daemon, &["status", &job, "--tenant", "b"])["state"],
+        "queued"
+    );
+    assert_eq!(
+        json(&daemon, &["ls", "--tenant", "b"])
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    refused(&daemon, &["status", &own, "--tenant", "b"], "no job");
+    // A drop is seen in each spool.
+    let dropped = daemon.scratch("dropped", order("2"));
+    fs::rename(dropped, root.join("queue/special_out/dropped.xml")).unwrap();
+    daemon.soon("the drop", || {
+        let listed = daemon.curl_as(&bo, &["-H", host, special]).text();
+        listed.contains("-dropped.xml")
+    });
+    daemon.operator(&["check"]);
+}
+
+#[test]
+fn the_first_user_of_a_tenant_needs_no_preparation() {
+    let daemon = Daemon::init();
+    daemon.configure(|text| {
+        format!(
+            "{text}\n[tenants.b]\nhosts = [\"b.example\"]\n\n\
+             [tenants.b.interfaces.special_out]\ndirection = \"out\"\n"
+        )
+    });
+    daemon.operator(&["user", "add", "bo", "--tenant", "b", "--role", "operator"]);
+    let users = json(&daemon, &["user", "list", "--tenant", "b"]);
+    assert_eq!(users[0]["user"], "bo");
+}
+
+#[test]
+fn a_cause_is_told_once() {
+    let daemon = Daemon::init();
+    fs::remove_file(daemon.config()).unwrap();
+    let output = daemon.spoolgate(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("Run `spoolgate init` to make one"), "{said}");
+    assert_eq!(
+        said.matches("No such file or directory").count(),
+        1,
+        "{said}"
+    );
+}
+
+#[test]
+fn the_demo_shows_everything_and_succeeds() {
+    let dir = TempDir::new().unwrap();
+    let demo = Command::new(PROGRAM)
+        .arg("demo")
+        .env("TMPDIR", dir.path())
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(demo.status.success(), "{demo:?}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.is_empty(), "it cleans up: {left:?}");
+}
