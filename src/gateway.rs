@@ -44,8 +44,9 @@ const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
 const THREADS_MAX: usize = 384;
 /// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
 const COMMITS_MAX: usize = 256;
-/// How long others wait for a job whose last bytes are on their way.
-const ARCHIVING_PATIENCE: Duration = Duration::from_millis(500);
+/// How long others wait for a job whose last bytes are on their way, and then for its move.
+const SENDING_PATIENCE: Duration = Duration::from_millis(500);
+const ARCHIVING_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a job that moves away while it is opened is looked for again.
 const OPENS_MAX: usize = 4;
 
@@ -92,7 +93,7 @@ pub struct Gateway {
     arrived: Arrived,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
     /// that a client which has its document does not see it queued any more.
-    archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<()>)>>,
+    archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
 }
 
 /// What a gateway is made of.
@@ -460,16 +461,22 @@ impl Gateway {
 
     /// Waits until the jobs that `which` picks have reached `bak`.
     async fn archived(&self, which: impl Fn(&JobName, &InterfaceName) -> bool) {
-        let under_way: Vec<watch::Receiver<()>> = lock(&self.archiving)
+        let under_way: Vec<watch::Receiver<bool>> = lock(&self.archiving)
             .iter()
             .filter(|(name, (interface, _))| which(name, interface))
             .map(|(_, (_, receiver))| receiver.clone())
             .collect();
-        let until = tokio::time::Instant::now() + ARCHIVING_PATIENCE;
+        let now = tokio::time::Instant::now();
         for mut receiver in under_way {
             // The sender is dropped when the job is there, or will not go there: that is the
-            // error waited for. A client that is slow to take its last bytes holds up nobody.
-            let _ = tokio::time::timeout_at(until, receiver.changed()).await;
+            // error waited for. A client that is slow to take its last bytes holds up nobody; a
+            // disk that is slow to move what was sent does.
+            let sent = receiver.wait_for(|sent| *sent);
+            let sent = tokio::time::timeout_at(now + SENDING_PATIENCE, sent).await;
+            if sent.is_ok_and(|sent| sent.is_ok()) {
+                let moved = receiver.changed();
+                let _ = tokio::time::timeout_at(now + ARCHIVING_PATIENCE, moved).await;
+            }
         }
     }
 }

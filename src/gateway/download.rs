@@ -37,8 +37,9 @@ pub struct Completion {
     job: Job,
     interface: InterfaceName,
     user: Arc<str>,
-    /// While it exists, those who ask for the job wait a little.
-    ended: Option<watch::Sender<()>>,
+    /// While it exists, those who ask for the job wait a little; once it says that all has been
+    /// sent, they wait for the disk.
+    ended: Option<watch::Sender<bool>>,
 }
 
 impl Completion {
@@ -60,7 +61,7 @@ impl Completion {
     /// The last byte is on its way: from now on, whoever asks where the job is waits for the
     /// outcome, so that the client which has its document does not see it queued any more.
     pub fn taken(&mut self) {
-        let (ended, receiver) = watch::channel(());
+        let (ended, receiver) = watch::channel(false);
         let mut archiving = lock(&self.gateway.archiving);
         if !archiving.contains_key(&self.job.name) {
             let waiting = (self.interface.clone(), receiver);
@@ -71,6 +72,9 @@ impl Completion {
 
     /// The last byte is sent.
     pub fn completed(self) {
+        if let Some(ended) = &self.ended {
+            ended.send_replace(true);
+        }
         tokio::task::spawn_blocking(move || {
             if let Err(error) = self.gateway.archive(&self.job, &self.user) {
                 tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued");

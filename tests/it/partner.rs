@@ -1,7 +1,7 @@
 //! `spoolgate push` and `poll` against the real server, with the connection cut and either side
 //! killed in the middle.
 
-use crate::harness::{Daemon, PROGRAM, document, order};
+use crate::harness::{Daemon, PROGRAM, day, document, order};
 use std::{
     collections::BTreeMap,
     fs,
@@ -385,8 +385,8 @@ fn a_job_that_is_still_listed_is_not_delivered_again() {
     printed(&poll_once(&daemon, &to, &[]));
     fs::remove_file(to.join(job)).unwrap();
     // As if the server had lost the move to bak in a power cut.
-    let day = format!("{}-{}-{}", &job[..4], &job[4..6], &job[6..8]);
-    let bak = daemon.spool(&format!("bak/orders_out/{day}/{job}"));
+    daemon.wait_for_place(job, "bak/orders_out");
+    let bak = daemon.spool(&format!("bak/orders_out/{}/{job}", day(job)));
     fs::rename(bak, daemon.spool(&format!("queue/orders_out/{job}"))).unwrap();
     daemon.wait("it is listed again", || {
         daemon.queue("orders_out").len() == 1
