@@ -12,7 +12,7 @@ use crate::{
     job::InterfaceName,
     processor::{Command, Processor},
     schedule::LaneRules,
-    spool::{Retention, Rules},
+    spool::{Retention, Rules, SEGMENT_BYTES_MIN},
     worker::Lane,
 };
 use file::{ConfigFile, InterfaceFile, ProcessorFile};
@@ -56,6 +56,11 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
 }
 
+/// The journal's size unless it is given: more saves checkpoints, less saves space and start time.
+const JOURNAL_MIB: u64 = 64;
+const JOURNAL_MIB_MIN: u64 = 2 * SEGMENT_BYTES_MIN / (1 << 20);
+const JOURNAL_MIB_MAX: u64 = 4096;
+
 /// One spool with its users and interfaces.
 #[derive(Clone, Debug)]
 pub struct Tenant {
@@ -64,6 +69,8 @@ pub struct Tenant {
     pub hosts: Vec<String>,
     pub root: PathBuf,
     pub accept_risk: bool,
+    /// Of each of the journal's two segments.
+    pub segment_bytes: u64,
     pub users: PathBuf,
     pub retention: Retention,
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
@@ -173,6 +180,13 @@ impl Config {
         let file: ConfigFile = toml::from_str(text).map_err(|e| unknown::explain(&e, text))?;
         let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        let journal_mib = file.spool.journal_mib.unwrap_or(JOURNAL_MIB);
+        if !(JOURNAL_MIB_MIN..=JOURNAL_MIB_MAX).contains(&journal_mib) {
+            return Err(format!(
+                "spool.journal_mib must be {JOURNAL_MIB_MIN} to {JOURNAL_MIB_MAX}, not {journal_mib}"
+            ));
+        }
+        let segment_bytes = journal_mib * (1 << 20) / 2;
         let mut tenants = Vec::new();
         if !file.interfaces.is_empty() {
             tenants.push(Tenant {
@@ -180,6 +194,7 @@ impl Config {
                 hosts: Vec::new(),
                 root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
                 accept_risk: file.spool.accept_risk,
+                segment_bytes,
                 users: dir.join(
                     file.auth
                         .users
@@ -204,6 +219,7 @@ impl Config {
                 hosts: tenant.hosts.clone(),
                 root: own(&tenant.root, "spool"),
                 accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
+                segment_bytes,
                 users: own(&tenant.users, "users.toml"),
                 retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
                 interfaces: interfaces(&tenant.interfaces, &dir)

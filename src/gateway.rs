@@ -452,7 +452,8 @@ impl Gateway {
         }
         let retrieved = Message::new(log.finished_ms, Level::Info, "retrieved");
         log.messages.push(retrieved);
-        self.spool.write_log(log)?;
+        // Earlier in the journal than the move, so durable with it.
+        let _ = self.spool.write_log(log)?;
         if let Moved::Done(archived) = self.spool.archive(job)? {
             tracing::info!(job = %archived.name, place = %archived.place, user, "retrieved");
         }

@@ -19,8 +19,10 @@ mod crash_fs;
 #[cfg(test)]
 mod crash_tests;
 mod fs;
+mod health;
 mod idem;
 mod ids;
+mod journal;
 mod lease;
 mod lock;
 mod look;
@@ -28,31 +30,38 @@ mod operate;
 mod probe;
 mod recover;
 mod retention;
-mod sync;
+mod twin;
 
 pub use accept::{Attributes, Part, Sealed, hex};
 pub use claim::{Claim, Published, Settlement};
 pub use fs::{EntryKind, Fs, RealFs, Stat};
+pub use health::Health;
 pub use idem::{IdemKey, IdemRecord};
+pub use journal::{Durable, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use lock::{LockError, SpoolLock};
 pub use look::{Arrival, Scan};
 pub use probe::{ProbeError, ProbeOptions, probe};
 pub use recover::{Adopted, Recovery};
 pub use retention::Retention;
+pub use twin::Twin;
 
 use crate::{
-    job::{Illegal, InterfaceName, Job, JobName, Place, Transition},
+    job::{Ids, Illegal, InterfaceName, Job, JobName, Place, Transition},
     joblog::JobLog,
 };
+use journal::{Attributes as Attrs, Naming, Op};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+/// Files up to this size are in the journal whole; larger ones are synced, and it has their move.
+pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Milliseconds of the Unix epoch, now.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -67,18 +76,18 @@ pub struct Rules {
 }
 
 /// The operation that failed, for messages.
-pub type Op = &'static str;
+pub type Doing = &'static str;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// ENOSPC or EDQUOT: the same can succeed once there is space.
     #[error("no space left: cannot {op} {}", path.display())]
-    Full { op: Op, path: PathBuf },
+    Full { op: Doing, path: PathBuf },
     #[error(transparent)]
     Illegal(#[from] Illegal),
     #[error("cannot {op} {}: {source}", path.display())]
     Io {
-        op: Op,
+        op: Doing,
         path: PathBuf,
         source: io::Error,
     },
@@ -100,14 +109,20 @@ pub enum Moved {
 }
 
 pub struct Spool<F: Fs = RealFs> {
-    fs: F,
+    fs: Arc<F>,
     clock: Clock,
     interfaces: BTreeMap<InterfaceName, Rules>,
-    ids: Mutex<ids::IdClock>,
-    syncs: sync::DirSyncs,
-    unhealthy: OnceLock<String>,
+    ids: Mutex<Ids>,
+    /// The last id that earlier runs are known to have given out.
+    earlier_id: AtomicU64,
+    /// Set by the spool's owner. Without it, what has to be durable costs a sync of everything.
+    journal: OnceLock<Arc<journal::Journal<F>>>,
+    health: Health,
+    twin: Twin,
     /// Ids of jobs in each queue that are known to be complete.
     ready: Mutex<HashMap<InterfaceName, HashSet<u64>>>,
+    /// Ids of those that are on their way there.
+    arriving: Mutex<HashSet<u64>>,
     /// Counts moves, so that a look that finds nothing knows whether to look again.
     moves: AtomicU64,
     /// Day directories that are known to exist, durably.
@@ -125,13 +140,16 @@ impl<F: Fs> Spool<F> {
         clock: Clock,
     ) -> Result<Self, SpoolError> {
         let spool = Self {
-            ids: Mutex::new(ids::IdClock::open(&fs, clock())),
-            fs,
+            ids: Mutex::new(Ids::above(clock() - 1)),
+            earlier_id: AtomicU64::new(0),
+            fs: Arc::new(fs),
             clock,
             interfaces,
-            syncs: sync::DirSyncs::default(),
-            unhealthy: OnceLock::new(),
+            journal: OnceLock::new(),
+            health: Health::default(),
+            twin: Twin::chosen(),
             ready: Mutex::default(),
+            arriving: Mutex::default(),
             moves: AtomicU64::new(0),
             days: Mutex::default(),
             temps: AtomicU64::new(0),
@@ -139,6 +157,13 @@ impl<F: Fs> Spool<F> {
         };
         spool.make_tree()?;
         Ok(spool)
+    }
+
+    /// With a deliberate mistake, for tests that must notice it.
+    #[cfg(test)]
+    fn with_twin(mut self, twin: Twin) -> Self {
+        self.twin = twin;
+        self
     }
 
     fn make_tree(&self) -> Result<(), SpoolError> {
@@ -159,20 +184,13 @@ impl<F: Fs> Spool<F> {
         ] {
             made |= self.make_dir(Path::new(dir))?;
         }
-        if made {
-            self.sync_dir(Path::new(""))?;
-        }
         for state in ["bak", "deferred", "queue", "work"] {
             let state = Path::new(state);
-            let mut made = false;
             for interface in self.interfaces.keys() {
                 made |= self.make_dir(&state.join(interface.as_str()))?;
             }
-            if made {
-                self.sync_dir(state)?;
-            }
         }
-        Ok(())
+        if made { self.sync_all() } else { Ok(()) }
     }
 
     fn make_dir(&self, dir: &Path) -> Result<bool, SpoolError> {
@@ -194,7 +212,7 @@ impl<F: Fs> Spool<F> {
 
     /// Why the spool accepts and starts nothing, if so.
     pub fn unhealthy(&self) -> Option<&str> {
-        self.unhealthy.get().map(String::as_str)
+        self.health.reason()
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -206,35 +224,23 @@ impl<F: Fs> Spool<F> {
     }
 
     fn healthy(&self) -> Result<(), SpoolError> {
-        match self.unhealthy.get() {
-            None => Ok(()),
-            Some(reason) => Err(SpoolError::Unhealthy {
-                reason: reason.clone(),
-            }),
-        }
+        self.health.check()
     }
 
-    fn fail(&self, op: Op, path: &Path, error: io::Error) -> SpoolError {
-        let reason = format!("cannot {op} {}: {error}", path.display());
-        if self.unhealthy.set(reason).is_ok() {
-            tracing::error!(
-                path = %path.display(), %error,
-                "{op} failed; the spool is unhealthy: nothing more is accepted or started. \
-                 Check the disk, then restart",
-            );
-        }
-        wrap(op, path)(error)
+    fn sync_all(&self) -> Result<(), SpoolError> {
+        self.healthy()?;
+        self.fs
+            .sync_all()
+            .map_err(|error| self.health.fail("sync", Path::new("the spool"), &error))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), SpoolError> {
         self.healthy()?;
-        match self.syncs.sync(dir, || self.fs.sync_dir(dir)) {
-            // Whoever shared the sync may have seen it fail for another.
-            Ok(()) => self.healthy(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(wrap("sync directory", dir)(error))
+        match self.fs.sync_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.health.fail("sync directory", dir, &error))
             }
-            Err(error) => Err(self.fail("sync directory", dir, error)),
+            other => other.map_err(wrap("sync directory", dir)),
         }
     }
 
@@ -242,29 +248,32 @@ impl<F: Fs> Spool<F> {
         self.healthy()?;
         self.fs
             .sync_file(file)
-            .map_err(|error| self.fail("sync", path, error))
+            .map_err(|error| self.health.fail("sync", path, &error))
     }
 
-    /// A directory that is made on demand, such as a day; durable when this returns.
+    /// A directory that is made on demand, such as a day. A replay makes it again.
     fn day_dir(&self, dir: &Path) -> Result<(), SpoolError> {
-        if lock(&self.days).contains(dir) && self.stat(dir)?.is_some() {
+        if lock(&self.days).contains(dir) {
             return Ok(());
         }
         self.make_dir(dir)?;
-        if let Some(parent) = dir.parent() {
-            self.sync_dir(parent)?;
-        }
         lock(&self.days).insert(dir.to_owned());
         Ok(())
+    }
+
+    /// True when the journal does not take the file whole.
+    fn is_large(&self, path: &Path) -> Result<bool, SpoolError> {
+        let stat = self.stat(path)?;
+        Ok(stat.is_some_and(|stat| stat.bytes > INLINE_BYTES_MAX as u64))
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>, SpoolError> {
         self.fs.stat(path).map_err(wrap("look at", path))
     }
 
-    /// Moves a job as the state machine says, durably: target synced before source. Never
-    /// replaces: if the name is taken by another file, a free variant of it is used.
-    fn shift(&self, job: &Job, by: &Transition) -> Result<Moved, SpoolError> {
+    /// Moves a job as the state machine says. Never replaces: if the name is taken by another
+    /// file, a free variant of it is used. Durable with the ticket.
+    fn shift(&self, job: &Job, by: &Transition) -> Result<(Moved, Ticket), SpoolError> {
         let Some(to) = job.place.step(by)? else {
             return self.discard(job);
         };
@@ -278,12 +287,24 @@ impl<F: Fs> Spool<F> {
         }
         for variant in 1.. {
             let target = to.path(&name);
-            match self.fs.rename(&from, &target) {
-                Ok(()) => break,
+            let op = Op::Move {
+                from: text(&from),
+                to: text(&target),
+            };
+            let ops = if self.twin.forgets(by) {
+                Vec::new()
+            } else {
+                vec![op]
+            };
+            match self.record(&ops, || self.fs.rename(&from, &target)) {
+                Ok(((), ticket)) => {
+                    self.moves.fetch_add(1, Ordering::SeqCst);
+                    return Ok((Moved::Done(Job { place: to, name }), ticket));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // The target's directory may have been taken away, or the job moved.
                     if self.stat(&from)?.is_none() {
-                        return Ok(Moved::Gone);
+                        break;
                     }
                     if self.stat(&to.dir(&name))?.is_some() {
                         return Err(wrap("move", &from)(error));
@@ -294,13 +315,13 @@ impl<F: Fs> Spool<F> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if self.same_file(&from, &target)? {
-                        // A crash between the two directory syncs left both entries.
-                        self.fs.unlink(&from).map_err(wrap("unlink", &from))?;
-                        break;
+                        // Linked there by hand.
+                        let ticket = self.unlink_double(&from, &target)?;
+                        return Ok((Moved::Done(Job { place: to, name }), ticket));
                     }
                     if matches!(by, Transition::Claim { .. }) {
                         tracing::error!(job = %job.name, "work has a file of this name already");
-                        return Ok(Moved::Gone);
+                        break;
                     }
                     name = job.name.variant(variant);
                     tracing::warn!(
@@ -311,22 +332,43 @@ impl<F: Fs> Spool<F> {
                 Err(error) => return Err(wrap("move", &from)(error)),
             }
         }
-        self.moves.fetch_add(1, Ordering::SeqCst);
-        self.sync_dir(&to.dir(&name))?;
-        self.sync_dir(&job.place.dir(&job.name))?;
-        Ok(Moved::Done(Job { place: to, name }))
+        Ok((Moved::Gone, Ticket::NONE))
     }
 
-    fn discard(&self, job: &Job) -> Result<Moved, SpoolError> {
+    /// Renames a file and records it.
+    fn move_file(&self, from: &Path, to: &Path) -> io::Result<Ticket> {
+        let op = Op::Move {
+            from: text(from),
+            to: text(to),
+        };
+        let moved = self.record(&[op], || self.fs.rename(from, to));
+        moved.map(|((), ticket)| ticket)
+    }
+
+    /// Removes the one of two names of a file that it is not to have.
+    fn unlink_double(&self, from: &Path, kept: &Path) -> Result<Ticket, SpoolError> {
+        let op = Op::Move {
+            from: text(from),
+            to: text(kept),
+        };
+        let unlinked = self.record(&[op], || self.fs.unlink(from));
+        let ((), ticket) = unlinked.map_err(wrap("unlink", from))?;
+        Ok(ticket)
+    }
+
+    fn discard(&self, job: &Job) -> Result<(Moved, Ticket), SpoolError> {
         let path = job.place.path(&job.name);
-        match self.fs.unlink(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Moved::Gone),
-            Err(error) => return Err(wrap("remove", &path)(error)),
+        let op = Op::Remove { path: text(&path) };
+        match self.record(&[op], || self.fs.unlink(&path)) {
+            Ok(((), ticket)) => {
+                self.moves.fetch_add(1, Ordering::SeqCst);
+                Ok((Moved::Done(job.clone()), ticket))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok((Moved::Gone, Ticket::NONE))
+            }
+            Err(error) => Err(wrap("remove", &path)(error)),
         }
-        self.moves.fetch_add(1, Ordering::SeqCst);
-        self.sync_dir(&job.place.dir(&job.name))?;
-        Ok(Moved::Done(job.clone()))
     }
 
     fn same_file(&self, one: &Path, other: &Path) -> Result<bool, SpoolError> {
@@ -334,25 +376,39 @@ impl<F: Fs> Spool<F> {
         Ok(one.is_some() && one.map(|s| s.inode) == other.map(|s| s.inode))
     }
 
-    /// Sets attributes of a job that lies in the spool already; durable when this returns.
-    fn set_attributes(&self, path: &Path, all: &[(&str, String)]) -> Result<(), SpoolError> {
+    /// Sets attributes of a job that lies in the spool already; durable with the ticket.
+    fn set_attributes(&self, path: &Path, all: &[(&str, String)]) -> Result<Ticket, SpoolError> {
         let file = self.fs.update(path).map_err(wrap("open", path))?;
-        for (name, value) in all {
-            self.fs
-                .set_attribute(&file, name, value)
-                .map_err(wrap("set attribute of", path))?;
-        }
-        self.sync_file(&file, path)
+        let attributes: Attrs = (all.iter())
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        self.set_all(&file, path, &attributes)?;
+        let path = text(path);
+        Ok(self.note_ops(&[Op::Set { path, attributes }]))
     }
 
-    /// Writes a file under a name in `tmp`, synced, and gives that name.
-    fn write_temp(&self, of: &str, bytes: &[u8]) -> Result<PathBuf, SpoolError> {
+    fn set_all(&self, file: &F::File, path: &Path, attributes: &Attrs) -> Result<(), SpoolError> {
+        for (name, value) in attributes {
+            self.fs
+                .set_attribute(file, name, value)
+                .map_err(wrap("set attribute of", path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file under a name in `tmp`, and gives that name. Not synced.
+    fn write_temp(
+        &self,
+        of: &str,
+        bytes: &[u8],
+        attributes: &Attrs,
+    ) -> Result<PathBuf, SpoolError> {
         let number = self.temps.fetch_add(1, Ordering::Relaxed);
         let path = Path::new("tmp").join(format!("{of}.{}.{number}.part", std::process::id()));
         let written = (|| {
             let file = self.fs.create(&path).map_err(wrap("create", &path))?;
             self.fs.write(&file, bytes).map_err(wrap("write", &path))?;
-            self.sync_file(&file, &path)
+            self.set_all(&file, &path, attributes)
         })();
         if let Err(error) = written {
             // Best effort: recovery empties `tmp`.
@@ -362,6 +418,30 @@ impl<F: Fs> Spool<F> {
         Ok(path)
     }
 
+    /// Writes a file that is no job in place of an earlier one. It is there, and durable, with the
+    /// ticket.
+    fn put(&self, of: &str, path: &Path, bytes: &[u8]) -> Result<Ticket, SpoolError> {
+        let from = self.write_temp(of, bytes, &Attrs::new())?;
+        let naming = Naming {
+            from,
+            to: path.to_owned(),
+            replace: true,
+        };
+        if bytes.len() > INLINE_BYTES_MAX {
+            self.sync_all()?;
+            let ticket = self.publish(&[], vec![naming])?;
+            self.wait(ticket)?;
+            self.sync_all()?;
+            return Ok(Ticket::NONE);
+        }
+        let op = Op::Put {
+            path: text(path),
+            bytes: bytes.to_owned(),
+            attributes: Attrs::new(),
+        };
+        self.publish(&[op], vec![naming])
+    }
+
     /// The path of a job's log.
     fn log_path(job: &JobName) -> PathBuf {
         ["joblog", &job.day(), &format!("{job}.xml")]
@@ -369,18 +449,15 @@ impl<F: Fs> Spool<F> {
             .collect()
     }
 
-    /// Writes a job's log in place of an earlier one, keeping that one's messages.
-    pub fn write_log(&self, log: JobLog) -> Result<(), SpoolError> {
+    /// Writes a job's log in place of an earlier one, keeping that one's messages. Durable with
+    /// the ticket.
+    pub fn write_log(&self, log: JobLog) -> Result<Ticket, SpoolError> {
         let earlier = self.read_log(&log.job);
         let log = log.after(earlier);
         let path = Self::log_path(&log.job);
         let dir: PathBuf = ["joblog", &log.job.day()].iter().collect();
         self.day_dir(&dir)?;
-        let temp = self.write_temp(&format!("{}.log", log.job), log.to_xml().as_bytes())?;
-        self.fs
-            .replace(&temp, &path)
-            .map_err(wrap("publish", &path))?;
-        self.sync_dir(&dir)
+        self.put(&format!("{}.log", log.job), &path, log.to_xml().as_bytes())
     }
 
     /// A job's log, if it has one that can be read.
@@ -407,6 +484,17 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// The job is ready once it is visible; until then a scan that misses it does not forget it.
+    fn set_arriving(&self, interface: &InterfaceName, job: &JobName) {
+        lock(&self.arriving).insert(job.id().get());
+        self.set_ready(interface, job);
+    }
+
+    /// A job is durable, and so in its queue.
+    pub fn arrived(&self, job: &JobName) {
+        lock(&self.arriving).remove(&job.id().get());
+    }
+
     /// True when the job's file is known to be complete.
     pub fn is_ready(&self, interface: &InterfaceName, job: &JobName) -> bool {
         lock(&self.ready)
@@ -427,11 +515,10 @@ impl<F: Fs> Spool<F> {
     }
 }
 
-fn wrap(op: Op, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + '_ {
+fn wrap(op: Doing, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + '_ {
     move |source| {
         let path = path.to_owned();
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        if full.contains(&source.kind()) {
+        if is_full(&source) {
             SpoolError::Full { op, path }
         } else {
             SpoolError::Io { op, path, source }
@@ -439,7 +526,16 @@ fn wrap(op: Op, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + '_ {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind())
+}
+
 /// The data behind these locks is consistent between statements: a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A path in the spool as text. It is made of validated names, so nothing is lost.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }

@@ -267,6 +267,9 @@ impl Core {
             return;
         }
         tracing::info!(job = %name, %interface, "{text}");
+        if let Err(error) = self.spool.saw(&job) {
+            tracing::warn!(job = %name, %error, "its arrival could not be recorded");
+        }
         if let Err(error) = self.spool.note(&job, &text) {
             tracing::warn!(job = %name, %error, "the note could not be kept");
         }

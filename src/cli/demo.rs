@@ -98,7 +98,8 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Gives the interfaces the sample processors. A temporary directory may be in memory.
+    /// Gives the interfaces the sample processors. A temporary directory may be in memory, and a
+    /// small journal is made sooner.
     fn configure(&self) -> anyhow::Result<()> {
         let archive = "processor = { archive = true }";
         let count = "processor = { command = [\"processors/count-lines.sh\"] }";
@@ -119,7 +120,8 @@ impl Stage {
             .context("no orders_out")?;
         text.replace_range(at..end, &text[at..end].replace(archive, orders));
         text = text.replace(archive, count);
-        text = text.replace("root = \"spool\"", "root = \"spool\"\naccept_risk = true");
+        let keys = "root = \"spool\"\naccept_risk = true\njournal_mib = 2";
+        text = text.replace("root = \"spool\"", keys);
         fs::write(&path, text)?;
         Ok(())
     }

@@ -44,6 +44,7 @@ pub(super) struct TlsFile {
 pub(super) struct SpoolFile {
     pub(super) root: Option<PathBuf>,
     pub(super) accept_risk: bool,
+    pub(super) journal_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

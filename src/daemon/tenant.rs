@@ -106,9 +106,13 @@ fn take(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)
     for warning in probe(spool.fs(), &spool_dirs(tenant), options)? {
         tracing::warn!(tenant = tenant.name, "{warning}");
     }
+    let replayed = spool.open_journal(tenant.segment_bytes)?;
     let recovery = spool.recover()?;
+    spool.start_journal();
     tracing::info!(
         tenant = tenant.name,
+        records = replayed.records,
+        mended = replayed.mended,
         adopted = recovery.adopted.len(),
         failed = recovery.failed.len(),
         removed = recovery.removed,
@@ -212,9 +216,8 @@ impl Running {
         }
         self.keeper.abort();
         let spool = self.spool.clone();
-        let closed = tokio::task::spawn_blocking(move || spool.close_ids()).await;
-        if let Ok(Err(error)) = closed {
-            tracing::warn!(%error, "the clock mark could not be written");
+        if let Err(error) = tokio::task::spawn_blocking(move || spool.close_journal()).await {
+            tracing::error!(%error, "closing the journal broke down");
         }
         self.lock
     }

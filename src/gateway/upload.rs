@@ -12,7 +12,7 @@ use crate::{
     auth::{Caller, Right},
     job::{InterfaceName, JobName, Kind},
     joblog::{JobLog, Level, Message, Status},
-    spool::{Attributes, IdemKey, IdemRecord, Part, RealFs, Sealed, hex},
+    spool::{Attributes, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket, hex},
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub struct Upload {
     /// What has not been written to the part yet.
     buffer: Vec<u8>,
     part: Option<Part>,
-    _admitted: admission::Admitted,
+    admitted: Option<admission::Admitted>,
 }
 
 /// Keys of commits that are under way, each with those who wait for it.
@@ -75,6 +75,25 @@ impl Drop for KeyGuard<'_> {
             keys.remove(&self.key);
         }
     }
+}
+
+/// A document that has its place.
+enum Stored {
+    /// By an earlier request; this is its answer again.
+    Before(Reply),
+    /// The outcome may be told once the ticket is durable.
+    Now { outcome: Outcome, ticket: Ticket },
+}
+
+/// What became of a document.
+struct Outcome {
+    job: JobName,
+    interface: Option<InterfaceName>,
+    bytes: u64,
+    sha256: String,
+    user: Arc<str>,
+    /// It was refused for these.
+    findings: Option<Vec<Finding>>,
 }
 
 /// The document, complete.
@@ -122,8 +141,39 @@ impl Gateway {
             bytes_max,
             buffer: Vec::new(),
             part: None,
-            _admitted: admitted,
+            admitted: Some(admitted),
         })
+    }
+
+    /// Tells the log, the worker and the caller what became of a document, which is durable now.
+    fn tell(&self, outcome: Outcome) -> Result<Reply, Fault> {
+        let Outcome {
+            job,
+            interface,
+            bytes,
+            sha256,
+            user,
+            findings,
+        } = outcome;
+        match (interface, findings) {
+            (Some(interface), None) => {
+                tracing::info!(%job, %interface, bytes, sha256, %user, "accepted");
+                self.spool.arrived(&job);
+                (self.arrived)(&interface, &job);
+                Ok(Reply::Accepted {
+                    job,
+                    interface,
+                    bytes,
+                    sha256,
+                    replayed: false,
+                })
+            }
+            (_, findings) => {
+                let findings = findings.unwrap_or_default();
+                tracing::warn!(%job, %user, n_findings = findings.len(), "refused");
+                Err(Fault::Refused { job, findings })
+            }
+        }
     }
 
     fn is_full(&self, interface: &InterfaceName) -> bool {
@@ -182,7 +232,7 @@ impl Upload {
             let mut part = match part {
                 Some(part) => part,
                 None => {
-                    let id = gateway.spool.next_id()?;
+                    let id = gateway.spool.next_id();
                     gateway
                         .spool
                         .begin(JobName::new(id, reference, Kind::Xml))?
@@ -201,9 +251,11 @@ impl Upload {
     /// Validates, stores and publishes. Runs on its own task to the end, also when the caller of
     /// this function goes away. Commits under one idempotency key come one after the other, and
     /// no more at once than leave threads to the worker.
-    pub async fn commit(self) -> Result<Reply, Fault> {
+    pub async fn commit(mut self) -> Result<Reply, Fault> {
         let gateway = self.gateway.clone();
         let commit = async move {
+            // It is under way until it is durable.
+            let _admitted = self.admitted.take();
             let key = (self.submit.idempotency_key.as_deref())
                 .map(|key| IdemKey::new(&self.caller.user, key));
             let _alone = match &key {
@@ -215,15 +267,22 @@ impl Upload {
                 .acquire()
                 .await
                 .map_err(|_| Fault::Internal)?;
-            let reply = gateway.blocking(move |_| self.commit_blocking(key)).await;
+            let stored = gateway.blocking(move |_| self.commit_blocking(key)).await;
             drop(permit);
-            reply?
+            match stored?? {
+                Stored::Before(reply) => Ok(reply),
+                Stored::Now { outcome, ticket } => {
+                    let durable = gateway.spool.durable(ticket).await;
+                    durable.map_err(|e| spool_fault(&e))?;
+                    gateway.tell(outcome)
+                }
+            }
         };
         let committed = tokio::spawn(commit).await;
         committed.unwrap_or(Err(Fault::Internal))
     }
 
-    fn commit_blocking(mut self, key: Option<IdemKey>) -> Result<Reply, Fault> {
+    fn commit_blocking(mut self, key: Option<IdemKey>) -> Result<Stored, Fault> {
         if self.bytes == 0 {
             return Err(invalid(
                 "the body is empty: send the document as the request's body",
@@ -249,13 +308,13 @@ impl Upload {
         if let Some(key) = &key
             && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
         {
-            return self.replay(&record, &sha256);
+            return self.replay(&record, &sha256).map(Stored::Before);
         }
         self.decide(body, key.as_ref())
     }
 
     /// Recognises and validates the document and gives it its place.
-    fn decide(&self, body: Body, key: Option<&IdemKey>) -> Result<Reply, Fault> {
+    fn decide(&self, body: Body, key: Option<&IdemKey>) -> Result<Stored, Fault> {
         let path = match &body {
             Body::Memory(_) => PathBuf::new(),
             Body::Part(part) => self.gateway.spool.fs().absolute(part.path()),
@@ -355,30 +414,24 @@ impl Upload {
         body: Body,
         key: Option<&IdemKey>,
         interface: &InterfaceName,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Stored, Fault> {
         let spool = &self.gateway.spool;
         if self.gateway.is_full(interface) {
             return Err(queue_full());
         }
         let sealed = self.seal(body, Some(interface))?;
-        let (sha256, bytes) = (sealed.sha256().to_owned(), sealed.bytes());
         let record = record(&sealed, Some(interface), false);
-        let published = self.remember(key, &record).and_then(|()| {
-            let enqueued = spool.enqueue(sealed, interface);
-            enqueued.map_err(|e| spool_fault(&e))
-        });
-        let job = self.published(published, key)?;
-        tracing::info!(
-            job = %job.name, %interface, bytes, sha256, user = %self.caller.user, "accepted",
-        );
-        (self.gateway.arrived)(interface, &job.name);
-        Ok(Reply::Accepted {
+        let published = spool.enqueue(sealed, interface, key.map(|key| (key, &record)));
+        let (job, ticket) = self.published(published, key)?;
+        let outcome = Outcome {
             job: job.name,
-            interface: interface.clone(),
-            bytes,
-            sha256,
-            replayed: false,
-        })
+            interface: Some(interface.clone()),
+            bytes: record.bytes,
+            sha256: record.sha256,
+            user: self.caller.user.clone(),
+            findings: None,
+        };
+        Ok(Stored::Now { outcome, ticket })
     }
 
     /// Keeps the document in `joberrors` with what is wrong with it.
@@ -388,7 +441,7 @@ impl Upload {
         key: Option<&IdemKey>,
         interface: Option<InterfaceName>,
         findings: Vec<Finding>,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Stored, Fault> {
         let spool = &self.gateway.spool;
         let interface = interface.and_then(|name| self.gateway.resolve(&name).cloned());
         let sealed = self.seal(body, interface.as_ref())?;
@@ -406,14 +459,17 @@ impl Upload {
             messages: findings.iter().map(|f| message_of(f, now_ms)).collect(),
         };
         let record = record(&sealed, interface.as_ref(), true);
-        let published = self.remember(key, &record).and_then(|()| {
-            let refused = spool.refuse(sealed, log);
-            refused.map_err(|e| spool_fault(&e))
-        });
-        let job = self.published(published, key)?.name;
-        let n_findings = findings.len();
-        tracing::warn!(%job, user = %self.caller.user, n_findings, "refused");
-        Err(Fault::Refused { job, findings })
+        let published = spool.refuse(sealed, log, key.map(|key| (key, &record)));
+        let (job, ticket) = self.published(published, key)?;
+        let outcome = Outcome {
+            job: job.name,
+            interface,
+            bytes: record.bytes,
+            sha256: record.sha256,
+            user: self.caller.user.clone(),
+            findings: Some(findings),
+        };
+        Ok(Stored::Now { outcome, ticket })
     }
 
     fn seal(&self, body: Body, interface: Option<&InterfaceName>) -> Result<Sealed, Fault> {
@@ -423,7 +479,7 @@ impl Upload {
                 Body::Part(part) => part,
                 Body::Memory(bytes) => {
                     let reference = self.submit.reference.clone();
-                    let name = JobName::new(spool.next_id()?, reference, Kind::Xml);
+                    let name = JobName::new(spool.next_id(), reference, Kind::Xml);
                     let mut part = spool.begin(name)?;
                     part.write(&bytes)?;
                     part
@@ -438,22 +494,15 @@ impl Upload {
         stored().map_err(|e| spool_fault(&e))
     }
 
-    fn remember(&self, key: Option<&IdemKey>, record: &IdemRecord) -> Result<(), Fault> {
-        match key {
-            None => Ok(()),
-            Some(key) => {
-                let written = self.gateway.spool.write_record(key, record);
-                written.map_err(|e| spool_fault(&e))
-            }
-        }
-    }
-
-    fn published<T>(&self, published: Result<T, Fault>, key: Option<&IdemKey>) -> Result<T, Fault> {
-        // After a failed sync nobody knows whether the job is there: recovery decides.
-        if let (Err(_), Some(key), None) = (&published, key, self.gateway.spool.unhealthy()) {
+    fn published<T>(
+        &self,
+        published: Result<T, SpoolError>,
+        key: Option<&IdemKey>,
+    ) -> Result<T, Fault> {
+        if let (Err(_), Some(key)) = (&published, key) {
             self.gateway.spool.drop_record(key);
         }
-        published
+        published.map_err(|e| spool_fault(&e))
     }
 
     /// The first answer again.

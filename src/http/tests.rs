@@ -539,7 +539,8 @@ async fn curl_is_content() {
     }
 }
 
-#[tokio::test]
+// The gate holds up a thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_lets_running_requests_finish() {
     let bench = Bench::start(patient()).await;
     let mut idle = bench.connect(b"http/1.1").await;
@@ -559,7 +560,8 @@ async fn a_stop_lets_running_requests_finish() {
     assert!(TcpStream::connect(bench.address).await.is_err());
 }
 
-#[tokio::test]
+// The gate holds up a thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_cuts_at_its_deadline_but_no_commit() {
     let bench = Bench::start_with(Limits::default(), Duration::from_millis(50)).await;
     let mut busy = bench.connect(b"http/1.1").await;

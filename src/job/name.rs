@@ -131,6 +131,11 @@ impl JobId {
             .then_some(Self(ms << SEQUENCE_BITS | sequence))
     }
 
+    /// The id that [`JobId::get`] gave.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     pub fn get(self) -> u64 {
         self.0
     }
@@ -162,6 +167,11 @@ impl Ids {
     pub fn peek(&self, now_ms: i64) -> JobId {
         let now = JobId::new(now_ms, SEQUENCE_MAX).map_or(0, JobId::get);
         JobId(now.max(self.last))
+    }
+
+    /// Every later id will be above `id`.
+    pub fn skip(&mut self, id: u64) {
+        self.last = self.last.max(id);
     }
 
     /// The next id; its time is `now_ms` unless that has been used up or passed already.

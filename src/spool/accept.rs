@@ -3,7 +3,10 @@
 //! Only [`Part::seal`] makes a [`Sealed`], and only a `Sealed` can become a job. A part that is
 //! dropped removes its file; one that a crash leaves is removed at the next start.
 
-use super::{Fs, RealFs, Spool, SpoolError, wrap};
+use super::{
+    Attrs, Fs, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, RealFs, Spool, SpoolError,
+    Ticket, text, wrap,
+};
 use crate::{
     job::{InterfaceName, Job, JobName, Place},
     joblog::JobLog,
@@ -32,13 +35,16 @@ pub struct Part<F: Fs = RealFs> {
     file: F::File,
     bytes: u64,
     sha256: Sha256,
+    /// All that was written, as long as the journal takes it whole.
+    inline: Option<Vec<u8>>,
 }
 
-/// Proof that the bytes and attributes of a part are on disk.
+/// Proof that the bytes and attributes of a part are on disk, or few enough to be recorded whole.
 #[must_use]
 pub struct Sealed<F: Fs = RealFs> {
     part: Part<F>,
     sha256: String,
+    attributes: Attrs,
 }
 
 impl<F: Fs> Spool<F> {
@@ -54,46 +60,76 @@ impl<F: Fs> Spool<F> {
             file,
             bytes: 0,
             sha256: Sha256::new(),
+            inline: Some(Vec::new()),
         })
     }
 
-    /// The commit point: when this returns, the job survives a power cut.
-    pub fn enqueue(&self, sealed: Sealed<F>, to: &InterfaceName) -> Result<Job, SpoolError> {
+    /// Publishes a job. It is accepted, and survives a power cut, once the ticket is durable.
+    pub fn enqueue(
+        &self,
+        sealed: Sealed<F>,
+        to: &InterfaceName,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
-        self.set_ready(to, &sealed.part.name);
-        let landed = self.land(sealed, Place::Queue(to.clone()));
+        self.set_arriving(to, &sealed.part.name);
+        let landed = self.land(sealed, Place::Queue(to.clone()), key);
         if let Err(error) = &landed {
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }
         landed
     }
 
-    /// Keeps a refused document in `joberrors`, its log first.
-    pub fn refuse(&self, sealed: Sealed<F>, log: JobLog) -> Result<Job, SpoolError> {
-        self.write_log(log)?;
+    /// Keeps a refused document in `joberrors`, its log first. Durable with the ticket.
+    pub fn refuse(
+        &self,
+        sealed: Sealed<F>,
+        log: JobLog,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
+        // Earlier in the journal than the job, so durable with it.
+        let _ = self.write_log(log)?;
         self.day_dir(&Place::JobErrors.dir(&sealed.part.name))?;
-        self.land(sealed, Place::JobErrors)
+        self.land(sealed, Place::JobErrors, key)
     }
 
-    fn land(&self, sealed: Sealed<F>, place: Place) -> Result<Job, SpoolError> {
+    fn land(
+        &self,
+        sealed: Sealed<F>,
+        place: Place,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
         let mut part = sealed.part;
         let from = part.path().to_owned();
         let to = place.path(&part.name);
         self.healthy()?;
-        if let Err(error) = self.fs.rename(&from, &to) {
-            if error.kind() != std::io::ErrorKind::NotFound || self.stat(&from)?.is_none() {
-                return Err(wrap("publish", &to)(error));
-            }
-            self.restore_dirs()?;
-            self.fs.rename(&from, &to).map_err(wrap("publish", &to))?;
+        let (mut ops, mut namings) = (Vec::new(), Vec::new());
+        if let Some((key, record)) = key {
+            let (op, naming) = self.write_record(key, record)?;
+            ops.push(op);
+            namings.push(naming);
         }
+        ops.push(match part.inline.take() {
+            None => Op::Move {
+                from: text(&from),
+                to: text(&to),
+            },
+            Some(bytes) => Op::Put {
+                path: text(&to),
+                bytes,
+                attributes: sealed.attributes,
+            },
+        });
+        namings.push(Naming {
+            from,
+            to,
+            replace: false,
+        });
+        let ticket = self.publish(&ops, namings)?;
         part.path = None;
         self.moves.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        self.sync_dir(&place.dir(&part.name))?;
-        Ok(Job {
-            place,
-            name: part.name.clone(),
-        })
+        let name = part.name.clone();
+        Ok((Job { place, name }, ticket))
     }
 }
 
@@ -114,6 +150,11 @@ impl<F: Fs> Part<F> {
             .map_err(wrap("write", self.path()))?;
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
+        if self.bytes > INLINE_BYTES_MAX as u64 {
+            self.inline = None;
+        } else if let Some(inline) = &mut self.inline {
+            inline.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
@@ -126,24 +167,32 @@ impl<F: Fs> Part<F> {
         self.bytes
     }
 
-    /// Sets the attributes and syncs. After an error the part is gone and nothing was accepted.
+    /// Sets the attributes, and syncs what the journal does not take whole. After an error the
+    /// part is gone and nothing was accepted.
     pub fn seal(self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
         let sha256 = self.sha256();
         let interface = attributes.interface.as_ref().map_or("", |i| i.as_str());
-        for (name, value) in [
+        let attributes: Attrs = [
             ("dialect", attributes.dialect.as_str()),
             ("interface", interface),
             ("received", &self.spool.now_ms().to_string()),
             ("sha256", &sha256),
             ("submitter", &attributes.submitter),
-        ] {
-            self.spool
-                .fs
-                .set_attribute(&self.file, name, value)
-                .map_err(wrap("set attribute of", self.path()))?;
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+        self.spool.set_all(&self.file, self.path(), &attributes)?;
+        if self.inline.is_none() {
+            self.spool.sync_file(&self.file, self.path())?;
+            // A replay looks for it there.
+            self.spool.sync_dir(Path::new("tmp"))?;
         }
-        self.spool.sync_file(&self.file, self.path())?;
-        Ok(Sealed { part: self, sha256 })
+        Ok(Sealed {
+            part: self,
+            sha256,
+            attributes,
+        })
     }
 }
 

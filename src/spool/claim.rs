@@ -8,7 +8,7 @@
 //!
 //! On settling, results, emitted jobs and the joblog are written and synced, then the job moves.
 
-use super::{EntryKind, Fs, Moved, RealFs, Spool, SpoolError, wrap};
+use super::{Attrs, EntryKind, Fs, Moved, Naming, Op, RealFs, Spool, SpoolError, text, wrap};
 use crate::{
     job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition},
     joblog::JobLog,
@@ -83,7 +83,8 @@ impl<F: Fs> Spool<F> {
             return Ok(None);
         }
         let attempt = u32::saturating_add(earlier, 1);
-        match self.shift(&queued, &Transition::Claim { attempt })? {
+        let (moved, ticket) = self.shift(&queued, &Transition::Claim { attempt })?;
+        match moved {
             Moved::Gone => {
                 self.clean_run(interface, name);
                 Ok(None)
@@ -93,6 +94,8 @@ impl<F: Fs> Spool<F> {
                 // What an earlier attempt left must not be published with this one's.
                 let run = run_file(interface, name, "run");
                 self.fs.remove_tree(&run).map_err(wrap("remove", &run))?;
+                // Only a claim that is durable counts, and only one that counts may run.
+                self.wait(ticket)?;
                 Ok(Some(Claim {
                     spool: self.clone(),
                     job,
@@ -206,24 +209,30 @@ impl<F: Fs> Claim<F> {
         log: Option<JobLog>,
     ) -> Result<Published, SpoolError> {
         if what == Settlement::Done {
+            self.sync_output()?;
             self.publish_results()?;
             self.publish_emitted()?;
         }
+        // All before the move is earlier in the journal, so durable with it.
         if let Some(log) = log {
-            self.spool.write_log(log)?;
+            let _ = self.spool.write_log(log)?;
         }
         let by = match what {
             Settlement::Deferred { due_ms } => {
                 let attempts = [("attempts", self.attempt.to_string())];
-                self.spool.set_attributes(&self.path(), &attempts)?;
+                let _ = self.spool.set_attributes(&self.path(), &attempts)?;
                 Transition::Defer { due_ms }
             }
             Settlement::Done => Transition::Archive,
             Settlement::Failed => Transition::Fail,
             Settlement::GivenBack => Transition::Release,
         };
-        let moved = self.spool.shift(&self.job, &by)?;
+        let (moved, ticket) = self.spool.shift(&self.job, &by)?;
+        self.spool.wait(ticket)?;
         self.settled = true;
+        for job in &self.emitted {
+            self.spool.arrived(&job.name);
+        }
         if let Moved::Done(job) = &moved
             && matches!(what, Settlement::Done | Settlement::Failed)
             && self.attempt > 1
@@ -237,13 +246,13 @@ impl<F: Fs> Claim<F> {
         })
     }
 
-    /// A later life of the job counts from one. Not synced: if it is lost, that life has one
+    /// A later life of the job counts from one. Not waited for: if it is lost, that life has one
     /// attempt less.
     fn reset_attempts(&self, job: &Job) {
-        let fs = &self.spool.fs;
-        let reset = fs
-            .update(&job.place.path(&job.name))
-            .and_then(|file| fs.set_attribute(&file, "attempts", "0"));
+        let path = job.place.path(&job.name);
+        let reset = self
+            .spool
+            .set_attributes(&path, &[("attempts", "0".to_owned())]);
         if let Err(error) = reset {
             tracing::warn!(job = %self.job.name, %error, "the attempt count is kept");
         }
@@ -305,35 +314,39 @@ impl<F: Fs> Claim<F> {
         Ok(files)
     }
 
+    /// Makes durable what the command left and the journal does not take whole.
+    fn sync_output(&self) -> Result<(), SpoolError> {
+        let emit = self.run_dir().join("emit");
+        let mut large = !self.results()?.is_empty();
+        for (interface, file) in self.emitted()? {
+            let path = emit.join(interface.as_str()).join(file);
+            large |= self.spool.is_large(&path)?;
+        }
+        if large { self.spool.sync_all() } else { Ok(()) }
+    }
+
     fn publish_results(&self) -> Result<(), SpoolError> {
-        let results = self.results()?;
-        if results.is_empty() {
+        if self.results()?.is_empty() {
             return Ok(());
         }
         let spool = &self.spool;
         let from = self.run_dir().join("results");
-        for file in &results {
-            spool.set_attributes(&from.join(file), &[])?;
-        }
-        spool.sync_dir(&from)?;
-        spool.syncs.forget(&from);
         let day: PathBuf = ["results", &self.job.name.day()].iter().collect();
         spool.day_dir(&day)?;
         let to = day.join(self.job.name.to_string());
         // An earlier run of the same job may have left its results; this run's replace them.
         spool.fs.remove_tree(&to).map_err(wrap("remove", &to))?;
-        spool.fs.rename(&from, &to).map_err(wrap("publish", &to))?;
-        spool.sync_dir(&day)
+        // Durable with the job's own move.
+        let _ = spool.move_file(&from, &to).map_err(wrap("publish", &to))?;
+        Ok(())
     }
 
     fn publish_emitted(&mut self) -> Result<(), SpoolError> {
         let spool = self.spool.clone();
         let emit = self.run_dir().join("emit");
         let submitter = self.attribute("submitter").unwrap_or_default();
-        let files = self.emitted()?;
-        let path = |interface: &InterfaceName, file: &str| emit.join(interface.as_str()).join(file);
-        // All are durable before the first is visible, so that little can go wrong in between.
-        for (interface, file) in &files {
+        for (interface, file) in self.emitted()? {
+            let from = emit.join(interface.as_str()).join(&file);
             let attributes = [
                 ("dialect", "emit".to_owned()),
                 ("interface", interface.to_string()),
@@ -341,24 +354,37 @@ impl<F: Fs> Claim<F> {
                 ("parent", self.job.name.to_string()),
                 ("submitter", submitter.clone()),
             ];
-            spool.set_attributes(&path(interface, file), &attributes)?;
-        }
-        for (interface, file) in files {
-            let from = path(&interface, &file);
+            let attributes: Attrs = attributes.map(|(n, v)| (n.to_owned(), v)).into();
+            let opened = spool.fs.update(&from).map_err(wrap("open", &from))?;
+            spool.set_all(&opened, &from, &attributes)?;
             let reference = Reference::of_dropped_file(&file);
-            let name = JobName::new(spool.next_id()?, reference, Kind::Xml);
+            let name = JobName::new(spool.next_id(), reference, Kind::Xml);
             let place = Place::Queue(interface.clone());
             let to = place.path(&name);
-            spool.set_ready(&interface, &name);
-            spool.fs.rename(&from, &to).map_err(wrap("publish", &to))?;
+            let (from_text, path) = (text(&from), text(&to));
+            let ops = if spool.is_large(&from)? {
+                let moved = Op::Move {
+                    from: from_text,
+                    to: path.clone(),
+                };
+                vec![moved, Op::Set { path, attributes }]
+            } else {
+                let bytes = spool.fs.read(&from).map_err(wrap("read", &from))?;
+                vec![Op::Put {
+                    path,
+                    bytes,
+                    attributes,
+                }]
+            };
+            spool.set_arriving(&interface, &name);
+            let naming = Naming {
+                from,
+                to,
+                replace: false,
+            };
+            // There, and durable, with the job's own move.
+            let _ = spool.publish(&ops, vec![naming])?;
             self.emitted.push(Job { place, name });
-        }
-        let emitted = self.emitted.iter();
-        let mut dirs: Vec<PathBuf> = emitted.map(|job| job.place.dir(&job.name)).collect();
-        dirs.sort();
-        dirs.dedup();
-        for dir in dirs {
-            spool.sync_dir(&dir)?;
         }
         Ok(())
     }

@@ -1,16 +1,19 @@
-//! A disk in memory that stops at any call, and shows after the reboot what a real one could.
+//! A disk in memory that stops or fails at any call, and shows after the reboot what a real one
+//! could.
 //!
-//! Each file and each directory has what programs see now and what is durable: a file's bytes
-//! and attributes become durable by `sync_file`, a directory's entries by `sync_dir`. Renames
-//! between directories are not atomic here: POSIX does not promise it, so the worst image may
-//! show a file in both directories, or in neither if the source is synced before the target.
+//! It is a journalled filesystem, as ext4 and XFS are: each change of an entry, a rename too, is
+//! one step in a log, and what becomes durable is a prefix of that log. `sync_dir` makes durable
+//! the log up to the last step that touched the directory, and `sync_all` all of it. A file's
+//! bytes and attributes become durable by `sync_file` or `sync_all` alone, so that an entry can
+//! be there long before its bytes are. Bytes that were written over in place can be torn: the
+//! first half of the last write is there, the second is not.
 
 use super::fs::{EntryKind, Fs, Stat};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io,
-    path::{Component, Path},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -21,15 +24,14 @@ pub(crate) enum Image {
     Best,
     /// Directory entries are there as last seen, file contents only as last synced.
     EntriesFirst,
+    /// Of the entries' log the first half is there, file contents only as last synced, and what
+    /// was written over is torn.
+    Torn,
     /// Only what was synced is there.
     Worst,
 }
 
-#[derive(Clone, Default, Debug)]
-struct FileNode {
-    now: Content,
-    durable: Content,
-}
+pub(crate) const IMAGES: [Image; 4] = [Image::Best, Image::EntriesFirst, Image::Torn, Image::Worst];
 
 #[derive(Clone, Default, Debug, PartialEq)]
 struct Content {
@@ -37,25 +39,80 @@ struct Content {
     attributes: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Default, Debug)]
-struct DirNode {
-    now: BTreeMap<String, usize>,
-    durable: BTreeMap<String, usize>,
-}
-
 #[derive(Clone, Debug)]
 enum Node {
-    Dir(DirNode),
-    File(FileNode),
+    Dir,
+    File {
+        now: Content,
+        durable: Content,
+        /// The last write that was not synced: where, and what.
+        torn: Option<(usize, Vec<u8>)>,
+    },
+}
+
+/// One change of entries.
+#[derive(Clone, Debug)]
+enum Step {
+    Add(PathBuf, usize),
+    /// With all that is below it.
+    Move(PathBuf, PathBuf),
+    /// With all that is below it.
+    Remove(PathBuf),
+}
+
+impl Step {
+    fn touches(&self, dir: &Path) -> bool {
+        let within = |path: &Path| path.parent() == Some(dir);
+        match self {
+            Self::Add(path, _) | Self::Remove(path) => within(path),
+            Self::Move(from, to) => within(from) || within(to),
+        }
+    }
+}
+
+type Entries = BTreeMap<PathBuf, usize>;
+
+fn take_step(entries: &mut Entries, step: &Step) {
+    match step {
+        Step::Add(path, node) => {
+            entries.insert(path.clone(), *node);
+        }
+        Step::Move(from, to) => {
+            for (path, node) in remove(entries, from) {
+                let below = path.strip_prefix(from).unwrap();
+                let path = if below.as_os_str().is_empty() {
+                    to.clone()
+                } else {
+                    to.join(below)
+                };
+                entries.insert(path, node);
+            }
+        }
+        Step::Remove(path) => drop(remove(entries, path)),
+    }
+}
+
+fn remove(entries: &mut Entries, path: &Path) -> Entries {
+    let gone: Entries = (entries.iter())
+        .filter(|(known, _)| known.starts_with(path))
+        .map(|(known, node)| (known.clone(), *node))
+        .collect();
+    entries.retain(|known, _| !gone.contains_key(known));
+    gone
 }
 
 #[derive(Clone, Debug)]
 struct Disk {
     nodes: Vec<Node>,
+    now: Entries,
+    durable: Entries,
+    log: Vec<Step>,
     calls: usize,
     stop_at: usize,
-    /// A deliberate mistake: directory syncs do nothing.
-    forget_dir_syncs: bool,
+    /// One call fails with this error of the operating system; the others go on.
+    fail_at: Option<(usize, i32)>,
+    /// What each call was, when somebody wants to know.
+    names: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,17 +120,17 @@ pub(crate) struct CrashFs(Arc<Mutex<Disk>>);
 
 impl CrashFs {
     pub(crate) fn new() -> Self {
+        let root = Entries::from([(PathBuf::new(), 0)]);
         Self(Arc::new(Mutex::new(Disk {
-            nodes: vec![Node::Dir(DirNode::default())],
+            nodes: vec![Node::Dir],
+            now: root.clone(),
+            durable: root,
+            log: Vec::new(),
             calls: 0,
             stop_at: usize::MAX,
-            forget_dir_syncs: false,
+            fail_at: None,
+            names: Vec::new(),
         })))
-    }
-
-    pub(crate) fn forgetting_dir_syncs(self) -> Self {
-        self.disk().forget_dir_syncs = true;
-        self
     }
 
     /// From now on the `n`-th call (counted from 0) and all after it fail.
@@ -83,123 +140,136 @@ impl CrashFs {
         disk.stop_at = n;
     }
 
+    /// The `n`-th call from now on fails with `errno`, and no other.
+    pub(crate) fn fail_at(&self, n: usize, errno: i32) {
+        let mut disk = self.disk();
+        disk.calls = 0;
+        disk.fail_at = Some((n, errno));
+    }
+
     pub(crate) fn calls(&self) -> usize {
         self.disk().calls
+    }
+
+    /// The name of the last call.
+    pub(crate) fn last_call(&self) -> &'static str {
+        self.disk().names.last().copied().unwrap_or("none")
     }
 
     /// The disk that the next start finds.
     pub(crate) fn reboot(&self, image: Image) -> Self {
         let mut disk = self.disk().clone();
+        let kept = match image {
+            Image::Best | Image::EntriesFirst => disk.log.len(),
+            Image::Torn => disk.log.len() / 2,
+            Image::Worst => 0,
+        };
+        for step in disk.log.drain(..).take(kept) {
+            take_step(&mut disk.durable, &step);
+        }
+        disk.now = disk.durable.clone();
         for node in &mut disk.nodes {
-            match node {
-                Node::Dir(dir) => match image {
-                    Image::Best | Image::EntriesFirst => dir.durable = dir.now.clone(),
-                    Image::Worst => dir.now = dir.durable.clone(),
-                },
-                Node::File(file) => match image {
-                    Image::Best => file.durable = file.now.clone(),
-                    Image::EntriesFirst | Image::Worst => file.now = file.durable.clone(),
-                },
+            if let Node::File { now, durable, torn } = node {
+                match image {
+                    Image::Best => *durable = now.clone(),
+                    Image::EntriesFirst | Image::Worst => {}
+                    Image::Torn => {
+                        if let Some((at, bytes)) = torn {
+                            let half = bytes.len() / 2;
+                            let end = (*at + half).min(durable.bytes.len());
+                            let at = (*at).min(end);
+                            durable.bytes[at..end].copy_from_slice(&bytes[..end - at]);
+                        }
+                    }
+                }
+                *now = durable.clone();
+                *torn = None;
             }
         }
         disk.stop_at = usize::MAX;
+        disk.fail_at = None;
         Self(Arc::new(Mutex::new(disk)))
     }
 
     /// Every file: path and bytes.
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let disk = self.disk();
-        let mut found = BTreeMap::new();
-        let mut todo = vec![(String::new(), 0)];
-        while let Some((path, node)) = todo.pop() {
-            match &disk.nodes[node] {
-                Node::Dir(dir) => {
-                    todo.extend(dir.now.iter().map(|(name, node)| {
-                        let slash = if path.is_empty() { "" } else { "/" };
-                        (format!("{path}{slash}{name}"), *node)
-                    }));
-                }
-                Node::File(file) => {
-                    found.insert(path, file.now.bytes.clone());
-                }
-            }
-        }
-        found
+        let file = |(path, node): (&PathBuf, &usize)| match &disk.nodes[*node] {
+            Node::Dir => None,
+            Node::File { now, .. } => Some((path.display().to_string(), now.bytes.clone())),
+        };
+        disk.now.iter().filter_map(file).collect()
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap()
     }
 
-    fn call(&self) -> io::Result<MutexGuard<'_, Disk>> {
+    fn call(&self, name: &'static str) -> io::Result<MutexGuard<'_, Disk>> {
         let mut disk = self.disk();
         if disk.calls >= disk.stop_at {
             return Err(io::Error::other("the machine has stopped"));
         }
         disk.calls += 1;
+        disk.names.push(name);
+        if let Some((n, errno)) = disk.fail_at
+            && disk.calls == n + 1
+        {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         Ok(disk)
     }
 }
 
 impl Disk {
     fn find(&self, path: &Path) -> io::Result<usize> {
-        let mut at = 0;
-        for part in path.components() {
-            let Component::Normal(name) = part else {
-                return Err(io::ErrorKind::InvalidInput.into());
-            };
-            let Node::Dir(dir) = &self.nodes[at] else {
-                return Err(io::ErrorKind::NotADirectory.into());
-            };
-            at = *dir
-                .now
-                .get(name.to_str().unwrap())
-                .ok_or(io::ErrorKind::NotFound)?;
-        }
-        Ok(at)
+        let found = self.now.get(path).copied();
+        found.ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn dir(&mut self, path: &Path) -> io::Result<&mut DirNode> {
-        let at = self.find(path)?;
-        match &mut self.nodes[at] {
-            Node::Dir(dir) => Ok(dir),
-            Node::File(_) => Err(io::ErrorKind::NotADirectory.into()),
-        }
+    fn step(&mut self, step: Step) {
+        take_step(&mut self.now, &step);
+        self.log.push(step);
     }
 
-    fn parent(&mut self, path: &Path) -> io::Result<(&mut DirNode, String)> {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        Ok((self.dir(path.parent().unwrap())?, name))
+    fn parent(&self, path: &Path) -> io::Result<()> {
+        match self.nodes[self.find(path.parent().unwrap())?] {
+            Node::Dir => Ok(()),
+            Node::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     fn add(&mut self, path: &Path, node: Node) -> io::Result<usize> {
-        let at = self.nodes.len();
-        let (dir, name) = self.parent(path)?;
-        if dir.now.contains_key(&name) {
+        self.parent(path)?;
+        if self.now.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        dir.now.insert(name, at);
         self.nodes.push(node);
-        Ok(at)
+        let node = self.nodes.len() - 1;
+        self.step(Step::Add(path.to_owned(), node));
+        Ok(node)
     }
 
-    fn take(&mut self, path: &Path) -> io::Result<usize> {
-        let (dir, name) = self.parent(path)?;
-        dir.now.remove(&name).ok_or(io::ErrorKind::NotFound.into())
-    }
-
-    fn file(&mut self, at: usize) -> &mut FileNode {
+    fn file(&mut self, at: usize) -> (&mut Content, &mut Content, &mut Option<(usize, Vec<u8>)>) {
         match &mut self.nodes[at] {
-            Node::File(file) => file,
-            Node::Dir(_) => panic!("a directory is used as a file"),
+            Node::File { now, durable, torn } => (now, durable, torn),
+            Node::Dir => panic!("a directory is used as a file"),
         }
     }
 
     fn kind(&self, at: usize) -> EntryKind {
         match self.nodes[at] {
-            Node::Dir(_) => EntryKind::Dir,
-            Node::File(_) => EntryKind::File,
+            Node::Dir => EntryKind::Dir,
+            Node::File { .. } => EntryKind::File,
         }
+    }
+}
+
+fn new_file() -> Node {
+    Node::File {
+        now: Content::default(),
+        durable: Content::default(),
+        torn: None,
     }
 }
 
@@ -208,24 +278,22 @@ impl Fs for CrashFs {
     type Lock = ();
 
     fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<String>> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("attribute")?;
         let at = disk.find(path)?;
-        Ok(disk.file(at).now.attributes.get(name).cloned())
+        Ok(disk.file(at).0.attributes.get(name).cloned())
     }
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<usize> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("copy")?;
         let at = disk.find(from)?;
-        let now = Content {
-            bytes: disk.file(at).now.bytes.clone(),
-            attributes: BTreeMap::new(),
-        };
-        let durable = Content::default();
-        disk.add(to, Node::File(FileNode { now, durable }))
+        let bytes = disk.file(at).0.bytes.clone();
+        let copy = disk.add(to, new_file())?;
+        disk.file(copy).0.bytes = bytes;
+        Ok(copy)
     }
 
     fn create(&self, path: &Path) -> io::Result<usize> {
-        self.call()?.add(path, Node::File(FileNode::default()))
+        self.call("create")?.add(path, new_file())
     }
 
     fn is_foreign(&self, stat: &Stat) -> bool {
@@ -233,32 +301,29 @@ impl Fs for CrashFs {
     }
 
     fn is_complete(&self, path: &Path) -> io::Result<bool> {
-        self.call()?.find(path).map(|_| true)
+        self.call("is_complete")?.find(path).map(|_| true)
     }
 
     fn list(&self, dir: &Path, each: &mut dyn FnMut(&OsStr, EntryKind)) -> io::Result<()> {
-        let mut disk = self.call()?;
-        let entries = match disk.dir(dir) {
-            Ok(dir) => dir.now.clone(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for (name, at) in entries {
-            each(OsStr::new(&name), disk.kind(at));
+        let disk = self.call("list")?;
+        for (path, at) in &disk.now {
+            if path.parent() == Some(dir) {
+                each(path.file_name().unwrap(), disk.kind(*at));
+            }
         }
         Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<()>> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("lock")?;
         if disk.find(path).is_err() {
-            disk.add(path, Node::File(FileNode::default()))?;
+            disk.add(path, new_file())?;
         }
         Ok(Some(()))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<bool> {
-        match self.call()?.add(path, Node::Dir(DirNode::default())) {
+        match self.call("make_dir")?.add(path, Node::Dir) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
@@ -266,54 +331,53 @@ impl Fs for CrashFs {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("read")?;
         let at = disk.find(path)?;
-        Ok(disk.file(at).now.bytes.clone())
+        Ok(disk.file(at).0.bytes.clone())
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        match self.call()?.take(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(_) | Err(_) => Ok(()),
+        let mut disk = self.call("remove_tree")?;
+        if disk.find(path).is_ok() {
+            disk.step(Step::Remove(path.to_owned()));
         }
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("rename")?;
+        disk.find(from)?;
         if disk.find(to).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         disk.parent(to)?;
-        let at = disk.take(from)?;
-        let (dir, name) = disk.parent(to)?;
-        dir.now.insert(name, at);
+        disk.step(Step::Move(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("replace")?;
+        disk.find(from)?;
         disk.parent(to)?;
-        let at = disk.take(from)?;
-        let (dir, name) = disk.parent(to)?;
-        dir.now.insert(name, at);
+        disk.step(Step::Move(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn set_attribute(&self, file: &usize, name: &str, value: &str) -> io::Result<()> {
-        let mut disk = self.call()?;
-        let attributes = &mut disk.file(*file).now.attributes;
+        let mut disk = self.call("set_attribute")?;
+        let attributes = &mut disk.file(*file).0.attributes;
         attributes.insert(name.to_owned(), value.to_owned());
         Ok(())
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        let mut disk = self.call()?;
+        let mut disk = self.call("stat")?;
         let Ok(at) = disk.find(path) else {
             return Ok(None);
         };
         let kind = disk.kind(at);
         let bytes = match kind {
-            EntryKind::File => disk.file(at).now.bytes.len() as u64,
+            EntryKind::File => disk.file(at).0.bytes.len() as u64,
             EntryKind::Dir | EntryKind::Other => 0,
         };
         Ok(Some(Stat {
@@ -325,32 +389,76 @@ impl Fs for CrashFs {
         }))
     }
 
+    fn sync_all(&self) -> io::Result<()> {
+        let mut disk = self.call("sync_all")?;
+        disk.log.clear();
+        disk.durable = disk.now.clone();
+        for node in &mut disk.nodes {
+            if let Node::File { now, durable, torn } = node {
+                if now != durable {
+                    *durable = now.clone();
+                }
+                *torn = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self, file: &usize) -> io::Result<()> {
+        let mut disk = self.call("sync_data")?;
+        let (now, durable, torn) = disk.file(*file);
+        assert_eq!(now.bytes.len(), durable.bytes.len(), "its size has changed");
+        durable.bytes = now.bytes.clone();
+        *torn = None;
+        Ok(())
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut disk = self.call()?;
-        if !disk.forget_dir_syncs {
-            let dir = disk.dir(dir)?;
-            dir.durable = dir.now.clone();
+        let mut disk = self.call("sync_dir")?;
+        disk.find(dir)?;
+        let last = disk.log.iter().rposition(|step| step.touches(dir));
+        let steps: Vec<Step> = disk.log.drain(..last.map_or(0, |last| last + 1)).collect();
+        for step in steps {
+            take_step(&mut disk.durable, &step);
         }
         Ok(())
     }
 
     fn sync_file(&self, file: &usize) -> io::Result<()> {
-        let mut disk = self.call()?;
-        let file = disk.file(*file);
-        file.durable = file.now.clone();
+        let mut disk = self.call("sync_file")?;
+        let (now, durable, torn) = disk.file(*file);
+        *durable = now.clone();
+        *torn = None;
         Ok(())
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.call()?.take(path).map(drop)
+        let mut disk = self.call("unlink")?;
+        disk.find(path)?;
+        disk.step(Step::Remove(path.to_owned()));
+        Ok(())
     }
 
     fn update(&self, path: &Path) -> io::Result<usize> {
-        self.call()?.find(path)
+        self.call("update")?.find(path)
     }
 
     fn write(&self, file: &usize, bytes: &[u8]) -> io::Result<()> {
-        self.call()?.file(*file).now.bytes.extend_from_slice(bytes);
+        let mut disk = self.call("write")?;
+        disk.file(*file).0.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+
+    fn write_at(&self, file: &usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.call("write_at")?;
+        let (now, _, torn) = disk.file(*file);
+        let at = usize::try_from(offset).unwrap();
+        now.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        *torn = Some((at, bytes.to_owned()));
+        Ok(())
+    }
+
+    fn writable(&self, path: &Path) -> io::Result<usize> {
+        self.call("writable")?.find(path)
     }
 }

@@ -12,7 +12,10 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 use std::{
     fs::File,
     io::{self, Write},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -71,6 +74,10 @@ pub trait Fs: Send + Sync + 'static {
     /// Sets the extended attribute `user.spoolgate.<name>`; durable with the next `sync_file`.
     fn set_attribute(&self, file: &Self::File, name: &str, value: &str) -> io::Result<()>;
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+    /// Makes everything durable that was done before, files and directories alike.
+    fn sync_all(&self) -> io::Result<()>;
+    /// Makes the bytes of a file durable whose size does not change.
+    fn sync_data(&self, file: &Self::File) -> io::Result<()>;
     /// Makes a directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes a file's bytes and attributes durable.
@@ -80,22 +87,46 @@ pub trait Fs: Send + Sync + 'static {
     fn update(&self, path: &Path) -> io::Result<Self::File>;
     /// Appends.
     fn write(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
+    /// Writes over what is at `offset`.
+    fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Opens an existing file to write over it.
+    fn writable(&self, path: &Path) -> io::Result<Self::File>;
 }
 
 /// The disk, below one directory.
 #[derive(Debug)]
 pub struct RealFs {
     root: PathBuf,
+    /// The root, open from the first sync on: what was lost is reported to those who had it open.
+    opened: std::sync::OnceLock<File>,
 }
 
 impl RealFs {
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            opened: std::sync::OnceLock::new(),
+        }
     }
 
     /// The absolute form of a path in the spool.
     pub fn absolute(&self, path: &Path) -> PathBuf {
         self.root.join(path)
+    }
+
+    /// Opens a directory to sync it. Only the sync's own failure says anything about the disk: a
+    /// shortage of descriptors is waited for.
+    fn directory(&self, dir: &Path) -> io::Result<File> {
+        let mut patience = OPENS_MAX;
+        loop {
+            match self.open(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Err(error) if is_shortage(&error) && patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(SHORTAGE);
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn open(&self, path: &Path, flags: OFlags) -> io::Result<File> {
@@ -242,20 +273,22 @@ impl Fs for RealFs {
         }
     }
 
+    fn sync_all(&self) -> io::Result<()> {
+        if self.opened.get().is_none() {
+            let _ = self.opened.set(self.directory(Path::new(""))?);
+        }
+        match self.opened.get() {
+            Some(root) => Ok(rustix::fs::syncfs(root)?),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        // Only the sync's own failure says anything about the disk: a shortage of descriptors is
-        // waited for.
-        let mut patience = OPENS_MAX;
-        let opened = loop {
-            match self.open(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
-                Err(error) if is_shortage(&error) && patience > 0 => {
-                    patience -= 1;
-                    std::thread::sleep(SHORTAGE);
-                }
-                opened => break opened?,
-            }
-        };
-        opened.sync_all()
+        self.directory(dir)?.sync_all()
     }
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
@@ -273,6 +306,14 @@ impl Fs for RealFs {
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
         let mut file = file;
         file.write_all(bytes)
+    }
+
+    fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn writable(&self, path: &Path) -> io::Result<File> {
+        self.open(path, OFlags::RDWR)
     }
 }
 

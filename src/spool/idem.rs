@@ -4,7 +4,7 @@
 //! published, so no acknowledged job is without it; a record whose job never came (a crash in
 //! between, so no answer was sent) is removed at the next start.
 
-use super::{EntryKind, Fs, Spool, SpoolError, accept::hex, wrap};
+use super::{Attrs, EntryKind, Fs, Naming, Op, Spool, SpoolError, accept::hex, text, wrap};
 use crate::job::{InterfaceName, JobName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -67,25 +67,35 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Makes the record durable; to be called before the job is published.
-    pub fn write_record(&self, key: &IdemKey, record: &IdemRecord) -> Result<(), SpoolError> {
-        let text = serde_json::to_vec(record).unwrap_or_default();
-        let temp = self.write_temp(&key.0, &text)?;
-        let path = key.path();
-        self.fs
-            .replace(&temp, &path)
-            .map_err(wrap("publish", &path))?;
-        self.sync_dir(Path::new("idem"))
+    /// Writes the record under `tmp`. What it gives is to be recorded and named together with the
+    /// job, so that one is durable when the other is.
+    pub(super) fn write_record(
+        &self,
+        key: &IdemKey,
+        record: &IdemRecord,
+    ) -> Result<(Op, Naming), SpoolError> {
+        let bytes = serde_json::to_vec(record).unwrap_or_default();
+        let from = self.write_temp(&key.0, &bytes, &Attrs::new())?;
+        let to = key.path();
+        let op = Op::Put {
+            path: text(&to),
+            bytes,
+            attributes: Attrs::new(),
+        };
+        let replace = true;
+        Ok((op, Naming { from, to, replace }))
     }
 
     /// After a commit that failed: the client may try again.
     pub fn drop_record(&self, key: &IdemKey) {
         // Best effort: recovery drops records without a job.
-        let _ = self.fs.unlink(&key.path());
+        let path = key.path();
+        let op = Op::Remove { path: text(&path) };
+        let _ = self.record(&[op], || self.fs.unlink(&path));
     }
 
     pub(super) fn drop_unanswered_records(&self) -> Result<usize, SpoolError> {
-        let floor_ms = self.ids_floor_ms();
+        let floor_ms = self.earlier_id().unix_ms();
         let mut removed = 0;
         self.each_record(|path, job| {
             let recent = job.id().unix_ms() > floor_ms - COMMIT_MS_MAX;
@@ -95,9 +105,6 @@ impl<F: Fs> Spool<F> {
             }
             Ok(())
         })?;
-        if removed > 0 {
-            self.sync_dir(Path::new("idem"))?;
-        }
         Ok(removed)
     }
 

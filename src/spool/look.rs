@@ -3,7 +3,7 @@
 //! A look decides by the directory alone. It never waits and never moves a job, save that
 //! [`Spool::scan`] takes in a complete foreign file by renaming it to a job's name.
 
-use super::{EntryKind, Fs, RealFs, Spool, SpoolError, lock, wrap};
+use super::{Attrs, EntryKind, Fs, Op, RealFs, Spool, SpoolError, lock, text, wrap};
 use crate::job::{InterfaceName, Job, JobName, Kind, Place, Reference, deferred_entry, work_entry};
 use std::{
     collections::HashSet,
@@ -324,7 +324,8 @@ impl<F: Fs> Spool<F> {
         // What was accepted during the listing may not be in it; what was there before and is
         // not any more has left, by our hands or by others.
         if let Some(ids) = lock(&self.ready).get_mut(interface) {
-            ids.retain(|id| seen.contains(id) || !known.contains(id));
+            let arriving = lock(&self.arriving);
+            ids.retain(|id| seen.contains(id) || !known.contains(id) || arriving.contains(id));
         }
         for (name, entry) in others {
             // One odd entry must not keep the others from their turn.
@@ -332,9 +333,6 @@ impl<F: Fs> Spool<F> {
                 self.healthy()?;
                 self.report_odd(&dir.join(&name), &error.to_string());
             }
-        }
-        if scan.arrived.iter().any(|a| a.dropped_as.is_some()) {
-            self.sync_dir(&dir)?;
         }
         scan.held = self.is_held(interface)?;
         scan.ready.sort_unstable();
@@ -374,7 +372,7 @@ impl<F: Fs> Spool<F> {
             Entry::Foreign(old) => {
                 let reference = Reference::of_dropped_file(&old);
                 (
-                    JobName::new(self.next_id()?, reference, Kind::Xml),
+                    JobName::new(self.next_id(), reference, Kind::Xml),
                     Some(old),
                 )
             }
@@ -410,10 +408,11 @@ impl<F: Fs> Spool<F> {
         if self.fs.is_foreign(&stat) {
             return self.take_copy(interface, path, job, &attributes);
         }
-        self.set_attributes(path, &attributes)?;
+        self.sync_foreign(path, &attributes)?;
         let to = Place::Queue(interface.clone()).path(job);
-        match self.fs.rename(path, &to) {
-            Ok(()) => Ok(true),
+        match self.move_file(path, &to) {
+            // As durable as its writer makes a file, it need not be waited for.
+            Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 tracing::warn!(path = %path.display(), %job, "left alone: the job is there already");
@@ -436,16 +435,31 @@ impl<F: Fs> Spool<F> {
         let to = Place::Queue(interface.clone()).path(job);
         let copied = (|| {
             drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
-            self.set_attributes(&temp, attributes)?;
-            self.fs.rename(&temp, &to).map_err(wrap("take in", path))
+            self.sync_foreign(&temp, attributes)?;
+            self.sync_dir(Path::new("tmp"))?;
+            self.move_file(&temp, &to).map_err(wrap("take in", path))
         })();
-        if let Err(error) = copied {
-            let _ = self.fs.unlink(&temp);
-            return Err(error);
-        }
-        self.sync_dir(&to.parent().map(Path::to_owned).unwrap_or_default())?;
+        let ticket = copied.inspect_err(|_| drop(self.fs.unlink(&temp)))?;
+        self.wait(ticket)?;
         self.fs.unlink(path).map_err(wrap("remove", path))?;
         Ok(true)
+    }
+
+    /// Sets the attributes of a file that others made, and makes it durable as it is.
+    fn sync_foreign(&self, path: &Path, attributes: &[(&str, String)]) -> Result<(), SpoolError> {
+        let file = self.fs.update(path).map_err(wrap("open", path))?;
+        let attributes = attributes.iter();
+        let attributes: Attrs = attributes.map(|(n, v)| ((*n).into(), v.clone())).collect();
+        self.set_all(&file, path, &attributes)?;
+        self.sync_file(&file, path)
+    }
+
+    /// A job that others have moved to a queue: it is there now, whatever was recorded of it.
+    pub fn saw(&self, job: &Job) -> Result<(), SpoolError> {
+        let path = job.place.path(&job.name);
+        self.sync_foreign(&path, &[])?;
+        let _ = self.note_ops(&[Op::Seen { path: text(&path) }]);
+        Ok(())
     }
 
     fn report_odd(&self, path: &Path, why: &str) {

@@ -3,15 +3,12 @@
 //! All of it works on the directories with the service up or down, and each is what `mv`, `rm`
 //! and `touch` would do, plus a word in the joblog.
 
-use super::{Fs, Moved, Spool, SpoolError, wrap};
+use super::{Fs, Moved, Op, Spool, SpoolError, text, wrap};
 use crate::{
     job::{InterfaceName, Job, Transition},
     joblog::{Level, Message},
 };
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 /// An attribute holds no more for sure.
 const NOTE_CHARS_MAX: usize = 400;
@@ -38,9 +35,16 @@ impl<F: Fs> Spool<F> {
             Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(Moved::Gone);
             }
-            other => other?,
+            // Earlier than the move, so durable with it.
+            other => drop(other?),
         }
-        self.shift(job, &by)
+        self.shift_durably(job, &by)
+    }
+
+    fn shift_durably(&self, job: &Job, by: &Transition) -> Result<Moved, SpoolError> {
+        let (moved, ticket) = self.shift(job, by)?;
+        self.wait(ticket)?;
+        Ok(moved)
     }
 
     /// True once after [`Spool::requeue`], which has made its own note.
@@ -56,12 +60,12 @@ impl<F: Fs> Spool<F> {
 
     /// Moves a due job back to its queue.
     pub fn release_due(&self, job: &Job) -> Result<Moved, SpoolError> {
-        self.shift(job, &Transition::Release)
+        self.shift_durably(job, &Transition::Release)
     }
 
     /// Archives a job of an `out` interface that was completely retrieved.
     pub fn archive(&self, job: &Job) -> Result<Moved, SpoolError> {
-        let moved = self.shift(job, &Transition::Archive)?;
+        let moved = self.shift_durably(job, &Transition::Archive)?;
         if let Some(interface) = job.place.interface() {
             self.forget_ready(interface, &job.name);
         }
@@ -72,7 +76,7 @@ impl<F: Fs> Spool<F> {
     pub fn remove(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
         job.place.step(&Transition::Discard)?;
         self.note(job, &format!("removed by {by_whom}"))?;
-        self.shift(job, &Transition::Discard)
+        self.shift_durably(job, &Transition::Discard)
     }
 
     /// Adds a word to a job's log; a job without a log yet carries it as an attribute until it
@@ -82,35 +86,37 @@ impl<F: Fs> Spool<F> {
         match self.read_log(&job.name) {
             Some(mut log) => {
                 log.messages = vec![Message::new(now_ms, Level::Info, text)];
-                self.write_log(log)
+                let ticket = self.write_log(log)?;
+                // Whoever adds to it next must find it.
+                self.wait(ticket)?;
             }
             None => {
                 let path = job.place.path(&job.name);
                 let earlier = self.fs.attribute(&path, "note").ok().flatten();
                 let note = earlier.map_or(text.to_owned(), |earlier| format!("{earlier}; {text}"));
                 let note: String = note.chars().take(NOTE_CHARS_MAX).collect();
-                self.set_attributes(&path, &[("note", note)])
+                // Advice, so not waited for.
+                let _ = self.set_attributes(&path, &[("note", note)])?;
             }
         }
+        Ok(())
     }
 
     /// Holds an interface: nothing of it is started until released. `text` may say
     /// who, why and until when. Replaces the text of an earlier hold.
     pub fn hold(&self, interface: &InterfaceName, text: &str) -> Result<(), SpoolError> {
         let path = hold_path(interface);
-        let temp = self.write_temp("hold", text.as_bytes())?;
-        self.fs
-            .replace(&temp, &path)
-            .map_err(wrap("publish", &path))?;
-        self.sync_dir(&Path::new("queue").join(interface.as_str()))
+        let ticket = self.put("hold", &path, text.as_bytes())?;
+        self.wait(ticket)
     }
 
     /// Releases a held interface. False when it was not held.
     pub fn release(&self, interface: &InterfaceName) -> Result<bool, SpoolError> {
         let path = hold_path(interface);
-        match self.fs.unlink(&path) {
-            Ok(()) => {
-                self.sync_dir(&Path::new("queue").join(interface.as_str()))?;
+        let op = Op::Remove { path: text(&path) };
+        match self.record(&[op], || self.fs.unlink(&path)) {
+            Ok(((), ticket)) => {
+                self.wait(ticket)?;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -69,8 +69,8 @@ impl<F: Fs> Spool<F> {
             for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
                 let (from, to) = (dir.join(name.to_string()), place.path(&name));
                 self.day_dir(&place.dir(&name))?;
-                match self.fs.rename(&from, &to) {
-                    Ok(()) => tracing::info!(job = %name, %place, "put into its day"),
+                match self.move_file(&from, &to) {
+                    Ok(_) => tracing::info!(job = %name, %place, "put into its day"),
                     Err(error) => {
                         tracing::warn!(job = %name, %place, %error, "cannot go to its day");
                     }
@@ -134,9 +134,6 @@ impl<F: Fs> Spool<F> {
                 Ok(()) => recovery.removed += 1,
                 Err(error) => self.tolerate(wrap("remove", path)(error))?,
             }
-        }
-        if !found.is_empty() {
-            self.sync_dir(tmp)?;
         }
         Ok(())
     }
@@ -240,13 +237,16 @@ impl<F: Fs> Spool<F> {
             (text, Transition::Release)
         };
         tracing::warn!(job = %name, %interface, attempt, "{text}");
+        // All before the move is earlier in the journal, so durable with it.
         if let Err(error) = self.write_log(self.crash_log(&job, attempt, text)) {
             // A full disk must not keep the job from its next attempt.
             self.tolerate(error)?;
         }
         let attempts = if by == Transition::Fail { 0 } else { attempt };
-        self.set_attributes(&job.place.path(name), &[("attempts", attempts.to_string())])?;
-        let moved = self.shift(&job, &by)?;
+        let attempts = [("attempts", attempts.to_string())];
+        let _ = self.set_attributes(&job.place.path(name), &attempts)?;
+        let (moved, ticket) = self.shift(&job, &by)?;
+        self.wait(ticket)?;
         self.clean_run(interface, name);
         Ok(match moved {
             super::Moved::Done(job) => job.place,
@@ -289,8 +289,7 @@ impl<F: Fs> Spool<F> {
         messages
     }
 
-    /// One file in two directories: a crash came between the syncs of target and source, on a
-    /// disk whose renames are not atomic. The later place is kept; between a queue and a settled
+    /// One file in two directories: somebody linked it there. The later place is kept; between a queue and a settled
     /// place nobody knows which is later, and the queue loses nothing.
     fn drop_doubles(
         &self,
@@ -337,10 +336,9 @@ impl<F: Fs> Spool<F> {
         if !self.same_file(&path, &kept.path(name))? {
             return Ok(0);
         }
-        tracing::warn!(job = %name, kept = %kept, "one job in two places after a crash");
-        self.sync_dir(&kept.dir(name))?;
-        self.fs.unlink(&path).map_err(wrap("remove", &path))?;
-        self.sync_dir(&gone.dir(name))?;
+        tracing::warn!(job = %name, kept = %kept, "one job in two places");
+        let ticket = self.unlink_double(&path, &kept.path(name))?;
+        self.wait(ticket)?;
         Ok(1)
     }
 }

@@ -79,7 +79,6 @@ impl<F: Fs> Spool<F> {
             }
             self.fs.remove_tree(&path).map_err(wrap("remove", &path))?;
             super::lock(&self.days).remove(&path);
-            self.syncs.forget(&path);
             removed.push(path);
         }
         Ok(())

@@ -72,8 +72,9 @@ impl Daemon {
     /// Changes the configuration's text before the server starts.
     pub(crate) fn configure(&self, edit: impl FnOnce(String) -> String) {
         let text = fs::read_to_string(self.config()).unwrap();
-        // A temporary directory may be in memory.
-        let text = text.replace("root = \"spool\"", "root = \"spool\"\naccept_risk = true");
+        // A temporary directory may be in memory, and a small journal is made sooner.
+        let keys = "root = \"spool\"\naccept_risk = true\njournal_mib = 2";
+        let text = text.replace("root = \"spool\"", keys);
         fs::write(self.config(), edit(text)).unwrap();
     }
 

@@ -112,6 +112,8 @@ impl Tenant {
         });
         let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
         let spool = Spool::open(RealFs::new(root.path()), rules.collect(), clock).unwrap();
+        spool.open_journal(1 << 20).unwrap();
+        spool.start_journal();
         let in_flight = Arc::new(InFlight::default());
         let (opens_when_dropped, gate) = mpsc::channel();
         let held = Arc::new(AtomicUsize::new(0));

@@ -1,0 +1,773 @@
+//! The journal: a write-ahead log of what the spool does to its files, flushed once for everyone
+//! who waits.
+//!
+//! A step that moves a file renames it first, unsynced, and then appends its record, both under
+//! one lock, so that the records are in the order of the changes. A step that makes a file writes
+//! it under `tmp`, unsynced, and appends its record; the file gets its name once the record is
+//! flushed, so that nobody ever sees a file that a crash could tear. One committer writes what
+//! has been appended, flushes it and gives the names; whoever holds a [`Ticket`] up to there is
+//! durable. Two segments of fixed size take turns. A checkpoint syncs the whole filesystem, which
+//! covers every record that was flushed before, notes that durably, and so frees the segment that
+//! is not in use.
+//!
+//! After a crash, [`Spool::open_journal`] does again what the records after the last checkpoint
+//! say, see `replay.rs`. The directory stays the truth: the journal restores only what a crash
+//! has taken from it.
+//!
+//! Invariant: when a record counts as flushed, its change has been made, so a checkpoint that
+//! begins later covers it. Invariant: a segment is written over only when a durable mark covers all of it.
+//! A write, flush or checkpoint that fails is final.
+
+mod record;
+mod replay;
+
+pub(super) use record::{Attributes, Op};
+
+use super::{Fs, Health, Spool, SpoolError, is_full, twin::Twin, wrap};
+use record::{Chain, Hashed, Records};
+use sha2::{Digest, Sha256};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+const DIR: &str = "journal";
+const SEGMENT_HEAD_BYTES: usize = 4096;
+const MAGIC: &[u8; 8] = b"SPOOLJ1\n";
+/// Marks are written alternately to the two halves, so that a torn one leaves the other.
+const MARK_BYTES: usize = 4096;
+/// A segment takes at least one full buffer and its head.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Records since the last checkpoint are covered this long after the last of them …
+const QUIET: Duration = Duration::from_millis(500);
+/// … and at the latest so long after the one before.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// So long until a name is given again on a full disk.
+const FULL_EVERY: Duration = Duration::from_millis(500);
+
+/// What has been appended and is durable once the journal has been flushed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// Durable already, or of nothing that has to be.
+    pub const NONE: Self = Self(0);
+    /// Nothing records it: all is to be synced.
+    const UNRECORDED: Self = Self(u64::MAX);
+}
+
+/// A name that a file is to get once its record is flushed.
+#[derive(Clone, Debug)]
+pub(super) struct Naming {
+    pub(super) from: PathBuf,
+    pub(super) to: PathBuf,
+    /// In place of an earlier file of that name.
+    pub(super) replace: bool,
+}
+
+/// Appended records and how far they are.
+struct State {
+    /// Records that have not been written, the first of them, and the chain before it.
+    buffer: Vec<u8>,
+    first: u64,
+    before: Chain,
+    /// The names that their files get.
+    namings: Vec<Naming>,
+    /// The last record appended, and the chain after it.
+    last: u64,
+    chain: Chain,
+    /// The last record flushed.
+    flushed: u64,
+    /// The last record covered by a durable mark.
+    checkpointed: u64,
+    /// A segment is full and the other one is not free.
+    full: bool,
+    appended_at: Instant,
+    marked_at: Instant,
+    closing: bool,
+    wakers: Vec<Waker>,
+}
+
+/// Where the records are written; the committer's alone.
+struct Segments<File> {
+    files: [File; 2],
+    /// The last record in each.
+    last: [u64; 2],
+    active: usize,
+    offset: u64,
+}
+
+pub(super) struct Journal<F: Fs> {
+    fs: Arc<F>,
+    health: Health,
+    twin: Twin,
+    segment_bytes: u64,
+    state: Mutex<State>,
+    segments: Mutex<Segments<F::File>>,
+    mark: Mutex<(F::File, usize)>,
+    /// There is something to write.
+    appended: Condvar,
+    /// Something has been flushed or checkpointed, or failed.
+    advanced: Condvar,
+    /// There may be something to checkpoint.
+    pressed: Condvar,
+    /// The last id that was given out.
+    last_id: AtomicU64,
+    /// Threads write and checkpoint; without them, whoever waits does.
+    threaded: AtomicBool,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+/// What a start finds of an earlier run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Records after the last checkpoint.
+    pub records: usize,
+    /// Files that had to be put right.
+    pub mended: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    through: u64,
+    last_id: u64,
+}
+
+impl Mark {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(self.through.to_le_bytes());
+        bytes.extend(self.last_id.to_le_bytes());
+        let hash = Sha256::digest(&bytes);
+        bytes.extend(hash);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (said, hash) = bytes.split_at_checked(24)?;
+        if hash.get(..32)? != Sha256::digest(said).as_slice() || !said.starts_with(MAGIC) {
+            return None;
+        }
+        let number = |at: usize| Some(u64::from_le_bytes(said.get(at..at + 8)?.try_into().ok()?));
+        Some(Self {
+            through: number(8)?,
+            last_id: number(16)?,
+        })
+    }
+}
+
+fn segment_head(first: u64, before: &Chain) -> Vec<u8> {
+    let mut head = MAGIC.to_vec();
+    head.extend(first.to_le_bytes());
+    head.extend(before);
+    let hash = Sha256::digest(&head);
+    head.extend(hash);
+    head.resize(SEGMENT_HEAD_BYTES, 0);
+    head
+}
+
+/// The number of the first record of a segment and the chain before it.
+fn read_segment_head(bytes: &[u8]) -> Option<(u64, Chain)> {
+    let (said, rest) = bytes.split_at_checked(48)?;
+    if rest.get(..32)? != Sha256::digest(said).as_slice() || !said.starts_with(MAGIC) {
+        return None;
+    }
+    let first = u64::from_le_bytes(said.get(8..16)?.try_into().ok()?);
+    Some((first, said.get(16..48)?.try_into().ok()?))
+}
+
+fn segment_path(number: usize) -> PathBuf {
+    Path::new(DIR).join(format!("{number}.log"))
+}
+
+fn mark_path() -> PathBuf {
+    Path::new(DIR).join("mark")
+}
+
+impl<F: Fs> Spool<F> {
+    /// Takes up the journal of an earlier run: does again what a crash may have undone, makes
+    /// that durable, and begins to record. To be called by the spool's owner, before recovery.
+    ///
+    /// An error leaves the journal as it was, so that nothing in it is lost.
+    pub fn open_journal(&self, segment_bytes: u64) -> Result<Replayed, SpoolError> {
+        let dir = Path::new(DIR);
+        self.make_dir(dir)?;
+        let mark = self.read_mark()?;
+        let (records, end) = self.read_segments(mark.through)?;
+        let mut replayed = Replayed {
+            records: records.len(),
+            mended: 0,
+        };
+        if self.twin.replays() {
+            for thread in replay::threads(records.into_iter()) {
+                replayed.mended += usize::from(self.mend(&thread)?);
+                self.saw_job(thread.job.as_ref());
+            }
+        }
+        self.saw_id(mark.last_id);
+        self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
+        let journal = self.lay_out(segment_bytes, end)?;
+        // Without threads yet, so the only one: cannot be set already.
+        let _ = self.journal.set(Arc::new(journal));
+        Ok(replayed)
+    }
+
+    fn read_mark(&self) -> Result<Mark, SpoolError> {
+        let bytes = self.read_if_there(&mark_path())?;
+        let halves = bytes.chunks(MARK_BYTES).filter_map(Mark::from_bytes);
+        Ok(halves
+            .max_by_key(|mark| (mark.through, mark.last_id))
+            .unwrap_or_default())
+    }
+
+    fn read_if_there(&self, path: &Path) -> Result<Vec<u8>, SpoolError> {
+        match self.fs.read(path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(wrap("read", path)(error)),
+        }
+    }
+
+    /// The records after number `through`, in order, and the number of the last record of all.
+    fn read_segments(&self, through: u64) -> Result<(Vec<Vec<Op>>, u64), SpoolError> {
+        let mut segments = Vec::new();
+        for number in 0..2 {
+            let bytes = self.read_if_there(&segment_path(number))?;
+            if let Some((first, before)) = read_segment_head(&bytes) {
+                segments.push((first, before, bytes));
+            }
+        }
+        segments.sort_by_key(|segment| segment.0);
+        let mut end = through;
+        let mut found = Vec::new();
+        for (first, before, bytes) in segments {
+            let records = Records {
+                bytes: bytes.get(SEGMENT_HEAD_BYTES..).unwrap_or_default(),
+                next: first,
+                chain: before,
+            };
+            for (sequence, ops) in records {
+                if sequence > through {
+                    if sequence != end + 1 {
+                        tracing::error!(sequence, after = end, "the journal has a gap");
+                    }
+                    end = sequence;
+                    found.push(ops);
+                }
+            }
+        }
+        Ok((found, end))
+    }
+
+    /// Makes the files that are missing, and a mark that covers all that was found.
+    fn lay_out(&self, segment_bytes: u64, end: u64) -> Result<Journal<F>, SpoolError> {
+        let mark = Mark {
+            through: end,
+            last_id: self.last_id().get(),
+        };
+        let mark_file = self.laid_out(&mark_path(), 2 * MARK_BYTES as u64)?;
+        let files = [
+            self.laid_out(&segment_path(0), segment_bytes)?,
+            self.laid_out(&segment_path(1), segment_bytes)?,
+        ];
+        let chain = Sha256::digest(end.to_le_bytes()).into();
+        let now = Instant::now();
+        let journal = Journal {
+            fs: self.fs.clone(),
+            health: self.health.clone(),
+            twin: self.twin,
+            segment_bytes,
+            state: Mutex::new(State {
+                buffer: Vec::new(),
+                first: end + 1,
+                before: chain,
+                namings: Vec::new(),
+                last: end,
+                chain,
+                flushed: end,
+                checkpointed: end,
+                full: false,
+                appended_at: now,
+                marked_at: now,
+                closing: false,
+                wakers: Vec::new(),
+            }),
+            segments: Mutex::new(Segments {
+                files,
+                last: [end, end],
+                active: 1,
+                // Full: the first write begins the other segment.
+                offset: segment_bytes,
+            }),
+            mark: Mutex::new((mark_file, 0)),
+            appended: Condvar::new(),
+            advanced: Condvar::new(),
+            pressed: Condvar::new(),
+            last_id: AtomicU64::new(mark.last_id),
+            threaded: AtomicBool::new(false),
+            threads: Mutex::default(),
+        };
+        journal
+            .write_mark(mark)
+            .map_err(wrap("write", &mark_path()))?;
+        Ok(journal)
+    }
+
+    /// A file of that size, all of it on disk, so that writing over it changes no metadata.
+    fn laid_out(&self, path: &Path, n_bytes: u64) -> Result<F::File, SpoolError> {
+        if self.stat(path)?.is_some_and(|stat| stat.bytes == n_bytes) {
+            return self.fs.writable(path).map_err(wrap("open", path));
+        }
+        let temp = Path::new("tmp").join("journal.part");
+        // Left over from a start that was cut off.
+        let _ = self.fs.unlink(&temp);
+        let made = (|| {
+            let file = self.fs.create(&temp)?;
+            let zeros = vec![0; 1 << 20];
+            let mut left = n_bytes;
+            while left > 0 {
+                let piece = left.min(zeros.len() as u64);
+                self.fs.write(&file, &zeros[..piece as usize])?;
+                left -= piece;
+            }
+            self.fs.sync_file(&file)?;
+            self.fs.replace(&temp, path)?;
+            self.fs.sync_dir(Path::new(DIR))?;
+            self.fs.writable(path)
+        })();
+        made.map_err(|error| {
+            let _ = self.fs.unlink(&temp);
+            wrap("lay out", path)(error)
+        })
+    }
+
+    /// Lets threads write and checkpoint, so that nobody has to who waits. Until
+    /// [`Spool::close_journal`].
+    pub fn start_journal(&self) {
+        let Some(journal) = self.journal.get() else {
+            return;
+        };
+        journal.threaded.store(true, Ordering::Release);
+        let mut threads = super::lock(&journal.threads);
+        let committer = journal.clone();
+        let commit = move || while committer.work() {};
+        let checkpointer = journal.clone();
+        let checkpoint = move || while checkpointer.keep() {};
+        let named = |name: &str| std::thread::Builder::new().name(name.into());
+        for spawned in [
+            named("journal").spawn(commit),
+            named("checkpoint").spawn(checkpoint),
+        ] {
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    self.health
+                        .fail("start a thread for", Path::new(DIR), &error);
+                }
+            }
+        }
+    }
+
+    /// Checkpoints and ends the threads, so that the next start has nothing to do again.
+    pub fn close_journal(&self) {
+        let Some(journal) = self.journal.get() else {
+            return;
+        };
+        super::lock(&journal.state).closing = true;
+        // From now on whoever waits does the work, the committer too.
+        journal.threaded.store(false, Ordering::Release);
+        for condvar in [&journal.appended, &journal.advanced, &journal.pressed] {
+            condvar.notify_all();
+        }
+        let threads = std::mem::take(&mut *super::lock(&journal.threads));
+        for thread in threads {
+            // One that broke down has said so.
+            let _ = thread.join();
+        }
+        if let Err(error) = journal.flush().and_then(|()| journal.checkpoint()) {
+            tracing::warn!(%error, "the journal could not be closed; the next start reads it");
+        }
+    }
+
+    /// Waits until what a ticket stands for is durable.
+    pub fn wait(&self, ticket: Ticket) -> Result<(), SpoolError> {
+        if ticket == Ticket::NONE {
+            return Ok(());
+        }
+        let waited = match self.journal.get() {
+            Some(journal) if ticket != Ticket::UNRECORDED => journal.wait(ticket),
+            Some(_) | None => self.fs.sync_all(),
+        };
+        waited.map_err(|error| self.health.fail("sync", Path::new(DIR), &error))
+    }
+
+    /// The same, without a thread that waits.
+    pub fn durable(&self, ticket: Ticket) -> Durable<F> {
+        Durable {
+            journal: self.journal.get().cloned(),
+            fs: self.fs.clone(),
+            health: self.health.clone(),
+            ticket,
+        }
+    }
+
+    /// Changes the directories and records it. `change` is made under the journal's lock; what it
+    /// does must not wait for a disk. Nothing is recorded when it fails.
+    pub(super) fn record<T, E>(
+        &self,
+        ops: &[Op],
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(T, Ticket), E> {
+        match self.journal.get() {
+            Some(journal) => journal.append(&Hashed::new(ops), Vec::new(), change),
+            None => Ok((change()?, Ticket::UNRECORDED)),
+        }
+    }
+
+    /// Records what files are to hold that lie in `tmp`; they get their names once that is
+    /// durable.
+    pub(super) fn publish(&self, ops: &[Op], namings: Vec<Naming>) -> Result<Ticket, SpoolError> {
+        let nothing = || Ok::<_, SpoolError>(());
+        match self.journal.get() {
+            Some(journal) => {
+                let ((), ticket) = journal.append(&Hashed::new(ops), namings, nothing)?;
+                Ok(ticket)
+            }
+            None => {
+                self.sync_all()?;
+                for naming in namings {
+                    give(&*self.fs, &naming).map_err(wrap("publish", &naming.to))?;
+                }
+                Ok(Ticket::UNRECORDED)
+            }
+        }
+    }
+
+    /// Records what has been done already, or is in no order with other changes.
+    pub(super) fn note_ops(&self, ops: &[Op]) -> Ticket {
+        let recorded = self.record(ops, || Ok::<_, std::convert::Infallible>(()));
+        match recorded {
+            Ok(((), ticket)) => ticket,
+        }
+    }
+
+    /// Ids up to this one have been given out.
+    pub(super) fn used_id(&self, id: u64) {
+        if let Some(journal) = self.journal.get() {
+            journal.last_id.fetch_max(id, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Resolves when what a ticket stands for is durable.
+pub struct Durable<F: Fs> {
+    journal: Option<Arc<Journal<F>>>,
+    fs: Arc<F>,
+    health: Health,
+    ticket: Ticket,
+}
+
+impl<F: Fs> Future for Durable<F> {
+    type Output = Result<(), SpoolError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let failed = |error: io::Error| self.health.fail("sync", Path::new(DIR), &error);
+        let Some(journal) = &self.journal else {
+            return Poll::Ready(self.fs.sync_all().map_err(failed));
+        };
+        if !journal.is_threaded() {
+            return Poll::Ready(journal.wait(self.ticket).map_err(failed));
+        }
+        let mut state = super::lock(&journal.state);
+        if state.flushed >= self.ticket.0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(reason) = self.health.reason() {
+            return Poll::Ready(Err(failed(io::Error::other(reason.to_owned()))));
+        }
+        state.wakers.push(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl<F: Fs> Journal<F> {
+    fn is_threaded(&self) -> bool {
+        self.threaded.load(Ordering::Acquire)
+    }
+
+    fn append<T, E>(
+        &self,
+        hashed: &Hashed,
+        namings: Vec<Naming>,
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(T, Ticket), E> {
+        let mut state = super::lock(&self.state);
+        // What is appended faster than the disk takes it waits here.
+        while state.buffer.len() + hashed.record_bytes() > self.buffer_bytes_max()
+            && !state.buffer.is_empty()
+            && self.health.reason().is_none()
+        {
+            if !self.is_threaded() {
+                drop(state);
+                // Its error is told to whoever waits.
+                let _ = self.flush();
+                state = super::lock(&self.state);
+            } else {
+                state = wait(&self.advanced, state);
+            }
+        }
+        let changed = change()?;
+        let State {
+            buffer,
+            last,
+            chain,
+            ..
+        } = &mut *state;
+        *last += 1;
+        *chain = hashed.append(*last, chain, buffer);
+        state.namings.extend(namings);
+        state.appended_at = Instant::now();
+        let ticket = Ticket(state.last);
+        drop(state);
+        self.appended.notify_one();
+        Ok((changed, ticket))
+    }
+
+    fn buffer_bytes_max(&self) -> usize {
+        usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX) - SEGMENT_HEAD_BYTES
+    }
+
+    fn wait(&self, ticket: Ticket) -> io::Result<()> {
+        loop {
+            if !self.is_threaded() {
+                self.flush()?;
+            }
+            let state = super::lock(&self.state);
+            if state.flushed >= ticket.0 {
+                return Ok(());
+            }
+            if let Some(reason) = self.health.reason() {
+                return Err(io::Error::other(reason.to_owned()));
+            }
+            drop(wait(&self.advanced, state));
+        }
+    }
+
+    /// One turn of the committer. False when it has nothing more to do.
+    fn work(&self) -> bool {
+        {
+            let mut state = super::lock(&self.state);
+            while state.buffer.is_empty() {
+                if state.closing {
+                    return false;
+                }
+                state = wait(&self.appended, state);
+            }
+        }
+        self.flush().is_ok()
+    }
+
+    /// Writes and flushes what has been appended.
+    fn flush(&self) -> io::Result<()> {
+        // One at a time: the order of writing is the order of appending.
+        let mut segments = super::lock(&self.segments);
+        let (batch, namings, first, before, last) = {
+            let mut state = super::lock(&self.state);
+            if state.buffer.is_empty() {
+                return Ok(());
+            }
+            let batch = std::mem::take(&mut state.buffer);
+            let namings = std::mem::take(&mut state.namings);
+            let (first, before) = (state.first, state.before);
+            state.first = state.last + 1;
+            state.before = state.chain;
+            (batch, namings, first, before, state.last)
+        };
+        let written = (self.write(&mut segments, &batch, first, &before, last))
+            .and_then(|()| namings.iter().try_for_each(|naming| self.give(naming)));
+        if let Err(error) = &written {
+            self.health.fail("write", Path::new(DIR), error);
+        }
+        let wakers = {
+            let mut state = super::lock(&self.state);
+            if written.is_ok() {
+                state.flushed = last;
+            }
+            if state.buffer.capacity() == 0 && batch.capacity() <= self.buffer_bytes_max() {
+                let mut batch = batch;
+                batch.clear();
+                state.buffer = batch;
+            }
+            std::mem::take(&mut state.wakers)
+        };
+        self.advanced.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+        written
+    }
+
+    fn write(
+        &self,
+        segments: &mut Segments<F::File>,
+        batch: &[u8],
+        first: u64,
+        before: &Chain,
+        last: u64,
+    ) -> io::Result<()> {
+        if let Some(reason) = self.health.reason() {
+            return Err(io::Error::other(reason.to_owned()));
+        }
+        if segments.offset + batch.len() as u64 > self.segment_bytes {
+            let next = 1 - segments.active;
+            self.wait_until_free(segments.last[next])?;
+            let head = segment_head(first, before);
+            self.fs.write_at(&segments.files[next], 0, &head)?;
+            segments.active = next;
+            segments.offset = SEGMENT_HEAD_BYTES as u64;
+        }
+        let file = &segments.files[segments.active];
+        self.fs.write_at(file, segments.offset, batch)?;
+        if self.twin.flushes() {
+            self.fs.sync_data(file)?;
+        }
+        segments.offset += batch.len() as u64;
+        segments.last[segments.active] = last;
+        Ok(())
+    }
+
+    /// Gives a file its name, whose record is durable. A full disk is waited for: the name has
+    /// been promised. Any other failure is final; the next start reads the record.
+    fn give(&self, naming: &Naming) -> io::Result<()> {
+        loop {
+            match give(&*self.fs, naming) {
+                Err(error) if is_full(&error) => {
+                    tracing::error!(path = %naming.to.display(), "disk full: cannot publish; waiting");
+                    std::thread::sleep(FULL_EVERY);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until a durable mark covers record `last`.
+    fn wait_until_free(&self, last: u64) -> io::Result<()> {
+        let mut state = super::lock(&self.state);
+        while state.checkpointed < last {
+            if let Some(reason) = self.health.reason() {
+                return Err(io::Error::other(reason.to_owned()));
+            }
+            if !self.is_threaded() {
+                drop(state);
+                self.checkpoint()?;
+                state = super::lock(&self.state);
+                continue;
+            }
+            state.full = true;
+            self.pressed.notify_one();
+            state = wait(&self.advanced, state);
+        }
+        Ok(())
+    }
+
+    /// One turn of the checkpointer. False when the journal is closed or has failed.
+    fn keep(&self) -> bool {
+        {
+            let mut state = super::lock(&self.state);
+            loop {
+                if state.closing {
+                    return false;
+                }
+                let covered = state.flushed == state.checkpointed;
+                let due = state.appended_at.elapsed() >= QUIET
+                    || state.marked_at.elapsed() >= CHECKPOINT_EVERY;
+                if state.full || (!covered && due) {
+                    state.full = false;
+                    break;
+                }
+                let woken = self.pressed.wait_timeout(state, QUIET);
+                state = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            }
+        }
+        match self.checkpoint() {
+            Ok(()) => true,
+            Err(error) => {
+                self.health.fail("checkpoint", Path::new(DIR), &error);
+                self.advanced.notify_all();
+                let wakers = std::mem::take(&mut super::lock(&self.state).wakers);
+                wakers.into_iter().for_each(Waker::wake);
+                false
+            }
+        }
+    }
+
+    /// Makes durable in their files and directories what the records so far say, and notes that.
+    fn checkpoint(&self) -> io::Result<()> {
+        let through = super::lock(&self.state).flushed;
+        if through > super::lock(&self.state).checkpointed {
+            if let Some(reason) = self.health.reason() {
+                return Err(io::Error::other(reason.to_owned()));
+            }
+            if self.twin.syncs_checkpoints() {
+                self.fs.sync_all()?;
+            }
+        }
+        self.write_mark(Mark {
+            through,
+            last_id: self.last_id.load(Ordering::Relaxed),
+        })?;
+        let mut state = super::lock(&self.state);
+        state.checkpointed = state.checkpointed.max(through);
+        state.marked_at = Instant::now();
+        drop(state);
+        self.advanced.notify_all();
+        Ok(())
+    }
+
+    fn write_mark(&self, mark: Mark) -> io::Result<()> {
+        let mut file = super::lock(&self.mark);
+        let offset = (file.1 * MARK_BYTES) as u64;
+        file.1 = 1 - file.1;
+        self.fs.write_at(&file.0, offset, &mark.to_bytes())?;
+        self.fs.sync_data(&file.0)
+    }
+}
+
+fn give(fs: &impl Fs, naming: &Naming) -> io::Result<()> {
+    let rename = || {
+        if naming.replace {
+            fs.replace(&naming.from, &naming.to)
+        } else {
+            fs.rename(&naming.from, &naming.to)
+        }
+    };
+    match rename() {
+        // Somebody has taken the directory away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut dirs: Vec<&Path> = naming.to.ancestors().skip(1).collect();
+            dirs.retain(|dir| !dir.as_os_str().is_empty());
+            for dir in dirs.into_iter().rev() {
+                fs.make_dir(dir)?;
+            }
+            rename()
+        }
+        other => other,
+    }
+}
+
+fn wait<'s, T>(
+    condvar: &Condvar,
+    guard: std::sync::MutexGuard<'s, T>,
+) -> std::sync::MutexGuard<'s, T> {
+    condvar
+        .wait(guard)
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

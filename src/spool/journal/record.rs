@@ -1,0 +1,219 @@
+//! What a journal's records say, and how they stand on disk. Pure.
+//!
+//! A record is what one step did to the spool's files, told so that doing it again changes
+//! nothing: these bytes are here, this file is there now. Records are numbered without a gap, and
+//! each is chained by hash to the one before, so that reading stops at the first that was not
+//! written whole, or that is left over from an earlier use of the same segment.
+//!
+//! On disk: `length u32 | sequence u64 | chain 32 bytes | payload`, all little-endian; the payload
+//! is `length u32 | operations as JSON | bodies`.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Attributes of a file, without their common prefix.
+pub(in crate::spool) type Attributes = Vec<(String, String)>;
+
+/// What was done to one file. Paths are relative to the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::spool) enum Op {
+    /// The file, or the directory, `from` is `to` now.
+    Move { from: String, to: String },
+    /// A file of these bytes and attributes is at `path`, in place of any before.
+    Put {
+        path: String,
+        /// Kept beside the JSON.
+        #[serde(skip)]
+        bytes: Vec<u8>,
+        attributes: Attributes,
+    },
+    /// The file is gone.
+    Remove { path: String },
+    /// Other hands have put the file here.
+    Seen { path: String },
+    /// The file has these attributes besides others.
+    Set {
+        path: String,
+        attributes: Attributes,
+    },
+}
+
+/// The hash of a record and of all before it.
+pub(super) type Chain = [u8; 32];
+
+/// Length, sequence and chain of a record.
+pub(super) const HEAD_BYTES: usize = 4 + 8 + 32;
+/// No record is longer: what a length claims beyond that is not a record.
+pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// The operations as a record's payload.
+pub(super) fn payload(ops: &[Op]) -> Vec<u8> {
+    let bodies: Vec<&[u8]> = ops.iter().filter_map(body).collect();
+    let lengths: Vec<usize> = bodies.iter().map(|body| body.len()).collect();
+    // Strings and numbers always serialise.
+    let json = serde_json::to_vec(&(ops, lengths)).unwrap_or_default();
+    let n_bytes: usize = bodies.iter().map(|body| body.len()).sum();
+    let mut payload = Vec::with_capacity(4 + json.len() + n_bytes);
+    payload.extend((json.len() as u32).to_le_bytes());
+    payload.extend(json);
+    for body in bodies {
+        payload.extend_from_slice(body);
+    }
+    payload
+}
+
+fn body(op: &Op) -> Option<&[u8]> {
+    match op {
+        Op::Put { bytes, .. } => Some(bytes),
+        Op::Move { .. } | Op::Remove { .. } | Op::Seen { .. } | Op::Set { .. } => None,
+    }
+}
+
+/// Reads a payload whose hash was right; `None` when it is not one of ours.
+fn ops(payload: &[u8]) -> Option<Vec<Op>> {
+    let (length, rest) = payload.split_first_chunk()?;
+    let (json, mut bodies) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let (mut ops, lengths): (Vec<Op>, Vec<usize>) = serde_json::from_slice(json).ok()?;
+    let mut lengths = lengths.into_iter();
+    for op in &mut ops {
+        if let Op::Put { bytes, .. } = op {
+            let (body, rest) = bodies.split_at_checked(lengths.next()?)?;
+            *bytes = body.to_vec();
+            bodies = rest;
+        }
+    }
+    bodies.is_empty().then_some(ops)
+}
+
+/// The chain after a payload of that hash.
+fn link(before: &Chain, sequence: u64, payload: &[u8; 32]) -> Chain {
+    let mut hash = Sha256::new();
+    hash.update(before);
+    hash.update(sequence.to_le_bytes());
+    hash.update(payload);
+    hash.finalize().into()
+}
+
+/// A payload and its hash, which is made before the journal's lock is taken.
+pub(super) struct Hashed {
+    payload: Vec<u8>,
+    hash: [u8; 32],
+}
+
+impl Hashed {
+    pub(super) fn new(ops: &[Op]) -> Self {
+        let payload = payload(ops);
+        let hash = Sha256::digest(&payload).into();
+        Self { payload, hash }
+    }
+
+    pub(super) fn record_bytes(&self) -> usize {
+        HEAD_BYTES + self.payload.len()
+    }
+
+    /// Appends the record to `out`; gives the chain after it.
+    pub(super) fn append(&self, sequence: u64, before: &Chain, out: &mut Vec<u8>) -> Chain {
+        let chain = link(before, sequence, &self.hash);
+        out.extend((self.payload.len() as u32).to_le_bytes());
+        out.extend(sequence.to_le_bytes());
+        out.extend(chain);
+        out.extend_from_slice(&self.payload);
+        chain
+    }
+}
+
+/// The records that follow each other in `bytes`, from number `first` on.
+pub(super) struct Records<'b> {
+    pub(super) bytes: &'b [u8],
+    pub(super) next: u64,
+    pub(super) chain: Chain,
+}
+
+impl Iterator for Records<'_> {
+    type Item = (u64, Vec<Op>);
+
+    fn next(&mut self) -> Option<(u64, Vec<Op>)> {
+        let (length, rest) = self.bytes.split_first_chunk()?;
+        let (sequence, rest) = rest.split_first_chunk()?;
+        let (chain, rest) = rest.split_first_chunk::<32>()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let sequence = u64::from_le_bytes(*sequence);
+        if sequence != self.next || length > PAYLOAD_BYTES_MAX {
+            return None;
+        }
+        let (payload, rest) = rest.split_at_checked(length)?;
+        if link(&self.chain, sequence, &Sha256::digest(payload).into()) != *chain {
+            return None;
+        }
+        let ops = ops(payload)?;
+        self.bytes = rest;
+        self.next += 1;
+        self.chain = *chain;
+        Some((sequence, ops))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some_ops() -> Vec<Op> {
+        vec![
+            Op::Put {
+                path: "queue/a/x".into(),
+                bytes: b"one".to_vec(),
+                attributes: vec![("sha256".into(), "00".into())],
+            },
+            Op::Move {
+                from: "queue/a/x".into(),
+                to: "work/a/x.a1".into(),
+            },
+            Op::Put {
+                path: "joblog/y".into(),
+                bytes: Vec::new(),
+                attributes: Vec::new(),
+            },
+        ]
+    }
+
+    fn three() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut chain = [7; 32];
+        for sequence in 5..8 {
+            chain = Hashed::new(&some_ops()).append(sequence, &chain, &mut bytes);
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8], next: u64, chain: Chain) -> Vec<(u64, Vec<Op>)> {
+        Records { bytes, next, chain }.collect()
+    }
+
+    #[test]
+    fn records_read_back() {
+        let found = read(&three(), 5, [7; 32]);
+        assert_eq!(found, [(5, some_ops()), (6, some_ops()), (7, some_ops())]);
+    }
+
+    #[test]
+    fn reading_stops_at_the_first_record_that_is_not_whole() {
+        let whole = three();
+        for end in 0..whole.len() {
+            let n_whole = end / (whole.len() / 3);
+            assert_eq!(read(&whole[..end], 5, [7; 32]).len(), n_whole, "{end}");
+        }
+        for at in 0..whole.len() {
+            let mut torn = whole.clone();
+            torn[at] ^= 1;
+            let n_whole = at / (whole.len() / 3);
+            assert_eq!(read(&torn, 5, [7; 32]).len(), n_whole, "{at}");
+        }
+    }
+
+    #[test]
+    fn left_over_records_are_not_read() {
+        assert!(read(&three(), 4, [7; 32]).is_empty(), "another number");
+        assert!(read(&three(), 5, [8; 32]).is_empty(), "another history");
+        assert!(read(&[0; 4096], 0, [0; 32]).is_empty(), "nothing written");
+    }
+}

@@ -1,0 +1,276 @@
+//! Doing again what a crash may have undone, from the records that no checkpoint covers.
+//!
+//! The records of one file make a [`Thread`]: the names that it had, in order, and what it holds.
+//! The directory stays the truth where it is later than the records: a file that is under none
+//! of its recorded names has moved on, unrecorded because nobody was told, and stays where it is.
+//! A file under an earlier name goes to its last one. A file that is nowhere is made again if its
+//! bytes were recorded, and so is one whose bytes are torn. Doing it twice changes nothing, so a
+//! crash in the middle costs nothing.
+
+use super::{
+    super::{Fs, Spool, SpoolError, wrap},
+    record::{Attributes, Op},
+};
+use crate::job::{JobName, deferred_entry, work_entry};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What the records say of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Thread {
+    /// The job that it is, if it is one.
+    pub(super) job: Option<JobName>,
+    /// Every name that it had, the last one last.
+    pub(super) names: Vec<String>,
+    /// It was removed in the end.
+    pub(super) removed: bool,
+    /// What it holds, if that was recorded.
+    pub(super) bytes: Option<Vec<u8>>,
+    pub(super) attributes: BTreeMap<String, String>,
+}
+
+/// The job whose file has this path.
+fn job_of(path: &str) -> Option<JobName> {
+    let (state, rest) = path.split_once('/')?;
+    let entry = rest.rsplit('/').next()?;
+    match state {
+        "bak" | "joberrors" | "queue" => entry.parse().ok(),
+        "deferred" => deferred_entry(entry).map(|(job, _)| job),
+        "tmp" => entry.strip_suffix(".part")?.parse().ok(),
+        "work" => work_entry(entry).map(|(job, _)| job),
+        _ => None,
+    }
+}
+
+/// The threads of the files that records are about, in the order of their first record.
+pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
+    #[derive(PartialEq, Eq, Hash)]
+    enum Key {
+        Job(JobName),
+        Path(String),
+    }
+    let key = |path: &str| match job_of(path) {
+        Some(job) => Key::Job(job),
+        None => Key::Path(path.to_owned()),
+    };
+    let mut threads: Vec<Thread> = Vec::new();
+    let mut known: HashMap<Key, usize> = HashMap::new();
+    let mut at = |path: &str, threads: &mut Vec<Thread>, from: Option<usize>| {
+        let at = from.or_else(|| known.get(&key(path)).copied());
+        let at = at.unwrap_or_else(|| {
+            threads.push(Thread::default());
+            threads.len() - 1
+        });
+        known.insert(key(path), at);
+        let thread = &mut threads[at];
+        thread.job = job_of(path);
+        thread.removed = false;
+        if thread.names.last().is_none_or(|last| last != path) {
+            thread.names.push(path.to_owned());
+        }
+        at
+    };
+    for op in records.flatten() {
+        match op {
+            Op::Move { from, to } => {
+                let thread = at(&from, &mut threads, None);
+                at(&to, &mut threads, Some(thread));
+            }
+            Op::Put {
+                path,
+                bytes,
+                attributes,
+            } => {
+                let thread = at(&path, &mut threads, None);
+                threads[thread].bytes = Some(bytes);
+                threads[thread].attributes.extend(attributes);
+            }
+            Op::Remove { path } => {
+                let thread = at(&path, &mut threads, None);
+                threads[thread].removed = true;
+            }
+            Op::Seen { path } => {
+                at(&path, &mut threads, None);
+            }
+            Op::Set { path, attributes } => {
+                let thread = at(&path, &mut threads, None);
+                threads[thread].attributes.extend(attributes);
+            }
+        }
+    }
+    threads
+}
+
+impl<F: Fs> Spool<F> {
+    /// Makes the file what its thread says. True when something was to be done.
+    pub(super) fn mend(&self, thread: &Thread) -> Result<bool, SpoolError> {
+        if thread.removed {
+            return self.remove_again(thread);
+        }
+        let Some(last) = thread.names.last() else {
+            return Ok(false);
+        };
+        let mut path = PathBuf::from(last);
+        let mut mended = false;
+        if self.stat(&path)?.is_none() {
+            match self.earlier_name(thread)? {
+                Some(earlier) => {
+                    self.put_at(&earlier, &path)?;
+                    mended = true;
+                }
+                None => match self.elsewhere(thread)? {
+                    Some(elsewhere) => path = elsewhere,
+                    None if thread.bytes.is_none() => return Ok(false),
+                    None => {}
+                },
+            }
+        }
+        mended |= self.mend_content(thread, &path)?;
+        Ok(mended)
+    }
+
+    fn remove_again(&self, thread: &Thread) -> Result<bool, SpoolError> {
+        let mut removed = false;
+        for name in &thread.names {
+            let path = Path::new(name);
+            match self.fs.unlink(path) {
+                Ok(()) => removed = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(wrap("remove", path)(error)),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn earlier_name(&self, thread: &Thread) -> Result<Option<PathBuf>, SpoolError> {
+        for name in thread.names.iter().rev().skip(1) {
+            let path = PathBuf::from(name);
+            if self.stat(&path)?.is_some() {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a job has gone that is under none of its recorded names.
+    fn elsewhere(&self, thread: &Thread) -> Result<Option<PathBuf>, SpoolError> {
+        let Some(job) = &thread.job else {
+            return Ok(None);
+        };
+        Ok(self.find(job)?.map(|place| place.path(job)))
+    }
+
+    fn put_at(&self, from: &Path, to: &Path) -> Result<(), SpoolError> {
+        self.make_parents(to)?;
+        self.fs.rename(from, to).map_err(wrap("move", from))
+    }
+
+    fn make_parents(&self, path: &Path) -> Result<(), SpoolError> {
+        let mut parents: Vec<&Path> = path.ancestors().skip(1).collect();
+        parents.retain(|dir| !dir.as_os_str().is_empty());
+        for dir in parents.into_iter().rev() {
+            self.make_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    fn mend_content(&self, thread: &Thread, path: &Path) -> Result<bool, SpoolError> {
+        if let Some(bytes) = &thread.bytes {
+            let whole = match self.fs.read(path) {
+                Ok(found) => found == *bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(wrap("read", path)(error)),
+            };
+            if !whole {
+                self.make_again(thread, bytes, path)?;
+                return Ok(true);
+            }
+        }
+        let mut missing = Attributes::new();
+        for (name, value) in &thread.attributes {
+            let found = self.fs.attribute(path, name);
+            if found.map_err(wrap("read attributes of", path))?.as_ref() != Some(value) {
+                missing.push((name.clone(), value.clone()));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let file = self.fs.update(path).map_err(wrap("open", path))?;
+        self.set_all(&file, path, &missing)?;
+        Ok(true)
+    }
+
+    fn make_again(&self, thread: &Thread, bytes: &[u8], path: &Path) -> Result<(), SpoolError> {
+        self.make_parents(path)?;
+        let attributes: Attributes = thread.attributes.clone().into_iter().collect();
+        let temp = self.write_temp("again", bytes, &attributes)?;
+        self.fs.replace(&temp, path).map_err(wrap("publish", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = "20261122T045748.123Z-00042.xml";
+
+    fn put(path: &str, bytes: &str) -> Op {
+        Op::Put {
+            path: path.into(),
+            bytes: bytes.into(),
+            attributes: vec![("k".into(), "1".into())],
+        }
+    }
+
+    fn moved(from: &str, to: &str) -> Op {
+        Op::Move {
+            from: from.into(),
+            to: to.into(),
+        }
+    }
+
+    #[test]
+    fn a_job_is_followed_through_its_places() {
+        let (queue, work) = (format!("queue/a/{JOB}"), format!("work/a/{JOB}.a1"));
+        let due = format!("deferred/a/20261122T050000.000Z@{JOB}");
+        let set = Op::Set {
+            path: due.clone(),
+            attributes: vec![("k".into(), "2".into())],
+        };
+        let records = [
+            vec![put(&queue, "body"), put("joblog/x.xml", "1")],
+            vec![moved(&queue, &work)],
+            vec![put("joblog/x.xml", "2"), moved(&work, &due), set],
+            vec![Op::Seen {
+                path: queue.clone(),
+            }],
+        ];
+        let found = threads(records.into_iter());
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].names, [&*queue, &*work, &*due, &*queue]);
+        assert_eq!(found[0].bytes.as_deref(), Some(b"body".as_slice()));
+        assert_eq!(found[0].attributes["k"], "2");
+        assert_eq!(found[1].bytes.as_deref(), Some(b"2".as_slice()));
+        assert_eq!(found[1].names, ["joblog/x.xml"]);
+    }
+
+    #[test]
+    fn a_file_that_becomes_a_job_stays_one_thread() {
+        let queue = format!("queue/a/{JOB}");
+        let records = [
+            vec![moved("queue/a/x.xml", &queue)],
+            vec![Op::Remove {
+                path: queue.clone(),
+            }],
+        ];
+        let found = threads(records.into_iter());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].names, ["queue/a/x.xml", &*queue]);
+        assert!(found[0].removed);
+        assert_eq!(found[0].job, Some(JOB.parse().unwrap()));
+    }
+}
