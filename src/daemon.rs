@@ -247,9 +247,9 @@ fn readiness(
         if workers.iter().any(|worker| worker.is_finished()) {
             return Err("the worker has broken down: nothing is processed; restart".into());
         }
-        match spools.iter().find_map(|spool| spool.unhealthy()) {
+        match spools.iter().find_map(|spool| spool.unready()) {
             None => Ok(()),
-            Some(reason) => Err(reason.to_owned()),
+            Some(reason) => Err(reason),
         }
     })
 }

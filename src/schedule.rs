@@ -29,14 +29,12 @@ pub enum Event {
         ready: Vec<JobName>,
         deferred: Vec<(i64, JobName)>,
     },
-    /// A due job is back in its queue if `queued`; otherwise nobody knows where it is.
-    Released {
-        interface: InterfaceName,
-        job: JobName,
-        queued: bool,
-    },
+    /// What became of a due job.
+    Released(InterfaceName, JobName, Released),
     /// Something may have changed anywhere.
     Rescan,
+    /// A lane that was stuck has rested.
+    Resume(InterfaceName),
     /// A scan failed; the next rescan tries again.
     ScanFailed(InterfaceName),
     /// It is so late, in milliseconds of the Unix epoch.
@@ -50,8 +48,21 @@ pub enum End {
     Deferred { due_ms: i64 },
     /// It is where nothing is started any more.
     Left,
+    /// It could not be started. Its lane rests until [`Event::Resume`], and then tries others first.
+    Stuck,
     /// Nobody knows; a scan is made to see whether it is queued or deferred.
     Unknown,
+}
+
+/// What became of a due job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// Nobody knows where it is.
+    Gone,
+    /// It is back in its queue.
+    Queued,
+    /// It could not be moved. Its lane rests until [`Event::Resume`].
+    Stuck,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +103,10 @@ struct Lane {
     /// Ordered: nothing is started before a listing says where every job is.
     unknown: bool,
     held: bool,
+    /// Something could not be done: nothing is started or released before [`Event::Resume`].
+    resting: bool,
+    /// Jobs that could not be started: others come first.
+    stuck: BTreeSet<JobName>,
     ready: BTreeSet<JobName>,
     running: BTreeSet<JobName>,
     deferred: BTreeMap<JobName, i64>,
@@ -101,10 +116,11 @@ struct Lane {
 
 impl Lane {
     fn startable(&self) -> Option<&JobName> {
-        if self.held || self.running.len() >= self.rules.running_max {
+        if self.held || self.resting || self.running.len() >= self.rules.running_max {
             return None;
         }
-        let first = self.ready.first()?;
+        let stuck = |job: &&JobName| self.stuck.contains(*job) && !self.rules.ordered;
+        let first = self.ready.iter().find(|job| !stuck(job))?;
         let blocked = self.rules.ordered
             && (self.unknown
                 || !self.running.is_empty()
@@ -127,6 +143,8 @@ impl Scheduler {
             unknown: false,
             // Until the first listing nobody knows.
             held: true,
+            resting: false,
+            stuck: BTreeSet::new(),
             ready: BTreeSet::new(),
             running: BTreeSet::new(),
             deferred: BTreeMap::new(),
@@ -171,22 +189,28 @@ impl Scheduler {
                     lane.listed(held, ready, deferred);
                 }
             }
-            Event::Released {
-                interface,
-                job,
-                queued,
-            } => {
+            Event::Released(interface, job, end) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
                     lane.releasing.remove(&job);
                     lane.moved();
-                    if queued {
-                        lane.add(job);
-                    } else {
-                        lane.lose_track();
+                    match end {
+                        Released::Gone => lane.lose_track(),
+                        Released::Queued => lane.add(job),
+                        Released::Stuck => {
+                            lane.resting = true;
+                            lane.lose_track();
+                        }
                     }
                 }
             }
             Event::Rescan => self.lanes.values_mut().for_each(|lane| lane.dirty = true),
+            Event::Resume(interface) => {
+                if let Some(lane) = self.lanes.get_mut(&interface) {
+                    lane.resting = false;
+                    lane.dirty = true;
+                    lane.retry_stuck();
+                }
+            }
             Event::ScanFailed(interface) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
                     lane.scanning = false;
@@ -203,7 +227,7 @@ impl Scheduler {
         if self.draining {
             return None;
         }
-        let lanes = self.lanes.values();
+        let lanes = self.lanes.values().filter(|lane| !lane.resting);
         lanes.flat_map(|lane| lane.deferred.values()).min().copied()
     }
 
@@ -228,6 +252,11 @@ impl Scheduler {
                     lane.deferred.insert(job, due_ms);
                 }
                 End::Left => {}
+                End::Stuck => {
+                    lane.resting = true;
+                    lane.stuck.insert(job);
+                    lane.lose_track();
+                }
                 End::Unknown => lane.lose_track(),
             }
         }
@@ -238,6 +267,9 @@ impl Scheduler {
             return;
         }
         for (interface, lane) in &mut self.lanes {
+            if lane.resting {
+                continue;
+            }
             lane.deferred.retain(|job, due_ms| {
                 let due = *due_ms <= now_ms;
                 if due {
@@ -302,6 +334,15 @@ impl Lane {
         }
         for job in ready {
             self.add(job);
+        }
+        self.retry_stuck();
+    }
+
+    /// Jobs that could not be started are tried again once nothing else is left to start.
+    fn retry_stuck(&mut self) {
+        self.stuck.retain(|job| self.ready.contains(job));
+        if self.stuck.len() == self.ready.len() {
+            self.stuck.clear();
         }
     }
 
@@ -410,11 +451,7 @@ mod tests {
             [release],
             "nothing overtakes meanwhile"
         );
-        let released = Event::Released {
-            interface: interface("a"),
-            job: j[0].clone(),
-            queued: true,
-        };
+        let released = Event::Released(interface("a"), j[0].clone(), Released::Queued);
         assert_eq!(on(&mut s, released), [start(&j[0])]);
     }
 
@@ -427,6 +464,49 @@ mod tests {
         let scan = [Action::Scan(interface("a"))];
         assert_eq!(on(&mut s, ended), scan, "the next job must not overtake");
         assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    }
+
+    #[test]
+    fn what_cannot_be_started_rests_its_lane_and_comes_after_the_others() {
+        let mut s = scheduler(1, false);
+        let j = jobs(2);
+        let scan = [Action::Scan(interface("a"))];
+        let stuck = |job: &JobName| Event::Ended(interface("a"), job.clone(), End::Stuck);
+        let resume = || Event::Resume(interface("a"));
+        assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+        assert_eq!(on(&mut s, stuck(&j[0])), scan);
+        assert_eq!(on(&mut s, listed(&j)), [], "it rests");
+        assert_eq!(on(&mut s, resume()), [scan[0].clone(), start(&j[1])]);
+        let left = Event::Ended(interface("a"), j[1].clone(), End::Left);
+        assert_eq!(on(&mut s, left), []);
+        let again = on(&mut s, listed(&j[..1]));
+        assert!(
+            again.contains(&start(&j[0])),
+            "nothing else is left: {again:?}"
+        );
+    }
+
+    #[test]
+    fn a_due_job_that_cannot_be_moved_is_not_tried_at_once() {
+        let mut s = scheduler(1, false);
+        let j = jobs(1);
+        let deferred = || Event::Listed {
+            interface: interface("a"),
+            held: false,
+            ready: Vec::new(),
+            deferred: vec![(50, j[0].clone())],
+        };
+        on(&mut s, deferred());
+        assert_eq!(on(&mut s, Event::Tick(50)).len(), 1);
+        on(
+            &mut s,
+            Event::Released(interface("a"), j[0].clone(), Released::Stuck),
+        );
+        on(&mut s, deferred());
+        assert_eq!(s.next_due_ms(), None);
+        assert_eq!(on(&mut s, Event::Tick(60)), []);
+        on(&mut s, Event::Resume(interface("a")));
+        assert_eq!(on(&mut s, Event::Tick(70)).len(), 1);
     }
 
     #[test]
@@ -598,15 +678,13 @@ mod tests {
                 Action::Exit => unreachable!("nobody drains"),
                 Action::Release(_, job, due) => {
                     assert!(due <= now);
-                    let queued = self.deferred.remove(&job).is_some();
-                    if queued {
+                    let released = if self.deferred.remove(&job).is_some() {
                         self.queue.insert(job.clone());
-                    }
-                    self.inbox.push_back(Event::Released {
-                        interface: a,
-                        job,
-                        queued,
-                    });
+                        Released::Queued
+                    } else {
+                        Released::Gone
+                    };
+                    self.inbox.push_back(Event::Released(a, job, released));
                 }
                 Action::Scan(_) => self.inbox.push_back(Event::Listed {
                     interface: a,

@@ -215,6 +215,18 @@ impl<F: Fs> Spool<F> {
         self.health.reason()
     }
 
+    /// Why nothing can be accepted at the moment, if so.
+    pub fn unready(&self) -> Option<String> {
+        if let Some(reason) = self.unhealthy() {
+            return Some(reason.to_owned());
+        }
+        match self.stat(Path::new("tmp")) {
+            Ok(Some(stat)) if stat.kind == EntryKind::Dir => None,
+            Ok(_) => Some("the spool's directory is not there".to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
     pub fn now_ms(&self) -> i64 {
         (self.clock)()
     }
@@ -256,7 +268,14 @@ impl<F: Fs> Spool<F> {
         if lock(&self.days).contains(dir) {
             return Ok(());
         }
-        self.make_dir(dir)?;
+        if let Err(error) = self.fs.make_dir(dir) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(wrap("make directory", dir)(error));
+            }
+            // Somebody has taken its parent away.
+            self.restore_dirs()?;
+            self.make_dir(dir)?;
+        }
         lock(&self.days).insert(dir.to_owned());
         Ok(())
     }
@@ -320,8 +339,7 @@ impl<F: Fs> Spool<F> {
                         return Ok((Moved::Done(Job { place: to, name }), ticket));
                     }
                     if matches!(by, Transition::Claim { .. }) {
-                        tracing::error!(job = %job.name, "work has a file of this name already");
-                        break;
+                        return Err(wrap("move over another file", &target)(error));
                     }
                     name = job.name.variant(variant);
                     tracing::warn!(
@@ -507,7 +525,15 @@ impl<F: Fs> Spool<F> {
         lock(&self.ready).get(interface).map_or(0, HashSet::len)
     }
 
-    /// A job has left a queue, or is said to have.
+    /// A job is said to have left a queue: it may be back already.
+    pub fn left(&self, interface: &InterfaceName, job: &JobName) {
+        let path = Place::Queue(interface.clone()).path(job);
+        if matches!(self.fs.stat(&path), Ok(None)) {
+            self.forget_ready(interface, job);
+        }
+    }
+
+    /// A job has left a queue.
     pub fn forget_ready(&self, interface: &InterfaceName, job: &JobName) {
         if let Some(ids) = lock(&self.ready).get_mut(interface) {
             ids.remove(&job.id().get());

@@ -8,7 +8,7 @@ use crate::{
     job::{InterfaceName, Job, JobName, Place},
     joblog::{JobLog, Level, Message, Status},
     processor::{Ended, Outcome, Processor, Retry, Run},
-    schedule::{Action, End, Event, LaneRules, Scheduler},
+    schedule::{Action, End, Event, LaneRules, Released, Scheduler},
     spool::{Adopted, Claim, Fs, Moved, Published, Settlement, Spool, SpoolError},
 };
 use std::{
@@ -31,6 +31,8 @@ const RESCAN_EVERY: Duration = Duration::from_secs(60);
 const UNFINISHED_EVERY: Duration = Duration::from_secs(2);
 /// How often an adopted command's lock is looked at.
 const ADOPTED_EVERY: Duration = Duration::from_millis(200);
+/// How long a lane rests after a job of it could not be started or released.
+const STUCK_PAUSE: Duration = Duration::from_secs(5);
 /// How long to wait before settling is tried again on a full disk.
 const FULL_EVERY: Duration = Duration::from_secs(1);
 
@@ -177,15 +179,7 @@ impl Core {
         match action {
             Action::Exit => {}
             Action::Release(interface, job, due_ms) => {
-                let failed = Event::Released {
-                    interface: interface.clone(),
-                    job: job.clone(),
-                    queued: false,
-                };
-                tokio::spawn(
-                    self.clone()
-                        .report(failed, move || this.release(interface, job, due_ms)),
-                );
+                tokio::spawn(this.release(interface, job, due_ms));
             }
             Action::Scan(interface) => {
                 let failed = Event::ScanFailed(interface.clone());
@@ -221,10 +215,13 @@ impl Core {
             let mut scanned = self.scanned.lock().unwrap_or_else(|e| e.into_inner());
             scanned.insert(interface.clone())
         };
+        scan.arrived.retain(|a| !first || a.dropped_as.is_some());
+        let arrived: Vec<JobName> = scan.arrived.iter().map(|a| a.name.clone()).collect();
+        if let Err(error) = self.spool.saw(&interface, &arrived) {
+            tracing::error!(%interface, %error, "what was dropped may not survive a power cut");
+        }
         for arrival in &scan.arrived {
-            if !first || arrival.dropped_as.is_some() {
-                self.record_arrival(&interface, &arrival.name, arrival.dropped_as.as_deref());
-            }
+            self.record_arrival(&interface, &arrival.name, arrival.dropped_as.as_deref());
         }
         let mut again = scan.unfinished > 0;
         if self
@@ -267,15 +264,12 @@ impl Core {
             return;
         }
         tracing::info!(job = %name, %interface, "{text}");
-        if let Err(error) = self.spool.saw(&job) {
-            tracing::warn!(job = %name, %error, "its arrival could not be recorded");
-        }
         if let Err(error) = self.spool.note(&job, &text) {
             tracing::warn!(job = %name, %error, "the note could not be kept");
         }
     }
 
-    fn release(&self, interface: InterfaceName, job: JobName, due_ms: i64) -> Event {
+    async fn release(self: Arc<Self>, interface: InterfaceName, job: JobName, due_ms: i64) {
         let deferred = Job {
             place: Place::Deferred {
                 interface: interface.clone(),
@@ -283,17 +277,21 @@ impl Core {
             },
             name: job.clone(),
         };
-        let queued = match self.spool.release_due(&deferred) {
-            Ok(moved) => matches!(moved, Moved::Done(_)),
-            Err(error) => {
-                tracing::error!(%job, %error, "a due job stays deferred until the next scan");
-                false
+        let this = self.clone();
+        let released = tokio::task::spawn_blocking(move || this.spool.release_due(&deferred));
+        let end = match released.await {
+            Ok(Ok(Moved::Done(_))) => Released::Queued,
+            Ok(Ok(Moved::Gone)) => Released::Gone,
+            Ok(Err(error)) => {
+                tracing::error!(%job, %interface, %error, "a due job stays deferred; tried again");
+                Released::Stuck
             }
+            Err(_) => Released::Stuck,
         };
-        Event::Released {
-            interface,
-            job,
-            queued,
+        let event = Event::Released(interface.clone(), job, end);
+        let _ = self.hints.events.send(event).await;
+        if end == Released::Stuck {
+            self.resume_later(interface).await;
         }
     }
 
@@ -347,8 +345,17 @@ impl Core {
                 End::Unknown
             }
         };
-        let ended = Event::Ended(interface, job, end);
+        let ended = Event::Ended(interface.clone(), job, end);
         let _ = self.hints.events.send(ended).await;
+        if end == End::Stuck {
+            self.resume_later(interface).await;
+        }
+    }
+
+    /// What could not be done for now is tried again after a pause.
+    async fn resume_later(&self, interface: InterfaceName) {
+        tokio::time::sleep(STUCK_PAUSE).await;
+        let _ = self.hints.events.send(Event::Resume(interface)).await;
     }
 
     /// A job whose run broke down after its command was started: as after a crash of ours.
@@ -373,15 +380,23 @@ impl Core {
         let this = self.clone();
         let (i, j) = (interface.clone(), job.clone());
         let command = matches!(processor, Processor::Command(_));
-        let begun = tokio::task::spawn_blocking(move || this.begin(&i, &j, command)).await;
-        let (claim, run) = match begun {
+        let begun = tokio::task::spawn_blocking(move || match this.begin(&i, &j, command) {
+            // It is there, and somebody else has its lock.
+            Ok(None) if this.spool.is_ready(&i, &j) && !this.spool.is_held(&i).unwrap_or(true) => {
+                Err(None)
+            }
+            Ok(begun) => Ok(begun),
+            Err(error) => Err(Some(error)),
+        });
+        let (claim, run) = match begun.await {
             Ok(Ok(Some(begun))) => begun,
             Ok(Ok(None)) => return End::Unknown,
-            Ok(Err(error)) => {
-                tracing::error!(%job, %interface, %error, "the job cannot be started");
-                return End::Unknown;
+            Ok(Err(None)) => return End::Stuck,
+            Ok(Err(Some(error))) => {
+                tracing::error!(%job, %interface, %error, "the job cannot be started; tried again");
+                return End::Stuck;
             }
-            Err(_) => return End::Unknown,
+            Err(_) => return End::Stuck,
         };
         let started_ms = self.spool.now_ms();
         tracing::info!(%job, %interface, attempt = claim.attempt(), "started");
@@ -452,7 +467,7 @@ impl Core {
             let reason = reason.to_owned();
             outcome = Outcome::Failed { reason };
         }
-        let (what, reason) = match outcome {
+        let (what, mut reason) = match outcome {
             Outcome::Done => (Settlement::Done, None),
             Outcome::Failed { reason } => (Settlement::Failed, Some(reason)),
             Outcome::Cut { reason } | Outcome::Retry { reason } => {
@@ -476,11 +491,12 @@ impl Core {
         // What cannot be settled as it should be fails, so that it does not run for ever.
         let (what, settled) = match settled {
             Err(error) if self.spool.unhealthy().is_none() && what != Settlement::GivenBack => {
-                let reason = format!("the job could not be settled: {error}");
-                tracing::error!(job = %claim.job(), "{reason}");
+                let told = format!("the job could not be settled: {error}");
+                tracing::error!(job = %claim.job(), "{told}");
+                reason = Some(told.clone());
                 let log = log.map(|mut log| {
                     log.status = Status::Error;
-                    log.messages = vec![Message::new(now_ms, Level::Error, reason)];
+                    log.messages = vec![Message::new(now_ms, Level::Error, told)];
                     log
                 });
                 let mut failed = self.settle_patiently(&mut claim, Settlement::Failed, log);

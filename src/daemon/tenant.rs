@@ -279,7 +279,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
             if name == ".hold" {
                 hints.tell(Event::Hint(interface));
             } else if let Ok(job) = name.parse() {
-                spool.forget_ready(&interface, &job);
+                spool.left(&interface, &job);
             }
         }
         Seen::Changed(_) => woken.notify.notify_one(),

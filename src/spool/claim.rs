@@ -73,7 +73,13 @@ impl<F: Fs> Spool<F> {
             Err(error) => return Err(wrap("read attributes of", &from)(error)),
         };
         let lock_path = run_file(interface, name, "lock");
-        let locked = self.fs.lock(&lock_path).map_err(wrap("lock", &lock_path))?;
+        let mut locked = self.fs.lock(&lock_path);
+        if matches!(&locked, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            // Somebody has taken the directory away.
+            self.restore_dirs()?;
+            locked = self.fs.lock(&lock_path);
+        }
+        let locked = locked.map_err(wrap("lock", &lock_path))?;
         let Some(lock) = locked else {
             return Ok(None);
         };
@@ -208,6 +214,21 @@ impl<F: Fs> Claim<F> {
         what: Settlement,
         log: Option<JobLog>,
     ) -> Result<Published, SpoolError> {
+        if self.spool.stat(&self.path())?.is_none() {
+            // Moved by hand while its command ran: there is nothing to be said of it.
+            self.settled = true;
+            self.spool.clean_run(&self.interface, &self.job.name);
+            return Ok(Published {
+                moved: Moved::Gone,
+                emitted: Vec::new(),
+            });
+        }
+        if what != Settlement::Done {
+            // First, since it may be what fills the disk.
+            let run = self.run_dir();
+            let removed = self.spool.fs.remove_tree(&run);
+            removed.map_err(wrap("remove", &run))?;
+        }
         if what == Settlement::Done {
             self.sync_output()?;
             self.publish_results()?;
@@ -361,13 +382,16 @@ impl<F: Fs> Claim<F> {
             let name = JobName::new(spool.next_id(), reference, Kind::Xml);
             let place = Place::Queue(interface.clone());
             let to = place.path(&name);
-            let (from_text, path) = (text(&from), text(&to));
+            // Out of the command's directory, so that settling again does not emit it again.
+            let part = Path::new("tmp").join(format!("{name}.part"));
+            let path = text(&to);
             let ops = if spool.is_large(&from)? {
-                let moved = Op::Move {
-                    from: from_text,
-                    to: path.clone(),
-                };
-                vec![moved, Op::Set { path, attributes }]
+                let hops = [&from, &part, &to].map(|path| text(path));
+                let moved = hops.windows(2).map(|hop| Op::Move {
+                    from: hop[0].clone(),
+                    to: hop[1].clone(),
+                });
+                moved.chain([Op::Set { path, attributes }]).collect()
             } else {
                 let bytes = spool.fs.read(&from).map_err(wrap("read", &from))?;
                 vec![Op::Put {
@@ -376,9 +400,11 @@ impl<F: Fs> Claim<F> {
                     attributes,
                 }]
             };
+            let taken = spool.fs.rename(&from, &part);
+            taken.map_err(wrap("take", &from))?;
             spool.set_arriving(&interface, &name);
             let naming = Naming {
-                from,
+                from: part,
                 to,
                 replace: false,
             };

@@ -111,8 +111,7 @@ struct Disk {
     stop_at: usize,
     /// One call fails with this error of the operating system; the others go on.
     fail_at: Option<(usize, i32)>,
-    /// What each call was, when somebody wants to know.
-    names: Vec<&'static str>,
+    failed: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +128,7 @@ impl CrashFs {
             calls: 0,
             stop_at: usize::MAX,
             fail_at: None,
-            names: Vec::new(),
+            failed: None,
         })))
     }
 
@@ -144,6 +143,7 @@ impl CrashFs {
     pub(crate) fn fail_at(&self, n: usize, errno: i32) {
         let mut disk = self.disk();
         disk.calls = 0;
+        disk.failed = None;
         disk.fail_at = Some((n, errno));
     }
 
@@ -151,9 +151,9 @@ impl CrashFs {
         self.disk().calls
     }
 
-    /// The name of the last call.
-    pub(crate) fn last_call(&self) -> &'static str {
-        self.disk().names.last().copied().unwrap_or("none")
+    /// What the call was that [`CrashFs::fail_at`] let fail.
+    pub(crate) fn failed_call(&self) -> &'static str {
+        self.disk().failed.unwrap_or("none")
     }
 
     /// The disk that the next start finds.
@@ -211,10 +211,10 @@ impl CrashFs {
             return Err(io::Error::other("the machine has stopped"));
         }
         disk.calls += 1;
-        disk.names.push(name);
         if let Some((n, errno)) = disk.fail_at
             && disk.calls == n + 1
         {
+            disk.failed = Some(name);
             return Err(io::Error::from_raw_os_error(errno));
         }
         Ok(disk)

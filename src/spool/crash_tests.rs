@@ -408,6 +408,44 @@ fn a_twin_that_does_not_count_attempts_is_caught() {
     );
 }
 
+/// One call fails, with each error that a disk can give, and the disk is well again: nothing is
+/// acknowledged that is not kept, and the spool goes on, or says that it does not.
+#[test]
+fn a_call_that_fails_costs_no_acknowledged_job() {
+    use rustix::io::Errno;
+    let errnos = [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::IO,
+        Errno::MFILE,
+        Errno::ROFS,
+    ];
+    for n in 0.. {
+        for errno in errnos {
+            let fs = CrashFs::new();
+            let mut told = Told::default();
+            let spool = open(fs.clone(), false).unwrap();
+            fs.fail_at(n, errno.raw_os_error());
+            let outcome = told.day(&spool);
+            if fs.failed_call() == "none" {
+                assert!(n > 150, "the day has become too short: {n}");
+                return;
+            }
+            let context = format!("call {n} ({}) failed with {errno}", fs.failed_call());
+            let is_sync = ["sync_all", "sync_data", "sync_file", "write_at"];
+            if is_sync.contains(&fs.failed_call()) && outcome.is_err() {
+                assert!(spool.unhealthy().is_some(), "{context}: {outcome:?}");
+            }
+            match spool.unhealthy() {
+                Some(_) => assert!(told.accept(&spool, "later").is_err(), "{context}"),
+                None => drop(told.accept(&spool, "last").expect(&context)),
+            }
+            drop(spool);
+            check(fs.reboot(Image::Best), &told, &context);
+        }
+    }
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let fs = CrashFs::new();

@@ -52,7 +52,7 @@ const QUIET: Duration = Duration::from_millis(500);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
 /// So long until a name is given again on a full disk.
-const FULL_EVERY: Duration = Duration::from_millis(500);
+const FULL_EVERY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
 
 /// What has been appended and is durable once the journal has been flushed so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 //! A look decides by the directory alone. It never waits and never moves a job, save that
 //! [`Spool::scan`] takes in a complete foreign file by renaming it to a job's name.
 
-use super::{Attrs, EntryKind, Fs, Op, RealFs, Spool, SpoolError, lock, text, wrap};
+use super::{EntryKind, Fs, Op, RealFs, Spool, SpoolError, lock, text, wrap};
 use crate::job::{InterfaceName, Job, JobName, Kind, Place, Reference, deferred_entry, work_entry};
 use std::{
     collections::HashSet,
@@ -18,6 +18,8 @@ use std::{
 const TOUCHED_AFTER_MS: i64 = 2_000;
 /// Rounds of a look that found nothing while jobs moved.
 const LOOKS_MAX: usize = 4;
+/// More files than that are synced by one sync of everything.
+const SYNCED_ALONE_MAX: usize = 8;
 
 /// What a scan of one queue found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -408,10 +410,10 @@ impl<F: Fs> Spool<F> {
         if self.fs.is_foreign(&stat) {
             return self.take_copy(interface, path, job, &attributes);
         }
-        self.sync_foreign(path, &attributes)?;
+        let _ = self.set_attributes(path, &attributes)?;
         let to = Place::Queue(interface.clone()).path(job);
         match self.move_file(path, &to) {
-            // As durable as its writer makes a file, it need not be waited for.
+            // Nobody has been told of it, so it need not be waited for.
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -435,7 +437,8 @@ impl<F: Fs> Spool<F> {
         let to = Place::Queue(interface.clone()).path(job);
         let copied = (|| {
             drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
-            self.sync_foreign(&temp, attributes)?;
+            let _ = self.set_attributes(&temp, attributes)?;
+            self.sync_here(&temp)?;
             self.sync_dir(Path::new("tmp"))?;
             self.move_file(&temp, &to).map_err(wrap("take in", path))
         })();
@@ -445,24 +448,37 @@ impl<F: Fs> Spool<F> {
         Ok(true)
     }
 
-    /// Sets the attributes of a file that others made, and makes it durable as it is.
-    fn sync_foreign(&self, path: &Path, attributes: &[(&str, String)]) -> Result<(), SpoolError> {
+    fn sync_here(&self, path: &Path) -> Result<(), SpoolError> {
         let file = self.fs.update(path).map_err(wrap("open", path))?;
-        let attributes = attributes.iter();
-        let attributes: Attrs = attributes.map(|(n, v)| ((*n).into(), v.clone())).collect();
-        self.set_all(&file, path, &attributes)?;
         self.sync_file(&file, path)
     }
 
-    /// A job that others have moved to a queue: it is there now, whatever was recorded of it.
-    pub fn saw(&self, job: &Job) -> Result<(), SpoolError> {
-        let path = job.place.path(&job.name);
-        self.sync_foreign(&path, &[])?;
-        let _ = self.note_ops(&[Op::Seen { path: text(&path) }]);
+    /// Jobs that others have brought to a queue: makes them durable as they are, and records that
+    /// they are there now, whatever was recorded of them.
+    pub fn saw(&self, interface: &InterfaceName, names: &[JobName]) -> Result<(), SpoolError> {
+        let place = Place::Queue(interface.clone());
+        if names.len() > SYNCED_ALONE_MAX {
+            self.sync_all()?;
+        }
+        for name in names {
+            let path = place.path(name);
+            if names.len() <= SYNCED_ALONE_MAX {
+                match self.sync_here(&path) {
+                    // It has moved on, with all that is recorded of that.
+                    Err(SpoolError::Io { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound =>
+                    {
+                        continue;
+                    }
+                    other => other?,
+                }
+            }
+            let _ = self.note_ops(&[Op::Seen { path: text(&path) }]);
+        }
         Ok(())
     }
 
-    fn report_odd(&self, path: &Path, why: &str) {
+    pub(super) fn report_odd(&self, path: &Path, why: &str) {
         if lock(&self.odd).insert(path.to_owned()) {
             tracing::warn!(path = %path.display(), "left alone: {why}");
         }

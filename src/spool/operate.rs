@@ -23,7 +23,7 @@ impl<F: Fs> Spool<F> {
     ) -> Result<Moved, SpoolError> {
         let by = Transition::Requeue(to.clone());
         job.place.step(&by)?;
-        self.note(job, &format!("requeued to {to} by {by_whom}"))?;
+        self.note_if_room(job, &format!("requeued to {to} by {by_whom}"))?;
         let path = job.place.path(&job.name);
         let attributes = [
             ("attempts", "0".to_owned()),
@@ -75,8 +75,19 @@ impl<F: Fs> Spool<F> {
     /// Removes a job for ever; its log stays and says so.
     pub fn remove(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
         job.place.step(&Transition::Discard)?;
-        self.note(job, &format!("removed by {by_whom}"))?;
+        self.note_if_room(job, &format!("removed by {by_whom}"))?;
         self.shift_durably(job, &Transition::Discard)
+    }
+
+    /// On a full disk an operator must be able to act all the same.
+    fn note_if_room(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
+        match self.note(job, text) {
+            Err(SpoolError::Full { .. }) => {
+                tracing::warn!(job = %job.name, "no space left to note: {text}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Adds a word to a job's log; a job without a log yet carries it as an attribute until it

@@ -99,8 +99,20 @@ fn try_all(
         let path = fs.absolute(dir);
         move |source: io::Error| ProbeError::Io { what, path, source }
     };
-    let file = fs.create(first).map_err(failed("create a file"))?;
-    fs.write(&file, b"probe").map_err(failed("write a file"))?;
+    let file = match fs.create(first) {
+        Err(error) if super::is_full(&error) => {
+            warnings.push("the disk is full: not every operation could be tried".into());
+            return Ok(());
+        }
+        created => created.map_err(failed("create a file"))?,
+    };
+    match fs.write(&file, b"probe") {
+        Err(error) if super::is_full(&error) => {
+            warnings.push("the disk is full: not every operation could be tried".into());
+            return Ok(());
+        }
+        written => written.map_err(failed("write a file"))?,
+    }
     fs.set_attribute(&file, "probe", "yes")
         .map_err(failed("set an extended attribute"))?;
     fs.sync_file(&file).map_err(failed("sync a file"))?;

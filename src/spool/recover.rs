@@ -54,9 +54,12 @@ impl<F: Fs> Spool<F> {
     }
 
     /// A job that somebody moved to `joberrors` or `bak/<interface>` itself goes to its day there,
-    /// where it is looked for.
+    /// where it is looked for. One that was moved to `deferred` or `work` without the name that
+    /// jobs have there is due now: it goes to its queue.
     pub fn file_strays(&self) -> Result<(), SpoolError> {
         self.healthy()?;
+        self.queue_strays()?;
+        self.report_misplaced()?;
         let settled = self.interfaces.keys().cloned().map(Place::Bak);
         for place in settled.chain([Place::JobErrors]) {
             let dir = match &place {
@@ -75,6 +78,36 @@ impl<F: Fs> Spool<F> {
                         tracing::warn!(job = %name, %place, %error, "cannot go to its day");
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_strays(&self) -> Result<(), SpoolError> {
+        for interface in self.interfaces.keys() {
+            for state in ["deferred", "work"] {
+                let dir = Path::new(state).join(interface.as_str());
+                for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
+                    let from = dir.join(name.to_string());
+                    let to = Place::Queue(interface.clone()).path(&name);
+                    match self.move_file(&from, &to) {
+                        Ok(_) => {
+                            tracing::info!(job = %name, %interface, "moved by hand to {state}")
+                        }
+                        Err(error) => self.report_odd(&from, &format!("cannot be queued: {error}")),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Jobs that lie where no interface is said are nobody's: say so, leave them.
+    fn report_misplaced(&self) -> Result<(), SpoolError> {
+        for dir in ["bak", "deferred", "queue", "results", "joblog", "work"].map(Path::new) {
+            for name in self.entries(dir, |text| text.parse::<JobName>().ok())? {
+                let why = "a job belongs into the directory of an interface";
+                self.report_odd(&dir.join(name.to_string()), why);
             }
         }
         Ok(())
