@@ -44,6 +44,9 @@ const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
 const THREADS_MAX: usize = 384;
 /// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
 const COMMITS_MAX: usize = 256;
+/// Commits of small bodies for each processor at once: they wait for no disk, and more of them
+/// would only wait for each other's directories.
+const SMALL_COMMITS_PER_PROCESSOR: usize = 1;
 /// How long others wait for a job whose last bytes are on their way, and then for its move.
 const SENDING_PATIENCE: Duration = Duration::from_millis(500);
 const ARCHIVING_PATIENCE: Duration = Duration::from_secs(10);
@@ -89,6 +92,7 @@ pub struct Gateway {
     transformed: Arc<Semaphore>,
     threads: Arc<Semaphore>,
     commits: Semaphore,
+    small_commits: Semaphore,
     keys: upload::Keys,
     arrived: Arrived,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
@@ -120,6 +124,7 @@ impl Gateway {
             transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
             commits: Semaphore::new(COMMITS_MAX),
+            small_commits: Semaphore::new(small_commits_max()),
             keys: upload::Keys::default(),
             arrived: parts.arrived,
             archiving: Mutex::default(),
@@ -484,6 +489,11 @@ impl Gateway {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn small_commits_max() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors * SMALL_COMMITS_PER_PROCESSOR).max(2)
 }
 
 fn unknown_interface(name: &InterfaceName) -> Fault {

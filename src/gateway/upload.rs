@@ -262,11 +262,11 @@ impl Upload {
                 None => None,
                 Some(key) => Some(gateway.keys.hold(key).await),
             };
-            let permit = gateway
-                .commits
-                .acquire()
-                .await
-                .map_err(|_| Fault::Internal)?;
+            let commits = match self.part {
+                None => &gateway.small_commits,
+                Some(_) => &gateway.commits,
+            };
+            let permit = commits.acquire().await.map_err(|_| Fault::Internal)?;
             let stored = gateway.blocking(move |_| self.commit_blocking(key)).await;
             drop(permit);
             match stored?? {
