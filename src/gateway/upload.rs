@@ -16,6 +16,7 @@ use crate::{
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
+use sha2::{Digest, Sha256, Sha512};
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -36,6 +37,8 @@ pub struct Upload {
     buffer: Vec<u8>,
     part: Option<Part>,
     admitted: Option<admission::Admitted>,
+    /// Of what has come; only where the client says what it should be.
+    sha512: Option<Sha512>,
 }
 
 /// Keys of commits that are under way, each with those who wait for it.
@@ -136,6 +139,7 @@ impl Gateway {
         Ok(Upload {
             gateway: self.clone(),
             caller: caller.clone(),
+            sha512: submit.digests.sha512.map(|_| Sha512::new()),
             submit,
             bytes: 0,
             bytes_max,
@@ -171,7 +175,11 @@ impl Gateway {
             (_, findings) => {
                 let findings = findings.unwrap_or_default();
                 tracing::warn!(%job, %user, n_findings = findings.len(), "refused");
-                Err(Fault::Refused { job, findings })
+                Err(Fault::Refused {
+                    job,
+                    sha256,
+                    findings,
+                })
             }
         }
     }
@@ -220,6 +228,9 @@ impl Upload {
             return Err(Fault::TooLarge {
                 bytes_max: self.bytes_max,
             });
+        }
+        if let Some(hasher) = &mut self.sha512 {
+            hasher.update(&chunk);
         }
         self.buffer.extend_from_slice(&chunk);
         if self.buffer.len() <= MEMORY_BYTES_MAX {
@@ -297,8 +308,10 @@ impl Upload {
             }
         };
         let sha256 = body.sha256();
-        if let Some(wanted) = self.submit.sha256
-            && sha256 != hex(&wanted)
+        let sha512 = self.sha512.take().map(|hasher| hasher.finalize());
+        let wanted = &self.submit.digests;
+        if wanted.sha256.is_some_and(|wanted| sha256 != hex(&wanted))
+            || wanted.sha512.map(Into::into) != sha512
         {
             return Err(invalid(
                 "the body does not have the digest that was sent with it; nothing was stored",
@@ -419,7 +432,7 @@ impl Upload {
         if self.gateway.is_full(interface) {
             return Err(queue_full());
         }
-        let sealed = self.seal(body, Some(interface))?;
+        let sealed = self.seal(body, None)?;
         let record = record(&sealed, Some(interface), false);
         let published = spool.enqueue(sealed, interface, key.map(|key| (key, &record)));
         let (job, ticket) = self.published(published, key)?;
@@ -517,7 +530,11 @@ impl Upload {
         if record.refused {
             let log = self.gateway.spool.read_log(&job);
             let findings = log.map_or(Vec::new(), |log| findings_of(&log));
-            return Err(Fault::Refused { job, findings });
+            return Err(Fault::Refused {
+                job,
+                sha256: record.sha256.clone(),
+                findings,
+            });
         }
         Ok(Reply::Accepted {
             job,
@@ -532,7 +549,7 @@ impl Upload {
 impl Body {
     fn sha256(&self) -> String {
         match self {
-            Self::Memory(bytes) => hex(&<sha2::Sha256 as sha2::Digest>::digest(bytes)),
+            Self::Memory(bytes) => hex(&Sha256::digest(bytes)),
             Self::Part(part) => part.sha256(),
         }
     }

@@ -11,19 +11,42 @@ use crate::{
     job::{InterfaceName, Job, JobName, Place},
     joblog::JobLog,
 };
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// What the gateway knows of a job when it accepts it; kept as extended attributes of its file.
-/// They are advice: lost by a careless copy, the job still runs.
+/// What the gateway knows of a job when it accepts it. It is advice: lost by a careless copy, the
+/// job still runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     pub dialect: String,
     pub interface: Option<InterfaceName>,
     pub submitter: String,
+}
+
+/// The attribute that holds dialect, checksum and submitter of an accepted job. They are one, and
+/// short, because what fits into the inode costs no block of its own.
+const ACCEPTED: &str = "job";
+
+/// `<dialect> <SHA-256 in base64> <submitter>`
+fn accepted(attributes: &Attributes, sha256: &[u8]) -> String {
+    let sha256 = STANDARD_NO_PAD.encode(sha256);
+    format!("{} {sha256} {}", attributes.dialect, attributes.submitter)
+}
+
+/// One of the values in an [`ACCEPTED`] attribute, by its name.
+fn value_of(accepted: &str, name: &str) -> Option<String> {
+    let mut values = accepted.splitn(3, ' ');
+    let (dialect, sha256, submitter) = (values.next()?, values.next()?, values.next()?);
+    match name {
+        "dialect" => Some(dialect.to_owned()),
+        "sha256" => Some(hex(&STANDARD_NO_PAD.decode(sha256).ok()?)),
+        "submitter" => Some(submitter.to_owned()),
+        _ => None,
+    }
 }
 
 /// A job being written. No scan ever sees it.
@@ -78,6 +101,13 @@ impl<F: Fs> Spool<F> {
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }
         landed
+    }
+
+    /// An attribute of a job's file; `None` when it has none or is not there.
+    pub fn attribute_of(&self, job: &Job, name: &str) -> Option<String> {
+        let path = job.place.path(&job.name);
+        let attribute = |name| self.fs.attribute(&path, name).ok().flatten();
+        attribute(name).or_else(|| value_of(&attribute(ACCEPTED)?, name))
     }
 
     /// Keeps a refused document in `joberrors`, its log first. Durable with the ticket.
@@ -170,18 +200,17 @@ impl<F: Fs> Part<F> {
     /// Sets the attributes, and syncs what the journal does not take whole. After an error the
     /// part is gone and nothing was accepted.
     pub fn seal(self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
-        let sha256 = self.sha256();
-        let interface = attributes.interface.as_ref().map_or("", |i| i.as_str());
-        let attributes: Attrs = [
-            ("dialect", attributes.dialect.as_str()),
-            ("interface", interface),
-            ("received", &self.spool.now_ms().to_string()),
-            ("sha256", &sha256),
-            ("submitter", &attributes.submitter),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+        let sha256 = self.sha256.clone().finalize();
+        let mut all = vec![(ACCEPTED.to_owned(), accepted(attributes, &sha256))];
+        if self.inline.is_none() {
+            // Its name is older than its last byte.
+            all.push(("received".to_owned(), self.spool.now_ms().to_string()));
+        }
+        if let Some(interface) = &attributes.interface {
+            // Of a job that goes to `joberrors`, whose path does not say.
+            all.push(("interface".to_owned(), interface.to_string()));
+        }
+        let (sha256, attributes) = (hex(&sha256), all);
         self.spool.set_all(&self.file, self.path(), &attributes)?;
         if self.inline.is_none() {
             self.spool.sync_file(&self.file, self.path())?;
@@ -227,4 +256,27 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_an_accepted_job_reads_back_and_is_short() {
+        let attributes = Attributes {
+            dialect: "dstore".into(),
+            interface: None,
+            submitter: "admin".into(),
+        };
+        let text = accepted(&attributes, &Sha256::digest("x"));
+        // What an ext4 inode of the usual size has room for.
+        assert!(text.len() <= 56, "{text}");
+        let value = |name| value_of(&text, name);
+        assert_eq!(value("dialect").as_deref(), Some("dstore"));
+        assert_eq!(value("submitter").as_deref(), Some("admin"));
+        assert_eq!(value("sha256"), Some(hex(&Sha256::digest("x"))));
+        assert_eq!(value("interface"), None);
+        assert_eq!(value_of("torn", "submitter"), None);
+    }
 }

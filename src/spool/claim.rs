@@ -168,7 +168,7 @@ impl<F: Fs> Claim<F> {
 
     /// An attribute of the job, `None` when it has none.
     pub fn attribute(&self, name: &str) -> Option<String> {
-        self.spool.fs.attribute(&self.path(), name).ok().flatten()
+        self.spool.attribute_of(&self.job, name)
     }
 
     /// Makes the directories that a command writes to: `results` and `emit/<interface>`.
@@ -245,7 +245,12 @@ impl<F: Fs> Claim<F> {
                 Transition::Defer { due_ms }
             }
             Settlement::Done => Transition::Archive,
-            Settlement::Failed => Transition::Fail,
+            Settlement::Failed => {
+                // `joberrors` does not say.
+                let interface = [("interface", self.interface.to_string())];
+                let _ = self.spool.set_attributes(&self.path(), &interface)?;
+                Transition::Fail
+            }
             Settlement::GivenBack => Transition::Release,
         };
         let (moved, ticket) = self.spool.shift(&self.job, &by)?;

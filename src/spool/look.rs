@@ -268,7 +268,7 @@ impl<F: Fs> Spool<F> {
     /// The SHA-256 of a job as it was received, in hex; `None` when it is not known, or when the
     /// file was written to afterwards.
     pub fn checksum_of(&self, job: &Job) -> Option<String> {
-        let received: i64 = self.attribute_of(job, "received")?.parse().ok()?;
+        let received = self.received_ms(job);
         let stat = self.stat(&job.place.path(&job.name)).ok().flatten()?;
         let untouched = stat.modified_ms <= received + TOUCHED_AFTER_MS;
         self.attribute_of(job, "sha256").filter(|_| untouched)
@@ -280,12 +280,6 @@ impl<F: Fs> Spool<F> {
         let attribute = self.attribute_of(job, "received");
         let received_ms = attribute.and_then(|text| text.parse().ok());
         received_ms.unwrap_or(job.name.id().unix_ms().min(self.now_ms()))
-    }
-
-    /// An attribute of a job's file; `None` when it has none or is not there.
-    pub fn attribute_of(&self, job: &Job, name: &str) -> Option<String> {
-        let path = job.place.path(&job.name);
-        self.fs.attribute(&path, name).ok().flatten()
     }
 
     /// True when an interface is held by a `.hold` file.

@@ -276,8 +276,11 @@ impl<F: Fs> Spool<F> {
             self.tolerate(error)?;
         }
         let attempts = if by == Transition::Fail { 0 } else { attempt };
-        let attempts = [("attempts", attempts.to_string())];
-        let _ = self.set_attributes(&job.place.path(name), &attempts)?;
+        let attributes = [
+            ("attempts", attempts.to_string()),
+            ("interface", interface.to_string()),
+        ];
+        let _ = self.set_attributes(&job.place.path(name), &attributes)?;
         let (moved, ticket) = self.shift(&job, &by)?;
         self.wait(ticket)?;
         self.clean_run(interface, name);

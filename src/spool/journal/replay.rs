@@ -206,7 +206,9 @@ impl<F: Fs> Spool<F> {
 
     fn make_again(&self, thread: &Thread, bytes: &[u8], path: &Path) -> Result<(), SpoolError> {
         self.make_parents(path)?;
-        let attributes: Attributes = thread.attributes.clone().into_iter().collect();
+        let mut attributes: Attributes = thread.attributes.clone().into_iter().collect();
+        // A file that was changed after this moment is no longer what its checksum is of.
+        attributes.push(("received".to_owned(), self.now_ms().to_string()));
         let temp = self.write_temp("again", bytes, &attributes)?;
         self.fs.replace(&temp, path).map_err(wrap("publish", path))
     }
