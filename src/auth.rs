@@ -22,5 +22,6 @@ mod users;
 
 pub use file::{Account, USER_BYTES_MAX, UsersError, UsersFile};
 pub use grants::{Caller, Grants, Right, Role, Scope, UnknownWord};
+pub use parse::check_user;
 pub use password::{HashError, hash_password, random_password};
 pub use users::{Denied, Users};

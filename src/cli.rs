@@ -9,6 +9,7 @@ mod hold;
 mod init;
 mod jobs;
 mod ls;
+mod output;
 mod partner;
 mod serve;
 mod show;
@@ -29,8 +30,6 @@ use std::{path::PathBuf, process::ExitCode};
 #[derive(Debug, Parser)]
 #[command(name = "spoolgate", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
-    #[command(flatten)]
-    common: Common,
     #[command(subcommand)]
     command: Command,
 }
@@ -42,31 +41,51 @@ As operator:    spoolgate ls; spoolgate status JOB; spoolgate requeue JOB
 As partner:     spoolgate push --url https://HOST:8443 --user NAME order.xml";
 
 #[derive(Clone, Debug, Args)]
-struct Common {
-    /// The configuration file
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "./spoolgate.toml",
-        env = "SPOOLGATE_CONFIG"
-    )]
+struct ConfigArg {
+    /// The configuration file; the variable SPOOLGATE_CONFIG names another default
+    #[arg(long, value_name = "FILE", default_value_os_t = usual_config())]
     config: PathBuf,
-    /// The tenant to work on; the default one unless given
-    #[arg(long, global = true, value_name = "NAME")]
-    tenant: Option<String>,
-    /// Print JSON instead of text
-    #[arg(long, global = true)]
-    json: bool,
 }
 
-impl Common {
+/// Not clap's `env`, which would show it as required in every usage line.
+fn usual_config() -> PathBuf {
+    let given = std::env::var_os("SPOOLGATE_CONFIG").filter(|path| !path.is_empty());
+    given.map_or("./spoolgate.toml".into(), PathBuf::from)
+}
+
+/// What the commands on a spool have in common.
+#[derive(Clone, Debug, Args)]
+struct At {
+    #[command(flatten)]
+    file: ConfigArg,
+    /// The tenant to work on; the default one unless given
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+}
+
+impl At {
     fn load(&self) -> anyhow::Result<(Config, Tenant)> {
-        let config = Config::load(&self.config)?;
+        let config = Config::load(&self.file.config)?;
         let tenant = config.tenant(self.tenant.as_deref());
         let tenant = tenant.map_err(|text| anyhow!(text))?.clone();
         Ok((config, tenant))
     }
+}
+
+/// The same for those that can print JSON.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    at: At,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Format {
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,11 +93,11 @@ enum Command {
     /// Make a configuration, a spool, certificates and a first user
     Init(init::Init),
     /// Serve until SIGTERM or SIGINT; SIGHUP reads changed files again
-    Serve,
+    Serve(serve::Serve),
     /// Show the whole life of some jobs on a temporary spool
     Demo(demo::Demo),
     /// Try the configuration, the schemas, the stylesheets and the spool; exit code 0 if all is well
-    Check,
+    Check(check::Check),
     /// Add, change, remove and list users
     #[command(subcommand)]
     User(user::User),
@@ -107,23 +126,22 @@ enum Command {
 impl Cli {
     /// Runs the command. An error is printed by the caller; the code is what the shell sees.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let common = &self.common;
         match self.command {
-            Command::Check => check::run(common),
-            Command::Cat(cat) => cat.run(common),
-            Command::Demo(demo) => demo.run(common),
-            Command::Hold(hold) => hold.run(common),
-            Command::Init(init) => init.run(common),
-            Command::Log(log) => log.run(common),
-            Command::Ls(ls) => ls.run(common),
-            Command::Poll(poll) => poll.run(common),
-            Command::Push(push) => push.run(common),
-            Command::Release(release) => release.run(common),
-            Command::Requeue(requeue) => requeue.run(common),
-            Command::Rm(rm) => rm.run(common),
-            Command::Serve => serve::run(common),
-            Command::Status(status) => status.run(common),
-            Command::User(user) => user.run(common),
+            Command::Cat(cat) => cat.run(),
+            Command::Check(check) => check.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::Hold(hold) => hold.run(),
+            Command::Init(init) => init.run(),
+            Command::Log(log) => log.run(),
+            Command::Ls(ls) => ls.run(),
+            Command::Poll(poll) => poll.run(),
+            Command::Push(push) => push.run(),
+            Command::Release(release) => release.run(),
+            Command::Requeue(requeue) => requeue.run(),
+            Command::Rm(rm) => rm.run(),
+            Command::Serve(serve) => serve.run(),
+            Command::Status(status) => status.run(),
+            Command::User(user) => user.run(),
         }
     }
 }
@@ -160,5 +178,54 @@ fn whoami() -> String {
     match name {
         Ok(name) if !name.is_empty() => format!("{name} (uid {uid})"),
         Ok(_) | Err(_) => format!("uid {uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The commands with no commands of their own, by their whole name.
+    fn leaves(command: &clap::Command, prefix: &str, found: &mut Vec<(String, clap::Command)>) {
+        for sub in command.get_subcommands() {
+            let name = format!("{prefix}{}", sub.get_name());
+            match sub.has_subcommands() {
+                true => leaves(sub, &format!("{name} "), found),
+                false => found.push((name, sub.clone())),
+            }
+        }
+    }
+
+    #[test]
+    fn options_are_listed_where_they_mean_something_and_explained() {
+        Cli::command().debug_assert();
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", &mut found);
+        assert_eq!(found.len(), 18);
+        let without = |option: &str| -> Vec<&str> {
+            let has = |command: &clap::Command| {
+                command
+                    .get_arguments()
+                    .any(|a| a.get_long() == Some(option))
+            };
+            let without = found.iter().filter(|(_, command)| !has(command));
+            without.map(|(name, _)| name.as_str()).collect()
+        };
+        assert_eq!(without("config"), ["init", "demo", "push", "poll"]);
+        assert_eq!(without("tenant"), ["init", "serve", "demo", "push", "poll"]);
+        assert_eq!(without("json"), ["serve", "demo", "user rm", "cat"]);
+        for (name, command) in &found {
+            for argument in command.get_arguments() {
+                let id = argument.get_id();
+                assert!(argument.get_help().is_some(), "{name}: {id}");
+            }
+            let examples = command.get_after_long_help().map(ToString::to_string);
+            let example = format!("spoolgate {name}");
+            assert!(
+                examples.is_some_and(|text| text.contains(&example)),
+                "{name} has no example"
+            );
+        }
     }
 }

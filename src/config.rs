@@ -27,6 +27,8 @@ use std::{
 /// A document no interface says otherwise about may have so many bytes.
 const BODY_BYTES_MAX: u64 = 100 << 20;
 const COMMAND_TIMEOUT_S: u64 = 300;
+/// A year: a clock can be asked for no more than it can count.
+const COMMAND_TIMEOUT_S_MAX: u64 = 31_536_000;
 const COMMAND_OUTPUT_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -180,13 +182,9 @@ impl Config {
         let file: ConfigFile = toml::from_str(text).map_err(|e| unknown::explain(&e, text))?;
         let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        let journal_mib = file.spool.journal_mib.unwrap_or(JOURNAL_MIB);
-        if !(JOURNAL_MIB_MIN..=JOURNAL_MIB_MAX).contains(&journal_mib) {
-            return Err(format!(
-                "spool.journal_mib must be {JOURNAL_MIB_MIN} to {JOURNAL_MIB_MAX}, not {journal_mib}"
-            ));
-        }
-        let segment_bytes = journal_mib * (1 << 20) / 2;
+        let segment_bytes = segment_bytes(file.spool.journal_mib)?;
+        check_limits(&file.limits)?;
+        check_retention(&file.retention)?;
         let mut tenants = Vec::new();
         if !file.interfaces.is_empty() {
             tenants.push(Tenant {
@@ -210,6 +208,9 @@ impl Config {
                 return Err(format!("tenants.{name}.hosts must name at least one host"));
             }
             let at = Path::new("tenants").join(name);
+            if let Some(retention) = &tenant.retention {
+                check_retention(retention).map_err(|e| format!("tenants.{name}.{e}"))?;
+            }
             let own = |given: &Option<PathBuf>, usual: &str| match given {
                 Some(path) => dir.join(path),
                 None => dir.join(&at).join(usual),
@@ -227,9 +228,6 @@ impl Config {
             });
         }
         distinct(&tenants)?;
-        if file.limits.running_max == 0 {
-            return Err("limits.running_max must be at least 1".into());
-        }
         let tls = |given: &Option<PathBuf>, usual: &str| {
             dir.join(given.as_deref().unwrap_or(Path::new(usual)))
         };
@@ -262,6 +260,58 @@ impl Config {
 
 fn no_interfaces() -> String {
     "no interface is configured: add a table such as [interfaces.orders_in]".into()
+}
+
+fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {
+    let journal_mib = journal_mib.unwrap_or(JOURNAL_MIB);
+    if !(JOURNAL_MIB_MIN..=JOURNAL_MIB_MAX).contains(&journal_mib) {
+        return Err(format!(
+            "spool.journal_mib must be {JOURNAL_MIB_MIN} to {JOURNAL_MIB_MAX}, not {journal_mib}"
+        ));
+    }
+    Ok(journal_mib * (1 << 20) / 2)
+}
+
+fn at_least_1(name: &str, value: u64) -> Result<(), String> {
+    (value > 0)
+        .then_some(())
+        .ok_or_else(|| format!("{name} is 0 and must be at least 1"))
+}
+
+/// Nothing could ever be let in, or run.
+fn check_limits(limits: &Limits) -> Result<(), String> {
+    for (name, value) in [
+        ("connections_max", limits.connections_max as u64),
+        (
+            "connections_per_address_max",
+            limits.connections_per_address_max as u64,
+        ),
+        ("running_max", limits.running_max as u64),
+        ("uploads_max", limits.uploads_max as u64),
+        ("upload_bytes_max", limits.upload_bytes_max),
+        ("queue_jobs_max", limits.queue_jobs_max as u64),
+    ] {
+        at_least_1(&format!("limits.{name}"), value)?;
+    }
+    Ok(())
+}
+
+/// Keeping nothing is more likely a mistake for keeping everything.
+fn check_retention(retention: &Retention) -> Result<(), String> {
+    for (name, value) in [
+        ("bak_days", retention.bak_days),
+        ("joberrors_days", retention.joberrors_days),
+        ("joblog_days", retention.joblog_days),
+        ("results_days", retention.results_days),
+        ("idempotency_hours", retention.idempotency_hours),
+    ] {
+        if value == Some(0) {
+            return Err(format!(
+                "retention.{name} is 0; use 1 or more, or leave it out"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn distinct(tenants: &[Tenant]) -> Result<(), String> {
@@ -334,14 +384,24 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     file.retry.check()?;
     let processor = match &file.processor {
         None => None,
-        Some(processor) => processor_of(processor, dir)?,
+        Some(processor) => Some(processor_of(processor, dir)?),
     };
+    if let (Direction::Out, Some(Processor::Archive)) = (file.direction, &processor) {
+        return Err(
+            "processor.archive would take every job away from those who are to fetch it; \
+             leave it out, or use direction = \"in\""
+                .into(),
+        );
+    }
+    at_least_1("max_bytes", file.max_bytes.unwrap_or(BODY_BYTES_MAX))?;
     let running_max = match (&processor, file.concurrency) {
         (_, Some(0)) => return Err("concurrency must be at least 1".into()),
-        (None, _) => 0,
-        (Some(_), Some(given)) if file.ordered && given > 1 => {
-            return Err("concurrency must be 1 when ordered = true".into());
+        (_, Some(given)) if file.ordered && given > 1 => {
+            return Err(
+                "concurrency must be 1 or left out when ordered = true: one job at a time".into(),
+            );
         }
+        (None, _) => 0,
         (Some(_), given) => given.unwrap_or(if file.ordered { 1 } else { 4 }),
     };
     // Without a schema of its own an interface uses the one of its name, unless it says "".
@@ -376,28 +436,60 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     })
 }
 
-fn processor_of(file: &ProcessorFile, dir: &Path) -> Result<Option<Processor>, String> {
+fn processor_of(file: &ProcessorFile, dir: &Path) -> Result<Processor, String> {
     match (&file.command, file.archive) {
         (Some(_), true) => Err("processor: command and archive exclude each other".into()),
-        (None, true) => Ok(Some(Processor::Archive)),
+        (None, true) => Ok(Processor::Archive),
         (None, false) => Err("processor must have command = [\"…\"] or archive = true".into()),
         (Some(argv), false) => {
-            if argv.first().is_none_or(String::is_empty) {
-                return Err("processor.command must name a program".into());
-            }
-            let mebibytes = |given: Option<u64>| given.map(|n| n.saturating_mul(1 << 20));
-            Ok(Some(Processor::Command(Command {
-                argv: argv.clone(),
-                dir: dir.into(),
-                env: file.env.clone().into_iter().collect(),
-                exit_codes: file.exit_codes.clone(),
-                timeout: Duration::from_secs(file.timeout_s.unwrap_or(COMMAND_TIMEOUT_S)),
-                output_bytes_max: file.output_bytes_max.unwrap_or(COMMAND_OUTPUT_BYTES_MAX),
-                memory_bytes_max: mebibytes(file.memory_mib_max),
-                open_files_max: file.open_files_max,
-            })))
+            let command = command_of(file, argv, dir).map_err(|e| format!("processor.{e}"))?;
+            Ok(Processor::Command(command))
         }
     }
+}
+
+fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Command, String> {
+    if argv.first().is_none_or(String::is_empty) {
+        return Err("command must name a program".into());
+    }
+    let timeout_s = file.timeout_s.unwrap_or(COMMAND_TIMEOUT_S);
+    if !(1..=COMMAND_TIMEOUT_S_MAX).contains(&timeout_s) {
+        return Err(format!(
+            "timeout_s is {timeout_s} and must be 1 to {COMMAND_TIMEOUT_S_MAX}"
+        ));
+    }
+    for (name, value) in [
+        ("memory_mib_max", file.memory_mib_max),
+        ("open_files_max", file.open_files_max),
+        ("output_bytes_max", file.output_bytes_max),
+    ] {
+        at_least_1(name, value.unwrap_or(1))?;
+    }
+    file.exit_codes.check()?;
+    for (name, value) in &file.env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!(
+                "env has the name {name:?}; a name has a letter at least, no = and no NUL"
+            ));
+        }
+        if value.contains('\0') {
+            return Err(format!("env.{name} has a NUL in it; take it out"));
+        }
+    }
+    if argv.iter().any(|argument| argument.contains('\0')) {
+        return Err("command has a NUL in it; take it out".into());
+    }
+    let mebibytes = |given: Option<u64>| given.map(|n| n.saturating_mul(1 << 20));
+    Ok(Command {
+        argv: argv.to_owned(),
+        dir: dir.into(),
+        env: file.env.clone().into_iter().collect(),
+        exit_codes: file.exit_codes.clone(),
+        timeout: Duration::from_secs(timeout_s),
+        output_bytes_max: file.output_bytes_max.unwrap_or(COMMAND_OUTPUT_BYTES_MAX),
+        memory_bytes_max: mebibytes(file.memory_mib_max),
+        open_files_max: file.open_files_max,
+    })
 }
 
 #[cfg(test)]
@@ -465,6 +557,61 @@ mod tests {
         assert!(more("processor = { command = [] }").contains("name a program"));
         assert!(more("[interfaces.b]\ndirection = \"in\"\nroot = \"A\"").contains("told apart"));
         assert!(more("[tenants.x]\nhosts = []").contains("at least one host"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let said = |text: &str| parse(text).map(drop).unwrap_err();
+        let more = |extra: &str| said(&format!("{ONE}{extra}"));
+        for (key, words) in [
+            ("timeout_s = 0", "must be 1 to 31536000"),
+            ("timeout_s = 9000000000000000000", "must be 1 to 31536000"),
+            ("memory_mib_max = 0", "must be at least 1"),
+            ("open_files_max = 0", "must be at least 1"),
+            ("output_bytes_max = 0", "must be at least 1"),
+            ("exit_codes = { done = [3], retry = [4, 3] }", "one of them"),
+            ("exit_codes = { failed = [256] }", "0 to 255"),
+            ("exit_codes = { failed = [-1] }", "0 to 255"),
+            ("env = { \"\" = \"x\" }", "a letter at least"),
+            ("env = { \"A=B\" = \"x\" }", "no ="),
+            ("env = { \"A\\u0000\" = \"x\" }", "no NUL"),
+            ("env = { A = \"\\u0000\" }", "has a NUL"),
+        ] {
+            let error = more(&format!("processor = {{ command = [\"true\"], {key} }}"));
+            let named = key.split(' ').next().unwrap();
+            let place = format!("interfaces.a.processor.{named}");
+            assert!(error.contains(&place), "{key}: {error}");
+            assert!(error.contains(words), "{key}: {error}");
+        }
+        for (keys, words) in [
+            ("ordered = true\nconcurrency = 2", "must be 1 or left out"),
+            ("concurrency = 0", "at least 1"),
+            ("max_bytes = 0", "at least 1"),
+            (
+                "[retention]\nbak_days = 0",
+                "retention.bak_days is 0; use 1",
+            ),
+            (
+                "[retention]\nidempotency_hours = 0",
+                "idempotency_hours is 0; use 1",
+            ),
+            ("[limits]\nuploads_max = 0", "limits.uploads_max is 0"),
+            ("[limits]\nrunning_max = 0", "limits.running_max is 0"),
+            (
+                "[tenants.x]\nhosts = [\"x\"]\nretention = { joblog_days = 0 }",
+                "tenants.x.retention.joblog_days is 0",
+            ),
+        ] {
+            let error = more(keys);
+            assert!(error.contains(words), "{keys}: {error}");
+        }
+        let out = "[interfaces.o]\ndirection = \"out\"\nprocessor = ";
+        let error = said(&format!("{out}{{ archive = true }}"));
+        assert!(error.contains("interfaces.o.processor.archive"), "{error}");
+        let works = "processor = { command = [\"true\"], timeout_s = 1, \
+                     exit_codes = { done = [3, 3], failed = [0, 75, 255] } }";
+        assert!(parse(&format!("{ONE}ordered = true\nconcurrency = 1\n{works}")).is_ok());
+        assert!(parse(&format!("{out}{{ command = [\"true\"] }}")).is_ok());
     }
 
     #[test]

@@ -19,6 +19,11 @@
     </ListOfOrders>
   </xsl:template>
 
+  <!-- Without it the built-in rules would make an empty document of anything. -->
+  <xsl:template match="/*" priority="-1">
+    <xsl:message terminate="yes">the root element is not ListOfOrders</xsl:message>
+  </xsl:template>
+
   <xsl:template match="Order">
     <Order>
       <xsl:copy-of select="@*"/>

@@ -38,7 +38,7 @@ pub(super) fn users_file(text: &str) -> Result<UsersFile, Mistake> {
 }
 
 /// User names are 1..=64 of `[A-Za-z0-9._@-]`: they stand in headers, logs and attributes.
-pub(super) fn check_user(name: &str) -> Result<(), String> {
+pub fn check_user(name: &str) -> Result<(), String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'-');
     if (1..=USER_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());

@@ -1,6 +1,6 @@
 //! `spoolgate check`: what would go wrong, before it does.
 
-use super::Common;
+use super::{ConfigArg, Format, output::tell};
 use crate::{
     config::{Config, Engine, Tenant},
     daemon,
@@ -9,6 +9,8 @@ use crate::{
     spool::{ProbeOptions, RealFs, SpoolLock, probe},
     xml::{ReloadOutcome, ReloadReport, Stylesheets, xmllint_present, xsltproc_present},
 };
+use anyhow::anyhow;
+use clap::Args;
 use std::{path::Path, process::ExitCode};
 
 /// One thing that was looked at.
@@ -18,26 +20,54 @@ struct Finding {
     outcome: Result<String, String>,
 }
 
-pub(super) fn run(common: &Common) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&common.config)?;
-    let mut findings = vec![Finding {
-        what: common.config.display().to_string(),
-        outcome: Ok("understood".into()),
-    }];
-    findings.push(certificate(&config));
-    for tenant in &config.tenants {
-        check_tenant(&config, tenant, &mut findings);
+/// Tries everything that can be tried without serving.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: ConfigArg,
+    /// Check this tenant only
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+const EXAMPLES: &str = "\
+All of it:    spoolgate check --config d/spoolgate.toml
+One tenant:   spoolgate check --tenant north";
+
+impl Check {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let path = &self.file.config;
+        let config = Config::load(path)?;
+        let tenants = match &self.tenant {
+            None => config.tenants.iter().collect(),
+            Some(name) => vec![config.tenant(Some(name)).map_err(|text| anyhow!(text))?],
+        };
+        let mut findings = vec![Finding {
+            what: path.display().to_string(),
+            outcome: Ok("understood".into()),
+        }];
+        findings.push(certificate(&config));
+        for tenant in tenants {
+            check_tenant(&config, tenant, &mut findings);
+        }
+        findings.push(programs(&config));
+        print(&findings, self.format.json)
     }
-    findings.push(programs(&config));
+}
+
+fn print(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
     let failed = findings.iter().filter(|f| f.outcome.is_err()).count();
-    if common.json {
+    if as_json {
         let all: Vec<_> = findings.iter().map(json).collect();
-        println!("{}", serde_json::json!({"findings": all, "failed": failed}));
+        tell!("{}", serde_json::json!({"findings": all, "failed": failed}))?;
     } else {
-        for finding in &findings {
+        for finding in findings {
             match &finding.outcome {
-                Ok(text) => println!("ok      {}: {text}", finding.what),
-                Err(text) => println!("FAILED  {}: {text}", finding.what),
+                Ok(text) => tell!("ok      {}: {text}", finding.what)?,
+                Err(text) => tell!("FAILED  {}: {text}", finding.what)?,
             }
         }
     }

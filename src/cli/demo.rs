@@ -2,8 +2,9 @@
 //! step is checked; the first one that is not as it should be ends the demo with an error.
 
 use super::{
-    Common,
+    Format,
     init::{Init, lay_out},
+    output::tell,
     partner::runtime,
 };
 use crate::{
@@ -31,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// sample documents, shows a bad one being refused, processes and fetches them, and tells what
 /// happened to each.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate demo --keep")]
 pub(super) struct Demo {
     /// Leave the server running and print curl lines to try
     #[arg(long)]
@@ -38,12 +40,12 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) fn run(&self, _: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let stage = Stage::set()?;
-        println!("spool, certificate and user are in {}", stage.dir.display());
+        tell!("spool, certificate and user are in {}", stage.dir.display())?;
         let mut server = Server::start(&stage)?;
-        println!("the server listens on {}\n", server.url);
+        tell!("the server listens on {}\n", server.url)?;
         let outcome = runtime()?.block_on(play(&stage, &server));
         if let Err(error) = outcome {
             eprintln!("--- the server's log: {}", stage.log().display());
@@ -51,18 +53,18 @@ impl Demo {
             return Err(error);
         }
         if self.keep {
-            stage.invite(&server);
+            stage.invite(&server)?;
             let status = server.child.wait()?;
-            println!("the server has ended: {status}");
+            tell!("the server has ended: {status}")?;
             return Ok(ExitCode::SUCCESS);
         }
         server.stop()?;
         fs::remove_dir_all(&stage.dir)?;
-        println!(
+        tell!(
             "\nall as it should be, in {:.1} s",
             started.elapsed().as_secs_f32()
-        );
-        println!("next: `spoolgate demo --keep`, or `spoolgate init d` for a spool of your own");
+        )?;
+        tell!("next: `spoolgate demo --keep`, or `spoolgate init d` for a spool of your own")?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -84,6 +86,7 @@ impl Stage {
             listen: free,
             plain_listen: free,
             ops_listen: free,
+            format: Format { json: false },
         };
         let password = init.make()?;
         let stage = Self { dir, password };
@@ -107,7 +110,7 @@ impl Stage {
         let orders = if python_present() {
             import
         } else {
-            println!("python3 is missing: orders are counted instead of imported into SQLite");
+            tell!("python3 is missing: orders are counted instead of imported into SQLite")?;
             count
         };
         let path = self.config();
@@ -138,25 +141,25 @@ impl Stage {
         self.dir.join("server.log")
     }
 
-    fn invite(&self, server: &Server) {
+    fn invite(&self, server: &Server) -> anyhow::Result<()> {
         let curl = format!("curl -k -u demo:{} {}", self.password, server.url);
         let document = self.document(shipped::DOCUMENTS[1].0);
-        println!("\nThe server goes on until Ctrl-C. Try:");
-        println!(
+        tell!("\nThe server goes on until Ctrl-C. Try:")?;
+        tell!(
             "  {curl}/xml/upload?RefName=mine --data-binary @{}",
             document.display()
-        );
-        println!("  {curl}/xml/jobqueue?Interfacename=orders_out");
-        println!("  {curl}/xml/jobqueue --data-urlencode Interfacename=orders_in");
-        println!("  {curl}/xml/jobstatus?Jobname=NAME");
-        println!("  {curl}/xml/joblog?Jobname=NAME");
-        println!("and, as operator:");
-        println!("  ls -R {}/spool", self.dir.display());
-        println!("  spoolgate ls --config {}", self.config().display());
-        println!(
+        )?;
+        tell!("  {curl}/xml/jobqueue?Interfacename=orders_out")?;
+        tell!("  {curl}/xml/jobqueue --data-urlencode Interfacename=orders_in")?;
+        tell!("  {curl}/xml/jobstatus?Jobname=NAME")?;
+        tell!("  {curl}/xml/joblog?Jobname=NAME")?;
+        tell!("and, as operator:")?;
+        tell!("  ls -R {}/spool", self.dir.display())?;
+        tell!("  spoolgate ls --config {}", self.config().display())?;
+        tell!(
             "It is all in {}, which you may remove afterwards.",
             self.dir.display()
-        );
+        )
     }
 }
 
@@ -223,32 +226,32 @@ async fn play(stage: &Stage, server: &Server) -> anyhow::Result<()> {
     let login = Login::new("demo", &stage.password)?;
     let trust = Trust::File(stage.dir.join("certs/cert.pem"));
     let partner = Partner(Endpoint::new(&server.url, login, &trust)?);
-    println!("== a partner uploads documents");
+    tell!("== a partner uploads documents")?;
     let mut jobs = Vec::new();
     for (name, _) in shipped::DOCUMENTS {
         jobs.push(partner.upload(name, &stage.document(name)).await?);
     }
-    println!("\n== a document with a mistake is refused, and kept");
+    tell!("\n== a document with a mistake is refused, and kept")?;
     let refused = partner
         .upload_bad(&stage.document(shipped::INVALID.0))
         .await?;
-    println!("\n== processors work on what was accepted");
+    tell!("\n== processors work on what was accepted")?;
     for job in &jobs {
         partner.wait_for(job, "bak/").await?;
     }
     for job in jobs.iter().chain([&refused]) {
         partner.show_log(job).await?;
     }
-    println!("\n== the back office drops a file into a queue; the partner polls and fetches");
+    tell!("\n== the back office drops a file into a queue; the partner polls and fetches")?;
     drop_order(stage)?;
     partner.fetch(stage).await?;
-    println!("\n== what the operator sees: spoolgate status");
+    tell!("\n== what the operator sees: spoolgate status")?;
     let status = Command::new(std::env::current_exe()?)
         .args(["status", "--config"])
         .arg(stage.config())
         .status()?;
     ensure!(status.success(), "status ended with {status}");
-    println!("\n{} documents processed, 1 refused, 1 fetched", jobs.len());
+    tell!("\n{} documents processed, 1 refused, 1 fetched", jobs.len())?;
     Ok(())
 }
 
@@ -258,7 +261,7 @@ fn drop_order(stage: &Stage) -> anyhow::Result<()> {
         stage.dir.join("spool/queue/orders_out").join(name),
         document,
     )?;
-    println!("cp {name} spool/queue/orders_out/");
+    tell!("cp {name} spool/queue/orders_out/")?;
     Ok(())
 }
 
@@ -281,7 +284,7 @@ impl Partner {
             "{name}: {}",
             answer.text
         );
-        println!("{:<34} 201  {}", name, answer.text.trim());
+        tell!("{:<34} 201  {}", name, answer.text.trim())?;
         Ok(answer.text.trim().parse()?)
     }
 
@@ -293,8 +296,10 @@ impl Partner {
             "{name}: {}",
             answer.status
         );
-        println!("{name:<34} 400");
-        answer.text.lines().for_each(|line| println!("  {line}"));
+        tell!("{name:<34} 400")?;
+        for line in answer.text.lines() {
+            tell!("  {line}")?;
+        }
         let job = answer.headers.get("x-job-name").context("no X-Job-Name")?;
         let job: JobName = job.to_str()?.parse()?;
         self.wait_for(&job, "joberrors").await?;
@@ -309,7 +314,7 @@ impl Partner {
                 .await?;
             ensure!(answer.status == StatusCode::OK, "{job}: {}", answer.text);
             if answer.text.starts_with(place) {
-                println!("{job}  {}", answer.text.trim());
+                tell!("{job}  {}", answer.text.trim())?;
                 return Ok(());
             }
             ensure!(
@@ -328,15 +333,15 @@ impl Partner {
         ensure!(answer.status == StatusCode::OK, "{job}: {}", answer.text);
         let log = crate::joblog::JobLog::from_xml(&answer.text);
         let log = log.map_err(anyhow::Error::msg)?;
-        println!("log of {job}: {}", log.status.as_str());
+        tell!("log of {job}: {}", log.status.as_str())?;
         for message in log.messages.iter().take(3) {
             let line = message
                 .line
                 .map_or(String::new(), |line| format!("line {line}: "));
-            println!("  {:<7} {line}{}", message.level.as_str(), message.text);
+            tell!("  {:<7} {line}{}", message.level.as_str(), message.text)?;
         }
         if let Some(more) = log.messages.len().checked_sub(4) {
-            println!("  … and {} more", more + 1);
+            tell!("  … and {} more", more + 1)?;
         }
         Ok(())
     }
@@ -352,7 +357,7 @@ impl Partner {
             ensure!(begun.elapsed() < PATIENCE, "the dropped file is not listed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        println!("jobqueue: {job}");
+        tell!("jobqueue: {job}")?;
         let name = job.to_string();
         let document = self
             .ask("/xml/job", &[interface, ("Jobname", &name)])
@@ -361,10 +366,10 @@ impl Partner {
             document.text.as_bytes() == shipped::ORDERS_OUT.1,
             "the document has changed"
         );
-        println!("job: {} bytes, as they were dropped", document.text.len());
+        tell!("job: {} bytes, as they were dropped", document.text.len())?;
         self.wait_for(&job, "bak/").await?;
         if !xsltproc_present() {
-            println!("xsltproc is missing: no transformation (apt-get install xsltproc)");
+            tell!("xsltproc is missing: no transformation (apt-get install xsltproc)")?;
             return Ok(());
         }
         for sheet in ["order-csv", "order-html"] {
@@ -375,12 +380,10 @@ impl Partner {
                 .headers
                 .get("content-type")
                 .context("no content type")?;
-            println!("job with xslt={sheet}: {}", kind.to_str()?);
-            answer
-                .text
-                .lines()
-                .take(2)
-                .for_each(|line| println!("  {line:.90}"));
+            tell!("job with xslt={sheet}: {}", kind.to_str()?)?;
+            for line in answer.text.lines().take(2) {
+                tell!("  {line:.90}")?;
+            }
         }
         ensure!(
             stage.dir.join("spool/bak/orders_out").is_dir(),

@@ -1,6 +1,10 @@
 //! `spoolgate hold` and `release`: the same as `touch queue/<interface>/.hold` and `rm` of it.
 
-use super::{Common, open_spool, whoami};
+use super::{
+    Common, open_spool,
+    output::{safe, tell},
+    whoami,
+};
 use crate::{job::InterfaceName, spool::Spool};
 use anyhow::bail;
 use clap::Args;
@@ -8,6 +12,9 @@ use std::process::ExitCode;
 
 /// Holds interfaces: uploads are still accepted, running jobs finish, nothing more is started.
 #[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:   spoolgate hold orders_in --reason 'database away until 14:00'"
+)]
 pub(super) struct Hold {
     /// Interfaces, as `spoolgate status` lists them
     #[arg(required = true, value_name = "INTERFACE")]
@@ -15,19 +22,26 @@ pub(super) struct Hold {
     /// Why; kept in the .hold file for whoever looks
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Releases held interfaces.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate release orders_in items_in")]
 pub(super) struct Release {
     /// Interfaces, as `spoolgate status` lists them
     #[arg(required = true, value_name = "INTERFACE")]
     interfaces: Vec<InterfaceName>,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Hold {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let common = &self.common;
         let spool = open(common, &self.interfaces)?;
+        let mut told = Ok(());
         let since = format!("{:.0}", jiff::Timestamp::now());
         let mut text = format!("by {} since {since}", whoami());
         if !self.reason.is_empty() {
@@ -37,35 +51,35 @@ impl Hold {
             match spool.hold_text(interface)? {
                 // Who held it first, and why, is worth more than that it is held twice.
                 Some(earlier) if self.reason.is_empty() => {
-                    say(common, interface, &format!("was held already {earlier}"));
+                    let text = format!("was held already {}", safe(&earlier));
+                    told = told.and(say(common, interface, &text));
                 }
                 Some(_) | None => {
                     spool.hold(interface, &format!("{text}\n"))?;
-                    say(common, interface, "held");
+                    told = told.and(say(common, interface, "held"));
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        told.map(|()| ExitCode::SUCCESS)
     }
 }
 
 impl Release {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let common = &self.common;
         let spool = open(common, &self.interfaces)?;
+        let mut told = Ok(());
         for interface in &self.interfaces {
             let released = spool.release(interface)?;
-            say(
-                common,
-                interface,
-                if released { "released" } else { "was not held" },
-            );
+            let text = if released { "released" } else { "was not held" };
+            told = told.and(say(common, interface, text));
         }
-        Ok(ExitCode::SUCCESS)
+        told.map(|()| ExitCode::SUCCESS)
     }
 }
 
 fn open(common: &Common, interfaces: &[InterfaceName]) -> anyhow::Result<Spool> {
-    let (_, tenant) = common.load()?;
+    let (_, tenant) = common.at.load()?;
     let spool = open_spool(&tenant)?;
     for interface in interfaces {
         if !spool.has_interface(interface) {
@@ -75,13 +89,13 @@ fn open(common: &Common, interfaces: &[InterfaceName]) -> anyhow::Result<Spool> 
     Ok(spool)
 }
 
-fn say(common: &Common, interface: &InterfaceName, what: &str) {
-    if common.json {
-        println!(
+fn say(common: &Common, interface: &InterfaceName, what: &str) -> anyhow::Result<()> {
+    if common.format.json {
+        tell!(
             "{}",
             serde_json::json!({"interface": interface.as_str(), "outcome": what})
-        );
+        )
     } else {
-        println!("{interface} {what}");
+        tell!("{interface} {what}")
     }
 }

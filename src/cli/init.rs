@@ -1,6 +1,6 @@
 //! `spoolgate init`: everything that `serve` needs, in one directory. What exists is kept.
 
-use super::Common;
+use super::{Format, output, user::user_name};
 use crate::{
     auth::{Grants, Role, UsersFile, hash_password, random_password},
     config::Config,
@@ -14,12 +14,13 @@ use std::{fs, io::Write, net::SocketAddr, path::Path, path::PathBuf, process::Ex
 /// stylesheets, a self-signed certificate, and a first user with all rights. Prints one line:
 /// `user <name> password <password>`. The password is shown this once only.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Init {
     /// Where; made if it does not exist
     #[arg(default_value = ".")]
     pub(super) dir: PathBuf,
     /// The first user's name
-    #[arg(long, default_value = "admin")]
+    #[arg(long, default_value = "admin", value_name = "NAME", value_parser = user_name)]
     pub(super) user: String,
     /// Listen here instead of 0.0.0.0:8443 (port 0: any free one)
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -30,19 +31,27 @@ pub(super) struct Init {
     /// The ops listener's address instead of 127.0.0.1:9090
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) ops_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
+const EXAMPLES: &str = "\
+Usual:           spoolgate init /etc/spoolgate
+For a trial:     spoolgate init d --user me --listen 127.0.0.1:0";
+
 impl Init {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let password = self.make()?;
         let config = self.dir.join("spoolgate.toml");
-        if common.json {
-            let made = serde_json::json!({
-                "config": config, "user": self.user, "password": password,
-            });
-            println!("{made}");
-        } else {
-            println!("user {} password {password}", self.user);
+        let user = &self.user;
+        let made = match self.format.json {
+            true => serde_json::json!({"config": config, "user": user, "password": password})
+                .to_string(),
+            false => format!("user {user} password {password}"),
+        };
+        let again = format!("spoolgate user passwd {user} --config {}", config.display());
+        output::password(made, again)?;
+        if !self.format.json {
             eprintln!("made {}; start it with:", self.dir.display());
             eprintln!("  spoolgate serve --config {}", config.display());
         }

@@ -1,9 +1,9 @@
 //! `spoolgate requeue` and `rm`, and how a job is named on the command line.
 
-use super::{Common, explain, open_spool, whoami};
+use super::{Common, explain, open_spool, output::tell, whoami};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, deferred_entry, work_entry},
-    spool::{Moved, Spool},
+    spool::{Fs, Moved, Spool, SpoolLock},
 };
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -46,6 +46,33 @@ pub(super) fn path_of(job: &Job) -> String {
     job.place.path(&job.name).display().to_string()
 }
 
+/// True for a job in work that nobody works on: the service ended in its middle and has not come
+/// back, nor does a command that outlived it still run.
+pub(super) fn is_cut_off(spool: &Spool, job: &Job) -> anyhow::Result<bool> {
+    let Place::Work { .. } = job.place else {
+        return Ok(false);
+    };
+    if SpoolLock::holder(spool.fs())?.is_some() {
+        return Ok(false);
+    }
+    let lock = job.place.dir(&job.name).join(format!("{}.lock", job.name));
+    Ok(spool.fs().stat(&lock)?.is_none() || spool.fs().lock(&lock)?.is_some())
+}
+
+/// Refuses what must not be done to a job in work.
+fn not_in_work(spool: &Spool, job: &Job, advice: &str) -> anyhow::Result<()> {
+    if is_cut_off(spool, job)? {
+        bail!(
+            "{} was cut off when the service ended; start the service, which recovers it",
+            job.name
+        );
+    }
+    if matches!(job.place, Place::Work { .. }) {
+        bail!("{} is running; {advice}", job.name);
+    }
+    Ok(())
+}
+
 /// The interface that a job belongs to, as far as anything says so.
 pub(super) fn interface_of(spool: &Spool, job: &Job) -> Option<InterfaceName> {
     (job.place.interface().cloned())
@@ -56,6 +83,7 @@ pub(super) fn interface_of(spool: &Spool, job: &Job) -> Option<InterfaceName> {
 /// Sends jobs to a queue again, their attempts counted from one. The same as `mv` by hand, with a
 /// note in the joblog.
 #[derive(Debug, Args)]
+#[command(after_long_help = REQUEUE_EXAMPLES)]
 pub(super) struct Requeue {
     /// Job names, or the paths of their files
     #[arg(required = true, value_name = "JOB")]
@@ -63,11 +91,17 @@ pub(super) struct Requeue {
     /// The interface to send them to; their own unless given
     #[arg(long, value_name = "INTERFACE")]
     to: Option<String>,
+    #[command(flatten)]
+    common: Common,
 }
 
+const REQUEUE_EXAMPLES: &str = "\
+One job:          spoolgate requeue 20261122T085826.976Z-00000.xml
+A day's failed:   spoolgate requeue spool/joberrors/2026-11-22/*.xml";
+
 impl Requeue {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
         let to: Option<InterfaceName> = match &self.to {
             None => None,
@@ -78,11 +112,9 @@ impl Requeue {
         {
             bail!("unknown interface {to}; `spoolgate status` lists them");
         }
-        each(common, &self.jobs, |arg| {
+        each(&self.common, &self.jobs, |arg| {
             let job = arg.find(&spool)?;
-            if matches!(job.place, Place::Work { .. }) {
-                bail!("{} is running; wait for its end", job.name);
-            }
+            not_in_work(&spool, &job, "wait for its end")?;
             let to = to.clone().or_else(|| interface_of(&spool, &job));
             let to = to.with_context(|| {
                 format!(
@@ -100,24 +132,22 @@ impl Requeue {
 
 /// Removes jobs for ever. Their logs stay and say who removed them. Running jobs are refused.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate rm 20261122T085826.976Z-00000.xml")]
 pub(super) struct Rm {
     /// Job names, or the paths of their files
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<JobArg>,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Rm {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
-        each(common, &self.jobs, |arg| {
+        each(&self.common, &self.jobs, |arg| {
             let job = arg.find(&spool)?;
-            if matches!(job.place, Place::Work { .. }) {
-                bail!(
-                    "{} is running; hold its interface and wait for its end",
-                    job.name
-                );
-            }
+            not_in_work(&spool, &job, "hold its interface and wait for its end")?;
             match spool.remove(&job, &whoami())? {
                 Moved::Done(_) => Ok("removed".into()),
                 Moved::Gone => bail!("{} has moved meanwhile; look again", job.name),
@@ -133,23 +163,25 @@ fn each(
     act: impl Fn(&JobArg) -> anyhow::Result<String>,
 ) -> anyhow::Result<ExitCode> {
     let mut failed = false;
+    let mut told = Ok(());
     let mut all = Vec::new();
     for job in jobs {
         let name = job.name();
         match act(job) {
-            Ok(text) if common.json => {
+            Ok(text) if common.format.json => {
                 all.push(serde_json::json!({"job": name.to_string(), "outcome": text}));
             }
-            Ok(text) => println!("{name} {text}"),
+            Ok(text) => told = told.and(tell!("{name} {text}")),
             Err(error) => {
                 failed = true;
                 eprintln!("spoolgate: {}", explain(&error));
             }
         }
     }
-    if common.json {
-        println!("{}", serde_json::Value::from(all));
+    if common.format.json {
+        told = tell!("{}", serde_json::Value::from(all));
     }
+    told?;
     Ok(if failed {
         ExitCode::FAILURE
     } else {

@@ -1,6 +1,11 @@
 //! `spoolgate ls`: jobs with what `ls` of the directories cannot show at a glance.
 
-use super::{Common, jobs::path_of, open_spool};
+use super::{
+    Common,
+    jobs::{is_cut_off, path_of},
+    open_spool,
+    output::written,
+};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, stamp},
     spool::Spool,
@@ -11,6 +16,7 @@ use std::{io::Write, process::ExitCode};
 
 /// Lists jobs, oldest first: what waits, runs or has failed, and with a PLACE what lies there.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Ls {
     /// queue, deferred, work, bak or joberrors, each but the last with an interface if wanted:
     /// queue/orders_in. Default: all but bak
@@ -19,11 +25,17 @@ pub(super) struct Ls {
     /// Show the newest N of each place only
     #[arg(long, value_name = "N")]
     last: Option<usize>,
+    #[command(flatten)]
+    common: Common,
 }
 
+const EXAMPLES: &str = "\
+What waits:        spoolgate ls queue/orders_in
+What has failed:   spoolgate ls joberrors --last 20";
+
 impl Ls {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
         let usual = ["queue", "deferred", "work", "joberrors"].map(String::from);
         let places = if self.places.is_empty() {
@@ -37,7 +49,7 @@ impl Ls {
             let skip = self.last.map_or(0, |last| found.len().saturating_sub(last));
             jobs.extend(found.drain(skip..));
         }
-        print(common, &spool, &jobs)?;
+        print(self.common.format.json, &spool, &jobs)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -93,10 +105,9 @@ fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn print(common: &Common, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
-    // A reader such as `head` may have enough before the end.
+fn print(as_json: bool, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = if common.json {
+    let outcome = if as_json {
         let all: Vec<_> = jobs.iter().map(|job| json(spool, job)).collect();
         writeln!(out, "{}", serde_json::Value::from(all))
     } else {
@@ -111,10 +122,7 @@ fn print(common: &Common, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
             writeln!(out, "{bytes:>10}  {submitter:<12}  {}", path_of(job))
         })
     };
-    match written.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    written(outcome.and_then(|()| out.flush()))
 }
 
 /// A job with all that is known of it at a glance.
@@ -124,6 +132,10 @@ pub(super) fn json(spool: &Spool, job: &Job) -> serde_json::Value {
         Place::Deferred { due_ms, .. } => ("deferred", None, Some(stamp(*due_ms))),
         Place::JobErrors => ("failed", None, None),
         Place::Queue(_) => ("queued", None, None),
+        // Who may not look at the lock sees what is the rule.
+        Place::Work { attempt, .. } if is_cut_off(spool, job).unwrap_or(false) => {
+            ("cut off", Some(*attempt), None)
+        }
         Place::Work { attempt, .. } => ("running", Some(*attempt), None),
     };
     serde_json::json!({

@@ -1,6 +1,6 @@
 //! `spoolgate push` and `poll`: what was typed, handed to the client.
 
-use super::Common;
+use super::Format;
 use crate::{
     client::{self, Endpoint, Login, PollOptions, PushOptions, Trust},
     job::InterfaceName,
@@ -50,6 +50,7 @@ impl Connection {
 /// Uploads documents and prints the job names. A push that broke off can be repeated: the same
 /// unchanged file makes no second job within the server's retention time.
 #[derive(Debug, Args)]
+#[command(after_long_help = PUSH_EXAMPLES)]
 pub(super) struct Push {
     #[command(flatten)]
     connection: Connection,
@@ -74,15 +75,21 @@ pub(super) struct Push {
     /// No progress bar
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
+const PUSH_EXAMPLES: &str = "\
+One document:   spoolgate push --url https://HOST:8443 --user NAME order.xml
+Many:           SPOOLGATE_PASSWORD=… spoolgate push --url https://HOST:8443 --user NAME out/*.xml";
+
 impl Push {
-    pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let endpoint = self.connection.endpoint()?;
         let options = PushOptions {
             again: self.again,
             interface: self.interface,
-            json: common.json,
+            json: self.format.json,
             key: self.key,
             quiet: self.quiet,
             reference: self.reference,
@@ -97,9 +104,11 @@ impl Push {
 /// Fetches what is new in an interface into a directory: whole files only, none twice, none
 /// lost, also when this program or the server is killed at any moment.
 #[derive(Debug, Args)]
+#[command(after_long_help = POLL_EXAMPLES)]
 pub(super) struct Poll {
     #[command(flatten)]
     connection: Connection,
+    /// The interface whose jobs to fetch
     #[arg(long, short, value_name = "INTERFACE")]
     interface: InterfaceName,
     /// The directory for the files; its .spoolgate-poll holds what must survive a crash
@@ -117,16 +126,23 @@ pub(super) struct Poll {
     /// Fetch through this stylesheet of the server
     #[arg(long, value_name = "NAME")]
     xslt: Option<String>,
+    #[command(flatten)]
+    format: Format,
 }
 
+const POLL_EXAMPLES: &str = "\
+From a timer:   spoolgate poll --url https://HOST:8443 --user NAME -i orders_out --to inbox --once
+For ever:       spoolgate poll --url https://HOST:8443 --user NAME -i orders_out --to inbox \\
+                  --exec './import.sh \"$1\"'";
+
 impl Poll {
-    pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let endpoint = self.connection.endpoint()?;
         let options = PollOptions {
             exec: self.exec,
             interface: self.interface,
             interval: Duration::from_secs(self.interval.max(1)),
-            json: common.json,
+            json: self.format.json,
             once: self.once,
             to: self.to,
             xslt: self.xslt,

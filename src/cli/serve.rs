@@ -1,14 +1,28 @@
 //! `spoolgate serve`.
 
-use super::Common;
+use super::ConfigArg;
 use crate::{config::Config, daemon, log};
 use anyhow::{Context, anyhow};
+use clap::Args;
 use std::{io::Write, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub(super) fn run(common: &Common) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&common.config)?;
+/// Serves all tenants of a configuration.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate serve --config /etc/spoolgate/spoolgate.toml")]
+pub(super) struct Serve {
+    #[command(flatten)]
+    file: ConfigArg,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        run(Config::load(&self.file.config)?)
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<ExitCode> {
     log::start(&config.log).map_err(|text| anyhow!(text))?;
     daemon::keep_small();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;

@@ -1,6 +1,11 @@
 //! `spoolgate log` and `cat`: what happened to a job, and its document.
 
-use super::{Common, jobs::JobArg, open_spool};
+use super::{
+    At, Common,
+    jobs::JobArg,
+    open_spool,
+    output::{line, safe, tell},
+};
 use crate::{
     job::{Job, JobName, stamp},
     joblog::JobLog,
@@ -13,17 +18,20 @@ use std::{io, process::ExitCode};
 /// Shows what happened to a job: also of one that waits for its next attempt, and of one that
 /// was removed.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate log 20261122T085826.976Z-00000.xml")]
 pub(super) struct Log {
     /// A job's name, or the path of its file
     job: JobArg,
     /// Print the joblog as partners get it
     #[arg(long)]
     xml: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Log {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
         let name = self.job.name();
         let Some(log) = spool.read_log(name) else {
@@ -33,11 +41,11 @@ impl Log {
             }
         };
         if self.xml {
-            print!("{}", log.to_xml());
-        } else if common.json {
-            println!("{}", json(&log, submitter(&spool, name)));
+            line(log.to_xml().trim_end())?;
+        } else if self.common.format.json {
+            tell!("{}", json(&log, submitter(&spool, name)))?;
         } else {
-            text(&log, submitter(&spool, name));
+            text(&log, submitter(&spool, name))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -77,49 +85,47 @@ fn json(log: &JobLog, submitter: Option<String>) -> serde_json::Value {
     })
 }
 
-fn text(log: &JobLog, submitter: Option<String>) {
+fn text(log: &JobLog, submitter: Option<String>) -> anyhow::Result<()> {
     let interface = log.interface.as_ref().map_or("-", |i| i.as_str());
-    println!("{} {interface} {}", log.job, log.status.as_str());
-    println!(
+    tell!("{} {interface} {}", log.job, log.status.as_str())?;
+    tell!(
         "received {} from {} finished {} attempts {} bytes {}",
         stamp(log.received_ms),
         submitter.as_deref().unwrap_or("-"),
         stamp(log.finished_ms),
         log.attempts,
         log.bytes
-    );
+    )?;
     for message in &log.messages {
         let line = message
             .line
             .map_or(String::new(), |line| format!(" line {line}:"));
-        // Text of processors may hold anything: a terminal must not obey it.
-        let safe: String = (message.text.chars())
-            .map(|c| {
-                if c.is_control() && c != '\t' {
-                    '\u{fffd}'
-                } else {
-                    c
-                }
-            })
-            .collect();
-        println!(
-            "{} {:<7}{line} {safe}",
+        tell!(
+            "{} {:<7}{line} {}",
             stamp(message.time_ms),
-            message.level.as_str()
-        );
+            message.level.as_str(),
+            safe(&message.text)
+        )?;
     }
+    Ok(())
 }
+
+const CAT_EXAMPLES: &str = "\
+Example:   spoolgate cat 20261122T085826.976Z-00000.xml | xmllint --format -";
 
 /// Prints a job's document, wherever it is.
 #[derive(Debug, Args)]
+#[command(after_long_help = CAT_EXAMPLES)]
 pub(super) struct Cat {
     /// A job's name, or the path of its file
     job: JobArg,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Cat {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.at.load()?;
         let spool = open_spool(&tenant)?;
         let job = self.job.find(&spool)?;
         let file = spool.open_job(&job)?;

@@ -1,6 +1,11 @@
 //! `spoolgate status`: of the whole spool, or of one job.
 
-use super::{Common, explain, jobs::JobArg, ls, open_spool};
+use super::{
+    Common, explain,
+    jobs::JobArg,
+    ls, open_spool,
+    output::{safe, tell},
+};
 use crate::{
     job::{JobName, Place, stamp},
     spool::{RealFs, Spool, SpoolLock},
@@ -11,31 +16,39 @@ use std::process::ExitCode;
 /// Without a job: how many jobs are where, per interface, and whether the service runs. With
 /// one: where it is and what is known of it.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Status {
     /// Job names, or the paths of their files
     #[arg(value_name = "JOB")]
     jobs: Vec<JobArg>,
+    #[command(flatten)]
+    common: Common,
 }
 
+const EXAMPLES: &str = "\
+All interfaces:   spoolgate status
+One job:          spoolgate status 20261122T085826.976Z-00000.xml";
+
 impl Status {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
+        let as_json = self.common.format.json;
         let spool = open_spool(&tenant)?;
         if self.jobs.is_empty() {
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
-            overview(common, &spool, holder)?;
+            overview(as_json, &spool, holder)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
             match arg.find(&spool) {
-                Ok(job) if common.json => println!("{}", ls::json(&spool, &job)),
+                Ok(job) if as_json => tell!("{}", ls::json(&spool, &job))?,
                 Ok(job) => {
                     let known = ls::json(&spool, &job);
                     let known = known.as_object().into_iter().flatten();
                     for (key, value) in known.filter(|(_, value)| !value.is_null()) {
                         let text = value.as_str().map_or(value.to_string(), str::to_owned);
-                        println!("{key:<10} {text}");
+                        tell!("{key:<10} {text}")?;
                     }
                 }
                 Err(error) => {
@@ -48,10 +61,13 @@ impl Status {
     }
 }
 
-fn overview(common: &Common, spool: &Spool, holder: Option<String>) -> anyhow::Result<()> {
+fn overview(as_json: bool, spool: &Spool, holder: Option<String>) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for interface in spool.interfaces() {
         let queued = spool.queued(interface)?;
+        // Whatever it is, it holds; and one that is bad must not hide the other interfaces.
+        let hold = spool.hold_text(interface);
+        let hold = hold.unwrap_or_else(|_| Some("(.hold cannot be read)".into()));
         rows.push(serde_json::json!({
             "interface": interface.as_str(),
             "queued": queued.len(),
@@ -59,25 +75,29 @@ fn overview(common: &Common, spool: &Spool, holder: Option<String>) -> anyhow::R
             "deferred": spool.deferred(interface)?.len(),
             "done": spool.settled(&Place::Bak(interface.clone()))?.len(),
             "oldest": queued.first().map(received),
-            "hold": spool.hold_text(interface)?,
+            "hold": hold,
         }));
     }
     let failed = spool.settled(&Place::JobErrors)?.len();
-    if common.json {
+    if as_json {
         let all = serde_json::json!({
             "service": holder, "interfaces": rows, "joberrors": failed,
         });
-        println!("{all}");
+        tell!("{all}")?;
         return Ok(());
     }
     match holder {
-        Some(process) => println!("service: running, process {process}"),
-        None => println!("service: not running"),
+        Some(process) => tell!("service: running, process {process}")?,
+        None => tell!("service: not running")?,
     }
-    println!(
+    tell!(
         "{:<16} {:>8} {:>8} {:>8} {:>8}  oldest queued",
-        "interface", "queued", "running", "deferred", "done"
-    );
+        "interface",
+        "queued",
+        "running",
+        "deferred",
+        "done"
+    )?;
     for row in &rows {
         let text = |key: &str| {
             row[key]
@@ -87,17 +107,17 @@ fn overview(common: &Common, spool: &Spool, holder: Option<String>) -> anyhow::R
         let oldest = row["oldest"].as_str().unwrap_or("-");
         let hold = row["hold"]
             .as_str()
-            .map_or(String::new(), |text| format!("  HELD {text}"));
-        println!(
+            .map_or(String::new(), |text| format!("  HELD {}", safe(text)));
+        tell!(
             "{:<16} {:>8} {:>8} {:>8} {:>8}  {oldest}{hold}",
             text("interface"),
             text("queued"),
             text("running"),
             text("deferred"),
             text("done"),
-        );
+        )?;
     }
-    println!("joberrors: {failed}");
+    tell!("joberrors: {failed}")?;
     Ok(())
 }
 

@@ -1,7 +1,12 @@
 //! `spoolgate user …`: who may do what. A running service reads the file again by itself.
 
-use super::Common;
-use crate::auth::{Grants, Right, Role, Scope, UsersFile, hash_password, random_password};
+use super::{
+    At, Common,
+    output::{self, tell},
+};
+use crate::auth::{
+    Grants, Right, Role, Scope, UsersFile, check_user, hash_password, random_password,
+};
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use std::{
@@ -10,21 +15,26 @@ use std::{
     process::ExitCode,
 };
 
+/// Those that are made here have 32 characters.
+const PASSWORD_CHARS_MIN: usize = 8;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum User {
     /// Add a user; prints `user <name> password <password>` when the password was made here
     Add(Add),
     /// Give a user a new password
     Passwd(Passwd),
-    /// Remove users
+    /// Remove users; none when one of them is not known
     Rm(Rm),
     /// List users with their rights
-    List,
+    List(List),
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = ADD_EXAMPLES)]
 pub(super) struct Add {
     /// 1 to 64 of A-Z a-z 0-9 . _ @ -
+    #[arg(value_parser = user_name)]
     name: String,
     /// Rights on an interface (`*`: on all): upload, list, download, manage. May be repeated
     #[arg(long = "right", value_name = "INTERFACE=RIGHT[,RIGHT…]")]
@@ -34,21 +44,49 @@ pub(super) struct Add {
     roles: Vec<String>,
     #[command(flatten)]
     password: Password,
+    #[command(flatten)]
+    common: Common,
 }
 
+const ADD_EXAMPLES: &str = "\
+A partner:     spoolgate user add shop --right orders_in=upload --right orders_out=list,download
+An operator:   spoolgate user add olga --role operator";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = PASSWD_EXAMPLES)]
 pub(super) struct Passwd {
     /// The user
     name: String,
     #[command(flatten)]
     password: Password,
+    #[command(flatten)]
+    common: Common,
 }
 
+const PASSWD_EXAMPLES: &str = "\
+Made for you:    spoolgate user passwd shop
+One of yours:    spoolgate user passwd shop --password-stdin < shop.password";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate user rm shop")]
 pub(super) struct Rm {
     /// The users
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate user list --tenant north")]
+pub(super) struct List {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A user's name as it is typed, checked before anything is made.
+pub(super) fn user_name(text: &str) -> Result<String, String> {
+    check_user(text).map(|()| text.to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -73,82 +111,42 @@ impl Password {
         if password.is_empty() || password.contains(char::is_control) {
             bail!("the password is empty or has control characters");
         }
+        if password.chars().count() < PASSWORD_CHARS_MIN {
+            bail!("the password is too short; use {PASSWORD_CHARS_MIN} characters or more");
+        }
         Ok((password.to_owned(), false))
     }
 }
 
 impl User {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = common.load()?;
-        let path = &tenant.users;
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Add(add) => {
-                let grants = add.grants()?;
-                let unknown = grants.rights().keys().find(|scope| match scope {
-                    Scope::Every => false,
-                    Scope::Interface(name) => !tenant.interfaces.contains_key(name),
-                });
-                if let Some(Scope::Interface(name)) = unknown {
-                    bail!("unknown interface {name}; `spoolgate status` lists them");
-                }
-                let (password, made) = add.password.choose()?;
-                let hash = hash_password(&password)?;
-                UsersFile::edit(path, |users| users.add(&add.name, &hash, grants))?;
-                show(common, &add.name, made.then_some(&password));
-            }
-            Self::Passwd(passwd) => {
-                let (password, made) = passwd.password.choose()?;
-                let hash = hash_password(&password)?;
-                UsersFile::edit(path, |users| users.set_password(&passwd.name, &hash))?;
-                show(common, &passwd.name, made.then_some(&password));
-            }
-            Self::Rm(rm) => {
-                for name in &rm.names {
-                    UsersFile::edit(path, |users| users.remove(name))?;
-                }
-            }
-            Self::List => list(common, &UsersFile::load(path)?),
-        }
+            Self::Add(add) => add.run(),
+            Self::List(list) => list.run(),
+            Self::Passwd(passwd) => passwd.run(),
+            Self::Rm(rm) => rm.run(),
+        }?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn show(common: &Common, name: &str, password: Option<&String>) {
-    if common.json {
-        println!(
-            "{}",
-            serde_json::json!({"user": name, "password": password})
-        );
-    } else if let Some(password) = password {
-        println!("user {name} password {password}");
-    }
-}
-
-fn list(common: &Common, users: &UsersFile) {
-    let mut all = Vec::new();
-    for (name, account) in users.list() {
-        let roles: Vec<&str> = account.grants.roles().iter().map(|r| r.as_str()).collect();
-        let rights: BTreeMap<String, Vec<&str>> = (account.grants.rights().iter())
-            .map(|(scope, rights)| {
-                let rights = rights.iter().map(|right| right.as_str()).collect();
-                (scope.to_string(), rights)
-            })
-            .collect();
-        if common.json {
-            all.push(serde_json::json!({"user": name, "roles": roles, "rights": rights}));
-            continue;
-        }
-        let rights: Vec<String> = (rights.iter())
-            .map(|(scope, rights)| format!("{scope}={}", rights.join(",")))
-            .collect();
-        println!("{name}\t{}\t{}", roles.join(","), rights.join(" "));
-    }
-    if common.json {
-        println!("{}", serde_json::Value::from(all));
-    }
-}
-
 impl Add {
+    fn run(&self) -> anyhow::Result<()> {
+        let (_, tenant) = self.common.at.load()?;
+        let grants = self.grants()?;
+        let unknown = grants.rights().keys().find(|scope| match scope {
+            Scope::Every => false,
+            Scope::Interface(name) => !tenant.interfaces.contains_key(name),
+        });
+        if let Some(Scope::Interface(name)) = unknown {
+            bail!("unknown interface {name}; `spoolgate status` lists them");
+        }
+        let (password, made) = self.password.choose()?;
+        let hash = hash_password(&password)?;
+        UsersFile::edit(&tenant.users, |users| users.add(&self.name, &hash, grants))?;
+        show(&self.common, &self.name, made.then_some(&password))
+    }
+
     fn grants(&self) -> anyhow::Result<Grants> {
         let mut grants = Grants::default();
         for role in &self.roles {
@@ -171,4 +169,70 @@ impl Add {
         }
         Ok(grants)
     }
+}
+
+impl Passwd {
+    fn run(&self) -> anyhow::Result<()> {
+        let (_, tenant) = self.common.at.load()?;
+        let (password, made) = self.password.choose()?;
+        let hash = hash_password(&password)?;
+        UsersFile::edit(&tenant.users, |users| users.set_password(&self.name, &hash))?;
+        show(&self.common, &self.name, made.then_some(&password))
+    }
+}
+
+impl Rm {
+    fn run(&self) -> anyhow::Result<()> {
+        let (_, tenant) = self.at.load()?;
+        // One edit: it is written when every name was known.
+        UsersFile::edit(&tenant.users, |users| {
+            let names: BTreeSet<&String> = self.names.iter().collect();
+            names.into_iter().try_for_each(|name| users.remove(name))
+        })?;
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(&self) -> anyhow::Result<()> {
+        let (_, tenant) = self.common.at.load()?;
+        list(self.common.format.json, &UsersFile::load(&tenant.users)?)
+    }
+}
+
+fn show(common: &Common, name: &str, password: Option<&String>) -> anyhow::Result<()> {
+    let line = match (common.format.json, password) {
+        (true, password) => serde_json::json!({"user": name, "password": password}).to_string(),
+        (false, Some(password)) => format!("user {name} password {password}"),
+        (false, None) => return Ok(()),
+    };
+    match password {
+        Some(_) => output::password(line, format!("spoolgate user passwd {name}")),
+        None => output::line(line),
+    }
+}
+
+fn list(as_json: bool, users: &UsersFile) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    for (name, account) in users.list() {
+        let roles: Vec<&str> = account.grants.roles().iter().map(|r| r.as_str()).collect();
+        let rights: BTreeMap<String, Vec<&str>> = (account.grants.rights().iter())
+            .map(|(scope, rights)| {
+                let rights = rights.iter().map(|right| right.as_str()).collect();
+                (scope.to_string(), rights)
+            })
+            .collect();
+        if as_json {
+            all.push(serde_json::json!({"user": name, "roles": roles, "rights": rights}));
+            continue;
+        }
+        let rights: Vec<String> = (rights.iter())
+            .map(|(scope, rights)| format!("{scope}={}", rights.join(",")))
+            .collect();
+        tell!("{name}\t{}\t{}", roles.join(","), rights.join(" "))?;
+    }
+    if as_json {
+        tell!("{}", serde_json::Value::from(all))?;
+    }
+    Ok(())
 }

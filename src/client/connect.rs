@@ -5,8 +5,8 @@
 
 use super::trust::{Trust, tls_config};
 use http::{HeaderValue, Uri};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -251,7 +251,7 @@ impl Endpoint {
         match tls {
             Some(rustls::Error::InvalidCertificate(reason)) => ClientError::Certificate {
                 host,
-                reason: reason.to_string(),
+                reason: in_words(reason).into(),
             },
             Some(other) => ClientError::Tls {
                 host,
@@ -262,6 +262,23 @@ impl Endpoint {
                 reason: error.to_string(),
             },
         }
+    }
+}
+
+/// What is wrong with a certificate, for people; rustls's words are those of its source.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "it may get variants any time"
+)]
+fn in_words(error: &CertificateError) -> &'static str {
+    use CertificateError as E;
+    match error {
+        E::Expired | E::ExpiredContext { .. } => "it has expired",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "it is for other host names",
+        E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet",
+        E::Revoked => "it was revoked",
+        E::UnknownIssuer => "nobody who is trusted has issued it",
+        _ => "it cannot be verified",
     }
 }
 
@@ -281,7 +298,8 @@ fn parse_url(url: &str) -> Result<(String, u16), ClientError> {
     match uri.scheme_str() {
         Some("https") => {}
         Some("http") => return Err(wrong("http would send the password in the clear")),
-        Some(_) | None => return Err(wrong("the scheme is missing")),
+        Some(_) => return Err(wrong("only https is spoken")),
+        None => return Err(wrong("the scheme is missing")),
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(wrong("it has a path"));
@@ -315,7 +333,7 @@ mod tests {
             ("a.example", "scheme is missing"),
             ("https://a.example/xml", "has a path"),
             ("https://a.example:http", "not"),
-            ("ftp://a.example", "scheme"),
+            ("ftp://a.example", "only https is spoken"),
         ] {
             let message = parsed(url).unwrap_err();
             assert!(message.contains(hint), "{message}");

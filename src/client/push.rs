@@ -1,12 +1,12 @@
 //! `spoolgate push`: uploads files, one after the other.
 //!
 //! Trying again makes no second job. Every upload carries an `Idempotency-Key` derived from the
-//! content's SHA-256, the file's name, size, inode and modification time, and the interface. So
-//! the same push repeated after a crash of the client, or after an answer that got lost, is
-//! answered with the job that is there already, as long as the server remembers the key. A file
-//! that was written anew counts as new, even with the same content; to push an unchanged file as
-//! another job, [`PushOptions::again`] makes a fresh key, and [`PushOptions::key`] is one of the
-//! caller's own.
+//! content's SHA-256, the file's name, size, inode and modification time, the interface and the
+//! reference. So the same push repeated after a crash of the client, or after an answer that got
+//! lost, is answered with the job that is there already, as long as the server remembers the key;
+//! a refusal is repeated, too, and said to be one. A file that was written anew counts as new,
+//! even with the same content; to push an unchanged file as another job, [`PushOptions::again`]
+//! makes a fresh key, and [`PushOptions::key`] is one of the caller's own.
 //!
 //! The content is hashed first and its digest sent along, so a bit flipped on the way or a file
 //! that changes meanwhile is refused by the server instead of becoming a job. Job names go to
@@ -23,13 +23,13 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use content::Content;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More findings than anyone reads.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -229,9 +229,10 @@ impl Pusher<'_> {
     }
 
     async fn try_and_try_again(&mut self, path: &Path, ask: &Ask) -> Result<JobName, Refused> {
+        let begun = Instant::now();
         let mut backoff = Backoff::new(self.options.retry_delay);
         for left in (0..=self.options.retries).rev() {
-            let (refused, asked) = match self.once(ask).await {
+            let (refused, asked) = match self.once(ask, begun).await {
                 Ok(job) => return Ok(job),
                 Err(Missed::ForGood(refused)) => return Err(refused),
                 Err(Missed::ForNow(refused, asked)) => (refused, asked),
@@ -250,7 +251,7 @@ impl Pusher<'_> {
         Err(Refused::because("it was not tried"))
     }
 
-    async fn once(&mut self, ask: &Ask) -> Result<JobName, Missed> {
+    async fn once(&mut self, ask: &Ask, begun: Instant) -> Result<JobName, Missed> {
         let failed = |error: ClientError| {
             let refused = Refused::because(&error);
             if error.is_temporary() {
@@ -268,7 +269,7 @@ impl Pusher<'_> {
                 Missed::ForGood(Refused::because(message))
             });
         }
-        let refused = refusal(response).await;
+        let refused = refusal(response, begun).await;
         Err(if retry::is_temporary(status) {
             Missed::ForNow(refused, asked)
         } else {
@@ -284,7 +285,7 @@ impl Pusher<'_> {
         let key = match &options.key {
             Some(key) => key.clone(),
             None if options.again => random_key().map_err(Refused::because)?,
-            None => content.key(path, interface),
+            None => content.key(path, interface, reference),
         };
         let digest = format!("sha-256=:{}:", STANDARD.encode(content.sha256));
         let mut headers = HeaderMap::new();
@@ -328,8 +329,9 @@ impl Pusher<'_> {
 }
 
 /// The server's words, with ours for the cases in which the person can do something.
-async fn refusal(response: Response) -> Refused {
+async fn refusal(response: Response, begun: Instant) -> Refused {
     let status = response.status;
+    let pushed_ms = server_ms(&response.headers, begun);
     let job = response.headers.get("x-job-name");
     let job = job.and_then(|name| name.to_str().ok()?.parse::<JobName>().ok());
     // The status says enough when the text does not arrive.
@@ -345,11 +347,27 @@ async fn refusal(response: Response) -> Refused {
         _ => "the server refused it",
     };
     let kept = name.map_or_else(String::new, |name| format!("; kept there as {name}"));
+    // A job that is older than this push is of one before, and so is the answer.
+    let before = match (&job, pushed_ms) {
+        (Some(job), Some(pushed_ms)) if job.id().unix_ms() < pushed_ms => {
+            "; this is the answer from before, --again sends it anew"
+        }
+        (_, _) => "",
+    };
     Refused {
         findings,
-        message: format!("{hint} ({status}){kept}"),
+        message: format!("{hint} ({status}){kept}{before}"),
         status: Some(status),
     }
+}
+
+/// When the push began by the server's clock, which names its jobs; up to seconds too early,
+/// since a `Date` has whole ones.
+fn server_ms(headers: &HeaderMap, begun: Instant) -> Option<i64> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::parse(date).ok()?;
+    let elapsed_ms = i64::try_from(begun.elapsed().as_millis()).ok()?;
+    Some(date.timestamp().as_millisecond() - elapsed_ms)
 }
 
 fn random_key() -> Result<String, getrandom::Error> {

@@ -13,6 +13,7 @@ use crate::{
 };
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
+    collections::BTreeMap,
     fs::File,
     os::unix::{fs::FileExt, process::ExitStatusExt},
     path::PathBuf,
@@ -50,6 +51,36 @@ pub struct ExitCodes {
     pub done: Vec<i32>,
     pub failed: Vec<i32>,
     pub retry: Vec<i32>,
+}
+
+impl ExitCodes {
+    /// What is wrong with the lists, if anything.
+    pub fn check(&self) -> Result<(), String> {
+        let mut seen = BTreeMap::new();
+        let lists = [
+            ("done", &self.done),
+            ("failed", &self.failed),
+            ("retry", &self.retry),
+        ];
+        for (name, codes) in lists {
+            for code in codes {
+                if !(0..=255).contains(code) {
+                    return Err(format!(
+                        "exit_codes.{name} has {code}; exit codes are 0 to 255"
+                    ));
+                }
+                if let Some(other) = seen.insert(*code, name)
+                    && other != name
+                {
+                    return Err(format!(
+                        "exit_codes.{name} has {code}, as exit_codes.{other} has; \
+                         keep it in one of them"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One run: the job and where its files are.

@@ -18,6 +18,10 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
 fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     let mut all = arguments.to_vec();
     all.push("--json");
@@ -84,6 +88,120 @@ fn init_makes_what_is_needed_and_overwrites_nothing() {
     let made = parsed(&String::from_utf8(made.stdout).unwrap());
     assert_eq!(made["user"], "admin");
     assert!(made["password"].as_str().is_some_and(|p| p.len() >= 20));
+}
+
+#[test]
+fn init_looks_at_what_was_typed_before_it_makes_anything() {
+    let dir = TempDir::new().unwrap();
+    let new = dir.path().join("new");
+    for (more, words) in [
+        (["--user", "bad name"], "is not a user name"),
+        (["--config", "x.toml"], "'--config'"),
+    ] {
+        let output = init(&new, &more);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(words), "{said}");
+        assert!(!new.exists(), "{more:?} leaves something behind");
+    }
+}
+
+/// The command with standard output on a full disk, and with a reader who has gone.
+fn without_output(daemon: &Daemon, arguments: &[&str]) -> [(Option<i32>, String); 2] {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let (reader, gone) = std::io::pipe().unwrap();
+    drop(reader);
+    [Stdio::from(full), Stdio::from(gone)].map(|stdout| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(daemon.config());
+        let output = command.stdout(stdout).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+        (output.status.code(), said)
+    })
+}
+
+#[test]
+fn standard_output_may_go_away() {
+    let daemon = Daemon::start();
+    let bad = document("orders_in/position-twice.invalid.xml");
+    let answer = daemon.upload(&bad, "");
+    let job = answer.header("x-job-name").unwrap().to_owned();
+    for arguments in [
+        &["check"][..],
+        &["check", "--json"],
+        &["hold", "persons_in", "orders_in"],
+        &["log", &job],
+        &["log", &job, "--xml"],
+        &["ls"],
+        &["status"],
+        &["status", &job],
+        &["user", "list"],
+    ] {
+        let [(full, said), gone] = without_output(&daemon, arguments);
+        assert_eq!(full, Some(1), "{arguments:?}");
+        assert!(said.contains("standard output"), "{arguments:?}: {said}");
+        assert_eq!(gone, (Some(0), String::new()), "{arguments:?}");
+    }
+    let held = |name: &str| daemon.spool(&format!("queue/{name}/.hold")).exists();
+    assert!(
+        held("persons_in") && held("orders_in"),
+        "all was done all the same"
+    );
+    for (name, made) in [("eve", "add"), ("admin", "passwd")] {
+        let ends = without_output(&daemon, &["user", made, name]);
+        for (n, (code, said)) in ends.into_iter().enumerate() {
+            // The second time she is there already.
+            if (made, n) != ("add", 1) {
+                assert!(
+                    said.contains(&format!("with `spoolgate user passwd {name}`")),
+                    "{said}"
+                );
+            }
+            assert_eq!(code, Some(1), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_default_configuration_can_be_named_by_the_environment() {
+    let daemon = Daemon::init();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir("/");
+        let output = command.env("SPOOLGATE_CONFIG", daemon.config()).output();
+        output.unwrap()
+    };
+    let users = run(&["user", "list"]);
+    assert_eq!(text(&users.stdout), "admin\toperator\t\n", "{users:?}");
+    let usage = text(&run(&["log"]).stderr);
+    assert!(usage.contains("<JOB>"), "{usage}");
+    assert!(!usage.contains("--config <FILE>"), "{usage}");
+}
+
+#[test]
+fn a_hold_that_cannot_be_read_hides_nothing_else() {
+    let daemon = Daemon::init();
+    daemon.configure(|text| text);
+    daemon.operator(&["check"]);
+    fs::create_dir(daemon.spool("queue/orders_in/.hold")).unwrap();
+    std::os::unix::fs::symlink("nowhere", daemon.spool("queue/items_in/.hold")).unwrap();
+    let hold = daemon.spool("queue/persons_in/.hold");
+    fs::write(hold, "by me:\nall of \u{1b}[31mit\n").unwrap();
+    let said = daemon.operator(&["status"]);
+    let line = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap();
+    for name in ["orders_in", "items_in"] {
+        assert!(
+            line(name).ends_with("HELD (.hold cannot be read)"),
+            "{said}"
+        );
+    }
+    let persons = line("persons_in");
+    assert!(
+        persons.ends_with("HELD by me:\\nall of \\u{1b}[31mit"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 8, "{said}");
 }
 
 #[test]
@@ -217,20 +335,23 @@ fn users_change_while_the_service_runs() {
     daemon.soon("the new password counts", || status(&second, orders) == 200);
     assert_eq!(status(&first, orders), 401);
 
-    let mut passwd = Command::new(PROGRAM)
-        .args(["user", "passwd", "bob", "--password-stdin", "--config"])
-        .arg(daemon.config())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    passwd
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"his own choice\n")
-        .unwrap();
-    let output = passwd.wait_with_output().unwrap();
+    let choose = |password: &str| {
+        let mut passwd = Command::new(PROGRAM)
+            .args(["user", "passwd", "bob", "--password-stdin", "--config"])
+            .arg(daemon.config())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = passwd.stdin.take().unwrap();
+        writeln!(stdin, "{password}").unwrap();
+        passwd.wait_with_output().unwrap()
+    };
+    let output = choose("seven77");
+    assert!(text(&output.stderr).contains("8 characters"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    let output = choose("his own choice");
     assert!(
         output.status.success() && output.stdout.is_empty(),
         "{output:?}"
@@ -258,6 +379,16 @@ fn users_change_while_the_service_runs() {
 
     refused(&daemon, &["user", "add", "bob"], "exists already");
     refused(&daemon, &["user", "rm", "nobody"], "no user `nobody`");
+    let some = ["user", "rm", "admin", "bob", "nobody"];
+    refused(&daemon, &some, "no user `nobody`");
+    let users = json(&daemon, &["user", "list"]);
+    assert_eq!(users.as_array().unwrap().len(), 2, "{users}");
+    let output = daemon.spoolgate(&["user", "add", "bad name"]);
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("error: ") && said.contains("is not a user name"),
+        "{said}"
+    );
     refused(&daemon, &["user", "passwd", "nobody"], "no user `nobody`");
     refused(
         &daemon,
@@ -348,7 +479,9 @@ fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
         &["requeue", failed, "--to", "nowhere"],
         "unknown interface nowhere",
     );
-    refused(daemon, &["status", "--tenant", "x"], "no tenant x");
+    for command in ["status", "check"] {
+        refused(daemon, &[command, "--tenant", "x"], "no tenant x");
+    }
     // One that is unknown does not keep the others back.
     let output = daemon.spoolgate(&["status", UNKNOWN, waiting]);
     assert_eq!(output.status.code(), Some(1));
@@ -484,6 +617,62 @@ fn a_running_job_is_not_to_be_touched() {
     );
     fs::remove_file(gate).unwrap();
     daemon.wait_for_place(&job, "bak/orders_in");
+}
+
+#[test]
+fn a_job_that_was_cut_off_is_not_called_running() {
+    // The gate goes with the directory, so that it ends however the test does.
+    let script =
+        "echo $$ > started.new; mv started.new started; while [ -e gate ]; do sleep 0.02; done";
+    let mut daemon = Daemon::init();
+    daemon.scratch("gate", "");
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    daemon.serve();
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("its start", || daemon.dir().join("started").exists());
+    daemon.kill();
+    let is = |state: &str, words: &str| {
+        let listed = json(&daemon, &["ls", "work"]);
+        assert_eq!(listed[0]["state"], state, "{listed}");
+        assert!(daemon.operator(&["status", &job]).contains(state));
+        refused(&daemon, &["rm", &job], words);
+        refused(&daemon, &["requeue", &job], words);
+    };
+    // The command has outlived the service.
+    is("running", "is running");
+    let pid = daemon.text("started").trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).unwrap();
+    daemon.wait("its end", || {
+        json(&daemon, &["ls", "work"])[0]["state"] != "running"
+    });
+    is("cut off", "start the service, which recovers it");
+}
+
+#[test]
+fn the_sample_that_emits_makes_nothing_of_another_document() {
+    let present = Command::new("xsltproc").arg("--version").output().is_ok();
+    if !present {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, code) in [
+        ("orders_in/states.valid.xml", 0),
+        ("items_in/assortment.valid.xml", 1),
+    ] {
+        let emit = TempDir::new().unwrap();
+        let output = Command::new(root.join("examples/processors/export-order.sh"))
+            .env("SPOOLGATE_JOB", "job")
+            .env("SPOOLGATE_EMIT", emit.path())
+            .stdin(fs::File::open(document(name)).unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let emitted = fs::read_dir(emit.path().join("orders_out")).unwrap();
+        assert_eq!(emitted.count(), usize::from(code == 0));
+        let said = text(&output.stderr);
+        assert_eq!(said.contains("root element is not ListOfOrders"), code == 1);
+    }
 }
 
 #[test]

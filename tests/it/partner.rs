@@ -240,6 +240,41 @@ fn a_push_prints_its_job_and_its_repeat_the_same() {
 }
 
 #[test]
+fn a_reference_makes_another_job_of_the_same_file() {
+    let daemon = start();
+    daemon.operator(&["hold", "orders_in"]);
+    let path = daemon.scratch("order.xml", order("1"));
+    let file = path.to_str().unwrap();
+    let job = printed(&push(&daemon, &[file]));
+    let named = printed(&push(&daemon, &["--reference", "mine", file]));
+    assert!(named.trim().ends_with("-mine.xml"), "{job} {named}");
+    assert_eq!(
+        printed(&push(&daemon, &["--reference", "order", file])),
+        job
+    );
+}
+
+#[test]
+fn a_refusal_that_is_repeated_says_so_until_it_is_pushed_again() {
+    let daemon = Daemon::start();
+    let bad = document("orders_in/position-twice.invalid.xml");
+    let pushed = |arguments: &[&str]| {
+        let all = [arguments, &[bad.to_str().unwrap()]].concat();
+        text(&push(&daemon, &all).stderr)
+    };
+    let first = pushed(&[]);
+    assert!(!first.contains("from before"), "{first}");
+    // Once the whole seconds of the server's clock have passed the job's moment.
+    daemon.wait("the repeat is known", || {
+        pushed(&[]).contains("the answer from before, --again sends it anew")
+    });
+    assert_eq!(daemon.files("joberrors").len(), 1);
+    let again = pushed(&["--again"]);
+    assert!(!again.contains("from before"), "{again}");
+    assert_eq!(daemon.files("joberrors").len(), 2);
+}
+
+#[test]
 fn an_invalid_file_is_told_with_its_lines_and_the_others_are_pushed() {
     let daemon = Daemon::start();
     daemon.operator(&["hold", "orders_in"]);

@@ -170,12 +170,13 @@ impl<F: Files> Inbox<F> {
     /// Forgets a delivered job that the server no longer lists. A removal that a power cut takes
     /// back is made again.
     pub(super) fn forget(&self, job: &JobName) -> io::Result<()> {
-        self.files.remove(&at(&self.delivered, job))
+        let marker = at(&self.delivered, job);
+        self.files.remove(&marker).map_err(named(&marker))
     }
 
     /// Foreign names in a state directory are left alone.
     fn jobs(&self, dir: &Path) -> io::Result<BTreeSet<JobName>> {
-        let names = self.files.list(dir)?;
+        let names = self.files.list(dir).map_err(named(dir))?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -194,6 +195,11 @@ impl<F: Files> Inbox<F> {
         self.files.sync_dir(to)?;
         self.files.sync_dir(from)
     }
+}
+
+/// The same error with the path that it is about.
+fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn at(dir: &Path, job: &JobName) -> PathBuf {

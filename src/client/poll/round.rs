@@ -68,6 +68,7 @@ pub(super) struct Tally {
 pub(super) struct CutShort(pub(super) String);
 
 impl From<io::Error> for CutShort {
+    /// Those of the inbox name the path.
     fn from(error: io::Error) -> Self {
         CutShort(format!("the state directory: {error}"))
     }
@@ -241,8 +242,15 @@ where
         let file = self.inbox.file(job);
         let outcome = match self.inbox.is_there(job) {
             Err(error) => Err(error.to_string()),
-            // The command took the file away before it could be noted that it succeeded.
-            Ok(false) => Ok(()),
+            // Perhaps the command itself, before it could be noted that it succeeded. Nobody knows.
+            Ok(false) => {
+                let text = format!(
+                    "{job}: the file was taken away before its command had succeeded; \
+                     the command does not run for it any more"
+                );
+                self.report.note(&text);
+                Ok(())
+            }
             Ok(true) => hook.run(job, &file).await,
         };
         let noted = outcome.and_then(|()| self.inbox.done(job).map_err(|e| e.to_string()));

@@ -196,6 +196,24 @@ async fn the_command_gets_the_file_and_is_repeated_until_it_succeeds() {
 }
 
 #[tokio::test]
+async fn a_state_directory_that_is_gone_is_named() {
+    let gone = Arc::new(Mutex::new(PathBuf::new()));
+    let dir = gone.clone();
+    let stub = Stub::start(move |_, asked| {
+        // In the middle of a round, when the directory was opened long ago.
+        let _ = fs::remove_dir_all(&*dir.lock().unwrap());
+        listing(asked, &[]).unwrap()
+    })
+    .await;
+    let options = options(&stub);
+    let state = options.to.join(STATE_DIR).join("orders_out/todo");
+    *gone.lock().unwrap() = state.clone();
+    let (result, _, _) = polled(&stub, &options).await;
+    let said = result.unwrap_err().to_string();
+    assert!(said.contains(state.to_str().unwrap()), "{said}");
+}
+
+#[tokio::test]
 async fn a_second_poll_into_the_directory_is_refused() {
     let stub = Stub::start(|_, asked| listing(asked, &[]).unwrap()).await;
     let options = options(&stub);

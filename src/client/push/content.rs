@@ -50,12 +50,18 @@ impl Content {
     }
 
     /// The same for the same push of the same file, in any process.
-    pub(super) fn key(&self, path: &Path, interface: Option<&str>) -> String {
+    pub(super) fn key(
+        &self,
+        path: &Path,
+        interface: Option<&str>,
+        reference: Option<&str>,
+    ) -> String {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         let interface = interface.unwrap_or_default().as_bytes();
+        let reference = reference.unwrap_or_default().as_bytes();
         let mut hash = Sha256::new();
         hash.update(self.sha256);
-        for text in [name, interface] {
+        for text in [name, interface, reference] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }

@@ -550,11 +550,16 @@ async fn a_command_that_fails_runs_again_and_one_that_took_its_file_does_not() {
     assert_eq!((tally.failed, ran.runs.len()), (2, 4));
     ran.failing = false;
     fs::remove_file(to.join(name(0).to_string())).unwrap();
-    let (tally, _) = life(Disk, to, &mut server, Some(&mut ran), 1).await;
+    let (tally, notes) = life(Disk, to, &mut server, Some(&mut ran), 1).await;
     assert_eq!((tally.failed, ran.runs.len()), (0, 5));
     assert_eq!(ran.runs[4], name(1));
-    life(Disk, to, &mut server, Some(&mut ran), 1).await;
-    assert_eq!(ran.runs.len(), 5);
+    let taken = format!("{}: the file was taken away before", name(0));
+    assert!(
+        notes.len() == 1 && notes[0].starts_with(&taken),
+        "{notes:?}"
+    );
+    let (_, notes) = life(Disk, to, &mut server, Some(&mut ran), 1).await;
+    assert_eq!((ran.runs.len(), notes.len()), (5, 0), "{notes:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,65 @@
+//! Standard output, as the commands use it.
+//!
+//! It may go away at any moment: a reader such as `head` has enough before the end. That is no
+//! error, and what a command was asked to do is done all the same. A disk that is full is one.
+
+use anyhow::Context;
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+/// As `println!`, with an error instead of a panic.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
+}
+pub(super) use tell;
+
+pub(super) fn line(text: impl Display) -> anyhow::Result<()> {
+    written(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// What a write to standard output came to.
+pub(super) fn written(outcome: io::Result<()>) -> anyhow::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("standard output"),
+    }
+}
+
+/// Prints the only copy of a password: that the reader has gone is an error, too. `again` is the
+/// command that makes another one.
+pub(super) fn password(text: impl Display, again: impl Display) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{text}").with_context(|| {
+        format!("the new password could not be printed; make another one with `{again}`")
+    })
+}
+
+/// Text that others wrote, on one line and without what a terminal would obey.
+pub(super) fn safe(text: &str) -> String {
+    let shown = |c: char| match c.is_control() && c != '\t' {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_who_has_enough_is_no_error_and_a_full_disk_is() {
+        assert!(written(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
+        let full = written(Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(full.unwrap_err().to_string(), "standard output");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(
+            safe("a\tb\nc\u{1b}[2Jé\u{85}"),
+            "a\tb\\nc\\u{1b}[2Jé\\u{85}"
+        );
+    }
+}
