@@ -10,7 +10,7 @@ mod download;
 mod upload;
 
 pub use admission::{AdmissionLimits, InFlight};
-pub use command::{Command, Fault, Reply, Submit};
+pub use command::{Command, Digests, Fault, Reply, Submit};
 pub use download::{Completion, Download};
 pub use upload::Upload;
 
@@ -254,20 +254,34 @@ impl Gateway {
         interface: Option<&InterfaceName>,
         name: &JobName,
     ) -> Result<Reply, Fault> {
+        let wanted = match interface {
+            Some(given) => Some(
+                self.resolve(given)
+                    .ok_or_else(|| unknown_interface(given))?,
+            ),
+            None => None,
+        };
+        let fits = |found: Option<&InterfaceName>| match wanted.is_none() || wanted == found {
+            true => Ok(()),
+            false => Err(Fault::UnknownJob {
+                job: name.to_string(),
+            }),
+        };
         let job = self.visible(caller, name)?;
         match &job.place {
-            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => Err(Fault::Busy {
-                retry_after_s: RETRY_SOON_S,
-                reason: format!("the job {name} is not finished yet; its log comes with its end"),
-            }),
+            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
+                fits(job.place.interface())?;
+                Err(Fault::Busy {
+                    retry_after_s: RETRY_SOON_S,
+                    reason: format!(
+                        "the job {name} is not finished yet; its log comes with its end"
+                    ),
+                })
+            }
             Place::Bak(_) | Place::JobErrors => {
                 let log = self.spool.read_log(name);
                 let log = log.unwrap_or_else(|| self.bare_log(&job));
-                let wanted = interface.and_then(|i| self.resolve(i));
-                if interface.is_some() && wanted != log.interface.as_ref() {
-                    let job = name.to_string();
-                    return Err(Fault::UnknownJob { job });
-                }
+                fits(log.interface.as_ref())?;
                 Ok(Reply::Log(log))
             }
         }
@@ -327,11 +341,8 @@ impl Gateway {
         sheet: String,
         head: bool,
     ) -> Result<Reply, Fault> {
-        let unknown = || Fault::Invalid {
-            reason: format!("unknown stylesheet {sheet}"),
-        };
-        if !self.stylesheets.names().contains(&sheet) {
-            return Err(unknown());
+        if let Err(error) = self.stylesheets.check(&sheet) {
+            return Err(xslt_fault(&sheet, &error));
         }
         let permit = self.transforms.clone().acquire_owned().await;
         let permit = permit.map_err(|_| Fault::Internal)?;
@@ -369,7 +380,7 @@ impl Gateway {
             Ok(transformed) => Ok((job, transformed)),
             Err(error) => {
                 tracing::error!(job = %name, stylesheet = sheet, %error, "no transformation");
-                Err(xslt_fault(&error))
+                Err(xslt_fault(sheet, &error))
             }
         }
     }
@@ -522,7 +533,7 @@ fn spool_fault(error: &SpoolError) -> Fault {
     }
 }
 
-fn xslt_fault(error: &XsltError) -> Fault {
+fn xslt_fault(sheet: &str, error: &XsltError) -> Fault {
     match error {
         XsltError::Missing => Fault::Busy {
             retry_after_s: RETRY_LATER_S,
@@ -536,8 +547,8 @@ fn xslt_fault(error: &XsltError) -> Fault {
             reason: format!("{error}: fetch the job without xslt"),
         },
         XsltError::Unknown => Fault::Invalid {
-            reason: "unknown stylesheet".into(),
+            reason: format!("unknown stylesheet {sheet}"),
         },
-        XsltError::Failed { .. } => Fault::Internal,
+        XsltError::Failed { .. } | XsltError::Refused => Fault::Internal,
     }
 }

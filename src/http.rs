@@ -15,6 +15,7 @@ mod accept;
 mod access;
 mod body;
 mod connection;
+mod delivery;
 mod intake;
 mod limits;
 mod ops;
@@ -78,10 +79,11 @@ pub async fn serve_plain(
     accept::run(listener, &loop_terms, deadline, move |tcp, peer| {
         let terms = terms.clone();
         async move {
-            let pulse = pulse::Pulse::new(connection::Protocol::Http1);
+            let protocol = connection::spoken(&tcp, terms.limits.header_timeout).await;
+            let pulse = pulse::Pulse::new(protocol);
             let context = Arc::new((pulse.clone(), peer));
             let answer = move |request| ops::use_https(context.clone(), request);
-            connection::drive(tcp, connection::Protocol::Http1, pulse, answer, &terms).await;
+            connection::drive(tcp, protocol, pulse, answer, &terms).await;
         }
     })
     .await;

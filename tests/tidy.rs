@@ -589,8 +589,8 @@ fn the_readme_has_every_variable_of_a_command() {
     let rows = table("README.md", "### What the command gets");
     let documented = rows.iter().flat_map(|row| variables(&row[0])).collect();
     same("variables of a command", &variables(product), &documented);
-    let known: BTreeSet<String> = rust_files("src")
-        .iter()
+    let known: BTreeSet<String> = (rust_files("src").iter())
+        .chain(&rust_files("tests"))
         .flat_map(|p| variables(&read(p)))
         .collect();
     let unknown: Vec<_> = variables(&read("README.md"))

@@ -41,9 +41,15 @@ pub struct Submit {
     pub reference: Option<Reference>,
     /// The submitter's `Idempotency-Key`, as sent.
     pub idempotency_key: Option<String>,
-    /// SHA-256 that the body must have (`Content-Digest` or `Repr-Digest`, RFC 9530).
-    pub sha256: Option<[u8; 32]>,
+    pub digests: Digests,
     pub dialect: &'static str,
+}
+
+/// What the body must have (`Content-Digest` and `Repr-Digest`, RFC 9530), as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    pub sha256: Option<[u8; 32]>,
+    pub sha512: Option<[u8; 64]>,
 }
 
 /// The answer to a [`Command`].
@@ -89,6 +95,7 @@ pub enum Fault {
     /// The document was kept in `joberrors` under `job`; these are its mistakes.
     Refused {
         job: JobName,
+        sha256: String,
         findings: Vec<Finding>,
     },
     /// The client took too long to send its request.

@@ -14,7 +14,7 @@ pub struct Download {
     pub sha256: Option<String>,
     /// Only the headers are wanted.
     pub head: bool,
-    /// To be told when the last byte has been sent.
+    /// To be told when the client has got the last byte.
     pub completion: Option<Completion>,
 }
 
@@ -37,8 +37,8 @@ pub struct Completion {
     job: Job,
     interface: InterfaceName,
     user: Arc<str>,
-    /// While it exists, those who ask for the job wait a little; once it says that all has been
-    /// sent, they wait for the disk.
+    /// While it exists, those who ask for the job wait a little; once it says that all has
+    /// arrived, they wait for the disk.
     ended: Option<watch::Sender<bool>>,
 }
 
@@ -70,7 +70,7 @@ impl Completion {
         }
     }
 
-    /// The last byte is sent.
+    /// The client has got the last byte.
     pub fn completed(self) {
         if let Some(ended) = &self.ended {
             ended.send_replace(true);

@@ -1,10 +1,10 @@
 //! One connection: the HTTP version that was agreed on, its deadlines, and how it ends.
 //!
-//! The version is known before the first byte (ALPN, or plain HTTP/1.1), so hyper never has to
+//! The version is known before hyper comes in (ALPN, or a look at the first bytes), so hyper never has to
 //! guess it, which it would do without any deadline. Both builders get a timer; without one
 //! hyper's own timeouts are silently off.
 
-use super::{Limits, body::Body, pulse::Pulse, request::CutOff, stream::Stream};
+use super::{Limits, body::Body, delivery::Wire, pulse::Pulse, request::CutOff, stream::Stream};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -15,9 +15,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use std::{fmt::Display, pin::pin, sync::Arc};
+use std::{fmt::Display, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     time,
 };
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,16 @@ pub(super) enum Protocol {
     Http2,
 }
 
+/// What a client without TLS begins to speak. It need not be told in advance that we know HTTP/2;
+/// of the methods of HTTP/1.1 none begins like its preface.
+pub(super) async fn spoken(tcp: &TcpStream, deadline: Duration) -> Protocol {
+    let mut begin = [0; 4];
+    match time::timeout(deadline, tcp.peek(&mut begin)).await {
+        Ok(Ok(4)) if begin == *b"PRI " => Protocol::Http2,
+        _ => Protocol::Http1,
+    }
+}
+
 /// Serves a connection until one side ends it, it has been silent for too long, or the server
 /// stops and the requests in flight are answered.
 pub(super) async fn drive<Io, Answer, Answering>(
@@ -52,12 +63,12 @@ pub(super) async fn drive<Io, Answer, Answering>(
     answer: Answer,
     terms: &Terms,
 ) where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    Io: AsyncRead + AsyncWrite + Send + Unpin + Wire + 'static,
     Answer: Fn(Request<Incoming>) -> Answering + Send + 'static,
     Answering: Future<Output = Result<Response<Body>, CutOff>> + Send + 'static,
 {
     let limits = &terms.limits;
-    let io = TokioIo::new(Stream::new(io, pulse.clone(), limits.farewell_timeout));
+    let io = TokioIo::new(Stream::new(io, pulse.clone(), limits));
     let service = service_fn(answer);
     match protocol {
         Protocol::Http1 => {

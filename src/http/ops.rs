@@ -11,7 +11,7 @@ use super::{
 };
 use crate::dialect::Payload;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{ALLOW, CONNECTION},
 };
 use hyper::body::{Body as _, Incoming};
@@ -33,8 +33,10 @@ pub(super) async fn use_https(
     let request_id = request::request_id(&head);
     let mut access = Access::begin(&head, *peer, request_id);
     let mut response = request::text(StatusCode::FORBIDDEN, "use https\n");
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if head.version != Version::HTTP_2 {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     access.status = Some(response.status());
     access.fault = "plain_http";
     Ok(request::finish(response, &head.method, access, running))

@@ -108,10 +108,10 @@ impl Pulse {
         state.half_read || state.body_unread
     }
 
-    /// All that hyper had to send has been handed to the kernel.
-    pub(super) fn flushed(&self) {
-        let sent = std::mem::take(&mut *self.unsent());
-        sent.into_iter().for_each(Completion::completed);
+    /// All that hyper had to send has been handed to the kernel; gives what is to happen once the
+    /// client has it.
+    pub(super) fn flushed(&self) -> Vec<Completion> {
+        std::mem::take(&mut *self.unsent())
     }
 
     fn unsent(&self) -> MutexGuard<'_, Vec<Completion>> {
@@ -168,7 +168,7 @@ impl Running {
         ticker
     }
 
-    /// The last byte is on the connection; what is to happen once that has flushed.
+    /// The last byte is on the connection; what is to happen once it has been delivered.
     pub(super) fn written(&self, completion: Completion) {
         self.pulse.unsent().push(completion);
     }

@@ -27,8 +27,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
-        X_CONTENT_TYPE_OPTIONS,
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+        WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
@@ -168,6 +168,12 @@ async fn respond(
         .is_some_and(|uri| uri.as_str().len() > context.limits.uri_bytes_max)
     {
         return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
+    }
+    // RFC 9112, 3.2. Earlier versions need none, and HTTP/2 has the host elsewhere.
+    let n_hosts = head.headers.get_all(HOST).iter().count();
+    if n_hosts > 1 || (n_hosts == 0 && head.version == Version::HTTP_11) {
+        let line = "a request names one host in its header Host\n";
+        return Ok(text(StatusCode::BAD_REQUEST, line));
     }
     let Some(site) = context.sites.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));

@@ -1,11 +1,19 @@
-//! A connection's byte stream, as hyper sees it: tells the pulse what comes in and when all has
-//! gone out, and ends politely.
+//! A connection's byte stream, as hyper sees it: tells the pulse what comes in, completes what the
+//! client has got whole, and ends politely.
+//!
+//! The end waits for what is to be completed: a client that has its document may close at once,
+//! and answers our closing alert with a reset, after which nobody knows what it had.
 //!
 //! When a server closes a socket in which unread bytes wait, the kernel answers with a reset, and
 //! a client that is still sending may lose the answer that explains why. So after the last byte
 //! has been sent, what still comes in is read and dropped, for a short time.
 
-use super::pulse::Pulse;
+use super::{
+    Limits,
+    delivery::{Wire, delivered},
+    pulse::Pulse,
+};
+use crate::gateway::Completion;
 use std::{
     io,
     pin::Pin,
@@ -17,29 +25,60 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{self, Sleep},
 };
+use tokio_util::task::TaskTracker;
 
 const SCRATCH_BYTES: usize = 8 * 1024;
 
 pub(super) struct Stream<T> {
     inner: T,
     pulse: Arc<Pulse>,
+    /// The waits for what the client has not acknowledged yet.
+    deliveries: TaskTracker,
+    delivery_timeout: Duration,
     farewell: Farewell,
     farewell_timeout: Duration,
 }
 
 enum Farewell {
     NotYet,
+    Delivering(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Closing,
     Draining(Pin<Box<Sleep>>),
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, pulse: Arc<Pulse>, farewell_timeout: Duration) -> Self {
+    pub(super) fn new(inner: T, pulse: Arc<Pulse>, limits: &Limits) -> Self {
         Self {
             inner,
             pulse,
+            deliveries: TaskTracker::new(),
+            delivery_timeout: limits.send_idle_timeout,
             farewell: Farewell::NotYet,
-            farewell_timeout,
+            farewell_timeout: limits.farewell_timeout,
         }
+    }
+}
+
+impl<T: Wire> Stream<T> {
+    /// All that hyper had to send has been handed to the kernel.
+    fn flushed(&self) {
+        let sent = self.pulse.flushed();
+        if sent.is_empty() {
+            return;
+        }
+        let socket = match self.inner.socket().try_clone_to_owned() {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "nobody knows whether a download arrived");
+                return;
+            }
+        };
+        let patience = self.delivery_timeout;
+        self.deliveries.spawn(async move {
+            if delivered(socket, patience).await {
+                sent.into_iter().for_each(Completion::completed);
+            }
+        });
     }
 }
 
@@ -78,7 +117,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + Wire> AsyncWrite for Stream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -101,14 +140,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.pulse.flushed();
+        self.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.farewell, Farewell::NotYet) {
+            ready!(self.as_mut().poll_flush(cx))?;
+            self.deliveries.close();
+            let deliveries = self.deliveries.clone();
+            let all = Box::pin(async move { deliveries.wait().await });
+            self.farewell = Farewell::Delivering(all);
+        }
+        if let Farewell::Delivering(all) = &mut self.farewell {
+            ready!(all.as_mut().poll(cx));
+            self.farewell = Farewell::Closing;
+        }
+        if matches!(self.farewell, Farewell::Closing) {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            self.pulse.flushed();
             if !self.pulse.is_cut_short() {
                 return Poll::Ready(Ok(()));
             }

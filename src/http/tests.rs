@@ -98,8 +98,12 @@ async fn credentials_come_before_everything_but_the_host_and_the_dialect() {
     assert_eq!(ask(QUEUE, "elsewhere", LOGIN).await.0, "421");
     assert_eq!(
         ask(QUEUE, "localhost", "Host: localhost\r\n").await.0,
-        "421"
+        "400"
     );
+    let hostless = |version: &str| format!("GET {QUEUE} HTTP/{version}\r\n{LOGIN}{CLOSE}\r\n");
+    let answer = bench.exchange(&hostless("1.1")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("content-type: text/plain"), "{answer}");
     let long = format!("/xml/{}", "x".repeat(9000));
     assert_eq!(ask(&long, "localhost", "").await.0, "414");
 }
@@ -404,6 +408,48 @@ async fn a_fetch_completes_once_and_only_whole() {
     assert_eq!(bench.tenant.files("bak").len(), 1);
 }
 
+/// What the server's kernel holds of an answer is not what the client has.
+#[tokio::test]
+async fn a_fetch_that_the_client_never_received_does_not_count() {
+    const N_BYTES: usize = 500_000;
+    let bench = Bench::start(patient()).await;
+    bench.tenant.put_job(N_BYTES as u64);
+    let mut client = bench.connect_with_little_room(b"http/1.1").await;
+    client.write_all(get(JOB, "").as_bytes()).await.unwrap();
+    until("all is on its way", || {
+        bench.queued_bytes() > N_BYTES - 50_000
+    })
+    .await;
+    let answer = bench.exchange(&get(QUEUE, CLOSE)).await;
+    assert!(answer.ends_with("Z-00042.xml\n"), "{answer}");
+    // A reset.
+    client.get_ref().0.set_zero_linger().unwrap();
+    drop(client);
+    until("broken off", || bench.is_idle()).await;
+    assert!(bench.tenant.is_waiting());
+}
+
+/// It closes as soon as it has the document: what the server says after that meets a reset.
+#[tokio::test]
+async fn a_client_that_closes_at_once_has_its_document() {
+    for (headers, n_bytes) in [("", 100), (CLOSE, 100), ("", 1 << 20), (CLOSE, 1 << 20)] {
+        let bench = Bench::start(patient()).await;
+        bench.tenant.put_job(n_bytes);
+        let mut client = bench.connect(b"http/1.1").await;
+        client
+            .write_all(get(JOB, headers).as_bytes())
+            .await
+            .unwrap();
+        read_head(&mut client).await;
+        let mut document = vec![0; usize::try_from(n_bytes).unwrap()];
+        client.read_exact(&mut document).await.unwrap();
+        drop(client);
+        let answer = bench.exchange(&get(QUEUE, CLOSE)).await;
+        assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+        assert!(bench.tenant.path(FETCHED).is_file(), "{headers}{n_bytes}");
+    }
+}
+
 /// What hyper holds of an answer is not what the client has.
 #[tokio::test]
 async fn http2_fetches_complete_by_what_the_window_let_through() {
@@ -649,6 +695,13 @@ async fn the_plain_port_says_403_and_nothing_else() {
         assert!(answer.contains("connection: close"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nuse https\n"), "{answer}");
     }
+    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+    let (mut sender, connection) = client.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(h2_get(QUEUE)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    drop((sender, connection));
     stop.cancel();
     server.await.unwrap();
 }

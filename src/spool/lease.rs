@@ -4,7 +4,7 @@
 //! leases are not to be had (another owner's file without `CAP_LEASE`, some filesystems) the file
 //! counts as complete once it has been unchanged for [`SETTLE_TIME`].
 //!
-//! One of two files with `unsafe` code (the other is `daemon/memory.rs`): no crate in use offers
+//! One of three files with `unsafe` code (the others are `daemon/memory.rs` and `http/delivery.rs`): no crate in use offers
 //! `F_SETLEASE`.
 
 use rustix::fs::{Mode, OFlags};

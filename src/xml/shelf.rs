@@ -63,6 +63,8 @@ pub(super) struct Shelf<T> {
     extension: &'static str,
     kept: RwLock<BTreeMap<String, Arc<Kept<T>>>>,
     link_of: LinkOf,
+    /// What the last reload could not load, whether or not an earlier version serves.
+    refused: RwLock<BTreeSet<String>>,
     /// Held while reloading, so that an older version never replaces a newer one.
     reloading: Mutex<()>,
 }
@@ -74,6 +76,7 @@ impl<T> Shelf<T> {
             extension,
             kept: RwLock::default(),
             link_of,
+            refused: RwLock::default(),
             reloading: Mutex::default(),
         }
     }
@@ -86,6 +89,12 @@ impl<T> Shelf<T> {
     pub(super) fn find(&self, name: &str) -> Option<Arc<Kept<T>>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         kept.get(name).cloned()
+    }
+
+    /// Is there a file of this name that the last reload could not load?
+    pub(super) fn is_refused(&self, name: &str) -> bool {
+        let refused = self.refused.read().unwrap_or_else(PoisonError::into_inner);
+        refused.contains(name)
     }
 
     pub(super) fn reload(
@@ -103,14 +112,18 @@ impl<T> Shelf<T> {
                 return vec![self.refused("*", reason)];
             }
         };
-        let mut reports = Vec::new();
+        let (mut reports, mut refused) = (Vec::new(), BTreeSet::new());
         for name in &listed {
             match self.renew(name, load) {
                 Ok(true) => reports.push(report(name, ReloadOutcome::Loaded)),
                 Ok(false) => {}
-                Err(reason) => reports.push(self.refused(name, reason)),
+                Err(reason) => {
+                    reports.push(self.refused(name, reason));
+                    refused.insert(name.clone());
+                }
             }
         }
+        *self.refused.write().unwrap_or_else(PoisonError::into_inner) = refused;
         let gone = self
             .names()
             .into_iter()
@@ -220,10 +233,12 @@ mod tests {
         let odd = "b c: refused: a name consists of letters, digits, '.', '_' and '-'";
         assert_eq!(reload(), ["a: loaded", "b: refused: bad content", odd]);
         assert_eq!(shelf.names(), ["a"]);
+        assert!(shelf.is_refused("b") && !shelf.is_refused("a") && !shelf.is_refused("c"));
         assert_eq!(reload(), ["b: refused: bad content", odd]);
         write("b.xsd", "<b/>");
         write("part.inc", "<part><more/></part>");
         assert_eq!(reload(), ["a: loaded", "b: loaded", odd]);
+        assert!(!shelf.is_refused("b"));
         let before = shelf.find("a").unwrap().value;
         write("part.inc", "<part>");
         fs::remove_file(dir.path().join("b.xsd")).unwrap();

@@ -12,6 +12,8 @@ use super::snapshot::Snapshot;
 use super::{Finding, Source, XmlLimits};
 
 const XSLT_NAMESPACE: &str = "http://www.w3.org/1999/XSL/Transform";
+/// Of a result, as much as is looked at for its first element.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 const EXSLT_PREFIX: &str = "http://exslt.org/";
 
 /// Their functions compute and do nothing else.
@@ -58,37 +60,78 @@ pub(super) fn examine(element: &Element<'_>) -> Result<Option<String>, Finding> 
     Ok(None)
 }
 
-/// The content type that `xsl:output` asks for. What a file leaves out, an imported one may say.
-pub(super) fn content_type(stylesheet: &Snapshot) -> String {
-    let (mut encoding, mut media_type, mut method) = (None, None, None);
-    for text in stylesheet.texts() {
-        let mut see = |element: &Element<'_>| {
-            if element.namespace == Some(XSLT_NAMESPACE) && element.name == "output" {
-                encoding = encoding.take().or_else(|| element.attribute("encoding"));
-                media_type = media_type
-                    .take()
-                    .or_else(|| element.attribute("media-type"));
-                method = method.take().or_else(|| element.attribute("method"));
-            }
-            Ok(())
-        };
-        let source = Source::Memory(text.as_bytes());
-        // The text of a snapshot has been walked before, and without a fault.
-        let _ = walk(&source, &XmlLimits::default(), &mut see);
+/// What `xsl:output` asks for. What a file leaves out, an imported one may say.
+#[derive(Default)]
+pub(super) struct Output {
+    encoding: Option<String>,
+    media_type: Option<String>,
+    method: Option<String>,
+}
+
+impl Output {
+    pub(super) fn of(stylesheet: &Snapshot) -> Output {
+        let mut output = Output::default();
+        for text in stylesheet.texts() {
+            let mut see = |element: &Element<'_>| {
+                if element.namespace == Some(XSLT_NAMESPACE) && element.name == "output" {
+                    let fill = |known: &mut Option<String>, attribute: &str| {
+                        *known = known.take().or_else(|| element.attribute(attribute));
+                    };
+                    fill(&mut output.encoding, "encoding");
+                    fill(&mut output.media_type, "media-type");
+                    fill(&mut output.method, "method");
+                }
+                Ok(())
+            };
+            let source = Source::Memory(text.as_bytes());
+            // The text of a snapshot has been walked before, and without a fault.
+            let _ = walk(&source, &XmlLimits::default(), &mut see);
+        }
+        // Both come into a header line, so neither may contain what could end one.
+        output.media_type = output.media_type.filter(|value| is_media_type(value));
+        output.encoding = output.encoding.filter(|value| is_token(value));
+        output
     }
-    let by_method = match method.as_deref() {
-        Some("html") => "text/html",
-        Some("text") => "text/plain",
-        _ => "application/xml",
-    };
-    // Both come into a header line, so neither may contain what could end one.
-    let media_type = media_type.filter(|value| is_media_type(value));
-    let encoding = encoding.filter(|value| is_token(value));
-    format!(
-        "{}; charset={}",
-        media_type.as_deref().unwrap_or(by_method),
-        encoding.as_deref().unwrap_or("UTF-8")
-    )
+
+    /// The content type of what the stylesheet made.
+    pub(super) fn content_type(&self, made: &[u8]) -> String {
+        let by_method = match self.method.as_deref() {
+            Some("html") => "text/html",
+            Some("text") => "text/plain",
+            None if is_html(made) => "text/html",
+            Some(_) | None => "application/xml",
+        };
+        format!(
+            "{}; charset={}",
+            self.media_type.as_deref().unwrap_or(by_method),
+            self.encoding.as_deref().unwrap_or("UTF-8")
+        )
+    }
+}
+
+/// Is the first element `html` in any case and without a namespace, and nothing but white space
+/// before it? That is what makes a result HTML where the method is left open (XSLT 1.0, 16).
+fn is_html(made: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&made[..made.len().min(HEAD_BYTES_MAX)]);
+    let mut rest = text.trim_start_matches(is_space);
+    loop {
+        let end = match rest {
+            comment if comment.starts_with("<!--") => "-->",
+            instruction if instruction.starts_with("<?") => "?>",
+            doctype if doctype.starts_with("<!") => ">",
+            _ => break,
+        };
+        let Some((_, after)) = rest.split_once(end) else {
+            return false;
+        };
+        rest = after.trim_start_matches(is_space);
+    }
+    let tag = rest.split('>').next().unwrap_or_default();
+    let mut words = tag.trim_end_matches('/').split(is_space);
+    words
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("<html"))
+        && !words.any(|word| word.starts_with("xmlns="))
 }
 
 fn check_root(element: &Element<'_>, is_xslt: bool) -> Result<(), Finding> {

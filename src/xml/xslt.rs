@@ -18,7 +18,7 @@ use super::child::{self, ChildError, ChildLimits, Ended};
 use super::intake::{InspectError, inspect};
 use super::shelf::{ReloadReport, Shelf};
 use super::snapshot::Snapshot;
-use super::stylesheet::{content_type, examine};
+use super::stylesheet::{Output, examine};
 use super::{Finding, Source, XmlLimits};
 
 const PROGRAM: &str = "xsltproc";
@@ -28,6 +28,9 @@ const TEMPLATE_DEPTH_MAX: &str = "1000";
 
 /// The exit status of `xsltproc` for a stylesheet that does not compile.
 const STYLESHEET_FAULT: i32 = 5;
+
+/// How `xsltproc` says that its memory is used up.
+const OUT_OF_MEMORY: [&str; 2] = ["out of memory", "Memory allocation failed"];
 
 #[derive(Debug, Clone, Copy)]
 pub struct XsltLimits {
@@ -70,6 +73,8 @@ pub enum XsltError {
     TimedOut,
     #[error("the transformation's result is too large")]
     TooLarge,
+    #[error("the stylesheet has a mistake and was not loaded; the reason was logged then")]
+    Refused,
     #[error("there is no stylesheet of this name in force")]
     Unknown,
 }
@@ -79,8 +84,8 @@ pub fn xsltproc_present() -> bool {
 }
 
 pub struct Stylesheets {
-    /// Beside each stylesheet the content type of what it makes.
-    shelf: Shelf<String>,
+    /// Beside each stylesheet what it says of its output.
+    shelf: Shelf<Output>,
 }
 
 impl Stylesheets {
@@ -97,13 +102,24 @@ impl Stylesheets {
             if xsltproc_present() {
                 probe(snapshot)?;
             }
-            Ok(content_type(snapshot))
+            Ok(Output::of(snapshot))
         })
     }
 
     /// The names of the stylesheets in force, sorted.
     pub fn names(&self) -> Vec<String> {
         self.shelf.names()
+    }
+
+    /// Is there a stylesheet of this name, and if not, why?
+    pub fn check(&self, name: &str) -> Result<(), XsltError> {
+        if self.shelf.find(name).is_some() {
+            Ok(())
+        } else if self.shelf.is_refused(name) {
+            Err(XsltError::Refused)
+        } else {
+            Err(XsltError::Unknown)
+        }
     }
 
     pub fn transform(
@@ -119,21 +135,18 @@ impl Stylesheets {
             },
             InspectError::NotWellFormed(finding) => XsltError::NotWellFormed(finding),
         })?;
+        let body = run(&kept.snapshot, source, limits)?;
         Ok(Transformed {
-            body: run(&kept.snapshot, source, limits)?,
-            content_type: kept.value.clone(),
+            content_type: kept.value.content_type(&body),
+            body,
         })
     }
 }
 
-/// Finds the mistakes that only the program sees, by compiling the stylesheet. What it makes of
-/// a probe does not count: it may stop at a document that it does not like, or never end.
+/// Finds the mistakes that only the program sees, by compiling the stylesheet. The document is
+/// none, so that the program stops after that: what a stylesheet does may take its time.
 fn probe(stylesheet: &Snapshot) -> Result<(), String> {
-    match execute(
-        stylesheet,
-        &Source::Memory(b"<probe/>"),
-        &XsltLimits::default(),
-    ) {
+    match execute(stylesheet, &Source::Memory(b"<"), &XsltLimits::default()) {
         Ok(ended) if ended.status.code() == Some(STYLESHEET_FAULT) => Err(messages(&ended)),
         Err(error @ ChildError::Run(_)) => Err(error.to_string()),
         Ok(_) | Err(_) => Ok(()),
@@ -156,7 +169,12 @@ fn run(
     if ended.status.success() {
         return Ok(ended.output);
     }
-    let message = format!("xsltproc ended with {}: {}", ended.status, messages(&ended));
+    let messages = messages(&ended);
+    // The result is made in memory before a byte of it is written.
+    if OUT_OF_MEMORY.iter().any(|said| messages.contains(said)) {
+        return Err(XsltError::TooLarge);
+    }
+    let message = format!("xsltproc ended with {}: {messages}", ended.status);
     Err(XsltError::Failed { message })
 }
 
@@ -407,6 +425,71 @@ mod tests {
         );
     }
 
+    /// Only by running it could loading a stylesheet take long.
+    #[test]
+    fn a_stylesheet_is_loaded_without_being_run() {
+        if !runnable() {
+            return;
+        }
+        let nested =
+            |body: String| format!("<xsl:for-each select='str:split($s)'>{body}</xsl:for-each>");
+        let mut body = "<xsl:if test='count(//n) = 1'>x</xsl:if>".to_owned();
+        for _ in 0..8 {
+            body = nested(body);
+        }
+        let words = "x ".repeat(100);
+        let slow = sheet(&format!(
+            "<xsl:variable name='s' select=\"'{words}'\"/>\
+             <xsl:template match='/' xmlns:str='http://exslt.org/strings'>{body}</xsl:template>"
+        ));
+        let begun = std::time::Instant::now();
+        assert_eq!(probe(&snapshot(&slow)), Ok(()));
+        assert!(begun.elapsed() < XsltLimits::default().time / 2);
+        let bad = template("<xsl:value-of select='(('/>");
+        assert!(probe(&snapshot(&bad)).is_err());
+    }
+
+    #[test]
+    fn without_a_method_the_first_element_decides() {
+        if !runnable() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let sheets = Stylesheets::open(dir.path());
+        for (text, expected) in [
+            (template("<html><br/></html>"), "text/html; charset=UTF-8"),
+            (
+                template("<xsl:comment>c</xsl:comment><HTML lang='de'/>"),
+                "text/html; charset=UTF-8",
+            ),
+            (
+                template("<html xmlns='urn:x'/>"),
+                "application/xml; charset=UTF-8",
+            ),
+            (template("<htmlx/>"), "application/xml; charset=UTF-8"),
+            (template("text<html/>"), "application/xml; charset=UTF-8"),
+            (
+                sheet(
+                    "<xsl:output method='xml' omit-xml-declaration='yes'/><xsl:template match='/'><html/></xsl:template>",
+                ),
+                "application/xml; charset=UTF-8",
+            ),
+            (
+                sheet(
+                    "<xsl:output doctype-public='-//W3C//DTD HTML 4.01//EN'/><xsl:template match='/'><html/></xsl:template>",
+                ),
+                "text/html; charset=UTF-8",
+            ),
+        ] {
+            fs::write(dir.path().join("s.xsl"), &text).unwrap();
+            sheets.reload();
+            let made = sheets.transform("s", &Source::Memory(b"<r/>"), &XsltLimits::default());
+            let made = made.unwrap();
+            let body = String::from_utf8_lossy(&made.body);
+            assert_eq!(made.content_type, expected, "{text}\n{body}");
+        }
+    }
+
     #[test]
     fn an_output_bomb_is_too_large_and_a_slow_one_times_out() {
         if !runnable() {
@@ -418,6 +501,17 @@ mod tests {
              <xsl:for-each select='//n'>0123456789</xsl:for-each></xsl:for-each></xsl:template>",
         );
         let result = unchecked(&bomb, nodes.as_bytes());
+        assert!(matches!(result, Err(XsltError::TooLarge)), "{result:?}");
+        let grows = sheet(
+            "<xsl:template match='/'><r><xsl:for-each select='//n'><xsl:for-each select='//n'>\
+             <a>0123456789</a></xsl:for-each></xsl:for-each></r></xsl:template>",
+        );
+        let little = XsltLimits {
+            memory_bytes_max: 64 << 20,
+            ..XsltLimits::default()
+        };
+        let source = Source::Memory(nodes.as_bytes());
+        let result = run(&snapshot(&grows), &source, &little);
         assert!(matches!(result, Err(XsltError::TooLarge)), "{result:?}");
         let slow = sheet(
             "<xsl:template match='/'><xsl:for-each select='//n'><xsl:for-each select='//n'>\

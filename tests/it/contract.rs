@@ -14,12 +14,17 @@ mod xslt;
 
 use crate::harness::{Answer, Daemon};
 use base64::Engine as _;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// `sha-256=:…:`, as `Content-Digest` and `Repr-Digest` have it.
 fn digest_field(bytes: &[u8]) -> String {
     let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(bytes));
     format!("sha-256=:{digest}:")
+}
+
+fn sha512_field(bytes: &[u8]) -> String {
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha512::digest(bytes));
+    format!("sha-512=:{digest}:")
 }
 
 fn assert_text(answer: &Answer, status: u16) {

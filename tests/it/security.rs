@@ -355,6 +355,8 @@ fn control_characters_reach_no_answer_and_no_log() {
             assert!(!line.starts_with("X-Evil"), "{text}");
         }
     }
+    // In the names of dropped files.
+    daemon.drop_in("orders_out", "a\n99:9: forged\u{1b}[31m.xml", order("1"));
     for line in daemon.log().lines() {
         assert!(line.starts_with("20"), "a forged line in the log: {line:?}");
         assert!(!line.contains(char::is_control), "{line:?}");

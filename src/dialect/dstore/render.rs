@@ -76,7 +76,11 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
             response
         }
         Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
-        Fault::Refused { job, findings } => refused(job, findings),
+        Fault::Refused {
+            job,
+            sha256,
+            findings,
+        } => refused(job, sha256, findings),
         Fault::TimedOut => line(
             StatusCode::REQUEST_TIMEOUT,
             "the request did not arrive in time",
@@ -130,7 +134,7 @@ fn content(download: Download) -> Response<Payload> {
     response
 }
 
-fn refused(job: &JobName, findings: &[Finding]) -> Response<Payload> {
+fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payload> {
     let mut body = format!("{job}: the document was refused and kept in joberrors\n");
     for finding in findings {
         body += &shown(&finding.to_string());
@@ -139,6 +143,9 @@ fn refused(job: &JobName, findings: &[Finding]) -> Response<Payload> {
     let mut response = text(StatusCode::BAD_REQUEST, body);
     let headers = response.headers_mut();
     headers.insert(X_JOB_NAME, header(job.to_string()));
+    if let Some(digest) = digest::field(sha256) {
+        headers.insert(REPR_DIGEST, digest);
+    }
     response
 }
 

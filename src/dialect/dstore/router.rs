@@ -94,7 +94,7 @@ pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
             interface: optional_interface(&parameters)?,
             reference: parameters.optional("RefName")?.and_then(Reference::reduce),
             idempotency_key: idempotency_key(&head.headers)?,
-            sha256: digest::expected(&head.headers)?,
+            digests: digest::expected(&head.headers)?,
             dialect: "dstore",
         })),
     }

@@ -60,6 +60,7 @@ fn refused(findings: &[(u64, u64, &str)]) -> Fault {
     };
     Fault::Refused {
         job: job(),
+        sha256: SHA256.into(),
         findings: findings.iter().map(finding).collect(),
     }
 }

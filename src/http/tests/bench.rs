@@ -292,7 +292,33 @@ impl Bench {
         self.try_connect(alpn).await.unwrap()
     }
 
+    /// The client's kernel takes next to nothing that the client has not read.
+    pub(super) async fn connect_with_little_room(&self, alpn: &[u8]) -> Client {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let tcp = socket.connect(self.address).await.unwrap();
+        self.secure(tcp, alpn).await.unwrap()
+    }
+
+    /// What the server has written to all its connections and no client has acknowledged.
+    pub(super) fn queued_bytes(&self) -> usize {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let ours = format!(":{:04X}", self.address.port());
+        let queued = table.lines().filter_map(|line| {
+            let mut columns = line.split_whitespace().skip(1);
+            columns.next().filter(|local| local.ends_with(&ours))?;
+            let (queued, _) = columns.nth(2)?.split_once(':')?;
+            usize::from_str_radix(queued, 16).ok()
+        });
+        queued.sum()
+    }
+
     pub(super) async fn try_connect(&self, alpn: &[u8]) -> io::Result<Client> {
+        let tcp = TcpStream::connect(self.address).await?;
+        self.secure(tcp, alpn).await
+    }
+
+    async fn secure(&self, tcp: TcpStream, alpn: &[u8]) -> io::Result<Client> {
         let pem = std::fs::read(self.certificate()).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots
@@ -305,7 +331,6 @@ impl Bench {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
-        let tcp = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         connector.connect(name, tcp).await

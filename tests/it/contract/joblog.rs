@@ -34,8 +34,17 @@ fn a_log_comes_with_the_end_of_its_job() {
     let early = daemon.curl(&[&path]);
     assert_text(&early, 503);
     assert!(early.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    let of = |interface: &str| daemon.curl(&[&format!("{path}&Interfacename={interface}")]);
+    let assert_others_refused = || {
+        assert_text(&of("items_in"), 400);
+        assert_text(&of("nonsense"), 400);
+        assert_eq!(of("nonsense").text(), "unknown interface nonsense\n");
+    };
+    assert_text(&of("orders_in"), 503);
+    assert_others_refused();
     daemon.operator(&["release", "orders_in"]);
     daemon.wait_for_place(&job, "bak/orders_in");
+    assert_others_refused();
     let log = daemon.curl(&[&path]);
     assert_eq!(log.status, 200);
     assert_eq!(log.header("content-type"), Some("application/xml"));
@@ -55,12 +64,7 @@ fn a_log_comes_with_the_end_of_its_job() {
         assert!(text.contains(&part), "{part}: {text}");
     }
     assert_valid(&daemon, &text);
-    let explicit = daemon.curl(&[&format!("{path}&Interfacename=orders_in")]);
-    assert_eq!(explicit.text(), text);
-    assert_text(
-        &daemon.curl(&[&format!("{path}&Interfacename=items_in")]),
-        400,
-    );
+    assert_eq!(of("orders_in").text(), text);
     for unknown in [
         "x",
         "../../users.toml",

@@ -1,6 +1,6 @@
 //! Uploads: recognised, validated, stored or refused, and never half there.
 
-use super::{assert_text, digest_field, held, set, wait_for_empty_tmp};
+use super::{assert_text, digest_field, held, set, sha512_field, wait_for_empty_tmp};
 use crate::harness::{Daemon, document, order};
 use std::{
     fs,
@@ -311,6 +311,26 @@ fn a_digest_that_is_sent_is_checked() {
         format!("Repr-Digest: {wrong}"),
     ];
     assert_text(&upload(&[&both[0], &both[1]]), 400);
+    let (good_512, wrong_512) = (sha512_field(order("1").as_bytes()), sha512_field(b"other"));
+    for (digests, status) in [
+        (good_512.clone(), 201),
+        (wrong_512.clone(), 400),
+        (format!("{good}, {good_512};x=1"), 201),
+        (format!("{good}, {wrong_512}"), 400),
+        (format!("{wrong}, {good_512}"), 400),
+    ] {
+        let answer = upload(&[&format!("Content-Digest: {digests}")]);
+        assert_text(&answer, status);
+    }
+    // Large enough for a part in `tmp`.
+    let large = order("1") + &" ".repeat(1 << 20);
+    let path = daemon.scratch("large.xml", &large);
+    for (bytes, status) in [(large.as_bytes(), 201), (b"other", 400)] {
+        let digest = format!("Content-Digest: {}", sha512_field(bytes));
+        let body = format!("@{}", path.display());
+        let answer = daemon.curl(&["-H", &digest, "--data-binary", &body, "/xml/upload"]);
+        assert_text(&answer, status);
+    }
     assert_eq!(daemon.files("joberrors"), NOTHING);
     wait_for_empty_tmp(&daemon);
 }

@@ -101,8 +101,14 @@ fn a_stylesheet_with_a_mistake_is_refused_and_the_old_one_stays() {
                 && log.matches("stylesheet own: refused").count() > n
         });
         assert!(fetch(&daemon, &job, "own").text().contains("second"));
-        assert_text(&fetch(&daemon, &job, &format!("bad{n}")), 400);
+        let refused = fetch(&daemon, &job, &format!("bad{n}"));
+        assert_text(&refused, 500);
+        assert_eq!(refused.text().lines().count(), 1);
     }
+    fs::remove_file(daemon.spool("xslt/bad0.xsl")).unwrap();
+    daemon.wait("it is forgotten", || {
+        fetch(&daemon, &job, "bad0").status == 400
+    });
 }
 
 #[test]
