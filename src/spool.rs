@@ -26,6 +26,8 @@ mod journal;
 mod lease;
 mod lock;
 mod look;
+#[cfg(test)]
+mod model_tests;
 mod operate;
 mod probe;
 mod recover;
@@ -303,6 +305,10 @@ impl<F: Fs> Spool<F> {
         }
         if let Place::Queue(interface) = &to {
             self.set_ready(interface, &name);
+        }
+        if matches!(by, Transition::Archive | Transition::Claim { .. }) {
+            // From now on the records are later than what an operator did.
+            self.was_requeued(job);
         }
         for variant in 1.. {
             let target = to.path(&name);

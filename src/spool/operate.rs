@@ -10,6 +10,8 @@ use crate::{
 };
 use std::{io, path::PathBuf};
 
+/// The attribute of a job that an operator's command has sent to its queue.
+pub(super) const REQUEUED: &str = "requeued";
 /// An attribute holds no more for sure.
 const NOTE_CHARS_MAX: usize = 400;
 
@@ -29,7 +31,7 @@ impl<F: Fs> Spool<F> {
             ("attempts", "0".to_owned()),
             ("interface", to.to_string()),
             // So that a running service does not take it for a move by hand.
-            ("requeued", "yes".to_owned()),
+            (REQUEUED, "yes".to_owned()),
         ];
         match self.set_attributes(&path, &attributes) {
             Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -49,11 +51,11 @@ impl<F: Fs> Spool<F> {
 
     /// True once after [`Spool::requeue`], which has made its own note.
     pub fn was_requeued(&self, job: &Job) -> bool {
-        let path = job.place.path(&job.name);
-        let requeued = self.attribute_of(job, "requeued").as_deref() == Some("yes");
-        if requeued && let Ok(file) = self.fs.update(&path) {
+        let requeued = self.attribute_of(job, REQUEUED).as_deref() == Some("yes");
+        if requeued {
             // Advice only; if it stays, the next move by hand is not noted.
-            let _ = self.fs.set_attribute(&file, "requeued", "");
+            let path = job.place.path(&job.name);
+            let _ = self.set_attributes(&path, &[(REQUEUED, String::new())]);
         }
         requeued
     }

@@ -1,17 +1,17 @@
 //! Doing again what a crash may have undone, from the records that no checkpoint covers.
 //!
 //! The records of one file make a [`Thread`]: the names that it had, in order, and what it holds.
-//! The directory stays the truth where it is later than the records: a file that is under none
-//! of its recorded names has moved on, unrecorded because nobody was told, and stays where it is.
-//! A file under an earlier name goes to its last one. A file that is nowhere is made again if its
+//! The directory stays the truth where it is later than the records: a job that is where a step
+//! of ours can have put it after its last record was moved on, unrecorded because nobody was
+//! told, and stays there. A file under any other name goes to its last one. A file that is nowhere is made again if its
 //! bytes were recorded, and so is one whose bytes are torn. Doing it twice changes nothing, so a
 //! crash in the middle costs nothing.
 
 use super::{
-    super::{Fs, Spool, SpoolError, wrap},
+    super::{Fs, Spool, SpoolError, operate::REQUEUED, wrap},
     record::{Attributes, Op},
 };
-use crate::job::{JobName, deferred_entry, work_entry};
+use crate::job::{Job, JobName, Place, deferred_entry, work_entry};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -104,6 +104,21 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
     threads
 }
 
+/// Can a job whose last record left it at `last` have come to `place` by a later step of ours?
+/// What is settled has none.
+fn later(last: &str, place: &Place) -> bool {
+    let mut parts = last.split('/');
+    let (state, interface) = (parts.next(), parts.next());
+    let same = place
+        .interface()
+        .is_none_or(|i| Some(i.as_str()) == interface);
+    match (state, place) {
+        (Some("queue"), Place::Queue(_)) => false,
+        (Some("deferred" | "queue" | "work"), _) => same,
+        _ => false,
+    }
+}
+
 impl<F: Fs> Spool<F> {
     /// Makes the file what its thread says. True when something was to be done.
     pub(super) fn mend(&self, thread: &Thread) -> Result<bool, SpoolError> {
@@ -122,7 +137,13 @@ impl<F: Fs> Spool<F> {
                     mended = true;
                 }
                 None => match self.elsewhere(thread)? {
-                    Some(elsewhere) => path = elsewhere,
+                    Some(job) if later(last, &job.place) || self.is_requeued(thread, &job) => {
+                        path = job.place.path(&job.name);
+                    }
+                    Some(job) => {
+                        self.put_at(&job.place.path(&job.name), &path)?;
+                        mended = true;
+                    }
                     None if thread.bytes.is_none() => return Ok(false),
                     None => {}
                 },
@@ -142,6 +163,12 @@ impl<F: Fs> Spool<F> {
                 Err(error) => return Err(wrap("remove", path)(error)),
             }
         }
+        // A move by hand before it may be undone.
+        while let Some(job) = self.elsewhere(thread)? {
+            let path = job.place.path(&job.name);
+            self.fs.unlink(&path).map_err(wrap("remove", &path))?;
+            removed = true;
+        }
         Ok(removed)
     }
 
@@ -155,12 +182,18 @@ impl<F: Fs> Spool<F> {
         Ok(None)
     }
 
-    /// Where a job has gone that is under none of its recorded names.
-    fn elsewhere(&self, thread: &Thread) -> Result<Option<PathBuf>, SpoolError> {
-        let Some(job) = &thread.job else {
+    /// Where a job is that is under none of its recorded names.
+    fn elsewhere(&self, thread: &Thread) -> Result<Option<Job>, SpoolError> {
+        let Some(name) = thread.job.clone() else {
             return Ok(None);
         };
-        Ok(self.find(job)?.map(|place| place.path(job)))
+        Ok(self.find(&name)?.map(|place| Job { place, name }))
+    }
+
+    /// An operator's command has moved it after its last record, and has made that durable.
+    fn is_requeued(&self, thread: &Thread, job: &Job) -> bool {
+        !thread.attributes.contains_key(REQUEUED)
+            && self.attribute_of(job, REQUEUED).as_deref() == Some("yes")
     }
 
     fn put_at(&self, from: &Path, to: &Path) -> Result<(), SpoolError> {
@@ -258,6 +291,20 @@ mod tests {
         assert_eq!(found[0].attributes["k"], "2");
         assert_eq!(found[1].bytes.as_deref(), Some(b"2".as_slice()));
         assert_eq!(found[1].names, ["joblog/x.xml"]);
+    }
+
+    #[test]
+    fn what_is_settled_does_not_come_back() {
+        let place = |text: &str| match text {
+            "queue" => Place::Queue("a".parse().unwrap()),
+            "other" => Place::Queue("b".parse().unwrap()),
+            _ => Place::Bak("a".parse().unwrap()),
+        };
+        assert!(later("queue/a/x", &place("bak")));
+        assert!(later("work/a/x.a1", &place("queue")));
+        assert!(later("deferred/a/x", &Place::JobErrors));
+        assert!(!later("bak/a/2026-11-22/x", &place("queue")));
+        assert!(!later("queue/a/x", &place("other")));
     }
 
     #[test]

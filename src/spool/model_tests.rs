@@ -1,0 +1,378 @@
+//! Random walks over the life of a spool: uploads, claims, ends, fetches, an operator's moves,
+//! scans that come or do not come, crashes with every image of the disk, restarts. A model knows
+//! what was promised, and after each start the spool must have kept it.
+//!
+//! A walk is its seed, so a failure can be repeated. Spools with a deliberate mistake walk too, and
+//! each mistake must be noticed.
+
+use super::{
+    Attributes, Fs, Moved, Rules, Settlement, Spool, SpoolError, Twin,
+    crash_fs::{CrashFs, IMAGES},
+};
+use crate::{
+    job::{InterfaceName, Job, JobName, Kind, Place, Transition},
+    joblog::{JobLog, Status},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+const START_MS: i64 = 1_795_323_468_123;
+const STEPS: usize = 60;
+/// Of each twin, and of the spool unless `SPOOLGATE_WALKS` says how many.
+const WALKS: u64 = 300;
+/// Small, so that segments take turns within a walk.
+const SEGMENT_BYTES: u64 = 16 * 1024;
+
+/// What has been promised of a job.
+#[derive(Clone, Debug, PartialEq)]
+enum Promise {
+    /// It exists, once and whole.
+    Kept,
+    Done,
+    Failed,
+    Removed,
+}
+
+#[derive(Debug)]
+struct Known {
+    bytes: Vec<u8>,
+    promise: Promise,
+    /// Commands started for it since it was last sent to a queue by hand.
+    runs: u32,
+}
+
+struct Walk {
+    seed: u64,
+    fs: CrashFs,
+    spool: Arc<Spool<CrashFs>>,
+    twin: Twin,
+    clock: Arc<AtomicI64>,
+    jobs: BTreeMap<JobName, Known>,
+    trace: Vec<String>,
+}
+
+fn interface(name: &str) -> InterfaceName {
+    name.parse().unwrap()
+}
+
+fn start(fs: &CrashFs, clock: &Arc<AtomicI64>, twin: Twin) -> Arc<Spool<CrashFs>> {
+    let rules = |at_most_once| Rules {
+        attempts_max: 3,
+        at_most_once,
+    };
+    let interfaces = BTreeMap::from([
+        (interface("least"), rules(false)),
+        (interface("most"), rules(true)),
+    ]);
+    let clock = clock.clone();
+    let now = Box::new(move || clock.fetch_add(1, Ordering::SeqCst));
+    let spool = Spool::open(fs.clone(), interfaces, now).unwrap();
+    let spool = spool.with_twin(twin);
+    spool.open_journal(SEGMENT_BYTES).unwrap();
+    spool.recover().unwrap();
+    Arc::new(spool)
+}
+
+impl Walk {
+    fn new(seed: u64, twin: Twin) -> Self {
+        let fs = CrashFs::new();
+        let clock = Arc::new(AtomicI64::new(START_MS));
+        let spool = start(&fs, &clock, twin);
+        Self {
+            // Not zero, from which xorshift never leaves.
+            seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            fs,
+            spool,
+            twin,
+            clock,
+            jobs: BTreeMap::new(),
+            trace: Vec::new(),
+        }
+    }
+
+    /// The next of the random numbers below `n`.
+    fn below(&mut self, n: usize) -> usize {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        usize::try_from(self.seed % n as u64).unwrap()
+    }
+
+    fn some_interface(&mut self) -> InterfaceName {
+        interface(["least", "most"][self.below(2)])
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let outcome = match self.below(12) {
+            0..=3 => self.accept(),
+            4..=6 => self.run(),
+            7 => self.release(),
+            8 => self.fetch(),
+            9 => self.move_by_hand(),
+            10 => self.scan(),
+            _ => return self.crash(),
+        };
+        outcome.map_err(|error| format!("a step failed: {error}"))
+    }
+
+    fn accept(&mut self) -> Result<(), SpoolError> {
+        let to = self.some_interface();
+        let name = JobName::new(self.spool.next_id(), None, Kind::Xml);
+        let n_bytes = [0, 3000, super::INLINE_BYTES_MAX + 1][self.below(3)];
+        let bytes = [name.to_string().into_bytes(), vec![b'x'; n_bytes]].concat();
+        let mut part = self.spool.begin(name.clone())?;
+        part.write(&bytes)?;
+        let sealed = part.seal(&Attributes::default())?;
+        let (_, ticket) = self.spool.enqueue(sealed, &to, None)?;
+        self.trace.push(format!("accept {name} to {to}"));
+        if self.below(8) == 0 {
+            // Its answer is never sent: nothing is promised, save that it is not torn.
+            return Ok(());
+        }
+        self.spool.wait(ticket)?;
+        self.spool.arrived(&name);
+        let known = Known {
+            bytes,
+            promise: Promise::Kept,
+            runs: 0,
+        };
+        self.jobs.insert(name, known);
+        Ok(())
+    }
+
+    /// A job that waits in a queue.
+    fn queued(&mut self) -> Result<Option<(InterfaceName, JobName)>, SpoolError> {
+        let from = self.some_interface();
+        let names = self.spool.queued(&from)?;
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let at = self.below(names.len());
+        Ok(Some((from, names[at].clone())))
+    }
+
+    fn run(&mut self) -> Result<(), SpoolError> {
+        let Some((from, name)) = self.queued()? else {
+            return Ok(());
+        };
+        let Some(mut claim) = self.spool.claim(&from, &name)? else {
+            return Ok(());
+        };
+        claim.begin();
+        self.trace.push(format!("run {name}"));
+        if let Some(known) = self.jobs.get_mut(&name) {
+            known.runs += 1;
+        }
+        let due_ms = self.clock.load(Ordering::SeqCst) + 10;
+        let (what, promise) = match self.below(5) {
+            0 => (Settlement::Deferred { due_ms }, Promise::Kept),
+            1 => (Settlement::Failed, Promise::Failed),
+            // It is still running when the power goes.
+            2 => {
+                drop(claim);
+                return Ok(());
+            }
+            _ => (Settlement::Done, Promise::Done),
+        };
+        let published = claim.settle(what, Some(self.log(&name)))?;
+        self.trace.push(format!("settle {name} {what:?}"));
+        if let (Moved::Done(_), Some(known)) = (published.moved, self.jobs.get_mut(&name)) {
+            known.promise = promise;
+        }
+        Ok(())
+    }
+
+    fn log(&self, job: &JobName) -> JobLog {
+        JobLog {
+            job: job.clone(),
+            interface: None,
+            status: Status::Ok,
+            received_ms: START_MS,
+            started_ms: None,
+            finished_ms: START_MS,
+            attempts: 1,
+            bytes: 0,
+            sha256: None,
+            messages: Vec::new(),
+        }
+    }
+
+    fn release(&mut self) -> Result<(), SpoolError> {
+        let of = self.some_interface();
+        for (name, due_ms) in self.spool.deferred(&of)? {
+            let interface = of.clone();
+            let place = Place::Deferred { interface, due_ms };
+            self.trace.push(format!("release {name}"));
+            // A deferred attempt has ended in order, so the next one is allowed.
+            if let Some(known) = self.jobs.get_mut(&name) {
+                known.runs = 0;
+            }
+            self.spool.release_due(&Job { place, name })?;
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Result<(), SpoolError> {
+        let Some((from, name)) = self.queued()? else {
+            return Ok(());
+        };
+        let place = Place::Queue(from);
+        self.trace.push(format!("fetch {name}"));
+        self.spool.archive(&Job {
+            place,
+            name: name.clone(),
+        })?;
+        if let Some(known) = self.jobs.get_mut(&name) {
+            known.promise = Promise::Done;
+        }
+        Ok(())
+    }
+
+    /// The operator moves, requeues or removes a job.
+    fn move_by_hand(&mut self) -> Result<(), SpoolError> {
+        let names: Vec<JobName> = self.jobs.keys().cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let name = names[self.below(names.len())].clone();
+        let Some(place) = self.spool.find(&name)? else {
+            return Ok(());
+        };
+        let to = self.some_interface();
+        let job = Job { place, name };
+        if job.place.step(&Transition::Requeue(to.clone())).is_err() {
+            return Ok(());
+        }
+        self.trace.push(format!("by hand {} to {to}", job.name));
+        let known = self.jobs.get_mut(&job.name).unwrap();
+        known.runs = 0;
+        known.promise = Promise::Kept;
+        match self.below(3) {
+            0 => drop(self.spool.requeue(&job, &to, "operator")?),
+            1 => {
+                self.spool.remove(&job, "operator")?;
+                self.jobs.get_mut(&job.name).unwrap().promise = Promise::Removed;
+            }
+            _ => {
+                // By `mv`, of which nobody is told before the next scan.
+                let from = job.place.path(&job.name);
+                let path = Place::Queue(to).path(&job.name);
+                self.fs.rename(&from, &path).unwrap();
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self) -> Result<(), SpoolError> {
+        let of = self.some_interface();
+        let arrived = self.spool.scan(&of)?.arrived;
+        let names: Vec<JobName> = arrived.into_iter().map(|arrival| arrival.name).collect();
+        self.spool.saw(&of, &names)
+    }
+
+    fn crash(&mut self) -> Result<(), String> {
+        match self.below(IMAGES.len() + 1) {
+            0 => {
+                self.trace.push("restart".into());
+                self.spool.close_journal();
+            }
+            n => {
+                self.trace.push(format!("crash {:?}", IMAGES[n - 1]));
+                self.fs = self.fs.reboot(IMAGES[n - 1]);
+            }
+        }
+        self.spool = start(&self.fs, &self.clock, self.twin);
+        self.check()
+    }
+
+    /// What was promised must be so.
+    fn check(&mut self) -> Result<(), String> {
+        let files = self.fs.files();
+        for (name, known) in &self.jobs {
+            let text = name.to_string();
+            let states = ["queue/", "deferred/", "work/", "bak/", "joberrors/"];
+            let at = |path: &&String| {
+                path.contains(&text) && states.iter().any(|state| path.starts_with(state))
+            };
+            let found: Vec<&String> = files.keys().filter(at).collect();
+            let kept = match (&known.promise, found.as_slice()) {
+                (Promise::Removed, []) => true,
+                (Promise::Kept, [_]) => true,
+                (Promise::Done, [path]) => path.starts_with("bak/"),
+                (Promise::Failed, [path]) => path.starts_with("joberrors/"),
+                _ => false,
+            };
+            if !kept {
+                return Err(format!("{name} {:?} is at {found:?}", known.promise));
+            }
+            if found.iter().any(|path| files[*path] != known.bytes) {
+                return Err(format!("{name} is torn at {found:?}"));
+            }
+        }
+        // Of those that nobody was promised, too, none may be torn.
+        for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("queue/")) {
+            let name = path.rsplit('/').next().unwrap().as_bytes();
+            if !bytes.starts_with(name) {
+                return Err(format!("{path} is torn"));
+            }
+        }
+        self.check_runs()
+    }
+
+    /// A job that must not run twice is not queued again after a run of unknown outcome.
+    fn check_runs(&self) -> Result<(), String> {
+        let most = interface("most");
+        for name in self
+            .spool
+            .queued(&most)
+            .map_err(|error| error.to_string())?
+        {
+            if self.jobs.get(&name).is_some_and(|known| known.runs > 0) {
+                return Err(format!("{name} would run twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a walk comes upon, if anything.
+fn violation(seed: u64, twin: Twin) -> Option<String> {
+    let mut walk = Walk::new(seed, twin);
+    for _ in 0..STEPS {
+        if let Err(found) = walk.step() {
+            return Some(format!("seed {seed}: {found}\n{}", walk.trace.join("\n")));
+        }
+    }
+    walk.crash().err()
+}
+
+#[test]
+fn no_walk_breaks_a_promise() {
+    let walks = std::env::var("SPOOLGATE_WALKS").ok();
+    let walks = walks.and_then(|n| n.parse().ok()).unwrap_or(WALKS);
+    for seed in 0..walks {
+        if let Some(found) = violation(seed, Twin::None) {
+            panic!("{found}");
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_noticed_by_some_walk() {
+    for twin in [
+        Twin::NoAttempts,
+        Twin::NoCheckpointSync,
+        Twin::NoFlush,
+        Twin::NoReplay,
+        Twin::NoSettle,
+        Twin::NoSync,
+    ] {
+        let noticed = (0..WALKS).find_map(|seed| violation(seed, twin));
+        assert!(noticed.is_some(), "{twin:?} went unnoticed");
+    }
+}
