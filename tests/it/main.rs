@@ -9,6 +9,7 @@ mod harness;
 mod lifecycle;
 mod operators;
 mod partner;
+mod power;
 mod processors;
 mod scale;
 mod security;
