@@ -132,11 +132,21 @@ impl Gateway {
     }
 
     /// Carries out every command but [`Command::Submit`], which goes through `admit`.
+    ///
+    /// Nothing is told that a power cut could take back: moves that were seen, but are not durable
+    /// yet, are waited for.
     pub async fn execute(
         self: &Arc<Self>,
         caller: &Caller,
         command: Command,
     ) -> Result<Reply, Fault> {
+        let reply = self.look(caller, command).await?;
+        let seen = self.spool.durable(self.spool.latest()).await;
+        seen.map_err(|e| spool_fault(&e))?;
+        Ok(reply)
+    }
+
+    async fn look(self: &Arc<Self>, caller: &Caller, command: Command) -> Result<Reply, Fault> {
         match command {
             Command::Fetch {
                 interface,

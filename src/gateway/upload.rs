@@ -344,7 +344,10 @@ impl Upload {
             }
             Err(InspectError::Io(error)) => {
                 tracing::error!(%error, "an upload cannot be read back");
-                return Err(Fault::Internal);
+                return Err(Fault::Busy {
+                    retry_after_s: RETRY_LATER_S,
+                    reason: "the service cannot reach its spool at the moment".into(),
+                });
             }
         };
         let (name, interface) = match self.recognise(&root)? {

@@ -421,6 +421,15 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// What stands for every change until now: whoever has looked at the directories may tell what
+    /// was seen once this is durable.
+    pub fn latest(&self) -> Ticket {
+        match self.journal.get() {
+            Some(journal) => Ticket(super::lock(&journal.state).last),
+            None => Ticket::NONE,
+        }
+    }
+
     /// Changes the directories and records it. `change` is made under the journal's lock; what it
     /// does must not wait for a disk. Nothing is recorded when it fails.
     pub(super) fn record<T, E>(
@@ -481,6 +490,9 @@ impl<F: Fs> Future for Durable<F> {
     type Output = Result<(), SpoolError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        if self.ticket == Ticket::NONE {
+            return Poll::Ready(Ok(()));
+        }
         let failed = |error: io::Error| self.health.fail("sync", Path::new(DIR), &error);
         let Some(journal) = &self.journal else {
             return Poll::Ready(self.fs.sync_all().map_err(failed));
