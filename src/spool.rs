@@ -51,7 +51,7 @@ use crate::{
     job::{Ids, Illegal, InterfaceName, Job, JobName, Place, Transition},
     joblog::JobLog,
 };
-use journal::{Attributes as Attrs, Naming, Op};
+use journal::{Attributes as Attrs, How, Naming, Op};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -126,7 +126,7 @@ pub struct Spool<F: Fs = RealFs> {
     /// Ids of those that are on their way there.
     arriving: Mutex<HashSet<u64>>,
     /// Counts moves, so that a look that finds nothing knows whether to look again.
-    moves: AtomicU64,
+    moves: Arc<AtomicU64>,
     /// Day directories that are known to exist, durably.
     days: Mutex<HashSet<PathBuf>>,
     temps: AtomicU64,
@@ -152,7 +152,7 @@ impl<F: Fs> Spool<F> {
             twin: Twin::chosen(),
             ready: Mutex::default(),
             arriving: Mutex::default(),
-            moves: AtomicU64::new(0),
+            moves: Arc::default(),
             days: Mutex::default(),
             temps: AtomicU64::new(0),
             odd: Mutex::default(),
@@ -303,26 +303,30 @@ impl<F: Fs> Spool<F> {
         if matches!(to, Place::Bak(_) | Place::JobErrors) {
             self.day_dir(&to.dir(&name))?;
         }
+        let from_work = matches!(job.place, Place::Work { .. });
         if let Place::Queue(interface) = &to {
-            self.set_ready(interface, &name);
+            if from_work {
+                self.set_arriving(interface, &name);
+            } else {
+                self.set_ready(interface, &name);
+            }
         }
         if matches!(by, Transition::Archive | Transition::Claim { .. }) {
             // From now on the records are later than what an operator did.
             self.was_requeued(job);
         }
+        let settles = from_work || matches!(by, Transition::Archive);
         for variant in 1.. {
             let target = to.path(&name);
-            let op = Op::Move {
-                from: text(&from),
-                to: text(&target),
-            };
-            let ops = if self.twin.forgets(by) {
-                Vec::new()
+            let ops = self.ops_of(by, &from, &target);
+            let moved = if settles {
+                self.settle_at(&ops, &from, &target)
             } else {
-                vec![op]
+                self.record(&ops, || self.fs.rename(&from, &target))
+                    .map(|((), ticket)| ticket)
             };
-            match self.record(&ops, || self.fs.rename(&from, &target)) {
-                Ok(((), ticket)) => {
+            match moved {
+                Ok(ticket) => {
                     self.moves.fetch_add(1, Ordering::SeqCst);
                     return Ok((Moved::Done(Job { place: to, name }), ticket));
                 }
@@ -357,6 +361,33 @@ impl<F: Fs> Spool<F> {
             }
         }
         Ok((Moved::Gone, Ticket::NONE))
+    }
+
+    fn ops_of(&self, by: &Transition, from: &Path, to: &Path) -> Vec<Op> {
+        if self.twin.forgets(by) {
+            return Vec::new();
+        }
+        vec![Op::Move {
+            from: text(from),
+            to: text(to),
+        }]
+    }
+
+    /// Records that a job is settled; it is there once that is durable, with all that is before it
+    /// in the journal.
+    fn settle_at(&self, ops: &[Op], from: &Path, to: &Path) -> io::Result<Ticket> {
+        if self.fs.stat(from)?.is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if self.fs.stat(to)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let naming = Naming {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            how: How::Moved,
+        };
+        self.publish(ops, vec![naming]).map_err(io::Error::other)
     }
 
     /// Renames a file and records it.
@@ -449,7 +480,7 @@ impl<F: Fs> Spool<F> {
         let naming = Naming {
             from,
             to: path.to_owned(),
-            replace: true,
+            how: How::Replaced,
         };
         if bytes.len() > INLINE_BYTES_MAX {
             self.sync_all()?;

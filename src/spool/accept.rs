@@ -4,7 +4,7 @@
 //! dropped removes its file; one that a crash leaves is removed at the next start.
 
 use super::{
-    Attrs, Fs, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, RealFs, Spool, SpoolError,
+    Attrs, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, RealFs, Spool, SpoolError,
     Ticket, text, wrap,
 };
 use crate::{
@@ -153,7 +153,7 @@ impl<F: Fs> Spool<F> {
         namings.push(Naming {
             from,
             to,
-            replace: false,
+            how: How::New,
         });
         let ticket = self.publish(&ops, namings)?;
         part.path = None;

@@ -8,7 +8,7 @@
 //!
 //! On settling, results, emitted jobs and the joblog are written and synced, then the job moves.
 
-use super::{Attrs, EntryKind, Fs, Moved, Naming, Op, RealFs, Spool, SpoolError, text, wrap};
+use super::{Attrs, EntryKind, Fs, How, Moved, Naming, Op, RealFs, Spool, SpoolError, text, wrap};
 use crate::{
     job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition},
     joblog::JobLog,
@@ -255,6 +255,7 @@ impl<F: Fs> Claim<F> {
         };
         let (moved, ticket) = self.spool.shift(&self.job, &by)?;
         self.spool.wait(ticket)?;
+        self.spool.arrived(&self.job.name);
         self.settled = true;
         for job in &self.emitted {
             self.spool.arrived(&job.name);
@@ -411,7 +412,7 @@ impl<F: Fs> Claim<F> {
             let naming = Naming {
                 from: part,
                 to,
-                replace: false,
+                how: How::New,
             };
             // There, and durable, with the job's own move.
             let _ = spool.publish(&ops, vec![naming])?;

@@ -4,7 +4,7 @@
 //! published, so no acknowledged job is without it; a record whose job never came (a crash in
 //! between, so no answer was sent) is removed at the next start.
 
-use super::{Attrs, EntryKind, Fs, Naming, Op, Spool, SpoolError, accept::hex, text, wrap};
+use super::{Attrs, EntryKind, Fs, How, Naming, Op, Spool, SpoolError, accept::hex, text, wrap};
 use crate::job::{InterfaceName, JobName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -82,8 +82,8 @@ impl<F: Fs> Spool<F> {
             bytes,
             attributes: Attrs::new(),
         };
-        let replace = true;
-        Ok((op, Naming { from, to, replace }))
+        let how = How::Replaced;
+        Ok((op, Naming { from, to, how }))
     }
 
     /// After a commit that failed: the client may try again.

@@ -1,12 +1,13 @@
 //! The journal: a write-ahead log of what the spool does to its files, flushed once for everyone
 //! who waits.
 //!
-//! A step that moves a file renames it first, unsynced, and then appends its record, both under
-//! one lock, so that the records are in the order of the changes. A step that makes a file writes
-//! it under `tmp`, unsynced, and appends its record; the file gets its name once the record is
-//! flushed, so that nobody ever sees a file that a crash could tear. One committer writes what
-//! has been appended, flushes it and gives the names; whoever holds a [`Ticket`] up to there is
-//! durable. Two segments of fixed size take turns. A checkpoint syncs the whole filesystem, which
+//! A step that makes a file writes it under `tmp`, unsynced, and appends its record; the file gets
+//! its name once the record is flushed. A job that is settled gets its new name in the same way,
+//! after its log, its results and what it emitted. So nobody ever sees a file that a crash could
+//! tear, or a job that is done without what belongs to it. Other moves are renamed first and
+//! recorded then, both under one lock: a crash may undo them, and nobody has been told of them.
+//! One committer writes what has been appended, flushes it and gives the names; whoever holds a
+//! [`Ticket`] up to there is durable. Two segments of fixed size take turns. A checkpoint syncs the whole filesystem, which
 //! covers every record that was flushed before, notes that durably, and so frees the segment that
 //! is not in use.
 //!
@@ -71,8 +72,18 @@ impl Ticket {
 pub(super) struct Naming {
     pub(super) from: PathBuf,
     pub(super) to: PathBuf,
-    /// In place of an earlier file of that name.
-    pub(super) replace: bool,
+    pub(super) how: How,
+}
+
+/// How a file gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// It is a job that is settled, and stays where it is if somebody has moved it meanwhile.
+    Moved,
+    /// It is new under `tmp`, and nothing has that name.
+    New,
+    /// It is new under `tmp`, and takes the place of an earlier file.
+    Replaced,
 }
 
 /// Appended records and how far they are.
@@ -121,6 +132,8 @@ pub(super) struct Journal<F: Fs> {
     advanced: Condvar,
     /// There may be something to checkpoint.
     pressed: Condvar,
+    /// The spool's count of moves.
+    moves: Arc<AtomicU64>,
     /// The last id that was given out.
     last_id: AtomicU64,
     /// Threads write and checkpoint; without them, whoever waits does.
@@ -313,6 +326,7 @@ impl<F: Fs> Spool<F> {
             appended: Condvar::new(),
             advanced: Condvar::new(),
             pressed: Condvar::new(),
+            moves: self.moves.clone(),
             last_id: AtomicU64::new(mark.last_id),
             threaded: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -456,6 +470,7 @@ impl<F: Fs> Spool<F> {
                 self.sync_all()?;
                 for naming in namings {
                     give(&*self.fs, &naming).map_err(wrap("publish", &naming.to))?;
+                    self.moves.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(Ticket::UNRECORDED)
             }
@@ -665,7 +680,10 @@ impl<F: Fs> Journal<F> {
                     tracing::error!(path = %naming.to.display(), "disk full: cannot publish; waiting");
                     std::thread::sleep(FULL_EVERY);
                 }
-                other => return other,
+                other => {
+                    self.moves.fetch_add(1, Ordering::SeqCst);
+                    return other;
+                }
             }
         }
     }
@@ -754,16 +772,17 @@ impl<F: Fs> Journal<F> {
 }
 
 fn give(fs: &impl Fs, naming: &Naming) -> io::Result<()> {
-    let rename = || {
-        if naming.replace {
-            fs.replace(&naming.from, &naming.to)
-        } else {
-            fs.rename(&naming.from, &naming.to)
-        }
+    let rename = || match naming.how {
+        How::Moved | How::New => fs.rename(&naming.from, &naming.to),
+        How::Replaced => fs.replace(&naming.from, &naming.to),
     };
     match rename() {
-        // Somebody has taken the directory away.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if naming.how == How::Moved && fs.stat(&naming.from)?.is_none() {
+                tracing::warn!(path = %naming.from.display(), "moved by hand as it was settled");
+                return Ok(());
+            }
+            // Somebody has taken the directory away.
             let mut dirs: Vec<&Path> = naming.to.ancestors().skip(1).collect();
             dirs.retain(|dir| !dir.as_os_str().is_empty());
             for dir in dirs.into_iter().rev() {

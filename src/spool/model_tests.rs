@@ -223,6 +223,7 @@ impl Walk {
         };
         let place = Place::Queue(from);
         self.trace.push(format!("fetch {name}"));
+        let _ = self.spool.write_log(self.log(&name))?;
         self.spool.archive(&Job {
             place,
             name: name.clone(),
@@ -319,6 +320,19 @@ impl Walk {
             let name = path.rsplit('/').next().unwrap().as_bytes();
             if !bytes.starts_with(name) {
                 return Err(format!("{path} is torn"));
+            }
+        }
+        // Nor may a settled one be without its log.
+        for path in files
+            .keys()
+            .filter(|path| path.starts_with("bak/") || path.starts_with("joberrors/"))
+        {
+            let name = path.rsplit('/').next().unwrap();
+            if !files
+                .keys()
+                .any(|log| log.starts_with("joblog/") && log.contains(name))
+            {
+                return Err(format!("{path} has no log"));
             }
         }
         self.check_runs()

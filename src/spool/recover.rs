@@ -283,6 +283,7 @@ impl<F: Fs> Spool<F> {
         let _ = self.set_attributes(&job.place.path(name), &attributes)?;
         let (moved, ticket) = self.shift(&job, &by)?;
         self.wait(ticket)?;
+        self.arrived(name);
         self.clean_run(interface, name);
         Ok(match moved {
             super::Moved::Done(job) => job.place,

@@ -1,17 +1,16 @@
 //! Doing again what a crash may have undone, from the records that no checkpoint covers.
 //!
 //! The records of one file make a [`Thread`]: the names that it had, in order, and what it holds.
-//! The directory stays the truth where it is later than the records: a job that is where a step
-//! of ours can have put it after its last record was moved on, unrecorded because nobody was
-//! told, and stays there. A file under any other name goes to its last one. A file that is nowhere is made again if its
-//! bytes were recorded, and so is one whose bytes are torn. Doing it twice changes nothing, so a
-//! crash in the middle costs nothing.
+//! A file under another name goes to its last one: what is not recorded was told to nobody, save
+//! by an operator's command, which leaves its mark on the job. A file that is nowhere is made
+//! again if its bytes were recorded, and so is one whose bytes are torn. Doing it twice changes
+//! nothing, so a crash in the middle costs nothing.
 
 use super::{
     super::{Fs, Spool, SpoolError, operate::REQUEUED, wrap},
     record::{Attributes, Op},
 };
-use crate::job::{Job, JobName, Place, deferred_entry, work_entry};
+use crate::job::{Job, JobName, deferred_entry, work_entry};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -104,21 +103,6 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
     threads
 }
 
-/// Can a job whose last record left it at `last` have come to `place` by a later step of ours?
-/// What is settled has none.
-fn later(last: &str, place: &Place) -> bool {
-    let mut parts = last.split('/');
-    let (state, interface) = (parts.next(), parts.next());
-    let same = place
-        .interface()
-        .is_none_or(|i| Some(i.as_str()) == interface);
-    match (state, place) {
-        (Some("queue"), Place::Queue(_)) => false,
-        (Some("deferred" | "queue" | "work"), _) => same,
-        _ => false,
-    }
-}
-
 impl<F: Fs> Spool<F> {
     /// Makes the file what its thread says. True when something was to be done.
     pub(super) fn mend(&self, thread: &Thread) -> Result<bool, SpoolError> {
@@ -137,7 +121,7 @@ impl<F: Fs> Spool<F> {
                     mended = true;
                 }
                 None => match self.elsewhere(thread)? {
-                    Some(job) if later(last, &job.place) || self.is_requeued(thread, &job) => {
+                    Some(job) if self.is_requeued(thread, &job) => {
                         path = job.place.path(&job.name);
                     }
                     Some(job) => {
@@ -291,20 +275,6 @@ mod tests {
         assert_eq!(found[0].attributes["k"], "2");
         assert_eq!(found[1].bytes.as_deref(), Some(b"2".as_slice()));
         assert_eq!(found[1].names, ["joblog/x.xml"]);
-    }
-
-    #[test]
-    fn what_is_settled_does_not_come_back() {
-        let place = |text: &str| match text {
-            "queue" => Place::Queue("a".parse().unwrap()),
-            "other" => Place::Queue("b".parse().unwrap()),
-            _ => Place::Bak("a".parse().unwrap()),
-        };
-        assert!(later("queue/a/x", &place("bak")));
-        assert!(later("work/a/x.a1", &place("queue")));
-        assert!(later("deferred/a/x", &Place::JobErrors));
-        assert!(!later("bak/a/2026-11-22/x", &place("queue")));
-        assert!(!later("queue/a/x", &place("other")));
     }
 
     #[test]
