@@ -17,6 +17,8 @@ mod grants;
 mod line;
 mod parse;
 mod password;
+#[cfg(test)]
+mod properties;
 mod throttle;
 mod users;
 

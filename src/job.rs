@@ -10,9 +10,13 @@
 
 mod name;
 mod place;
+#[cfg(test)]
+mod properties;
 
 pub use name::{
     Ids, InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX,
     Reference, parse_stamp, stamp,
 };
 pub use place::{Illegal, Job, Place, Transition, deferred_entry, work_entry};
+#[cfg(test)]
+pub(crate) use properties::{any_interface, any_job_name, any_text, settings};

@@ -153,7 +153,7 @@ impl JobLog {
         root.push_attribute(("Finished", rfc3339(self.finished_ms).as_str()));
         root.push_attribute(("Attempts", self.attempts.to_string().as_str()));
         root.push_attribute(("Bytes", self.bytes.to_string().as_str()));
-        if let Some(sha256) = &self.sha256 {
+        if let Some(sha256) = self.sha256.as_ref().filter(|text| is_sha256(text)) {
             root.push_attribute(("SHA256", sha256.as_str()));
         }
         writer.write_event(Event::Start(root))?;
@@ -237,20 +237,24 @@ impl Message {
 
 /// Cuts to [`TEXT_BYTES_MAX`] and replaces what XML 1.0 cannot hold.
 fn clean(text: &str) -> String {
-    let cut = (0..=TEXT_BYTES_MAX.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    let mut clean: String = text[..cut.unwrap_or(0)]
-        .chars()
-        .map(|c| match c {
+    let mut clean = String::new();
+    for c in text.chars() {
+        let c = match c {
             '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => c,
             _ => '\u{fffd}',
-        })
-        .collect();
-    if clean.len() < text.len() && text.len() > TEXT_BYTES_MAX {
-        clean.push('…');
+        };
+        if clean.len() + c.len_utf8() > TEXT_BYTES_MAX {
+            clean.push('…');
+            break;
+        }
+        clean.push(c);
     }
     clean
+}
+
+/// An attribute of a file can be anything; the schema knows 64 digits.
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn rfc3339(unix_ms: i64) -> String {
@@ -326,6 +330,9 @@ fn moment(element: &BytesStart, name: &str) -> Result<Option<i64>, String> {
     let moment: jiff::Timestamp = text.parse().map_err(|e| format!("{name}: {e}"))?;
     Ok(Some(moment.as_millisecond()))
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

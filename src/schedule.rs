@@ -365,6 +365,9 @@ impl Lane {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::job::{Ids, Kind};

@@ -326,4 +326,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -66,11 +66,16 @@ impl Retry {
             return None;
         }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let wait_s = (self.initial_s * self.factor.powi(exponent)).min(self.max_s);
+        // Kept finite: no wait at all times infinity is no number, and would become the cap.
+        let growth = self.factor.powi(exponent).min(f64::MAX);
+        let wait_s = (self.initial_s * growth).min(self.max_s);
         let wait_s = wait_s * (1.0 - self.jitter * chance.clamp(0.0, 1.0));
         Some((wait_s * 1000.0) as i64)
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,8 @@ mod decode;
 mod intake;
 mod names;
 mod position;
+#[cfg(test)]
+mod properties;
 mod sandbox;
 mod schema;
 mod scopes;

@@ -63,6 +63,10 @@ fn differs<const N: usize>(expected: &mut Option<[u8; N]>, digest: Vec<u8>) -> O
 
 /// The field's value for a digest in hexadecimal; `None` if it is none.
 pub(super) fn field(hex: &str) -> Option<HeaderValue> {
+    // `from_str_radix` would take a sign, and a digit without its partner.
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
     let pairs = hex.as_bytes().chunks(2);
     let bytes: Option<Vec<u8>> = pairs
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())

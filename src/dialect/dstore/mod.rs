@@ -10,6 +10,8 @@ mod render;
 mod router;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use super::{Dialect, Intake, Payload};
