@@ -1,0 +1,120 @@
+//! The rows: what is compared with what, and what has to be reached.
+
+mod bodies;
+mod flood;
+mod flushes;
+mod instructions;
+mod memory;
+mod million;
+mod processing;
+mod queries;
+mod slow;
+mod uploads;
+
+use crate::{
+    context::Context,
+    report::Line,
+    tools::{CURL, NGINX, STRACE, Tool, VALGRIND, WRK},
+};
+use anyhow::bail;
+
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) needs: &'static [&'static Tool],
+    pub(crate) run: fn(&Context) -> anyhow::Result<Vec<Line>>,
+}
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "uploads",
+        about: "durable uploads of 4 KiB beside nginx PUT and the bare filesystem; latency; CPU",
+        needs: &[WRK, NGINX],
+        run: uploads::run,
+    },
+    Row {
+        name: "flushes",
+        about: "flushes of the device per durable upload at 64 connections",
+        needs: &[WRK],
+        run: flushes::run,
+    },
+    Row {
+        name: "syncs",
+        about: "sync system calls per durable upload at 64 connections",
+        needs: &[WRK, STRACE],
+        run: flushes::run_traced,
+    },
+    Row {
+        name: "queries",
+        about: "jobstatus and jobqueue of 10 names beside nginx and bare hyper",
+        needs: &[WRK, NGINX],
+        run: queries::run,
+    },
+    Row {
+        name: "bodies",
+        about: "download and upload of 100 MB beside nginx",
+        needs: &[CURL, NGINX],
+        run: bodies::run,
+    },
+    Row {
+        name: "processed",
+        about: "from upload to processed, command that does nothing, 50 jobs/s",
+        needs: &[],
+        run: processing::run_latency,
+    },
+    Row {
+        name: "processing",
+        about: "jobs worked off per second beside a bare loop of fork, exec and wait",
+        needs: &[],
+        run: processing::run_rate,
+    },
+    Row {
+        name: "million",
+        about: "1 000 000 queued jobs beside an empty spool",
+        needs: &[CURL, WRK],
+        run: million::run,
+    },
+    Row {
+        name: "start",
+        about: "start with 1 000 000 jobs in bak and 100 000 queued",
+        needs: &[],
+        run: million::run_start,
+    },
+    Row {
+        name: "memory",
+        about: "memory when idle, and with 64 uploads of 100 MB at once",
+        needs: &[],
+        run: memory::run,
+    },
+    Row {
+        name: "flood",
+        about: "good users during a flood of wrong passwords",
+        needs: &[],
+        run: flood::run,
+    },
+    Row {
+        name: "slow",
+        about: "good users beside 2 000 slow, silent, half-open and malformed clients",
+        needs: &[],
+        run: slow::run,
+    },
+    Row {
+        name: "instructions",
+        about: "instructions per request, counted by callgrind",
+        needs: &[VALGRIND],
+        run: instructions::run,
+    },
+];
+
+/// The rows whose names begin with one of `names`, in their own order; all if there are none.
+pub(crate) fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
+    let is_meant = |row: &Row, name: &String| row.name.starts_with(name.as_str());
+    for name in names {
+        if !ROWS.iter().any(|row| is_meant(row, name)) {
+            let all: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+            bail!("there is no row {name:?}; there are: {}", all.join(", "));
+        }
+    }
+    let wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| is_meant(row, name));
+    Ok(ROWS.iter().filter(wanted).collect())
+}
