@@ -2,14 +2,17 @@
 //! it, and it must be safe to run twice on one job: a crash between its work and our settling
 //! repeats it (unless the interface delivers at most once).
 
+mod adopted;
 mod backoff;
 mod command;
 mod output;
 
+pub use adopted::signal_writers;
 pub use backoff::Retry;
-pub use command::{Command, ExitCodes, Run};
+pub use command::{Command, ExitCodes, GRACE, Run};
 
 use crate::joblog::Message;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What an interface does with its jobs. An interface without one leaves them to pollers and
@@ -50,6 +53,14 @@ pub struct Ended {
 }
 
 impl Processor {
+    /// How long a run may take, if it is limited.
+    pub fn timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Archive => None,
+            Self::Command(command) => Some(command.timeout),
+        }
+    }
+
     /// Works on a job until it is done, fails, reaches a limit or `stop` says so.
     pub async fn run(&self, run: Run, stop: &CancellationToken) -> Ended {
         match self {

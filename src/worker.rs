@@ -7,10 +7,11 @@
 use crate::{
     job::{InterfaceName, Job, JobName, Place},
     joblog::{JobLog, Level, Message, Status},
-    processor::{Ended, Outcome, Processor, Retry, Run},
+    processor::{Ended, GRACE, Outcome, Processor, Retry, Run, signal_writers},
     schedule::{Action, End, Event, LaneRules, Released, Scheduler},
     spool::{Adopted, Claim, Fs, Moved, Published, Settlement, Spool, SpoolError},
 };
+use rustix::process::Signal;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -303,18 +304,18 @@ impl Core {
             attempt,
         } = adopted.clone();
         tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
+        let mut ending = Ending::of(&self, &adopted);
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(ADOPTED_EVERY) => {}
-                () = self.stop.cancelled() => break,
-            }
-            let this = self.clone();
-            let job = adopted.clone();
-            let end = tokio::task::spawn_blocking(move || this.spool.end_of(&job)).await;
-            match end {
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(_))) => break,
-                Ok(Err(error)) => {
+            tokio::time::sleep(ADOPTED_EVERY).await;
+            let (this, job) = (self.clone(), adopted.clone());
+            let looked = tokio::task::spawn_blocking(move || {
+                ending.look(this.spool.now_ms(), this.kill.is_cancelled());
+                (ending, this.spool.end_of(&job))
+            });
+            match looked.await {
+                Ok((again, Ok(None))) => ending = again,
+                Ok((_, Ok(Some(_)))) => break,
+                Ok((_, Err(error))) => {
                     tracing::error!(job = %name, %error, "the adopted job stays in work");
                     break;
                 }
@@ -608,6 +609,46 @@ impl Core {
             bytes: stat.map_or(0, |stat| stat.bytes),
             sha256: self.spool.checksum_of(claim.place()),
             messages,
+        }
+    }
+}
+
+/// How an adopted command is ended that takes too long, or when the service stops: as any command,
+/// only that it is no child of ours.
+struct Ending {
+    output: PathBuf,
+    /// When its time is over, in milliseconds of the Unix epoch.
+    deadline_ms: i64,
+    /// When it was asked to end.
+    asked_ms: Option<i64>,
+}
+
+impl Ending {
+    fn of(core: &Core, adopted: &Adopted) -> Self {
+        let (output, started_ms) = core.spool.run_of(adopted);
+        let lane = core.lanes.get(&adopted.interface);
+        let limit = lane.and_then(|lane| lane.processor.as_ref()?.timeout());
+        let limit_ms = limit.and_then(|limit| i64::try_from(limit.as_millis()).ok());
+        let started_ms = started_ms.unwrap_or_else(|| core.spool.now_ms());
+        Self {
+            output: core.spool.fs().absolute(&output),
+            deadline_ms: started_ms.saturating_add(limit_ms.unwrap_or(i64::MAX)),
+            asked_ms: None,
+        }
+    }
+
+    fn look(&mut self, now_ms: i64, stop: bool) {
+        let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
+        match self.asked_ms {
+            None if stop || now_ms >= self.deadline_ms => {
+                tracing::warn!(output = %self.output.display(), "an adopted command is ended");
+                self.asked_ms = Some(now_ms);
+                signal_writers(&self.output, Signal::TERM);
+            }
+            Some(asked_ms) if now_ms >= asked_ms.saturating_add(grace_ms) => {
+                signal_writers(&self.output, Signal::KILL);
+            }
+            None | Some(_) => {}
         }
     }
 }

@@ -16,7 +16,10 @@ use crate::{
     job::{InterfaceName, Job, JobName, Place, Transition, work_entry},
     joblog::{JobLog, Level, Message, Status},
 };
-use std::{ffi::OsStr, path::Path};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 /// Of a command that a crash cut off, so much output is kept.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -149,6 +152,15 @@ impl<F: Fs> Spool<F> {
         }
         let place = self.after_crash(&adopted.interface, &adopted.name, adopted.attempt)?;
         Ok(Some(place))
+    }
+
+    /// The output of an adopted command, relative to the spool, and when it was started, as far as
+    /// that is known.
+    pub fn run_of(&self, adopted: &Adopted) -> (PathBuf, Option<i64>) {
+        let file = |what| run_file(&adopted.interface, &adopted.name, what);
+        let written_before_it = file("run").join("params.json");
+        let stat = self.fs.stat(&written_before_it).ok().flatten();
+        (file("lock"), stat.map(|stat| stat.modified_ms))
     }
 
     fn empty_tmp(&self, recovery: &mut Recovery) -> Result<(), SpoolError> {

@@ -104,6 +104,47 @@ fn a_command_that_outlives_the_server_is_adopted() {
     assert_eq!(daemon.files("work"), [""; 0]);
 }
 
+/// A command that is adopted and would go on for ever; gives the job and the command's number.
+fn adopted(keys: &str, edit: impl FnOnce(String) -> String) -> (Daemon, String, String) {
+    let script = "echo $$ > pid; exec sleep 600";
+    let keys = format!("{}\n{keys}", shell(script, ", timeout_s = 2"));
+    let mut daemon = Daemon::start_with(|text| edit(with_keys(&text, "orders_in", &keys)));
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("its start", || !daemon.text("pid").trim().is_empty());
+    daemon.kill();
+    daemon.serve();
+    let pid = daemon.text("pid").trim().to_owned();
+    (daemon, job, pid)
+}
+
+fn is_running(pid: &str) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    name.trim() == "sleep" && !stat.contains(") Z ")
+}
+
+#[test]
+fn an_adopted_command_ends_when_its_time_is_over() {
+    let (daemon, job, pid) = adopted("retry = { attempts = 1 }", |text| text);
+    daemon.wait_for_place(&job, "joberrors");
+    assert!(!is_running(&pid));
+    assert!(daemon.log().contains("an adopted command is ended"));
+}
+
+#[test]
+fn an_adopted_command_ends_with_the_service() {
+    let edit = |text: String| {
+        let text = text.replace("timeout_s = 2", "timeout_s = 600");
+        format!("{text}\n[limits]\nstop_deadline_s = 1\n")
+    };
+    let (mut daemon, job, pid) = adopted("", edit);
+    assert!(is_running(&pid));
+    daemon.stop();
+    assert!(!is_running(&pid));
+    let queued = daemon.spool(&format!("queue/orders_in/{job}"));
+    assert!(queued.is_file(), "it waits for its next attempt");
+}
+
 #[test]
 fn a_job_whose_command_died_with_the_server_runs_again() {
     let mut daemon = gated(GATED, "");

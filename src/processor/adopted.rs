@@ -1,0 +1,91 @@
+//! Ending a command that outlived the service which started it.
+//!
+//! It is no child of ours, and its number may have been given to another process meanwhile. What
+//! is its own for sure is its output: the lock file, which it alone has open for writing. So the
+//! process groups of those who have are the command's, and end as a command's group does.
+
+use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+
+/// Signals every process group that has the file open for writing, save our own.
+pub fn signal_writers(file: &Path, signal: Signal) {
+    let Ok(wanted) = fs::metadata(file) else {
+        return;
+    };
+    let mut groups = BTreeSet::new();
+    for pid in processes() {
+        if writes(pid, wanted.dev(), wanted.ino())
+            && let Ok(group) = getpgid(Some(pid))
+        {
+            groups.insert(group.as_raw_nonzero());
+        }
+    }
+    let ours = getpgid(None).map(Pid::as_raw_nonzero);
+    for group in groups.into_iter().filter(|group| ours != Ok(*group)) {
+        if let Some(group) = Pid::from_raw(group.get()) {
+            // One that has just ended is what is wanted.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+fn processes() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids = numbers.filter_map(Pid::from_raw);
+    pids.filter(|pid| *pid != getpid()).collect()
+}
+
+/// Has the process that file open for writing? What cannot be read is not ours.
+fn writes(pid: Pid, device: u64, inode: u64) -> bool {
+    let proc = format!("/proc/{}", pid.as_raw_nonzero());
+    let open = fs::read_dir(format!("{proc}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    open.into_iter().any(|entry| {
+        let same = fs::metadata(entry.path()).is_ok_and(|m| m.dev() == device && m.ino() == inode);
+        let number = entry.file_name();
+        same && is_writable(&format!("{proc}/fdinfo/{}", number.to_string_lossy()))
+    })
+}
+
+/// The access mode in `/proc/<pid>/fdinfo/<fd>`: whoever only reads the output is an operator.
+fn is_writable(fdinfo: &str) -> bool {
+    let text = fs::read_to_string(fdinfo).unwrap_or_default();
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & 0o3 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs::File,
+        os::unix::process::CommandExt,
+        process::{Child, Command},
+    };
+
+    fn sleeper(output: File) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("60").stdout(output).process_group(0);
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn writers_end_and_readers_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let mut writer = sleeper(File::create(&path).unwrap());
+        let mut reader = sleeper(File::open(&path).unwrap());
+        let mut other = sleeper(File::create(dir.path().join("other")).unwrap());
+        signal_writers(&path, Signal::TERM);
+        assert!(!writer.wait().unwrap().success());
+        for bystander in [&mut reader, &mut other] {
+            assert!(bystander.try_wait().unwrap().is_none(), "it was no writer");
+            bystander.kill().unwrap();
+            bystander.wait().unwrap();
+        }
+    }
+}
