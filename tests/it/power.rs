@@ -15,6 +15,14 @@
 //! SPOOLGATE_POWER_CUTS=200 cargo test --test it power::ext4 -- --nocapture
 //! ```
 //!
+//! A deliberate mistake (`src/spool/twin.rs`) has to be found within 20 cuts:
+//!
+//! ```sh
+//! cargo build --features twins && cp target/debug/spoolgate target/twins
+//! SPOOLGATE_TWIN=no-flush SPOOLGATE_POWER_EXPECT=caught SPOOLGATE_BIN=target/twins \
+//!     SPOOLGATE_POWER_CUTS=20 cargo test --test it power::ext4 -- --nocapture
+//! ```
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `SPOOLGATE_POWER_CUTS` | how many cuts; with it, what would be skipped fails |
