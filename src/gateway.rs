@@ -44,9 +44,6 @@ const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
 const THREADS_MAX: usize = 384;
 /// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
 const COMMITS_MAX: usize = 256;
-/// Commits of small bodies for each processor at once: they wait for no disk, and more of them
-/// would only wait for each other's directories.
-const SMALL_COMMITS_PER_PROCESSOR: usize = 1;
 /// How long others wait for a job whose last bytes are on their way, and then for its move.
 const SENDING_PATIENCE: Duration = Duration::from_millis(500);
 const ARCHIVING_PATIENCE: Duration = Duration::from_secs(10);
@@ -512,9 +509,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Commits of small bodies at once: they wait for no disk, and more of them than processors would
+/// only wait for each other's directories.
 fn small_commits_max() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    (processors * SMALL_COMMITS_PER_PROCESSOR).max(2)
+    std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
 }
 
 fn unknown_interface(name: &InterfaceName) -> Fault {

@@ -7,9 +7,9 @@ mod backoff;
 mod command;
 mod output;
 
-pub use adopted::signal_writers;
+pub use adopted::Ending;
 pub use backoff::Retry;
-pub use command::{Command, ExitCodes, GRACE, Run};
+pub use command::{Command, ExitCodes, Run};
 
 use crate::joblog::Message;
 use std::time::Duration;

@@ -322,14 +322,14 @@ impl<F: Fs> Spool<F> {
             let moved = if settles {
                 self.settle_at(&ops, &from, &target)
             } else {
-                self.record(&ops, || self.fs.rename(&from, &target))
-                    .map(|((), ticket)| ticket)
+                let renamed = self.record(&ops, || self.fs.rename(&from, &target));
+                renamed.map(|((), ticket)| {
+                    self.moves.fetch_add(1, Ordering::SeqCst);
+                    ticket
+                })
             };
             match moved {
-                Ok(ticket) => {
-                    self.moves.fetch_add(1, Ordering::SeqCst);
-                    return Ok((Moved::Done(Job { place: to, name }), ticket));
-                }
+                Ok(ticket) => return Ok((Moved::Done(Job { place: to, name }), ticket)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // The target's directory may have been taken away, or the job moved.
                     if self.stat(&from)?.is_none() {
@@ -367,10 +367,7 @@ impl<F: Fs> Spool<F> {
         if self.twin.forgets(by) {
             return Vec::new();
         }
-        vec![Op::Move {
-            from: text(from),
-            to: text(to),
-        }]
+        vec![Op::moved(from, to)]
     }
 
     /// Records that a job is settled; it is there once that is durable, with all that is before it
@@ -392,21 +389,13 @@ impl<F: Fs> Spool<F> {
 
     /// Renames a file and records it.
     fn move_file(&self, from: &Path, to: &Path) -> io::Result<Ticket> {
-        let op = Op::Move {
-            from: text(from),
-            to: text(to),
-        };
-        let moved = self.record(&[op], || self.fs.rename(from, to));
+        let moved = self.record(&[Op::moved(from, to)], || self.fs.rename(from, to));
         moved.map(|((), ticket)| ticket)
     }
 
     /// Removes the one of two names of a file that it is not to have.
     fn unlink_double(&self, from: &Path, kept: &Path) -> Result<Ticket, SpoolError> {
-        let op = Op::Move {
-            from: text(from),
-            to: text(kept),
-        };
-        let unlinked = self.record(&[op], || self.fs.unlink(from));
+        let unlinked = self.record(&[Op::moved(from, kept)], || self.fs.unlink(from));
         let ((), ticket) = unlinked.map_err(wrap("unlink", from))?;
         Ok(ticket)
     }

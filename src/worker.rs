@@ -7,11 +7,10 @@
 use crate::{
     job::{InterfaceName, Job, JobName, Place},
     joblog::{JobLog, Level, Message, Status},
-    processor::{Ended, GRACE, Outcome, Processor, Retry, Run, signal_writers},
+    processor::{Ended, Ending, Outcome, Processor, Retry, Run},
     schedule::{Action, End, Event, LaneRules, Released, Scheduler},
     spool::{Adopted, Claim, Fs, Moved, Published, Settlement, Spool, SpoolError},
 };
-use rustix::process::Signal;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -81,6 +80,15 @@ struct Core {
     stop: CancellationToken,
     /// Running commands are to end now.
     kill: CancellationToken,
+}
+
+/// What came of the beginning of a run.
+enum Begun {
+    Claimed(Box<(Claim, Run)>),
+    /// It is not for us any more, or its interface is held.
+    Gone,
+    /// It waits, and somebody else has its lock.
+    Locked,
 }
 
 impl Worker {
@@ -304,7 +312,7 @@ impl Core {
             attempt,
         } = adopted.clone();
         tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
-        let mut ending = Ending::of(&self, &adopted);
+        let mut ending = self.ending(&adopted);
         loop {
             tokio::time::sleep(ADOPTED_EVERY).await;
             let (this, job) = (self.clone(), adopted.clone());
@@ -325,6 +333,15 @@ impl Core {
         let ended = Event::Ended(interface.clone(), name, End::Unknown);
         let _ = self.hints.events.send(ended).await;
         self.hints.tell(Event::Hint(interface));
+    }
+
+    fn ending(&self, adopted: &Adopted) -> Ending {
+        let (output, started_ms) = self.spool.run_of(adopted);
+        let processor = self.lanes.get(&adopted.interface);
+        let processor = processor.and_then(|lane| lane.processor.as_ref());
+        let limit = processor.and_then(Processor::timeout);
+        let started_ms = started_ms.unwrap_or_else(|| self.spool.now_ms());
+        Ending::new(self.spool.fs().absolute(&output), started_ms, limit)
     }
 
     /// Claims, runs and settles one job, and tells how it ended whatever happens.
@@ -381,19 +398,12 @@ impl Core {
         let this = self.clone();
         let (i, j) = (interface.clone(), job.clone());
         let command = matches!(processor, Processor::Command(_));
-        let begun = tokio::task::spawn_blocking(move || match this.begin(&i, &j, command) {
-            // It is there, and somebody else has its lock.
-            Ok(None) if this.spool.is_ready(&i, &j) && !this.spool.is_held(&i).unwrap_or(true) => {
-                Err(None)
-            }
-            Ok(begun) => Ok(begun),
-            Err(error) => Err(Some(error)),
-        });
-        let (claim, run) = match begun.await {
-            Ok(Ok(Some(begun))) => begun,
-            Ok(Ok(None)) => return End::Unknown,
-            Ok(Err(None)) => return End::Stuck,
-            Ok(Err(Some(error))) => {
+        let begun = tokio::task::spawn_blocking(move || this.begin(&i, &j, command)).await;
+        let (claim, run) = match begun {
+            Ok(Ok(Begun::Claimed(begun))) => *begun,
+            Ok(Ok(Begun::Gone)) => return End::Unknown,
+            Ok(Ok(Begun::Locked)) => return End::Stuck,
+            Ok(Err(error)) => {
                 tracing::error!(%job, %interface, %error, "the job cannot be started; tried again");
                 return End::Stuck;
             }
@@ -413,9 +423,10 @@ impl Core {
         interface: &InterfaceName,
         job: &JobName,
         command: bool,
-    ) -> Result<Option<(Claim, Run)>, SpoolError> {
+    ) -> Result<Begun, SpoolError> {
         let Some(mut claim) = self.spool.claim(interface, job)? else {
-            return Ok(None);
+            let waits = self.spool.is_ready(interface, job) && !self.spool.is_held(interface)?;
+            return Ok(if waits { Begun::Locked } else { Begun::Gone });
         };
         let io = |op, path: &PathBuf| {
             let path = path.clone();
@@ -444,7 +455,7 @@ impl Core {
         if command {
             claim.begin();
         }
-        Ok(Some((claim, run)))
+        Ok(Begun::Claimed(Box::new((claim, run))))
     }
 
     fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64) -> End {
@@ -609,46 +620,6 @@ impl Core {
             bytes: stat.map_or(0, |stat| stat.bytes),
             sha256: self.spool.checksum_of(claim.place()),
             messages,
-        }
-    }
-}
-
-/// How an adopted command is ended that takes too long, or when the service stops: as any command,
-/// only that it is no child of ours.
-struct Ending {
-    output: PathBuf,
-    /// When its time is over, in milliseconds of the Unix epoch.
-    deadline_ms: i64,
-    /// When it was asked to end.
-    asked_ms: Option<i64>,
-}
-
-impl Ending {
-    fn of(core: &Core, adopted: &Adopted) -> Self {
-        let (output, started_ms) = core.spool.run_of(adopted);
-        let lane = core.lanes.get(&adopted.interface);
-        let limit = lane.and_then(|lane| lane.processor.as_ref()?.timeout());
-        let limit_ms = limit.and_then(|limit| i64::try_from(limit.as_millis()).ok());
-        let started_ms = started_ms.unwrap_or_else(|| core.spool.now_ms());
-        Self {
-            output: core.spool.fs().absolute(&output),
-            deadline_ms: started_ms.saturating_add(limit_ms.unwrap_or(i64::MAX)),
-            asked_ms: None,
-        }
-    }
-
-    fn look(&mut self, now_ms: i64, stop: bool) {
-        let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
-        match self.asked_ms {
-            None if stop || now_ms >= self.deadline_ms => {
-                tracing::warn!(output = %self.output.display(), "an adopted command is ended");
-                self.asked_ms = Some(now_ms);
-                signal_writers(&self.output, Signal::TERM);
-            }
-            Some(asked_ms) if now_ms >= asked_ms.saturating_add(grace_ms) => {
-                signal_writers(&self.output, Signal::KILL);
-            }
-            None | Some(_) => {}
         }
     }
 }

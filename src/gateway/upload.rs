@@ -307,10 +307,11 @@ impl Upload {
                 Body::Part(part)
             }
         };
-        let sha256 = body.sha256();
         let sha512 = self.sha512.take().map(|hasher| hasher.finalize());
         let wanted = &self.submit.digests;
-        if wanted.sha256.is_some_and(|wanted| sha256 != hex(&wanted))
+        if wanted
+            .sha256
+            .is_some_and(|wanted| body.sha256() != hex(&wanted))
             || wanted.sha512.map(Into::into) != sha512
         {
             return Err(invalid(
@@ -321,7 +322,7 @@ impl Upload {
         if let Some(key) = &key
             && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
         {
-            return self.replay(&record, &sha256).map(Stored::Before);
+            return self.replay(&record, &body.sha256()).map(Stored::Before);
         }
         self.decide(body, key.as_ref())
     }

@@ -4,11 +4,56 @@
 //! is its own for sure is its output: the lock file, which it alone has open for writing. So the
 //! process groups of those who have are the command's, and end as a command's group does.
 
+use super::command::GRACE;
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// When an adopted command is ended: when it takes too long, or when the service stops.
+#[derive(Debug)]
+pub struct Ending {
+    output: PathBuf,
+    /// When its time is over, in milliseconds of the Unix epoch.
+    deadline_ms: i64,
+    /// When it was asked to end.
+    asked_ms: Option<i64>,
+}
+
+impl Ending {
+    /// `output` is the command's lock file; `limit` is how long a run may take.
+    pub fn new(output: PathBuf, started_ms: i64, limit: Option<Duration>) -> Self {
+        let limit_ms = limit.and_then(|limit| i64::try_from(limit.as_millis()).ok());
+        Self {
+            output,
+            deadline_ms: started_ms.saturating_add(limit_ms.unwrap_or(i64::MAX)),
+            asked_ms: None,
+        }
+    }
+
+    /// To be called again and again until the command has ended.
+    pub fn look(&mut self, now_ms: i64, stop: bool) {
+        let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
+        match self.asked_ms {
+            None if stop || now_ms >= self.deadline_ms => {
+                tracing::warn!(output = %self.output.display(), "an adopted command is ended");
+                self.asked_ms = Some(now_ms);
+                signal_writers(&self.output, Signal::TERM);
+            }
+            Some(asked_ms) if now_ms >= asked_ms.saturating_add(grace_ms) => {
+                signal_writers(&self.output, Signal::KILL);
+            }
+            None | Some(_) => {}
+        }
+    }
+}
 
 /// Signals every process group that has the file open for writing, save our own.
-pub fn signal_writers(file: &Path, signal: Signal) {
+fn signal_writers(file: &Path, signal: Signal) {
     let Ok(wanted) = fs::metadata(file) else {
         return;
     };

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// How often the output of a running command is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a process group may take to end after SIGTERM, before SIGKILL.
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 const EXIT_TEMPFAIL: i32 = 75;
 
 /// A program with its limits.

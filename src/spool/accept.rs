@@ -140,10 +140,7 @@ impl<F: Fs> Spool<F> {
             namings.push(naming);
         }
         ops.push(match part.inline.take() {
-            None => Op::Move {
-                from: text(&from),
-                to: text(&to),
-            },
+            None => Op::moved(&from, &to),
             Some(bytes) => Op::Put {
                 path: text(&to),
                 bytes,
@@ -157,7 +154,6 @@ impl<F: Fs> Spool<F> {
         });
         let ticket = self.publish(&ops, namings)?;
         part.path = None;
-        self.moves.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let name = part.name.clone();
         Ok((Job { place, name }, ticket))
     }

@@ -392,12 +392,11 @@ impl<F: Fs> Claim<F> {
             let part = Path::new("tmp").join(format!("{name}.part"));
             let path = text(&to);
             let ops = if spool.is_large(&from)? {
-                let hops = [&from, &part, &to].map(|path| text(path));
-                let moved = hops.windows(2).map(|hop| Op::Move {
-                    from: hop[0].clone(),
-                    to: hop[1].clone(),
-                });
-                moved.chain([Op::Set { path, attributes }]).collect()
+                vec![
+                    Op::moved(&from, &part),
+                    Op::moved(&part, &to),
+                    Op::Set { path, attributes },
+                ]
             } else {
                 let bytes = spool.fs.read(&from).map_err(wrap("read", &from))?;
                 vec![Op::Put {

@@ -7,25 +7,27 @@
 //! tear, or a job that is done without what belongs to it. Other moves are renamed first and
 //! recorded then, both under one lock: a crash may undo them, and nobody has been told of them.
 //! One committer writes what has been appended, flushes it and gives the names; whoever holds a
-//! [`Ticket`] up to there is durable. Two segments of fixed size take turns. A checkpoint syncs the whole filesystem, which
-//! covers every record that was flushed before, notes that durably, and so frees the segment that
-//! is not in use.
+//! [`Ticket`] up to there is durable. Two segments of fixed size take turns. A checkpoint syncs
+//! the whole filesystem, which covers every record that was flushed before, notes that durably,
+//! and so frees the segment that is not in use.
 //!
 //! After a crash, [`Spool::open_journal`] does again what the records after the last checkpoint
 //! say, see `replay.rs`. The directory stays the truth: the journal restores only what a crash
 //! has taken from it.
 //!
 //! Invariant: when a record counts as flushed, its change has been made, so a checkpoint that
-//! begins later covers it. Invariant: a segment is written over only when a durable mark covers all of it.
-//! A write, flush or checkpoint that fails is final.
+//! begins later covers it. Invariant: a segment is written over only when a durable mark covers
+//! all of it. A write, flush or checkpoint that fails is final.
 
+mod disk;
 mod record;
 mod replay;
 
 pub(super) use record::{Attributes, Op};
 
 use super::{Fs, Health, Spool, SpoolError, is_full, twin::Twin, wrap};
-use record::{Chain, Hashed, Records};
+use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, segment_head, segment_path};
+use record::{Chain, Hashed};
 use sha2::{Digest, Sha256};
 use std::{
     future::Future,
@@ -40,11 +42,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const DIR: &str = "journal";
-const SEGMENT_HEAD_BYTES: usize = 4096;
-const MAGIC: &[u8; 8] = b"SPOOLJ1\n";
-/// Marks are written alternately to the two halves, so that a torn one leaves the other.
-const MARK_BYTES: usize = 4096;
 /// A segment takes at least one full buffer and its head.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Records since the last checkpoint are covered this long after the last of them …
@@ -150,63 +147,6 @@ pub struct Replayed {
     pub mended: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Mark {
-    through: u64,
-    last_id: u64,
-}
-
-impl Mark {
-    fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(self.through.to_le_bytes());
-        bytes.extend(self.last_id.to_le_bytes());
-        let hash = Sha256::digest(&bytes);
-        bytes.extend(hash);
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (said, hash) = bytes.split_at_checked(24)?;
-        if hash.get(..32)? != Sha256::digest(said).as_slice() || !said.starts_with(MAGIC) {
-            return None;
-        }
-        let number = |at: usize| Some(u64::from_le_bytes(said.get(at..at + 8)?.try_into().ok()?));
-        Some(Self {
-            through: number(8)?,
-            last_id: number(16)?,
-        })
-    }
-}
-
-fn segment_head(first: u64, before: &Chain) -> Vec<u8> {
-    let mut head = MAGIC.to_vec();
-    head.extend(first.to_le_bytes());
-    head.extend(before);
-    let hash = Sha256::digest(&head);
-    head.extend(hash);
-    head.resize(SEGMENT_HEAD_BYTES, 0);
-    head
-}
-
-/// The number of the first record of a segment and the chain before it.
-fn read_segment_head(bytes: &[u8]) -> Option<(u64, Chain)> {
-    let (said, rest) = bytes.split_at_checked(48)?;
-    if rest.get(..32)? != Sha256::digest(said).as_slice() || !said.starts_with(MAGIC) {
-        return None;
-    }
-    let first = u64::from_le_bytes(said.get(8..16)?.try_into().ok()?);
-    Some((first, said.get(16..48)?.try_into().ok()?))
-}
-
-fn segment_path(number: usize) -> PathBuf {
-    Path::new(DIR).join(format!("{number}.log"))
-}
-
-fn mark_path() -> PathBuf {
-    Path::new(DIR).join("mark")
-}
-
 impl<F: Fs> Spool<F> {
     /// Takes up the journal of an earlier run: does again what a crash may have undone, makes
     /// that durable, and begins to record. To be called by the spool's owner, before recovery.
@@ -233,53 +173,6 @@ impl<F: Fs> Spool<F> {
         // Without threads yet, so the only one: cannot be set already.
         let _ = self.journal.set(Arc::new(journal));
         Ok(replayed)
-    }
-
-    fn read_mark(&self) -> Result<Mark, SpoolError> {
-        let bytes = self.read_if_there(&mark_path())?;
-        let halves = bytes.chunks(MARK_BYTES).filter_map(Mark::from_bytes);
-        Ok(halves
-            .max_by_key(|mark| (mark.through, mark.last_id))
-            .unwrap_or_default())
-    }
-
-    fn read_if_there(&self, path: &Path) -> Result<Vec<u8>, SpoolError> {
-        match self.fs.read(path) {
-            Ok(bytes) => Ok(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(wrap("read", path)(error)),
-        }
-    }
-
-    /// The records after number `through`, in order, and the number of the last record of all.
-    fn read_segments(&self, through: u64) -> Result<(Vec<Vec<Op>>, u64), SpoolError> {
-        let mut segments = Vec::new();
-        for number in 0..2 {
-            let bytes = self.read_if_there(&segment_path(number))?;
-            if let Some((first, before)) = read_segment_head(&bytes) {
-                segments.push((first, before, bytes));
-            }
-        }
-        segments.sort_by_key(|segment| segment.0);
-        let mut end = through;
-        let mut found = Vec::new();
-        for (first, before, bytes) in segments {
-            let records = Records {
-                bytes: bytes.get(SEGMENT_HEAD_BYTES..).unwrap_or_default(),
-                next: first,
-                chain: before,
-            };
-            for (sequence, ops) in records {
-                if sequence > through {
-                    if sequence != end + 1 {
-                        tracing::error!(sequence, after = end, "the journal has a gap");
-                    }
-                    end = sequence;
-                    found.push(ops);
-                }
-            }
-        }
-        Ok((found, end))
     }
 
     /// Makes the files that are missing, and a mark that covers all that was found.
@@ -335,34 +228,6 @@ impl<F: Fs> Spool<F> {
             .write_mark(mark)
             .map_err(wrap("write", &mark_path()))?;
         Ok(journal)
-    }
-
-    /// A file of that size, all of it on disk, so that writing over it changes no metadata.
-    fn laid_out(&self, path: &Path, n_bytes: u64) -> Result<F::File, SpoolError> {
-        if self.stat(path)?.is_some_and(|stat| stat.bytes == n_bytes) {
-            return self.fs.writable(path).map_err(wrap("open", path));
-        }
-        let temp = Path::new("tmp").join("journal.part");
-        // Left over from a start that was cut off.
-        let _ = self.fs.unlink(&temp);
-        let made = (|| {
-            let file = self.fs.create(&temp)?;
-            let zeros = vec![0; 1 << 20];
-            let mut left = n_bytes;
-            while left > 0 {
-                let piece = left.min(zeros.len() as u64);
-                self.fs.write(&file, &zeros[..piece as usize])?;
-                left -= piece;
-            }
-            self.fs.sync_file(&file)?;
-            self.fs.replace(&temp, path)?;
-            self.fs.sync_dir(Path::new(DIR))?;
-            self.fs.writable(path)
-        })();
-        made.map_err(|error| {
-            let _ = self.fs.unlink(&temp);
-            wrap("lay out", path)(error)
-        })
     }
 
     /// Lets threads write and checkpoint, so that nobody has to who waits. Until
@@ -741,8 +606,11 @@ impl<F: Fs> Journal<F> {
 
     /// Makes durable in their files and directories what the records so far say, and notes that.
     fn checkpoint(&self) -> io::Result<()> {
-        let through = super::lock(&self.state).flushed;
-        if through > super::lock(&self.state).checkpointed {
+        let (through, checkpointed) = {
+            let state = super::lock(&self.state);
+            (state.flushed, state.checkpointed)
+        };
+        if through > checkpointed {
             if let Some(reason) = self.health.reason() {
                 return Err(io::Error::other(reason.to_owned()));
             }
@@ -783,15 +651,19 @@ fn give(fs: &impl Fs, naming: &Naming) -> io::Result<()> {
                 return Ok(());
             }
             // Somebody has taken the directory away.
-            let mut dirs: Vec<&Path> = naming.to.ancestors().skip(1).collect();
-            dirs.retain(|dir| !dir.as_os_str().is_empty());
-            for dir in dirs.into_iter().rev() {
-                fs.make_dir(dir)?;
-            }
+            make_parents(fs, &naming.to)?;
             rename()
         }
         other => other,
     }
+}
+
+fn make_parents(fs: &impl Fs, path: &Path) -> io::Result<()> {
+    let mut dirs: Vec<&Path> = path.ancestors().skip(1).collect();
+    dirs.retain(|dir| !dir.as_os_str().is_empty());
+    dirs.into_iter()
+        .rev()
+        .try_for_each(|dir| fs.make_dir(dir).map(drop))
 }
 
 fn wait<'s, T>(

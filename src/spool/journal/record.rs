@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 
 /// Attributes of a file, without their common prefix.
 pub(in crate::spool) type Attributes = Vec<(String, String)>;
@@ -36,6 +37,18 @@ pub(in crate::spool) enum Op {
         path: String,
         attributes: Attributes,
     },
+}
+
+impl Op {
+    /// The file, or the directory, `from` is `to` now. Paths in the spool are made of validated
+    /// names, so as text they lose nothing.
+    pub(in crate::spool) fn moved(from: &Path, to: &Path) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        Self::Move {
+            from: text(from),
+            to: text(to),
+        }
+    }
 }
 
 /// The hash of a record and of all before it.

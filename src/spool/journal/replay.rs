@@ -8,6 +8,7 @@
 
 use super::{
     super::{Fs, Spool, SpoolError, operate::REQUEUED, wrap},
+    make_parents,
     record::{Attributes, Op},
 };
 use crate::job::{Job, JobName, deferred_entry, work_entry};
@@ -181,17 +182,8 @@ impl<F: Fs> Spool<F> {
     }
 
     fn put_at(&self, from: &Path, to: &Path) -> Result<(), SpoolError> {
-        self.make_parents(to)?;
+        make_parents(&*self.fs, to).map_err(wrap("make directories of", to))?;
         self.fs.rename(from, to).map_err(wrap("move", from))
-    }
-
-    fn make_parents(&self, path: &Path) -> Result<(), SpoolError> {
-        let mut parents: Vec<&Path> = path.ancestors().skip(1).collect();
-        parents.retain(|dir| !dir.as_os_str().is_empty());
-        for dir in parents.into_iter().rev() {
-            self.make_dir(dir)?;
-        }
-        Ok(())
     }
 
     fn mend_content(&self, thread: &Thread, path: &Path) -> Result<bool, SpoolError> {
@@ -222,7 +214,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn make_again(&self, thread: &Thread, bytes: &[u8], path: &Path) -> Result<(), SpoolError> {
-        self.make_parents(path)?;
+        make_parents(&*self.fs, path).map_err(wrap("make directories of", path))?;
         let mut attributes: Attributes = thread.attributes.clone().into_iter().collect();
         // A file that was changed after this moment is no longer what its checksum is of.
         attributes.push(("received".to_owned(), self.now_ms().to_string()));

@@ -1,0 +1,187 @@
+//! The journal's files: two segments and a mark, how they begin, and how they are read.
+//!
+//! `journal/0.log` and `1.log` hold a head and then records; `journal/mark` holds two marks, of
+//! which the later one counts. Heads and marks carry the hash of what they say, so that one that
+//! was torn, or never written, says nothing.
+
+use super::{
+    super::{Fs, Spool, SpoolError, wrap},
+    record::{Chain, Op, Records},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub(super) const DIR: &str = "journal";
+pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
+/// Marks are written alternately to the two halves, so that a torn one leaves the other.
+pub(super) const MARK_BYTES: usize = 4096;
+const MAGIC: &[u8; 8] = b"SPOOLJ1\n";
+
+pub(super) fn segment_path(number: usize) -> PathBuf {
+    Path::new(DIR).join(format!("{number}.log"))
+}
+
+pub(super) fn mark_path() -> PathBuf {
+    Path::new(DIR).join("mark")
+}
+
+/// What is said, after whose it is and before its hash.
+fn hashed(said: &[u8]) -> Vec<u8> {
+    let mut bytes = [MAGIC.as_slice(), said].concat();
+    bytes.extend(Sha256::digest(&bytes));
+    bytes
+}
+
+/// The `N` bytes that are said, if they are ours and whole.
+fn unhashed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let (all, hash) = bytes.split_at_checked(MAGIC.len() + N)?;
+    let whole = hash.get(..32)? == Sha256::digest(all).as_slice();
+    let said = all.strip_prefix(MAGIC).filter(|_| whole)?;
+    said.try_into().ok()
+}
+
+/// How far a checkpoint covers the records, and the last id that was given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) through: u64,
+    pub(super) last_id: u64,
+}
+
+impl Mark {
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        hashed(&[self.through.to_le_bytes(), self.last_id.to_le_bytes()].concat())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let said: [u8; 16] = unhashed(bytes)?;
+        let (through, last_id) = said.split_first_chunk()?;
+        Some(Self {
+            through: u64::from_le_bytes(*through),
+            last_id: u64::from_le_bytes(last_id.try_into().ok()?),
+        })
+    }
+}
+
+/// The number of a segment's first record and the chain before it.
+pub(super) fn segment_head(first: u64, before: &Chain) -> Vec<u8> {
+    let mut head = hashed(&[first.to_le_bytes().as_slice(), before].concat());
+    head.resize(SEGMENT_HEAD_BYTES, 0);
+    head
+}
+
+fn read_segment_head(bytes: &[u8]) -> Option<(u64, Chain)> {
+    let said: [u8; 40] = unhashed(bytes)?;
+    let (first, before) = said.split_first_chunk()?;
+    Some((u64::from_le_bytes(*first), before.try_into().ok()?))
+}
+
+impl<F: Fs> Spool<F> {
+    pub(super) fn read_mark(&self) -> Result<Mark, SpoolError> {
+        let bytes = self.read_if_there(&mark_path())?;
+        let halves = bytes.chunks(MARK_BYTES).filter_map(Mark::from_bytes);
+        Ok(halves
+            .max_by_key(|mark| (mark.through, mark.last_id))
+            .unwrap_or_default())
+    }
+
+    fn read_if_there(&self, path: &Path) -> Result<Vec<u8>, SpoolError> {
+        match self.fs.read(path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(wrap("read", path)(error)),
+        }
+    }
+
+    /// The records after number `through`, in order, and the number of the last record of all.
+    pub(super) fn read_segments(&self, through: u64) -> Result<(Vec<Vec<Op>>, u64), SpoolError> {
+        let mut segments = Vec::new();
+        for number in 0..2 {
+            let bytes = self.read_if_there(&segment_path(number))?;
+            if let Some((first, before)) = read_segment_head(&bytes) {
+                segments.push((first, before, bytes));
+            }
+        }
+        segments.sort_by_key(|segment| segment.0);
+        let mut end = through;
+        let mut found = Vec::new();
+        for (first, before, bytes) in segments {
+            let records = Records {
+                bytes: bytes.get(SEGMENT_HEAD_BYTES..).unwrap_or_default(),
+                next: first,
+                chain: before,
+            };
+            for (sequence, ops) in records {
+                if sequence > through {
+                    if sequence != end + 1 {
+                        tracing::error!(sequence, after = end, "the journal has a gap");
+                    }
+                    end = sequence;
+                    found.push(ops);
+                }
+            }
+        }
+        Ok((found, end))
+    }
+
+    /// A file of that size, all of it on disk, so that writing over it changes no metadata.
+    pub(super) fn laid_out(&self, path: &Path, n_bytes: u64) -> Result<F::File, SpoolError> {
+        if self.stat(path)?.is_some_and(|stat| stat.bytes == n_bytes) {
+            return self.fs.writable(path).map_err(wrap("open", path));
+        }
+        let temp = Path::new("tmp").join("journal.part");
+        // Left over from a start that was cut off.
+        let _ = self.fs.unlink(&temp);
+        let made = (|| {
+            let file = self.fs.create(&temp)?;
+            let zeros = vec![0; 1 << 20];
+            let mut left = n_bytes;
+            while left > 0 {
+                let piece = left.min(zeros.len() as u64);
+                self.fs.write(&file, &zeros[..piece as usize])?;
+                left -= piece;
+            }
+            self.fs.sync_file(&file)?;
+            self.fs.replace(&temp, path)?;
+            self.fs.sync_dir(Path::new(DIR))?;
+            self.fs.writable(path)
+        })();
+        made.map_err(|error| {
+            let _ = self.fs.unlink(&temp);
+            wrap("lay out", path)(error)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_and_heads_read_back_and_say_nothing_when_they_are_torn() {
+        let mark = Mark {
+            through: 7,
+            last_id: u64::MAX,
+        };
+        let bytes = mark.to_bytes();
+        assert_eq!(Mark::from_bytes(&bytes), Some(mark));
+        let head = segment_head(9, &[3; 32]);
+        assert_eq!(head.len(), SEGMENT_HEAD_BYTES);
+        assert_eq!(read_segment_head(&head), Some((9, [3; 32])));
+        for at in 0..bytes.len() {
+            let mut torn = bytes.clone();
+            torn[at] ^= 1;
+            assert_eq!(Mark::from_bytes(&torn), None, "{at}");
+            assert_eq!(Mark::from_bytes(&bytes[..at]), None, "{at}");
+        }
+        for at in 0..80 {
+            let mut torn = head.clone();
+            torn[at] ^= 1;
+            assert_eq!(read_segment_head(&torn), None, "{at}");
+        }
+        assert_eq!(Mark::from_bytes(&[0; MARK_BYTES]), None, "never written");
+        assert_eq!(read_segment_head(&bytes), None, "a mark is no head");
+    }
+}
