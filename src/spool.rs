@@ -39,7 +39,7 @@ pub use claim::{Claim, Published, Settlement};
 pub use fs::{EntryKind, Fs, RealFs, Stat};
 pub use health::Health;
 pub use idem::{IdemKey, IdemRecord};
-pub use journal::{Durable, Replayed, SEGMENT_BYTES_MIN, Ticket};
+pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use lock::{LockError, SpoolLock};
 pub use look::{Arrival, Scan};
 pub use probe::{ProbeError, ProbeOptions, probe};

@@ -12,7 +12,9 @@ use crate::{
     auth::{Caller, Right},
     job::{InterfaceName, JobName, Kind},
     joblog::{JobLog, Level, Message, Status},
-    spool::{Attributes, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket, hex},
+    spool::{
+        Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket, hex,
+    },
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
@@ -277,8 +279,11 @@ impl Upload {
                 None => &gateway.small_commits,
                 Some(_) => &gateway.commits,
             };
+            // A large body is synced first, which takes too long to be waited for.
+            let expected = self.part.is_none().then(|| gateway.spool.expect());
             let permit = commits.acquire().await.map_err(|_| Fault::Internal)?;
-            let stored = gateway.blocking(move |_| self.commit_blocking(key)).await;
+            let stored = gateway.blocking(move |_| self.commit_blocking(key, expected));
+            let stored = stored.await;
             drop(permit);
             match stored?? {
                 Stored::Before(reply) => Ok(reply),
@@ -293,7 +298,11 @@ impl Upload {
         committed.unwrap_or(Err(Fault::Internal))
     }
 
-    fn commit_blocking(mut self, key: Option<IdemKey>) -> Result<Stored, Fault> {
+    fn commit_blocking(
+        mut self,
+        key: Option<IdemKey>,
+        expected: Option<Expected>,
+    ) -> Result<Stored, Fault> {
         if self.bytes == 0 {
             return Err(invalid(
                 "the body is empty: send the document as the request's body",
@@ -324,11 +333,16 @@ impl Upload {
         {
             return self.replay(&record, &body.sha256()).map(Stored::Before);
         }
-        self.decide(body, key.as_ref())
+        self.decide(body, key.as_ref(), expected)
     }
 
     /// Recognises and validates the document and gives it its place.
-    fn decide(&self, body: Body, key: Option<&IdemKey>) -> Result<Stored, Fault> {
+    fn decide(
+        &self,
+        body: Body,
+        key: Option<&IdemKey>,
+        expected: Option<Expected>,
+    ) -> Result<Stored, Fault> {
         let path = match &body {
             Body::Memory(_) => PathBuf::new(),
             Body::Part(part) => self.gateway.spool.fs().absolute(part.path()),
@@ -375,7 +389,7 @@ impl Upload {
                 return self.refuse(body, key, Some(name.clone()), findings);
             }
         }
-        self.accept(body, key, name)
+        self.accept(body, key, name, expected)
     }
 
     /// The interface of a document by its root element, or why there is none.
@@ -431,6 +445,7 @@ impl Upload {
         body: Body,
         key: Option<&IdemKey>,
         interface: &InterfaceName,
+        expected: Option<Expected>,
     ) -> Result<Stored, Fault> {
         let spool = &self.gateway.spool;
         if self.gateway.is_full(interface) {
@@ -438,6 +453,8 @@ impl Upload {
         }
         let sealed = self.seal(body, None)?;
         let record = record(&sealed, Some(interface), false);
+        // Its record comes now, so that a flush waits for the others only.
+        drop(expected);
         let published = spool.enqueue(sealed, interface, key.map(|key| (key, &record)));
         let (job, ticket) = self.published(published, key)?;
         let outcome = Outcome {

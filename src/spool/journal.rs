@@ -36,7 +36,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -48,6 +48,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const QUIET: Duration = Duration::from_millis(500);
 /// … and at the latest so long after the one before.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// A flush waits for records that are on their way, for so long and for so many.
+const GATHER: Duration = Duration::from_millis(2);
+const GATHERED_MAX: usize = 32;
 
 /// So long until a name is given again on a full disk.
 const FULL_EVERY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
@@ -127,6 +131,8 @@ pub(super) struct Journal<F: Fs> {
     appended: Condvar,
     /// Something has been flushed or checkpointed, or failed.
     advanced: Condvar,
+    /// Uploads whose body is complete, up to their record.
+    expected: AtomicUsize,
     /// There may be something to checkpoint.
     pressed: Condvar,
     /// The spool's count of moves.
@@ -218,6 +224,7 @@ impl<F: Fs> Spool<F> {
             mark: Mutex::new((mark_file, 0)),
             appended: Condvar::new(),
             advanced: Condvar::new(),
+            expected: AtomicUsize::new(0),
             pressed: Condvar::new(),
             moves: self.moves.clone(),
             last_id: AtomicU64::new(mark.last_id),
@@ -300,6 +307,15 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// An upload is complete and will be recorded: a flush may wait a moment for it.
+    pub fn expect(&self) -> Expected<F> {
+        let journal = self.journal.get().cloned();
+        if let Some(journal) = &journal {
+            journal.expected.fetch_add(1, Ordering::Relaxed);
+        }
+        Expected(journal)
+    }
+
     /// What stands for every change until now: whoever has looked at the directories may tell what
     /// was seen once this is durable.
     pub fn latest(&self) -> Ticket {
@@ -354,6 +370,22 @@ impl<F: Fs> Spool<F> {
     pub(super) fn used_id(&self, id: u64) {
         if let Some(journal) = self.journal.get() {
             journal.last_id.fetch_max(id, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An upload that will soon be recorded, until it is dropped.
+pub struct Expected<F: Fs = super::RealFs>(Option<Arc<Journal<F>>>);
+
+impl<F: Fs> Drop for Expected<F> {
+    fn drop(&mut self) {
+        let Some(journal) = &self.0 else {
+            return;
+        };
+        if journal.expected.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // The lock: the committer is before its look at the count, or asleep.
+            drop(super::lock(&journal.state));
+            journal.appended.notify_one();
         }
     }
 }
@@ -430,8 +462,11 @@ impl<F: Fs> Journal<F> {
         state.namings.extend(namings);
         state.appended_at = Instant::now();
         let ticket = Ticket(state.last);
+        let wakes = state.last == state.first || !self.gathers(&state);
         drop(state);
-        self.appended.notify_one();
+        if wakes {
+            self.appended.notify_one();
+        }
         Ok((changed, ticket))
     }
 
@@ -465,8 +500,22 @@ impl<F: Fs> Journal<F> {
                 }
                 state = wait(&self.appended, state);
             }
+            let deadline = Instant::now() + GATHER;
+            while self.gathers(&state) && !state.closing {
+                let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                    break;
+                };
+                let woken = self.appended.wait_timeout(state, left);
+                state = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            }
         }
         self.flush().is_ok()
+    }
+
+    /// More records are on their way and worth a moment: one flush serves all of them. Nobody
+    /// waits for a record that is alone.
+    fn gathers(&self, state: &State) -> bool {
+        self.expected.load(Ordering::Relaxed) > 0 && state.last - state.first < GATHERED_MAX as u64
     }
 
     /// Writes and flushes what has been appended.

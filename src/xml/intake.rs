@@ -48,7 +48,19 @@ impl From<Finding> for InspectError {
 
 /// Checks the whole document and names its root element.
 pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectError> {
-    walk(source, limits, &mut |_| Ok(()))
+    // Lines and columns are counted for those who have to be told one.
+    match pass(source, limits, Places::ToTheRoot, &mut |_| Ok(())) {
+        Err(InspectError::NotWellFormed(_)) => walk(source, limits, &mut |_| Ok(())),
+        other => other,
+    }
+}
+
+/// How far a pass knows lines and columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Places {
+    All,
+    /// Findings after the root's tag have no place that could be told.
+    ToTheRoot,
 }
 
 /// An element whose tag is well-formed and whose names are resolved.
@@ -97,6 +109,15 @@ pub(super) fn walk(
     limits: &XmlLimits,
     see: &mut dyn FnMut(&Element<'_>) -> Result<(), Finding>,
 ) -> Result<Root, InspectError> {
+    pass(source, limits, Places::All, see)
+}
+
+fn pass(
+    source: &Source<'_>,
+    limits: &XmlLimits,
+    places: Places,
+    see: &mut dyn FnMut(&Element<'_>) -> Result<(), Finding>,
+) -> Result<Root, InspectError> {
     let decoder = Decoder::open(source)?;
     let meter = decoder.meter();
     let mut reader = Reader::from_reader(decoder);
@@ -116,7 +137,12 @@ pub(super) fn walk(
         let at = meter.position();
         match reader.read_event_into(&mut buffer) {
             Ok(Event::Eof) => return Ok(walk.end(at)?),
-            Ok(event) => walk.event(&event, at)?,
+            Ok(event) => {
+                walk.event(&event, at)?;
+                if places == Places::ToTheRoot && walk.root.is_some() {
+                    meter.skim();
+                }
+            }
             Err(error) => return Err(parser_error(error, at)),
         }
     }

@@ -76,6 +76,7 @@ pub(super) struct Meter {
     event: Cell<Position>,
     last_tag: Cell<Position>,
     position: Cell<Position>,
+    skims: Cell<bool>,
 }
 
 impl Meter {
@@ -85,7 +86,13 @@ impl Meter {
             event: Cell::new(Position::start()),
             last_tag: Cell::new(Position::start()),
             position: Cell::new(Position::start()),
+            skims: Cell::new(false),
         }
+    }
+
+    /// From now on only offsets are counted: lines and columns stay as they are.
+    pub(super) fn skim(&self) {
+        self.skims.set(true);
     }
 
     /// Everything consumed so far lies before this position.
@@ -118,6 +125,11 @@ impl Meter {
         self.budget
             .set(self.budget.get().saturating_sub(text.len()));
         let mut position = self.position.get();
+        if self.skims.get() {
+            position.offset += text.len() as u64;
+            self.position.set(position);
+            return;
+        }
         let mut rest = text;
         if let Some(tag) = text.iter().rposition(|&b| b == b'<') {
             position = position.after(&text[..tag]);
