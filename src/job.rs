@@ -12,6 +12,7 @@ mod name;
 mod place;
 #[cfg(test)]
 mod properties;
+mod terms;
 
 pub use name::{
     Ids, InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX,
@@ -20,3 +21,6 @@ pub use name::{
 pub use place::{Illegal, Job, Place, Transition, deferred_entry, work_entry};
 #[cfg(test)]
 pub(crate) use properties::{any_interface, any_job_name, any_text, settings};
+pub use terms::{
+    Priority, PriorityError, WORKER_TAG_BYTES_MAX, WorkerTag, WorkerTagError, WorkerTags,
+};

@@ -232,6 +232,10 @@ impl JobName {
         Self::new(self.id, Reference::reduce(&reference), self.kind)
     }
 
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_ref().map(Reference::as_str)
     }
