@@ -9,7 +9,7 @@ mod unknown;
 
 use crate::{
     gateway::{AdmissionLimits, Direction, Interface},
-    job::InterfaceName,
+    job::{InterfaceName, WorkerTags},
     processor::{Command, Processor},
     schedule::LaneRules,
     spool::{Retention, Rules, SEGMENT_BYTES_MIN},
@@ -52,6 +52,8 @@ pub struct Config {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub log: LogConfig,
+    /// Jobs of other tags wait.
+    pub worker_tags: WorkerTags,
     pub limits: Limits,
     pub engine: Engine,
     /// The default tenant first, if there is one.
@@ -183,6 +185,7 @@ impl Config {
         let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
+        let worker_tags = worker_tags(file.server.worker_tags.as_deref())?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
         let mut tenants = Vec::new();
@@ -239,6 +242,7 @@ impl Config {
             certificate: tls(&file.tls.certificate, "certs/cert.pem"),
             key: tls(&file.tls.key, "certs/key.pem"),
             log: file.log,
+            worker_tags,
             limits: file.limits,
             engine: file.xml.engine,
             tenants,
@@ -260,6 +264,11 @@ impl Config {
 
 fn no_interfaces() -> String {
     "no interface is configured: add a table such as [interfaces.orders_in]".into()
+}
+
+fn worker_tags(given: Option<&[String]>) -> Result<WorkerTags, String> {
+    let tags = given.map_or(Ok(WorkerTags::All), WorkerTags::parse);
+    tags.map_err(|error| format!("server.worker_tags: {error}"))
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {
@@ -546,6 +555,7 @@ mod tests {
             ),
             ("[server]\nlisten = \"nowhere\"\n", "line 2"),
             ("", "no interface"),
+            ("[server]\nworker_tags = [\"\"]\n", "server.worker_tags"),
             ("x", "line 1"),
         ] {
             let error = parse(text).unwrap_err();

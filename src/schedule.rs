@@ -4,10 +4,14 @@
 //! that runs is in `running` until it is said to have ended, and a claim of a job that is gone is
 //! an ordinary end. A rescan alone brings every job to its run.
 //!
-//! Order: arrival order within an interface, interfaces in turn. An ordered interface is strict
-//! FIFO: its oldest job blocks the others, also while it runs or waits for its next attempt.
+//! Order: by priority and then by arrival within an interface, interfaces in turn. A job that is for
+//! another worker is never started. An ordered interface is strict FIFO, whatever the priorities: its
+//! oldest job blocks the others, also while it runs, waits for its next attempt or is not for us.
 
-use crate::job::{InterfaceName, JobName};
+mod ready;
+
+use crate::job::{InterfaceName, JobName, Priority};
+use ready::Ready;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub enum Event {
     /// A command that outlived an earlier service still works on this job.
     Adopted(InterfaceName, JobName),
     /// A complete job is in the queue.
-    Arrived(InterfaceName, JobName),
+    Arrived(InterfaceName, JobName, Turn),
     /// Start nothing more; exit when nothing runs.
     Drain,
     /// A job that was started or adopted has ended.
@@ -26,7 +30,7 @@ pub enum Event {
     Listed {
         interface: InterfaceName,
         held: bool,
-        ready: Vec<JobName>,
+        ready: Vec<(JobName, Turn)>,
         deferred: Vec<(i64, JobName)>,
     },
     /// What became of a due job.
@@ -39,6 +43,21 @@ pub enum Event {
     ScanFailed(InterfaceName),
     /// It is so late, in milliseconds of the Unix epoch.
     Tick(i64),
+}
+
+/// When a waiting job may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// After those of a higher priority, and those of its own that came before.
+    By(Priority),
+    /// Never here: it is for another worker.
+    Elsewhere,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self::By(Priority::Default)
+    }
 }
 
 /// How a job left `running`.
@@ -60,7 +79,7 @@ pub enum Released {
     /// Nobody knows where it is.
     Gone,
     /// It is back in its queue.
-    Queued,
+    Queued(Turn),
     /// It could not be moved. Its lane rests until [`Event::Resume`].
     Stuck,
 }
@@ -107,7 +126,9 @@ struct Lane {
     resting: bool,
     /// Jobs that could not be started: others come first.
     stuck: BTreeSet<JobName>,
-    ready: BTreeSet<JobName>,
+    ready: Ready,
+    /// Ordered: jobs that are for another worker, and block those behind them.
+    elsewhere: BTreeSet<JobName>,
     running: BTreeSet<JobName>,
     deferred: BTreeMap<JobName, i64>,
     /// Due jobs on their way back to the queue.
@@ -125,6 +146,7 @@ impl Lane {
             && (self.unknown
                 || !self.running.is_empty()
                 || !self.releasing.is_empty()
+                || self.elsewhere.first().is_some_and(|e| e < first)
                 || self.deferred.keys().next().is_some_and(|d| d < first));
         (!blocked).then_some(first)
     }
@@ -145,7 +167,8 @@ impl Scheduler {
             held: true,
             resting: false,
             stuck: BTreeSet::new(),
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
+            elsewhere: BTreeSet::new(),
             running: BTreeSet::new(),
             deferred: BTreeMap::new(),
             releasing: BTreeSet::new(),
@@ -162,13 +185,13 @@ impl Scheduler {
     pub fn on(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Adopted(interface, job) => self.begin(&interface, job),
-            Event::Arrived(interface, job) => {
+            Event::Arrived(interface, job, turn) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
                     if lane.rules.ordered {
                         // The hint of an older job may have been lost: only a listing knows.
                         lane.dirty = true;
                     } else {
-                        lane.add(job);
+                        lane.add(job, turn);
                     }
                 }
             }
@@ -195,7 +218,7 @@ impl Scheduler {
                     lane.moved();
                     match end {
                         Released::Gone => lane.lose_track(),
-                        Released::Queued => lane.add(job),
+                        Released::Queued(turn) => lane.add(job, turn),
                         Released::Stuck => {
                             lane.resting = true;
                             lane.lose_track();
@@ -314,7 +337,7 @@ impl Scheduler {
 }
 
 impl Lane {
-    fn listed(&mut self, held: bool, ready: Vec<JobName>, deferred: Vec<(i64, JobName)>) {
+    fn listed(&mut self, held: bool, ready: Vec<(JobName, Turn)>, deferred: Vec<(i64, JobName)>) {
         self.scanning = false;
         self.held = held;
         let stale = std::mem::take(&mut self.stale);
@@ -326,14 +349,15 @@ impl Lane {
         if !stale {
             // What is not listed any more has left by other hands.
             self.deferred.clear();
+            self.elsewhere.clear();
         }
         for (due_ms, job) in deferred {
             if !self.running.contains(&job) && !self.releasing.contains(&job) {
                 self.deferred.insert(job, due_ms);
             }
         }
-        for job in ready {
-            self.add(job);
+        for (job, turn) in ready {
+            self.add(job, turn);
         }
         self.retry_stuck();
     }
@@ -355,11 +379,21 @@ impl Lane {
         self.dirty = true;
     }
 
-    fn add(&mut self, job: JobName) {
+    fn add(&mut self, job: JobName, turn: Turn) {
         // A lane that runs nothing keeps nothing: its jobs are in the directory.
-        let elsewhere = self.running.contains(&job) || self.deferred.contains_key(&job);
-        if self.rules.running_max > 0 && !elsewhere {
-            self.ready.insert(job);
+        let has_left = self.running.contains(&job) || self.deferred.contains_key(&job);
+        if self.rules.running_max == 0 || has_left {
+            return;
+        }
+        match turn {
+            Turn::By(_) if self.rules.ordered => self.ready.insert(job, Priority::Default),
+            Turn::By(priority) => self.ready.insert(job, priority),
+            Turn::Elsewhere => {
+                self.ready.remove(&job);
+                if self.rules.ordered {
+                    self.elsewhere.insert(job);
+                }
+            }
         }
     }
 }
@@ -368,352 +402,4 @@ impl Lane {
 mod properties;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::{Ids, Kind};
-    use std::collections::VecDeque;
-
-    fn interface(name: &str) -> InterfaceName {
-        name.parse().unwrap()
-    }
-
-    fn jobs(n: usize) -> Vec<JobName> {
-        let mut ids = Ids::above(1_700_000_000_000);
-        let job = |_| JobName::new(ids.next(1_700_000_000_001), None, Kind::Xml);
-        (0..n).map(job).collect()
-    }
-
-    fn scheduler(running_max: usize, ordered: bool) -> Scheduler {
-        let rules = LaneRules {
-            running_max,
-            ordered,
-        };
-        Scheduler::new([(interface("a"), rules)], 8)
-    }
-
-    fn listed(ready: &[JobName]) -> Event {
-        Event::Listed {
-            interface: interface("a"),
-            held: false,
-            ready: ready.to_vec(),
-            deferred: Vec::new(),
-        }
-    }
-
-    fn on(s: &mut Scheduler, event: Event) -> Vec<Action> {
-        let mut out = Vec::new();
-        s.on(event, &mut out);
-        out
-    }
-
-    fn start(job: &JobName) -> Action {
-        Action::Start(interface("a"), job.clone())
-    }
-
-    #[test]
-    fn hints_coalesce_and_none_is_lost() {
-        let mut s = scheduler(1, false);
-        let hint = || Event::Hint(interface("a"));
-        assert_eq!(on(&mut s, hint()), [Action::Scan(interface("a"))]);
-        assert_eq!(on(&mut s, hint()), []);
-        assert_eq!(on(&mut s, hint()), []);
-        assert_eq!(on(&mut s, listed(&[])), [Action::Scan(interface("a"))]);
-        assert_eq!(on(&mut s, listed(&[])), [], "idle is quiet");
-    }
-
-    #[test]
-    fn oldest_first_and_never_more_than_allowed() {
-        let mut s = scheduler(2, false);
-        let j = jobs(4);
-        let shuffled = [j[2].clone(), j[0].clone(), j[3].clone(), j[1].clone()];
-        assert_eq!(on(&mut s, listed(&shuffled)), [start(&j[0]), start(&j[1])]);
-        assert_eq!(
-            on(&mut s, listed(&shuffled)),
-            [],
-            "running jobs are not started twice"
-        );
-        let ended = Event::Ended(interface("a"), j[1].clone(), End::Left);
-        assert_eq!(on(&mut s, ended), [start(&j[2])]);
-    }
-
-    #[test]
-    fn an_ordered_interface_waits_for_its_oldest() {
-        let mut s = scheduler(4, true);
-        let j = jobs(3);
-        assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
-        let end = End::Deferred { due_ms: 50 };
-        assert_eq!(
-            on(&mut s, Event::Ended(interface("a"), j[0].clone(), end)),
-            []
-        );
-        assert_eq!(s.next_due_ms(), Some(50));
-        assert_eq!(on(&mut s, Event::Tick(49)), []);
-        let release = Action::Release(interface("a"), j[0].clone(), 50);
-        assert_eq!(
-            on(&mut s, Event::Tick(50)),
-            [release],
-            "nothing overtakes meanwhile"
-        );
-        let released = Event::Released(interface("a"), j[0].clone(), Released::Queued);
-        assert_eq!(on(&mut s, released), [start(&j[0])]);
-    }
-
-    #[test]
-    fn an_ordered_interface_asks_where_a_lost_job_is() {
-        let mut s = scheduler(4, true);
-        let j = jobs(2);
-        assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
-        let ended = Event::Ended(interface("a"), j[0].clone(), End::Unknown);
-        let scan = [Action::Scan(interface("a"))];
-        assert_eq!(on(&mut s, ended), scan, "the next job must not overtake");
-        assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
-    }
-
-    #[test]
-    fn what_cannot_be_started_rests_its_lane_and_comes_after_the_others() {
-        let mut s = scheduler(1, false);
-        let j = jobs(2);
-        let scan = [Action::Scan(interface("a"))];
-        let stuck = |job: &JobName| Event::Ended(interface("a"), job.clone(), End::Stuck);
-        let resume = || Event::Resume(interface("a"));
-        assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
-        assert_eq!(on(&mut s, stuck(&j[0])), scan);
-        assert_eq!(on(&mut s, listed(&j)), [], "it rests");
-        assert_eq!(on(&mut s, resume()), [scan[0].clone(), start(&j[1])]);
-        let left = Event::Ended(interface("a"), j[1].clone(), End::Left);
-        assert_eq!(on(&mut s, left), []);
-        let again = on(&mut s, listed(&j[..1]));
-        assert!(
-            again.contains(&start(&j[0])),
-            "nothing else is left: {again:?}"
-        );
-    }
-
-    #[test]
-    fn a_due_job_that_cannot_be_moved_is_not_tried_at_once() {
-        let mut s = scheduler(1, false);
-        let j = jobs(1);
-        let deferred = || Event::Listed {
-            interface: interface("a"),
-            held: false,
-            ready: Vec::new(),
-            deferred: vec![(50, j[0].clone())],
-        };
-        on(&mut s, deferred());
-        assert_eq!(on(&mut s, Event::Tick(50)).len(), 1);
-        on(
-            &mut s,
-            Event::Released(interface("a"), j[0].clone(), Released::Stuck),
-        );
-        on(&mut s, deferred());
-        assert_eq!(s.next_due_ms(), None);
-        assert_eq!(on(&mut s, Event::Tick(60)), []);
-        on(&mut s, Event::Resume(interface("a")));
-        assert_eq!(on(&mut s, Event::Tick(70)).len(), 1);
-    }
-
-    #[test]
-    fn a_deferred_job_that_an_operator_removed_blocks_nobody() {
-        let mut s = scheduler(4, true);
-        let j = jobs(2);
-        on(&mut s, listed(&j));
-        let end = End::Deferred { due_ms: i64::MAX };
-        on(&mut s, Event::Ended(interface("a"), j[0].clone(), end));
-        assert_eq!(on(&mut s, listed(&j[1..])), [start(&j[1])]);
-    }
-
-    #[test]
-    fn a_held_interface_starts_nothing_until_released() {
-        let mut s = scheduler(4, false);
-        let j = jobs(1);
-        let held = Event::Listed {
-            interface: interface("a"),
-            held: true,
-            ready: j.clone(),
-            deferred: Vec::new(),
-        };
-        let early = Event::Arrived(interface("a"), j[0].clone());
-        assert_eq!(on(&mut s, early), [], "nobody knows yet whether it is held");
-        assert_eq!(on(&mut s, held), []);
-        assert_eq!(on(&mut s, listed(&[])), [start(&j[0])]);
-    }
-
-    #[test]
-    fn interfaces_take_turns() {
-        let rules = LaneRules {
-            running_max: 9,
-            ordered: false,
-        };
-        let mut s = Scheduler::new(["a", "b"].map(|i| (interface(i), rules)), 4);
-        for name in ["a", "b"] {
-            let mut nothing = listed(&[]);
-            if let Event::Listed { interface: of, .. } = &mut nothing {
-                *of = interface(name);
-            }
-            on(&mut s, nothing);
-        }
-        let j = jobs(12);
-        for (i, job) in j.iter().enumerate().skip(4) {
-            let name = if i < 11 { "a" } else { "b" };
-            s.on(
-                Event::Arrived(interface(name), job.clone()),
-                &mut Vec::new(),
-            );
-        }
-        let ended = Event::Ended(interface("a"), j[4].clone(), End::Left);
-        let one = on(&mut s, ended);
-        let ended = Event::Ended(interface("a"), j[5].clone(), End::Left);
-        let two = on(&mut s, ended);
-        let started: Vec<Action> = one.into_iter().chain(two).collect();
-        assert!(
-            started.contains(&Action::Start(interface("b"), j[11].clone())),
-            "{started:?}"
-        );
-    }
-
-    #[test]
-    fn draining_exits_when_the_last_job_has_ended() {
-        let mut s = scheduler(4, false);
-        let j = jobs(2);
-        on(&mut s, listed(&j[..1]));
-        assert_eq!(on(&mut s, Event::Drain), []);
-        assert_eq!(on(&mut s, listed(&j)), []);
-        let ended = Event::Ended(interface("a"), j[0].clone(), End::Left);
-        assert_eq!(on(&mut s, ended), [Action::Exit]);
-    }
-
-    /// Jobs appear at random, nine hints in ten are lost, attempts fail at random, listings are
-    /// delivered late: rescans alone must bring every job to exactly one success, in an ordered
-    /// lane in order.
-    #[test]
-    fn simulation_with_lost_hints_and_retries() {
-        for seed in 1..150_u64 {
-            let ordered = seed % 2 == 0;
-            let mut world = World::new(seed, ordered);
-            for step in 0..4000 {
-                world.step(step);
-            }
-            assert_eq!(world.made, 40, "seed {seed}");
-            assert!(
-                world.queue.is_empty(),
-                "seed {seed}: left {:?}",
-                world.queue
-            );
-            assert!(
-                world.deferred.is_empty(),
-                "seed {seed}: {:?}",
-                world.deferred
-            );
-            assert_eq!(world.done.len(), 40, "seed {seed}");
-            if ordered {
-                assert!(world.done.is_sorted(), "seed {seed}: out of order");
-            }
-            assert!(
-                world.most_running <= if ordered { 1 } else { 3 },
-                "seed {seed}"
-            );
-        }
-    }
-
-    struct World {
-        random: u64,
-        scheduler: Scheduler,
-        names: Vec<JobName>,
-        made: usize,
-        queue: BTreeSet<JobName>,
-        deferred: BTreeMap<JobName, i64>,
-        work: BTreeSet<JobName>,
-        done: Vec<JobName>,
-        inbox: VecDeque<Event>,
-        most_running: usize,
-    }
-
-    impl World {
-        fn new(seed: u64, ordered: bool) -> Self {
-            Self {
-                random: seed,
-                scheduler: scheduler(3, ordered),
-                names: jobs(40),
-                made: 0,
-                queue: BTreeSet::new(),
-                deferred: BTreeMap::new(),
-                work: BTreeSet::new(),
-                done: Vec::new(),
-                inbox: VecDeque::new(),
-                most_running: 0,
-            }
-        }
-
-        fn chance(&mut self, n: u64) -> u64 {
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            self.random % n
-        }
-
-        fn step(&mut self, step: i64) {
-            if self.made < 40 && self.chance(4) == 0 {
-                let job = self.names[self.made].clone();
-                self.queue.insert(job.clone());
-                self.made += 1;
-                if self.chance(10) == 0 {
-                    self.inbox.push_back(Event::Arrived(interface("a"), job));
-                }
-            }
-            if step % 25 == 0 {
-                self.inbox.push_back(Event::Rescan);
-            }
-            self.inbox.push_back(Event::Tick(step));
-            while self.inbox.len() > 3 || (step > 3500 && !self.inbox.is_empty()) {
-                let at = self.chance(3.min(self.inbox.len() as u64)) as usize;
-                let event = self.inbox.remove(at).unwrap();
-                let mut out = Vec::new();
-                self.scheduler.on(event, &mut out);
-                for action in out {
-                    self.act(action, step);
-                }
-            }
-        }
-
-        fn act(&mut self, action: Action, now: i64) {
-            let a = interface("a");
-            match action {
-                Action::Exit => unreachable!("nobody drains"),
-                Action::Release(_, job, due) => {
-                    assert!(due <= now);
-                    let released = if self.deferred.remove(&job).is_some() {
-                        self.queue.insert(job.clone());
-                        Released::Queued
-                    } else {
-                        Released::Gone
-                    };
-                    self.inbox.push_back(Event::Released(a, job, released));
-                }
-                Action::Scan(_) => self.inbox.push_back(Event::Listed {
-                    interface: a,
-                    held: false,
-                    ready: self.queue.iter().cloned().collect(),
-                    deferred: self.deferred.iter().map(|(j, d)| (*d, j.clone())).collect(),
-                }),
-                Action::Start(_, job) => {
-                    let end = if self.queue.remove(&job) {
-                        assert!(self.work.insert(job.clone()), "started twice");
-                        self.most_running = self.most_running.max(self.work.len());
-                        self.work.remove(&job);
-                        if self.chance(5) == 0 {
-                            let due_ms = now + 20;
-                            self.deferred.insert(job.clone(), due_ms);
-                            End::Deferred { due_ms }
-                        } else {
-                            self.done.push(job.clone());
-                            End::Left
-                        }
-                    } else {
-                        End::Left
-                    };
-                    self.inbox.push_back(Event::Ended(a, job, end));
-                }
-            }
-        }
-    }
-}
+mod tests;

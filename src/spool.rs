@@ -32,6 +32,7 @@ mod operate;
 mod probe;
 mod recover;
 mod retention;
+mod terms;
 mod twin;
 
 pub use accept::{Attributes, Part, Sealed, hex};

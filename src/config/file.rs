@@ -30,6 +30,7 @@ pub(super) struct ServerFile {
     pub(super) listen: Option<SocketAddr>,
     pub(super) plain_listen: Option<SocketAddr>,
     pub(super) ops_listen: Option<SocketAddr>,
+    pub(super) worker_tags: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

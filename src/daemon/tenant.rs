@@ -9,7 +9,7 @@ use crate::{
     schedule::Event,
     spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, probe},
     watch::{Seen, Watch, Watched},
-    worker::{Hints, Worker},
+    worker::{self, Hints, Worker},
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
 };
 use anyhow::Context;
@@ -142,20 +142,21 @@ impl Prepared {
             retention: tenant.retention.clone(),
         };
         let interfaces = &tenant.interfaces;
-        let worker = Worker::new(
-            spool.clone(),
-            map(interfaces, |interface| interface.lane.clone()),
-            config.limits.running_max,
+        let worker = Worker::new(worker::Parts {
+            spool: spool.clone(),
+            lanes: map(interfaces, |interface| interface.lane.clone()),
+            running_max: config.limits.running_max,
+            tags: config.worker_tags.clone(),
             adopted,
-            stop.clone(),
-            kill.clone(),
-        );
+            stop: stop.clone(),
+            kill: kill.clone(),
+        });
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let (watch, woken) = watch(config, tenant, &spool, &hints);
         keeper.look().await;
         let arrived = move |interface: &InterfaceName, job: &JobName| {
-            hints.tell(Event::Arrived(interface.clone(), job.clone()));
+            hints.arrived(interface, job);
         };
         let gateway = Gateway::new(Parts {
             spool: spool.clone(),

@@ -40,6 +40,7 @@ enum Step {
     Appear {
         lane: Pick,
         told: bool,
+        turn: Turn,
     },
     /// Some event arrives; what is only a hint may be lost, or arrive and come again.
     Deliver {
@@ -97,6 +98,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             0..5 => Step::Appear {
                 lane: what,
                 told: how.one_in(2),
+                turn: any_turn(how.0 / 2),
             },
             5..25 => Step::Deliver {
                 event: what,
@@ -129,6 +131,15 @@ fn any_step() -> impl Strategy<Value = Step> {
             },
         }
     })
+}
+
+fn any_turn(number: usize) -> Turn {
+    match number % 16 {
+        0 => Turn::Elsewhere,
+        n => Priority::ALL
+            .get(n - 1)
+            .map_or_else(Turn::default, |p| Turn::By(*p)),
+    }
 }
 
 fn any_rules() -> impl Strategy<Value = [LaneRules; 3]> {
@@ -173,6 +184,7 @@ struct World {
     running_max: usize,
     dirs: BTreeMap<InterfaceName, Dirs>,
     names: Vec<JobName>,
+    turns: BTreeMap<JobName, Turn>,
     made: usize,
     now_ms: i64,
     tasks: Vec<Task>,
@@ -196,6 +208,7 @@ impl World {
             rules,
             running_max,
             names: (0..n_jobs).map(name).collect(),
+            turns: BTreeMap::new(),
             made: 0,
             now_ms: 0,
             tasks: Vec::new(),
@@ -227,15 +240,16 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Appear { lane, told } => {
+            Step::Appear { lane, told, turn } => {
                 let Some(job) = self.names.get(self.made).cloned() else {
                     return;
                 };
                 self.made += 1;
                 let interface = self.lane(*lane);
                 self.dir(&interface).queue.insert(job.clone());
+                self.turns.insert(job.clone(), *turn);
                 if *told {
-                    self.events.push(Event::Arrived(interface, job));
+                    self.events.push(Event::Arrived(interface, job, *turn));
                 }
             }
             Step::Deliver { event, fate } => self.deliver(*event, *fate),
@@ -372,22 +386,42 @@ impl World {
                     "two at once in order"
                 );
                 assert!(dirs.in_flight.insert(job.clone()), "started twice");
+                self.comes_first(&interface, &job);
                 self.tasks.push(Task::Start(interface, job));
             }
         }
         assert!(!self.draining, "something was begun while draining");
     }
 
+    /// No job that the scheduler knows, and that could be started, had its turn before this one.
+    fn comes_first(&self, interface: &InterfaceName, job: &JobName) {
+        let lane = &self.scheduler.lanes[interface];
+        let turn = |job: &JobName| match self.turn(job) {
+            Turn::By(priority) => (priority, job.clone()),
+            Turn::Elsewhere => panic!("{job} is for another worker"),
+        };
+        let started = turn(job);
+        let others = lane.ready.iter().filter(|job| !lane.stuck.contains(*job));
+        for other in others.filter(|_| !lane.rules.ordered) {
+            assert!(turn(other) > started, "{other} was overtaken by {job}");
+        }
+    }
+
+    fn turn(&self, job: &JobName) -> Turn {
+        self.turns.get(job).copied().unwrap_or_default()
+    }
+
     fn work(&mut self, task: Task, stuck: bool) {
         match task {
             Task::Release(interface, job, due_ms) => {
+                let turn = self.turn(&job);
                 let dirs = self.dir(&interface);
                 let released = match dirs.deferred.get(&job) {
                     _ if stuck => Released::Stuck,
                     Some(due) if *due == due_ms => {
                         dirs.deferred.remove(&job);
                         dirs.queue.insert(job.clone());
-                        Released::Queued
+                        Released::Queued(turn)
                     }
                     Some(_) | None => Released::Gone,
                 };
@@ -417,6 +451,8 @@ impl World {
                 let mut ready: Vec<JobName> = dirs.queue.iter().cloned().collect();
                 ready.retain(|job| !ordered || Some(job) <= horizon.as_ref());
                 let (held, again) = (dirs.held, ready.len() < dirs.queue.len());
+                let turns = ready.iter().map(|job| self.turn(job)).collect::<Vec<_>>();
+                let ready = ready.into_iter().zip(turns).collect();
                 if again {
                     self.events.push(Event::Hint(interface.clone()));
                 }
@@ -492,19 +528,36 @@ impl World {
         }
     }
 
+    /// How many jobs are there, without those that nobody can start here: for another worker, or
+    /// behind such a one in order.
     fn n_left(&self) -> usize {
         let lanes = self
             .dirs
             .iter()
             .filter(|(i, _)| self.rules[i].running_max > 0);
+        let elsewhere = |job: &&JobName| self.turn(job) == Turn::Elsewhere;
         lanes
-            .map(|(_, d)| d.queue.len() + d.deferred.len() + d.work.len())
+            .map(|(i, d)| {
+                let waiting: BTreeSet<&JobName> = d.queue.iter().chain(d.deferred.keys()).collect();
+                let n_waiting = match self.rules[i].ordered {
+                    true => waiting.iter().take_while(|job| !elsewhere(job)).count(),
+                    false => waiting.iter().filter(|job| !elsewhere(job)).count(),
+                };
+                n_waiting + d.work.len()
+            })
             .sum()
     }
 
-    /// Nobody holds or hints any more: rescans and the clock alone bring every job to its end.
+    /// Nobody holds or hints any more: rescans and the clock alone bring every job to its end, and
+    /// those for another worker once they are for everybody.
     fn come_to_rest(&mut self) {
         self.dirs.values_mut().for_each(|dirs| dirs.held = false);
+        self.end_all();
+        self.turns.clear();
+        self.end_all();
+    }
+
+    fn end_all(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.tell(Event::Rescan);
             self.settle();

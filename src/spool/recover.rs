@@ -274,7 +274,7 @@ impl<F: Fs> Spool<F> {
                  this interface delivers at most once, so it is not run again"
             );
             (text, Transition::Fail)
-        } else if attempt >= rules.attempts_max {
+        } else if attempt >= self.attempts_max(&job) {
             let text = format!("attempt {attempt} was cut off by a crash: crashed {attempt} times");
             (text, Transition::Fail)
         } else {

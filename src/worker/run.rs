@@ -1,0 +1,173 @@
+//! One run of a job: claimed, worked on, and handed over to be settled; and runs that outlived the
+//! service which began them.
+
+use super::Core;
+use crate::{
+    job::{InterfaceName, JobName},
+    processor::{Ending, Processor, Run},
+    schedule::{End, Event},
+    spool::{Adopted, Claim, Fs, SpoolError},
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// How often an adopted command's lock is looked at.
+const ADOPTED_EVERY: Duration = Duration::from_millis(200);
+
+/// What came of the beginning of a run.
+enum Begun {
+    Claimed(Box<(Claim, Run)>),
+    /// It is not for us any more, or its interface is held.
+    Gone,
+    /// It waits, and somebody else has its lock.
+    Locked,
+}
+
+impl Core {
+    /// Claims, runs and settles one job, and tells how it ended whatever happens.
+    pub(super) async fn start(self: Arc<Self>, interface: InterfaceName, job: JobName) {
+        let this = self.clone();
+        let (i, j) = (interface.clone(), job.clone());
+        // On a task of its own: a panic costs this job an attempt, not the service.
+        let run = tokio::spawn(async move { this.work(&i, &j).await });
+        let end = match run.await {
+            Ok(end) => end,
+            Err(error) => {
+                tracing::error!(%job, %error, "the run of a job broke down");
+                let this = self.clone();
+                let (i, j) = (interface.clone(), job.clone());
+                let left = tokio::task::spawn_blocking(move || this.left_in_work(i, &j)).await;
+                if let Ok(Some(left)) = left {
+                    return self.follow(left).await;
+                }
+                End::Unknown
+            }
+        };
+        let ended = Event::Ended(interface.clone(), job, end);
+        self.hints.tell_surely(ended).await;
+        if end == End::Stuck {
+            self.resume_later(interface).await;
+        }
+    }
+
+    async fn work(self: Arc<Self>, interface: &InterfaceName, job: &JobName) -> End {
+        let processor = self
+            .lanes
+            .get(interface)
+            .and_then(|lane| lane.processor.as_ref());
+        let Some(processor) = processor else {
+            return End::Unknown;
+        };
+        let this = self.clone();
+        let (i, j) = (interface.clone(), job.clone());
+        let command = matches!(processor, Processor::Command(_));
+        let begun = tokio::task::spawn_blocking(move || this.begin(&i, &j, command)).await;
+        let (claim, run) = match begun {
+            Ok(Ok(Begun::Claimed(begun))) => *begun,
+            Ok(Ok(Begun::Gone)) => return End::Unknown,
+            Ok(Ok(Begun::Locked)) => return End::Stuck,
+            Ok(Err(error)) => {
+                tracing::error!(%job, %interface, %error, "the job cannot be started; tried again");
+                return End::Stuck;
+            }
+            Err(_) => return End::Stuck,
+        };
+        let started_ms = self.spool.now_ms();
+        tracing::info!(%job, %interface, attempt = claim.attempt(), "started");
+        let ended = processor.run(run, &self.kill).await;
+        let this = self.clone();
+        let settled = tokio::task::spawn_blocking(move || this.settle(claim, ended, started_ms));
+        settled.await.unwrap_or(End::Unknown)
+    }
+
+    /// Claims a job and lays out what its run needs.
+    fn begin(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        command: bool,
+    ) -> Result<Begun, SpoolError> {
+        let Some(mut claim) = self.spool.claim(interface, job)? else {
+            let waits = self.spool.is_ready(interface, job) && !self.spool.is_held(interface)?;
+            return Ok(if waits { Begun::Locked } else { Begun::Gone });
+        };
+        let io = |op, path: &PathBuf| {
+            let path = path.clone();
+            move |source| SpoolError::Io { op, path, source }
+        };
+        let path = claim.path();
+        let fs = self.spool.fs();
+        let file = fs.absolute(&path);
+        let dir = fs.absolute(&claim.run_dir());
+        if command {
+            claim.prepare()?;
+            let params = claim.attribute("params").unwrap_or_else(|| "{}".into());
+            let params_path = dir.join("params.json");
+            std::fs::write(&params_path, params).map_err(io("write", &params_path))?;
+        }
+        let run = Run {
+            job: job.clone(),
+            interface: interface.clone(),
+            attempt: claim.attempt(),
+            submitter: claim.attribute("submitter").unwrap_or_default(),
+            body: fs.update(&path).map_err(io("open", &path))?,
+            lock: claim.lock().try_clone().map_err(io("open", &path))?,
+            file,
+            dir,
+        };
+        if command {
+            claim.begin();
+        }
+        Ok(Begun::Claimed(Box::new((claim, run))))
+    }
+
+    /// Waits for the end of a command that outlived the service which started it.
+    pub(super) async fn follow(self: Arc<Self>, adopted: Adopted) {
+        let Adopted {
+            interface,
+            name,
+            attempt,
+        } = adopted.clone();
+        tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
+        let mut ending = self.ending(&adopted);
+        loop {
+            tokio::time::sleep(ADOPTED_EVERY).await;
+            let (this, job) = (self.clone(), adopted.clone());
+            let looked = tokio::task::spawn_blocking(move || {
+                ending.look(this.spool.now_ms(), this.kill.is_cancelled());
+                (ending, this.spool.end_of(&job))
+            });
+            match looked.await {
+                Ok((again, Ok(None))) => ending = again,
+                Ok((_, Ok(Some(_)))) => break,
+                Ok((_, Err(error))) => {
+                    tracing::error!(job = %name, %error, "the adopted job stays in work");
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let ended = Event::Ended(interface.clone(), name, End::Unknown);
+        self.hints.tell_surely(ended).await;
+        self.hints.tell(Event::Hint(interface));
+    }
+
+    fn ending(&self, adopted: &Adopted) -> Ending {
+        let (output, started_ms) = self.spool.run_of(adopted);
+        let processor = self.lanes.get(&adopted.interface);
+        let processor = processor.and_then(|lane| lane.processor.as_ref());
+        let limit = processor.and_then(Processor::timeout);
+        let started_ms = started_ms.unwrap_or_else(|| self.spool.now_ms());
+        Ending::new(self.spool.fs().absolute(&output), started_ms, limit)
+    }
+
+    /// A job whose run broke down after its command was started: as after a crash of ours.
+    fn left_in_work(&self, interface: InterfaceName, job: &JobName) -> Option<Adopted> {
+        let working = self.spool.working(&interface).unwrap_or_default();
+        let (name, attempt) = working.into_iter().find(|(name, _)| name == job)?;
+        Some(Adopted {
+            interface,
+            name,
+            attempt,
+        })
+    }
+}

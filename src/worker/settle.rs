@@ -1,0 +1,208 @@
+//! What becomes of a job after its run.
+
+use super::Core;
+use crate::{
+    joblog::{JobLog, Level, Message, Status},
+    processor::{Ended, Outcome, Retry},
+    schedule::End,
+    spool::{Claim, Fs, Moved, Published, Settlement, SpoolError},
+};
+use std::time::Duration;
+
+/// How long to wait before settling is tried again on a full disk.
+const FULL_EVERY: Duration = Duration::from_secs(1);
+
+impl Core {
+    pub(super) fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64) -> End {
+        let Ended { outcome, messages } = self.judged(&claim, ended);
+        let now_ms = self.spool.now_ms();
+        let (what, mut reason, messages) = self.settlement_of(&claim, outcome, messages, now_ms);
+        let log = (what != Settlement::GivenBack)
+            .then(|| self.log_of(&claim, what, messages, started_ms));
+        let settled = self.settle_patiently(&mut claim, what, log.clone());
+        // What cannot be settled as it should be fails, so that it does not run for ever.
+        let (what, settled) = match settled {
+            Err(error) if self.spool.unhealthy().is_none() && what != Settlement::GivenBack => {
+                let told = format!("the job could not be settled: {error}");
+                tracing::error!(job = %claim.job(), "{told}");
+                reason = Some(told.clone());
+                let log = log.map(|mut log| {
+                    log.status = Status::Error;
+                    log.messages = vec![Message::new(now_ms, Level::Error, told)];
+                    log
+                });
+                let mut failed = self.settle_patiently(&mut claim, Settlement::Failed, log);
+                if failed.is_err() {
+                    // It may be the log that cannot be written.
+                    failed = self.settle_patiently(&mut claim, Settlement::Failed, None);
+                }
+                (Settlement::Failed, failed)
+            }
+            settled => (what, settled),
+        };
+        match settled {
+            Ok(published) => self.told(&claim, what, reason, published, started_ms),
+            Err(error) => {
+                tracing::error!(job = %claim.job(), %error, "the job cannot be settled");
+                End::Unknown
+            }
+        }
+    }
+
+    /// What a run came to, once its output and the rules of its interface were looked at.
+    fn judged(&self, claim: &Claim, ended: Ended) -> Ended {
+        let reason = match &ended.outcome {
+            Outcome::Done => match claim.check_output() {
+                Err(SpoolError::Output(reason)) => reason,
+                Ok(()) | Err(_) => return ended,
+            },
+            Outcome::Cut { .. } | Outcome::Stopped
+                if self.lanes[claim.interface()].at_most_once =>
+            {
+                "the outcome is unknown; this interface delivers at most once, so the job is not \
+                 run again"
+                    .to_owned()
+            }
+            Outcome::Cut { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Retry { .. }
+            | Outcome::Stopped => return ended,
+        };
+        let mut messages = ended.messages;
+        messages.push(Message::new(self.spool.now_ms(), Level::Error, &reason));
+        let outcome = Outcome::Failed { reason };
+        Ended { outcome, messages }
+    }
+
+    /// Where the job goes, why, and what its log says of it.
+    fn settlement_of(
+        &self,
+        claim: &Claim,
+        outcome: Outcome,
+        mut messages: Vec<Message>,
+        now_ms: i64,
+    ) -> (Settlement, Option<String>, Vec<Message>) {
+        let (what, reason) = match outcome {
+            Outcome::Done => (Settlement::Done, None),
+            Outcome::Failed { reason } => (Settlement::Failed, Some(reason)),
+            Outcome::Cut { reason } | Outcome::Retry { reason } => {
+                let retry = Retry {
+                    attempts: self.spool.attempts_max(claim.place()),
+                    ..self.lanes[claim.interface()].retry.clone()
+                };
+                match retry.wait_ms(claim.attempt(), chance()) {
+                    Some(wait_ms) => {
+                        let due_ms = now_ms + wait_ms;
+                        (Settlement::Deferred { due_ms }, Some(reason))
+                    }
+                    None => {
+                        let text = format!("given up after {} attempts", claim.attempt());
+                        messages.push(Message::new(now_ms, Level::Error, text));
+                        (Settlement::Failed, Some(reason))
+                    }
+                }
+            }
+            Outcome::Stopped => (Settlement::GivenBack, None),
+        };
+        (what, reason, messages)
+    }
+
+    /// A full disk is waited for: the work is done, and doing it again would do it twice.
+    fn settle_patiently(
+        &self,
+        claim: &mut Claim,
+        what: Settlement,
+        log: Option<JobLog>,
+    ) -> Result<Published, SpoolError> {
+        loop {
+            match claim.settle(what, log.clone()) {
+                Err(SpoolError::Full { op, path }) if !self.kill.is_cancelled() => {
+                    let path = path.display();
+                    tracing::error!(job = %claim.job(), "disk full: cannot {op} {path}; waiting");
+                    std::thread::sleep(FULL_EVERY);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn told(
+        &self,
+        claim: &Claim,
+        what: Settlement,
+        reason: Option<String>,
+        published: Published,
+        started_ms: i64,
+    ) -> End {
+        let (job, interface) = (claim.job(), claim.interface());
+        let ms = self.spool.now_ms() - started_ms;
+        let attempt = claim.attempt();
+        let reason = reason.unwrap_or_default();
+        if published.moved == Moved::Gone {
+            tracing::warn!(%job, %interface, attempt, ms, "moved by hand while its command ran");
+            return End::Unknown;
+        }
+        match what {
+            Settlement::Deferred { due_ms } => {
+                let due = crate::job::stamp(due_ms);
+                tracing::warn!(%job, %interface, attempt, ms, due, reason, "deferred");
+            }
+            Settlement::Done => tracing::info!(%job, %interface, attempt, ms, "done"),
+            Settlement::Failed => tracing::error!(%job, %interface, attempt, ms, reason, "failed"),
+            Settlement::GivenBack => tracing::info!(%job, %interface, attempt, ms, "given back"),
+        }
+        for emitted in published.emitted {
+            tracing::info!(job = %emitted.name, place = %emitted.place, parent = %job, "emitted");
+            if let Some(interface) = emitted.place.interface() {
+                self.hints.arrived(interface, &emitted.name);
+            }
+        }
+        match what {
+            Settlement::Deferred { due_ms } => End::Deferred { due_ms },
+            Settlement::Done | Settlement::Failed => End::Left,
+            Settlement::GivenBack => End::Unknown,
+        }
+    }
+
+    fn log_of(
+        &self,
+        claim: &Claim,
+        what: Settlement,
+        mut messages: Vec<Message>,
+        started_ms: i64,
+    ) -> JobLog {
+        // A job that has a log has its notes there, and this run is not its first.
+        if self.spool.read_log(claim.job()).is_some() {
+            let text = format!("attempt {} started", claim.attempt());
+            messages.insert(0, Message::new(started_ms, Level::Info, text));
+        } else if let Some(note) = claim.attribute("note") {
+            let received_ms = self.spool.received_ms(claim.place());
+            let note = Message::new(received_ms, Level::Info, note);
+            messages.insert(0, note);
+        }
+        let stat = self.spool.fs().stat(&claim.path()).ok().flatten();
+        JobLog {
+            job: claim.job().clone(),
+            interface: Some(claim.interface().clone()),
+            status: match what {
+                Settlement::Done => Status::Ok,
+                Settlement::Deferred { .. } | Settlement::Failed | Settlement::GivenBack => {
+                    Status::Error
+                }
+            },
+            received_ms: self.spool.received_ms(claim.place()),
+            started_ms: Some(started_ms),
+            finished_ms: self.spool.now_ms(),
+            attempts: claim.attempt(),
+            bytes: stat.map_or(0, |stat| stat.bytes),
+            sha256: self.spool.checksum_of(claim.place()),
+            messages,
+        }
+    }
+}
+
+/// From 0 to 1, for jitter.
+fn chance() -> f64 {
+    let random = getrandom::u32().unwrap_or(0);
+    f64::from(random) / f64::from(u32::MAX)
+}
