@@ -15,6 +15,7 @@ mod serve;
 mod show;
 mod status;
 mod user;
+mod why;
 
 use crate::{
     config::{Config, Tenant},
@@ -107,6 +108,8 @@ enum Command {
     Status(status::Status),
     /// Show what happened to a job
     Log(show::Log),
+    /// Say what jobs wait for, or what became of them
+    Why(why::Why),
     /// Print a job's document
     Cat(show::Cat),
     /// Hold interfaces: uploads are still accepted, nothing is processed
@@ -142,6 +145,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
             Command::User(user) => user.run(),
+            Command::Why(why) => why.run(),
         }
     }
 }
@@ -202,7 +206,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 18);
+        assert_eq!(found.len(), 19);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

@@ -4,10 +4,12 @@ use super::{
     Common,
     jobs::{is_cut_off, path_of},
     open_spool,
-    output::written,
+    output::{safe, written},
+    why,
 };
 use crate::{
-    job::{InterfaceName, Job, JobName, Place, stamp},
+    config::Config,
+    job::{InterfaceName, Job, JobName, Place, Priority, stamp},
     spool::Spool,
 };
 use anyhow::bail;
@@ -35,7 +37,7 @@ What has failed:   spoolgate ls joberrors --last 20";
 
 impl Ls {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
         let usual = ["queue", "deferred", "work", "joberrors"].map(String::from);
         let places = if self.places.is_empty() {
@@ -49,7 +51,7 @@ impl Ls {
             let skip = self.last.map_or(0, |last| found.len().saturating_sub(last));
             jobs.extend(found.drain(skip..));
         }
-        print(self.common.format.json, &spool, &jobs)?;
+        print(self.common.format.json, &config, &spool, &jobs)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -105,10 +107,10 @@ fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn print(as_json: bool, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
+fn print(as_json: bool, config: &Config, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let outcome = if as_json {
-        let all: Vec<_> = jobs.iter().map(|job| json(spool, job)).collect();
+        let all: Vec<_> = jobs.iter().map(|job| json(config, spool, job)).collect();
         writeln!(out, "{}", serde_json::Value::from(all))
     } else {
         let line = |job: &Job| {
@@ -119,14 +121,27 @@ fn print(as_json: bool, spool: &Spool, jobs: &[Job]) -> anyhow::Result<()> {
         };
         jobs.iter().try_for_each(|job| {
             let (bytes, submitter) = line(job);
-            writeln!(out, "{bytes:>10}  {submitter:<12}  {}", path_of(job))
+            let more = more(config, spool, job);
+            writeln!(out, "{bytes:>10}  {submitter:<12}  {}{more}", path_of(job))
         })
     };
     written(outcome.and_then(|()| out.flush()))
 }
 
+/// What is unusual about a job, to stand behind its path.
+fn more(config: &Config, spool: &Spool, job: &Job) -> String {
+    let priority = spool.priority_of(job);
+    let priority = (priority != Priority::Default).then(|| priority.to_string());
+    let waits_for = why::in_short(config, spool, job);
+    let more: Vec<String> = priority.into_iter().chain(waits_for).collect();
+    match more.is_empty() {
+        true => String::new(),
+        false => format!("  ({})", safe(&more.join(", "))),
+    }
+}
+
 /// A job with all that is known of it at a glance.
-pub(super) fn json(spool: &Spool, job: &Job) -> serde_json::Value {
+pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Value {
     let (state, attempt, due) = match &job.place {
         Place::Bak(_) => ("done", None, None),
         Place::Deferred { due_ms, .. } => ("deferred", None, Some(stamp(*due_ms))),
@@ -148,6 +163,10 @@ pub(super) fn json(spool: &Spool, job: &Job) -> serde_json::Value {
         "attempt": attempt,
         "attempts": spool.attribute_of(job, "attempts").and_then(|n| n.parse::<u32>().ok()),
         "due": due,
+        "priority": spool.priority_of(job).as_str(),
+        "worker": spool.worker_of(job).map(|worker| worker.to_string()),
+        "retries": spool.retries_of(job),
+        "waits_for": why::in_short(config, spool, job),
         "bytes": spool.bytes_of(job).ok().flatten(),
         "submitter": spool.attribute_of(job, "submitter"),
         "dialect": spool.attribute_of(job, "dialect"),

@@ -31,7 +31,7 @@ One job:          spoolgate status 20261122T085826.976Z-00000.xml";
 
 impl Status {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         let as_json = self.common.format.json;
         let spool = open_spool(&tenant)?;
         if self.jobs.is_empty() {
@@ -42,9 +42,9 @@ impl Status {
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
             match arg.find(&spool) {
-                Ok(job) if as_json => tell!("{}", ls::json(&spool, &job))?,
+                Ok(job) if as_json => tell!("{}", ls::json(&config, &spool, &job))?,
                 Ok(job) => {
-                    let known = ls::json(&spool, &job);
+                    let known = ls::json(&config, &spool, &job);
                     let known = known.as_object().into_iter().flatten();
                     for (key, value) in known.filter(|(_, value)| !value.is_null()) {
                         let text = value.as_str().map_or(value.to_string(), str::to_owned);

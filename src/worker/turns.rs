@@ -72,3 +72,58 @@ impl Turns {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        job::{Ids, Priority},
+        spool::{RealFs, Rules},
+    };
+    use rustix::fs::{XattrFlags, setxattr};
+
+    #[test]
+    fn a_job_is_read_once_for_as_long_as_it_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+        };
+        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
+        let clock = Box::new(|| 1_700_000_000_000);
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let mut ids = Ids::above(1_700_000_000_000);
+        let mut made = |kind| {
+            let job = JobName::new(ids.next(1_700_000_000_001), None, kind);
+            let path = dir.path().join(Place::Queue(interface.clone()).path(&job));
+            std::fs::write(&path, "{}").unwrap();
+            (job, path)
+        };
+        let set = |path: &std::path::Path, name: &str, value: &str| {
+            let name = format!("user.spoolgate.{name}");
+            setxattr(path, name, value.as_bytes(), XattrFlags::empty()).unwrap();
+        };
+        let turns = Turns::new(WorkerTags::parse(&["ours".into()]).unwrap());
+        let ((xml, xml_path), (job, path), (later, _)) =
+            (made(Kind::Xml), made(Kind::Json), made(Kind::Json));
+        let turn = |job: &JobName| turns.of(&spool, &interface, job);
+        for path in [&xml_path, &path] {
+            set(path, "priority", "High");
+            set(path, "worker", "ours");
+        }
+        assert_eq!(turn(&xml), Turn::default(), "nothing is read of it");
+        assert_eq!(turn(&job), Turn::By(Priority::High));
+        assert_eq!(turn(&later), Turn::default());
+        set(&path, "worker", "others");
+        assert_eq!(turn(&job), Turn::By(Priority::High));
+        turns.keep(&interface, job.id(), [&job].into_iter());
+        assert_eq!(turn(&job), Turn::By(Priority::High), "it is still there");
+        turns.keep(&interface, job.id(), std::iter::empty());
+        assert_eq!(turn(&job), Turn::Elsewhere, "it has come back");
+        assert!(
+            turns.known()[&interface].contains_key(&later.id()),
+            "it came after the scan"
+        );
+    }
+}

@@ -13,4 +13,5 @@ mod power;
 mod processors;
 mod scale;
 mod security;
+mod terms;
 mod watching;
