@@ -6,15 +6,22 @@
 //! [`DIALECTS`].
 
 mod dstore;
+#[cfg(test)]
+mod golden;
+mod headers;
+mod json;
+mod paas;
 
 use crate::gateway::{Command, Download, Fault, Reply};
 use bytes::Bytes;
 use http::{Response, request::Parts};
+use std::borrow::Cow;
 
 /// How a request's body is to be read before [`Dialect::parse`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
-    /// Read whole, at most so many bytes, and handed to `parse` (a form, say).
+    /// Read whole, at most so many bytes, and handed to `parse` (a form, say). If it yields a new
+    /// job, these bytes are its document.
     Small { bytes_max: u64 },
     /// Not read before `parse`: there is none, or it is the job itself.
     Stream,
@@ -26,7 +33,8 @@ pub enum Payload {
     Bytes(Bytes),
     /// The bytes are a job's; when `completion` is given, it is told once the last one is sent.
     Completing(Bytes, crate::gateway::Completion),
-    /// A job's file, streamed.
+    /// A file, streamed. Where the response says `Accept-Ranges: bytes`, a client that asks for a
+    /// part of it gets that.
     File(Download),
     /// No body, but the headers of one of so many bytes (the answer to HEAD).
     HeadOf(u64),
@@ -37,15 +45,20 @@ pub trait Dialect: Send + Sync {
     fn name(&self) -> &'static str;
     /// Is this path the dialect's? At most one dialect says yes to any path.
     fn owns(&self, path: &str) -> bool;
+    /// The tenant that the request names in its own way; else the host says which it is for.
+    fn tenant<'h>(&self, _head: &'h Parts) -> Option<Cow<'h, str>> {
+        None
+    }
     fn intake(&self, head: &Parts) -> Intake;
     /// `small` is the body if [`Dialect::intake`] asked for it, else empty.
     fn parse(&self, head: &Parts, small: &[u8]) -> Result<Command, Fault>;
-    fn render(&self, reply: Reply) -> Response<Payload>;
-    fn render_fault(&self, fault: &Fault) -> Response<Payload>;
+    /// `head` is that of the request; its `X-Request-Id` is the one of the answer.
+    fn render(&self, head: &Parts, reply: Reply) -> Response<Payload>;
+    fn render_fault(&self, head: &Parts, fault: &Fault) -> Response<Payload>;
 }
 
 /// Every dialect that is served.
-pub static DIALECTS: &[&dyn Dialect] = &[&dstore::DStore];
+pub static DIALECTS: &[&dyn Dialect] = &[&dstore::DStore, &paas::Paas];
 
 /// The dialect that owns a path.
 pub fn of(path: &str) -> Option<&'static dyn Dialect> {

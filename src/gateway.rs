@@ -8,15 +8,20 @@ mod admission;
 mod command;
 mod download;
 mod upload;
+mod view;
 
 pub use admission::{AdmissionLimits, InFlight};
-pub use command::{Command, Digests, Fault, Reply, Submit};
+pub use command::{
+    Command, Digests, Document, Fault, JobRef, JsonCheck, Page, Reach, Reply, ScheduleRequest,
+    Sort, Submit, TokenRequest,
+};
 pub use download::{Completion, Download};
 pub use upload::Upload;
+pub use view::{State, View};
 
 use crate::{
     auth::{Caller, Right},
-    job::{InterfaceName, Job, JobName, Place},
+    job::{InterfaceName, Job, JobName, Place, Seal},
     joblog::{JobLog, Level, Message, Status},
     spool::{Moved, Spool, SpoolError},
     xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
@@ -79,6 +84,7 @@ pub type Arrived = Box<dyn Fn(&InterfaceName, &JobName) + Send + Sync>;
 /// One tenant's gateway.
 pub struct Gateway {
     spool: Arc<Spool>,
+    seal: Seal,
     interfaces: BTreeMap<InterfaceName, Interface>,
     schemas: Arc<Schemas>,
     stylesheets: Arc<Stylesheets>,
@@ -100,6 +106,7 @@ pub struct Gateway {
 /// What a gateway is made of.
 pub struct Parts {
     pub spool: Arc<Spool>,
+    pub seal: Seal,
     pub interfaces: BTreeMap<InterfaceName, Interface>,
     pub schemas: Arc<Schemas>,
     pub stylesheets: Arc<Stylesheets>,
@@ -112,6 +119,7 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         Self {
             spool: parts.spool,
+            seal: parts.seal,
             interfaces: parts.interfaces,
             schemas: parts.schemas,
             stylesheets: parts.stylesheets,
@@ -158,6 +166,16 @@ impl Gateway {
                     Some(sheet) => self.transform(caller, interface, job, sheet, head).await,
                 }
             }
+            Command::Jobs {
+                interface,
+                page,
+                reach,
+            } => {
+                let interface = self.allowed(caller, Right::List, &interface)?.clone();
+                let caller = caller.clone();
+                let views = self.blocking(move |this| this.page(&caller, &interface, &page, reach));
+                Ok(Reply::Shows(views.await??))
+            }
             Command::List { interface } => {
                 let interface = self.allowed(caller, Right::List, &interface)?.clone();
                 self.archived(|_, of| *of == interface).await;
@@ -172,6 +190,16 @@ impl Gateway {
                 self.blocking(move |this| this.log(&caller, interface.as_ref(), &job))
                     .await?
             }
+            Command::Result { job, number, reach } => {
+                let caller = caller.clone();
+                self.blocking(move |this| this.result(&caller, &job, number, reach))
+                    .await?
+            }
+            Command::Show { job, reach } => {
+                let caller = caller.clone();
+                let view = self.blocking(move |this| this.shown(&caller, &job, reach));
+                Ok(Reply::Shown(view.await??))
+            }
             Command::Status { job } => {
                 self.archived(|name, _| *name == job).await;
                 let caller = caller.clone();
@@ -180,8 +208,11 @@ impl Gateway {
                     .await?;
                 Ok(Reply::Status(place?.place))
             }
-            // A dialect that sends an upload here has mixed up its own commands.
-            Command::Submit(_) => Err(Fault::Internal),
+            // Whoever sends these here has mixed up the commands.
+            Command::Cancel { .. }
+            | Command::Schedule(_)
+            | Command::Submit(_)
+            | Command::Token(_) => Err(Fault::Internal),
         }
     }
 
@@ -340,6 +371,49 @@ impl Gateway {
         Ok(Reply::Content(download))
     }
 
+    /// Opens a file that the processor made of a job.
+    fn result(
+        &self,
+        caller: &Caller,
+        of: &JobRef,
+        number: usize,
+        reach: Reach,
+    ) -> Result<Reply, Fault> {
+        let view = self.shown(caller, of, reach)?;
+        let may_download = match (&view.interface, reach) {
+            _ if view::is_capability(of) => true,
+            (Some(interface), Reach::Interface) => caller.may(Right::Download, interface),
+            // Whoever is shown such a job may have what came of it.
+            (None, Reach::Interface) | (_, Reach::Curator | Reach::Own) => true,
+        };
+        if !may_download {
+            return Err(Fault::Forbidden {
+                reason: "you have no right to download from this interface".into(),
+            });
+        }
+        if view.state != State::Done {
+            return Err(Fault::Conflict {
+                reason: "the job has not ended well: it has no files".into(),
+            });
+        }
+        let unknown = || Fault::UnknownFile {
+            job: of.to_string(),
+            number,
+        };
+        let name = view.files.get(number).ok_or_else(unknown)?;
+        let opened = self.spool.open_result(&view.job, name);
+        let file = opened.map_err(|e| spool_fault(&e))?.ok_or_else(unknown)?;
+        let download = Download::new(file, None).map_err(|error| {
+            tracing::error!(job = %view.job, name, %error, "the result cannot be read");
+            Fault::Internal
+        })?;
+        Ok(Reply::Result {
+            name: name.clone(),
+            job: view.job,
+            download,
+        })
+    }
+
     async fn transform(
         self: &Arc<Self>,
         caller: &Caller,
@@ -435,10 +509,11 @@ impl Gateway {
             }
             let opened = self.spool.open_job(&job).map_err(|e| spool_fault(&e))?;
             if let Some(file) = opened {
-                let download = Download::new(file, sha256).map_err(|error| {
+                let mut download = Download::new(file, sha256).map_err(|error| {
                     tracing::error!(job = %name, %error, "the job cannot be read");
                     Fault::Internal
                 })?;
+                download.kind = Some(name.kind());
                 return Ok((job, download));
             }
         }
@@ -516,8 +591,8 @@ fn small_commits_max() -> usize {
 }
 
 fn unknown_interface(name: &InterfaceName) -> Fault {
-    Fault::Invalid {
-        reason: format!("unknown interface {name}"),
+    Fault::UnknownInterface {
+        interface: name.to_string(),
     }
 }
 

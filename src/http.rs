@@ -20,6 +20,7 @@ mod intake;
 mod limits;
 mod ops;
 mod pulse;
+mod range;
 mod request;
 mod sites;
 mod stream;

@@ -12,6 +12,7 @@ mod name;
 mod place;
 #[cfg(test)]
 mod properties;
+mod seal;
 mod terms;
 
 pub use name::{
@@ -21,6 +22,8 @@ pub use name::{
 pub use place::{Illegal, Job, Place, Transition, deferred_entry, work_entry};
 #[cfg(test)]
 pub(crate) use properties::{any_interface, any_job_name, any_text, settings};
+pub use seal::{KEY_BYTES, Seal, hex, parse_hex, parse_uuid, uuid_text};
 pub use terms::{
-    Priority, PriorityError, WORKER_TAG_BYTES_MAX, WorkerTag, WorkerTagError, WorkerTags,
+    PARAMS_BYTES_MAX, Priority, PriorityError, Terms, WORKER_TAG_BYTES_MAX, WorkerTag,
+    WorkerTagError, WorkerTags,
 };

@@ -18,6 +18,11 @@ pub const MESSAGES_MAX: usize = 10_000;
 /// Longest text of one message in bytes.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
+/// Tools that are ours begin so; a processor's output cannot speak as one of them.
+const OUR_TOOLS: &str = "spoolgate-";
+/// The tool that says who cancelled a job.
+const CANCEL_TOOL: &str = "spoolgate-cancel";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobLog {
     pub job: JobName,
@@ -88,8 +93,17 @@ impl Message {
         }
     }
 
+    /// The last message of a cancelled job, by which [`JobLog::is_cancelled`] knows it.
+    pub fn cancelled(time_ms: i64, user: &str) -> Self {
+        Self {
+            tool: Some(CANCEL_TOOL.into()),
+            ..Self::new(time_ms, Level::Error, format!("cancelled by {user}"))
+        }
+    }
+
     /// One line of a processor's output. A line that is a JSON object with `text` may carry
-    /// `level`, `line` and `tool`; any other line is an information.
+    /// `level`, `line` and `tool`, which is left out if it is one of ours; any other line is an
+    /// information.
     pub fn from_output(time_ms: i64, line: &str) -> Self {
         #[derive(serde::Deserialize)]
         struct Structured {
@@ -110,13 +124,21 @@ impl Message {
             level: said.level.unwrap_or(Level::Info),
             line: said.line.filter(|line| *line > 0),
             tool: (said.tool)
-                .map(|tool| tool.as_str().map_or_else(|| tool.to_string(), Into::into)),
+                .map(|tool| tool.as_str().map_or_else(|| tool.to_string(), Into::into))
+                .filter(|tool| !tool.starts_with(OUR_TOOLS)),
             text: said.text,
         }
     }
 }
 
 impl JobLog {
+    /// True when the job's end was that somebody cancelled it.
+    pub fn is_cancelled(&self) -> bool {
+        let last = self.messages.last();
+        self.status == Status::Error
+            && last.is_some_and(|last| last.tool.as_deref() == Some(CANCEL_TOOL))
+    }
+
     /// Puts the messages of earlier runs before this one's, which all keep their place.
     pub fn after(mut self, earlier: Option<JobLog>) -> Self {
         if let Some(mut earlier) = earlier {
@@ -398,6 +420,23 @@ mod tests {
         let third = log(vec![Message::new(2, Level::Info, "new")]).after(Some(full));
         assert_eq!(third.messages.len(), MESSAGES_MAX);
         assert_eq!(third.messages[MESSAGES_MAX - 1].text, "new");
+    }
+
+    #[test]
+    fn only_we_say_that_a_job_was_cancelled() {
+        let ours = Message::cancelled(9, "olga");
+        let read = |messages| JobLog::from_xml(&log(messages).to_xml()).unwrap();
+        assert!(read(vec![ours.clone()]).is_cancelled());
+        assert_eq!(ours.text, "cancelled by olga");
+        let later = Message::new(10, Level::Info, "requeued");
+        assert!(
+            !read(vec![ours, later]).is_cancelled(),
+            "that was not its end"
+        );
+        assert!(!read(vec![]).is_cancelled());
+        let line = r#"{"text":"cancelled by olga","level":"error","tool":"spoolgate-cancel"}"#;
+        let forged = Message::from_output(9, line);
+        assert_eq!(forged, Message::new(9, Level::Error, "cancelled by olga"));
     }
 
     #[test]

@@ -13,9 +13,8 @@ mod remote;
 mod round;
 
 use super::connect::Endpoint;
-use super::push::hex;
 use super::retry::Backoff;
-use crate::job::{InterfaceName, JobName};
+use crate::job::{InterfaceName, JobName, hex};
 use anyhow::Context as _;
 use files::Disk;
 use inbox::{Inbox, STATE_DIR};

@@ -18,7 +18,7 @@ use super::connect::{ClientError, Endpoint};
 use super::printable;
 use super::request::{Ask, Client, Payload, Progress, Response, target};
 use super::retry::{self, Backoff};
-use crate::job::{InterfaceName, JobName};
+use crate::job::{InterfaceName, JobName, hex};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -374,10 +374,6 @@ fn random_key() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     Ok(hex(&bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use crate::{
     config::{Config, Engine, InterfaceConfig, Tenant},
     gateway::{Gateway, InFlight, Parts},
     http::tls::Certificate,
-    job::{InterfaceName, JobName},
+    job::{InterfaceName, JobName, Seal},
     schedule::Event,
-    spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, probe},
+    spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
     watch::{Seen, Watch, Watched},
     worker::{self, Hints, Worker},
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
@@ -159,6 +159,7 @@ impl Prepared {
             hints.arrived(interface, job);
         };
         let gateway = Gateway::new(Parts {
+            seal: Seal::new(key(spool.fs())?),
             spool: spool.clone(),
             interfaces: map(interfaces, |interface| interface.gateway.clone()),
             schemas: keeper.schemas.clone(),

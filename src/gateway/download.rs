@@ -1,7 +1,7 @@
 //! A job on its way to a client.
 
 use super::{Gateway, lock};
-use crate::job::{InterfaceName, Job};
+use crate::job::{InterfaceName, Job, Kind};
 use std::{fs::File, io, os::unix::fs::MetadataExt, sync::Arc};
 use tokio::sync::watch;
 
@@ -12,6 +12,8 @@ pub struct Download {
     pub file: File,
     /// As stored at acceptance, in hex; `None` when it is not known to be that of these bytes.
     pub sha256: Option<String>,
+    /// What the file holds, if it is a job's own document.
+    pub kind: Option<Kind>,
     /// Only the headers are wanted.
     pub head: bool,
     /// To be told when the client has got the last byte.
@@ -24,6 +26,7 @@ impl Download {
             bytes: file.metadata()?.size(),
             file,
             sha256,
+            kind: None,
             head: false,
             completion: None,
         })

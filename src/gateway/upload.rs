@@ -3,18 +3,19 @@
 //! Small bodies stay in memory until they are known to be good; larger ones stream to a part in
 //! `tmp`. Once a body is complete its commit runs to the end, even if the client has gone. An
 //! upload that is dropped before leaves nothing behind.
+//!
+//! An XML document that is not in order is kept in `joberrors`, with what is wrong with it; a JSON
+//! request that is not in order is refused, and nothing is kept.
 
 use super::{
-    Direction, Fault, Gateway, Interface, RETRY_LATER_S, Reply, Submit, admission, lock,
-    spool_fault, unknown_interface,
+    Direction, Document, Fault, Gateway, Interface, JobRef, JsonCheck, RETRY_LATER_S, Reply,
+    Submit, admission, lock, spool_fault, unknown_interface,
 };
 use crate::{
     auth::{Caller, Right},
-    job::{InterfaceName, JobName, Kind},
+    job::{InterfaceName, JobName, Kind, hex},
     joblog::{JobLog, Level, Message, Status},
-    spool::{
-        Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket, hex,
-    },
+    spool::{Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket},
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
@@ -117,6 +118,7 @@ impl Gateway {
         content_length: Option<u64>,
     ) -> Result<Upload, Fault> {
         let candidates = self.candidates(caller, submit.interface.as_ref())?;
+        check_kind(&submit, &candidates)?;
         let bytes_max = candidates
             .iter()
             .map(|(_, i)| i.bytes_max)
@@ -186,6 +188,19 @@ impl Gateway {
         }
     }
 
+    /// The answer to a JSON job that was accepted, now or by an earlier request: all of it.
+    async fn created(self: &Arc<Self>, reply: Reply) -> Result<Reply, Fault> {
+        let Reply::Accepted { job, replayed, .. } = reply else {
+            return Ok(reply);
+        };
+        let of = JobRef::Name(job);
+        let view = self.blocking(move |this| this.view(this.job_of(&of)?));
+        Ok(Reply::Created {
+            view: Box::new(view.await??),
+            replayed,
+        })
+    }
+
     fn is_full(&self, interface: &InterfaceName) -> bool {
         self.spool.ready_jobs(interface) >= self.limits.queue_jobs_max
     }
@@ -240,15 +255,13 @@ impl Upload {
         }
         let buffer = std::mem::take(&mut self.buffer);
         let part = self.part.take();
-        let reference = self.submit.reference.clone();
+        let (reference, kind) = (self.submit.reference.clone(), self.submit.kind());
         let written = self.gateway.blocking(move |gateway| {
             let mut part = match part {
                 Some(part) => part,
                 None => {
                     let id = gateway.spool.next_id();
-                    gateway
-                        .spool
-                        .begin(JobName::new(id, reference, Kind::Xml))?
+                    gateway.spool.begin(JobName::new(id, reference, kind))?
                 }
             };
             part.write(&buffer)?;
@@ -265,7 +278,7 @@ impl Upload {
     /// this function goes away. Commits under one idempotency key come one after the other, and
     /// no more at once than leave threads to the worker.
     pub async fn commit(mut self) -> Result<Reply, Fault> {
-        let gateway = self.gateway.clone();
+        let (gateway, document) = (self.gateway.clone(), self.submit.document);
         let commit = async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
@@ -285,13 +298,17 @@ impl Upload {
             let stored = gateway.blocking(move |_| self.commit_blocking(key, expected));
             let stored = stored.await;
             drop(permit);
-            match stored?? {
-                Stored::Before(reply) => Ok(reply),
+            let reply = match stored?? {
+                Stored::Before(reply) => reply,
                 Stored::Now { outcome, ticket } => {
                     let durable = gateway.spool.durable(ticket).await;
                     durable.map_err(|e| spool_fault(&e))?;
-                    gateway.tell(outcome)
+                    gateway.tell(outcome)?
                 }
+            };
+            match document {
+                Document::Json { .. } => gateway.created(reply).await,
+                Document::Xml => Ok(reply),
             }
         };
         let committed = tokio::spawn(commit).await;
@@ -303,12 +320,20 @@ impl Upload {
         key: Option<IdemKey>,
         expected: Option<Expected>,
     ) -> Result<Stored, Fault> {
+        let mut buffer = std::mem::take(&mut self.buffer);
         if self.bytes == 0 {
-            return Err(invalid(
-                "the body is empty: send the document as the request's body",
-            ));
+            let Document::Json {
+                empty: Some(instead),
+                ..
+            } = self.submit.document
+            else {
+                return Err(invalid(
+                    "the body is empty: send the document as the request's body",
+                ));
+            };
+            buffer.extend_from_slice(instead.as_bytes());
+            self.bytes = buffer.len() as u64;
         }
-        let buffer = std::mem::take(&mut self.buffer);
         let body = match self.part.take() {
             None => Body::Memory(buffer),
             Some(mut part) => {
@@ -333,7 +358,32 @@ impl Upload {
         {
             return self.replay(&record, &body.sha256()).map(Stored::Before);
         }
-        self.decide(body, key.as_ref(), expected)
+        match self.submit.document {
+            Document::Json { check, .. } => self.decide_json(body, check, key.as_ref(), expected),
+            Document::Xml => self.decide(body, key.as_ref(), expected),
+        }
+    }
+
+    /// Checks a JSON request and gives it its place.
+    fn decide_json(
+        &self,
+        body: Body,
+        check: JsonCheck,
+        key: Option<&IdemKey>,
+        expected: Option<Expected>,
+    ) -> Result<Stored, Fault> {
+        let checked = match &body {
+            Body::Memory(bytes) => (check.0)(&mut bytes.as_slice()),
+            Body::Part(part) => {
+                let path = self.gateway.spool.fs().absolute(part.path());
+                let file = std::fs::File::open(&path).map_err(|error| unreadable(&error))?;
+                (check.0)(&mut std::io::BufReader::new(file))
+            }
+        };
+        checked.map_err(|reason| Fault::Invalid { reason })?;
+        let chosen = self.submit.interface.as_ref();
+        let candidates = self.gateway.candidates(&self.caller, chosen)?;
+        self.accept(body, key, candidates[0].0, expected)
     }
 
     /// Recognises and validates the document and gives it its place.
@@ -357,13 +407,7 @@ impl Upload {
                 let chosen = self.submit.interface.clone();
                 return self.refuse(body, key, chosen, vec![finding]);
             }
-            Err(InspectError::Io(error)) => {
-                tracing::error!(%error, "an upload cannot be read back");
-                return Err(Fault::Busy {
-                    retry_after_s: RETRY_LATER_S,
-                    reason: "the service cannot reach its spool at the moment".into(),
-                });
-            }
+            Err(InspectError::Io(error)) => return Err(unreadable(&error)),
         };
         let (name, interface) = match self.recognise(&root)? {
             Ok(found) => found,
@@ -513,7 +557,7 @@ impl Upload {
                 Body::Part(part) => part,
                 Body::Memory(bytes) => {
                     let reference = self.submit.reference.clone();
-                    let name = JobName::new(spool.next_id(), reference, Kind::Xml);
+                    let name = JobName::new(spool.next_id(), reference, self.submit.kind());
                     let mut part = spool.begin(name)?;
                     part.write(&bytes)?;
                     part
@@ -523,6 +567,7 @@ impl Upload {
                 dialect: self.submit.dialect.into(),
                 interface: interface.cloned(),
                 submitter: self.caller.user.to_string(),
+                terms: self.submit.terms.clone(),
             })
         };
         stored().map_err(|e| spool_fault(&e))
@@ -564,6 +609,40 @@ impl Upload {
             sha256: record.sha256.clone(),
             replayed: true,
         })
+    }
+}
+
+impl Submit {
+    fn kind(&self) -> Kind {
+        match self.document {
+            Document::Json { .. } => Kind::Json,
+            Document::Xml => Kind::Xml,
+        }
+    }
+}
+
+/// JSON goes to an interface that is named and asks nothing of its documents.
+fn check_kind(submit: &Submit, candidates: &[(&InterfaceName, &Interface)]) -> Result<(), Fault> {
+    match (submit.document, &submit.interface, candidates) {
+        (Document::Xml, _, _) => Ok(()),
+        (Document::Json { .. }, Some(_), [(name, interface)]) => {
+            match interface.root.is_some() || interface.schema.is_some() {
+                false => Ok(()),
+                true => Err(Fault::Invalid {
+                    reason: format!("{name} takes XML documents only"),
+                }),
+            }
+        }
+        // A dialect of JSON always names one.
+        (Document::Json { .. }, _, _) => Err(Fault::Internal),
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Fault {
+    tracing::error!(%error, "an upload cannot be read back");
+    Fault::Busy {
+        retry_after_s: RETRY_LATER_S,
+        reason: "the service cannot reach its spool at the moment".into(),
     }
 }
 

@@ -81,6 +81,8 @@ impl Drop for Access {
 pub(super) fn word(fault: &Fault) -> &'static str {
     match fault {
         Fault::Busy { .. } => "busy",
+        Fault::Conflict { .. } => "conflict",
+        Fault::Field { .. } => "field",
         Fault::Forbidden { .. } => "forbidden",
         Fault::Internal => "internal",
         Fault::Invalid { .. } => "invalid",
@@ -91,6 +93,9 @@ pub(super) fn word(fault: &Fault) -> &'static str {
         Fault::TooLarge { .. } => "too_large",
         Fault::TooMany { .. } => "too_many",
         Fault::Unauthorized => "unauthorized",
+        Fault::UnknownFile { .. } => "unknown_file",
+        Fault::UnknownInterface { .. } => "unknown_interface",
         Fault::UnknownJob { .. } => "unknown_job",
+        Fault::UnknownTenant { .. } => "unknown_tenant",
     }
 }

@@ -239,6 +239,7 @@ mod tests {
             bytes: announced,
             file,
             sha256: None,
+            kind: None,
             head: false,
             completion: None,
         }))

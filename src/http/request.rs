@@ -16,6 +16,7 @@ use super::{
     body::Body,
     intake::{Intake, IntakeError},
     pulse::{Pulse, Running},
+    range,
 };
 use crate::{
     auth::{Caller, Denied},
@@ -79,8 +80,12 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
     let running = context.pulse.begin();
-    let (head, mut body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     let request_id = request_id(&head);
+    // A dialect may show it.
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        head.headers.insert(X_REQUEST_ID, value);
+    }
     let mut access = Access::begin(&head, context.peer, request_id);
     let mut intake = Intake::new(&mut body, &context.limits);
     let mut response = respond(&context, &head, &mut intake, &mut access).await?;
@@ -178,23 +183,37 @@ async fn respond(
     let Some(site) = context.sites.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     };
-    access.site.clone_from(&site.name);
     let Some(dialect) = dialect::of(path) else {
+        access.site.clone_from(&site.name);
         return Ok(text(StatusCode::NOT_FOUND, "no such path\n"));
     };
     access.dialect = dialect.name();
+    let site = match dialect.tenant(head) {
+        None => site,
+        Some(tenant) => match context.sites.named(&tenant) {
+            Some(site) => site,
+            None => {
+                let fault = Fault::UnknownTenant {
+                    tenant: tenant.into_owned(),
+                };
+                access.fault = word(&fault);
+                return Ok(dialect.render_fault(head, &fault));
+            }
+        },
+    };
+    access.site.clone_from(&site.name);
     let reply = caught(reply(context, site, dialect, head, intake, access)).await;
     match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
-            Ok(dialect.render(reply))
+            Ok(range::apply(head, dialect.render(head, reply)))
         }
         Err(Stop::Fault(fault)) => {
             access.fault = word(&fault);
             if let Fault::Refused { job, .. } = &fault {
                 access.job = Some(job.clone());
             }
-            let mut response = dialect.render_fault(&fault);
+            let mut response = dialect.render_fault(head, &fault);
             if fault == Fault::Unauthorized {
                 response
                     .headers_mut()
@@ -228,16 +247,29 @@ async fn reply(
     };
     let command = dialect.parse(head, &small)?;
     match &command {
-        Command::Submit(_) | Command::List { .. } => {}
         Command::Fetch { job, .. } | Command::Log { job, .. } | Command::Status { job } => {
             access.job = Some(job.clone());
         }
+        // Known from the reply.
+        Command::Cancel { .. }
+        | Command::Jobs { .. }
+        | Command::List { .. }
+        | Command::Result { .. }
+        | Command::Schedule(_)
+        | Command::Show { .. }
+        | Command::Submit(_)
+        | Command::Token(_) => {}
     }
     match command {
-        Command::Submit(submit) => receive(site, &caller, submit, intake).await,
-        Command::Fetch { .. }
+        Command::Submit(submit) => receive(site, &caller, submit, small, intake).await,
+        Command::Schedule(_) | Command::Token(_) => Err(Stop::Fault(Fault::Internal)),
+        Command::Cancel { .. }
+        | Command::Fetch { .. }
+        | Command::Jobs { .. }
         | Command::List { .. }
         | Command::Log { .. }
+        | Command::Result { .. }
+        | Command::Show { .. }
         | Command::Status { .. } => Ok(site.gateway.execute(&caller, command).await?),
     }
 }
@@ -266,15 +298,23 @@ async fn authenticate(
     })
 }
 
-/// Streams the body into the spool. Leaving early, by error or by being dropped, discards it.
+/// Streams the body into the spool, after what has been read of it already. Leaving early, by error
+/// or by being dropped, discards it.
 async fn receive(
     site: &Site,
     caller: &Caller,
     submit: Submit,
+    small: Bytes,
     intake: &mut Intake<'_, Incoming>,
 ) -> Result<Reply, Stop> {
-    let declared = intake.declared();
+    let declared = match small.len() as u64 {
+        0 => intake.declared(),
+        n_bytes => Some(n_bytes),
+    };
     let mut upload = site.gateway.admit(caller, submit, declared).await?;
+    if !small.is_empty() {
+        upload.write(small).await?;
+    }
     // `next` has no limit of its own: how much is too much is the upload's to say.
     while let Some(piece) = intake.next().await.map_err(|error| stop(error, u64::MAX))? {
         upload.write(piece).await?;
@@ -292,11 +332,18 @@ fn stop(error: IntakeError, bytes_max: u64) -> Stop {
 
 fn job_of(reply: &Reply) -> Option<JobName> {
     match reply {
-        Reply::Accepted { job, .. } => Some(job.clone()),
+        Reply::Accepted { job, .. } | Reply::Cancelled { job, .. } | Reply::Result { job, .. } => {
+            Some(job.clone())
+        }
+        Reply::Created { view, .. } | Reply::Shown(view) => Some(view.job.clone()),
         Reply::Content(_)
         | Reply::Jobs(_)
         | Reply::Log(_)
+        | Reply::Scheduled { .. }
+        | Reply::ShownSchedule { .. }
+        | Reply::Shows(_)
         | Reply::Status(_)
+        | Reply::Token { .. }
         | Reply::Transformed { .. } => None,
     }
 }

@@ -76,6 +76,11 @@ impl Sites {
         })
     }
 
+    /// The site of a tenant.
+    pub(super) fn named(&self, tenant: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.name == tenant)
+    }
+
     /// The site that a request is for; `server_name` is what the TLS handshake named.
     pub(super) fn choose(&self, head: &Parts, server_name: Option<&str>) -> Option<&Site> {
         let named = match (head.uri.host(), single_host(head)) {

@@ -1,7 +1,8 @@
-//! What a submitter may ask for a job: its priority, and which worker may run it.
+//! What a submitter may ask for a job: its priority, which worker may run it, how often it is tried
+//! again, and parameters beside its document.
 //!
-//! Both are attributes of the job's file (`user.spoolgate.priority`, `user.spoolgate.worker`), set
-//! only where they are not the usual. As all attributes they are advice: a value that cannot be read
+//! All are attributes of the job's file (`user.spoolgate.priority`, `.worker`, `.retries` and
+//! `.params`), set only where they are not the usual. As all attributes they are advice: a value that cannot be read
 //! counts as the usual one, and the job runs.
 //!
 //! Sources: the Alteryx contract, `priority` and `workerTag`; the Robusta contract, `worker`.
@@ -97,6 +98,34 @@ impl FromStr for WorkerTag {
             && text.trim() == text
             && text != "*";
         fine.then(|| Self(text.into())).ok_or(WorkerTagError)
+    }
+}
+
+/// Longest parameters of a job, as JSON text in bytes: what an attribute holds for sure.
+pub const PARAMS_BYTES_MAX: usize = 1024;
+
+/// All that a submitter asked for one job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub priority: Priority,
+    pub worker: Option<WorkerTag>,
+    /// How often it is tried again after an error; `None`: as its interface says.
+    pub retries: Option<u32>,
+    /// A JSON object for the processor, as text of at most [`PARAMS_BYTES_MAX`] bytes.
+    pub params: Option<String>,
+}
+
+impl Terms {
+    /// The attributes that say so, by name: none for what is usual.
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut all = Vec::new();
+        if self.priority != Priority::default() {
+            all.push(("priority", self.priority.to_string()));
+        }
+        all.extend(self.worker.iter().map(|tag| ("worker", tag.to_string())));
+        all.extend(self.retries.map(|retries| ("retries", retries.to_string())));
+        all.extend(self.params.iter().map(|text| ("params", text.clone())));
+        all
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Ticket, text, wrap,
 };
 use crate::{
-    job::{InterfaceName, Job, JobName, Place},
+    job::{InterfaceName, Job, JobName, Place, Terms, hex},
     joblog::JobLog,
 };
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
@@ -25,6 +25,7 @@ pub struct Attributes {
     pub dialect: String,
     pub interface: Option<InterfaceName>,
     pub submitter: String,
+    pub terms: Terms,
 }
 
 /// The attribute that holds dialect, checksum and submitter of an accepted job. They are one, and
@@ -206,6 +207,8 @@ impl<F: Fs> Part<F> {
             // Of a job that goes to `joberrors`, whose path does not say.
             all.push(("interface".to_owned(), interface.to_string()));
         }
+        let terms = attributes.terms.attributes().into_iter();
+        all.extend(terms.map(|(name, value)| (name.to_owned(), value)));
         let (sha256, attributes) = (hex(&sha256), all);
         self.spool.set_all(&self.file, self.path(), &attributes)?;
         if self.inline.is_none() {
@@ -244,16 +247,6 @@ impl<F: Fs> Drop for Part<F> {
     }
 }
 
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +257,7 @@ mod tests {
             dialect: "dstore".into(),
             interface: None,
             submitter: "admin".into(),
+            terms: Terms::default(),
         };
         let text = accepted(&attributes, &Sha256::digest("x"));
         // What an ext4 inode of the usual size has room for.

@@ -4,8 +4,8 @@
 //! published, so no acknowledged job is without it; a record whose job never came (a crash in
 //! between, so no answer was sent) is removed at the next start.
 
-use super::{Attrs, EntryKind, Fs, How, Naming, Op, Spool, SpoolError, accept::hex, text, wrap};
-use crate::job::{InterfaceName, JobName};
+use super::{Attrs, EntryKind, Fs, How, Naming, Op, Spool, SpoolError, text, wrap};
+use crate::job::{InterfaceName, JobName, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{

@@ -4,9 +4,11 @@
 //! [`Spool::scan`] takes in a complete foreign file by renaming it to a job's name.
 
 use super::{EntryKind, Fs, Op, RealFs, Spool, SpoolError, lock, text, wrap};
-use crate::job::{InterfaceName, Job, JobName, Kind, Place, Reference, deferred_entry, work_entry};
+use crate::job::{
+    InterfaceName, Job, JobId, JobName, Kind, Place, Reference, deferred_entry, work_entry,
+};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::File,
     io,
@@ -199,6 +201,87 @@ impl<F: Fs> Spool<F> {
         self.each_queued(interface, |job| names.push(job))?;
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// All jobs of an interface wherever they are, in no order; files that are still being
+    /// written are left out. One that moves meanwhile is there once, or not at all.
+    pub fn jobs(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut found = HashMap::new();
+        // In the direction in which jobs travel, so that one on its way is met.
+        for (name, due_ms) in self.deferred(interface)? {
+            let interface = interface.clone();
+            found.insert(name, Place::Deferred { interface, due_ms });
+        }
+        let queue = Place::Queue(interface.clone());
+        self.each_queued(interface, |name| {
+            found.insert(name, queue.clone());
+        })?;
+        for (name, attempt) in self.working(interface)? {
+            let interface = interface.clone();
+            found.insert(name, Place::Work { interface, attempt });
+        }
+        let bak = Place::Bak(interface.clone());
+        for name in self.settled(&bak)? {
+            found.insert(name, bak.clone());
+        }
+        for name in self.settled(&Place::JobErrors)? {
+            let place = Place::JobErrors;
+            let job = Job { place, name };
+            let of = self.attribute_of(&job, "interface");
+            if of.as_deref() == Some(interface.as_str()) {
+                found.insert(job.name, job.place);
+            }
+        }
+        let jobs = found.into_iter();
+        Ok(jobs.map(|(name, place)| Job { place, name }).collect())
+    }
+
+    /// The job with an id, wherever it is. Without a reference in its name it is found at once;
+    /// else by looking through the directories in which it can be.
+    pub fn find_id(&self, id: JobId) -> Result<Option<Job>, SpoolError> {
+        for kind in [Kind::Json, Kind::Xml] {
+            let name = JobName::new(id, None, kind);
+            if let Some(place) = self.find(&name)? {
+                return Ok(Some(Job { place, name }));
+            }
+        }
+        let Some(name) = self.named(id)? else {
+            return Ok(None);
+        };
+        let place = self.find(&name)?;
+        Ok(place.map(|place| Job { place, name }))
+    }
+
+    /// The name of the job with an id, from the directories in which it can be.
+    fn named(&self, id: JobId) -> Result<Option<JobName>, SpoolError> {
+        let day = JobName::new(id, None, Kind::Xml).day();
+        let of_id = |text: &str| -> Option<JobName> {
+            let name = match text.parse() {
+                Ok(name) => name,
+                Err(_) => match (work_entry(text), deferred_entry(text)) {
+                    (Some((name, _)), _) | (None, Some((name, _))) => name,
+                    (None, None) => return None,
+                },
+            };
+            (name.id() == id).then_some(name)
+        };
+        let mut dirs = vec![Path::new("joberrors").join(&day)];
+        for interface in self.interfaces.keys() {
+            let of = |state: &str| Path::new(state).join(interface.as_str());
+            let states = [
+                of("deferred"),
+                of("queue"),
+                of("work"),
+                of("bak").join(&day),
+            ];
+            dirs.extend(states);
+        }
+        for dir in dirs {
+            if let Some(name) = self.entries(&dir, of_id)?.pop() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// Where a job is, `None` when there is none of that name.

@@ -42,11 +42,11 @@ impl Dialect for DStore {
         router::parse(head, small)
     }
 
-    fn render(&self, reply: Reply) -> Response<Payload> {
+    fn render(&self, _head: &Parts, reply: Reply) -> Response<Payload> {
         render::reply(reply)
     }
 
-    fn render_fault(&self, fault: &Fault) -> Response<Payload> {
+    fn render_fault(&self, _head: &Parts, fault: &Fault) -> Response<Payload> {
         render::fault(fault)
     }
 }

@@ -98,6 +98,11 @@ fn is_lines_of_text(text: &str, n_lines: usize) -> bool {
             .all(|line| !line.contains(char::is_control) && line.chars().count() <= 1001)
 }
 
+/// Of any request: no answer depends on it.
+fn head() -> http::request::Parts {
+    Request::get("/xml/job").body(()).unwrap().into_parts().0
+}
+
 proptest! {
     #![proptest_config(settings())]
 
@@ -181,7 +186,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_DIGEST, value);
         if let Err(fault) = digest::expected(&headers) {
-            prop_assert!(is_lines_of_text(&text_of(DStore.render_fault(&fault)), 1));
+            prop_assert!(is_lines_of_text(&text_of(DStore.render_fault(&head(), &fault)), 1));
         }
     }
 
@@ -197,15 +202,18 @@ proptest! {
             Fault::Forbidden { reason: reason.clone() },
             Fault::Invalid { reason: reason.clone() },
             Fault::TooMany { retry_after_s, reason: reason.clone() },
+            Fault::Field { field: reason.clone(), reason: reason.clone() },
+            Fault::UnknownInterface { interface: reason.clone() },
             Fault::UnknownJob { job: reason.clone() },
+            Fault::UnknownTenant { tenant: reason.clone() },
         ] {
-            let text = text_of(DStore.render_fault(&fault));
+            let text = text_of(DStore.render_fault(&head(), &fault));
             prop_assert!(is_lines_of_text(&text, 1), "{:?}", text);
         }
         let n_lines = findings.len() + 1;
         let finding = |(line, column, message): (u64, u64, String)| Finding { line, column, message };
         let findings = findings.into_iter().map(finding).collect();
-        let text = text_of(DStore.render_fault(&Fault::Refused { job, sha256: String::new(), findings }));
+        let text = text_of(DStore.render_fault(&head(), &Fault::Refused { job, sha256: String::new(), findings }));
         prop_assert!(is_lines_of_text(&text, n_lines), "{:?}", text);
     }
 
@@ -218,7 +226,7 @@ proptest! {
     ) {
         let (bytes, sha256) = (3, "0".repeat(64));
         let reply = Reply::Accepted { job: job.clone(), interface, bytes, sha256, replayed };
-        let response = DStore.render(reply);
+        let response = DStore.render(&head(), reply);
         let location = response.headers()[LOCATION].to_str().unwrap();
         let (head, ()) = Request::get(location).body(()).unwrap().into_parts();
         prop_assert_eq!(DStore.parse(&head, &[]), Ok(Command::Status { job }));

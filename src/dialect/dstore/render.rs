@@ -6,9 +6,9 @@
 
 use super::digest::{self, REPR_DIGEST};
 use crate::{
-    dialect::Payload,
+    dialect::{Payload, headers::IDEMPOTENCY_REPLAYED},
     gateway::{Download, Fault, Reply},
-    job::JobName,
+    job::{JobName, Kind},
     xml::Finding,
 };
 use bytes::Bytes;
@@ -19,9 +19,9 @@ use http::{
 use std::fmt::Write;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Without a charset: the document's own declaration counts.
 const XML: HeaderValue = HeaderValue::from_static("application/xml");
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const X_JOB_NAME: HeaderName = HeaderName::from_static("x-job-name");
 /// Longest piece of a client's or a document's text in an answer, in characters.
 const SHOWN_CHARS_MAX: usize = 1000;
@@ -54,6 +54,15 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
             let content_type = HeaderValue::try_from(content_type).unwrap_or(untyped);
             response(StatusCode::OK, content_type, payload)
         }
+        // The answers to what this dialect has no words for.
+        Reply::Cancelled { .. }
+        | Reply::Created { .. }
+        | Reply::Result { .. }
+        | Reply::Scheduled { .. }
+        | Reply::Shown(_)
+        | Reply::ShownSchedule { .. }
+        | Reply::Shows(_)
+        | Reply::Token { .. } => fault(&Fault::Internal),
     }
 }
 
@@ -63,6 +72,10 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
             retry_after_s,
             reason,
         } => later(StatusCode::SERVICE_UNAVAILABLE, *retry_after_s, reason),
+        Fault::Conflict { reason } => line(StatusCode::CONFLICT, reason),
+        Fault::Field { field, reason } => {
+            line(StatusCode::BAD_REQUEST, &format!("{field}: {reason}"))
+        }
         Fault::Forbidden { reason } => line(StatusCode::FORBIDDEN, reason),
         Fault::Internal => line(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         Fault::Invalid { reason } => line(StatusCode::BAD_REQUEST, reason),
@@ -97,7 +110,19 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
             StatusCode::UNAUTHORIZED,
             "a user and password of this server are needed",
         ),
+        Fault::UnknownFile { job, number } => line(
+            StatusCode::NOT_FOUND,
+            &format!("the job {job} has no file {number}"),
+        ),
+        Fault::UnknownInterface { interface } => line(
+            StatusCode::BAD_REQUEST,
+            &format!("unknown interface {interface}"),
+        ),
         Fault::UnknownJob { job } => line(StatusCode::BAD_REQUEST, &format!("unknown job {job}")),
+        Fault::UnknownTenant { tenant } => line(
+            StatusCode::NOT_FOUND,
+            &format!("no tenant is called {tenant}"),
+        ),
     }
 }
 
@@ -122,11 +147,15 @@ fn content(download: Download) -> Response<Payload> {
         .sha256
         .as_ref()
         .map(|hex| header(format!("\"{hex}\"")));
+    let content_type = match download.kind {
+        Some(Kind::Json) => JSON,
+        Some(Kind::Xml) | None => XML,
+    };
     let payload = match download.head {
         true => Payload::HeadOf(download.bytes),
         false => Payload::File(download),
     };
-    let mut response = response(StatusCode::OK, XML, payload);
+    let mut response = response(StatusCode::OK, content_type, payload);
     if let (Some(digest), Some(etag)) = (digest, etag) {
         response.headers_mut().insert(REPR_DIGEST, digest);
         response.headers_mut().insert(ETAG, etag);

@@ -5,17 +5,15 @@
 
 use super::{ROOT, digest, parameters::Parameters};
 use crate::{
-    dialect::Intake,
-    gateway::{Command, Fault, Submit},
-    job::{InterfaceName, JobName, Reference},
+    dialect::{Intake, headers::idempotency_key},
+    gateway::{Command, Document, Fault, Submit},
+    job::{InterfaceName, JobName, Reference, Terms},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderMap, Method, header::CONTENT_TYPE, request::Parts};
 
 /// Longest form in a body: two names and a stylesheet take less than 1 KiB.
 const FORM_BYTES_MAX: u64 = 64 * 1024;
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
@@ -96,6 +94,8 @@ pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
             idempotency_key: idempotency_key(&head.headers)?,
             digests: digest::expected(&head.headers)?,
             dialect: "dstore",
+            document: Document::Xml,
+            terms: Terms::default(),
         })),
     }
 }
@@ -120,8 +120,8 @@ fn optional_interface(parameters: &Parameters) -> Result<Option<InterfaceName>, 
 }
 
 fn interface(text: &str) -> Result<InterfaceName, Fault> {
-    text.parse().map_err(|_| Fault::Invalid {
-        reason: format!("unknown interface {text}"),
+    text.parse().map_err(|_| Fault::UnknownInterface {
+        interface: text.into(),
     })
 }
 
@@ -139,23 +139,4 @@ fn stylesheet(text: &str) -> Result<String, Fault> {
         return Err(Fault::Invalid { reason });
     }
     Ok(text.into())
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
-    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = given.next() else {
-        return Ok(None);
-    };
-    let printable = |value: &HeaderValue| {
-        let key = value.as_bytes();
-        let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
-        fits && key.iter().all(|b| matches!(b, b' '..=b'~'))
-    };
-    if !printable(key) || given.any(|other| other != key) {
-        let reason = format!(
-            "the header Idempotency-Key must be one of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
-        );
-        return Err(Fault::Invalid { reason });
-    }
-    Ok(key.to_str().ok().map(str::to_owned))
 }

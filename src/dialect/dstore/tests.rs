@@ -1,19 +1,14 @@
-//! Runs the examples in `tests/golden/dstore/`, one file per row of the contract.
-//!
-//! A file is a list of examples, each under a `### title`. A request example is a request and,
-//! after `=> `, the command or fault that it is. An answer example is `<= ` with the name of one
-//! of the [`answers`] and the response. Headers are sorted. `SPOOLGATE_GOLDEN=write` writes what
-//! the code does now into the files; the difference is for a person to read.
+//! The examples in `tests/golden/dstore/`, and what no line of a file can hold.
 
 use super::*;
 use crate::{
+    dialect::golden::{self, Answer, request},
     gateway::Download,
-    job::{JobName, Place},
+    job::{JobName, Kind, Place},
     joblog::{JobLog, Status},
     xml::Finding,
 };
 use bytes::Bytes;
-use std::{fmt::Write, fs, path::Path};
 
 const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -28,6 +23,7 @@ fn download(head: bool, sha256: Option<&str>) -> Reply {
         bytes: 3,
         file: tempfile::tempfile().unwrap(),
         sha256: sha256.map(str::to_owned),
+        kind: Some(Kind::Xml),
         head,
         completion: None,
     })
@@ -66,8 +62,10 @@ fn refused(findings: &[(u64, u64, &str)]) -> Fault {
 }
 
 /// Every answer that the files may ask for.
-fn answers() -> impl Iterator<Item = (&'static str, Result<Reply, Fault>)> {
-    replies().into_iter().chain(faults())
+fn answers() -> Vec<Answer> {
+    let answers = replies().into_iter().chain(faults());
+    let to_any = |(name, answer)| (name, "GET /xml/job", answer);
+    answers.map(to_any).collect()
 }
 
 fn replies() -> Vec<(&'static str, Result<Reply, Fault>)> {
@@ -138,6 +136,38 @@ fn faults() -> Vec<(&'static str, Result<Reply, Fault>)> {
                 reason: reason("no right to upload here"),
             }),
         ),
+        (
+            "conflict",
+            Err(Fault::Conflict {
+                reason: reason("the job has ended"),
+            }),
+        ),
+        (
+            "field",
+            Err(Fault::Field {
+                field: reason("priority"),
+                reason: reason("use Low or High"),
+            }),
+        ),
+        (
+            "unknown file",
+            Err(Fault::UnknownFile {
+                job: reason("order.xml"),
+                number: 3,
+            }),
+        ),
+        (
+            "unknown interface",
+            Err(Fault::UnknownInterface {
+                interface: reason("a\r\nb"),
+            }),
+        ),
+        (
+            "unknown tenant",
+            Err(Fault::UnknownTenant {
+                tenant: reason("nobody"),
+            }),
+        ),
         ("internal", Err(Fault::Internal)),
         (
             "invalid, hostile",
@@ -173,97 +203,9 @@ fn faults() -> Vec<(&'static str, Result<Reply, Fault>)> {
     ]
 }
 
-/// The head and body of a request as a file writes it.
-fn request(text: &str) -> (Parts, Vec<u8>) {
-    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
-    let mut lines = head.lines();
-    let (method, uri) = lines.next().unwrap().split_once(' ').unwrap();
-    let mut builder = http::Request::builder().method(method).uri(uri);
-    for (name, value) in lines.map(|line| line.split_once(": ").unwrap()) {
-        builder = builder.header(name, value);
-    }
-    let (head, ()) = builder.body(()).unwrap().into_parts();
-    (head, body.trim_end_matches('\n').as_bytes().to_vec())
-}
-
-/// What becomes of a request: intake, then parsing, in the order of the server.
-fn parsed(text: &str) -> String {
-    let (head, body) = request(text);
-    assert!(DStore.owns(head.uri.path()), "{text}");
-    let small = match DStore.intake(&head) {
-        Intake::Small { bytes_max } => {
-            assert!(body.len() as u64 <= bytes_max);
-            body
-        }
-        Intake::Stream => vec![],
-    };
-    match DStore.parse(&head, &small) {
-        Ok(command) => format!("{command:?}"),
-        Err(fault) => format!("{fault:?}"),
-    }
-}
-
-fn rendered(name: &str) -> String {
-    let (_, answer) = answers().find(|(known, _)| *known == name).unwrap();
-    let response = match answer {
-        Ok(reply) => DStore.render(reply),
-        Err(fault) => DStore.render_fault(&fault),
-    };
-    let mut text = format!("{}\n", response.status());
-    let mut headers: Vec<_> = response.headers().iter().collect();
-    headers.sort_by_key(|(name, _)| name.as_str());
-    for (name, value) in headers {
-        writeln!(text, "{name}: {}", value.to_str().unwrap()).unwrap();
-    }
-    let body = match response.into_body() {
-        Payload::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        Payload::Completing(..) => unreachable!("no answer here completes"),
-        Payload::File(download) => format!("(the job's {} bytes)\n", download.bytes),
-        Payload::HeadOf(n_bytes) => format!("(no body, for one of {n_bytes} bytes)\n"),
-    };
-    text + "\n" + &body
-}
-
-/// The example as it should stand in its file.
-fn rerun(example: &str) -> String {
-    let (title, content) = example.split_once('\n').unwrap();
-    if let Some(answer) = content.strip_prefix("<= ") {
-        let name = answer.lines().next().unwrap();
-        return format!("{title}\n<= {name}\n{}\n\n", rendered(name).trim_end());
-    }
-    let asked = content.split("\n=> ").next().unwrap().trim_end();
-    let blank = if asked.contains("\n\n") { "\n\n" } else { "\n" };
-    format!("{title}\n{asked}{blank}=> {}\n\n", parsed(asked))
-}
-
 #[test]
 fn the_examples_hold() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dstore");
-    let write = std::env::var("SPOOLGATE_GOLDEN").is_ok_and(|mode| mode == "write");
-    let mut text_of_all = String::new();
-    for entry in fs::read_dir(&directory).unwrap() {
-        let path = entry.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
-        let examples = text.split("### ").skip(1);
-        let rerun: String = examples
-            .map(|text| format!("### {}", rerun(text)))
-            .collect();
-        let rerun = rerun.trim_end().to_owned() + "\n";
-        if write {
-            fs::write(&path, &rerun).unwrap();
-        } else {
-            assert!(
-                text == rerun,
-                "{}\nexpected:\n{text}\nis:\n{rerun}",
-                path.display()
-            );
-        }
-        text_of_all += &rerun;
-    }
-    for (name, _) in answers() {
-        let asked = format!("<= {name}\n");
-        assert!(text_of_all.contains(&asked), "no example asks for {name:?}");
-    }
+    golden::assert_examples_hold(&DStore, answers());
 }
 
 #[test]
@@ -277,7 +219,7 @@ fn nothing_outside_the_root_is_ours() {
 #[test]
 fn a_long_text_is_cut() {
     let reason = "ä".repeat(5000);
-    let response = DStore.render_fault(&Fault::Invalid { reason });
+    let response = DStore.render_fault(&request("GET /xml/job").0, &Fault::Invalid { reason });
     let Payload::Bytes(body) = response.into_body() else {
         panic!("not bytes");
     };

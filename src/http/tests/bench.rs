@@ -10,7 +10,7 @@ use super::super::*;
 use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
     gateway::{AdmissionLimits, Direction, Gateway, InFlight, Interface, Parts},
-    job::{InterfaceName, JobName},
+    job::{InterfaceName, JobName, KEY_BYTES, Seal},
     spool::{RealFs, Rules, Spool},
     xml::{Schemas, Stylesheets, XsdSchema},
 };
@@ -118,6 +118,7 @@ impl Tenant {
         let (opens_when_dropped, gate) = mpsc::channel();
         let held = Arc::new(AtomicUsize::new(0));
         let gateway = Gateway::new(Parts {
+            seal: Seal::new([7; KEY_BYTES]),
             spool: Arc::new(spool),
             interfaces,
             schemas: Arc::new(Schemas::open(

@@ -21,7 +21,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((head, body)) = request(data) else {
         return Corpus::Reject;
     };
-    let Some(dialect) = dialect::of(head.uri.path()) else {
+    let native = dialect::of(head.uri.path()).filter(|dialect| dialect.name() == "dstore");
+    let Some(dialect) = native else {
         return Corpus::Reject;
     };
     let small = match dialect.intake(&head) {
@@ -94,7 +95,7 @@ fn replies(dialect: &dyn Dialect, command: Command, said: &str) {
                 assert!(!sheet.is_empty() && !sheet.starts_with('.'), "{sheet}");
                 assert!(sheet.bytes().all(is_plain), "{sheet}");
             }
-            answered(&dialect.render(Reply::Transformed {
+            answered(&dialect.render(&any_head(), Reply::Transformed {
                 content_type: said.into(),
                 body: said.to_owned().into(),
                 head,
@@ -105,19 +106,25 @@ fn replies(dialect: &dyn Dialect, command: Command, said: &str) {
             let jobs: Vec<JobName> = said.lines().filter_map(|line| line.parse().ok()).collect();
             let n_jobs = jobs.len();
             jobs.iter().for_each(|job| inside(&interface, job));
-            let text = text(dialect.render(Reply::Jobs(jobs)));
+            let text = text(dialect.render(&any_head(), Reply::Jobs(jobs)));
             assert_eq!(text.lines().count(), n_jobs);
         }
         Command::Log { interface, job } => log(dialect, interface, job, said),
         Command::Status { job } => {
             assert_eq!(
-                text(dialect.render(Reply::Status(Place::JobErrors))),
+                text(dialect.render(&any_head(), Reply::Status(Place::JobErrors))),
                 "joberrors\n"
             );
             let interface: InterfaceName = "orders_in".parse().expect("a name");
             inside(&interface, &job);
         }
         Command::Submit(submit) => accepted(dialect, submit),
+        Command::Cancel { .. }
+        | Command::Jobs { .. }
+        | Command::Result { .. }
+        | Command::Schedule(_)
+        | Command::Show { .. }
+        | Command::Token(_) => panic!("not in the words of this dialect"),
     }
 }
 
@@ -135,7 +142,7 @@ fn log(dialect: &dyn Dialect, interface: Option<InterfaceName>, job: JobName, sa
         sha256: None,
         messages: said.lines().map(message).collect(),
     };
-    let text = text(dialect.render(Reply::Log(log)));
+    let text = text(dialect.render(&any_head(), Reply::Log(log)));
     let document = inspect(&Source::Memory(text.as_bytes()), &XmlLimits::default());
     assert!(document.is_ok(), "{document:?}: {text}");
 }
@@ -153,7 +160,7 @@ fn accepted(dialect: &dyn Dialect, submit: Submit) {
         .unwrap_or("orders_in".parse().expect("a name"));
     inside(&interface, &job);
     let digest = submit.digests.sha256.unwrap_or([7; 32]);
-    let response = dialect.render(Reply::Accepted {
+    let response = dialect.render(&any_head(), Reply::Accepted {
         job: job.clone(),
         interface,
         bytes: 3,
@@ -173,6 +180,11 @@ fn accepted(dialect: &dyn Dialect, submit: Submit) {
         panic!("the digest that we gave is not taken");
     };
     assert_eq!(again.digests.sha256, Some(digest));
+}
+
+/// No answer of this dialect depends on its request.
+fn any_head() -> Parts {
+    Request::new(()).into_parts().0
 }
 
 fn faults(dialect: &dyn Dialect, said: &str) {
@@ -197,7 +209,7 @@ fn faults(dialect: &dyn Dialect, said: &str) {
 
 /// A fault is lines of text that a terminal survives.
 fn faulty(dialect: &dyn Dialect, fault: &Fault, n_lines: usize) {
-    let response = dialect.render_fault(fault);
+    let response = dialect.render_fault(&any_head(), fault);
     let status = response.status();
     assert!(
         status.is_client_error() || status.is_server_error(),

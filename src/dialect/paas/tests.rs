@@ -1,0 +1,56 @@
+//! The examples in `tests/golden/paas/`.
+
+use super::*;
+use crate::{
+    dialect::golden::{self, Answer, download, fault_answers, view},
+    gateway::State,
+};
+
+const PROCESS: &str = "POST /api/v1/main/process/Printing";
+const STATUS: &str = "GET /api/v1/main/status/893213129179178";
+
+fn answers() -> Vec<Answer> {
+    let shown = |state| Ok(Reply::Shown(Box::new(view(state))));
+    let created = |replayed| {
+        Ok(Reply::Created {
+            view: Box::new(view(State::Waiting)),
+            replayed,
+        })
+    };
+    let result = Ok(Reply::Result {
+        job: view(State::Done).job,
+        name: "Bericht März.pdf".into(),
+        download: download(),
+    });
+    let mut answers: Vec<Answer> = vec![
+        ("created", PROCESS, created(false)),
+        ("created, replayed", PROCESS, created(true)),
+        ("pending", STATUS, shown(State::Waiting)),
+        ("processing", STATUS, shown(State::Running)),
+        ("done", STATUS, shown(State::Done)),
+        ("failed", STATUS, shown(State::Failed)),
+        ("cancelled", STATUS, shown(State::Cancelled)),
+        ("file", STATUS, result),
+    ];
+    answers.extend(fault_answers(STATUS));
+    answers
+}
+
+#[test]
+fn the_examples_hold() {
+    golden::assert_examples_hold(&Paas, answers());
+}
+
+#[test]
+fn the_database_is_the_tenant() {
+    for (uri, tenant) in [
+        ("/api/v1/main/process/x", Some("main")),
+        ("/api/v1/a%20b/status/1", Some("a b")),
+        ("/api/v1/%ff/status/1", Some("%ff")),
+        ("/api/v1/", Some("")),
+    ] {
+        let (head, _) = golden::request(&format!("GET {uri}"));
+        assert_eq!(Paas.tenant(&head).as_deref(), tenant, "{uri}");
+    }
+    assert!(!Paas.owns("/api/v2/main/status/1") && !Paas.owns("/api/v1"));
+}

@@ -1,0 +1,326 @@
+//! A job as it is shown: one picture of what directories, attributes, log and results say of it.
+
+use super::{Gateway, Page, Reach, Sort, spool_fault};
+use crate::{
+    auth::{Caller, Role},
+    gateway::{Fault, JobRef},
+    job::{InterfaceName, Job, JobId, JobName, Place, Priority, hex, uuid_text},
+    joblog::{JobLog, Level, Message},
+    spool::SpoolError,
+};
+
+/// What has become of a job so far, in the order of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// In its queue, or deferred until its next attempt.
+    Waiting,
+    Running,
+    Done,
+    Failed,
+    /// By somebody's wish: in `joberrors`, as its log says.
+    Cancelled,
+}
+
+/// All that is known of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    pub job: JobName,
+    /// Below 2^53.
+    pub id: u64,
+    /// The id as a UUID of version 8.
+    pub uuid: String,
+    /// The id as 24 hexadecimal digits.
+    pub hex: String,
+    /// A capability for this job alone.
+    pub runner: String,
+    /// `None`: a refused document of no known type.
+    pub interface: Option<InterfaceName>,
+    pub state: State,
+    pub submitter: String,
+    pub priority: Priority,
+    pub worker: Option<String>,
+    /// Moments are in milliseconds of the Unix epoch.
+    pub received_ms: i64,
+    pub started_ms: Option<i64>,
+    /// When it ended; `None` before that.
+    pub finished_ms: Option<i64>,
+    /// When a job that waits or runs is expected to end: never in the past.
+    pub eta_ms: i64,
+    /// Why it failed or was cancelled.
+    pub error: Option<String>,
+    /// What its log says, oldest first.
+    pub messages: Vec<Message>,
+    /// The names of the files that the processor made, sorted; without `result.json`.
+    pub files: Vec<String>,
+    /// The members of the processor's `result.json`.
+    pub variables: serde_json::Map<String, serde_json::Value>,
+}
+
+impl State {
+    /// What a place says by itself: a cancelled job is where failed ones are.
+    fn of(place: &Place) -> Self {
+        match place {
+            Place::Deferred { .. } | Place::Queue(_) => Self::Waiting,
+            Place::Work { .. } => Self::Running,
+            Place::Bak(_) => Self::Done,
+            Place::JobErrors => Self::Failed,
+        }
+    }
+
+    /// Has the job ended?
+    pub fn is_settled(self) -> bool {
+        match self {
+            Self::Waiting | Self::Running => false,
+            Self::Done | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// What its log says of a job that is in `joberrors`: how it ended, and why.
+fn ending(log: Option<&JobLog>) -> (State, Option<String>) {
+    let Some(log) = log else {
+        return (State::Failed, None);
+    };
+    let state = match log.is_cancelled() {
+        true => State::Cancelled,
+        false => State::Failed,
+    };
+    let mut errors = log.messages.iter().rev();
+    let reason = errors
+        .find(|message| message.level == Level::Error)
+        .or(log.messages.last());
+    (state, reason.map(|message| message.text.clone()))
+}
+
+impl Gateway {
+    /// A job that is shown to the caller. What a capability is for is shown to anybody.
+    pub(super) fn shown(
+        &self,
+        caller: &Caller,
+        of: &JobRef,
+        reach: Reach,
+    ) -> Result<Box<View>, Fault> {
+        if reach == Reach::Curator && !is_curator(caller) {
+            return Err(Fault::Forbidden {
+                reason: "only curators may see this".into(),
+            });
+        }
+        let view = self.view(self.job_of(of)?)?;
+        match is_capability(of) || self.reaches(caller, &view, reach) {
+            true => Ok(Box::new(view)),
+            false => Err(unknown(of)),
+        }
+    }
+
+    /// The job that a client means, if there is one; who may know of it is not looked at. A forged
+    /// id is found out before any directory is.
+    pub(super) fn job_of(&self, of: &JobRef) -> Result<Job, Fault> {
+        let id = match of {
+            JobRef::Name(name) => {
+                let found = self.spool.find(name).map_err(|e| spool_fault(&e))?;
+                let name = name.clone();
+                return (found.map(|place| Job { place, name })).ok_or_else(|| unknown(of));
+            }
+            JobRef::Hex(hex) => self.seal.job_of_hex(hex),
+            JobRef::Uuid(uuid) => self.seal.job_of_uuid(uuid),
+            JobRef::Task { id, runner } => {
+                let id = JobId::from_number(*id);
+                let sealed = |runner: &String| self.seal.is_runner(id, runner);
+                runner.as_ref().is_none_or(sealed).then_some(id)
+            }
+        };
+        let id = id.ok_or_else(|| unknown(of))?;
+        let found = self.spool.find_id(id).map_err(|e| spool_fault(&e))?;
+        found.ok_or_else(|| unknown(of))
+    }
+
+    fn reaches(&self, caller: &Caller, view: &View, reach: Reach) -> bool {
+        let own = *view.submitter == *caller.user;
+        match reach {
+            Reach::Curator => is_curator(caller),
+            Reach::Own => own || is_curator(caller),
+            Reach::Interface => match &view.interface {
+                Some(interface) => caller.may_any(interface) || caller.has(Role::Operator),
+                None => own || caller.has(Role::Operator),
+            },
+        }
+    }
+
+    /// A page of an interface's jobs.
+    pub(super) fn page(
+        &self,
+        caller: &Caller,
+        interface: &InterfaceName,
+        page: &Page,
+        reach: Reach,
+    ) -> Result<Vec<View>, Fault> {
+        if reach == Reach::Curator && !is_curator(caller) {
+            return Err(Fault::Forbidden {
+                reason: "only curators may see this".into(),
+            });
+        }
+        let mut jobs = self.spool.jobs(interface).map_err(|e| spool_fault(&e))?;
+        if reach == Reach::Own && !is_curator(caller) {
+            let own = |job: &Job| self.spool.attribute_of(job, "submitter");
+            jobs.retain(|job| own(job).as_deref() == Some(&caller.user));
+        }
+        // A cancelled job is told from a failed one by its log, which only those are read for.
+        let state_of = |job: &Job| match State::of(&job.place) {
+            State::Failed => self.ended_badly(&job.name).0,
+            other => other,
+        };
+        if !page.states.is_empty() {
+            jobs.retain(|job| page.states.contains(&state_of(job)));
+        }
+        jobs.sort_by(|a, b| a.name.cmp(&b.name));
+        match page.sort {
+            Sort::Arrival => {}
+            Sort::Priority => jobs.sort_by_cached_key(|job| self.spool.priority_of(job)),
+            Sort::State => jobs.sort_by_cached_key(state_of),
+            Sort::Worker => jobs.sort_by_cached_key(|job| self.spool.worker_of(job)),
+        }
+        if page.descending {
+            jobs.reverse();
+        }
+        let limit = page.limit.unwrap_or(usize::MAX);
+        let jobs = jobs.into_iter().skip(page.offset).take(limit);
+        let views = jobs.map(|job| self.view(job));
+        // One that a retention has removed meanwhile is not on the list any more.
+        let views = views.filter(|view| !matches!(view, Err(Fault::UnknownJob { .. })));
+        views.collect()
+    }
+
+    fn ended_badly(&self, name: &JobName) -> (State, Option<String>) {
+        ending(self.spool.read_log(name).as_ref())
+    }
+
+    /// Puts together what is known of a job. If it moves meanwhile, it is looked for again.
+    pub(super) fn view(&self, job: Job) -> Result<View, Fault> {
+        let mut job = job;
+        for _ in 0..super::OPENS_MAX {
+            let view = self.view_of(&job).map_err(|e| spool_fault(&e))?;
+            let place = self.spool.find(&job.name).map_err(|e| spool_fault(&e))?;
+            match place {
+                Some(place) if place == job.place => return Ok(view),
+                Some(place) => job.place = place,
+                None => return Err(unknown(&JobRef::Name(job.name))),
+            }
+        }
+        self.view_of(&job).map_err(|e| spool_fault(&e))
+    }
+
+    fn eta_ms(&self, _job: &Job) -> i64 {
+        self.spool.now_ms()
+    }
+
+    fn view_of(&self, job: &Job) -> Result<View, SpoolError> {
+        let (spool, id) = (&self.spool, job.name.id());
+        let log = spool.read_log(&job.name);
+        let attribute = |name| spool.attribute_of(job, name);
+        let interface = match job.place.interface() {
+            Some(interface) => Some(interface.clone()),
+            None => attribute("interface")
+                .and_then(|text| text.parse().ok())
+                .or_else(|| log.as_ref()?.interface.clone()),
+        };
+        let state = State::of(&job.place);
+        let (state, error) = match state {
+            State::Failed => ending(log.as_ref()),
+            other => (other, None),
+        };
+        // Results and the end's moments belong to jobs that have ended: a job that runs again has
+        // those of its earlier life still lying about.
+        let ended = log.as_ref().filter(|_| state.is_settled());
+        let (files, variables) = match state {
+            State::Done => spool.results_of(&job.name)?,
+            State::Cancelled | State::Failed | State::Running | State::Waiting => {
+                Default::default()
+            }
+        };
+        Ok(View {
+            id: id.get(),
+            uuid: uuid_text(&self.seal.uuid(id)),
+            hex: hex(&self.seal.hex(id)),
+            runner: self.seal.runner(id),
+            eta_ms: self.eta_ms(job),
+            interface,
+            state,
+            submitter: attribute("submitter").unwrap_or_default(),
+            priority: spool.priority_of(job),
+            worker: spool.worker_of(job).map(|tag| tag.to_string()),
+            received_ms: spool.received_ms(job),
+            started_ms: ended.and_then(|log| log.started_ms),
+            finished_ms: ended.map(|log| log.finished_ms).or_else(|| {
+                // Moved by hand: nobody wrote down when.
+                state.is_settled().then(|| spool.received_ms(job))
+            }),
+            error,
+            messages: log.map_or(Vec::new(), |log: JobLog| log.messages),
+            files,
+            variables,
+            job: job.name.clone(),
+        })
+    }
+}
+
+/// Curators and operators.
+pub(super) fn is_curator(caller: &Caller) -> bool {
+    caller.has(Role::Curator) || caller.has(Role::Operator)
+}
+
+pub(super) fn is_capability(of: &JobRef) -> bool {
+    matches!(
+        of,
+        JobRef::Task {
+            runner: Some(_),
+            ..
+        }
+    )
+}
+
+pub(super) fn unknown(of: &JobRef) -> Fault {
+    Fault::UnknownJob {
+        job: of.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::joblog::Status;
+
+    fn log(status: Status, messages: Vec<Message>) -> JobLog {
+        JobLog {
+            job: "20261122T045748.123Z-00042.json".parse().unwrap(),
+            interface: None,
+            status,
+            received_ms: 1,
+            started_ms: None,
+            finished_ms: 2,
+            attempts: 1,
+            bytes: 2,
+            sha256: None,
+            messages,
+        }
+    }
+
+    #[test]
+    fn how_a_job_ended_badly_is_in_its_last_words() {
+        let message = |level, text: &str| Message::new(1, level, text);
+        let ended = |messages: &[Message]| ending(Some(&log(Status::Error, messages.into())));
+        let failed = [
+            message(Level::Error, "first"),
+            message(Level::Error, "no paper"),
+            message(Level::Info, "bye"),
+        ];
+        assert_eq!(ended(&failed), (State::Failed, Some("no paper".into())));
+        let cancelled = Message::cancelled(1, "ada");
+        let wish = (State::Cancelled, Some("cancelled by ada".into()));
+        assert_eq!(ended(&[failed[0].clone(), cancelled.clone()]), wish);
+        // It ran again afterwards.
+        let again = [cancelled, message(Level::Info, "moved by hand")];
+        assert_eq!(ended(&again).0, State::Failed);
+        assert_eq!(ended(&[]), (State::Failed, None));
+        assert_eq!(ending(None), (State::Failed, None));
+    }
+}

@@ -1,0 +1,127 @@
+//! A part of a file, where the client asks for one and the dialect offers it (RFC 9110, 14).
+//!
+//! One range is served; a client that asks for several, or in words that are not understood, gets
+//! the whole file, as the standard allows.
+
+use crate::dialect::Payload;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
+    request::Parts,
+};
+use std::io::{Seek, SeekFrom};
+
+/// What a client asks for of so many bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    Nothing,
+    Part { first: u64, n_bytes: u64 },
+}
+
+/// Cuts the answer down to the part of the file that the request asks for.
+pub(super) fn apply(head: &Parts, mut response: Response<Payload>) -> Response<Payload> {
+    let offered = response.headers().contains_key(ACCEPT_RANGES);
+    if !offered || response.status() != StatusCode::OK || head.method != Method::GET {
+        return response;
+    }
+    // Of another version than the one that the client has a part of, a part is of no use.
+    let changed = (head.headers.get(IF_RANGE))
+        .is_some_and(|version| Some(version) != response.headers().get(ETAG));
+    let mut ranges = head.headers.get_all(RANGE).iter();
+    let (Some(range), None, false) = (ranges.next(), ranges.next(), changed) else {
+        return response;
+    };
+    let Payload::File(download) = response.body_mut() else {
+        return response;
+    };
+    let total = download.bytes;
+    let content_range = match wanted(range.as_bytes(), total) {
+        Wanted::All => return response,
+        Wanted::Nothing => {
+            *response.body_mut() = Payload::Bytes(Bytes::new());
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            format!("bytes */{total}")
+        }
+        Wanted::Part { first, n_bytes } => {
+            if download.file.seek(SeekFrom::Start(first)).is_err() {
+                return response;
+            }
+            download.bytes = n_bytes;
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            format!("bytes {first}-{}/{total}", first + n_bytes - 1)
+        }
+    };
+    if let Ok(value) = HeaderValue::try_from(content_range) {
+        response.headers_mut().insert(CONTENT_RANGE, value);
+    }
+    response
+}
+
+fn wanted(range: &[u8], total: u64) -> Wanted {
+    let parsed = std::str::from_utf8(range).ok().and_then(parse);
+    let (first, end) = match parsed {
+        None => return Wanted::All,
+        Some((Some(first), last)) => (first, last.map_or(total, |last| last.saturating_add(1))),
+        // The last so many bytes.
+        Some((None, Some(n_bytes))) => (total.saturating_sub(n_bytes), total),
+        Some((None, None)) => return Wanted::All,
+    };
+    match end.min(total).checked_sub(first) {
+        None | Some(0) => Wanted::Nothing,
+        Some(n_bytes) => Wanted::Part { first, n_bytes },
+    }
+}
+
+/// `bytes=first-last`, either of which may be missing, but not both.
+fn parse(range: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (unit, spec) = range.split_once('=')?;
+    let (first, last) = spec.trim().split_once('-')?;
+    let number = |text: &str| -> Option<Option<u64>> {
+        let text = text.trim();
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text {
+            "" => Some(None),
+            _ if digits => text.parse().ok().map(Some),
+            _ => None,
+        }
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    let backwards = matches!((first, last), (Some(first), Some(last)) if last < first);
+    let fine = unit.eq_ignore_ascii_case("bytes") && !backwards;
+    (fine && (first.is_some() || last.is_some())).then_some((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_is_understood() {
+        let part = |first, n_bytes| Wanted::Part { first, n_bytes };
+        for (range, expected) in [
+            ("bytes=0-0", part(0, 1)),
+            ("bytes=0-9", part(0, 10)),
+            ("bytes=3-", part(3, 7)),
+            ("bytes=-3", part(7, 3)),
+            ("bytes=-30", part(0, 10)),
+            ("Bytes= 2 - 4", part(2, 3)),
+            ("bytes=8-100", part(8, 2)),
+            ("bytes=10-", Wanted::Nothing),
+            ("bytes=-0", Wanted::Nothing),
+            ("bytes=18446744073709551615-", Wanted::Nothing),
+            ("bytes=4-3", Wanted::All),
+            ("bytes=-", Wanted::All),
+            ("bytes=0-1,3-4", Wanted::All),
+            ("bytes=+1-2", Wanted::All),
+            ("bytes=18446744073709551616-", Wanted::All),
+            ("lines=0-1", Wanted::All),
+            ("bytes", Wanted::All),
+        ] {
+            assert_eq!(wanted(range.as_bytes(), 10), expected, "{range}");
+        }
+        assert_eq!(wanted(b"bytes=0-", 0), Wanted::Nothing);
+        assert_eq!(wanted(b"bytes=\xff-", 10), Wanted::All);
+    }
+}

@@ -1,0 +1,104 @@
+//! The tenant's secret: `.key`, 64 hexadecimal digits in a file that only its owner may read.
+//!
+//! Ids and tokens that were given out are good as long as it stays the same, so it is made once,
+//! durably, and never replaced. Whoever reads it can forge them.
+
+use super::RealFs;
+use crate::job::{KEY_BYTES, hex, parse_hex};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(
+        "{} is not a key of 64 hexadecimal digits; put back the one that was there, or remove it: \
+         a new one is made, and ids and tokens given out so far are void",
+        .0.display()
+    )]
+    Malformed(PathBuf),
+    #[error("{path} may be read by others; run: chmod 600 {path}", path = .0.display())]
+    Readable(PathBuf),
+}
+
+/// The key of a spool, made if there is none.
+pub fn key(fs: &RealFs) -> Result<[u8; KEY_BYTES], KeyError> {
+    let path = fs.absolute(Path::new(".key"));
+    let made = match read(&path)? {
+        Some(key) => return Ok(key),
+        None => make(&path),
+    };
+    made.map_err(|source| KeyError::Io { path, source })
+}
+
+fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, KeyError> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+        other => other.map_err(|source| KeyError::Io {
+            path: path.to_owned(),
+            source,
+        })?,
+    };
+    let mode = fs::metadata(path).map(|meta| meta.mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        return Err(KeyError::Readable(path.to_owned()));
+    }
+    let key = parse_hex(text.trim_end());
+    key.map(Some)
+        .ok_or_else(|| KeyError::Malformed(path.to_owned()))
+}
+
+fn make(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    let temp = path.with_file_name(".key.new");
+    // One that a crash has left would keep its mode.
+    match fs::remove_file(&temp) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temp)?;
+    writeln!(file, "{}", hex(&key))?;
+    file.sync_all()?;
+    fs::rename(&temp, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_is_made_once_and_kept_from_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = RealFs::new(dir.path());
+        let path = dir.path().join(".key");
+        fs::write(dir.path().join(".key.new"), "left by a crash").unwrap();
+        let first = key(&fs).unwrap();
+        assert_eq!(key(&fs).unwrap(), first);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(key(&fs), Err(KeyError::Readable(_))));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for bad in [&b""[..], b"00", b"\xff"] {
+            fs::write(&path, bad).unwrap();
+            assert!(matches!(key(&fs), Err(KeyError::Malformed(_))));
+        }
+        fs::remove_file(&path).unwrap();
+        assert_ne!(key(&fs).unwrap(), first);
+    }
+}
