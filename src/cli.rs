@@ -11,6 +11,7 @@ mod jobs;
 mod ls;
 mod output;
 mod partner;
+mod schedule;
 mod serve;
 mod show;
 mod status;
@@ -120,6 +121,9 @@ enum Command {
     Requeue(jobs::Requeue),
     /// Remove jobs for ever; their logs stay
     Rm(jobs::Rm),
+    /// List, show and remove schedules, and say when they run
+    #[command(subcommand)]
+    Schedule(schedule::Commands),
     /// Upload documents to a gateway, as a partner
     Push(partner::Push),
     /// Fetch what is new from a gateway, as a partner
@@ -142,6 +146,7 @@ impl Cli {
             Command::Release(release) => release.run(),
             Command::Requeue(requeue) => requeue.run(),
             Command::Rm(rm) => rm.run(),
+            Command::Schedule(schedule) => schedule.run(),
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
             Command::User(user) => user.run(),
@@ -206,7 +211,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 19);
+        assert_eq!(found.len(), 23);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

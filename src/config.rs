@@ -13,6 +13,7 @@ use crate::{
     processor::{Command, Processor},
     schedule::LaneRules,
     spool::{Retention, Rules, SEGMENT_BYTES_MIN},
+    timetable::{Missed, Zone},
     worker::Lane,
 };
 use file::{ConfigFile, InterfaceFile, ProcessorFile};
@@ -54,6 +55,10 @@ pub struct Config {
     pub log: LogConfig,
     /// Jobs of other tags wait.
     pub worker_tags: WorkerTags,
+    /// Of schedules that name none.
+    pub time_zone: Zone,
+    /// What becomes of their moments while the service is down.
+    pub missed_schedules: Missed,
     pub limits: Limits,
     pub engine: Engine,
     /// The default tenant first, if there is one.
@@ -186,6 +191,7 @@ impl Config {
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
         let worker_tags = worker_tags(file.server.worker_tags.as_deref())?;
+        let time_zone = time_zone(file.server.time_zone.as_deref())?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
         let mut tenants = Vec::new();
@@ -243,6 +249,8 @@ impl Config {
             key: tls(&file.tls.key, "certs/key.pem"),
             log: file.log,
             worker_tags,
+            time_zone,
+            missed_schedules: file.server.missed_schedules.unwrap_or_default(),
             limits: file.limits,
             engine: file.xml.engine,
             tenants,
@@ -269,6 +277,11 @@ fn no_interfaces() -> String {
 fn worker_tags(given: Option<&[String]>) -> Result<WorkerTags, String> {
     let tags = given.map_or(Ok(WorkerTags::All), WorkerTags::parse);
     tags.map_err(|error| format!("server.worker_tags: {error}"))
+}
+
+fn time_zone(given: Option<&str>) -> Result<Zone, String> {
+    let zone = given.map_or(Ok(Zone::UTC), str::parse);
+    zone.map_err(|error| format!("server.time_zone: {error}"))
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {

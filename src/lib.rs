@@ -7,6 +7,7 @@
 //!   are legal. [`joblog`] is what happened to a job. Both are pure.
 //! - [`xml`] says whether a document is well-formed and valid, and transforms it.
 //! - [`auth`] says who calls and what they may do.
+//! - [`timetable`] says at which moments there are to be jobs, by the expressions of [`cron`].
 //! - [`spool`] is the only code that moves a job file; it holds the durability protocol. It blocks.
 //! - [`schedule`] decides which job runs when, without files, clock or tasks. [`watch`] hints where
 //!   to look. [`processor`] works on a job and says what became of it. [`worker`] carries out what
@@ -36,6 +37,7 @@ pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod cron;
 pub mod daemon;
 pub mod dialect;
 pub mod gateway;
@@ -47,6 +49,7 @@ pub mod processor;
 pub mod schedule;
 pub mod shipped;
 pub mod spool;
+pub mod timetable;
 pub mod watch;
 pub mod worker;
 pub mod xml;

@@ -34,6 +34,7 @@ mod probe;
 mod recover;
 mod results;
 mod retention;
+mod schedules;
 mod terms;
 mod twin;
 

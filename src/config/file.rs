@@ -5,6 +5,7 @@ use crate::{
     gateway::Direction,
     processor::{ExitCodes, Retry},
     spool::Retention,
+    timetable::Missed,
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -31,6 +32,8 @@ pub(super) struct ServerFile {
     pub(super) plain_listen: Option<SocketAddr>,
     pub(super) ops_listen: Option<SocketAddr>,
     pub(super) worker_tags: Option<Vec<String>>,
+    pub(super) time_zone: Option<String>,
+    pub(super) missed_schedules: Option<Missed>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -95,9 +95,20 @@ impl<F: Fs> Spool<F> {
         to: &InterfaceName,
         key: Option<(&IdemKey, &IdemRecord)>,
     ) -> Result<(Job, Ticket), SpoolError> {
+        let beside = self.keyed(key)?;
+        self.enqueue_beside(sealed, to, beside)
+    }
+
+    /// The same, with other files that are durable when the job is.
+    pub(super) fn enqueue_beside(
+        &self,
+        sealed: Sealed<F>,
+        to: &InterfaceName,
+        beside: Vec<(Op, Naming)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
         self.set_arriving(to, &sealed.part.name);
-        let landed = self.land(sealed, Place::Queue(to.clone()), key);
+        let landed = self.land(sealed, Place::Queue(to.clone()), beside);
         if let Err(error) = &landed {
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }
@@ -121,25 +132,26 @@ impl<F: Fs> Spool<F> {
         // Earlier in the journal than the job, so durable with it.
         let _ = self.write_log(log)?;
         self.day_dir(&Place::JobErrors.dir(&sealed.part.name))?;
-        self.land(sealed, Place::JobErrors, key)
+        let beside = self.keyed(key)?;
+        self.land(sealed, Place::JobErrors, beside)
+    }
+
+    fn keyed(&self, key: Option<(&IdemKey, &IdemRecord)>) -> Result<Vec<(Op, Naming)>, SpoolError> {
+        let record = key.map(|(key, record)| self.write_record(key, record));
+        Ok(Vec::from_iter(record.transpose()?))
     }
 
     fn land(
         &self,
         sealed: Sealed<F>,
         place: Place,
-        key: Option<(&IdemKey, &IdemRecord)>,
+        beside: Vec<(Op, Naming)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         let mut part = sealed.part;
         let from = part.path().to_owned();
         let to = place.path(&part.name);
         self.healthy()?;
-        let (mut ops, mut namings) = (Vec::new(), Vec::new());
-        if let Some((key, record)) = key {
-            let (op, naming) = self.write_record(key, record)?;
-            ops.push(op);
-            namings.push(naming);
-        }
+        let (mut ops, mut namings): (Vec<_>, Vec<_>) = beside.into_iter().unzip();
         ops.push(match part.inline.take() {
             None => Op::moved(&from, &to),
             Some(bytes) => Op::Put {

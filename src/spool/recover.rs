@@ -51,6 +51,7 @@ impl<F: Fs> Spool<F> {
             self.recover_work(interface, &mut recovery)?;
         }
         recovery.removed += self.drop_unanswered_records()?;
+        self.saw_schedule_ids()?;
         self.report_strangers()?;
         self.file_strays()?;
         Ok(recovery)

@@ -49,6 +49,7 @@ impl<F: Fs> Spool<F> {
             }
             Ok(())
         })?;
+        self.sweep_progress(oldest_ms)?;
         Ok(removed)
     }
 

@@ -1,0 +1,171 @@
+//! Saved schedules: `schedules/<id>.json`, and how far each is, `schedules/<id>.fired`.
+//!
+//! The first file is written once. The second is in one record with each job that the schedule
+//! makes, and with that job's idempotency record: after a crash all three are there, or none. So
+//! whoever takes the first file away, by `rm`, by `mv` or by [`Spool::remove_schedule`], ends the
+//! schedule for good; nothing that is being written brings it back.
+
+use super::{
+    Attrs, EntryKind, Fs, How, IdemKey, IdemRecord, Naming, Op, Sealed, Spool, SpoolError, Ticket,
+    text, wrap,
+};
+use crate::{
+    job::{InterfaceName, Job},
+    timetable::{Progress, Schedule, ScheduleId},
+};
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+};
+
+const DIR: &str = "schedules";
+
+fn schedule_path(id: ScheduleId) -> PathBuf {
+    Path::new(DIR).join(format!("{id}.json"))
+}
+
+fn progress_path(id: ScheduleId) -> PathBuf {
+    Path::new(DIR).join(format!("{id}.fired"))
+}
+
+impl<F: Fs> Spool<F> {
+    /// The ids of all schedules, oldest first.
+    pub fn schedules(&self) -> Result<Vec<ScheduleId>, SpoolError> {
+        self.schedule_files(".json")
+    }
+
+    fn schedule_files(&self, extension: &str) -> Result<Vec<ScheduleId>, SpoolError> {
+        let dir = Path::new(DIR);
+        let mut ids = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            let id = name.to_str().and_then(|name| name.strip_suffix(extension));
+            match id.and_then(|id| id.parse().ok()) {
+                Some(id) if kind == EntryKind::File => ids.push(id),
+                Some(_) | None => {}
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// A schedule; `None` when there is no such file. One that somebody has edited badly is an
+    /// error, which says what is wrong.
+    pub fn schedule(&self, id: ScheduleId) -> Result<Option<Schedule>, SpoolError> {
+        let path = schedule_path(id);
+        let read = self.read_saved(&path)?;
+        let schedule = read.map(|bytes| Schedule::from_json(&bytes));
+        schedule
+            .transpose()
+            .map_err(|e| wrap("read", &path)(e.into()))
+    }
+
+    /// How far a schedule is.
+    pub fn progress(&self, id: ScheduleId) -> Result<Progress, SpoolError> {
+        let path = progress_path(id);
+        let read = self.read_saved(&path)?;
+        let progress = read.map(|bytes| Progress::from_json(&bytes));
+        let progress = progress
+            .transpose()
+            .map_err(|e| wrap("read", &path)(e.into()))?;
+        Ok(progress.unwrap_or_default())
+    }
+
+    fn read_saved(&self, path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
+        match self.fs.read(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrap("read", path)(error)),
+        }
+    }
+
+    /// Saves a new schedule. Durable with the ticket.
+    pub fn save_schedule(&self, id: ScheduleId, schedule: &Schedule) -> Result<Ticket, SpoolError> {
+        self.healthy()?;
+        self.put("schedule", &schedule_path(id), &schedule.to_json())
+    }
+
+    /// Notes how far a schedule is, when it makes no job. Durable with the ticket.
+    pub fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<Ticket, SpoolError> {
+        self.healthy()?;
+        self.put("fired", &progress_path(id), &progress.to_json())
+    }
+
+    /// Publishes the job of a schedule's moment, with the record that there is one and with how
+    /// far the schedule is then. All are durable with the ticket, or none is.
+    pub fn fire(
+        &self,
+        sealed: Sealed<F>,
+        to: &InterfaceName,
+        (key, record): (&IdemKey, &IdemRecord),
+        (id, progress): (ScheduleId, &Progress),
+    ) -> Result<(Job, Ticket), SpoolError> {
+        let bytes = progress.to_json();
+        let from = self.write_temp("fired", &bytes, &Attrs::new())?;
+        let to_path = progress_path(id);
+        let op = Op::Put {
+            path: text(&to_path),
+            bytes,
+            attributes: Attrs::new(),
+        };
+        let naming = Naming {
+            from,
+            to: to_path,
+            how: How::Replaced,
+        };
+        let beside = vec![self.write_record(key, record)?, (op, naming)];
+        self.enqueue_beside(sealed, to, beside)
+    }
+
+    /// Ends a schedule. False when there is none. Durable when it returns.
+    pub fn remove_schedule(&self, id: ScheduleId) -> Result<bool, SpoolError> {
+        // The first one decides.
+        let removed = self.remove_file(&schedule_path(id))?;
+        self.remove_file(&progress_path(id))?;
+        Ok(removed)
+    }
+
+    /// Removes a file that is no job; false when there is none. Durable when it returns.
+    fn remove_file(&self, path: &Path) -> Result<bool, SpoolError> {
+        let op = Op::Remove { path: text(path) };
+        match self.record(&[op], || self.fs.unlink(path)) {
+            Ok(((), ticket)) => self.wait(ticket).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(wrap("remove", path)(error)),
+        }
+    }
+
+    /// Other hands have taken a schedule away, or put it there: a replay is not to undo that.
+    pub fn saw_schedule(&self, id: ScheduleId, is_there: bool) {
+        let path = text(&schedule_path(id));
+        let op = match is_there {
+            true => Op::Seen { path },
+            false => Op::Remove { path },
+        };
+        // Nobody waits for it: what a power cut takes back of it was told to nobody.
+        let _ = self.note_ops(&[op]);
+    }
+
+    /// No later id will be that of a schedule.
+    pub(super) fn saw_schedule_ids(&self) -> Result<(), SpoolError> {
+        if let Some(last) = self.schedules()?.last() {
+            self.saw_id(last.get().get());
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of schedules that were taken away, once it is older than `oldest_ms`:
+    /// until then one may come back and go on where it was.
+    pub(super) fn sweep_progress(&self, oldest_ms: i64) -> Result<(), SpoolError> {
+        let there = self.schedules()?;
+        for id in self.schedule_files(".fired")? {
+            let path = progress_path(id);
+            let touched_ms = self.stat(&path)?.map_or(i64::MAX, |stat| stat.modified_ms);
+            if there.binary_search(&id).is_err() && touched_ms < oldest_ms {
+                self.remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
