@@ -3,7 +3,7 @@
 //! Ids and tokens that were given out are good as long as it stays the same, so it is made once,
 //! durably, and never replaced. Whoever reads it can forge them.
 
-use super::RealFs;
+use super::{Fs, RealFs};
 use crate::job::{KEY_BYTES, hex, parse_hex};
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,6 +11,8 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+
+const KEY: &str = ".key";
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +29,18 @@ pub enum KeyError {
     Readable(PathBuf),
 }
 
-/// The key of a spool, made if there is none.
+/// The key of a spool, made if there is none. Who asks at the same time gets the same one.
 pub fn key(fs: &RealFs) -> Result<[u8; KEY_BYTES], KeyError> {
-    let path = fs.absolute(Path::new(".key"));
-    let made = match read(&path)? {
-        Some(key) => return Ok(key),
-        None => make(&path),
+    let path = fs.absolute(Path::new(KEY));
+    if let Some(key) = read(&path)? {
+        return Ok(key);
+    }
+    let io = |source| KeyError::Io {
+        path: path.clone(),
+        source,
     };
-    made.map_err(|source| KeyError::Io { path, source })
+    make(fs).map_err(io)?;
+    read(&path)?.ok_or_else(|| io(io::ErrorKind::NotFound.into()))
 }
 
 fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, KeyError> {
@@ -55,12 +61,14 @@ fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, KeyError> {
         .ok_or_else(|| KeyError::Malformed(path.to_owned()))
 }
 
-fn make(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+/// Makes a key unless there is one: another process may have been faster.
+fn make(fs: &RealFs) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::other)?;
-    let temp = path.with_file_name(".key.new");
+    let temp = PathBuf::from(format!("{KEY}.{}", std::process::id()));
+    let path = fs.absolute(&temp);
     // One that a crash has left would keep its mode.
-    match fs::remove_file(&temp) {
+    match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
@@ -69,12 +77,14 @@ fn make(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&temp)?;
+        .open(&path)?;
     writeln!(file, "{}", hex(&key))?;
     file.sync_all()?;
-    fs::rename(&temp, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    Ok(key)
+    match fs.rename(&temp, Path::new(KEY)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(&path)?,
+        other => other?,
+    }
+    fs.sync_dir(Path::new(""))
 }
 
 #[cfg(test)]
@@ -87,8 +97,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let fs = RealFs::new(dir.path());
         let path = dir.path().join(".key");
-        fs::write(dir.path().join(".key.new"), "left by a crash").unwrap();
+        let temp = dir.path().join(format!(".key.{}", std::process::id()));
+        fs::write(&temp, "left by a crash").unwrap();
         let first = key(&fs).unwrap();
+        // Who found none a moment ago takes the one that is there now.
+        make(&fs).unwrap();
+        assert!(!temp.exists());
         assert_eq!(key(&fs).unwrap(), first);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
