@@ -1,7 +1,7 @@
-//! Who calls, and what they may do: the users file, Basic credentials, rights.
+//! Who calls, and what they may do: the users file, passwords, tokens, rights.
 //!
-//! [`Users::authenticate`] turns an `Authorization` header into a [`Caller`]; the caller then
-//! answers [`Caller::may`] for each interface. [`UsersFile`] is the same file seen from the
+//! [`Users::authenticate`], [`Users::login`] and [`Users::bearer`] turn credentials into a
+//! [`Caller`]; the caller then answers [`Caller::may`] for each interface. [`UsersFile`] is the same file seen from the
 //! command line: load, edit, write back whole.
 //!
 //! It does not speak HTTP: which status a [`Denied`] becomes is for the server to say, and "not
@@ -20,10 +20,12 @@ mod password;
 #[cfg(test)]
 mod properties;
 mod throttle;
+mod token;
 mod users;
 
 pub use file::{Account, USER_BYTES_MAX, UsersError, UsersFile};
 pub use grants::{Caller, Grants, Right, Role, Scope, UnknownWord};
 pub use parse::check_user;
 pub use password::{HashError, hash_password, random_password};
-pub use users::{Denied, Users};
+pub use token::{SCOPE_BYTES_MAX, SCOPES_MAX, TOKEN_LIFETIME_S, check_scope};
+pub use users::{Denied, IssueError, Users};

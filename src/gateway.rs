@@ -280,7 +280,8 @@ impl Gateway {
         };
         let visible = match interface {
             Some(interface) => caller.may_any(&interface),
-            None => self.spool.attribute_of(&job, "submitter").as_deref() == Some(&caller.user),
+            None => (self.spool.attribute_of(&job, "submitter"))
+                .is_some_and(|submitter| caller.is(&submitter)),
         };
         let visible = visible || caller.has(crate::auth::Role::Operator);
         visible.then_some(job).ok_or_else(unknown)

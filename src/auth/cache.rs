@@ -8,7 +8,7 @@
 //! user the old marks are never asked for again, without anything having to be cleared.
 //! Bounded; marks unused for [`KEPT_S`] go. Pure: the clock is a parameter.
 
-use sha2::{Digest, Sha256};
+use crate::job::{KEY_BYTES, Seal};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
@@ -22,48 +22,28 @@ pub(super) const ENTRIES_MAX: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Mark([u8; 32]);
 
-/// The key of this process, in the two padded forms that HMAC needs.
-pub(super) struct Key {
-    inner: [u8; 64],
-    outer: [u8; 64],
-}
+/// The key of this process.
+pub(super) struct Key(Seal);
 
 impl Key {
-    pub(super) fn new(secret: &[u8; 32]) -> Self {
-        let pad = |with: u8| {
-            let mut block = [with; 64];
-            for (to, from) in block.iter_mut().zip(secret) {
-                *to ^= from;
-            }
-            block
-        };
-        Self {
-            inner: pad(0x36),
-            outer: pad(0x5c),
-        }
+    pub(super) fn new(secret: [u8; KEY_BYTES]) -> Self {
+        Self(Seal::new(secret))
     }
 
     /// The parts are told apart by their lengths: `ab`+`c` and `a`+`bc` differ.
     pub(super) fn mark(&self, parts: &[&[u8]]) -> Mark {
-        let mut message = Vec::new();
-        for part in parts {
-            message.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            message.extend_from_slice(part);
-        }
-        Mark(self.hmac(&message))
+        Mark(self.0.code("login", &joined(parts)))
     }
+}
 
-    fn hmac(&self, message: &[u8]) -> [u8; 32] {
-        let inner = Sha256::new()
-            .chain_update(self.inner)
-            .chain_update(message)
-            .finalize();
-        let outer = Sha256::new()
-            .chain_update(self.outer)
-            .chain_update(inner)
-            .finalize();
-        outer.into()
+/// Parts as one text that no other parts give.
+pub(super) fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for part in parts {
+        message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        message.extend_from_slice(part);
     }
+    message
 }
 
 struct Entry {
@@ -128,30 +108,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mac_is_hmac_sha256() {
-        // RFC 4231, test case 1: the key of 20 bytes 0x0b is padded with zeros as ours would be.
-        let mut secret = [0; 32];
-        secret[..20].fill(0x0b);
-        let mac = Key::new(&secret).hmac(b"Hi There");
-        let hex: String = mac.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(
-            hex,
-            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
-        );
-    }
-
-    #[test]
     fn marks_depend_on_every_part_and_on_its_bounds() {
-        let key = Key::new(&[7; 32]);
+        let key = Key::new([7; 32]);
         let mark = key.mark(&[b"ab", b"c"]);
         assert!(mark == key.mark(&[b"ab", b"c"]));
         assert!(mark != key.mark(&[b"a", b"bc"]));
-        assert!(mark != Key::new(&[8; 32]).mark(&[b"ab", b"c"]));
+        assert!(mark != Key::new([8; 32]).mark(&[b"ab", b"c"]));
     }
 
     #[test]
     fn entries_expire_unless_they_are_used() {
-        let key = Key::new(&[7; 32]);
+        let key = Key::new([7; 32]);
         let (mark, t0) = (key.mark(&[b"u"]), Instant::now());
         let at = |s| t0 + Duration::from_secs(s);
         let mut cache = Cache::default();
@@ -164,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_longest_unused_entry_makes_room() {
-        let key = Key::new(&[7; 32]);
+        let key = Key::new([7; 32]);
         let mark = |n: usize| key.mark(&[&n.to_be_bytes()]);
         let t0 = Instant::now();
         let mut cache = Cache::default();

@@ -168,11 +168,26 @@ impl Grants {
     }
 }
 
-/// An authenticated user with its rights at the moment of the request. Cheap to clone.
+/// An authenticated user with its rights at the moment of the request, or nobody. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// Empty: nobody. No user has that name.
     pub user: Arc<str>,
     grants: Arc<Grants>,
+    /// What the caller's token is limited to; `None`: there is no such limit.
+    scopes: Option<Arc<[String]>>,
+    proof: Option<Proof>,
+}
+
+/// The stored hash that a caller's password was met by.
+#[derive(Clone)]
+pub(super) struct Proof(pub(super) Arc<str>);
+
+/// Without the hash.
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proof")
+    }
 }
 
 impl Caller {
@@ -180,7 +195,14 @@ impl Caller {
         Self {
             user: user.into(),
             grants: grants.into(),
+            scopes: None,
+            proof: None,
         }
+    }
+
+    /// Nobody: without rights, and no job is its own.
+    pub fn anonymous() -> Self {
+        Self::new("", Grants::default())
     }
 
     /// Someone with every right: whoever may write to the spool on this machine already is.
@@ -188,6 +210,42 @@ impl Caller {
         let mut grants = Grants::default();
         grants.add_role(Role::Operator);
         Self::new(name, grants)
+    }
+
+    /// The same, limited to the scopes of a token; a token without any is not limited.
+    pub(super) fn limited_to(self, scopes: Vec<String>) -> Self {
+        let scopes = (!scopes.is_empty()).then(|| scopes.into());
+        Self { scopes, ..self }
+    }
+
+    pub(super) fn proven_by(self, stored: Arc<str>) -> Self {
+        let proof = Some(Proof(stored));
+        Self { proof, ..self }
+    }
+
+    pub(super) fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.user.is_empty()
+    }
+
+    /// Is this the user of that name? Nobody is nobody, also where no name was written down.
+    pub fn is(&self, user: &str) -> bool {
+        !self.is_anonymous() && *self.user == *user
+    }
+
+    /// May the caller do what this scope stands for? Only tokens are limited; rights decide
+    /// besides.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        let mut scopes = self.scopes.iter().flat_map(|scopes| scopes.iter());
+        !self.is_limited() || scopes.any(|held| held == scope)
+    }
+
+    /// Is the caller's token limited to some scopes?
+    pub fn is_limited(&self) -> bool {
+        self.scopes.is_some()
     }
 
     pub fn may(&self, right: Right, interface: &InterfaceName) -> bool {
@@ -212,7 +270,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn shop(rights: &[(&str, &[Right])]) -> Caller {
+    fn shop_with(rights: &[(&str, &[Right])]) -> Caller {
         let mut grants = Grants::default();
         for (scope, held) in rights {
             grants.set_rights(scope.parse().unwrap(), held.iter().copied().collect());
@@ -222,7 +280,7 @@ mod tests {
 
     #[test]
     fn rights_hold_for_their_interface_alone() {
-        let caller = shop(&[("orders_in", &[Right::Upload, Right::List])]);
+        let caller = shop_with(&[("orders_in", &[Right::Upload, Right::List])]);
         assert!(caller.may(Right::Upload, &interface("orders_in")));
         assert!(!caller.may(Right::Manage, &interface("orders_in")));
         assert!(!caller.may(Right::Upload, &interface("orders_out")));
@@ -232,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_star_covers_every_interface_and_adds_to_the_others() {
-        let caller = shop(&[("*", &[Right::List]), ("a", &[Right::Download])]);
+        let caller = shop_with(&[("*", &[Right::List]), ("a", &[Right::Download])]);
         assert!(caller.may(Right::List, &interface("a")));
         assert!(caller.may(Right::Download, &interface("a")));
         assert!(caller.may(Right::List, &interface("b")));
@@ -251,6 +309,27 @@ mod tests {
         }
         assert!(operator.has(Role::Operator) && !operator.has(Role::Curator));
         assert!(curator.has(Role::Curator) && !curator.has(Role::Operator));
+    }
+
+    #[test]
+    fn nobody_has_no_rights_and_owns_nothing() {
+        let nobody = Caller::anonymous();
+        assert!(nobody.is_anonymous() && !nobody.may_any(&interface("x")));
+        assert!(!nobody.is("") && !nobody.is("shop1"));
+        let shop = Caller::new("shop1", Grants::default());
+        assert!(shop.is("shop1") && !shop.is("shop2") && !shop.is("") && !shop.is_anonymous());
+    }
+
+    #[test]
+    fn only_a_token_with_scopes_is_limited() {
+        let shop = Caller::new("shop1", Grants::default());
+        assert!(shop.has_scope("a") && !shop.is_limited());
+        let unlimited = shop.clone().limited_to(vec![]);
+        assert!(unlimited.has_scope("a") && !unlimited.is_limited());
+        let limited = shop.limited_to(vec!["a".into(), "b:c".into()]);
+        assert!(limited.is_limited());
+        assert!(limited.has_scope("a") && limited.has_scope("b:c"));
+        assert!(!limited.has_scope("b") && !limited.has_scope("A") && !limited.has_scope(""));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Checking Basic credentials against the users file.
+//! Checking credentials against the users file.
 //!
-//! In this order: what was proven or refused a short while ago is answered from memory; who has
+//! Passwords, in this order: what was proven or refused a short while ago is answered from memory; who has
 //! failed too often is sent away without a hash; the rest waits in [`Line`] for an Argon2 hash on
 //! a blocking thread. Equal credentials that arrive together share one hash. A check that has
 //! begun runs to its end and is counted even if the client has gone, so that hanging up early
@@ -9,14 +9,19 @@
 //!
 //! Passwords are not kept: memory holds keyed marks. A reload takes effect at once, because a
 //! mark covers the stored hash it was checked against.
+//!
+//! Tokens and API keys cost next to nothing and cannot be guessed ([`super::token`]): they wait
+//! in no line and are never slowed.
 
 use super::cache::{Cache, Key, Mark};
-use super::file::{UsersError, UsersFile};
+use super::file::{Account, UsersError, UsersFile};
 use super::grants::Caller;
 use super::line::{Full, Line};
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
 use super::throttle::{Address, Throttle};
+use super::token::{self, SCOPES_MAX, Token, check_scope};
+use crate::job::Seal;
 use http_auth_basic::Credentials;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,6 +44,18 @@ pub enum Denied {
     Slow { retry_after_s: u32 },
 }
 
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// The caller has given no password, or it was changed meanwhile.
+    #[error("a token is for who has given a password")]
+    NotProven,
+    #[error("{0}")]
+    Scope(String),
+    #[error("a token has {SCOPES_MAX} scopes at most")]
+    TooManyScopes,
+}
+
 type Verifier = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
@@ -55,6 +72,7 @@ struct Shared {
     line: Arc<Line>,
     loaded: RwLock<Arc<Loaded>>,
     path: PathBuf,
+    seal: Seal,
     verifier: Verifier,
 }
 
@@ -81,19 +99,25 @@ enum Verdict {
 }
 
 impl Users {
-    /// Reads the file. Blocking.
-    pub fn open(path: &Path) -> Result<Self, UsersError> {
-        Self::with(path, Arc::new(password::verify), Arc::new(Instant::now))
+    /// Reads the file; `seal` is what tokens and API keys are made with. Blocking.
+    pub fn open(path: &Path, seal: Seal) -> Result<Self, UsersError> {
+        Self::with(
+            path,
+            seal,
+            Arc::new(password::verify),
+            Arc::new(Instant::now),
+        )
     }
 
-    fn with(path: &Path, verifier: Verifier, clock: Clock) -> Result<Self, UsersError> {
+    fn with(path: &Path, seal: Seal, verifier: Verifier, clock: Clock) -> Result<Self, UsersError> {
         let shared = Shared {
             clock,
             desk: Mutex::default(),
-            key: Key::new(&password::random_bytes()),
+            key: Key::new(password::random_bytes()),
             line: Line::new(),
             loaded: RwLock::new(Arc::new(load(path)?)),
             path: path.to_owned(),
+            seal,
             verifier,
         };
         Ok(Self {
@@ -117,15 +141,88 @@ impl Users {
         Ok(true)
     }
 
-    /// Who sends this `Authorization` header from `peer`.
+    /// Who sends this `Authorization` header, which must be Basic, from `peer`.
     pub async fn authenticate(
         &self,
         authorization: Option<&http::HeaderValue>,
         peer: IpAddr,
     ) -> Result<Caller, Denied> {
-        let claim = authorization
-            .and_then(Claim::read)
-            .ok_or(Denied::Credentials)?;
+        self.check(authorization.and_then(Claim::read), peer).await
+    }
+
+    /// Who gives this user's name and password, in a form say, from `peer`. The same rules hold as
+    /// for a header: a guess is a guess, wherever it is sent.
+    pub async fn login(&self, user: &str, password: &str, peer: IpAddr) -> Result<Caller, Denied> {
+        self.check(Claim::new(user, password), peer).await
+    }
+
+    /// The user as if it had given its password: for who may read the users file.
+    pub fn known(&self, user: &str) -> Option<Caller> {
+        let loaded = self.shared.loaded();
+        let (user, account) = loaded.users.entry(user)?;
+        Some(caller(user, account).proven_by(account.password.clone()))
+    }
+
+    /// A bearer token for a caller who gave a password, good for `lifetime_s` from `now_ms`
+    /// (milliseconds of the Unix epoch) on. Nothing is stored: it survives a restart, and is void
+    /// once the user has another password or is gone. It carries the user's rights of the moment
+    /// in which it is used.
+    pub fn issue(
+        &self,
+        caller: &Caller,
+        scopes: &[String],
+        lifetime_s: u32,
+        now_ms: i64,
+    ) -> Result<String, IssueError> {
+        if scopes.len() > SCOPES_MAX {
+            return Err(IssueError::TooManyScopes);
+        }
+        for scope in scopes {
+            check_scope(scope).map_err(IssueError::Scope)?;
+        }
+        // The password may have been changed since it was met, and must not outlive that here.
+        let loaded = self.shared.loaded();
+        let account = loaded.users.account(&caller.user);
+        let stored = account
+            .zip(caller.proof())
+            .filter(|(account, proof)| account.password == proof.0)
+            .map(|(account, _)| &account.password)
+            .ok_or(IssueError::NotProven)?;
+        let expires_s = now_ms.div_euclid(1000).saturating_add(lifetime_s.into());
+        let seal = &self.shared.seal;
+        Ok(token::issue(seal, &caller.user, stored, expires_s, scopes))
+    }
+
+    /// Who shows this token; `None` when it is forged, has expired, or is void. It cannot be used
+    /// to get another one.
+    pub fn bearer(&self, token: &str, now_ms: i64) -> Option<Caller> {
+        let token = Token::read(token)?;
+        let loaded = self.shared.loaded();
+        let (user, account) = loaded.users.entry(&token.user)?;
+        let good = token.is_genuine(&self.shared.seal, &account.password)
+            && now_ms.div_euclid(1000) < token.expires_s;
+        good.then(|| caller(user, account).limited_to(token.scopes))
+    }
+
+    /// What a user's programs send in the header `api-key`, beside a token. Nothing is stored: it
+    /// is another one once the user has another password.
+    pub fn api_key(&self, user: &str) -> Option<String> {
+        let loaded = self.shared.loaded();
+        let account = loaded.users.account(user)?;
+        Some(token::api_key(&self.shared.seal, user, &account.password))
+    }
+
+    /// Is this the user's [`Users::api_key`]?
+    pub fn is_api_key(&self, user: &str, given: &str) -> bool {
+        let loaded = self.shared.loaded();
+        let account = loaded.users.account(user);
+        account.is_some_and(|account| {
+            token::is_api_key(&self.shared.seal, user, &account.password, given)
+        })
+    }
+
+    async fn check(&self, claim: Option<Claim>, peer: IpAddr) -> Result<Caller, Denied> {
+        let claim = claim.ok_or(Denied::Credentials)?;
         let check = Check::of(&self.shared, claim, Address::of(peer));
         let verdict = match check.look_up(&self.shared) {
             Found::Known(verdict) => verdict,
@@ -158,6 +255,10 @@ fn load(path: &Path) -> Result<Loaded, UsersError> {
     Ok(Loaded { text, users })
 }
 
+fn caller(user: &Arc<str>, account: &Account) -> Caller {
+    Caller::new(user.clone(), account.grants.clone())
+}
+
 /// User and password as sent.
 struct Claim {
     user: String,
@@ -165,18 +266,22 @@ struct Claim {
 }
 
 impl Claim {
-    /// `None` for whatever cannot be the credentials of a user: that costs no hash.
     fn read(header: &http::HeaderValue) -> Option<Self> {
         if header.len() > HEADER_BYTES_MAX {
             return None;
         }
         let header = header.to_str().ok()?.to_owned();
         let sent = Credentials::from_header(header).ok()?;
-        let password_ok = (1..=PASSWORD_BYTES_MAX).contains(&sent.password.len())
-            && !sent.password.chars().any(char::is_control);
-        (password_ok && check_user(&sent.user_id).is_ok()).then_some(Self {
-            user: sent.user_id,
-            password: sent.password,
+        Self::new(&sent.user_id, &sent.password)
+    }
+
+    /// `None` for whatever cannot be the credentials of a user: that costs no hash.
+    fn new(user: &str, password: &str) -> Option<Self> {
+        let password_ok = (1..=PASSWORD_BYTES_MAX).contains(&password.len())
+            && !password.chars().any(char::is_control);
+        (password_ok && check_user(user).is_ok()).then(|| Self {
+            user: user.to_owned(),
+            password: password.to_owned(),
         })
     }
 }
@@ -321,7 +426,7 @@ impl Shared {
         let loaded = self.loaded();
         let (user, account) = loaded.users.entry(&check.user)?;
         let same = account.password == check.stored;
-        same.then(|| Caller::new(user.clone(), account.grants.clone()))
+        same.then(|| caller(user, account).proven_by(check.stored.clone()))
     }
 }
 

@@ -72,6 +72,13 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     Ok(Spool::open(RealFs::new(root), rules(tenant), clock)?)
 }
 
+/// What ids and tokens of a tenant are sealed with; its key is made if there is none.
+pub(crate) fn seal(tenant: &Tenant) -> anyhow::Result<Seal> {
+    let root = &tenant.root;
+    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    Ok(Seal::new(key(&RealFs::new(root))?))
+}
+
 /// The directories of a spool in which jobs are, and those in which they are made.
 pub(crate) fn spool_dirs(tenant: &Tenant) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = ["tmp", "joberrors", "joblog", "results", "idem"]
@@ -131,7 +138,8 @@ impl Prepared {
         stop: &CancellationToken,
         kill: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let users = Arc::new(Users::open(&tenant.users)?);
+        let seal = seal(tenant)?;
+        let users = Arc::new(Users::open(&tenant.users, seal.clone())?);
         let (lock, spool, adopted) = take(tenant)?;
         let keeper = Keeper {
             schemas: Arc::new(schemas(config, tenant)),
@@ -159,7 +167,7 @@ impl Prepared {
             hints.arrived(interface, job);
         };
         let gateway = Gateway::new(Parts {
-            seal: Seal::new(key(spool.fs())?),
+            seal,
             spool: spool.clone(),
             interfaces: map(interfaces, |interface| interface.gateway.clone()),
             schemas: keeper.schemas.clone(),

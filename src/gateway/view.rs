@@ -135,7 +135,7 @@ impl Gateway {
     }
 
     fn reaches(&self, caller: &Caller, view: &View, reach: Reach) -> bool {
-        let own = *view.submitter == *caller.user;
+        let own = caller.is(&view.submitter);
         match reach {
             Reach::Curator => is_curator(caller),
             Reach::Own => own || is_curator(caller),
@@ -162,7 +162,7 @@ impl Gateway {
         let mut jobs = self.spool.jobs(interface).map_err(|e| spool_fault(&e))?;
         if reach == Reach::Own && !is_curator(caller) {
             let own = |job: &Job| self.spool.attribute_of(job, "submitter");
-            jobs.retain(|job| own(job).as_deref() == Some(&caller.user));
+            jobs.retain(|job| own(job).is_some_and(|submitter| caller.is(&submitter)));
         }
         // A cancelled job is told from a failed one by its log, which only those are read for.
         let state_of = |job: &Job| match State::of(&job.place) {

@@ -69,7 +69,7 @@ impl Bench {
             stored.ends_with(&format!("{password}A")) && password.len() == 1
         };
         let clock = move || start + Duration::from_millis(n.load(Ordering::SeqCst));
-        let users = Users::with(&path, Arc::new(verifier), Arc::new(clock)).unwrap();
+        let users = Users::with(&path, seal(), Arc::new(verifier), Arc::new(clock)).unwrap();
         Self {
             dir,
             gate,
@@ -113,6 +113,11 @@ fn basic(user: &str, password: &str) -> http::HeaderValue {
     let text = format!("{user}:{password}");
     let text = base64::engine::general_purpose::STANDARD.encode(text);
     format!("Basic {text}").parse().unwrap()
+}
+
+/// As after every restart: the key is a file.
+fn seal() -> Seal {
+    Seal::new([7; crate::job::KEY_BYTES])
 }
 
 fn peer(host: u8) -> IpAddr {
@@ -384,7 +389,7 @@ async fn a_verifier_that_panics_costs_one_login() {
         "boom" => panic!("the verifier breaks off, as this test wants"),
         other => other == "a",
     });
-    let users = Users::with(&path, verifier, Arc::new(Instant::now)).unwrap();
+    let users = Users::with(&path, seal(), verifier, Arc::new(Instant::now)).unwrap();
     for _ in 0..3 {
         let result = users
             .authenticate(Some(&basic("shop1", "boom")), peer(1))
@@ -397,4 +402,115 @@ async fn a_verifier_that_panics_costs_one_login() {
             .await
             .is_ok()
     );
+}
+
+/// Some moment, in milliseconds of the Unix epoch.
+const NOW_MS: i64 = 1_795_323_468_999;
+
+fn issue(bench: &Bench, caller: &Caller, scopes: &[&str]) -> Result<String, IssueError> {
+    let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+    bench.users.issue(caller, &scopes, 60, NOW_MS)
+}
+
+#[tokio::test]
+async fn a_password_in_a_form_is_one_in_a_header() {
+    let bench = Bench::open();
+    let caller = bench.users.login("shop1", "a", peer(1)).await.unwrap();
+    assert_eq!(&*caller.user, "shop1");
+    bench.login("shop1", "a", 1).await.unwrap();
+    assert_eq!(bench.hashes(), 1);
+    for (user, password) in [("shop1", ""), ("", "a"), ("sh op", "a"), ("shop1", "a\n")] {
+        let result = bench.users.login(user, password, peer(1)).await;
+        assert_eq!(denied(result), WRONG);
+    }
+    assert_eq!(bench.hashes(), 1);
+    for n in 0..6 {
+        let wrong = format!("x{n}");
+        let result = match n % 2 {
+            0 => bench.users.login("shop1", &wrong, peer(1)).await,
+            _ => bench.login("shop1", &wrong, 1).await,
+        };
+        assert_eq!(denied(result), WRONG);
+    }
+    let result = bench.users.login("shop1", "y", peer(1)).await;
+    assert_eq!(denied(result), Err(Denied::Slow { retry_after_s: 1 }));
+}
+
+#[tokio::test]
+async fn a_token_carries_its_user_until_it_expires() {
+    let bench = Bench::open();
+    let caller = bench.login("shop1", "a", 1).await.unwrap();
+    let token = issue(&bench, &caller, &[]).unwrap();
+    let last_ms = NOW_MS - 999 + 60_000 - 1;
+    let by_token = bench.users.bearer(&token, last_ms).unwrap();
+    assert_eq!(&*by_token.user, "shop1");
+    assert!(by_token.may(Right::List, &"x".parse().unwrap()) && !by_token.is_limited());
+    assert!(bench.users.bearer(&token, last_ms + 1).is_none());
+    assert!(bench.users.bearer("", NOW_MS).is_none());
+    let limited = issue(&bench, &caller, &["composition:read"]).unwrap();
+    let limited = bench.users.bearer(&limited, NOW_MS).unwrap();
+    assert!(limited.has_scope("composition:read") && !limited.has_scope("composition:sign"));
+    assert_eq!(bench.hashes(), 1);
+}
+
+#[tokio::test]
+async fn a_token_outlives_a_restart_and_has_the_rights_of_its_use() {
+    let bench = Bench::open();
+    let caller = bench.login("shop1", "a", 1).await.unwrap();
+    let token = issue(&bench, &caller, &[]).unwrap();
+    bench.edit(|file| file.grant("shop1", "*".parse().unwrap(), [Right::Upload].into()));
+    let path = bench.dir.path().join("users.toml");
+    let users = Users::open(&path, seal()).unwrap();
+    let caller = users.bearer(&token, NOW_MS).unwrap();
+    assert!(caller.may(Right::Upload, &"x".parse().unwrap()));
+    assert!(!caller.may(Right::List, &"x".parse().unwrap()));
+    let elsewhere = Users::open(&path, Seal::new([8; crate::job::KEY_BYTES])).unwrap();
+    assert!(elsewhere.bearer(&token, NOW_MS).is_none());
+}
+
+#[tokio::test]
+async fn another_password_voids_tokens_and_keys_and_so_does_going() {
+    let bench = Bench::open();
+    let caller = bench.login("shop1", "a", 1).await.unwrap();
+    let token = issue(&bench, &caller, &[]).unwrap();
+    let key = bench.users.api_key("shop1").unwrap();
+    assert!(bench.users.is_api_key("shop1", &key) && !bench.users.is_api_key("shop2", &key));
+    bench.edit(|file| file.set_password("shop1", &stored('c')));
+    bench.users.reload().unwrap();
+    assert!(bench.users.bearer(&token, NOW_MS).is_none());
+    assert!(!bench.users.is_api_key("shop1", &key));
+    assert_ne!(bench.users.api_key("shop1").unwrap(), key);
+    // A login that began before the change gets no token that would outlive it.
+    assert_eq!(issue(&bench, &caller, &[]), Err(IssueError::NotProven));
+    let caller = bench.login("shop1", "c", 1).await.unwrap();
+    let (token, key) = (
+        issue(&bench, &caller, &[]).unwrap(),
+        bench.users.api_key("shop1").unwrap(),
+    );
+    bench.edit(|file| file.remove("shop1"));
+    bench.users.reload().unwrap();
+    assert!(bench.users.bearer(&token, NOW_MS).is_none());
+    assert!(!bench.users.is_api_key("shop1", &key));
+    assert_eq!(bench.users.api_key("shop1"), None);
+    assert_eq!(issue(&bench, &caller, &[]), Err(IssueError::NotProven));
+}
+
+#[tokio::test]
+async fn a_token_is_for_passwords_and_for_scopes_that_are_some() {
+    let bench = Bench::open();
+    let caller = bench.login("shop1", "a", 1).await.unwrap();
+    let token = issue(&bench, &caller, &[]).unwrap();
+    let by_token = bench.users.bearer(&token, NOW_MS).unwrap();
+    let root = Caller::operator("shop1");
+    for unproven in [by_token, Caller::anonymous(), root] {
+        assert_eq!(issue(&bench, &unproven, &[]), Err(IssueError::NotProven));
+    }
+    assert!(issue(&bench, &bench.users.known("shop2").unwrap(), &[]).is_ok());
+    assert!(bench.users.known("nobody").is_none());
+    for bad in ["", "a b", "a\"", "a\u{e9}"] {
+        let refused = issue(&bench, &caller, &["a", bad]);
+        assert!(matches!(refused, Err(IssueError::Scope(_))), "{bad}");
+    }
+    let refused = issue(&bench, &caller, &["a"; SCOPES_MAX + 1]);
+    assert_eq!(refused, Err(IssueError::TooManyScopes));
 }

@@ -217,7 +217,7 @@ fn users(path: &Path) -> Users {
     let mut grants = Grants::default();
     grants.set_rights("*".parse().unwrap(), Right::ALL.into());
     UsersFile::edit(path, |file| file.add("good", &PASSWORD_HASH, grants)).unwrap();
-    Users::open(path).unwrap()
+    Users::open(path, Seal::new([7; KEY_BYTES])).unwrap()
 }
 
 fn arrived(gate: mpsc::Receiver<()>, held: Arc<AtomicUsize>) -> crate::gateway::Arrived {

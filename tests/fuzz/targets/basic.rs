@@ -10,6 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::auth::{Denied, Grants, Users, UsersFile, hash_password};
+use spoolgate::job::{KEY_BYTES, Seal};
 use std::{fs, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::LazyLock};
 use tokio::runtime::{Builder, Runtime};
 
@@ -35,7 +36,7 @@ static DOOR: LazyLock<Door> = LazyLock::new(|| {
         .build();
     let door = Door {
         runtime: runtime.expect("a runtime"),
-        users: Users::open(&path).expect("the file is good"),
+        users: Users::open(&path, Seal::new([0; KEY_BYTES])).expect("the file is good"),
     };
     // Once familiar, a user answers for its own mistakes only.
     assert!(knock(&door, &made(&format!("{USER}:{PASSWORD}"))).is_ok());
