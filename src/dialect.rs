@@ -27,6 +27,21 @@ pub enum Intake {
     Stream,
 }
 
+/// How a request shows who sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By user and password.
+    Basic,
+    /// By a bearer token. It must have `scope`, or no scopes at all; where `scope` is `None`, only a
+    /// token without scopes will do. `api_key`: with the header of that name besides.
+    Bearer {
+        scope: Option<&'static str>,
+        api_key: bool,
+    },
+    /// By user and password if it has any, which must be right; else nobody sends it.
+    Open,
+}
+
 /// The body of a response.
 #[derive(Debug)]
 pub enum Payload {
@@ -48,6 +63,9 @@ pub trait Dialect: Send + Sync {
     /// The tenant that the request names in its own way; else the host says which it is for.
     fn tenant<'h>(&self, _head: &'h Parts) -> Option<Cow<'h, str>> {
         None
+    }
+    fn access(&self, _head: &Parts) -> Access {
+        Access::Basic
     }
     fn intake(&self, head: &Parts) -> Intake;
     /// `small` is the body if [`Dialect::intake`] asked for it, else empty.

@@ -15,6 +15,7 @@ mod accept;
 mod access;
 mod body;
 mod connection;
+mod credentials;
 mod delivery;
 mod intake;
 mod limits;

@@ -14,22 +14,23 @@ use super::{
     Limits, Site, Sites,
     access::{Access, word},
     body::Body,
+    credentials::{self, Lack, Refused, challenge},
     intake::{Intake, IntakeError},
     pulse::{Pulse, Running},
     range,
 };
 use crate::{
-    auth::{Caller, Denied},
+    auth::Caller,
     dialect::{self, Dialect, Intake as Wanted, Payload},
     gateway::{Command, Fault, Reply, Submit},
     job::JobName,
 };
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
-        WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
@@ -67,11 +68,25 @@ pub(super) struct CutOff;
 enum Stop {
     CutOff,
     Fault(Fault),
+    /// Nobody is known to send it.
+    Unknown(Lack),
 }
 
 impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Slow { retry_after_s } => Self::Fault(Fault::TooMany {
+                retry_after_s,
+                reason: "too many logins; try again later".into(),
+            }),
+            Refused::Unknown(lack) => Self::Unknown(lack),
+        }
     }
 }
 
@@ -203,29 +218,28 @@ async fn respond(
     };
     access.site.clone_from(&site.name);
     let reply = caught(reply(context, site, dialect, head, intake, access)).await;
-    match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
+    let (fault, lack) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
-            Ok(range::apply(head, dialect.render(head, reply)))
-        }
-        Err(Stop::Fault(fault)) => {
-            access.fault = word(&fault);
-            if let Fault::Refused { job, .. } = &fault {
-                access.job = Some(job.clone());
-            }
-            let mut response = dialect.render_fault(head, &fault);
-            if fault == Fault::Unauthorized {
-                response
-                    .headers_mut()
-                    .insert(WWW_AUTHENTICATE, challenge(site));
-            }
-            Ok(response)
+            return Ok(range::apply(head, dialect.render(head, reply)));
         }
         Err(Stop::CutOff) => {
             access.bytes_in = intake.n_bytes;
-            Err(CutOff)
+            return Err(CutOff);
         }
+        Err(Stop::Fault(fault)) => (fault, Lack::Credentials),
+        Err(Stop::Unknown(lack)) => (Fault::Unauthorized, lack),
+    };
+    access.fault = word(&fault);
+    if let Fault::Refused { job, .. } = &fault {
+        access.job = Some(job.clone());
     }
+    let mut response = dialect.render_fault(head, &fault);
+    if fault == Fault::Unauthorized {
+        let challenge = challenge(&site.realm, dialect.access(head), lack);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    Ok(response)
 }
 
 async fn reply(
@@ -236,7 +250,9 @@ async fn reply(
     intake: &mut Intake<'_, Incoming>,
     access: &mut Access,
 ) -> Result<Reply, Stop> {
-    let caller = authenticate(context, site, &head.headers).await?;
+    let (wanted, peer) = (dialect.access(head), context.peer.ip());
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let caller = credentials::caller(&site.users, wanted, &head.headers, peer, now_ms).await?;
     access.user = Some(caller.user.clone());
     let small = match dialect.intake(head) {
         Wanted::Small { bytes_max } => {
@@ -272,30 +288,6 @@ async fn reply(
         | Command::Show { .. }
         | Command::Status { .. } => Ok(site.gateway.execute(&caller, command).await?),
     }
-}
-
-async fn authenticate(
-    context: &Context,
-    site: &Site,
-    headers: &HeaderMap,
-) -> Result<Caller, Fault> {
-    let mut credentials = headers.get_all(AUTHORIZATION).iter();
-    // Whoever sends two sets of credentials has none.
-    let credentials = match (credentials.next(), credentials.next()) {
-        (Some(only), None) => Some(only),
-        (None, _) | (Some(_), Some(_)) => None,
-    };
-    let checked = site
-        .users
-        .authenticate(credentials, context.peer.ip())
-        .await;
-    checked.map_err(|denied| match denied {
-        Denied::Credentials => Fault::Unauthorized,
-        Denied::Slow { retry_after_s } => Fault::TooMany {
-            retry_after_s,
-            reason: "too many logins; try again later".into(),
-        },
-    })
 }
 
 /// Streams the body into the spool, after what has been read of it already. Leaving early, by error
@@ -346,12 +338,6 @@ fn job_of(reply: &Reply) -> Option<JobName> {
         | Reply::Token { .. }
         | Reply::Transformed { .. } => None,
     }
-}
-
-fn challenge(site: &Site) -> HeaderValue {
-    let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", site.realm);
-    // `Sites::new` has refused every realm that a header cannot hold.
-    HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Basic"))
 }
 
 /// The output of `future`, or `None` if it panicked; the panic's message is on standard error.

@@ -1,0 +1,308 @@
+//! Who sends a request, by the credentials that its dialect wants, and what it is told if it is
+//! nobody.
+//!
+//! Whoever sends two sets of credentials has none. Passwords are checked, and guessing at them is
+//! slowed, by [`Users`]; what a client that is refused may know is in the challenge alone.
+//!
+//! Source: RFC 6750 for bearer tokens; the eHealth contract for the header `api-key`.
+
+use crate::{
+    auth::{Caller, Denied, Users},
+    dialect::Access,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use std::net::IpAddr;
+
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const BEARER: &str = "bearer ";
+
+/// Why a request has no caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Too many failures, or too many at once.
+    Slow {
+        retry_after_s: u32,
+    },
+    Unknown(Lack),
+}
+
+/// What is wrong with credentials, as far as the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The token is good, and this header is not.
+    ApiKey,
+    /// There are none, or wrong ones of another kind than a token.
+    Credentials,
+    /// The token is good, but not for this.
+    Scope,
+    /// The token is forged, void or has expired.
+    Token,
+}
+
+/// Who sends a request with these headers from `peer` at the moment `now_ms` (milliseconds of the
+/// Unix epoch).
+pub(super) async fn caller(
+    users: &Users,
+    wanted: Access,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    now_ms: i64,
+) -> Result<Caller, Refused> {
+    match wanted {
+        Access::Basic => login(users, headers, peer).await,
+        Access::Bearer { scope, api_key } => {
+            let caller = bearer(users, headers, now_ms)?;
+            if api_key && !has_api_key(users, &caller, headers) {
+                return Err(Refused::Unknown(Lack::ApiKey));
+            }
+            // A token that is limited is good for nothing that has no scope.
+            let allowed = match scope {
+                Some(scope) => caller.has_scope(scope),
+                None => !caller.is_limited(),
+            };
+            allowed
+                .then_some(caller)
+                .ok_or(Refused::Unknown(Lack::Scope))
+        }
+        Access::Open => match headers.contains_key(AUTHORIZATION) {
+            true => login(users, headers, peer).await,
+            false => Ok(Caller::anonymous()),
+        },
+    }
+}
+
+async fn login(users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refused> {
+    let checked = users
+        .authenticate(only(headers, &AUTHORIZATION), peer)
+        .await;
+    checked.map_err(|denied| match denied {
+        Denied::Credentials => Refused::Unknown(Lack::Credentials),
+        Denied::Slow { retry_after_s } => Refused::Slow { retry_after_s },
+    })
+}
+
+fn bearer(users: &Users, headers: &HeaderMap, now_ms: i64) -> Result<Caller, Refused> {
+    let token = only(headers, &AUTHORIZATION)
+        .and_then(|header| header.to_str().ok()?.split_at_checked(BEARER.len()))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
+    let (_, token) = token.ok_or(Refused::Unknown(Lack::Credentials))?;
+    let caller = users.bearer(token.trim_start_matches(' '), now_ms);
+    caller.ok_or(Refused::Unknown(Lack::Token))
+}
+
+fn has_api_key(users: &Users, caller: &Caller, headers: &HeaderMap) -> bool {
+    only(headers, &API_KEY)
+        .and_then(|key| key.to_str().ok())
+        .is_some_and(|key| users.is_api_key(&caller.user, key))
+}
+
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut all = headers.get_all(name).iter();
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// The header `WWW-Authenticate` of an answer with status 401.
+pub(super) fn challenge(realm: &str, wanted: Access, lack: Lack) -> HeaderValue {
+    let challenge = match wanted {
+        Access::Basic | Access::Open => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+        Access::Bearer { scope, .. } => format!("Bearer realm=\"{realm}\"{}", error(lack, scope)),
+    };
+    // `Sites::new` has refused every realm that a header cannot hold.
+    HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Basic"))
+}
+
+/// Source: RFC 6750, 3 and 3.1.
+fn error(lack: Lack, scope: Option<&'static str>) -> String {
+    match (lack, scope) {
+        (Lack::ApiKey, _) => {
+            ", error=\"invalid_token\", error_description=\"the header api-key is missing or not \
+             that of this user\""
+                .into()
+        }
+        (Lack::Credentials, _) => String::new(),
+        (Lack::Scope, None) => ", error=\"insufficient_scope\"".into(),
+        (Lack::Scope, Some(scope)) => format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
+        (Lack::Token, _) => {
+            ", error=\"invalid_token\", error_description=\"the token has expired or is not valid \
+             any more\""
+                .into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        auth::{Grants, UsersFile, hash_password},
+        job::{KEY_BYTES, Seal},
+    };
+
+    const NOW_MS: i64 = 1_795_323_468_000;
+    const READ: Option<&str> = Some("composition:read");
+    const BASIC: &str = "Basic Z29vZDpnb29k";
+
+    struct Bench {
+        _dir: tempfile::TempDir,
+        users: Users,
+    }
+
+    impl Bench {
+        /// The user `good` with the password `good`, and another one.
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("users.toml");
+            let hash = hash_password("good").unwrap();
+            UsersFile::edit(&path, |file| {
+                file.add("good", &hash, Grants::default())?;
+                file.add("other", &hash, Grants::default())
+            })
+            .unwrap();
+            let users = Users::open(&path, Seal::new([7; KEY_BYTES])).unwrap();
+            Self { _dir: dir, users }
+        }
+
+        fn token(&self, scopes: &[&str]) -> String {
+            let caller = self.users.known("good").unwrap();
+            let scopes: Vec<String> = scopes.iter().map(|&scope| scope.into()).collect();
+            let token = self.users.issue(&caller, &scopes, 60, NOW_MS);
+            format!("Bearer {}", token.unwrap())
+        }
+
+        /// The user that is found, or what is lacking.
+        async fn ask(
+            &self,
+            wanted: Access,
+            headers: &[(HeaderName, &str)],
+        ) -> Result<String, Refused> {
+            let headers = headers.iter();
+            let headers = headers.map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            let headers = headers.collect();
+            let peer = IpAddr::from([192, 0, 2, 1]);
+            let caller = caller(&self.users, wanted, &headers, peer, NOW_MS).await;
+            caller.map(|caller| caller.user.to_string())
+        }
+    }
+
+    fn good() -> Result<String, Refused> {
+        Ok("good".into())
+    }
+
+    fn lacks(lack: Lack) -> Result<String, Refused> {
+        Err(Refused::Unknown(lack))
+    }
+
+    fn bearer(scope: Option<&'static str>, api_key: bool) -> Access {
+        Access::Bearer { scope, api_key }
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_access_takes_its_own_credentials_only() {
+        let bench = Bench::new();
+        let token = bench.token(&[]);
+        let none: &[(HeaderName, &str)] = &[];
+        let basic = &[(AUTHORIZATION, BASIC)];
+        let by_token = &[(AUTHORIZATION, &*token)];
+        let lacking = lacks(Lack::Credentials);
+        for (wanted, of_none, of_basic, of_token) in [
+            (Access::Basic, &lacking, &good(), &lacking),
+            (Access::Open, &Ok(String::new()), &good(), &lacking),
+            (bearer(None, false), &lacking, &lacking, &good()),
+        ] {
+            assert_eq!(bench.ask(wanted, none).await, *of_none, "{wanted:?}");
+            assert_eq!(bench.ask(wanted, basic).await, *of_basic, "{wanted:?}");
+            assert_eq!(bench.ask(wanted, by_token).await, *of_token, "{wanted:?}");
+            let two = &[(AUTHORIZATION, BASIC), (AUTHORIZATION, &*token)];
+            assert_eq!(bench.ask(wanted, two).await, lacking, "{wanted:?}");
+        }
+        let wrong = &[(AUTHORIZATION, "Basic Z29vZDp3cm9uZw==")];
+        assert_eq!(bench.ask(Access::Open, wrong).await, lacking);
+    }
+
+    #[tokio::test]
+    async fn tokens_are_sent_as_the_standard_says() {
+        let bench = Bench::new();
+        let token = bench.token(&[]);
+        let wanted = bearer(None, false);
+        let lower = token.replace("Bearer", "bearer");
+        let spaced = token.replace(' ', "  ");
+        for sent in [&token, &lower, &spaced] {
+            assert_eq!(bench.ask(wanted, &[(AUTHORIZATION, sent)]).await, good());
+        }
+        let void = format!("{token}A");
+        for sent in ["Bearer x", "Bearer  ", &void] {
+            let found = bench.ask(wanted, &[(AUTHORIZATION, sent)]).await;
+            assert_eq!(found, lacks(Lack::Token), "{sent}");
+        }
+        let glued = token.replace(' ', "");
+        for sent in ["Bearer", "", "Token x", &glued] {
+            let found = bench.ask(wanted, &[(AUTHORIZATION, sent)]).await;
+            assert_eq!(found, lacks(Lack::Credentials), "{sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn limited_tokens_are_good_for_their_scopes_alone() {
+        let bench = Bench::new();
+        let limited = bench.token(&["job:read", "composition:read"]);
+        let ask = async |scope| {
+            bench
+                .ask(bearer(scope, false), &[(AUTHORIZATION, &limited)])
+                .await
+        };
+        assert_eq!(ask(READ).await, good());
+        assert_eq!(ask(Some("composition:sign")).await, lacks(Lack::Scope));
+        assert_eq!(ask(None).await, lacks(Lack::Scope));
+        let unlimited = bench.token(&[]);
+        let found = bench
+            .ask(bearer(READ, false), &[(AUTHORIZATION, &unlimited)])
+            .await;
+        assert_eq!(found, good());
+    }
+
+    #[tokio::test]
+    async fn the_api_key_is_that_of_the_tokens_user() {
+        let bench = Bench::new();
+        let token = bench.token(&["composition:read"]);
+        let (key, other) = (
+            bench.users.api_key("good").unwrap(),
+            bench.users.api_key("other").unwrap(),
+        );
+        let name = || HeaderName::from_bytes(b"API-Key").unwrap();
+        let wanted = bearer(READ, true);
+        let with = |key| [(AUTHORIZATION, &*token), (name(), key)];
+        assert_eq!(bench.ask(wanted, &with(&key)).await, good());
+        assert_eq!(bench.ask(wanted, &with(&other)).await, lacks(Lack::ApiKey));
+        assert_eq!(bench.ask(wanted, &with("")).await, lacks(Lack::ApiKey));
+        let without = &with(&key)[..1];
+        assert_eq!(bench.ask(wanted, without).await, lacks(Lack::ApiKey));
+        let twice = [&with(&key)[..], &[(name(), &key)]].concat();
+        assert_eq!(bench.ask(wanted, &twice).await, lacks(Lack::ApiKey));
+        let alone = [(name(), &*key), (AUTHORIZATION, BASIC)];
+        assert_eq!(bench.ask(wanted, &alone).await, lacks(Lack::Credentials));
+    }
+
+    #[test]
+    fn challenges_say_what_would_be_taken_and_what_is_wrong() {
+        let lacks = [Lack::ApiKey, Lack::Credentials, Lack::Scope, Lack::Token];
+        for wanted in [Access::Basic, Access::Open] {
+            for lack in lacks {
+                let basic = "Basic realm=\"jobs\", charset=\"UTF-8\"";
+                assert_eq!(challenge("jobs", wanted, lack), basic);
+            }
+        }
+        let of = |lack, scope| challenge("jobs", bearer(scope, true), lack);
+        let realm = "Bearer realm=\"jobs\"";
+        assert_eq!(of(Lack::Credentials, READ), realm);
+        assert_eq!(
+            of(Lack::Scope, READ),
+            &format!("{realm}, error=\"insufficient_scope\", scope=\"composition:read\"")
+        );
+        for lack in lacks {
+            let text = of(lack, None);
+            let text = text.to_str().unwrap();
+            assert!(text.starts_with(realm), "{text}");
+            assert!(!text.contains("  "), "{text}");
+        }
+    }
+}
