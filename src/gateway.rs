@@ -5,8 +5,10 @@
 //! Invariant: "not yours" and "does not exist" look alike. Invariant: no fault holds a path.
 
 mod admission;
+mod cancel;
 mod command;
 mod download;
+mod hands;
 mod upload;
 mod view;
 
@@ -16,6 +18,7 @@ pub use command::{
     Sort, Submit, TokenRequest,
 };
 pub use download::{Completion, Download};
+pub use hands::{Cancelling, Hands};
 pub use upload::Upload;
 pub use view::{State, View};
 
@@ -78,9 +81,6 @@ pub struct Interface {
     pub aliases: Vec<String>,
 }
 
-/// Told when a job is complete in its queue.
-pub type Arrived = Box<dyn Fn(&InterfaceName, &JobName) + Send + Sync>;
-
 /// One tenant's gateway.
 pub struct Gateway {
     spool: Arc<Spool>,
@@ -97,7 +97,7 @@ pub struct Gateway {
     commits: Semaphore,
     small_commits: Semaphore,
     keys: upload::Keys,
-    arrived: Arrived,
+    hands: Box<dyn Hands>,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
     /// that a client which has its document does not see it queued any more.
     archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
@@ -112,7 +112,7 @@ pub struct Parts {
     pub stylesheets: Arc<Stylesheets>,
     pub limits: AdmissionLimits,
     pub in_flight: Arc<InFlight>,
-    pub arrived: Arrived,
+    pub hands: Box<dyn Hands>,
 }
 
 impl Gateway {
@@ -131,7 +131,7 @@ impl Gateway {
             commits: Semaphore::new(COMMITS_MAX),
             small_commits: Semaphore::new(small_commits_max()),
             keys: upload::Keys::default(),
-            arrived: parts.arrived,
+            hands: parts.hands,
             archiving: Mutex::default(),
         }
     }
@@ -153,6 +153,7 @@ impl Gateway {
 
     async fn look(self: &Arc<Self>, caller: &Caller, command: Command) -> Result<Reply, Fault> {
         match command {
+            Command::Cancel { job } => self.cancel(caller, job).await,
             Command::Fetch {
                 interface,
                 job,
@@ -209,10 +210,7 @@ impl Gateway {
                 Ok(Reply::Status(place?.place))
             }
             // Whoever sends these here has mixed up the commands.
-            Command::Cancel { .. }
-            | Command::Schedule(_)
-            | Command::Submit(_)
-            | Command::Token(_) => Err(Fault::Internal),
+            Command::Schedule(_) | Command::Submit(_) | Command::Token(_) => Err(Fault::Internal),
         }
     }
 

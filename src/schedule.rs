@@ -8,7 +8,10 @@
 //! another worker is never started. An ordered interface is strict FIFO, whatever the priorities: its
 //! oldest job blocks the others, also while it runs, waits for its next attempt or is not for us.
 
+mod pace;
 mod ready;
+
+pub use pace::{Ahead, Pace};
 
 use crate::job::{InterfaceName, JobName, Priority};
 use ready::Ready;

@@ -13,6 +13,7 @@
 //! States, recovery and the reasons of each step: `ARCHITECTURE.md`.
 
 mod accept;
+mod cancel;
 mod claim;
 #[cfg(test)]
 mod crash_fs;
@@ -39,6 +40,7 @@ mod terms;
 mod twin;
 
 pub use accept::{Attributes, Part, Sealed};
+pub use cancel::Cancelled;
 pub use claim::{Claim, Published, Settlement};
 pub use fs::{EntryKind, Fs, RealFs, Stat};
 pub use health::Health;
@@ -554,6 +556,13 @@ impl<F: Fs> Spool<F> {
     /// How many jobs of a queue are known to be complete.
     pub fn ready_jobs(&self, interface: &InterfaceName) -> usize {
         lock(&self.ready).get(interface).map_or(0, HashSet::len)
+    }
+
+    /// How many of them came before a job.
+    pub fn ready_before(&self, interface: &InterfaceName, job: &JobName) -> usize {
+        let id = job.id().get();
+        let ready = lock(&self.ready);
+        (ready.get(interface)).map_or(0, |ids| ids.iter().filter(|other| **other < id).count())
     }
 
     /// A job is said to have left a queue: it may be back already.

@@ -4,21 +4,26 @@
 //! feeds what became of it back to the scheduler. A run that panics costs one job's attempt.
 //! Nothing here is a record: a restart rebuilds all of it from the directories.
 
+mod cancel;
 mod look;
 mod run;
+mod runs;
 mod settle;
 mod turns;
+
+pub use cancel::Handle;
 
 use crate::{
     job::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{Processor, Retry},
-    schedule::{Action, Event, LaneRules, Scheduler, Turn},
+    schedule::{Action, Event, LaneRules, Pace, Scheduler, Turn},
     spool::{Adopted, Spool},
 };
+use runs::{Registered, Runs};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -103,7 +108,8 @@ pub struct Worker {
     scheduler: Scheduler,
     told: mpsc::Receiver<Told>,
     lost: Arc<AtomicBool>,
-    adopted: Vec<Adopted>,
+    /// With their places in the register: they can be cancelled before anybody follows them.
+    adopted: Vec<(Adopted, Registered)>,
 }
 
 /// What the tasks of a worker share.
@@ -112,8 +118,11 @@ struct Core {
     lanes: BTreeMap<InterfaceName, Lane>,
     hints: Hints,
     turns: Turns,
+    runs: Arc<Runs>,
+    paces: Mutex<BTreeMap<InterfaceName, Pace>>,
+    running_max: usize,
     /// Interfaces that have been scanned once: before that, nobody knows what is new.
-    scanned: std::sync::Mutex<BTreeSet<InterfaceName>>,
+    scanned: Mutex<BTreeSet<InterfaceName>>,
     stop: CancellationToken,
     /// Running commands are to end now.
     kill: CancellationToken,
@@ -134,16 +143,25 @@ impl Worker {
                 lost: lost.clone(),
             },
             turns: Turns::new(parts.tags),
-            scanned: std::sync::Mutex::default(),
+            runs: Arc::default(),
+            paces: Mutex::default(),
+            running_max: parts.running_max,
+            scanned: Mutex::default(),
             stop: parts.stop,
             kill: parts.kill,
         };
+        let adopted = parts.adopted.into_iter().map(|adopted| {
+            let (interface, name) = (&adopted.interface, &adopted.name);
+            let entry = core.runs.register(interface, name, &core.kill);
+            (adopted, entry)
+        });
+        let adopted = adopted.collect();
         Self {
             core: Arc::new(core),
             scheduler,
             told,
             lost,
-            adopted: parts.adopted,
+            adopted,
         }
     }
 
@@ -151,14 +169,18 @@ impl Worker {
         self.core.hints.clone()
     }
 
+    pub fn handle(&self) -> Handle {
+        Handle(self.core.clone())
+    }
+
     /// Runs until stopped and nothing runs any more. `poll`: scan so often, as nobody watches.
     pub async fn run(mut self, poll: Option<Duration>) {
         let rescan_every = poll.unwrap_or(RESCAN_EVERY);
         let mut actions = Vec::new();
-        for adopted in std::mem::take(&mut self.adopted) {
+        for (adopted, entry) in std::mem::take(&mut self.adopted) {
             let event = Event::Adopted(adopted.interface.clone(), adopted.name.clone());
             self.scheduler.on(event, &mut actions);
-            tokio::spawn(self.core.clone().follow(adopted));
+            tokio::spawn(self.core.clone().follow(adopted, entry));
         }
         self.scheduler.on(Event::Rescan, &mut actions);
         let mut rescan_at = tokio::time::Instant::now() + rescan_every;
@@ -247,6 +269,18 @@ impl Core {
     async fn report(self: Arc<Self>, failed: Event, work: impl FnOnce() -> Event + Send + 'static) {
         let event = tokio::task::spawn_blocking(work).await.unwrap_or(failed);
         self.hints.tell_surely(event).await;
+    }
+
+    /// How long the jobs of an interface have taken recently.
+    fn pace_of(&self, interface: &InterfaceName) -> Pace {
+        let paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.get(interface).cloned().unwrap_or_default()
+    }
+
+    /// A run of an interface has ended after so long.
+    fn ran(&self, interface: &InterfaceName, ms: i64) {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.entry(interface.clone()).or_default().ran(ms);
     }
 
     /// What could not be done for now is tried again after a pause.

@@ -3,9 +3,9 @@
 use crate::{
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Tenant},
-    gateway::{Gateway, InFlight, Parts},
+    gateway::{Cancelling, Gateway, Hands, InFlight, Parts},
     http::tls::Certificate,
-    job::{InterfaceName, JobName, Seal},
+    job::{InterfaceName, Job, JobName, Seal},
     schedule::Event,
     spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
     watch::{Seen, Watch, Watched},
@@ -163,9 +163,6 @@ impl Prepared {
         // Armed before the first scan, so that nothing is missed in between.
         let (watch, woken) = watch(config, tenant, &spool, &hints);
         keeper.look().await;
-        let arrived = move |interface: &InterfaceName, job: &JobName| {
-            hints.arrived(interface, job);
-        };
         let gateway = Gateway::new(Parts {
             seal,
             spool: spool.clone(),
@@ -174,7 +171,7 @@ impl Prepared {
             stylesheets: keeper.stylesheets.clone(),
             limits: config.limits.admission(),
             in_flight: in_flight.clone(),
-            arrived: Box::new(arrived),
+            hands: Box::new(worker.handle()),
         });
         Ok(Self {
             gateway: Arc::new(gateway),
@@ -199,6 +196,20 @@ impl Prepared {
             keeper: tokio::spawn(keeper),
             lock: self.lock,
         }
+    }
+}
+
+impl Hands for worker::Handle {
+    fn arrived(&self, interface: &InterfaceName, job: &JobName) {
+        self.arrived(interface, job);
+    }
+
+    fn cancel(&self, job: JobName, user: Arc<str>) -> Cancelling<'_> {
+        Box::pin(self.cancel(job, user))
+    }
+
+    fn eta_ms(&self, job: &Job) -> Option<i64> {
+        self.eta_ms(job)
     }
 }
 

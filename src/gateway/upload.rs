@@ -167,7 +167,7 @@ impl Gateway {
             (Some(interface), None) => {
                 tracing::info!(%job, %interface, bytes, sha256, %user, "accepted");
                 self.spool.arrived(&job);
-                (self.arrived)(&interface, &job);
+                self.hands.arrived(&interface, &job);
                 Ok(Reply::Accepted {
                     job,
                     interface,

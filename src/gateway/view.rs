@@ -209,10 +209,6 @@ impl Gateway {
         self.view_of(&job).map_err(|e| spool_fault(&e))
     }
 
-    fn eta_ms(&self, _job: &Job) -> i64 {
-        self.spool.now_ms()
-    }
-
     fn view_of(&self, job: &Job) -> Result<View, SpoolError> {
         let (spool, id) = (&self.spool, job.name.id());
         let log = spool.read_log(&job.name);
@@ -242,7 +238,7 @@ impl Gateway {
             uuid: uuid_text(&self.seal.uuid(id)),
             hex: hex(&self.seal.hex(id)),
             runner: self.seal.runner(id),
-            eta_ms: self.eta_ms(job),
+            eta_ms: (self.hands.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),
             interface,
             state,
             submitter: attribute("submitter").unwrap_or_default(),

@@ -3,7 +3,7 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Attributes, Fs, IdemKey, IdemRecord, Rules, Settlement, Spool, SpoolError, Twin,
+    Attributes, Fs, IdemKey, IdemRecord, Moved, Rules, Settlement, Spool, SpoolError, Twin,
     crash_fs::{CrashFs, IMAGES, Image},
 };
 use crate::{
@@ -63,6 +63,7 @@ struct Told {
 enum Known {
     /// Not yet settled, as far as anybody was told.
     Accepted,
+    Cancelled,
     Done,
     Failed,
 }
@@ -152,6 +153,16 @@ impl Told {
         Ok(published.emitted)
     }
 
+    fn cancel(&mut self, spool: &Arc<Spool<CrashFs>>, name: &JobName) -> Result<(), SpoolError> {
+        let place = spool.find(name)?.expect("the job is there");
+        let name = name.clone();
+        let job = Job { place, name };
+        let moved = spool.cancel(&job, "olga")?;
+        assert!(matches!(moved, Moved::Done(_)), "{job:?}");
+        self.know(&job.name, Known::Cancelled);
+        Ok(())
+    }
+
     fn day(&mut self, spool: &Arc<Spool<CrashFs>>) -> Result<(), SpoolError> {
         spool.recover()?;
         let first = self.accept(spool, "first")?;
@@ -180,6 +191,12 @@ impl Told {
         self.know(&second, Known::Accepted);
         spool.requeue(&failed, &interface("a"), "operator")?;
         self.run(spool, &second, Settlement::GivenBack)?;
+        // It waits for its next attempt, and then in its queue.
+        let deferred = self.accept(spool, "second")?;
+        self.run(spool, &deferred, Settlement::Deferred { due_ms })?;
+        self.cancel(spool, &deferred)?;
+        let queued = self.accept(spool, "first")?;
+        self.cancel(spool, &queued)?;
         self.accept(spool, "last")?;
         spool.close_journal();
         spool.healthy()
@@ -219,6 +236,11 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, twin: Twin) {
                 "{context}: {job} in {place}"
             ),
             Known::Failed => assert_eq!(place, Place::JobErrors, "{context}: {job}"),
+            Known::Cancelled => {
+                let name = job.clone();
+                let cancelled = spool.was_cancelled(&Job { place, name });
+                assert!(cancelled, "{context}: {job} is not cancelled");
+            }
         }
         if *known != Known::Accepted && found[0].starts_with("bak/a") {
             assert!(spool.read_log(job).is_some(), "{context}: {job} has no log");

@@ -33,6 +33,8 @@ const SEGMENT_BYTES: u64 = 16 * 1024;
 enum Promise {
     /// It exists, once and whole.
     Kept,
+    /// Its log says by whom.
+    Cancelled,
     Done,
     Failed,
     Removed,
@@ -108,13 +110,14 @@ impl Walk {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        let outcome = match self.below(12) {
+        let outcome = match self.below(13) {
             0..=3 => self.accept(),
             4..=6 => self.run(),
             7 => self.release(),
             8 => self.fetch(),
             9 => self.move_by_hand(),
             10 => self.scan(),
+            11 => self.cancel(),
             _ => return self.crash(),
         };
         outcome.map_err(|error| format!("a step failed: {error}"))
@@ -234,6 +237,24 @@ impl Walk {
         Ok(())
     }
 
+    /// A job that waits, or that a run has left behind.
+    fn cancel(&mut self) -> Result<(), SpoolError> {
+        let names: Vec<JobName> = self.jobs.keys().cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let name = names[self.below(names.len())].clone();
+        let job = match self.spool.find(&name)? {
+            None | Some(Place::Bak(_) | Place::JobErrors) => return Ok(()),
+            Some(place) => Job { place, name },
+        };
+        self.trace.push(format!("cancel {}", job.name));
+        if let Moved::Done(job) = self.spool.cancel(&job, "olga")? {
+            self.jobs.get_mut(&job.name).unwrap().promise = Promise::Cancelled;
+        }
+        Ok(())
+    }
+
     /// The operator moves, requeues or removes a job.
     fn move_by_hand(&mut self) -> Result<(), SpoolError> {
         let names: Vec<JobName> = self.jobs.keys().cloned().collect();
@@ -306,6 +327,10 @@ impl Walk {
                 (Promise::Kept, [_]) => true,
                 (Promise::Done, [path]) => path.starts_with("bak/"),
                 (Promise::Failed, [path]) => path.starts_with("joberrors/"),
+                (Promise::Cancelled, [path]) => {
+                    let (place, name) = (Place::JobErrors, name.clone());
+                    path.starts_with("joberrors/") && self.spool.was_cancelled(&Job { place, name })
+                }
                 _ => false,
             };
             if !kept {

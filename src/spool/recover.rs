@@ -14,7 +14,7 @@
 use super::{EntryKind, Fs, Spool, SpoolError, claim::run_file, wrap};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, Transition, work_entry},
-    joblog::{JobLog, Level, Message, Status},
+    joblog::{Level, MESSAGES_MAX, Message},
 };
 use std::{
     ffi::OsStr,
@@ -30,6 +30,19 @@ pub struct Adopted {
     pub interface: InterfaceName,
     pub name: JobName,
     pub attempt: u32,
+}
+
+impl Adopted {
+    /// The job at its place in `work`.
+    pub fn job(&self) -> Job {
+        Job {
+            place: Place::Work {
+                interface: self.interface.clone(),
+                attempt: self.attempt,
+            },
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// What recovery found and did.
@@ -151,7 +164,7 @@ impl<F: Fs> Spool<F> {
         if self.fs.lock(&path).map_err(wrap("lock", &path))?.is_none() {
             return Ok(None);
         }
-        let place = self.after_crash(&adopted.interface, &adopted.name, adopted.attempt)?;
+        let place = self.after_crash(adopted)?;
         Ok(Some(place))
     }
 
@@ -204,17 +217,18 @@ impl<F: Fs> Spool<F> {
         for (name, attempt) in self.working(interface)? {
             let lock_path = run_file(interface, &name, "lock");
             let lock = self.fs.lock(&lock_path).map_err(wrap("lock", &lock_path))?;
+            let found = Adopted {
+                interface: interface.clone(),
+                name,
+                attempt,
+            };
             if lock.is_none() {
-                recovery.adopted.push(Adopted {
-                    interface: interface.clone(),
-                    name,
-                    attempt,
-                });
+                recovery.adopted.push(found);
                 continue;
             }
-            match self.after_crash(interface, &name, attempt) {
-                Ok(Place::JobErrors) => recovery.failed.push(name),
-                Ok(_) => recovery.requeued.push(name),
+            match self.after_crash(&found) {
+                Ok(Place::JobErrors) => recovery.failed.push(found.name),
+                Ok(_) => recovery.requeued.push(found.name),
                 Err(error) => self.tolerate(error)?,
             }
         }
@@ -255,19 +269,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// A job whose attempt was cut off, with its lock in our hands.
-    fn after_crash(
-        &self,
-        interface: &InterfaceName,
-        name: &JobName,
-        attempt: u32,
-    ) -> Result<Place, SpoolError> {
-        let job = Job {
-            place: Place::Work {
-                interface: interface.clone(),
-                attempt,
-            },
-            name: name.clone(),
-        };
+    fn after_crash(&self, cut: &Adopted) -> Result<Place, SpoolError> {
+        let (interface, name, attempt) = (&cut.interface, &cut.name, cut.attempt);
+        let job = cut.job();
         let rules = &self.interfaces[interface];
         let (text, by) = if rules.at_most_once {
             let text = format!(
@@ -284,7 +288,9 @@ impl<F: Fs> Spool<F> {
         };
         tracing::warn!(job = %name, %interface, attempt, "{text}");
         // All before the move is earlier in the journal, so durable with it.
-        if let Err(error) = self.write_log(self.crash_log(&job, attempt, text)) {
+        let end = Message::new(self.now_ms(), Level::Error, text);
+        let log = self.log_of_failure(&job, attempt, self.last_words(&job, end));
+        if let Err(error) = self.write_log(log) {
             // A full disk must not keep the job from its next attempt.
             self.tolerate(error)?;
         }
@@ -304,24 +310,8 @@ impl<F: Fs> Spool<F> {
         })
     }
 
-    fn crash_log(&self, job: &Job, attempts: u32, text: String) -> JobLog {
-        let now_ms = self.now_ms();
-        JobLog {
-            job: job.name.clone(),
-            interface: job.place.interface().cloned(),
-            status: Status::Error,
-            received_ms: self.received_ms(job),
-            started_ms: None,
-            finished_ms: now_ms,
-            attempts,
-            bytes: self.bytes_of(job).ok().flatten().unwrap_or(0),
-            sha256: self.checksum_of(job),
-            messages: self.last_words(job, Message::new(now_ms, Level::Error, text)),
-        }
-    }
-
     /// What the command said before the end: its output is in the lock file.
-    fn last_words(&self, job: &Job, end: Message) -> Vec<Message> {
+    pub(super) fn last_words(&self, job: &Job, end: Message) -> Vec<Message> {
         let mut messages = Vec::new();
         if let Some(interface) = job.place.interface() {
             let path = run_file(interface, &job.name, "lock");
@@ -333,6 +323,8 @@ impl<F: Fs> Spool<F> {
             };
             let text = String::from_utf8_lossy(&output);
             let lines = text.lines().filter(|line| !line.trim().is_empty());
+            // How it ended must find room in the log.
+            let lines = lines.take(MESSAGES_MAX - 10);
             messages.extend(lines.map(|line| Message::from_output(end.time_ms, line)));
         }
         messages.push(end);

@@ -1,12 +1,15 @@
 //! One run of a job: claimed, worked on, and handed over to be settled; and runs that outlived the
 //! service which began them.
 
-use super::Core;
+use super::{
+    Core,
+    runs::{Registered, Run as Underway},
+};
 use crate::{
     job::{InterfaceName, JobName},
-    processor::{Ending, Processor, Run},
+    processor::{Ended, Ending, Outcome, Processor, Run},
     schedule::{End, Event},
-    spool::{Adopted, Claim, Fs, SpoolError},
+    spool::{Adopted, Claim, Fs, Moved, SpoolError},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,10 +28,11 @@ enum Begun {
 impl Core {
     /// Claims, runs and settles one job, and tells how it ended whatever happens.
     pub(super) async fn start(self: Arc<Self>, interface: InterfaceName, job: JobName) {
-        let this = self.clone();
+        let entry = self.runs.register(&interface, &job, &self.kill);
+        let (this, underway) = (self.clone(), entry.run.clone());
         let (i, j) = (interface.clone(), job.clone());
         // On a task of its own: a panic costs this job an attempt, not the service.
-        let run = tokio::spawn(async move { this.work(&i, &j).await });
+        let run = tokio::spawn(async move { this.work(&i, &j, &underway).await });
         let end = match run.await {
             Ok(end) => end,
             Err(error) => {
@@ -37,11 +41,12 @@ impl Core {
                 let (i, j) = (interface.clone(), job.clone());
                 let left = tokio::task::spawn_blocking(move || this.left_in_work(i, &j)).await;
                 if let Ok(Some(left)) = left {
-                    return self.follow(left).await;
+                    return self.follow(left, entry).await;
                 }
                 End::Unknown
             }
         };
+        drop(entry);
         let ended = Event::Ended(interface.clone(), job, end);
         self.hints.tell_surely(ended).await;
         if end == End::Stuck {
@@ -49,7 +54,12 @@ impl Core {
         }
     }
 
-    async fn work(self: Arc<Self>, interface: &InterfaceName, job: &JobName) -> End {
+    async fn work(
+        self: Arc<Self>,
+        interface: &InterfaceName,
+        job: &JobName,
+        underway: &Arc<Underway>,
+    ) -> End {
         let processor = self
             .lanes
             .get(interface)
@@ -72,10 +82,18 @@ impl Core {
             Err(_) => return End::Stuck,
         };
         let started_ms = self.spool.now_ms();
+        underway.started(started_ms);
         tracing::info!(%job, %interface, attempt = claim.attempt(), "started");
-        let ended = processor.run(run, &self.kill).await;
-        let this = self.clone();
-        let settled = tokio::task::spawn_blocking(move || this.settle(claim, ended, started_ms));
+        let ended = if underway.stop.is_cancelled() {
+            // Before there was anything to end.
+            let (outcome, messages) = (Outcome::Stopped, Vec::new());
+            Ended { outcome, messages }
+        } else {
+            processor.run(run, &underway.stop).await
+        };
+        let (this, underway) = (self.clone(), underway.clone());
+        let settled =
+            tokio::task::spawn_blocking(move || this.settle(claim, ended, started_ms, &underway));
         settled.await.unwrap_or(End::Unknown)
     }
 
@@ -121,24 +139,24 @@ impl Core {
     }
 
     /// Waits for the end of a command that outlived the service which started it.
-    pub(super) async fn follow(self: Arc<Self>, adopted: Adopted) {
+    pub(super) async fn follow(self: Arc<Self>, adopted: Adopted, entry: Registered) {
         let Adopted {
             interface,
             name,
             attempt,
         } = adopted.clone();
         tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
-        let mut ending = self.ending(&adopted);
+        let mut ending = self.ending(&adopted, &entry.run);
         loop {
             tokio::time::sleep(ADOPTED_EVERY).await;
-            let (this, job) = (self.clone(), adopted.clone());
+            let (this, job, run) = (self.clone(), adopted.clone(), entry.run.clone());
             let looked = tokio::task::spawn_blocking(move || {
-                ending.look(this.spool.now_ms(), this.kill.is_cancelled());
-                (ending, this.spool.end_of(&job))
+                ending.look(this.spool.now_ms(), run.stop.is_cancelled());
+                (ending, this.end_adopted(&job, &run))
             });
             match looked.await {
-                Ok((again, Ok(None))) => ending = again,
-                Ok((_, Ok(Some(_)))) => break,
+                Ok((again, Ok(false))) => ending = again,
+                Ok((_, Ok(true))) => break,
                 Ok((_, Err(error))) => {
                     tracing::error!(job = %name, %error, "the adopted job stays in work");
                     break;
@@ -146,17 +164,30 @@ impl Core {
                 Err(_) => break,
             }
         }
+        drop(entry);
         let ended = Event::Ended(interface.clone(), name, End::Unknown);
         self.hints.tell_surely(ended).await;
         self.hints.tell(Event::Hint(interface));
     }
 
-    fn ending(&self, adopted: &Adopted) -> Ending {
+    /// Settles the job of an adopted command that has ended. False while it lives.
+    fn end_adopted(&self, adopted: &Adopted, run: &Underway) -> Result<bool, SpoolError> {
+        if let Some(user) = run.cancelled_by()
+            && let Moved::Done(job) = self.spool.cancel(&adopted.job(), &user)?
+        {
+            tracing::info!(job = %job.name, %user, "cancelled");
+            return Ok(true);
+        }
+        Ok(self.spool.end_of(adopted)?.is_some())
+    }
+
+    fn ending(&self, adopted: &Adopted, run: &Underway) -> Ending {
         let (output, started_ms) = self.spool.run_of(adopted);
         let processor = self.lanes.get(&adopted.interface);
         let processor = processor.and_then(|lane| lane.processor.as_ref());
         let limit = processor.and_then(Processor::timeout);
         let started_ms = started_ms.unwrap_or_else(|| self.spool.now_ms());
+        run.started(started_ms);
         Ending::new(self.spool.fs().absolute(&output), started_ms, limit)
     }
 

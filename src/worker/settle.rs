@@ -1,6 +1,6 @@
 //! What becomes of a job after its run.
 
-use super::Core;
+use super::{Core, runs::Run};
 use crate::{
     joblog::{JobLog, Level, Message, Status},
     processor::{Ended, Outcome, Retry},
@@ -13,10 +13,21 @@ use std::time::Duration;
 const FULL_EVERY: Duration = Duration::from_secs(1);
 
 impl Core {
-    pub(super) fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64) -> End {
-        let Ended { outcome, messages } = self.judged(&claim, ended);
+    pub(super) fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64, run: &Run) -> End {
         let now_ms = self.spool.now_ms();
-        let (what, mut reason, messages) = self.settlement_of(&claim, outcome, messages, now_ms);
+        let (what, mut reason, messages) = match run.close() {
+            Some(user) => {
+                // Whatever the command came to: nothing of it is published.
+                let end = Message::cancelled(now_ms, &user);
+                let (reason, mut messages) = (end.text.clone(), ended.messages);
+                messages.push(end);
+                (Settlement::Failed, Some(reason), messages)
+            }
+            None => {
+                let Ended { outcome, messages } = self.judged(&claim, ended);
+                self.settlement_of(&claim, outcome, messages, now_ms)
+            }
+        };
         let log = (what != Settlement::GivenBack)
             .then(|| self.log_of(&claim, what, messages, started_ms));
         let settled = self.settle_patiently(&mut claim, what, log.clone());
@@ -41,7 +52,12 @@ impl Core {
             settled => (what, settled),
         };
         match settled {
-            Ok(published) => self.told(&claim, what, reason, published, started_ms),
+            Ok(published) => {
+                if run.cancelled_by().is_none() && what != Settlement::GivenBack {
+                    self.ran(claim.interface(), now_ms - started_ms);
+                }
+                self.told(&claim, what, reason, published, started_ms)
+            }
             Err(error) => {
                 tracing::error!(job = %claim.job(), %error, "the job cannot be settled");
                 End::Unknown

@@ -9,9 +9,9 @@
 use super::super::*;
 use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
-    gateway::{AdmissionLimits, Direction, Gateway, InFlight, Interface, Parts},
-    job::{InterfaceName, JobName, KEY_BYTES, Seal},
-    spool::{RealFs, Rules, Spool},
+    gateway::{AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts},
+    job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
+    spool::{Cancelled, RealFs, Rules, Spool},
     xml::{Schemas, Stylesheets, XsdSchema},
 };
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -133,7 +133,10 @@ impl Tenant {
                 ..AdmissionLimits::default()
             },
             in_flight: in_flight.clone(),
-            arrived: arrived(gate, held.clone()),
+            hands: Box::new(Nobody {
+                gate: Mutex::new(gate),
+                held: held.clone(),
+            }),
         });
         let tenant = Self {
             gateway: Arc::new(gateway),
@@ -220,19 +223,32 @@ fn users(path: &Path) -> Users {
     Users::open(path, Seal::new([7; KEY_BYTES])).unwrap()
 }
 
-fn arrived(gate: mpsc::Receiver<()>, held: Arc<AtomicUsize>) -> crate::gateway::Arrived {
-    let gate = Mutex::new(gate);
-    Box::new(
-        move |_: &InterfaceName, job: &JobName| match job.reference() {
+/// Works on no job.
+struct Nobody {
+    gate: Mutex<mpsc::Receiver<()>>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Hands for Nobody {
+    fn arrived(&self, _: &InterfaceName, job: &JobName) {
+        match job.reference() {
             Some("gate") => {
-                held.fetch_add(1, SeqCst);
+                self.held.fetch_add(1, SeqCst);
                 // Nothing is ever sent: the error comes when the gate is dropped.
-                assert!(gate.lock().unwrap().recv().is_err());
+                assert!(self.gate.lock().unwrap().recv().is_err());
             }
             Some("panic") => panic!("as ordered"),
             Some(_) | None => {}
-        },
-    )
+        }
+    }
+
+    fn cancel(&self, _: JobName, _: Arc<str>) -> Cancelling<'_> {
+        Box::pin(std::future::ready(Ok(Cancelled::NotActive)))
+    }
+
+    fn eta_ms(&self, _: &Job) -> Option<i64> {
+        None
+    }
 }
 
 impl Gate {

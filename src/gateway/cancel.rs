@@ -1,0 +1,46 @@
+//! Cancelling a job: who may, and what is answered.
+//!
+//! Source: the Alteryx contract, "curators cancel any job, others those they created".
+
+use super::{Fault, Reply};
+use super::{Gateway, RETRY_SOON_S, command::JobRef, spool_fault, view::is_curator};
+use crate::{auth::Caller, job::JobName, spool::Cancelled};
+use std::sync::Arc;
+
+impl Gateway {
+    /// Cancels a job, wherever it is; answered once its command has ended and that is durable.
+    pub(super) async fn cancel(
+        self: &Arc<Self>,
+        caller: &Caller,
+        of: JobRef,
+    ) -> Result<Reply, Fault> {
+        let who = caller.clone();
+        let job = self
+            .blocking(move |this| this.cancellable(&who, &of))
+            .await??;
+        // One that was fetched is on its way to `bak`.
+        self.archived(|name, _| *name == job).await;
+        let cancelled = self.hands.cancel(job.clone(), caller.user.clone()).await;
+        match cancelled.map_err(|e| spool_fault(&e))? {
+            Cancelled::Done { was_running } => Ok(Reply::Cancelled { job, was_running }),
+            Cancelled::NotActive => Err(Fault::Conflict {
+                reason: "the job neither waits nor runs".into(),
+            }),
+            Cancelled::Pending => Err(Fault::Busy {
+                retry_after_s: RETRY_SOON_S,
+                reason: "the job is to end and has not ended yet".into(),
+            }),
+        }
+    }
+
+    fn cancellable(&self, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
+        let job = self.job_of(of)?;
+        let submitter = self.spool.attribute_of(&job, "submitter");
+        match is_curator(caller) || submitter.as_deref() == Some(&*caller.user) {
+            true => Ok(job.name),
+            false => Err(Fault::Forbidden {
+                reason: "a job is cancelled by its submitter or a curator".into(),
+            }),
+        }
+    }
+}
