@@ -15,6 +15,7 @@ mod schedule;
 mod serve;
 mod show;
 mod status;
+mod token;
 mod user;
 mod why;
 
@@ -155,16 +156,21 @@ impl Cli {
     }
 }
 
-/// Opens a tenant's spool to look at it or to act in it. A path that was mistyped is no reason to
-/// make a new one there.
+/// Opens a tenant's spool to look at it or to act in it.
 fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
+    has_spool(tenant)?;
+    daemon::open_spool(tenant)
+}
+
+/// A path that was mistyped is no reason to make a new spool there.
+fn has_spool(tenant: &Tenant) -> anyhow::Result<()> {
     if !tenant.root.join("queue").is_dir() {
         bail!(
             "there is no spool at {}; `spoolgate serve` or `spoolgate check` makes it",
             tenant.root.display()
         );
     }
-    daemon::open_spool(tenant)
+    Ok(())
 }
 
 /// An error with its causes, each told once: many of ours name theirs already.
@@ -211,7 +217,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 23);
+        assert_eq!(found.len(), 25);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

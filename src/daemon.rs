@@ -10,7 +10,7 @@ mod tenant;
 
 pub use memory::keep_small;
 
-pub(crate) use tenant::{open_spool, schemas, spool_dirs};
+pub(crate) use tenant::{open_spool, schemas, seal, spool_dirs};
 
 use crate::{
     config::Config,

@@ -571,7 +571,8 @@ fn the_readme_has_every_command() {
     let rows = table("README.md", "## Commands");
     let documented = rows.iter().map(|row| {
         let words = quoted(&row[0])[0].split(' ').skip(1);
-        let plain = |w: &&str| !w.is_empty() && w.chars().all(|c| c.is_ascii_lowercase());
+        let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+        let plain = |w: &&str| !w.is_empty() && w.chars().all(plain);
         words.take_while(plain).collect::<Vec<_>>().join(" ")
     });
     same("commands", &known, &documented.collect());

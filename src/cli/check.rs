@@ -141,6 +141,11 @@ fn check_tenant(config: &Config, tenant: &Tenant, findings: &mut Vec<Finding>) {
                 }
                 Ok(warnings) => say(root.clone(), Ok(warnings.join("; "))),
             }
+            let key = daemon::seal(tenant).map(|_| "only its owner can use it".into());
+            say(
+                format!("{root}/.key"),
+                key.map_err(|error| super::explain(&error)),
+            );
             if let Ok(Some(holder)) = SpoolLock::holder(&fs) {
                 say(root, Ok(format!("served by process {holder}")));
             }

@@ -3,6 +3,7 @@
 use super::{
     At, Common,
     output::{self, tell},
+    token::{ApiKey, Token},
 };
 use crate::auth::{
     Grants, Right, Role, Scope, UsersFile, check_user, hash_password, random_password,
@@ -28,6 +29,10 @@ pub(super) enum User {
     Rm(Rm),
     /// List users with their rights
     List(List),
+    /// Make a bearer token for a user's programs; prints nothing else
+    Token(Token),
+    /// Print a user's API key, which some programs send beside a token
+    ApiKey(ApiKey),
 }
 
 #[derive(Debug, Args)]
@@ -122,9 +127,11 @@ impl User {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Add(add) => add.run(),
+            Self::ApiKey(api_key) => api_key.run(),
             Self::List(list) => list.run(),
             Self::Passwd(passwd) => passwd.run(),
             Self::Rm(rm) => rm.run(),
+            Self::Token(token) => token.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -6,7 +6,7 @@
 use super::{Fs, RealFs};
 use crate::job::{KEY_BYTES, hex, parse_hex};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},

@@ -137,6 +137,8 @@ fn standard_output_may_go_away() {
         &["status"],
         &["status", &job],
         &["user", "list"],
+        &["user", "token", "admin"],
+        &["user", "api-key", "admin"],
     ] {
         let [(full, said), gone] = without_output(&daemon, arguments);
         assert_eq!(full, Some(1), "{arguments:?}");
@@ -161,6 +163,68 @@ fn standard_output_may_go_away() {
             assert_eq!(code, Some(1), "{said}");
         }
     }
+}
+
+#[test]
+fn tokens_and_keys_are_made_for_users_only_and_end_with_the_password() {
+    let mut daemon = Daemon::start();
+    let made = |arguments: &[&str]| daemon.operator(arguments).trim_end().to_owned();
+    let key = || made(&["user", "api-key", "admin"]);
+    let first = key();
+    assert_eq!((first.len(), key()), (32, first.clone()));
+    assert_eq!(
+        json(&daemon, &["user", "api-key", "admin"])["api_key"],
+        first.as_str()
+    );
+    let token = made(&["user", "token", "admin", "--hours", "8760"]);
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    assert!(token.len() > 43 && token.chars().all(safe), "{token}");
+    let limited = [
+        "user", "token", "admin", "--scope", "a:read", "--scope", "b",
+    ];
+    let answer = json(&daemon, &limited);
+    assert_eq!(answer["scopes"], serde_json::json!(["a:read", "b"]));
+    assert_eq!(answer["expires_in_s"], 3600);
+    refused(&daemon, &["user", "token", "nobody"], "no user `nobody`");
+    refused(&daemon, &["user", "api-key", "nobody"], "no user `nobody`");
+    for (option, value) in [
+        ("--scope", "a b"),
+        ("--scope", ""),
+        ("--hours", "0"),
+        ("--hours", "8761"),
+    ] {
+        let output = daemon.spoolgate(&["user", "token", "admin", option, value]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{option} {value}: {output:?}"
+        );
+    }
+
+    // Where a dialect wants a password, a token is none.
+    let bearer = format!("Authorization: Bearer {token}");
+    let answer = daemon.bare_curl(&["-H", &bearer, "/xml/jobqueue?Interfacename=orders_in"]);
+    assert_eq!(answer.status, 401);
+    daemon.operator(&["user", "passwd", "admin"]);
+    assert_ne!(key(), first);
+
+    // The key that seals them is private, or nothing is served.
+    let path = daemon.spool(".key");
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    daemon.stop();
+    mode(0o644);
+    let to_do = format!("chmod 600 {}", path.display());
+    refused(&daemon, &["user", "token", "admin"], &to_do);
+    refused(&daemon, &["serve"], &to_do);
+    let check = daemon.spoolgate(&["check"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(text(&check.stdout).contains(&to_do), "{check:?}");
+    mode(0o600);
+    daemon.serve();
 }
 
 #[test]
