@@ -11,6 +11,7 @@ mod golden;
 mod headers;
 mod json;
 mod paas;
+mod robusta;
 
 use crate::gateway::{Command, Download, Fault, Reply};
 use bytes::Bytes;
@@ -76,7 +77,7 @@ pub trait Dialect: Send + Sync {
 }
 
 /// Every dialect that is served.
-pub static DIALECTS: &[&dyn Dialect] = &[&dstore::DStore, &paas::Paas];
+pub static DIALECTS: &[&dyn Dialect] = &[&dstore::DStore, &paas::Paas, &robusta::Robusta];
 
 /// The dialect that owns a path.
 pub fn of(path: &str) -> Option<&'static dyn Dialect> {

@@ -279,7 +279,8 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn rfc3339(unix_ms: i64) -> String {
+/// A moment in milliseconds of the Unix epoch, as `2026-11-22T04:57:48.123Z`.
+pub fn rfc3339(unix_ms: i64) -> String {
     let moment = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     format!("{moment:.3}")
 }

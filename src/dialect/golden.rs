@@ -236,3 +236,29 @@ pub(super) fn assert_examples_hold(dialect: &dyn Dialect, answers: Vec<Answer>) 
         assert!(text_of_all.contains(&asked), "no example asks for {name:?}");
     }
 }
+
+/// Asserts that a request is answered: by a command, or by a fault that is told in JSON. A request
+/// that cannot be sent is none.
+pub(super) fn assert_answered(dialect: &dyn Dialect, method: &str, uri: &str, body: &[u8]) {
+    let request = http::Request::builder().method(method).uri(uri).body(());
+    let Ok(request) = request else { return };
+    let (head, ()) = request.into_parts();
+    if !dialect.owns(head.uri.path()) {
+        return;
+    }
+    let small = match dialect.intake(&head) {
+        Intake::Small { .. } => body,
+        Intake::Stream => &[],
+    };
+    dialect.access(&head);
+    let Err(fault) = dialect.parse(&head, small) else {
+        return;
+    };
+    let response = dialect.render_fault(&head, &fault);
+    assert!(response.status().is_client_error(), "{fault:?}");
+    let Payload::Bytes(bytes) = response.into_body() else {
+        panic!("{fault:?} is told by something else than bytes");
+    };
+    let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(told.is_object(), "{told}");
+}

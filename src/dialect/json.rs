@@ -7,7 +7,7 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{ACCEPT_RANGES, ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER},
 };
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, fmt, io};
 
@@ -173,28 +173,31 @@ pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
     parsed.map(drop).map_err(|error| not_json(&error))
 }
 
-/// The members of an object; none of an empty body. A member that is given twice is an error which
-/// names it.
+/// The members of an object; none of an empty body. A member that is given twice, in this object
+/// or within, is an error which names it.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Fault> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
     let invalid = |reason| Fault::Invalid { reason };
-    let parsed: Result<Object, _> = serde_json::from_slice(body);
-    let Object { members, twice } = parsed.map_err(|error| invalid(not_json(&error)))?;
-    match twice {
-        None => Ok(members),
-        Some(field) => Err(Fault::Field {
+    let mut twice = None;
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let parsed = Once { twice: &mut twice }.deserialize(&mut reader);
+    let parsed = parsed.and_then(|value| reader.end().map(|()| value));
+    match (parsed.map_err(|error| invalid(not_json(&error)))?, twice) {
+        (_, Some(field)) => Err(Fault::Field {
             field,
             reason: "is given twice".into(),
         }),
+        (Value::Object(members), None) => Ok(members),
+        (
+            Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_),
+            None,
+        ) => Err(invalid("the body is JSON, but not an object".into())),
     }
 }
 
 fn not_json(error: &serde_json::Error) -> String {
-    if error.is_data() {
-        return format!("the body is JSON, but not as expected: {error}");
-    }
     format!("the body is not JSON: {error}")
 }
 
@@ -239,38 +242,86 @@ pub(super) fn decoded(segment: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
-struct Object {
-    members: Map<String, Value>,
-    /// The first name that came again.
-    twice: Option<String>,
+/// Reads a value, and notes the first member in it that is given twice.
+struct Once<'t> {
+    /// Its name, after those of the members that it is in.
+    twice: &'t mut Option<String>,
 }
 
-impl<'de> de::Deserialize<'de> for Object {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object;
+impl Once<'_> {
+    /// What is found from now on is in the member, or at the place, of that name.
+    fn within<T, E>(
+        &mut self,
+        name: impl fmt::Display,
+        read: impl FnOnce(Once) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let first = self.twice.is_none();
+        let value = read(Once { twice: self.twice })?;
+        if let Some(inner) = self.twice.as_mut().filter(|_| first) {
+            *inner = format!("{name}.{inner}");
+        }
+        Ok(value)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> DeserializeSeed<'de> for Once<'_> {
+    type Value = Value;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut object = Object {
-                    members: Map::new(),
-                    twice: None,
-                };
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if object.members.contains_key(&name) {
-                        object.twice.get_or_insert(name);
-                    } else {
-                        object.members.insert(name, value);
-                    }
-                }
-                Ok(object)
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Once<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = self.within(values.len(), |once| seq.next_element_seed(once))? {
+            values.push(value);
+        }
+        Ok(values.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let value = self.within(&name, |once| map.next_value_seed(once))?;
+            if members.contains_key(&name) {
+                self.twice.get_or_insert(name);
+            } else {
+                members.insert(name, value);
             }
         }
-        deserializer.deserialize_map(Members)
+        Ok(members.into())
     }
 }
 
@@ -301,6 +352,13 @@ mod tests {
         assert_eq!(object(b"{\"a\":1}").unwrap()["a"], 1);
         let twice = object(b"{\"a\":1,\"b\":{},\"b\":2}");
         assert!(matches!(twice, Err(Fault::Field { field, .. }) if field == "b"));
+        let within = object(br#"{"a": [{"x": 1}, {"b": {"c": 1, "\u0063": 2, "c": 3}}], "a": 1}"#);
+        assert!(matches!(within, Err(Fault::Field { field, .. }) if field == "a.1.b.c"));
+        let plain = r#"{"a":[null,true,-1,1.5,18446744073709551615,"x",{"y":{}}]}"#;
+        assert_eq!(
+            Value::Object(object(plain.as_bytes()).unwrap()).to_string(),
+            plain
+        );
         for bad in ["[]", "1", "{", "{}x"] {
             let read = object(bad.as_bytes());
             assert!(matches!(read, Err(Fault::Invalid { .. })), "{bad}");

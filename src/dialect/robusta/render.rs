@@ -1,0 +1,94 @@
+//! Reply or fault → response.
+
+use crate::{
+    dialect::{Payload, headers, json},
+    gateway::{Fault, Reply, State, View},
+    joblog::rfc3339,
+};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+/// What stands before the name of an output variable. Source: the Robusta contract.
+const OUTPUT: &str = "__out_";
+const WAITING: &str = "WAITING";
+const FAILED: &str = "FAILED";
+
+pub(super) fn reply(reply: Reply) -> Response<Payload> {
+    match reply {
+        Reply::Created { view, replayed } => {
+            let mut response = saved(&view.uuid);
+            if replayed {
+                let replayed = HeaderValue::from_static("true");
+                let headers = response.headers_mut();
+                headers.insert(headers::IDEMPOTENCY_REPLAYED, replayed);
+            }
+            response
+        }
+        Reply::Scheduled { uuid } => saved(&uuid),
+        Reply::Shown(view) => json::response(StatusCode::OK, &status(*view).into()),
+        Reply::ShownSchedule {
+            latest, next_ms, ..
+        } => {
+            let mut body = match (latest, next_ms) {
+                (Some(view), _) => status(*view),
+                (None, Some(_)) => shown(WAITING, "Your transaction is waiting."),
+                // Its moments passed while nobody was there to run it.
+                (None, None) => shown(FAILED, "Your transaction has ended without a run."),
+            };
+            if let Some(next_ms) = next_ms {
+                body.insert("nextRun".into(), rfc3339(next_ms).into());
+            }
+            json::response(StatusCode::OK, &body.into())
+        }
+        // The answers to what this dialect has no words for.
+        Reply::Accepted { .. }
+        | Reply::Cancelled { .. }
+        | Reply::Content(_)
+        | Reply::Jobs(_)
+        | Reply::Log(_)
+        | Reply::Result { .. }
+        | Reply::Shows(_)
+        | Reply::Status(_)
+        | Reply::Token { .. }
+        | Reply::Transformed { .. } => fault(&Fault::Internal),
+    }
+}
+
+fn saved(uuid: &str) -> Response<Payload> {
+    let body = json!({"robustaSpid": uuid, "message": "Process saved"});
+    json::response(StatusCode::OK, &body)
+}
+
+fn status(view: View) -> Map<String, Value> {
+    match view.state {
+        State::Waiting => shown(WAITING, "Your transaction is waiting."),
+        State::Running => shown("RUNNING", "Your transaction is running."),
+        State::Done => {
+            let mut body = shown("SUCCEEDED", "Your transaction has ended.");
+            let variables = view.variables.into_iter();
+            body.extend(variables.map(|(name, value)| (format!("{OUTPUT}{name}"), value)));
+            body
+        }
+        State::Cancelled | State::Failed => {
+            let error = view.error.as_deref();
+            shown(FAILED, error.unwrap_or("Your transaction has failed."))
+        }
+    }
+}
+
+fn shown(status: &str, message: &str) -> Map<String, Value> {
+    let member = |name: &str, value: &str| (name.into(), value.into());
+    [member("status", status), member("message", message)]
+        .into_iter()
+        .collect()
+}
+
+pub(super) fn fault(fault: &Fault) -> Response<Payload> {
+    let (status, text) = json::plain(fault);
+    // The name of a process stands in the body, not in the path.
+    if let Fault::UnknownInterface { .. } = fault {
+        let body = json!({"message": format!("name: {text}")});
+        return json::fault(StatusCode::BAD_REQUEST, fault, &body);
+    }
+    json::fault(status, fault, &json!({"message": text}))
+}
