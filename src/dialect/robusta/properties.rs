@@ -83,8 +83,10 @@ proptest! {
             }
             (other, _) => return Err(TestCaseError::fail(format!("{other:?}"))),
         };
-        prop_assert_eq!(submit.interface.unwrap().as_str(), "mail");
+        let interface = submit.interface.map(|name| name.to_string());
+        prop_assert_eq!(interface.as_deref(), Some("mail"));
         prop_assert_eq!(submit.terms.retries, Some(retries));
-        prop_assert_eq!(submit.terms.worker.unwrap().as_str(), "robot");
+        let worker = submit.terms.worker.map(|tag| tag.to_string());
+        prop_assert_eq!(worker.as_deref(), Some("robot"));
     }
 }
