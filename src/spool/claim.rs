@@ -30,8 +30,19 @@ pub struct Claim<F: Fs = RealFs> {
     /// Its command has been started: from now on the attempt counts whatever happens.
     begun: bool,
     settled: bool,
+    /// What the command has left, as it was checked.
+    output: Option<Output>,
     /// What has been published of what the command emitted.
     emitted: Vec<Job>,
+}
+
+/// What a command has left in its directories.
+#[derive(Debug, Default)]
+struct Output {
+    /// The names of the result files.
+    results: Vec<String>,
+    /// The names of the files to be emitted, with their interfaces.
+    emitted: Vec<(InterfaceName, String)>,
 }
 
 /// What became of a claimed job.
@@ -110,6 +121,7 @@ impl<F: Fs> Spool<F> {
                     lock,
                     begun: false,
                     settled: false,
+                    output: None,
                     emitted: Vec::new(),
                 }))
             }
@@ -190,11 +202,12 @@ impl<F: Fs> Claim<F> {
     }
 
     /// Checks what the command left before anything of it is published.
-    pub fn check_output(&self) -> Result<(), SpoolError> {
+    pub fn check_output(&mut self) -> Result<(), SpoolError> {
         let results = self.run_dir().join("results");
         let emit = self.run_dir().join("emit");
-        let results = self.results()?.into_iter().map(|file| results.join(file));
-        let emitted = self.emitted()?.into_iter();
+        let output = self.look_at_output()?;
+        let results = output.results.iter().map(|file| results.join(file));
+        let emitted = output.emitted.iter();
         let emitted = emitted.map(|(interface, file)| emit.join(interface.as_str()).join(file));
         for path in results.chain(emitted) {
             if let Err(error) = self.spool.fs.update(&path) {
@@ -204,6 +217,7 @@ impl<F: Fs> Claim<F> {
                 )));
             }
         }
+        self.output = Some(output);
         Ok(())
     }
 
@@ -230,9 +244,14 @@ impl<F: Fs> Claim<F> {
             removed.map_err(wrap("remove", &run))?;
         }
         if what == Settlement::Done {
-            self.sync_output()?;
-            self.publish_results()?;
-            self.publish_emitted()?;
+            // If settling fails here, what is left is looked at again.
+            let output = match self.output.take() {
+                Some(output) => output,
+                None => self.look_at_output()?,
+            };
+            self.sync_output(&output)?;
+            self.publish_results(&output)?;
+            self.publish_emitted(output)?;
         }
         // All before the move is earlier in the journal, so durable with it.
         if let Some(log) = log {
@@ -285,9 +304,11 @@ impl<F: Fs> Claim<F> {
         }
     }
 
-    /// The names of the result files.
-    fn results(&self) -> Result<Vec<String>, SpoolError> {
-        self.plain_files(&self.run_dir().join("results"), "result")
+    fn look_at_output(&self) -> Result<Output, SpoolError> {
+        Ok(Output {
+            results: self.plain_files(&self.run_dir().join("results"), "result")?,
+            emitted: self.emitted()?,
+        })
     }
 
     /// The files to be emitted, by interface.
@@ -342,18 +363,18 @@ impl<F: Fs> Claim<F> {
     }
 
     /// Makes durable what the command left and the journal does not take whole.
-    fn sync_output(&self) -> Result<(), SpoolError> {
+    fn sync_output(&self, output: &Output) -> Result<(), SpoolError> {
         let emit = self.run_dir().join("emit");
-        let mut large = !self.results()?.is_empty();
-        for (interface, file) in self.emitted()? {
+        let mut large = !output.results.is_empty();
+        for (interface, file) in &output.emitted {
             let path = emit.join(interface.as_str()).join(file);
             large |= self.spool.is_large(&path)?;
         }
         if large { self.spool.sync_all() } else { Ok(()) }
     }
 
-    fn publish_results(&self) -> Result<(), SpoolError> {
-        if self.results()?.is_empty() {
+    fn publish_results(&self, output: &Output) -> Result<(), SpoolError> {
+        if output.results.is_empty() {
             return Ok(());
         }
         let spool = &self.spool;
@@ -368,11 +389,14 @@ impl<F: Fs> Claim<F> {
         Ok(())
     }
 
-    fn publish_emitted(&mut self) -> Result<(), SpoolError> {
+    fn publish_emitted(&mut self, output: Output) -> Result<(), SpoolError> {
         let spool = self.spool.clone();
         let emit = self.run_dir().join("emit");
-        let submitter = self.attribute("submitter").unwrap_or_default();
-        for (interface, file) in self.emitted()? {
+        let submitter = match output.emitted.is_empty() {
+            true => String::new(),
+            false => self.attribute("submitter").unwrap_or_default(),
+        };
+        for (interface, file) in output.emitted {
             let from = emit.join(interface.as_str()).join(&file);
             let attributes = [
                 ("dialect", "emit".to_owned()),

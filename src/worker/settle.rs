@@ -24,7 +24,7 @@ impl Core {
                 (Settlement::Failed, Some(reason), messages)
             }
             None => {
-                let Ended { outcome, messages } = self.judged(&claim, ended);
+                let Ended { outcome, messages } = self.judged(&mut claim, ended);
                 self.settlement_of(&claim, outcome, messages, now_ms)
             }
         };
@@ -66,7 +66,7 @@ impl Core {
     }
 
     /// What a run came to, once its output and the rules of its interface were looked at.
-    fn judged(&self, claim: &Claim, ended: Ended) -> Ended {
+    fn judged(&self, claim: &mut Claim, ended: Ended) -> Ended {
         let reason = match &ended.outcome {
             Outcome::Done => match claim.check_output() {
                 Err(SpoolError::Output(reason)) => reason,
