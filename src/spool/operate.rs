@@ -96,6 +96,10 @@ impl<F: Fs> Spool<F> {
     /// gets one.
     pub fn note(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
         let now_ms = self.now_ms();
+        if self.stat(&job.place.path(&job.name))?.is_none() {
+            // It has moved on: the last word in its log is of its end.
+            return Ok(());
+        }
         match self.read_log(&job.name) {
             Some(mut log) => {
                 log.messages = vec![Message::new(now_ms, Level::Info, text)];

@@ -80,16 +80,12 @@ impl Handle {
                 Place::Work { .. } => true,
             };
             let interface = place.interface().cloned();
-            match core.spool.cancel(
-                &Job {
-                    place,
-                    name: name.clone(),
-                },
-                &user,
-            )? {
+            let job = Job { place, name };
+            let cancel = || core.spool.cancel(&job, &user);
+            match core.runs.while_cancelling(&job.name, cancel)? {
                 Moved::Gone => Ok(None),
                 Moved::Done(_) => {
-                    tracing::info!(job = %name, %user, "cancelled");
+                    tracing::info!(job = %job.name, %user, "cancelled");
                     // Whoever waited behind it may go on.
                     if let Some(interface) = interface {
                         core.hints.tell(Event::Hint(interface));
@@ -146,3 +142,6 @@ impl Handle {
         Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
     }
 }
+
+#[cfg(test)]
+mod tests;

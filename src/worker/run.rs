@@ -105,7 +105,9 @@ impl Core {
         command: bool,
     ) -> Result<Begun, SpoolError> {
         let Some(mut claim) = self.spool.claim(interface, job)? else {
-            let waits = self.spool.is_ready(interface, job) && !self.spool.is_held(interface)?;
+            let waits = !self.runs.is_cancelling(job)
+                && self.spool.is_ready(interface, job)
+                && !self.spool.is_held(interface)?;
             return Ok(if waits { Begun::Locked } else { Begun::Gone });
         };
         let io = |op, path: &PathBuf| {

@@ -5,14 +5,18 @@
 
 use crate::job::{InterfaceName, JobName};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Default)]
-pub(super) struct Runs(Mutex<HashMap<JobName, Arc<Run>>>);
+pub(super) struct Runs {
+    all: Mutex<HashMap<JobName, Arc<Run>>>,
+    /// Jobs that are being cancelled where they wait: we have their locks ourselves.
+    cancelling: Mutex<HashSet<JobName>>,
+}
 
 /// A run under way.
 #[derive(Debug)]
@@ -77,9 +81,25 @@ impl Runs {
             .count()
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<JobName, Arc<Run>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Cancels a job where it waits by `work`, so that it is known meanwhile that this goes on.
+    pub(super) fn while_cancelling<T>(&self, job: &JobName, work: impl FnOnce() -> T) -> T {
+        lock(&self.cancelling).insert(job.clone());
+        let done = work();
+        lock(&self.cancelling).remove(job);
+        done
     }
+
+    pub(super) fn is_cancelling(&self, job: &JobName) -> bool {
+        lock(&self.cancelling).contains(job)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<JobName, Arc<Run>>> {
+        lock(&self.all)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Registered {

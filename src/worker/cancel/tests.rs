@@ -1,0 +1,280 @@
+//! Cancelling with a real spool, a real worker and real commands.
+
+use super::*;
+use crate::{
+    job::{Kind, WorkerTags},
+    processor::{Command, ExitCodes, Processor, Retry},
+    schedule::LaneRules,
+    spool::{Adopted, Attributes, EntryKind, Fs, RealFs, Rules, Spool},
+    worker::{Lane, Parts, Worker},
+};
+use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
+use tokio_util::sync::CancellationToken;
+
+struct Bench {
+    dir: tempfile::TempDir,
+    spool: Arc<Spool>,
+    interface: InterfaceName,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 3,
+            at_most_once: false,
+        };
+        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
+        let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        spool.open_journal(1 << 20).unwrap();
+        spool.start_journal();
+        Self {
+            dir,
+            spool: Arc::new(spool),
+            interface,
+        }
+    }
+
+    /// A worker that runs `script` on each job, in a shell.
+    fn work(&self, script: &str, adopted: Vec<Adopted>, stop: &CancellationToken) -> Handle {
+        let command = Command {
+            argv: ["sh", "-c", script].map(String::from).into(),
+            dir: self.dir.path().to_owned(),
+            env: Vec::new(),
+            exit_codes: ExitCodes::default(),
+            timeout: Duration::from_secs(600),
+            output_bytes_max: 100_000,
+            memory_bytes_max: None,
+            open_files_max: None,
+        };
+        let lane = Lane {
+            processor: Some(Processor::Command(command)),
+            retry: Retry::default(),
+            rules: LaneRules {
+                running_max: 1,
+                ordered: false,
+            },
+            at_most_once: false,
+        };
+        let worker = Worker::new(Parts {
+            spool: self.spool.clone(),
+            lanes: BTreeMap::from([(self.interface.clone(), lane)]),
+            running_max: 4,
+            tags: WorkerTags::All,
+            adopted,
+            stop: stop.clone(),
+            kill: stop.clone(),
+        });
+        let handle = worker.handle();
+        tokio::spawn(worker.run(None));
+        handle
+    }
+
+    fn queue(&self, handle: Option<&Handle>) -> JobName {
+        let name = JobName::new(self.spool.next_id(), None, Kind::Json);
+        let mut part = self.spool.begin(name.clone()).unwrap();
+        part.write(b"{}").unwrap();
+        let sealed = part.seal(&Attributes::default()).unwrap();
+        let (_, ticket) = self.spool.enqueue(sealed, &self.interface, None).unwrap();
+        self.spool.wait(ticket).unwrap();
+        self.spool.arrived(&name);
+        if let Some(handle) = handle {
+            handle.arrived(&self.interface, &name);
+        }
+        name
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn job(&self, name: &JobName) -> Job {
+        Job {
+            place: self.spool.find(name).unwrap().unwrap(),
+            name: name.clone(),
+        }
+    }
+
+    /// What a command has written beside the spool.
+    async fn written(&self, file: &str) -> String {
+        loop {
+            match std::fs::read_to_string(self.path(file)) {
+                Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+                Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    fn is_there(&self, dir: &str) -> bool {
+        let mut there = false;
+        let each = &mut |_: &std::ffi::OsStr, _: EntryKind| there = true;
+        self.spool.fs().list(dir.as_ref(), each).unwrap();
+        there
+    }
+
+    fn assert_cancelled(&self, name: &JobName, user: &str) {
+        assert!(self.spool.was_cancelled(&self.job(name)));
+        let log = self.spool.read_log(name).unwrap();
+        let last = log.messages.last().unwrap();
+        assert_eq!(last.text, format!("cancelled by {user}"));
+    }
+}
+
+fn is_dead(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |text| text.contains(") Z"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_with_all_its_processes_and_publishes_nothing() {
+    let (bench, stop) = (Bench::new(), CancellationToken::new());
+    let script = "echo one > \"$SPOOLGATE_RESULTS/r\"; echo two > \"$SPOOLGATE_EMIT/a/e\"
+        echo working; sleep 600 & echo $! > child; wait";
+    let handle = bench.work(script, Vec::new(), &stop);
+    let running = bench.queue(Some(&handle));
+    let child = bench.written("child").await;
+    let waiting = bench.queue(Some(&handle));
+    let cancelled = handle.cancel(running.clone(), "olga".into()).await.unwrap();
+    assert_eq!(cancelled, Cancelled::Done { was_running: true });
+    bench.assert_cancelled(&running, "olga");
+    let log = bench.spool.read_log(&running).unwrap();
+    let texts: Vec<&str> = log.messages.iter().map(|m| m.text.as_str()).collect();
+    assert_eq!(texts, ["working", "cancelled by olga"]);
+    assert!(!bench.is_there("results"));
+    while !is_dead(&child) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    // Its lane is free again, and its end is no attempt of another.
+    while !matches!(bench.job(&waiting).place, Place::Work { attempt: 1, .. }) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let again = handle.cancel(running, "pete".into()).await.unwrap();
+    assert_eq!(again, Cancelled::NotActive);
+    let queued: Vec<JobName> = bench.spool.list(&bench.interface).unwrap();
+    assert_eq!(queued, [waiting], "what it emitted is not there");
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_never_runs() {
+    let (bench, stop) = (Bench::new(), CancellationToken::new());
+    let script = "echo \"$SPOOLGATE_JOB\" >> ran; while test -e gate; do sleep 0.01; done";
+    std::fs::write(bench.path("gate"), "").unwrap();
+    let handle = bench.work(script, Vec::new(), &stop);
+    let first = bench.queue(Some(&handle));
+    assert_eq!(bench.written("ran").await, first.to_string());
+    let (second, third) = (bench.queue(Some(&handle)), bench.queue(Some(&handle)));
+    let cancelled = handle.cancel(second.clone(), "olga".into()).await.unwrap();
+    assert_eq!(cancelled, Cancelled::Done { was_running: false });
+    bench.assert_cancelled(&second, "olga");
+    let unknown = JobName::new(bench.spool.next_id(), None, Kind::Json);
+    let none = handle.cancel(unknown, "olga".into()).await.unwrap();
+    assert_eq!(none, Cancelled::NotActive);
+    std::fs::remove_file(bench.path("gate")).unwrap();
+    while bench.job(&third).place != Place::Bak(bench.interface.clone()) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let ran = std::fs::read_to_string(bench.path("ran")).unwrap();
+    assert_eq!(ran, format!("{first}\n{third}\n"));
+    stop.cancel();
+}
+
+/// Whoever is quicker: what is answered is what has happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_meets_the_end_of_a_run_has_one_outcome() {
+    let (bench, stop) = (Bench::new(), CancellationToken::new());
+    let handle = bench.work("echo x > \"$SPOOLGATE_RESULTS/r\"", Vec::new(), &stop);
+    let mut outcomes = BTreeMap::<&str, usize>::new();
+    for n in 0..45 {
+        let name = bench.queue(Some(&handle));
+        let has_run = || matches!(bench.job(&name).place, Place::Bak(_));
+        // At once, somewhere in its run, or after it.
+        while n % 3 == 1 && handle.0.runs.of(&name).is_none() && !has_run()
+            || n % 3 == 2 && !has_run()
+        {
+            tokio::task::yield_now().await;
+        }
+        let cancelled = handle.cancel(name.clone(), "olga".into()).await.unwrap();
+        let job = bench.job(&name);
+        let results = bench.spool.results_of(&name).unwrap().0.len();
+        let outcome = match cancelled {
+            Cancelled::Done { was_running } => {
+                bench.assert_cancelled(&name, "olga");
+                assert_eq!(results, 0);
+                if was_running { "run" } else { "waiting" }
+            }
+            Cancelled::NotActive => {
+                assert_eq!(job.place, Place::Bak(bench.interface.clone()));
+                assert_eq!(results, 1);
+                "too late"
+            }
+            Cancelled::Pending => panic!("nothing takes so long here"),
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+        assert!(!bench.is_there("work/a"), "{job:?}");
+    }
+    assert!(
+        outcomes["too late"] >= 15 && outcomes.len() > 1,
+        "{outcomes:?}"
+    );
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_outlived_its_service_is_ended_too() {
+    let (bench, stop) = (Bench::new(), CancellationToken::new());
+    let name = bench.queue(None);
+    let mut claim = bench.spool.claim(&bench.interface, &name).unwrap().unwrap();
+    claim.begin();
+    let output = claim.lock().try_clone().unwrap();
+    let mut command = std::process::Command::new("sleep");
+    command.arg("600").stdout(output).process_group(0);
+    let mut child = command.spawn().unwrap();
+    // It has the output open as well.
+    drop(command);
+    drop(claim);
+    let adopted = Adopted {
+        interface: bench.interface.clone(),
+        name: name.clone(),
+        attempt: 1,
+    };
+    let handle = bench.work("true", vec![adopted], &stop);
+    assert!(handle.eta_ms(&bench.job(&name)) > Some(bench.spool.now_ms()));
+    let reaped = std::thread::spawn(move || child.wait());
+    let cancelled = handle.cancel(name.clone(), "olga".into()).await.unwrap();
+    assert_eq!(cancelled, Cancelled::Done { was_running: true });
+    bench.assert_cancelled(&name, "olga");
+    assert!(!reaped.join().unwrap().unwrap().success());
+    assert_eq!(handle.eta_ms(&bench.job(&name)), None);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estimate_knows_the_runs_and_the_jobs_before() {
+    let (bench, stop) = (Bench::new(), CancellationToken::new());
+    let handle = bench.work("echo >> ran; test -e gate && sleep 600", Vec::new(), &stop);
+    let done = bench.queue(Some(&handle));
+    while bench.job(&done).place != Place::JobErrors {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    handle.0.ran(&bench.interface, 39_900);
+    std::fs::write(bench.path("gate"), "").unwrap();
+    let jobs = [(); 3].map(|()| bench.queue(Some(&handle)));
+    while bench.spool.ready_jobs(&bench.interface) != 2 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let left_s = |name: &JobName| {
+        let eta_ms = handle.eta_ms(&bench.job(name)).unwrap();
+        (eta_ms - bench.spool.now_ms()) / 1000
+    };
+    // Two runs, of nearly nothing and 40 s, make 20 s; a lane of one runs one after the other.
+    let [running, next, last] = jobs.each_ref().map(left_s);
+    assert!((10..=30).contains(&running), "{running}");
+    assert!((30..=50).contains(&next), "{next}");
+    assert!((50..=70).contains(&last), "{last}");
+    bench.spool.hold(&bench.interface, "").unwrap();
+    assert!(left_s(&jobs[1]) >= 59, "nothing is started");
+    stop.cancel();
+}
