@@ -5,11 +5,13 @@
 //! files, no clock, no async, no other dialect. A new dialect is its folder and one line in
 //! [`DIALECTS`].
 
+mod alteryx;
 mod dstore;
 #[cfg(test)]
 mod golden;
 mod headers;
 mod json;
+mod oauth;
 mod paas;
 mod robusta;
 
@@ -77,7 +79,12 @@ pub trait Dialect: Send + Sync {
 }
 
 /// Every dialect that is served.
-pub static DIALECTS: &[&dyn Dialect] = &[&dstore::DStore, &paas::Paas, &robusta::Robusta];
+pub static DIALECTS: &[&dyn Dialect] = &[
+    &alteryx::Alteryx,
+    &dstore::DStore,
+    &paas::Paas,
+    &robusta::Robusta,
+];
 
 /// The dialect that owns a path.
 pub fn of(path: &str) -> Option<&'static dyn Dialect> {

@@ -1,0 +1,174 @@
+//! Reply or fault → response.
+
+use super::router::{Route, with_messages};
+use crate::{
+    dialect::{Payload, headers, json, oauth},
+    gateway::{Fault, Reply, State, View},
+    joblog::{Level, Message, rfc3339},
+};
+use http::{HeaderValue, Method, Response, StatusCode, header::WWW_AUTHENTICATE, request::Parts};
+use serde_json::{Value, json};
+
+/// What a fault that names no member is about.
+const REQUEST: &str = "request";
+
+pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
+    let ok = |body: &Value| json::response(StatusCode::OK, body);
+    match reply {
+        Reply::Cancelled { was_running, .. } => ok(&match was_running {
+            true => json!({"message": "Cancelled Successfully."}),
+            false => json!({"message": "Deleted Successfully."}),
+        }),
+        Reply::Created { view, replayed } => {
+            let mut response = ok(&job(&view, true));
+            if replayed {
+                let replayed = HeaderValue::from_static("true");
+                let headers = response.headers_mut();
+                headers.insert(headers::IDEMPOTENCY_REPLAYED, replayed);
+            }
+            response
+        }
+        Reply::Result { name, download, .. } => json::file(&name, download),
+        Reply::Shown(view) => match Route::of(head.uri.path()) {
+            Some(Route::Messages(_)) => ok(&messages(&view)),
+            Some(Route::Job(_) | Route::Jobs(_) | Route::Output(..) | Route::Token) | None => {
+                // What could not be read was refused.
+                ok(&job(&view, with_messages(head).unwrap_or(true)))
+            }
+        },
+        Reply::Shows(views) => ok(&views.iter().map(listed).collect()),
+        Reply::Token {
+            access_token,
+            expires_in_s,
+            scopes,
+        } => ok(&oauth::token(&access_token, expires_in_s, &scopes)),
+        // The answers to what this dialect has no words for.
+        Reply::Accepted { .. }
+        | Reply::Content(_)
+        | Reply::Jobs(_)
+        | Reply::Log(_)
+        | Reply::Scheduled { .. }
+        | Reply::ShownSchedule { .. }
+        | Reply::Status(_)
+        | Reply::Transformed { .. } => fault(head, &Fault::Internal),
+    }
+}
+
+/// Source: the Alteryx contract, JobView.
+fn job(view: &View, with_messages: bool) -> Value {
+    let outputs = view.files.iter().enumerate();
+    let outputs = outputs.map(|(number, name)| {
+        json!({
+            "id": format!("{number:024x}"),
+            "availableFormats": ["Raw"],
+            "fileName": name,
+        })
+    });
+    let outputs: Value = outputs.collect();
+    let disposition = match view.state {
+        State::Done => "Success",
+        State::Failed => "Error",
+        State::Cancelled | State::Running | State::Waiting => "None",
+    };
+    let mut job = json!({
+        "id": view.hex,
+        "appId": view.interface.as_ref().map(|interface| interface.as_str()),
+        "createDateTime": rfc3339(view.received_ms),
+        "status": status(view),
+        "disposition": disposition,
+        "outputs": outputs,
+        "priority": view.priority.as_str(),
+        "workerTag": view.worker.as_deref().unwrap_or_default(),
+        "runWithE2": false,
+    });
+    if with_messages {
+        job["messages"] = messages(view);
+    }
+    job
+}
+
+/// Source: the Alteryx contract, WorkflowJobView.
+fn listed(view: &View) -> Value {
+    json!({
+        "id": view.hex,
+        "createDate": rfc3339(view.received_ms),
+        "status": status(view),
+        "priority": view.priority.as_str(),
+        "workerTag": view.worker.as_deref().unwrap_or_default(),
+        "runWithE2": false,
+    })
+}
+
+fn status(view: &View) -> &'static str {
+    match view.state {
+        State::Waiting => "Queued",
+        State::Running => "Running",
+        State::Done | State::Failed => "Completed",
+        State::Cancelled => "Cancelled",
+    }
+}
+
+fn messages(view: &View) -> Value {
+    let message = |message: &Message| {
+        let status = match message.level {
+            Level::Info => 1,
+            Level::Warning => 2,
+            Level::Error => 3,
+        };
+        let tool = message.tool.as_deref().and_then(|tool| tool.parse().ok());
+        let tool: i32 = tool.unwrap_or(0);
+        json!({"status": status, "text": message.text, "toolId": tool})
+    };
+    view.messages.iter().map(message).collect()
+}
+
+pub(super) fn fault(head: &Parts, fault: &Fault) -> Response<Payload> {
+    let (status, text) = json::plain(fault);
+    let route = Route::of(head.uri.path());
+    if route == Some(Route::Token) {
+        let (status, mut body) = oauth::error(fault);
+        body["message"] = text.into();
+        return json::fault(status, fault, &body);
+    }
+    let is_cancel = matches!(route, Some(Route::Job(_))) && head.method == Method::DELETE;
+    match fault {
+        Fault::Conflict { .. } if is_cancel => {
+            let body = json!({"message": "This job is not in 'Queued' or 'Running' state."});
+            json::fault(StatusCode::BAD_REQUEST, fault, &body)
+        }
+        Fault::Forbidden { .. } if is_cancel => {
+            let body = json!({"message": "You do not have permission to cancel this job."});
+            json::fault(StatusCode::BAD_REQUEST, fault, &body)
+        }
+        Fault::Forbidden { .. } if matches!(route, Some(Route::Messages(_))) => {
+            let body = json!({"message": text});
+            let mut response = json::fault(StatusCode::UNAUTHORIZED, fault, &body);
+            let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            response
+        }
+        Fault::Field { field, reason } => {
+            let body = json!({"message": text, "modelState": {field: [reason]}});
+            json::fault(status, fault, &body)
+        }
+        Fault::Invalid { .. } => {
+            let body = json!({"message": text, "modelState": {REQUEST: [text]}});
+            json::fault(status, fault, &body)
+        }
+        Fault::Busy { .. }
+        | Fault::Conflict { .. }
+        | Fault::Forbidden { .. }
+        | Fault::Internal
+        | Fault::MethodNotAllowed { .. }
+        | Fault::NoSuchPath
+        | Fault::Refused { .. }
+        | Fault::TimedOut
+        | Fault::TooLarge { .. }
+        | Fault::TooMany { .. }
+        | Fault::Unauthorized
+        | Fault::UnknownFile { .. }
+        | Fault::UnknownInterface { .. }
+        | Fault::UnknownJob { .. }
+        | Fault::UnknownTenant { .. } => json::fault(status, fault, &json!({"message": text})),
+    }
+}
