@@ -7,8 +7,9 @@
 //! Source: RFC 6750 for bearer tokens; the eHealth contract for the header `api-key`.
 
 use crate::{
-    auth::{Caller, Denied, Users},
+    auth::{Caller, Denied, IssueError, TOKEN_LIFETIME_S, Users},
     dialect::Access,
+    gateway::{Fault, Reply},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use std::net::IpAddr;
@@ -72,9 +73,11 @@ pub(super) async fn caller(
 }
 
 async fn login(users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refused> {
-    let checked = users
-        .authenticate(only(headers, &AUTHORIZATION), peer)
-        .await;
+    let authorization = only(headers, &AUTHORIZATION);
+    told(users.authenticate(authorization, peer).await)
+}
+
+fn told(checked: Result<Caller, Denied>) -> Result<Caller, Refused> {
     checked.map_err(|denied| match denied {
         Denied::Credentials => Refused::Unknown(Lack::Credentials),
         Denied::Slow { retry_after_s } => Refused::Slow { retry_after_s },
@@ -99,6 +102,42 @@ fn has_api_key(users: &Users, caller: &Caller, headers: &HeaderMap) -> bool {
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut all = headers.get_all(name).iter();
     all.next().filter(|_| all.next().is_none())
+}
+
+/// Who asks for a token: the request's sender, or the client whose name and secret are in its form.
+pub(super) async fn client(
+    users: &Users,
+    caller: Caller,
+    given: Option<&(String, String)>,
+    peer: IpAddr,
+) -> Result<Caller, Refused> {
+    match given {
+        Some((id, secret)) => told(users.login(id, secret, peer).await),
+        None if caller.is_anonymous() => Err(Refused::Unknown(Lack::Credentials)),
+        None => Ok(caller),
+    }
+}
+
+/// A token for who has given a password.
+pub(super) fn token(
+    users: &Users,
+    caller: &Caller,
+    scopes: Vec<String>,
+    now_ms: i64,
+) -> Result<Reply, Fault> {
+    let issued = users.issue(caller, &scopes, TOKEN_LIFETIME_S, now_ms);
+    let access_token = issued.map_err(|error| match error {
+        IssueError::NotProven => Fault::Unauthorized,
+        IssueError::Scope(_) | IssueError::TooManyScopes => Fault::Field {
+            field: "scope".into(),
+            reason: error.to_string(),
+        },
+    })?;
+    Ok(Reply::Token {
+        access_token,
+        expires_in_s: TOKEN_LIFETIME_S.into(),
+        scopes,
+    })
 }
 
 /// The header `WWW-Authenticate` of an answer with status 401.
@@ -280,6 +319,45 @@ mod tests {
         assert_eq!(bench.ask(wanted, &twice).await, lacks(Lack::ApiKey));
         let alone = [(name(), &*key), (AUTHORIZATION, BASIC)];
         assert_eq!(bench.ask(wanted, &alone).await, lacks(Lack::Credentials));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_given_to_who_has_shown_a_password() {
+        let bench = Bench::new();
+        let (users, peer) = (&bench.users, IpAddr::from([192, 0, 2, 1]));
+        let pair = |id: &str, secret: &str| Some((id.to_owned(), secret.to_owned()));
+        let ask = async |caller, given: Option<(String, String)>| {
+            client(users, caller, given.as_ref(), peer).await
+        };
+        let nobody = Caller::anonymous;
+        let lacking = Refused::Unknown(Lack::Credentials);
+        for given in [None, pair("good", "wrong"), pair("nobody", "good")] {
+            assert_eq!(ask(nobody(), given).await.unwrap_err(), lacking);
+        }
+        let by_form = ask(nobody(), pair("good", "good")).await.unwrap();
+        let by_header = users
+            .authenticate(Some(&BASIC.parse().unwrap()), peer)
+            .await;
+        let by_header = ask(by_header.unwrap(), None).await.unwrap();
+        for caller in [by_form, by_header] {
+            let reply = token(users, &caller, vec!["a".into()], NOW_MS).unwrap();
+            let Reply::Token {
+                access_token,
+                expires_in_s,
+                scopes,
+            } = reply
+            else {
+                panic!("{reply:?}");
+            };
+            assert_eq!((expires_in_s, scopes), (3600, vec!["a".to_owned()]));
+            let by_token = users.bearer(&access_token, NOW_MS).unwrap();
+            assert_eq!((&*by_token.user, by_token.has_scope("b")), ("good", false));
+            // Which does not do for another one.
+            let again = token(users, &by_token, vec![], NOW_MS);
+            assert_eq!(again.unwrap_err(), Fault::Unauthorized);
+            let bad = token(users, &caller, vec!["a b".into()], NOW_MS).unwrap_err();
+            assert!(matches!(bad, Fault::Field { field, .. } if field == "scope"));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     auth::Caller,
     dialect::{self, Dialect, Intake as Wanted, Payload},
-    gateway::{Command, Fault, Reply, Submit},
+    gateway::{Command, Fault, Reply, Submit, TokenRequest},
     job::JobName,
 };
 use bytes::Bytes;
@@ -278,7 +278,12 @@ async fn reply(
     }
     match command {
         Command::Submit(submit) => receive(site, &caller, submit, small, intake).await,
-        Command::Schedule(_) | Command::Token(_) => Err(Stop::Fault(Fault::Internal)),
+        Command::Token(TokenRequest { client, scopes }) => {
+            let caller = credentials::client(&site.users, caller, client.as_ref(), peer).await?;
+            access.user = Some(caller.user.clone());
+            Ok(credentials::token(&site.users, &caller, scopes, now_ms)?)
+        }
+        Command::Schedule(_) => Err(Stop::Fault(Fault::Internal)),
         Command::Cancel { .. }
         | Command::Fetch { .. }
         | Command::Jobs { .. }
