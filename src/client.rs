@@ -1,7 +1,8 @@
 //! The partner's side: `spoolgate push` and `spoolgate poll`.
 //!
 //! It speaks the dStore dialect over HTTPS and knows nothing of the spool or the gateway: what it
-//! promises holds against any server that keeps the dStore contract.
+//! promises holds against any server that keeps the dStore contract. And beside them [`Receiver`],
+//! by which a processor posts a job to a URL.
 //!
 //! [`push`] uploads files so that trying again, also after a crash, makes no second job.
 //! [`poll`] fetches what is new into a directory: whole files only, none twice, none lost.
@@ -9,6 +10,7 @@
 mod call;
 mod connect;
 mod poll;
+mod post;
 mod push;
 mod request;
 mod retry;
@@ -19,6 +21,7 @@ mod trust;
 pub use call::{Answer, call};
 pub use connect::{ClientError, Endpoint, Login};
 pub use poll::{PollOptions, poll};
+pub use post::{Answered, PostError, Posting, Receiver};
 pub use push::{PushOptions, PushSummary, push};
 pub use trust::Trust;
 

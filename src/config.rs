@@ -10,7 +10,7 @@ mod unknown;
 use crate::{
     gateway::{AdmissionLimits, Direction, Interface},
     job::{InterfaceName, WorkerTags},
-    processor::{Command, Processor},
+    processor::{Command, ExitCodes, Post, Processor},
     schedule::LaneRules,
     spool::{Retention, Rules, SEGMENT_BYTES_MIN},
     timetable::{Missed, Zone},
@@ -27,10 +27,10 @@ use std::{
 
 /// A document no interface says otherwise about may have so many bytes.
 const BODY_BYTES_MAX: u64 = 100 << 20;
-const COMMAND_TIMEOUT_S: u64 = 300;
+const PROCESSOR_TIMEOUT_S: u64 = 300;
 /// A year: a clock can be asked for no more than it can count.
-const COMMAND_TIMEOUT_S_MAX: u64 = 31_536_000;
-const COMMAND_OUTPUT_BYTES_MAX: u64 = 4 << 20;
+const PROCESSOR_TIMEOUT_S_MAX: u64 = 31_536_000;
+const OUTPUT_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -459,27 +459,68 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
 }
 
 fn processor_of(file: &ProcessorFile, dir: &Path) -> Result<Processor, String> {
-    match (&file.command, file.archive) {
-        (Some(_), true) => Err("processor: command and archive exclude each other".into()),
-        (None, true) => Ok(Processor::Archive),
-        (None, false) => Err("processor must have command = [\"…\"] or archive = true".into()),
-        (Some(argv), false) => {
+    match (&file.command, &file.http, file.archive) {
+        (None, None, true) => Ok(Processor::Archive),
+        (None, None, false) => Err(
+            "processor must have command = [\"…\"], http = \"https://…\" or archive = true".into(),
+        ),
+        (Some(argv), None, false) => {
             let command = command_of(file, argv, dir).map_err(|e| format!("processor.{e}"))?;
             Ok(Processor::Command(command))
         }
+        (None, Some(url), false) => {
+            let post = post_of(file, url, dir).map_err(|e| format!("processor.{e}"))?;
+            Ok(Processor::Post(post))
+        }
+        (Some(_), Some(_), _) | (Some(_), _, true) | (_, Some(_), true) => {
+            Err("processor: command, http and archive exclude each other".into())
+        }
     }
+}
+
+fn timeout_of(file: &ProcessorFile) -> Result<Duration, String> {
+    let timeout_s = file.timeout_s.unwrap_or(PROCESSOR_TIMEOUT_S);
+    if !(1..=PROCESSOR_TIMEOUT_S_MAX).contains(&timeout_s) {
+        return Err(format!(
+            "timeout_s is {timeout_s} and must be 1 to {PROCESSOR_TIMEOUT_S_MAX}"
+        ));
+    }
+    Ok(Duration::from_secs(timeout_s))
+}
+
+fn post_of(file: &ProcessorFile, url: &str, dir: &Path) -> Result<Post, String> {
+    for (name, given) in [
+        ("env", !file.env.is_empty()),
+        ("exit_codes", file.exit_codes != ExitCodes::default()),
+        ("memory_mib_max", file.memory_mib_max.is_some()),
+        ("open_files_max", file.open_files_max.is_some()),
+    ] {
+        if given {
+            return Err(format!("{name} is for commands; take it out"));
+        }
+    }
+    at_least_1("output_bytes_max", file.output_bytes_max.unwrap_or(1))?;
+    let at = |path: &Option<PathBuf>| path.as_ref().map(|path| dir.join(path));
+    let post = Post::new(
+        url,
+        at(&file.cacert),
+        at(&file.secret),
+        timeout_of(file)?,
+        file.output_bytes_max.unwrap_or(OUTPUT_BYTES_MAX),
+    );
+    post.map_err(|reason| format!("http: {reason}; expected https://HOST/PATH"))
 }
 
 fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Command, String> {
     if argv.first().is_none_or(String::is_empty) {
         return Err("command must name a program".into());
     }
-    let timeout_s = file.timeout_s.unwrap_or(COMMAND_TIMEOUT_S);
-    if !(1..=COMMAND_TIMEOUT_S_MAX).contains(&timeout_s) {
-        return Err(format!(
-            "timeout_s is {timeout_s} and must be 1 to {COMMAND_TIMEOUT_S_MAX}"
-        ));
+    for (name, given) in [("cacert", &file.cacert), ("secret", &file.secret)] {
+        if given.is_some() {
+            return Err(format!("{name} is for http; take it out"));
+        }
     }
+    let timeout = timeout_of(file)?;
     for (name, value) in [
         ("memory_mib_max", file.memory_mib_max),
         ("open_files_max", file.open_files_max),
@@ -507,8 +548,8 @@ fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Comma
         dir: dir.into(),
         env: file.env.clone().into_iter().collect(),
         exit_codes: file.exit_codes.clone(),
-        timeout: Duration::from_secs(timeout_s),
-        output_bytes_max: file.output_bytes_max.unwrap_or(COMMAND_OUTPUT_BYTES_MAX),
+        timeout,
+        output_bytes_max: file.output_bytes_max.unwrap_or(OUTPUT_BYTES_MAX),
         memory_bytes_max: mebibytes(file.memory_mib_max),
         open_files_max: file.open_files_max,
     })
@@ -635,6 +676,45 @@ mod tests {
                      exit_codes = { done = [3, 3], failed = [0, 75, 255] } }";
         assert!(parse(&format!("{ONE}ordered = true\nconcurrency = 1\n{works}")).is_ok());
         assert!(parse(&format!("{out}{{ command = [\"true\"] }}")).is_ok());
+    }
+
+    #[test]
+    fn jobs_can_be_posted() {
+        let with = |keys: &str| parse(&format!("{ONE}processor = {{ {keys} }}"));
+        let all = "http = \"https://a.example/b\", cacert = \"ca.pem\", secret = \"s\", \
+                   timeout_s = 9, output_bytes_max = 5";
+        let config = with(all).unwrap();
+        let lane = &config.tenants[0].interfaces[&"a".parse().unwrap()].lane;
+        let Some(Processor::Post(post)) = &lane.processor else {
+            panic!("{lane:?}")
+        };
+        assert_eq!(post.timeout, Duration::from_secs(9));
+        assert_eq!(lane.rules.running_max, 4);
+        for (keys, words) in [
+            ("http = \"ftp://a\"", "processor.http: it is neither"),
+            ("http = \"https://u:secret@a\"", "user and password"),
+            ("http = \"https://a\", archive = true", "exclude each other"),
+            (
+                "http = \"https://a\", command = [\"b\"]",
+                "exclude each other",
+            ),
+            ("http = \"https://a\", timeout_s = 0", "must be 1 to"),
+            ("http = \"https://a\", output_bytes_max = 0", "at least 1"),
+            (
+                "http = \"https://a\", env = { A = \"b\" }",
+                "env is for commands",
+            ),
+            (
+                "http = \"https://a\", exit_codes = { done = [1] }",
+                "exit_codes is for",
+            ),
+            ("command = [\"b\"], secret = \"s\"", "secret is for http"),
+            ("secret = \"s\"", "must have command"),
+        ] {
+            let error = with(keys).map(drop).unwrap_err();
+            assert!(error.contains(words), "{keys}: {error}");
+            assert!(!error.contains("u:secret"), "{error}");
+        }
     }
 
     #[test]

@@ -6,23 +6,29 @@ mod adopted;
 mod backoff;
 mod command;
 mod output;
+mod post;
+mod signature;
 
 pub use adopted::Ending;
 pub use backoff::Retry;
 pub use command::{Command, ExitCodes, Run};
+pub use post::Post;
 
-use crate::joblog::Message;
+use crate::joblog::{Level, Message};
+use output::Output;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What an interface does with its jobs. An interface without one leaves them to pollers and
 /// operators.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Processor {
     /// Straight to `bak`.
     Archive,
     /// A program of the integrator's.
     Command(Command),
+    /// A URL of the integrator's.
+    Post(Post),
 }
 
 /// What became of a job.
@@ -37,9 +43,10 @@ pub enum Outcome {
     Cut {
         reason: String,
     },
-    /// For now: another attempt may succeed.
+    /// For now: another attempt may succeed, not before `after` if that is known.
     Retry {
         reason: String,
+        after: Option<Duration>,
     },
     /// Not finished because we were asked to stop; does not count.
     Stopped,
@@ -52,12 +59,40 @@ pub struct Ended {
     pub messages: Vec<Message>,
 }
 
+impl Ended {
+    /// With what the processor said, and at last why it has not done its work.
+    fn new(outcome: Outcome, output: Output) -> Self {
+        let mut messages = output.end(now_ms());
+        let said = match &outcome {
+            Outcome::Failed { reason } => Some((Level::Error, reason)),
+            Outcome::Cut { reason } | Outcome::Retry { reason, .. } => {
+                Some((Level::Warning, reason))
+            }
+            Outcome::Done | Outcome::Stopped => None,
+        };
+        if let Some((level, reason)) = said {
+            messages.push(Message::new(now_ms(), level, reason.clone()));
+        }
+        Self { outcome, messages }
+    }
+}
+
 impl Processor {
+    /// Does it work on a job, or leave it as it is? Only work needs a directory for results, and
+    /// only work that was cut off counts as an attempt.
+    pub fn works(&self) -> bool {
+        match self {
+            Self::Archive => false,
+            Self::Command(_) | Self::Post(_) => true,
+        }
+    }
+
     /// How long a run may take, if it is limited.
     pub fn timeout(&self) -> Option<Duration> {
         match self {
             Self::Archive => None,
             Self::Command(command) => Some(command.timeout),
+            Self::Post(post) => Some(post.timeout),
         }
     }
 
@@ -69,6 +104,11 @@ impl Processor {
                 messages: Vec::new(),
             },
             Self::Command(command) => command.run(run, stop).await,
+            Self::Post(post) => post.run(run, stop).await,
         }
     }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }

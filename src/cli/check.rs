@@ -174,12 +174,12 @@ fn check_tenant(config: &Config, tenant: &Tenant, findings: &mut Vec<Finding>) {
             };
             say(format!("interface {name}"), Err(text));
         }
-        if let Some(Processor::Command(command)) = &interface.lane.processor {
-            say(
-                format!("interface {name}"),
-                program(&command.argv[0], &command.dir),
-            );
-        }
+        let checked = match &interface.lane.processor {
+            None | Some(Processor::Archive) => continue,
+            Some(Processor::Command(command)) => program(&command.argv[0], &command.dir),
+            Some(Processor::Post(post)) => post.check().map(|()| "can be posted".into()),
+        };
+        say(format!("interface {name}"), checked);
     }
 }
 

@@ -1,7 +1,7 @@
-//! Where the server is, who we are there, whom we trust; and the way to a TLS connection.
+//! Where the server is, who we are there, whom we trust; and the way to a connection.
 //!
-//! Only `https` is spoken: the password goes with every request. Each step has a deadline. The
-//! errors say what the person at the keyboard can do. Nothing is tried twice here.
+//! With a password only `https` is spoken: it goes with every request. Each step has a deadline.
+//! The errors say what the person at the keyboard can do. Nothing is tried twice here.
 
 use super::trust::{Trust, tls_config};
 use http::{HeaderValue, Uri};
@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the last byte sent to the answer's head. Long: a large upload is validated meanwhile.
@@ -89,7 +90,6 @@ impl ClientError {
 /// User and password, ready as a header. Never printed.
 pub struct Login {
     pub(super) header: HeaderValue,
-    user: String,
 }
 
 impl Login {
@@ -106,10 +106,7 @@ impl Login {
             return wrong("user and password do not fit into a header");
         };
         header.set_sensitive(true);
-        Ok(Self {
-            header,
-            user: user.to_owned(),
-        })
+        Ok(Self { header })
     }
 
     /// `user` is `NAME` or `NAME:PASSWORD`. Without a password there it is taken from the
@@ -151,34 +148,55 @@ pub(super) struct Timeouts {
     pub(super) idle: Duration,
 }
 
-/// A server and a user on it.
+/// With TLS, or without.
+pub(super) type Connection = Either<TlsStream<TcpStream>, TcpStream>;
+
+/// A server, and a user on it if it asks for one.
 pub struct Endpoint {
     host: String,
-    pub(super) login: Login,
+    pub(super) login: Option<Login>,
     port: u16,
     pub(super) timeouts: Timeouts,
-    tls: Arc<ClientConfig>,
+    /// `None`: nothing is encrypted.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Endpoint {
     /// Reads the certificates; nothing is connected yet.
     pub fn new(url: &str, login: Login, trust: &Trust) -> Result<Self, ClientError> {
         let (host, port) = parse_url(url)?;
+        let timeouts = Timeouts {
+            answer: ANSWER_TIMEOUT,
+            connect: CONNECT_TIMEOUT,
+            idle: IDLE_TIMEOUT,
+        };
         Ok(Self {
             host,
-            login,
+            login: Some(login),
             port,
-            timeouts: Timeouts {
-                answer: ANSWER_TIMEOUT,
-                connect: CONNECT_TIMEOUT,
-                idle: IDLE_TIMEOUT,
-            },
-            tls: Arc::new(tls_config(trust)?),
+            timeouts,
+            tls: Some(Arc::new(tls_config(trust)?)),
         })
     }
 
-    pub fn user(&self) -> &str {
-        &self.login.user
+    /// Of a URL that has been split, where nobody logs in. Its answers are waited for as long as the
+    /// caller does.
+    pub(super) fn anonymous(url: &UrlParts, trust: &Trust) -> Result<Self, ClientError> {
+        let tls = match url.tls {
+            true => Some(Arc::new(tls_config(trust)?)),
+            false => None,
+        };
+        Ok(Self {
+            host: url.host.clone(),
+            login: None,
+            port: url.port,
+            timeouts: Timeouts {
+                answer: Duration::MAX,
+                connect: CONNECT_TIMEOUT,
+                idle: Duration::MAX,
+            },
+            tls,
+        })
     }
 
     /// `HOST:PORT`, as the `Host` header and the messages have it.
@@ -193,7 +211,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, ClientError> {
+    pub(super) async fn connect(&self) -> Result<Connection, ClientError> {
         let host = self.host.trim_matches(['[', ']']);
         let limit = self.timeouts.connect;
         let found = timeout(limit, tokio::net::lookup_host((host, self.port)));
@@ -210,7 +228,14 @@ impl Endpoint {
             match timeout(limit, TcpStream::connect(address)).await {
                 Err(_) => last = self.timed_out("to a connection"),
                 Ok(Err(source)) => last = self.no_connection(source),
-                Ok(Ok(tcp)) => return self.handshake(host, tcp).await,
+                Ok(Ok(tcp)) => {
+                    // Only a matter of speed, so a socket that refuses it is used as it is.
+                    let _ = tcp.set_nodelay(true);
+                    return match &self.tls {
+                        Some(tls) => Ok(Either::Left(self.handshake(tls, host, tcp).await?)),
+                        None => Ok(Either::Right(tcp)),
+                    };
+                }
             }
         }
         Err(last)
@@ -227,16 +252,15 @@ impl Endpoint {
 
     async fn handshake(
         &self,
+        tls: &Arc<ClientConfig>,
         host: &str,
         tcp: TcpStream,
     ) -> Result<TlsStream<TcpStream>, ClientError> {
-        // Only a matter of speed, so a socket that refuses it is used as it is.
-        let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|_| ClientError::Url {
             url: self.authority(),
             reason: "the host name cannot stand in a certificate",
         })?;
-        let connector = TlsConnector::from(self.tls.clone());
+        let connector = TlsConnector::from(tls.clone());
         let shaken = timeout(self.timeouts.connect, connector.connect(name, tcp)).await;
         match shaken {
             Err(_) => Err(self.timed_out("during the TLS handshake")),
@@ -294,24 +318,62 @@ fn parse_url(url: &str) -> Result<(String, u16), ClientError> {
             reason: "user and password do not belong there, use --user",
         });
     }
-    let uri: Uri = url.parse().map_err(|_| wrong("it is not a URL"))?;
-    match uri.scheme_str() {
-        Some("https") => {}
-        Some("http") => return Err(wrong("http would send the password in the clear")),
-        Some(_) => return Err(wrong("only https is spoken")),
-        None => return Err(wrong("the scheme is missing")),
+    let parts = split_url(url).map_err(wrong)?;
+    if !parts.tls {
+        return Err(wrong("http would send the password in the clear"));
     }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+    if parts.target != "/" {
         return Err(wrong("it has a path"));
     }
-    let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
-    let port = match authority.as_str().rsplit_once(':') {
-        Some((_, port)) if !port.ends_with(']') => port
-            .parse()
-            .map_err(|_| wrong("the port is not a number"))?,
-        Some(_) | None => 443,
+    Ok((parts.host, parts.port))
+}
+
+/// A URL of the web in its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UrlParts {
+    /// `https`, or else `http`.
+    pub(super) tls: bool,
+    /// In brackets if it is an IPv6 address.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Path and query; begins with `/`.
+    pub(super) target: String,
+}
+
+/// The error says what is wrong and never holds the URL.
+pub(super) fn split_url(url: &str) -> Result<UrlParts, &'static str> {
+    let uri: Uri = url.parse().map_err(|_| "it is not a URL")?;
+    let tls = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        Some(_) => return Err("it is neither https nor http"),
+        None => return Err("the scheme is missing"),
     };
-    Ok((authority.host().to_owned(), port))
+    if url.contains('#') {
+        return Err("a part of a page, after #, is never sent");
+    }
+    let authority = uri.authority().ok_or("it has no host")?;
+    if authority.as_str().contains('@') {
+        return Err("user and password do not belong there");
+    }
+    let port = match authority.as_str().rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => {
+            port.parse().map_err(|_| "the port is not a number")?
+        }
+        Some(_) | None if tls => 443,
+        Some(_) | None => 80,
+    };
+    if authority.host().is_empty() {
+        return Err("it has no host");
+    }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let mark = if target.starts_with('/') { "" } else { "/" };
+    Ok(UrlParts {
+        tls,
+        host: authority.host().to_owned(),
+        port,
+        target: format!("{mark}{target}"),
+    })
 }
 
 #[cfg(test)]
@@ -333,7 +395,7 @@ mod tests {
             ("a.example", "scheme is missing"),
             ("https://a.example/xml", "has a path"),
             ("https://a.example:http", "not"),
-            ("ftp://a.example", "only https is spoken"),
+            ("ftp://a.example", "it is neither https nor http"),
         ] {
             let message = parsed(url).unwrap_err();
             assert!(message.contains(hint), "{message}");
@@ -343,6 +405,40 @@ mod tests {
             message.contains("--user") && !message.contains("secret"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn urls_have_parts() {
+        let parts = |tls, host: &str, port, target: &str| {
+            let (host, target) = (host.into(), target.into());
+            Ok(UrlParts {
+                tls,
+                host,
+                port,
+                target,
+            })
+        };
+        for (url, expected) in [
+            ("http://a.example", parts(false, "a.example", 80, "/")),
+            ("http://[::1]?x=1", parts(false, "[::1]", 80, "/?x=1")),
+            (
+                "https://a.example:8443/b/@c?d=%20",
+                parts(true, "a.example", 8443, "/b/@c?d=%20"),
+            ),
+            ("ftp://a.example", Err("it is neither https nor http")),
+            ("/b", Err("the scheme is missing")),
+            ("https://a b", Err("it is not a URL")),
+            (
+                "https://u:p@a.example/",
+                Err("user and password do not belong there"),
+            ),
+            (
+                "https://a.example/#b",
+                Err("a part of a page, after #, is never sent"),
+            ),
+        ] {
+            assert_eq!(split_url(url), expected, "{url}");
+        }
     }
 
     #[test]

@@ -101,12 +101,21 @@ impl<'e> Client<'e> {
             }
         }
         let fresh = self.connect().await?;
+        self.send_over(fresh, ask).await
+    }
+
+    /// Sends over a connection that has just been made, once, whatever comes of it.
+    pub(super) async fn send_over(
+        &mut self,
+        fresh: SendRequest<Outgoing>,
+        ask: &Ask,
+    ) -> Result<Response, ClientError> {
         self.send(fresh, ask).await.map_err(|failed| match failed {
             Failed::Because(error) | Failed::Transport(error) => error,
         })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Outgoing>, ClientError> {
+    pub(super) async fn connect(&self) -> Result<SendRequest<Outgoing>, ClientError> {
         let stream = self.endpoint.connect().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -170,7 +179,9 @@ impl<'e> Client<'e> {
         let host = HeaderValue::try_from(host).map_err(|e| impossible(&e))?;
         let headers = request.headers_mut();
         headers.insert(HOST, host);
-        headers.insert(AUTHORIZATION, self.endpoint.login.header.clone());
+        if let Some(login) = &self.endpoint.login {
+            headers.insert(AUTHORIZATION, login.header.clone());
+        }
         headers.insert(USER_AGENT, AGENT);
         Ok(request)
     }

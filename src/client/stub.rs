@@ -153,14 +153,28 @@ impl Stub {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    pub(super) fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// Of this server.
+    pub(super) fn trust(&self) -> Trust {
+        Trust::File(self.dir.path().join("ca.pem"))
+    }
+
+    /// The certificate of nobody who is asked here.
+    pub(super) fn other_ca(&self) -> PathBuf {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        self.file("other.pem", pair.cert.pem().as_bytes())
+    }
+
     pub(super) fn endpoint(&self) -> Endpoint {
-        self.trusting(&Trust::File(self.dir.path().join("ca.pem")))
+        self.trusting(&self.trust())
     }
 
     pub(super) fn trusting(&self, trust: &Trust) -> Endpoint {
         let login = Login::new("shop1", "secret").unwrap();
-        let url = format!("https://localhost:{}", self.port);
-        Endpoint::new(&url, login, trust).unwrap()
+        Endpoint::new(&self.url(), login, trust).unwrap()
     }
 
     pub(super) fn file(&self, name: &str, content: &[u8]) -> PathBuf {

@@ -129,7 +129,7 @@ fn system_roots() -> Result<rustls::RootCertStore, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        let message = "this system has no root certificates; name the issuer's with --cacert FILE";
+        let message = "this system has no root certificates; name the issuer's (cacert)";
         return Err(ClientError::Trust(message.to_owned()));
     }
     Ok(roots)

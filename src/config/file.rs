@@ -87,6 +87,9 @@ pub(super) struct InterfaceFile {
 pub(super) struct ProcessorFile {
     pub(super) command: Option<Vec<String>>,
     pub(super) archive: bool,
+    pub(super) http: Option<String>,
+    pub(super) cacert: Option<PathBuf>,
+    pub(super) secret: Option<PathBuf>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) exit_codes: ExitCodes,
     pub(super) timeout_s: Option<u64>,

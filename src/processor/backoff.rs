@@ -1,6 +1,7 @@
 //! When to try again: exponential, with jitter and a cap. Pure.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A year.
 const MAX_S: f64 = 31_536_000.0;
@@ -59,6 +60,14 @@ impl Retry {
         Ok(())
     }
 
+    /// As [`Retry::wait_ms`], where somebody asked for patience: no shorter than that, and no longer
+    /// than the cap.
+    pub fn asked_wait_ms(&self, attempt: u32, chance: f64, asked: Option<Duration>) -> Option<i64> {
+        let asked_s = asked.map_or(0.0, |asked| asked.as_secs_f64().min(self.max_s));
+        let wait_ms = self.wait_ms(attempt, chance)?;
+        Some(wait_ms.max((asked_s * 1000.0) as i64))
+    }
+
     /// Milliseconds to wait after attempt number `attempt` (from 1) failed; `chance` is from 0
     /// to 1. `None`: that was the last attempt.
     pub fn wait_ms(&self, attempt: u32, chance: f64) -> Option<i64> {
@@ -103,6 +112,18 @@ mod tests {
         let retry = Retry::default();
         assert_eq!(retry.wait_ms(1, 1.0), Some(8_000));
         assert_eq!(retry.wait_ms(1, 0.5), Some(9_000));
+    }
+
+    #[test]
+    fn patience_that_was_asked_for_is_had_up_to_the_cap() {
+        let retry = Retry::default();
+        let wait =
+            |attempt, asked| retry.asked_wait_ms(attempt, 0.0, Some(Duration::from_secs(asked)));
+        assert_eq!(wait(1, 3), Some(10_000), "ours is longer");
+        assert_eq!(wait(1, 90), Some(90_000));
+        assert_eq!(wait(1, u64::MAX), Some(3_600_000));
+        assert_eq!(wait(5, 90), None, "that was the last attempt");
+        assert_eq!(retry.asked_wait_ms(1, 0.0, None), Some(10_000));
     }
 
     #[test]

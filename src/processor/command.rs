@@ -6,11 +6,8 @@
 //!
 //! Contract with the program: `README.md`, "Writing a processor".
 
-use super::{Ended, Outcome, output::Output};
-use crate::{
-    job::{InterfaceName, JobName},
-    joblog::{Level, Message},
-};
+use super::{Ended, Outcome, now_ms, output::Output};
+use crate::job::{InterfaceName, JobName};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     collections::BTreeMap,
@@ -106,19 +103,11 @@ impl Command {
         let outcome = match self.spawn(&run) {
             Err(error) => Outcome::Retry {
                 reason: format!("the command {:?} cannot be started: {error}", self.argv[0]),
+                after: None,
             },
             Ok(mut child) => self.watch(&mut child, &run.lock, &mut output, stop).await,
         };
-        let mut messages = output.end(now_ms());
-        let said = match &outcome {
-            Outcome::Failed { reason } => Some((Level::Error, reason)),
-            Outcome::Cut { reason } | Outcome::Retry { reason } => Some((Level::Warning, reason)),
-            Outcome::Done | Outcome::Stopped => None,
-        };
-        if let Some((level, reason)) = said {
-            messages.push(Message::new(now_ms(), level, reason.clone()));
-        }
-        Ended { outcome, messages }
+        Ended::new(outcome, output)
     }
 
     fn spawn(&self, run: &Run) -> std::io::Result<Child> {
@@ -260,6 +249,7 @@ fn failed(code: i32) -> Outcome {
 fn retry(code: i32) -> Outcome {
     Outcome::Retry {
         reason: format!("the command asked for another attempt with exit code {code}"),
+        after: None,
     }
 }
 
@@ -297,10 +287,6 @@ async fn end_group(child: &mut Child) {
     if ended.is_err() {
         let _ = child.wait().await;
     }
-}
-
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 #[cfg(test)]

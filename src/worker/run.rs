@@ -69,8 +69,8 @@ impl Core {
         };
         let this = self.clone();
         let (i, j) = (interface.clone(), job.clone());
-        let command = matches!(processor, Processor::Command(_));
-        let begun = tokio::task::spawn_blocking(move || this.begin(&i, &j, command)).await;
+        let works = processor.works();
+        let begun = tokio::task::spawn_blocking(move || this.begin(&i, &j, works)).await;
         let (claim, run) = match begun {
             Ok(Ok(Begun::Claimed(begun))) => *begun,
             Ok(Ok(Begun::Gone)) => return End::Unknown,
@@ -102,7 +102,7 @@ impl Core {
         &self,
         interface: &InterfaceName,
         job: &JobName,
-        command: bool,
+        works: bool,
     ) -> Result<Begun, SpoolError> {
         let Some(mut claim) = self.spool.claim(interface, job)? else {
             let waits = !self.runs.is_cancelling(job)
@@ -118,7 +118,7 @@ impl Core {
         let fs = self.spool.fs();
         let file = fs.absolute(&path);
         let dir = fs.absolute(&claim.run_dir());
-        if command {
+        if works {
             claim.prepare()?;
             let params = claim.attribute("params").unwrap_or_else(|| "{}".into());
             let params_path = dir.join("params.json");
@@ -134,7 +134,7 @@ impl Core {
             file,
             dir,
         };
-        if command {
+        if works {
             claim.begin();
         }
         Ok(Begun::Claimed(Box::new((claim, run))))

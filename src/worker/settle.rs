@@ -98,15 +98,19 @@ impl Core {
         mut messages: Vec<Message>,
         now_ms: i64,
     ) -> (Settlement, Option<String>, Vec<Message>) {
+        let asked = match &outcome {
+            Outcome::Retry { after, .. } => *after,
+            Outcome::Cut { .. } | Outcome::Done | Outcome::Failed { .. } | Outcome::Stopped => None,
+        };
         let (what, reason) = match outcome {
             Outcome::Done => (Settlement::Done, None),
             Outcome::Failed { reason } => (Settlement::Failed, Some(reason)),
-            Outcome::Cut { reason } | Outcome::Retry { reason } => {
+            Outcome::Cut { reason } | Outcome::Retry { reason, .. } => {
                 let retry = Retry {
                     attempts: self.spool.attempts_max(claim.place()),
                     ..self.lanes[claim.interface()].retry.clone()
                 };
-                match retry.wait_ms(claim.attempt(), chance()) {
+                match retry.asked_wait_ms(claim.attempt(), chance(), asked) {
                     Some(wait_ms) => {
                         let due_ms = now_ms + wait_ms;
                         (Settlement::Deferred { due_ms }, Some(reason))

@@ -9,6 +9,7 @@ mod harness;
 mod lifecycle;
 mod operators;
 mod partner;
+mod posting;
 mod power;
 mod processors;
 mod scale;
