@@ -10,7 +10,7 @@ mod router;
 #[cfg(test)]
 mod tests;
 
-use super::{Dialect, Intake, Payload, json};
+use super::{Access, Dialect, Intake, Payload, json};
 use crate::gateway::{Command, Fault, Reply};
 use http::{Response, request::Parts};
 use std::borrow::Cow;
@@ -35,6 +35,10 @@ impl Dialect for Paas {
         let database = head.uri.path().strip_prefix(ROOT)?.split('/').next()?;
         // What cannot be decoded is nobody's name.
         Some(json::decoded(database).unwrap_or(Cow::Borrowed(database)))
+    }
+
+    fn access(&self, head: &Parts) -> Access {
+        router::access(head)
     }
 
     /// A task's body is the job itself; the other calls have none.

@@ -1,7 +1,7 @@
 //! Request head → command.
 
 use crate::{
-    dialect::{headers::idempotency_key, json},
+    dialect::{Access, headers::idempotency_key, json},
     gateway::{Command, Document, Fault, JobRef, JsonCheck, Reach, Submit},
     job::{PARAMS_BYTES_MAX, Terms},
 };
@@ -35,6 +35,20 @@ pub(super) fn parse(head: &Parts) -> Result<Command, Fault> {
             })
         }
         _ => Err(Fault::NoSuchPath),
+    }
+}
+
+/// A runner is a capability: whoever has one needs no password to see its task.
+/// Source: the PAAS contract, "`guid` alone".
+pub(super) fn access(head: &Parts) -> Access {
+    let mut segments = head.uri.path().split('/').skip(4);
+    let of_a_task = segments
+        .next()
+        .is_some_and(|s| matches!(s, "status" | "download"));
+    let seen = matches!(head.method, Method::GET | Method::HEAD) && of_a_task;
+    match seen && runner(head).is_some() {
+        true => Access::Open,
+        false => Access::Basic,
     }
 }
 
@@ -89,13 +103,15 @@ fn params(head: &Parts) -> Result<Option<String>, Fault> {
 
 fn job(head: &Parts, task: &str) -> Result<JobRef, Fault> {
     let id = number(task).ok_or_else(|| Fault::UnknownJob { job: task.into() })?;
+    let runner = runner(head);
+    Ok(JobRef::Task { id, runner })
+}
+
+fn runner(head: &Parts) -> Option<String> {
     let query = head.uri.query().unwrap_or_default();
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let runner = pairs.find(|(name, _)| name == "guid");
-    Ok(JobRef::Task {
-        id,
-        runner: runner.map(|(_, value)| value.into_owned()),
-    })
+    runner.map(|(_, value)| value.into_owned())
 }
 
 /// Decimal digits, and no more of them than a number needs.
