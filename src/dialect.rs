@@ -7,6 +7,7 @@
 
 mod alteryx;
 mod dstore;
+mod ehealth;
 #[cfg(test)]
 mod golden;
 mod headers;
@@ -82,6 +83,7 @@ pub trait Dialect: Send + Sync {
 pub static DIALECTS: &[&dyn Dialect] = &[
     &alteryx::Alteryx,
     &dstore::DStore,
+    &ehealth::EHealth,
     &paas::Paas,
     &robusta::Robusta,
 ];
