@@ -6,7 +6,7 @@ use crate::{
     gateway::{Command, Document, Fault, JobRef, JsonCheck, Reach, Submit},
     job::{PARAMS_BYTES_MAX, Terms, parse_uuid},
 };
-use http::{HeaderValue, Method, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use serde_json::json;
 
 /// The interfaces that compositions are for.
