@@ -29,6 +29,9 @@ const HEAD_BYTES: usize = 4096;
 /// Decoded text that waits for the consumer. Holds all that `HEAD_BYTES` can become.
 const TEXT_BYTES: usize = 16 * 1024;
 
+/// Bytes that are looked at together.
+const SUSPECT_BLOCK: usize = 64;
+
 /// A [`Finding`] on its way through `io::Error`.
 #[derive(Debug)]
 struct Malformed(Finding);
@@ -368,17 +371,22 @@ fn unmarked(encoding: &'static Encoding) -> Box<encoding_rs::Decoder> {
 
 /// The first character that is no `Char`. The text is UTF-8, so surrogates cannot occur.
 fn first_forbidden(text: &[u8]) -> Option<(usize, u32)> {
-    let mut from = 0;
-    while let Some(found) = text[from..].iter().position(|&b| b < 0x20 || b == 0xEF) {
-        let at = from + found;
-        match text[at..] {
-            [b'\t' | b'\n' | b'\r', ..] => {}
-            [0xEF, 0xBF, low @ (0xBE | 0xBF), ..] => return Some((at, 0xFF40 + u32::from(low))),
-            [0xEF, ..] => {}
-            [control, ..] => return Some((at, u32::from(control))),
-            [] => {}
+    // A block without a suspect is passed by as one.
+    let suspect = |b: u8| (b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r')) || b == 0xEF;
+    for (block_start, block) in (0..).step_by(SUSPECT_BLOCK).zip(text.chunks(SUSPECT_BLOCK)) {
+        if !block.iter().fold(false, |any, &b| any | suspect(b)) {
+            continue;
         }
-        from = at + 1;
+        for (offset, _) in block.iter().enumerate().filter(|(_, b)| suspect(**b)) {
+            let at = block_start + offset;
+            match text[at..] {
+                [0xEF, 0xBF, low @ (0xBE | 0xBF), ..] => {
+                    return Some((at, 0xFF40 + u32::from(low)));
+                }
+                [0xEF, ..] | [] => {}
+                [control, ..] => return Some((at, u32::from(control))),
+            }
+        }
     }
     None
 }

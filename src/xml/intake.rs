@@ -267,7 +267,9 @@ impl Walk<'_> {
                 None => Ok(()),
             };
         }
-        if let Some(offset) = text.find("]]>") {
+        let closes = |at: &usize| text.as_bytes()[..*at].ends_with(b"]]");
+        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'>');
+        if let Some(offset) = ends.map(|(at, _)| at).find(closes).map(|at| at - 2) {
             let place = at.after(&text.as_bytes()[..offset]);
             return Err(place.finding("\"]]>\" in text"));
         }
@@ -293,13 +295,19 @@ impl Walk<'_> {
     }
 }
 
-/// Sorting finds doubles in any number of attributes without comparing each with each.
+/// Sorting finds doubles in any number of attributes without comparing each with each, which is
+/// quicker for a few only.
 fn unique_attributes(element: &Element<'_>) -> Result<(), Finding> {
+    let alike =
+        |a: &Attribute<'_>, b: &Attribute<'_>| a.name == b.name && a.namespace == b.namespace;
+    if let few @ ([] | [_] | [_, _] | [_, _, _]) = &element.attributes[..]
+        && (few.iter().enumerate()).all(|(n, a)| few[..n].iter().all(|b| !alike(a, b)))
+    {
+        return Ok(());
+    }
     let mut sorted: Vec<_> = element.attributes.iter().collect();
     sorted.sort_by_key(|a| (a.namespace, a.name, a.offset));
-    let same = |pair: &&[&Attribute<'_>]| {
-        pair[0].namespace == pair[1].namespace && pair[0].name == pair[1].name
-    };
+    let same = |pair: &&[&Attribute<'_>]| alike(pair[0], pair[1]);
     match sorted.windows(2).find(same) {
         Some(pair) => Err(element.finding_at(
             pair[1],

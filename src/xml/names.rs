@@ -18,6 +18,12 @@ pub(super) fn is_space(c: char) -> bool {
 
 /// `NCName`: a name without a colon.
 pub(super) fn is_ncname(text: &str) -> bool {
+    // Most names are ASCII.
+    let ascii = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if text.bytes().all(ascii) {
+        let first = text.bytes().next();
+        return first.is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    }
     let mut chars = text.chars();
     chars.next().is_some_and(is_name_start) && chars.all(is_name_char)
 }

@@ -90,7 +90,7 @@ impl Meter {
         }
     }
 
-    /// From now on only offsets are counted: lines and columns stay as they are.
+    /// From now on only the budget is counted: positions stay as they are.
     pub(super) fn skim(&self) {
         self.skims.set(true);
     }
@@ -113,8 +113,10 @@ impl Meter {
     /// A new event begins here and may take `bytes`: this is what bounds the buffer of a parser
     /// that collects an event before it shows it.
     pub(super) fn begin_event(&self, bytes: usize) {
-        self.event.set(self.position.get());
         self.budget.set(bytes);
+        if !self.skims.get() {
+            self.event.set(self.position.get());
+        }
     }
 
     pub(super) fn budget(&self) -> usize {
@@ -124,12 +126,10 @@ impl Meter {
     pub(super) fn consume(&self, text: &[u8]) {
         self.budget
             .set(self.budget.get().saturating_sub(text.len()));
-        let mut position = self.position.get();
         if self.skims.get() {
-            position.offset += text.len() as u64;
-            self.position.set(position);
             return;
         }
+        let mut position = self.position.get();
         let mut rest = text;
         if let Some(tag) = text.iter().rposition(|&b| b == b'<') {
             position = position.after(&text[..tag]);

@@ -37,7 +37,7 @@ impl BadTag {
 
 /// Splits a start tag. Names are cut out but not judged.
 pub(super) fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Tag<'t>, BadTag> {
-    let end = text.find(is_space).unwrap_or(text.len());
+    let end = find(text, is_space_byte);
     let name = &text[..end];
     if name.is_empty() {
         return Err(BadTag::new(0, "a name is missing after '<'"));
@@ -48,7 +48,7 @@ pub(super) fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Tag<'t>, Ba
     let mut attributes = Vec::new();
     let mut offset = end;
     loop {
-        let rest = text[offset..].trim_start_matches(is_space);
+        let rest = past_space(&text[offset..]);
         if rest.is_empty() {
             return Ok(Tag { attributes, name });
         }
@@ -97,24 +97,23 @@ fn attribute_at<'t>(
     limits: &XmlLimits,
 ) -> Result<(RawAttribute<'t>, usize), BadTag> {
     let rest = &text[start..];
-    let name_end = rest
-        .find(|c| is_space(c) || matches!(c, '=' | '"' | '\''))
-        .unwrap_or(rest.len());
+    let name_end = find(rest, |b| {
+        is_space_byte(b) || matches!(b, b'=' | b'"' | b'\'')
+    });
     let name = &rest[..name_end];
     if name.len() > limits.name_bytes_max {
         return Err(BadTag::new(start, "the name of the attribute is too long"));
     }
-    let after_name = rest[name_end..].trim_start_matches(is_space);
+    let after_name = past_space(&rest[name_end..]);
     let Some(quoted) = after_name.strip_prefix('=') else {
         return Err(BadTag::new(
             start,
             format!("the attribute \"{name}\" has no value"),
         ));
     };
-    let quoted = quoted.trim_start_matches(is_space);
+    let quoted = past_space(quoted);
     let (quote, rest) = match quoted.as_bytes().first() {
-        Some(b'"') => ('"', &quoted[1..]),
-        Some(b'\'') => ('\'', &quoted[1..]),
+        Some(quote @ (b'"' | b'\'')) => (*quote, &quoted[1..]),
         _ => {
             return Err(BadTag::new(
                 start,
@@ -122,12 +121,13 @@ fn attribute_at<'t>(
             ));
         }
     };
-    let Some(length) = rest.find(quote) else {
+    let length = find(rest, |b| b == quote);
+    if length == rest.len() {
         return Err(BadTag::new(
             start,
             format!("the value of the attribute \"{name}\" is not closed"),
         ));
-    };
+    }
     let value = &rest[..length];
     let value_offset = text.len() - rest.len();
     check_value(name, value, value_offset, limits)?;
@@ -139,6 +139,21 @@ fn attribute_at<'t>(
     Ok((attribute, value_offset + length + 1))
 }
 
+/// The first ASCII character that fits, or the text's end. Looks at bytes: what is searched for is
+/// never a part of another character.
+fn find(text: &str, fits: impl Fn(u8) -> bool) -> usize {
+    let found = text.bytes().position(fits);
+    found.unwrap_or(text.len())
+}
+
+fn is_space_byte(byte: u8) -> bool {
+    is_space(char::from(byte))
+}
+
+fn past_space(text: &str) -> &str {
+    &text[find(text, |b| !is_space_byte(b))..]
+}
+
 fn check_value(name: &str, value: &str, offset: usize, limits: &XmlLimits) -> Result<(), BadTag> {
     if value.len() > limits.attribute_bytes_max {
         return Err(BadTag::new(
@@ -147,8 +162,11 @@ fn check_value(name: &str, value: &str, offset: usize, limits: &XmlLimits) -> Re
         ));
     }
     let mut from = 0;
-    while let Some(found) = value[from..].find(['<', '&']) {
-        let at = from + found;
+    loop {
+        let at = from + find(&value[from..], |b| matches!(b, b'<' | b'&'));
+        if at == value.len() {
+            return Ok(());
+        }
         if value[at..].starts_with('<') {
             return Err(BadTag::new(
                 offset + at,
@@ -167,7 +185,6 @@ fn check_value(name: &str, value: &str, offset: usize, limits: &XmlLimits) -> Re
         }
         from = at + 1 + reference.len();
     }
-    Ok(())
 }
 
 /// Text and attributes speak of bad references alike.
