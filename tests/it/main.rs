@@ -5,6 +5,7 @@
 
 mod contract;
 mod crash;
+mod full_disk;
 mod harness;
 mod lifecycle;
 mod operators;

@@ -39,7 +39,7 @@ mod checker_tests;
 mod dice;
 mod document;
 mod history;
-mod image;
+pub(crate) mod image;
 mod load;
 mod rig;
 mod server;
@@ -93,7 +93,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Why this machine cannot run the test.
-fn hindrance(kind: Kind) -> Option<String> {
+pub(crate) fn hindrance(kind: Kind) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("it needs root, to mount".into());
     }

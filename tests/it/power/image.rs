@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FS_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Ext4,
     Xfs,
 }
@@ -67,7 +67,7 @@ pub(super) enum Flush {
     Slow,
 }
 
-pub(super) struct Image {
+pub(crate) struct Image {
     kind: Kind,
     file: PathBuf,
     mount: PathBuf,
@@ -78,7 +78,7 @@ pub(super) struct Image {
 
 impl Image {
     /// Makes and mounts a filesystem below `dir`. The error says what this machine cannot do.
-    pub(super) fn new(kind: Kind, dir: &Path) -> Result<Self, String> {
+    pub(crate) fn new(kind: Kind, dir: &Path) -> Result<Self, String> {
         let mut image = Self {
             kind,
             file: dir.join("image"),
@@ -101,7 +101,7 @@ impl Image {
         Ok(image)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.mount
     }
 
