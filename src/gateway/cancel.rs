@@ -36,7 +36,7 @@ impl Gateway {
     fn cancellable(&self, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
         let job = self.job_of(of)?;
         let submitter = self.spool.attribute_of(&job, "submitter");
-        match is_curator(caller) || submitter.as_deref() == Some(&*caller.user) {
+        match is_curator(caller) || submitter.is_some_and(|user| caller.is(&user)) {
             true => Ok(job.name),
             false => Err(Fault::Forbidden {
                 reason: "a job is cancelled by its submitter or a curator".into(),

@@ -284,6 +284,20 @@ impl<F: Fs> Spool<F> {
         Ok(None)
     }
 
+    /// Where a job waits, if it is among those that are known to: one look at one name. `None`
+    /// says nothing.
+    pub fn find_waiting(&self, name: &JobName) -> Option<Place> {
+        let id = name.id().get();
+        let interface = {
+            let ready = lock(&self.ready);
+            let mut known = ready.iter();
+            known.find(|(_, ids)| ids.contains(&id))?.0.clone()
+        };
+        let place = Place::Queue(interface);
+        let stat = self.stat(&place.path(name)).ok().flatten()?;
+        (stat.kind == EntryKind::File).then_some(place)
+    }
+
     /// Where a job is, `None` when there is none of that name.
     pub fn find(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
         for _ in 0..LOOKS_MAX {
