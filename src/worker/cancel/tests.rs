@@ -3,12 +3,13 @@
 use super::*;
 use crate::{
     job::{Kind, WorkerTags},
-    processor::{Command, ExitCodes, Processor, Retry},
+    processor::{Command, ExitCodes, Post, Processor, Retry},
     schedule::LaneRules,
     spool::{Adopted, Attributes, EntryKind, Fs, RealFs, Rules, Spool},
     worker::{Lane, Parts, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
+use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 struct Bench {
@@ -49,8 +50,17 @@ impl Bench {
             memory_bytes_max: None,
             open_files_max: None,
         };
+        self.work_by(Processor::Command(command), adopted, stop)
+    }
+
+    fn work_by(
+        &self,
+        processor: Processor,
+        adopted: Vec<Adopted>,
+        stop: &CancellationToken,
+    ) -> Handle {
         let lane = Lane {
-            processor: Some(Processor::Command(command)),
+            processor: Some(processor),
             retry: Retry::default(),
             rules: LaneRules {
                 running_max: 1,
@@ -276,5 +286,26 @@ async fn an_estimate_knows_the_runs_and_the_jobs_before() {
     assert!((50..=70).contains(&last), "{last}");
     bench.spool.hold(&bench.interface, "").unwrap();
     assert!(left_s(&jobs[1]) >= 59, "nothing is started");
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_does_not_answer_is_left() {
+    let bench = Bench::new();
+    let stop = CancellationToken::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let post = Post::new(&url, None, None, Duration::from_secs(600), 100).unwrap();
+    let handle = bench.work_by(Processor::Post(post), Vec::new(), &stop);
+    let name = bench.queue(Some(&handle));
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let mut begin = [0; 7];
+    connection.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"POST / ");
+    let cancelled = handle.cancel(name.clone(), "olga".into()).await.unwrap();
+    assert_eq!(cancelled, Cancelled::Done { was_running: true });
+    bench.assert_cancelled(&name, "olga");
+    // The receiver is told by the end of the connection.
+    let _ = connection.read_to_end(&mut Vec::new()).await;
     stop.cancel();
 }
