@@ -8,6 +8,8 @@ mod render;
 mod router;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use super::{Access, Dialect, Intake, Payload, json};
