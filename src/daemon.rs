@@ -7,6 +7,7 @@
 
 mod memory;
 mod tenant;
+mod timetable;
 
 pub use memory::keep_small;
 

@@ -9,9 +9,11 @@ mod cancel;
 mod command;
 mod download;
 mod hands;
+mod schedules;
 mod upload;
 mod view;
 
+pub use crate::timetable::Wish;
 pub use admission::{AdmissionLimits, InFlight};
 pub use command::{
     Command, Digests, Document, Fault, JobRef, JsonCheck, Page, Reach, Reply, ScheduleRequest,
@@ -19,6 +21,7 @@ pub use command::{
 };
 pub use download::{Completion, Download};
 pub use hands::{Cancelling, Hands};
+pub use schedules::{Agenda, ScheduleRules, Touched};
 pub use upload::Upload;
 pub use view::{State, View};
 
@@ -98,6 +101,7 @@ pub struct Gateway {
     small_commits: Semaphore,
     keys: upload::Keys,
     hands: Box<dyn Hands>,
+    schedules: ScheduleRules,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
     /// that a client which has its document does not see it queued any more.
     archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
@@ -113,6 +117,7 @@ pub struct Parts {
     pub limits: AdmissionLimits,
     pub in_flight: Arc<InFlight>,
     pub hands: Box<dyn Hands>,
+    pub schedules: ScheduleRules,
 }
 
 impl Gateway {
@@ -132,6 +137,7 @@ impl Gateway {
             small_commits: Semaphore::new(small_commits_max()),
             keys: upload::Keys::default(),
             hands: parts.hands,
+            schedules: parts.schedules,
             archiving: Mutex::default(),
         }
     }
@@ -198,8 +204,16 @@ impl Gateway {
             }
             Command::Show { job, reach } => {
                 let caller = caller.clone();
-                let view = self.blocking(move |this| this.shown(&caller, &job, reach));
-                Ok(Reply::Shown(view.await??))
+                let shown = self.blocking(move |this| match &job {
+                    JobRef::Uuid(uuid) => match this.shown_schedule(&caller, uuid, reach)? {
+                        Some(reply) => Ok(reply),
+                        None => this.shown(&caller, &job, reach).map(Reply::Shown),
+                    },
+                    JobRef::Hex(_) | JobRef::Name(_) | JobRef::Task { .. } => {
+                        this.shown(&caller, &job, reach).map(Reply::Shown)
+                    }
+                });
+                shown.await?
             }
             Command::Status { job } => {
                 self.archived(|name, _| *name == job).await;

@@ -1,9 +1,10 @@
 //! One tenant, prepared and then at work: its spool, gateway, users, watcher and worker.
 
+use super::timetable::{self, Alarm};
 use crate::{
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Tenant},
-    gateway::{Cancelling, Gateway, Hands, InFlight, Parts},
+    gateway::{Cancelling, Gateway, Hands, InFlight, Parts, ScheduleRules},
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
     schedule::Event,
@@ -45,6 +46,7 @@ pub(super) struct Prepared {
     pub(super) users: Arc<Users>,
     pub(super) spool: Arc<Spool>,
     worker: Worker,
+    alarm: Arc<Alarm>,
     keeper: Keeper,
     watch: Option<Watch>,
     woken: Arc<Woken>,
@@ -55,6 +57,7 @@ pub(super) struct Prepared {
 pub(super) struct Running {
     spool: Arc<Spool>,
     worker: JoinHandle<()>,
+    timetable: JoinHandle<()>,
     keeper: JoinHandle<()>,
     lock: SpoolLock,
 }
@@ -161,10 +164,17 @@ impl Prepared {
         });
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
-        let (watch, woken) = watch(config, tenant, &spool, &hints);
+        let alarm = Arc::new(Alarm::default());
+        let (watch, woken) = watch(config, tenant, &spool, &hints, &alarm);
         keeper.look().await;
+        let saved = alarm.clone();
         let gateway = Gateway::new(Parts {
             seal,
+            schedules: ScheduleRules {
+                time_zone: config.time_zone.clone(),
+                missed: config.missed_schedules,
+                saved: Box::new(move |id| saved.touch(id)),
+            },
             spool: spool.clone(),
             interfaces: map(interfaces, |interface| interface.gateway.clone()),
             schemas: keeper.schemas.clone(),
@@ -178,6 +188,7 @@ impl Prepared {
             users,
             spool,
             worker,
+            alarm,
             keeper,
             watch,
             woken,
@@ -189,10 +200,13 @@ impl Prepared {
     pub(super) fn run(self, stop: &CancellationToken) -> Running {
         let hints = self.worker.hints();
         let poll = self.watch.is_none().then_some(POLL_EVERY);
+        let (gateway, alarm) = (self.gateway.clone(), self.alarm);
+        let timetable = timetable::run(gateway, alarm, self.watch.is_some(), stop.clone());
         let keeper = self.keeper.run(self.woken, self.watch, hints, stop.clone());
         Running {
             spool: self.spool,
             worker: tokio::spawn(self.worker.run(poll)),
+            timetable: tokio::spawn(timetable),
             keeper: tokio::spawn(keeper),
             lock: self.lock,
         }
@@ -235,6 +249,9 @@ impl Running {
         if let Err(error) = self.worker.await {
             tracing::error!(%error, "the worker broke down");
         }
+        if let Err(error) = self.timetable.await {
+            tracing::error!(%error, "the clock of the schedules broke down");
+        }
         self.keeper.abort();
         let spool = self.spool.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || spool.close_journal()).await {
@@ -258,10 +275,14 @@ fn watch(
     tenant: &Tenant,
     spool: &Arc<Spool>,
     hints: &Hints,
+    alarm: &Arc<Alarm>,
 ) -> (Option<Watch>, Arc<Woken>) {
     let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
+    let schedules = root.join("schedules");
     let watched = Watched {
-        dirs: vec![root.join("schemas"), root.join("xslt")],
+        dirs: ["schedules", "schemas", "xslt"]
+            .map(|dir| root.join(dir))
+            .into(),
         files: vec![
             tenant.users.clone(),
             config.certificate.clone(),
@@ -272,7 +293,15 @@ fn watch(
     };
     let woken = Arc::new(Woken::default());
     let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
-    let sink = move |seen| on_seen(seen, &spool, &hints, &wake);
+    let alarm = alarm.clone();
+    let sink = move |seen| match seen {
+        Seen::Changed(path) if path.parent() == Some(&schedules) => alarm.touch_file(&path),
+        Seen::Rescan => {
+            alarm.touch_all();
+            on_seen(seen, &spool, &hints, &wake);
+        }
+        other => on_seen(other, &spool, &hints, &wake),
+    };
     match Watch::arm(watched, sink) {
         Ok(watch) => (Some(watch), woken),
         Err(error) => {

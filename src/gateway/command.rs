@@ -8,6 +8,7 @@
 use super::view::{State, View};
 use crate::job::{InterfaceName, JobName, Place, Reference, Terms, hex, uuid_text};
 use crate::joblog::JobLog;
+use crate::timetable::Wish;
 use crate::xml::Finding;
 use bytes::Bytes;
 use std::{fmt, io};
@@ -147,23 +148,13 @@ pub struct Submit {
     pub terms: Terms,
 }
 
-/// A job that is to be made at moments to come. The texts are as the client sent them: what they
-/// mean, and what is wrong with them, is for the scheduler to say.
+/// A job that is to be made at moments to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleRequest {
     /// Of each job.
     pub submit: Submit,
-    /// A Quartz cron expression; `None`: the moment of `start` alone.
-    pub quartz: Option<String>,
-    /// `yyyy-MM-dd HH:mm:ss`: the first moment that counts.
-    pub start: Option<String>,
-    /// `yyyy-MM-dd HH:mm:ss`: no moment after it counts.
-    pub end: Option<String>,
-    /// An IANA name; `None`: the configured one.
-    pub time_zone: Option<String>,
-    pub run_once: bool,
-    /// Also now.
-    pub run_immediately: bool,
+    /// When.
+    pub wish: Wish,
 }
 
 /// What a body has to be.

@@ -92,14 +92,14 @@ enum Stored {
 }
 
 /// What became of a document.
-struct Outcome {
-    job: JobName,
-    interface: Option<InterfaceName>,
-    bytes: u64,
-    sha256: String,
-    user: Arc<str>,
+pub(super) struct Outcome {
+    pub(super) job: JobName,
+    pub(super) interface: Option<InterfaceName>,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+    pub(super) user: Arc<str>,
     /// It was refused for these.
-    findings: Option<Vec<Finding>>,
+    pub(super) findings: Option<Vec<Finding>>,
 }
 
 /// The document, complete.
@@ -154,7 +154,7 @@ impl Gateway {
     }
 
     /// Tells the log, the worker and the caller what became of a document, which is durable now.
-    fn tell(&self, outcome: Outcome) -> Result<Reply, Fault> {
+    pub(super) fn tell(&self, outcome: Outcome) -> Result<Reply, Fault> {
         let Outcome {
             job,
             interface,
@@ -201,12 +201,12 @@ impl Gateway {
         })
     }
 
-    fn is_full(&self, interface: &InterfaceName) -> bool {
+    pub(super) fn is_full(&self, interface: &InterfaceName) -> bool {
         self.spool.ready_jobs(interface) >= self.limits.queue_jobs_max
     }
 
     /// The interfaces that this upload may turn out to be for.
-    fn candidates(
+    pub(super) fn candidates(
         &self,
         caller: &Caller,
         chosen: Option<&InterfaceName>,
@@ -622,7 +622,10 @@ impl Submit {
 }
 
 /// JSON goes to an interface that is named and asks nothing of its documents.
-fn check_kind(submit: &Submit, candidates: &[(&InterfaceName, &Interface)]) -> Result<(), Fault> {
+pub(super) fn check_kind(
+    submit: &Submit,
+    candidates: &[(&InterfaceName, &Interface)],
+) -> Result<(), Fault> {
     match (submit.document, &submit.interface, candidates) {
         (Document::Xml, _, _) => Ok(()),
         (Document::Json { .. }, Some(_), [(name, interface)]) => {
@@ -655,7 +658,7 @@ impl Body {
     }
 }
 
-fn queue_full() -> Fault {
+pub(super) fn queue_full() -> Fault {
     Fault::Busy {
         retry_after_s: RETRY_LATER_S,
         reason: "the queue is full".into(),

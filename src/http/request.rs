@@ -283,7 +283,7 @@ async fn reply(
             access.user = Some(caller.user.clone());
             Ok(credentials::token(&site.users, &caller, scopes, now_ms)?)
         }
-        Command::Schedule(_) => Err(Stop::Fault(Fault::Internal)),
+        Command::Schedule(request) => Ok(site.gateway.schedule(&caller, *request, small).await?),
         Command::Cancel { .. }
         | Command::Fetch { .. }
         | Command::Jobs { .. }

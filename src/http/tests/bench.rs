@@ -9,9 +9,13 @@
 use super::super::*;
 use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
-    gateway::{AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts},
+    gateway::{
+        AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts,
+        ScheduleRules,
+    },
     job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
     spool::{Cancelled, RealFs, Rules, Spool},
+    timetable::{Missed, Zone},
     xml::{Schemas, Stylesheets, XsdSchema},
 };
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -137,6 +141,11 @@ impl Tenant {
                 gate: Mutex::new(gate),
                 held: held.clone(),
             }),
+            schedules: ScheduleRules {
+                time_zone: Zone::UTC,
+                missed: Missed::Once,
+                saved: Box::new(|_| ()),
+            },
         });
         let tenant = Self {
             gateway: Arc::new(gateway),
