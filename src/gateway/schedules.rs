@@ -183,10 +183,15 @@ impl Gateway {
         if !is_shown {
             return Ok(None);
         }
+        let (latest, next) = (self.latest(&progress)?, schedule.next(&progress));
+        if latest.is_none() && next.is_none() && progress.last.is_some() {
+            // Nothing is known of what it did; soon it is swept.
+            return Ok(None);
+        }
         Ok(Some(Reply::ShownSchedule {
             uuid: uuid_text(uuid),
-            latest: self.latest(&progress)?.map(Box::new),
-            next_ms: schedule.next(&progress).map(Timestamp::as_millisecond),
+            latest: latest.map(Box::new),
+            next_ms: next.map(Timestamp::as_millisecond),
         }))
     }
 

@@ -76,9 +76,9 @@ proptest! {
         let submit = match (parsed, quartz) {
             (Command::Submit(submit), None) => submit,
             (Command::Schedule(schedule), Some(quartz)) => {
-                prop_assert_eq!(schedule.quartz, Some(quartz));
-                prop_assert_eq!(schedule.run_once, run_once);
-                prop_assert!(!schedule.run_immediately);
+                prop_assert_eq!(schedule.wish.quartz, Some(quartz));
+                prop_assert_eq!(schedule.wish.run_once, run_once);
+                prop_assert!(!schedule.wish.run_immediately);
                 schedule.submit
             }
             (other, _) => return Err(TestCaseError::fail(format!("{other:?}"))),

@@ -2,7 +2,7 @@
 
 use crate::{
     dialect::{headers::idempotency_key, json},
-    gateway::{Command, Document, Fault, JobRef, JsonCheck, Reach, ScheduleRequest, Submit},
+    gateway::{Command, Document, Fault, JobRef, JsonCheck, Reach, ScheduleRequest, Submit, Wish},
     job::{InterfaceName, Terms, WorkerTag, parse_uuid},
 };
 use http::{Method, request::Parts};
@@ -69,23 +69,24 @@ fn start(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
         },
         ..Submit::default()
     };
-    let (quartz, start) = (process.text("quartzDef")?, process.text("startDate")?);
-    let (end, time_zone) = (process.text("endDate")?, process.text("timeZone")?);
-    let run_once = process.flag("runOnce")?;
-    let run_immediately = process.flag("runImmediately")?;
+    let mut wish = Wish {
+        quartz: process.text("quartzDef")?,
+        start: process.text("startDate")?,
+        end: process.text("endDate")?,
+        time_zone: process.text("timeZone")?,
+        run_once: process.flag("runOnce")?,
+        run_immediately: process.flag("runImmediately")?,
+    };
     // Nothing says when: at once.
-    let now = quartz.is_none() && start.is_none();
-    if now && end.is_none() {
-        return Ok(Command::Submit(submit));
+    if wish.quartz.is_none() && wish.start.is_none() {
+        if wish.end.is_none() {
+            return Ok(Command::Submit(submit));
+        }
+        wish.run_immediately = true;
     }
     Ok(Command::Schedule(Box::new(ScheduleRequest {
         submit,
-        quartz,
-        start,
-        end,
-        time_zone,
-        run_once,
-        run_immediately: run_immediately || now,
+        wish,
     })))
 }
 
