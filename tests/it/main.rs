@@ -6,6 +6,7 @@
 mod cancel;
 mod contract;
 mod crash;
+mod doors;
 mod full_disk;
 mod harness;
 mod lifecycle;
