@@ -335,13 +335,22 @@ fn the_layer_table_has_every_module() {
     same("layer table", &declared, &layers().into_keys().collect());
 }
 
+/// The modules that are declared one by one, or in the list of `dialects!`.
 fn declared(code: &str) -> BTreeSet<String> {
     let lines = code.lines().filter_map(|line| {
         let line = line.trim().strip_suffix(';')?;
         let name = line.rsplit_once("mod ")?.1;
         Some(name.to_owned())
     });
-    lines.collect()
+    let list = code
+        .split_once("\ndialects! {")
+        .map_or("", |(_, list)| list);
+    let list = list.split('}').next().unwrap_or_default().lines();
+    let listed = list.filter_map(|line| {
+        let (folder, _) = line.trim().split_once("::")?;
+        folder.rsplit(' ').next().map(str::to_owned)
+    });
+    lines.chain(listed).collect()
 }
 
 #[test]

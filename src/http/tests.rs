@@ -37,6 +37,28 @@ fn post(target: &str, headers: &str, body: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}{LOGIN}\r\n{body}")
 }
 
+/// The dialect that is one line outside of its folder.
+#[tokio::test]
+async fn a_toy_dialect_is_served_like_the_others() {
+    let bench = Bench::start(Limits::default()).await;
+    let to = |interface: &str, body: &str| {
+        let headers = format!("{CLOSE}Content-Length: {}\r\n", body.len());
+        post(&format!("/toy/{interface}"), &headers, body)
+    };
+    let created = bench.exchange(&to("any_in", "{\"a\": 1}")).await;
+    assert!(created.starts_with("HTTP/1.1 200 OK\r\n"), "{created}");
+    let uuid = created.rsplit("\r\n").next().unwrap();
+    let shown = bench.exchange(&get(&format!("/toy/{uuid}"), CLOSE)).await;
+    assert!(shown.ends_with("\r\nwaits"), "{shown}");
+    let broken = bench.exchange(&to("any_in", "{\"a\": ")).await;
+    assert!(broken.starts_with("HTTP/1.1 400 "), "{broken}");
+    let xml_only = bench.exchange(&to("orders_in", "{}")).await;
+    assert!(xml_only.starts_with("HTTP/1.1 400 "), "{xml_only}");
+    let forged = uuid.replace(|c| c == '0', "1");
+    let unknown = bench.exchange(&get(&format!("/toy/{forged}"), CLOSE)).await;
+    assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+}
+
 const CLOSE: &str = "Connection: close\r\n";
 
 async fn read_head(client: &mut Client) -> String {

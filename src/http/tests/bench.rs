@@ -104,6 +104,7 @@ impl Tenant {
     pub(super) fn new() -> (Self, Gate) {
         let root = TempDir::new().unwrap();
         let interfaces = BTreeMap::from([
+            interface("any_in", Direction::In, None),
             interface("orders_in", Direction::In, Some("a")),
             interface("orders_out", Direction::Out, None),
         ]);
