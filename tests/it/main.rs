@@ -18,4 +18,5 @@ mod processors;
 mod scale;
 mod security;
 mod terms;
+mod tokens;
 mod watching;
