@@ -294,13 +294,16 @@ fn watch(
     let woken = Arc::new(Woken::default());
     let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
     let alarm = alarm.clone();
-    let sink = move |seen| match seen {
-        Seen::Changed(path) if path.parent() == Some(&schedules) => alarm.touch_file(&path),
-        Seen::Rescan => {
-            alarm.touch_all();
-            on_seen(seen, &spool, &hints, &wake);
+    let sink = move |seen| {
+        if let Seen::Changed(path) = &seen
+            && path.parent() == Some(&schedules)
+        {
+            return alarm.touch_file(path);
         }
-        other => on_seen(other, &spool, &hints, &wake),
+        if matches!(seen, Seen::Rescan) {
+            alarm.touch_all();
+        }
+        on_seen(seen, &spool, &hints, &wake);
     };
     match Watch::arm(watched, sink) {
         Ok(watch) => (Some(watch), woken),

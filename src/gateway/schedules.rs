@@ -251,9 +251,10 @@ impl Gateway {
 
     /// When to try again what has failed.
     fn later(&self, fault: &Fault) -> Timestamp {
-        let retry_after_s = match fault {
-            Fault::Busy { retry_after_s, .. } => *retry_after_s,
-            _ => RETRY_LATER_S,
+        let retry_after_s = if let Fault::Busy { retry_after_s, .. } = fault {
+            *retry_after_s
+        } else {
+            RETRY_LATER_S
         };
         self.now() + SignedDuration::from_secs(retry_after_s.into())
     }

@@ -165,9 +165,11 @@ impl Gateway {
             jobs.retain(|job| own(job).is_some_and(|submitter| caller.is(&submitter)));
         }
         // A cancelled job is told from a failed one by its log, which only those are read for.
-        let state_of = |job: &Job| match State::of(&job.place) {
-            State::Failed => self.ended_badly(&job.name).0,
-            other => other,
+        let state_of = |job: &Job| match job.place {
+            Place::JobErrors => self.ended_badly(&job.name).0,
+            Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
+                State::of(&job.place)
+            }
         };
         if !page.states.is_empty() {
             jobs.retain(|job| page.states.contains(&state_of(job)));
@@ -219,10 +221,11 @@ impl Gateway {
                 .and_then(|text| text.parse().ok())
                 .or_else(|| log.as_ref()?.interface.clone()),
         };
-        let state = State::of(&job.place);
-        let (state, error) = match state {
-            State::Failed => ending(log.as_ref()),
-            other => (other, None),
+        let (state, error) = match job.place {
+            Place::JobErrors => ending(log.as_ref()),
+            Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
+                (State::of(&job.place), None)
+            }
         };
         // Results and the end's moments belong to jobs that have ended: a job that runs again has
         // those of its earlier life still lying about.

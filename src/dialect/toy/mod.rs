@@ -47,11 +47,18 @@ impl Dialect for Toy {
         })
     }
 
-    fn render(&self, _head: &Parts, reply: Reply) -> Response<Payload> {
-        let line = match reply {
-            Reply::Created { view, .. } => view.uuid,
-            Reply::Shown(view) if view.state == State::Waiting => "waits".into(),
-            other => format!("{other:?}"),
+    fn render(&self, head: &Parts, reply: Reply) -> Response<Payload> {
+        let line = if let Reply::Created { view, .. } = reply {
+            view.uuid
+        } else if let Reply::Shown(view) = reply {
+            match view.state {
+                State::Waiting => "waits",
+                State::Running => "runs",
+                State::Cancelled | State::Done | State::Failed => "ended",
+            }
+            .into()
+        } else {
+            return self.render_fault(head, &Fault::Internal);
         };
         Response::new(Payload::Bytes(line.into()))
     }

@@ -213,15 +213,14 @@ impl Service {
         let shown = self
             .gateway
             .shown_schedule(&caller(user), &uuid, Reach::Own);
-        match shown.unwrap()? {
-            Reply::ShownSchedule {
-                latest, next_ms, ..
-            } => {
-                let next = next_ms.map(|ms| Timestamp::from_millisecond(ms).unwrap());
-                Some((latest, next))
-            }
-            other => panic!("{other:?}"),
-        }
+        let Reply::ShownSchedule {
+            latest, next_ms, ..
+        } = shown.unwrap()?
+        else {
+            panic!("not a schedule");
+        };
+        let next = next_ms.map(|ms| Timestamp::from_millisecond(ms).unwrap());
+        Some((latest, next))
     }
 
     /// As `kill -9`: nothing is closed.
@@ -411,9 +410,11 @@ async fn what_cannot_be_a_schedule_is_refused_with_its_member() {
     let world = World::new(Missed::Once);
     let service = world.start();
     let refused = async |request| service.save(request).await.unwrap_err();
-    let field = |fault| match fault {
-        Fault::Field { field, reason } => (field, reason),
-        other => panic!("{other:?}"),
+    let field = |fault| {
+        let Fault::Field { field, reason } = fault else {
+            panic!("{fault:?}");
+        };
+        (field, reason)
     };
     let (member, reason) = field(refused(request("0 0 25 * * ?")).await);
     assert_eq!(member, "quartzDef");
