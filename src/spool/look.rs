@@ -102,10 +102,10 @@ impl<F: Fs> Spool<F> {
         let mut names = Vec::new();
         for _ in 0..LOOKS_MAX {
             let before = self.moves.load(Ordering::SeqCst);
-            names.clear();
             // In the direction in which jobs travel, so that one on its way is met.
-            names.extend(self.deferred(interface)?.into_iter().map(|(name, _)| name));
-            self.each_queued(interface, |job| names.push(job))?;
+            let deferred = self.deferred(interface)?;
+            names = self.complete_in(interface)?;
+            names.extend(deferred.into_iter().map(|(name, _)| name));
             names.extend(self.working(interface)?.into_iter().map(|(name, _)| name));
             names.sort_unstable();
             names.dedup();
@@ -116,33 +116,30 @@ impl<F: Fs> Spool<F> {
         Ok(names)
     }
 
-    fn each_queued(
-        &self,
-        interface: &InterfaceName,
-        mut each: impl FnMut(JobName),
-    ) -> Result<(), SpoolError> {
+    /// The complete jobs in a queue, in no order.
+    fn complete_in(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
         let dir = Path::new("queue").join(interface.as_str());
-        let names = self.entries(&dir, |text| text.parse::<JobName>().ok())?;
+        let mut names = self.entries(&dir, |text| text.parse::<JobName>().ok())?;
         let mut unknown = Vec::new();
         {
             // Not while listing: whoever accepts or claims a job waits for this lock.
             let ready = lock(&self.ready);
             let ready = ready.get(interface);
-            for job in names {
-                if ready.is_some_and(|ids| ids.contains(&job.id().get())) {
-                    each(job);
-                } else {
-                    unknown.push(job);
+            names.retain(|job| {
+                let known = ready.is_some_and(|ids| ids.contains(&job.id().get()));
+                if !known {
+                    unknown.push(job.clone());
                 }
-            }
+                known
+            });
         }
         for job in unknown {
             if self.readiness(&dir.join(job.to_string())) == Readiness::Complete {
                 self.set_ready(interface, &job);
-                each(job);
+                names.push(job);
             }
         }
-        Ok(())
+        Ok(names)
     }
 
     /// The claimed jobs of an interface with their attempt.
@@ -197,8 +194,7 @@ impl<F: Fs> Spool<F> {
 
     /// The complete jobs in a queue itself, oldest first.
     pub fn queued(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
-        let mut names = Vec::new();
-        self.each_queued(interface, |job| names.push(job))?;
+        let mut names = self.complete_in(interface)?;
         names.sort_unstable();
         Ok(names)
     }
@@ -213,9 +209,9 @@ impl<F: Fs> Spool<F> {
             found.insert(name, Place::Deferred { interface, due_ms });
         }
         let queue = Place::Queue(interface.clone());
-        self.each_queued(interface, |name| {
+        for name in self.complete_in(interface)? {
             found.insert(name, queue.clone());
-        })?;
+        }
         for (name, attempt) in self.working(interface)? {
             let interface = interface.clone();
             found.insert(name, Place::Work { interface, attempt });

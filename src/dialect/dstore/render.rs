@@ -179,7 +179,10 @@ fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payloa
 }
 
 fn lines(jobs: &[JobName]) -> String {
-    let mut lines = String::new();
+    // There may be a million, none of them longer than the first few suggest.
+    let longest = jobs.iter().take(100).map(|job| job.to_string().len());
+    let line_bytes = longest.max().unwrap_or_default() + 1;
+    let mut lines = String::with_capacity(jobs.len() * line_bytes);
     for job in jobs {
         // Writing to a string does not fail.
         let _ = writeln!(lines, "{job}");
