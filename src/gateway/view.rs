@@ -85,10 +85,19 @@ fn ending(log: Option<&JobLog>) -> (State, Option<String>) {
         true => State::Cancelled,
         false => State::Failed,
     };
-    let mut errors = log.messages.iter().rev();
-    let reason = errors
-        .find(|message| message.level == Level::Error)
-        .or(log.messages.last());
+    let is_error = |message: &&Message| message.level == Level::Error;
+    let last = log.messages.iter().rfind(is_error);
+    let reason = match log.messages.split_last() {
+        // What the processor called an error in its last run says more than how that ended.
+        Some((end, before)) if state == State::Failed && end.level == Level::Error => {
+            let of_run = |message: &&Message| Some(message.time_ms) >= log.started_ms;
+            let mut of_run = before.iter().rev().take_while(of_run);
+            let said = log.started_ms.and_then(|_| of_run.find(is_error));
+            said.or(last)
+        }
+        Some((end, _)) => last.or(Some(end)),
+        None => None,
+    };
     (state, reason.map(|message| message.text.clone()))
 }
 
@@ -320,6 +329,22 @@ mod tests {
         let again = [cancelled, message(Level::Info, "moved by hand")];
         assert_eq!(ended(&again).0, State::Failed);
         assert_eq!(ended(&[]), (State::Failed, None));
+        let at = |time_ms, level, text: &str| Message::new(time_ms, level, text);
+        let runs = |said| JobLog {
+            started_ms: Some(5),
+            ..log(
+                Status::Error,
+                vec![
+                    at(3, Level::Error, "the first run's"),
+                    at(5, said, "no paper"),
+                    at(6, Level::Info, "bye"),
+                    at(6, Level::Error, "exit code 1"),
+                ],
+            )
+        };
+        let why = |said| ending(Some(&runs(said))).1;
+        assert_eq!(why(Level::Error).as_deref(), Some("no paper"));
+        assert_eq!(why(Level::Warning).as_deref(), Some("exit code 1"));
         assert_eq!(ending(None), (State::Failed, None));
     }
 }
