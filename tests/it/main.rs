@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod clients;
 mod contract;
 mod crash;
 mod doors;
