@@ -17,6 +17,7 @@ mod posting;
 mod power;
 mod processors;
 mod scale;
+mod schedules;
 mod security;
 mod terms;
 mod tokens;
