@@ -35,6 +35,8 @@ mod probe;
 mod recover;
 mod results;
 mod retention;
+#[cfg(test)]
+mod schedule_tests;
 mod schedules;
 mod terms;
 mod twin;

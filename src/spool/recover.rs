@@ -7,6 +7,7 @@
 //! | `work/…/<job>.a<N>`, lock free | a crash is an attempt: back to the queue, or to `joberrors` at the limit or when the interface delivers at most once |
 //! | `.lock` or `.run` in `work` without a job | removed |
 //! | one file in two places | the place that loses nothing is kept |
+//! | the mark of a schedule that an operator's command has removed | removed: the replay has seen it |
 //! | an idempotency record of the last minutes without a job | removed: no answer was sent |
 //!
 //! What is not understood is left alone and reported.
@@ -64,7 +65,7 @@ impl<F: Fs> Spool<F> {
             self.recover_work(interface, &mut recovery)?;
         }
         recovery.removed += self.drop_unanswered_records()?;
-        self.saw_schedule_ids()?;
+        self.recover_schedules()?;
         self.report_strangers()?;
         self.file_strays()?;
         Ok(recovery)

@@ -116,6 +116,9 @@ impl<F: Fs> Spool<F> {
         let mut path = PathBuf::from(last);
         let mut mended = false;
         if self.stat(&path)?.is_none() {
+            if self.was_taken_away(&path)? {
+                return Ok(false);
+            }
             match self.earlier_name(thread)? {
                 Some(earlier) => {
                     self.put_at(&earlier, &path)?;
