@@ -560,11 +560,12 @@ impl<F: Fs> Spool<F> {
         lock(&self.ready).get(interface).map_or(0, HashSet::len)
     }
 
-    /// How many of them came before a job.
-    pub fn ready_before(&self, interface: &InterfaceName, job: &JobName) -> usize {
-        let id = job.id().get();
+    /// The ids of these jobs, in no order.
+    pub fn ready_ids(&self, interface: &InterfaceName) -> Vec<u64> {
         let ready = lock(&self.ready);
-        (ready.get(interface)).map_or(0, |ids| ids.iter().filter(|other| **other < id).count())
+        ready
+            .get(interface)
+            .map_or(Vec::new(), |ids| ids.iter().copied().collect())
     }
 
     /// A job is said to have left a queue: it may be back already.

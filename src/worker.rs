@@ -5,13 +5,12 @@
 //! Nothing here is a record: a restart rebuilds all of it from the directories.
 
 mod cancel;
+mod eta;
 mod look;
 mod run;
 mod runs;
 mod settle;
 mod turns;
-
-pub use cancel::Handle;
 
 use crate::{
     job::{InterfaceName, JobName, Kind, WorkerTags},
@@ -19,6 +18,7 @@ use crate::{
     schedule::{Action, Event, LaneRules, Pace, Scheduler, Turn},
     spool::{Adopted, Spool},
 };
+use eta::Lines;
 use runs::{Registered, Runs};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -103,6 +103,17 @@ impl Hints {
     }
 }
 
+/// What others can ask of a worker. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Core>);
+
+impl Handle {
+    /// A job is complete in its queue. Never blocks.
+    pub fn arrived(&self, interface: &InterfaceName, job: &JobName) {
+        self.0.hints.arrived(interface, job);
+    }
+}
+
 pub struct Worker {
     core: Arc<Core>,
     scheduler: Scheduler,
@@ -120,6 +131,7 @@ struct Core {
     turns: Turns,
     runs: Arc<Runs>,
     paces: Mutex<BTreeMap<InterfaceName, Pace>>,
+    lines: Lines,
     running_max: usize,
     /// Interfaces that have been scanned once: before that, nobody knows what is new.
     scanned: Mutex<BTreeSet<InterfaceName>>,
@@ -145,6 +157,7 @@ impl Worker {
             turns: Turns::new(parts.tags),
             runs: Arc::default(),
             paces: Mutex::default(),
+            lines: Lines::default(),
             running_max: parts.running_max,
             scanned: Mutex::default(),
             stop: parts.stop,

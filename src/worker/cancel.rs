@@ -1,9 +1,9 @@
-//! Cancelling jobs, and when those that wait will be done: what others ask of a worker.
+//! Cancelling jobs.
 
-use super::Core;
+use super::{Core, Handle};
 use crate::{
-    job::{InterfaceName, Job, JobName, Place},
-    schedule::{Ahead, Event},
+    job::{Job, JobName, Place},
+    schedule::Event,
     spool::{Cancelled, Moved, SpoolError},
 };
 use std::{sync::Arc, time::Duration};
@@ -15,16 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a job that others are moving is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What others can ask of a worker. Cheap to clone.
-#[derive(Clone)]
-pub struct Handle(pub(super) Arc<Core>);
-
 impl Handle {
-    /// A job is complete in its queue. Never blocks.
-    pub fn arrived(&self, interface: &InterfaceName, job: &JobName) {
-        self.0.hints.arrived(interface, job);
-    }
-
     /// Cancels a job, wherever it is. A command that works on it is ended with its whole process
     /// group, and nothing of what it left is published. Answered after at most some ten seconds. What
     /// is answered as done would survive a power cut; a cancel that a crash overtakes may be
@@ -110,36 +101,6 @@ impl Handle {
                 Ok(None)
             }
         }
-    }
-
-    /// When a job will be done, in milliseconds of the Unix epoch: an estimate from the recent runs of
-    /// its interface and the jobs before it, always in the future. `None`: it has ended. Blocks for a
-    /// look at the disk.
-    pub fn eta_ms(&self, job: &Job) -> Option<i64> {
-        let core = &*self.0;
-        let ahead = match &job.place {
-            Place::Bak(_) | Place::JobErrors => return None,
-            Place::Work { .. } => {
-                let started_ms = core.runs.of(&job.name).and_then(|run| run.started_ms());
-                Ahead::Running { started_ms }
-            }
-            Place::Deferred { due_ms, .. } => Ahead::Deferred { due_ms: *due_ms },
-            Place::Queue(interface) => {
-                let jobs = core.spool.ready_before(interface, &job.name);
-                let running = core.runs.count(interface);
-                Ahead::Waiting {
-                    jobs: jobs + running,
-                }
-            }
-        };
-        let interface = job.place.interface()?;
-        let lane = core.lanes.get(interface);
-        let at_once = lane.map_or(0, |lane| lane.rules.running_max.min(core.running_max));
-        // A hold that cannot be looked for is no reason to say nothing.
-        let held = core.spool.is_held(interface).unwrap_or(false);
-        let at_once = if held { 0 } else { at_once };
-        let now_ms = core.spool.now_ms();
-        Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
     }
 }
 

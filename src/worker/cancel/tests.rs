@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    job::{Kind, WorkerTags},
+    job::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, Post, Processor, Retry},
     schedule::LaneRules,
     spool::{Adopted, Attributes, EntryKind, Fs, RealFs, Rules, Spool},
