@@ -101,6 +101,41 @@ def a_request_repeated():
     same(second.headers["Idempotency-Replayed"], "true", "Idempotency-Replayed")
 
 
+def schedules():
+    """Times are far off, or every second: neither depends on when this runs."""
+    weekly = start(name="invoices", quartzDef="0 6 6 ? * FR", startDate="2099-01-01 00:00:00")
+    waits = status(weekly)
+    same((waits["status"], waits["nextRun"]), ("WAITING", "2099-01-02T06:06:00.000Z"), "a schedule")
+    noon = {"quartzDef": "0 0 12 * * ?", "timeZone": "Asia/Tokyo"}
+    at = status(start(name="invoices", **noon))["nextRun"]
+    true(at.endswith("T03:00:00.000Z"), f"{at} is not noon in Tokyo")
+    once = start(name="invoices", startDate="2099-01-01 08:00:00", timeZone="Europe/Berlin")
+    same(status(once)["nextRun"], "2099-01-01T07:00:00.000Z", "the only moment")
+    now_too = start(name="invoices", quartzDef="0 6 6 ? * FR", runImmediately="Y")
+    ended = reached(now_too, "SUCCEEDED")
+    true(ended["nextRun"] and "__out_greeting" in ended, f"{ended} is not the latest run")
+    every_second = start(name="invoices", quartzDef="* * * * * ?", values={"who": "Eve"})
+    ended = reached(every_second, "SUCCEEDED")
+    same(ended["__out_greeting"], "Hello Eve", "an output variable of a schedule")
+    true("nextRun" in ended, f"{ended} has no next run")
+    ended = reached(start(name="invoices", quartzDef="* * * * * ?", runOnce="Y"), "SUCCEEDED")
+    true("nextRun" not in ended, f"{ended} is to run again")
+
+
+def bad_schedules():
+    refused({"name": "invoices", "quartzDef": "0 6 6 ? * FX"}, "quartzDef", "12")
+    refused({"name": "invoices", "quartzDef": "0 6 6"}, "quartzDef")
+    refused({"name": "invoices", "startDate": "2099-13-01 00:00:00"}, "startDate")
+    refused({"name": "invoices", "startDate": "2099-01-01"}, "startDate")
+    refused({"name": "invoices", "endDate": "yesterday"}, "endDate")
+    refused({"name": "invoices", "endDate": "2020-01-01 00:00:00"}, "endDate")
+    dates = {"startDate": "2099-01-02 00:00:00", "endDate": "2099-01-01 00:00:00"}
+    refused({"name": "invoices", **dates}, "endDate")
+    noon = {"quartzDef": "0 0 12 * * ?", "timeZone": "Middle/Earth"}
+    refused({"name": "invoices", **noon}, "timeZone")
+    refused({"name": "nobody", "quartzDef": "0 0 12 * * ?"}, "name", "nobody")
+
+
 def mistakes():
     refused({}, "name")
     refused({"name": "nobody"}, "name", "nobody")
@@ -132,5 +167,7 @@ other_ways_to_say_it()
 states_on_the_way()
 repetitions()
 a_request_repeated()
+schedules()
+bad_schedules()
 mistakes()
 who_may_not()
