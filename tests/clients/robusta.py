@@ -123,7 +123,7 @@ def schedules():
 
 
 def bad_schedules():
-    refused({"name": "invoices", "quartzDef": "0 6 6 ? * FX"}, "quartzDef", "12")
+    refused({"name": "invoices", "quartzDef": "0 6 6 ? * FX"}, "quartzDef", "character 11")
     refused({"name": "invoices", "quartzDef": "0 6 6"}, "quartzDef")
     refused({"name": "invoices", "startDate": "2099-13-01 00:00:00"}, "startDate")
     refused({"name": "invoices", "startDate": "2099-01-01"}, "startDate")
