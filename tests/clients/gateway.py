@@ -49,9 +49,14 @@ def same(found, expected, what):
         fail(f"{what} is {found!r}, expected {expected!r}")
 
 
-def true(condition, what):
+def true(condition, what, seen=None):
     if not condition:
-        fail(what)
+        fail(what if seen is None else f"{what}: {seen}")
+
+
+def login(name):
+    """`user` and `password` of somebody else: what GATEWAY_<NAME> says, as `user:password`."""
+    return os.environ[f"GATEWAY_{name.upper()}"].split(":")
 
 
 def basic(user=None, password=None):

@@ -108,3 +108,61 @@ fn a_client_of_ehealth_sends_compositions_and_waits_for_them() {
     let variables = [("GATEWAY_API_KEY", &*own), ("GATEWAY_LIMITED", &limited)];
     run_client(&daemon, "ehealth", &variables);
 }
+
+/// The server with an interface `report` as the clients of tasks and of workflows know it, and
+/// users there: `ada`, a `curator`, and `bob` with one right of his own.
+fn reporting(bobs_right: &str) -> (Daemon, [(&'static str, String); 3]) {
+    let work = "made = pathlib.Path(os.environ['SPOOLGATE_RESULTS'])
+def keep(variable, name):
+    (made / name).write_bytes(pathlib.Path(os.environ[variable]).read_bytes())
+keep('SPOOLGATE_FILE', 'request.json')
+keep('SPOOLGATE_PARAMS', 'b.txt')
+words = json.dumps(body)
+if 'fail' in words:
+    print(json.dumps({'level': 'warning', 'text': 'little ink', 'tool': 'xslt'}))
+    print(json.dumps({'level': 'error', 'text': 'no paper', 'tool': 12}))
+    sys.exit(1)
+while 'run' in words: time.sleep(3600)";
+    let mut daemon = Daemon::init();
+    let report = interface(&daemon, "report", work, "aliases = [\"Monthly-Report\"]");
+    daemon.configure(|text| {
+        let tags = "[server]\nworker_tags = [\"robot-1\"]";
+        text.replacen("[server]", tags, 1) + &report
+    });
+    let ada = daemon.add_user("ada", &["report=upload,list,download"]);
+    let bob = daemon.add_user("bob", &[bobs_right]);
+    let curator = [
+        "user",
+        "add",
+        "curator",
+        "--role",
+        "curator",
+        "--right",
+        "report=list",
+    ];
+    let curator = daemon.operator(&curator);
+    let curator = curator.trim().rsplit(' ').next().unwrap();
+    let curator = format!("curator:{curator}");
+    daemon.serve();
+    let users = [("ADA", ada), ("BOB", bob), ("CURATOR", curator)];
+    (daemon, users)
+}
+
+fn run_client_of_reports(name: &str, bobs_right: &str) {
+    let (daemon, users) = reporting(bobs_right);
+    let users = users.map(|(name, login)| (format!("GATEWAY_{name}"), login));
+    let users = users
+        .each_ref()
+        .map(|(name, login)| (name.as_str(), login.as_str()));
+    run_client(&daemon, name, &users);
+}
+
+#[test]
+fn a_client_of_alteryx_runs_workflows() {
+    run_client_of_reports("alteryx", "report=upload,list,download");
+}
+
+#[test]
+fn a_client_of_paas_has_tasks_processed() {
+    run_client_of_reports("paas", "persons_in=upload");
+}
