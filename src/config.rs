@@ -8,6 +8,7 @@ mod file;
 mod unknown;
 
 use crate::{
+    cron::Changes,
     gateway::{AdmissionLimits, Direction, Interface},
     job::{InterfaceName, WorkerTags},
     processor::{Command, ExitCodes, Post, Processor},
@@ -57,6 +58,8 @@ pub struct Config {
     pub worker_tags: WorkerTags,
     /// Of schedules that name none.
     pub time_zone: Zone,
+    /// What becomes of moments of schedules that do not exist, or exist twice.
+    pub clock_changes: Changes,
     /// What becomes of their moments while the service is down.
     pub missed_schedules: Missed,
     pub limits: Limits,
@@ -250,6 +253,7 @@ impl Config {
             log: file.log,
             worker_tags,
             time_zone,
+            clock_changes: file.server.clock_changes.unwrap_or_default(),
             missed_schedules: file.server.missed_schedules.unwrap_or_default(),
             limits: file.limits,
             engine: file.xml.engine,

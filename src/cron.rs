@@ -5,10 +5,8 @@
 //! `L-3`, and takes `? * L`, which never comes); that crate, `croner`, is the oracle of the tests
 //! where the two agree. Time zones and their changes are those of `jiff`.
 //!
-//! A moment that does not exist because clocks are set forward comes at the next one that does,
-//! and together with others that go there it is one moment. One that exists twice because they are
-//! set back comes the first time only. So what runs every minute rests in the hour that is doubled;
-//! a zone without such changes, UTC for one, has none of this.
+//! What happens where clocks are set forward or back is said by [`Changes`]. A zone without such
+//! changes, UTC for one, has none of this.
 //!
 //! Source: the Robusta contract, `quartzDef`, and Quartz's own description of the fields.
 
@@ -25,7 +23,11 @@ use jiff::{
     civil::{Date, DateTime, Time},
     tz::{AmbiguousOffset, TimeZone},
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// Longer than clocks are ever set back by, and what they then show again.
+const A_DAY: SignedDuration = SignedDuration::from_hours(25);
 
 /// One part of an expression, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,20 @@ pub struct CronError {
     pub message: String,
 }
 
+/// What becomes of moments that do not exist because clocks are set forward, or that exist twice
+/// because they are set back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Changes {
+    /// Those that do not exist come at the next moment that does, and together with others that go
+    /// there they are one. Those that exist twice come the first time only. So what runs every
+    /// minute rests in the hour that is doubled.
+    #[default]
+    Once,
+    /// As often as a clock on the wall shows them: never, or twice.
+    Wall,
+}
+
 /// A set of small numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Set(u64);
@@ -130,7 +146,19 @@ impl Cron {
     }
 
     /// The first moment after `after`; `None` when there is none until the end of 2099.
-    pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    pub fn next_after(
+        &self,
+        after: Timestamp,
+        zone: &TimeZone,
+        changes: Changes,
+    ) -> Option<Timestamp> {
+        match changes {
+            Changes::Once => self.next_once(after, zone),
+            Changes::Wall => self.next_on_the_wall(after, zone),
+        }
+    }
+
+    fn next_once(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut civil = zone.to_datetime(after);
         loop {
             civil = self.civil_after(civil)?;
@@ -142,15 +170,40 @@ impl Cron {
         }
     }
 
+    fn next_on_the_wall(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let mut at = after;
+        let mut civil = zone.to_datetime(after);
+        loop {
+            // As if this offset were to last.
+            let next = self.civil_after(civil);
+            let next = next.and_then(|civil| zone.to_offset(at).to_timestamp(civil).ok());
+            let change = zone.following(at).next();
+            let change = change.map(|change| change.timestamp());
+            let change = change.filter(|change| match next {
+                Some(next) => *change <= next,
+                // The last one may come a second time.
+                None => change.duration_since(at) < A_DAY,
+            });
+            let Some(change) = change else {
+                return next;
+            };
+            // The moment of the change itself counts.
+            at = change;
+            let shown = zone.to_datetime(change);
+            civil = shown.checked_sub(SignedDuration::from_nanos(1)).ok()?;
+        }
+    }
+
     /// The last moment after `after` that is not later than `until`.
     pub fn last_between(
         &self,
         after: Timestamp,
         until: Timestamp,
         zone: &TimeZone,
+        changes: Changes,
     ) -> Option<Timestamp> {
         let comes_after = |at: Timestamp| {
-            let next = self.next_after(at, zone);
+            let next = self.next_after(at, zone, changes);
             next.filter(|next| *next <= until)
         };
         let mut found = comes_after(after)?;

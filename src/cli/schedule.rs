@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    cron::Cron,
+    cron::{Changes, Cron},
     spool::Spool,
     timetable::{Progress, Schedule, ScheduleId, Zone},
 };
@@ -232,18 +232,19 @@ impl Next {
 
     fn of_expression(&self) -> anyhow::Result<(Vec<Timestamp>, Zone)> {
         let cron = Cron::parse(&self.what)?;
-        let zone = match &self.time_zone {
-            Some(zone) => zone.clone(),
-            None => {
-                let config = Config::load(&self.file.config);
-                let config = config.context("--time-zone ZONE makes a configuration needless");
-                config?.time_zone
+        let config = Config::load(&self.file.config);
+        let (zone, changes) = match (&self.time_zone, config) {
+            (Some(zone), Ok(config)) => (zone.clone(), config.clock_changes),
+            (Some(zone), Err(_)) => (zone.clone(), Changes::default()),
+            (None, Ok(config)) => (config.time_zone, config.clock_changes),
+            (None, Err(error)) => {
+                return Err(error).context("--time-zone ZONE makes a configuration needless");
             }
         };
         let mut at = self.after.unwrap_or_else(Timestamp::now);
         let mut moments = Vec::new();
         while moments.len() < self.count
-            && let Some(next) = cron.next_after(at, zone.time_zone())
+            && let Some(next) = cron.next_after(at, zone.time_zone(), changes)
         {
             moments.push(next);
             at = next;
@@ -288,6 +289,7 @@ fn known(spool: &Spool, id: ScheduleId, schedule: &Schedule, progress: &Progress
         "interface": schedule.interface.as_str(),
         "quartz": plan.quartz.as_ref().map(ToString::to_string),
         "time_zone": plan.time_zone.to_string(),
+        "clock_changes": plan.clock_changes,
         "start": moment(plan.start),
         "end": moment(plan.end),
         "run_once": plan.run_once,

@@ -2,6 +2,7 @@
 
 use super::{Engine, Limits, LogConfig};
 use crate::{
+    cron::Changes,
     gateway::Direction,
     processor::{ExitCodes, Retry},
     spool::Retention,
@@ -33,6 +34,7 @@ pub(super) struct ServerFile {
     pub(super) ops_listen: Option<SocketAddr>,
     pub(super) worker_tags: Option<Vec<String>>,
     pub(super) time_zone: Option<String>,
+    pub(super) clock_changes: Option<Changes>,
     pub(super) missed_schedules: Option<Missed>,
 }
 

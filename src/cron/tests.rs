@@ -12,11 +12,15 @@ fn zone(name: &str) -> TimeZone {
 
 /// The first moments after `after`, as civil times with their offset.
 fn moments(text: &str, after: &str, zone_name: &str, n: usize) -> Vec<String> {
+    moments_by(Changes::Once, text, after, zone_name, n)
+}
+
+fn moments_by(changes: Changes, text: &str, after: &str, zone_name: &str, n: usize) -> Vec<String> {
     let (cron, zone) = (cron(text), zone(zone_name));
     let mut at: Timestamp = after.parse().unwrap();
     let mut found = Vec::new();
     while found.len() < n
-        && let Some(next) = cron.next_after(at, &zone)
+        && let Some(next) = cron.next_after(at, &zone, changes)
     {
         assert!(next > at);
         at = next;
@@ -257,11 +261,56 @@ fn a_doubled_moment_comes_once() {
 }
 
 #[test]
+fn by_the_clock_on_the_wall_a_moment_comes_as_often_as_it_is_shown() {
+    let berlin = |text, after, n| moments_by(Changes::Wall, text, after, "Europe/Berlin", n);
+    assert_eq!(
+        berlin("0 30 2 * * ?", "2026-03-28T12:00:00Z", 2),
+        ["2026-03-30T02:30:00+02:00", "2026-03-31T02:30:00+02:00"]
+    );
+    assert_eq!(
+        berlin("0 0/30 1-3 * * ?", "2026-03-29T00:15:00Z", 3),
+        [
+            "2026-03-29T01:30:00+01:00",
+            "2026-03-29T03:00:00+02:00",
+            "2026-03-29T03:30:00+02:00",
+        ]
+    );
+    assert_eq!(
+        berlin("0 30 2 * * ?", "2026-10-24T12:00:00Z", 3),
+        [
+            "2026-10-25T02:30:00+02:00",
+            "2026-10-25T02:30:00+01:00",
+            "2026-10-26T02:30:00+01:00",
+        ]
+    );
+    assert_eq!(
+        berlin("0 0/30 * * * ?", "2026-10-25T00:00:00Z", 4),
+        [
+            "2026-10-25T02:30:00+02:00",
+            "2026-10-25T02:00:00+01:00",
+            "2026-10-25T02:30:00+01:00",
+            "2026-10-25T03:00:00+01:00",
+        ]
+    );
+    // The last one of all, a second time.
+    let last = berlin("0 30 2 25 10 ? 2026", "2026-10-01T00:00:00Z", 9);
+    assert_eq!(
+        last,
+        ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
+    );
+    let years = berlin("0 0 0 29 2 ? 2090-2099", "2026-10-01T00:00:00Z", 9);
+    assert_eq!(
+        years,
+        ["2092-02-29T00:00:00+01:00", "2096-02-29T00:00:00+01:00"]
+    );
+}
+
+#[test]
 fn the_last_moment_of_a_span() {
     let utc = TimeZone::UTC;
     let at = |text: &str| -> Timestamp { text.parse().unwrap() };
     let last = |text, after, until| {
-        let last = cron(text).last_between(at(after), at(until), &utc);
+        let last = cron(text).last_between(at(after), at(until), &utc, Changes::Once);
         last.map(|moment| moment.to_string())
     };
     let (from, to) = ("2026-01-10T00:00:00Z", "2026-11-25T08:00:00.5Z");

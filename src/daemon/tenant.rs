@@ -172,6 +172,7 @@ impl Prepared {
             seal,
             schedules: ScheduleRules {
                 time_zone: config.time_zone.clone(),
+                clock_changes: config.clock_changes,
                 missed: config.missed_schedules,
                 saved: Box::new(move |id| saved.touch(id)),
             },

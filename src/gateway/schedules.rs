@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, Role},
+    cron::Changes,
     job::{InterfaceName, Job, JobName, Kind, Terms, uuid_text},
     spool::{Attributes, IdemKey, IdemRecord, SpoolError, Ticket},
     timetable::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
@@ -35,6 +36,8 @@ const KEEP_ENDED: SignedDuration = SignedDuration::from_hours(24);
 pub struct ScheduleRules {
     /// Of schedules that name none.
     pub time_zone: Zone,
+    /// Of all.
+    pub clock_changes: Changes,
     pub missed: Missed,
     /// Told when a schedule has been saved.
     pub saved: Box<dyn Fn(ScheduleId) + Send + Sync>,
@@ -83,7 +86,8 @@ impl Gateway {
         let ScheduleRequest { submit, wish } = request;
         let (interface, document) = self.schedulable(caller, &submit, &document)?;
         let now = self.now();
-        let plan = wish.plan(now, &self.schedules.time_zone);
+        let rules = &self.schedules;
+        let plan = wish.plan(now, &rules.time_zone, rules.clock_changes);
         let plan = plan.map_err(|mistake| Fault::Field {
             field: mistake.member.to_string(),
             reason: mistake.reason,

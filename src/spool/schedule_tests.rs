@@ -56,6 +56,7 @@ fn schedule(document_bytes: usize) -> Schedule {
         plan: Plan {
             quartz: Some("* * * * * ?".parse().unwrap()),
             time_zone: Default::default(),
+            clock_changes: Default::default(),
             start: None,
             end: None,
             run_once: false,

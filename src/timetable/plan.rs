@@ -1,7 +1,10 @@
 //! Which moment is next, and what to do about those that are due.
 
 use super::{Zone, text};
-use crate::{cron::Cron, job::JobName};
+use crate::{
+    cron::{Changes, Cron},
+    job::JobName,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +37,9 @@ pub struct Plan {
     pub quartz: Option<Cron>,
     #[serde(default, with = "text")]
     pub time_zone: Zone,
+    /// Where its clocks change.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub clock_changes: Changes,
     /// The first moment that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Timestamp>,
@@ -109,7 +115,10 @@ impl Plan {
             .through
             .map_or(created, |through| through.max(created));
         let next = match &self.quartz {
-            Some(cron) => cron.next_after(self.from(through), self.time_zone.time_zone()),
+            Some(cron) => {
+                let zone = self.time_zone.time_zone();
+                cron.next_after(self.from(through), zone, self.clock_changes)
+            }
             None => self.start.filter(|start| *start > through),
         };
         next.filter(|next| self.end.is_none_or(|end| *next <= end))
@@ -163,7 +172,7 @@ impl Plan {
         let cron = self.quartz.as_ref();
         let last = cron.and_then(|cron| {
             let zone = self.time_zone.time_zone();
-            cron.last_between(first, until, zone)
+            cron.last_between(first, until, zone, self.clock_changes)
         });
         last.unwrap_or(first)
     }

@@ -2,7 +2,7 @@
 //! files say.
 
 use super::*;
-use crate::job::settings;
+use crate::{cron::Changes, job::settings};
 use jiff::SignedDuration;
 use proptest::{prelude::*, sample::select};
 
@@ -26,12 +26,12 @@ fn some(text: &str) -> Option<String> {
 const NOW: &str = "2026-11-25T12:00:00Z";
 
 fn plan(wish: Wish) -> Plan {
-    wish.plan(at(NOW), &Zone::UTC).unwrap()
+    wish.plan(at(NOW), &Zone::UTC, Changes::Once).unwrap()
 }
 
 fn mistake(wish: Wish) -> (Member, String) {
     let mistake = wish
-        .plan(at(NOW), &Zone::UTC)
+        .plan(at(NOW), &Zone::UTC, Changes::Once)
         .expect_err("there is a mistake");
     (mistake.member, mistake.to_string())
 }
@@ -140,7 +140,9 @@ fn start_and_end_count_themselves() {
 #[test]
 fn the_configured_zone_is_the_usual_one() {
     let berlin: Zone = "Europe/Berlin".parse().unwrap();
-    let plan = every("0 0 12 * * ?").plan(at(NOW), &berlin).unwrap();
+    let plan = every("0 0 12 * * ?")
+        .plan(at(NOW), &berlin, Changes::Once)
+        .unwrap();
     assert_eq!(moments(&plan, 1), ["2026-11-26T11:00:00Z"]);
     assert_eq!(plan.time_zone.to_string(), "Europe/Berlin");
 }
@@ -171,6 +173,25 @@ fn mistakes_name_their_member() {
             ..noon()
         };
         assert_eq!(mistake(wish).0, Member::EndDate, "{odd:?}");
+    }
+    for (odd, place) in [
+        (
+            "2026-12-1 12:00:00",
+            "character 10: write yyyy-MM-dd HH:mm:ss",
+        ),
+        ("2026-12-01 12:00:00Z", "character 20: write"),
+        ("2026-12-01", "character 11: write"),
+        ("2026-13-01 12:00:00", "character 6: 13 is not within 1-12"),
+        ("2026-11-31 12:00:00", "character 9: 31 is not within 1-30"),
+        ("2026-12-01 24:00:00", "character 12: 24 is not within 0-23"),
+        ("2026-12-01 12:00:60", "character 18: 60 is not within 0-59"),
+    ] {
+        let wish = Wish {
+            start: some(odd),
+            ..noon()
+        };
+        let (_, text) = mistake(wish);
+        assert!(text.starts_with(&format!("startDate: {place}")), "{text}");
     }
     for odd in ["", "Berlin", "+01:00", "Europe/Atlantis"] {
         let wish = Wish {
@@ -456,20 +477,22 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         "Australia/Lord_Howe",
     ]);
     let span_s = proptest::option::of(-5000..500_000_i64);
+    let changes = select(vec![Changes::Once, Changes::Wall]);
     (
         quartz,
-        zone,
+        (zone, changes),
         span_s.clone(),
         span_s,
         any::<bool>(),
         any::<bool>(),
     )
         .prop_map(
-            |(quartz, zone, start_s, length_s, run_once, run_immediately)| {
+            |(quartz, (zone, clock_changes), start_s, length_s, run_once, run_immediately)| {
                 let start = start_s.map(|s| at(NOW) + seconds(s));
                 Plan {
                     quartz: quartz.map(|text| text.parse().unwrap()),
                     time_zone: zone.parse().unwrap(),
+                    clock_changes,
                     start,
                     end: length_s.map(|s| start.unwrap_or(at(NOW)) + seconds(s)),
                     run_once,

@@ -1,8 +1,12 @@
 //! What a client says about when to run, and what is wrong with it.
 
 use super::Plan;
-use crate::cron::Cron;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use crate::cron::{Changes, Cron, moment_of};
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use std::{fmt, str::FromStr};
 
 /// A time zone of the IANA database.
@@ -91,7 +95,7 @@ pub struct Mistake {
 impl Wish {
     /// The plan that is meant, for a schedule that is made now; or the first mistake. `zone` is the
     /// one to use when none is given. A plan has at least one moment.
-    pub fn plan(&self, now: Timestamp, zone: &Zone) -> Result<Plan, Mistake> {
+    pub fn plan(&self, now: Timestamp, zone: &Zone, changes: Changes) -> Result<Plan, Mistake> {
         let wrong = |member, reason: String| Mistake { member, reason };
         let zone = match &self.time_zone {
             None => zone.clone(),
@@ -115,6 +119,7 @@ impl Wish {
             start: moment(Member::StartDate, &self.start)?,
             end: moment(Member::EndDate, &self.end)?,
             time_zone: zone.clone(),
+            clock_changes: changes,
             quartz,
             run_once: self.run_once,
             run_immediately: self.run_immediately,
@@ -165,15 +170,32 @@ impl Plan {
 /// A moment as clients write it. One that does not exist because clocks are set forward is the
 /// next that does; of one that exists twice the first is meant.
 fn moment(text: &str, zone: &Zone) -> Result<Timestamp, String> {
-    let wrong = || format!("{text:?} is not a date and time; write yyyy-MM-dd HH:mm:ss");
-    let is_plain = text.len() == "yyyy-MM-dd HH:mm:ss".len()
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            10 => byte == b' ',
-            13 | 16 => byte == b':',
-            _ => byte.is_ascii_digit(),
-        });
-    let civil = DateTime::strptime("%Y-%m-%d %H:%M:%S", text).ok();
-    let civil = civil.filter(|_| is_plain).ok_or_else(wrong)?;
-    crate::cron::moment_of(civil, zone.time_zone()).ok_or_else(wrong)
+    const PATTERN: &str = "yyyy-MM-dd HH:mm:ss";
+    let wrong = |at: usize, what: &str| format!("character {}: {what}", at + 1);
+    let fits = |(found, wanted): (u8, u8)| match wanted.is_ascii_alphabetic() {
+        true => found.is_ascii_digit(),
+        false => found == wanted,
+    };
+    let n_fitting = (text.bytes().zip(PATTERN.bytes()))
+        .take_while(|pair| fits(*pair))
+        .count();
+    if n_fitting < PATTERN.len() || text.len() > PATTERN.len() {
+        return Err(wrong(n_fitting, &format!("write {PATTERN}")));
+    }
+    let number = |at: usize, least: i8, greatest: i8| {
+        let digits = &text[at..at + 2];
+        let number = digits.parse().ok();
+        let number = number.filter(|number| (least..=greatest).contains(number));
+        number.ok_or_else(|| wrong(at, &format!("{digits} is not within {least}-{greatest}")))
+    };
+    let month = number(5, 1, 12)?;
+    let first = text[..4].parse().ok();
+    let first = first.and_then(|year| Date::new(year, month, 1).ok());
+    let first = first.ok_or_else(|| wrong(0, "there is no such year"))?;
+    let day = number(8, 1, first.days_in_month())?;
+    let (hour, minute) = (number(11, 0, 23)?, number(14, 0, 59)?);
+    let second = number(17, 0, 59)?;
+    let civil = DateTime::new(first.year(), month, day, hour, minute, second, 0).ok();
+    let moment = civil.and_then(|civil| moment_of(civil, zone.time_zone()));
+    moment.ok_or_else(|| wrong(0, "there is no such moment"))
 }

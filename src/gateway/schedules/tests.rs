@@ -108,6 +108,7 @@ impl World {
             hands: Box::new(Nobody),
             schedules: ScheduleRules {
                 time_zone: "Europe/Berlin".parse().unwrap(),
+                clock_changes: Default::default(),
                 missed: self.missed,
                 saved: Box::new(|_| ()),
             },

@@ -144,6 +144,7 @@ impl Tenant {
             }),
             schedules: ScheduleRules {
                 time_zone: Zone::UTC,
+                clock_changes: Default::default(),
                 missed: Missed::Once,
                 saved: Box::new(|_| ()),
             },
