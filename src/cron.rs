@@ -29,6 +29,9 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 /// Longer than clocks are ever set back by, and what they then show again.
 const A_DAY: SignedDuration = SignedDuration::from_hours(25);
 
+/// Longest expression. A list of everything in every field takes less than that.
+const CHARS_MAX: usize = 1024;
+
 /// One part of an expression, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -142,6 +145,13 @@ impl Cron {
     /// `L-3W`; the day of week `6L` (the last Friday of the month), `6#3` (the third) and `L`
     /// (Saturday).
     pub fn parse(text: &str) -> Result<Self, CronError> {
+        if let Some((at, _)) = text.char_indices().nth(CHARS_MAX) {
+            return Err(CronError {
+                field: Field::Seconds,
+                position: text[..at].chars().count() + 1,
+                message: format!("an expression has at most {CHARS_MAX} characters"),
+            });
+        }
         parse::parse(text)
     }
 

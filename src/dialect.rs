@@ -31,8 +31,8 @@ pub enum Intake {
 pub enum Access {
     /// By user and password.
     Basic,
-    /// By a bearer token. It must have `scope`, or no scopes at all; where `scope` is `None`, only a
-    /// token without scopes will do. `api_key`: with the header of that name besides.
+    /// By a bearer token. It must have `scope`; where `scope` is `None`, only a token without scopes
+    /// will do. `api_key`: with the header of that name besides.
     Bearer {
         scope: Option<&'static str>,
         api_key: bool,

@@ -236,11 +236,10 @@ impl Caller {
         !self.is_anonymous() && *self.user == *user
     }
 
-    /// May the caller do what this scope stands for? Only tokens are limited; rights decide
-    /// besides.
+    /// Has the caller's token this scope? Rights decide besides.
     pub fn has_scope(&self, scope: &str) -> bool {
         let mut scopes = self.scopes.iter().flat_map(|scopes| scopes.iter());
-        !self.is_limited() || scopes.any(|held| held == scope)
+        scopes.any(|held| held == scope)
     }
 
     /// Is the caller's token limited to some scopes?
@@ -323,9 +322,9 @@ mod tests {
     #[test]
     fn only_a_token_with_scopes_is_limited() {
         let shop = Caller::new("shop1", Grants::default());
-        assert!(shop.has_scope("a") && !shop.is_limited());
+        assert!(!shop.has_scope("a") && !shop.is_limited());
         let unlimited = shop.clone().limited_to(vec![]);
-        assert!(unlimited.has_scope("a") && !unlimited.is_limited());
+        assert!(!unlimited.has_scope("a") && !unlimited.is_limited());
         let limited = shop.limited_to(vec!["a".into(), "b:c".into()]);
         assert!(limited.is_limited());
         assert!(limited.has_scope("a") && limited.has_scope("b:c"));

@@ -33,7 +33,7 @@ pub(super) fn view(state: State) -> View {
         id: job.id().get(),
         uuid: "0cb0c0de-0000-8abc-8000-0123456789ab".into(),
         hex: "0cb0c0de0123456789abcdef".into(),
-        runner: "Zm9yIHRoaXMgam9iIGFsb25lLCBhbmQg".into(),
+        runner: Some("Zm9yIHRoaXMgam9iIGFsb25lLCBhbmQg".into()),
         interface: Some("printing".parse().unwrap()),
         state,
         submitter: "ada".into(),

@@ -169,8 +169,43 @@ fn content_type(name: &str) -> &'static str {
 
 /// Is a body JSON? To be the check of a document, see [`crate::gateway::JsonCheck`].
 pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
-    let parsed: Result<IgnoredAny, _> = serde_json::from_reader(body);
+    let parsed: Result<IgnoredAny, _> = serde_json::from_reader(Text::new(body));
     parsed.map(drop).map_err(|error| not_json(&error))
+}
+
+/// Bytes on their way to a parser that passes over the insides of strings: what is not UTF-8 is an
+/// error here.
+pub(super) struct Text<'r> {
+    body: &'r mut dyn io::Read,
+    /// The beginning of a character whose other bytes are still to come.
+    begun: Vec<u8>,
+}
+
+impl<'r> Text<'r> {
+    pub(super) fn new(body: &'r mut dyn io::Read) -> Self {
+        Self {
+            body,
+            begun: Vec::new(),
+        }
+    }
+}
+
+impl io::Read for Text<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let not_utf8 = || io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+        let n_bytes = self.body.read(into)?;
+        if n_bytes == 0 && !self.begun.is_empty() && !into.is_empty() {
+            return Err(not_utf8());
+        }
+        self.begun.extend_from_slice(&into[..n_bytes]);
+        let good = match std::str::from_utf8(&self.begun) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return Err(not_utf8()),
+        };
+        self.begun.drain(..good);
+        Ok(n_bytes)
+    }
 }
 
 /// The members of an object; none of an empty body. A member that is given twice, in this object
@@ -341,6 +376,15 @@ mod tests {
                 "{bad}: {error}"
             );
         }
+        let not_text = [&b"\"\xff\""[..], b"\"\xc3", b"{\"a\": \"\xc3\x28\"}"];
+        for bad in not_text {
+            assert!(check(&mut &bad[..]).is_err(), "{bad:?}");
+            // Also where each byte comes alone.
+            let mut slow = io::BufReader::with_capacity(1, bad);
+            assert!(check(&mut slow).is_err(), "{bad:?}");
+        }
+        let mut slow = io::BufReader::with_capacity(1, "\"\u{e4}\u{1d11e}\"".as_bytes());
+        assert_eq!(check(&mut slow), Ok(()));
         // Deep nesting neither overflows the stack nor passes for a broken body.
         let deep = "[".repeat(100_000);
         assert!(check(&mut deep.as_bytes()).is_err());

@@ -84,6 +84,13 @@ impl Gateway {
         document: Bytes,
     ) -> Result<Reply, Fault> {
         let ScheduleRequest { submit, wish } = request;
+        if submit.idempotency_key.is_some() {
+            // Taken and not kept would be worse than not taken.
+            return Err(Fault::Field {
+                field: "Idempotency-Key".into(),
+                reason: "is for jobs that start at once; send a schedule without it".into(),
+            });
+        }
         let (interface, document) = self.schedulable(caller, &submit, &document)?;
         let now = self.now();
         let rules = &self.schedules;

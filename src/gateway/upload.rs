@@ -282,8 +282,7 @@ impl Upload {
         let commit = async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
-            let key = (self.submit.idempotency_key.as_deref())
-                .map(|key| IdemKey::new(&self.caller.user, key));
+            let key = self.submit.idem_key(&self.caller);
             let _alone = match &key {
                 None => None,
                 Some(key) => Some(gateway.keys.hold(key).await),
@@ -613,6 +612,19 @@ impl Upload {
 }
 
 impl Submit {
+    /// What the client's key stands for. The requests of JSON dialects differ by more than their
+    /// bodies: there it is a key for one target.
+    fn idem_key(&self, caller: &Caller) -> Option<IdemKey> {
+        let key = self.idempotency_key.as_deref()?;
+        let Document::Json { .. } = self.document else {
+            return Some(IdemKey::new(&caller.user, key));
+        };
+        let interface = self.interface.as_ref().map_or("", |i| i.as_str());
+        let params = self.terms.params.as_deref().unwrap_or_default();
+        let key = format!("{key}\n{interface}\n{params}");
+        Some(IdemKey::new(&caller.user, &key))
+    }
+
     fn kind(&self) -> Kind {
         match self.document {
             Document::Json { .. } => Kind::Json,

@@ -2,7 +2,7 @@
 
 use super::{Gateway, Page, Reach, Sort, spool_fault};
 use crate::{
-    auth::{Caller, Role},
+    auth::{Caller, Right, Role},
     gateway::{Fault, JobRef},
     job::{InterfaceName, Job, JobId, JobName, Place, Priority, hex, uuid_text},
     joblog::{JobLog, Level, Message},
@@ -31,8 +31,9 @@ pub struct View {
     pub uuid: String,
     /// The id as 24 hexadecimal digits.
     pub hex: String,
-    /// A capability for this job alone.
-    pub runner: String,
+    /// A capability for this job alone, which also lets its files be downloaded: shown to who may
+    /// do that anyway.
+    pub runner: Option<String>,
     /// `None`: a refused document of no known type.
     pub interface: Option<InterfaceName>,
     pub state: State,
@@ -114,11 +115,19 @@ impl Gateway {
                 reason: "only curators may see this".into(),
             });
         }
-        let view = self.view(self.job_of(of)?)?;
-        match is_capability(of) || self.reaches(caller, &view, reach) {
-            true => Ok(Box::new(view)),
-            false => Err(unknown(of)),
+        let mut view = self.view(self.job_of(of)?)?;
+        if is_capability(of) {
+            return Ok(Box::new(view));
         }
+        if !self.reaches(caller, &view, reach) {
+            return Err(unknown(of));
+        }
+        let interface = view.interface.as_ref();
+        let may_download = interface.is_some_and(|i| caller.may(Right::Download, i));
+        if !may_download && !caller.is(&view.submitter) {
+            view.runner = None;
+        }
+        Ok(Box::new(view))
     }
 
     /// The job that a client means, if there is one; who may know of it is not looked at. A forged
@@ -249,7 +258,7 @@ impl Gateway {
             id: id.get(),
             uuid: uuid_text(&self.seal.uuid(id)),
             hex: hex(&self.seal.hex(id)),
-            runner: self.seal.runner(id),
+            runner: Some(self.seal.runner(id)),
             eta_ms: (self.hands.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),
             interface,
             state,

@@ -56,7 +56,8 @@ pub(super) async fn caller(
             if api_key && !has_api_key(users, &caller, headers) {
                 return Err(Refused::Unknown(Lack::ApiKey));
             }
-            // A token that is limited is good for nothing that has no scope.
+            // What has a scope takes a token with it, and nothing else does: the eHealth contract has
+            // 401 for a missing scope.
             let allowed = match scope {
                 Some(scope) => caller.has_scope(scope),
                 None => !caller.is_limited(),
@@ -295,6 +296,10 @@ mod tests {
         let unlimited = bench.token(&[]);
         let found = bench
             .ask(bearer(READ, false), &[(AUTHORIZATION, &unlimited)])
+            .await;
+        assert_eq!(found, lacks(Lack::Scope));
+        let found = bench
+            .ask(bearer(None, false), &[(AUTHORIZATION, &unlimited)])
             .await;
         assert_eq!(found, good());
     }

@@ -102,6 +102,21 @@ impl Core {
             Outcome::Retry { after, .. } => *after,
             Outcome::Cut { .. } | Outcome::Done | Outcome::Failed { .. } | Outcome::Stopped => None,
         };
+        // Who asks for repetitions of a job means them after any error of its processor. Source: the
+        // Robusta contract, `retryCount`.
+        let again = !self.lanes[claim.interface()].at_most_once
+            && self.spool.retries_of(claim.place()).is_some();
+        let outcome = match outcome {
+            Outcome::Failed { reason } if again => Outcome::Retry {
+                reason,
+                after: None,
+            },
+            other @ (Outcome::Cut { .. }
+            | Outcome::Done
+            | Outcome::Failed { .. }
+            | Outcome::Retry { .. }
+            | Outcome::Stopped) => other,
+        };
         let (what, reason) = match outcome {
             Outcome::Done => (Settlement::Done, None),
             Outcome::Failed { reason } => (Settlement::Failed, Some(reason)),

@@ -208,9 +208,9 @@ def tokens():
     user, password = os.environ["GATEWAY_USER"], os.environ["GATEWAY_PASSWORD"]
     form = {"client_id": user, "client_secret": password}
     for given in (
-        token(),
-        token(path="/api/oauth/token"),
-        token(headers={}, **form),
+        token(*SCOPES),
+        token(*SCOPES, path="/api/oauth/token"),
+        token(*SCOPES, headers={}, **form),
         token("composition:create", headers={}, **form),
     ):
         call("POST", CREATE, composition("x"), shown(given)).expect(202)

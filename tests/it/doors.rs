@@ -32,7 +32,9 @@ const DOORS: [&str; 5] = ["alteryx", "dstore", "ehealth", "paas", "robusta"];
 struct World {
     daemon: Daemon,
     seal: Seal,
+    /// Alteryx's has no scopes, eHealth's has to.
     token: String,
+    scoped: String,
     api_key: String,
 }
 
@@ -56,17 +58,30 @@ impl World {
         let seal = Seal::new(parse_hex(key.trim()).unwrap());
         let last = |line: String| line.trim().rsplit(' ').next().unwrap().to_owned();
         let token = last(daemon.operator(&["user", "token", "admin"]));
+        let scopes = ["composition:read", "composition:create", "job:read"];
+        let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
+        let scoped: Vec<&str> = ["user", "token", "admin"]
+            .into_iter()
+            .chain(scopes)
+            .collect();
+        let scoped = last(daemon.operator(&scoped));
         let api_key = last(daemon.operator(&["user", "api-key", "admin"]));
         Self {
             daemon,
             seal,
             token,
+            scoped,
             api_key,
         }
     }
 
     fn bearer(&self, arguments: &[&str]) -> (u16, Value) {
-        let authorization = format!("Authorization: Bearer {}", self.token);
+        let path = arguments.last().unwrap();
+        let token = match path.starts_with("/webapi") {
+            true => &self.token,
+            false => &self.scoped,
+        };
+        let authorization = format!("Authorization: Bearer {token}");
         let key = format!("api-key: {}", self.api_key);
         let mut all = vec!["-H", &authorization, "-H", &key];
         all.extend(arguments);

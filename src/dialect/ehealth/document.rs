@@ -2,6 +2,7 @@
 //!
 //! `data` is in memory as a whole while it is looked at; decoded, it never is.
 
+use crate::dialect::json;
 use base64::{engine::general_purpose::STANDARD, read::DecoderReader};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::{fmt, io};
@@ -10,7 +11,7 @@ const DATA: &str = "data";
 
 /// Is a body a composition? To be the check of a document, see [`crate::gateway::JsonCheck`].
 pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
-    let mut reader = serde_json::Deserializer::from_reader(body);
+    let mut reader = serde_json::Deserializer::from_reader(json::Text::new(body));
     let read = reader.deserialize_map(Composition);
     read.and_then(|()| reader.end()).map_err(|error| {
         let what = if error.is_data() {

@@ -36,6 +36,8 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
             let token = oauth::token(&access_token, expires_in_s, &scopes);
             json::response(StatusCode::OK, &token)
         }
+        // The id is that of a schedule, which is no task here.
+        Reply::ShownSchedule { uuid, .. } => fault(head, &Fault::UnknownJob { job: uuid }),
         // The answers to what this dialect has no words for.
         Reply::Accepted { .. }
         | Reply::Cancelled { .. }
@@ -44,7 +46,6 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         | Reply::Log(_)
         | Reply::Result { .. }
         | Reply::Scheduled { .. }
-        | Reply::ShownSchedule { .. }
         | Reply::Shows(_)
         | Reply::Status(_)
         | Reply::Transformed { .. } => fault(head, &Fault::Internal),

@@ -29,13 +29,15 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
 }
 
 fn created(head: &Parts, view: &View, replayed: bool) -> Response<Payload> {
-    let body = json!({"task": view.id, "runner": view.runner});
+    // Who has made a task always gets its runner.
+    let runner = view.runner.as_deref().unwrap_or_default();
+    let body = json!({"task": view.id, "runner": runner});
     let mut response = json::response(StatusCode::CREATED, &body);
     let headers = response.headers_mut();
     // As the client wrote it.
     let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
     let database = path.split('/').next().unwrap_or_default();
-    let location = format!("{ROOT}{database}/status/{}?guid={}", view.id, view.runner);
+    let location = format!("{ROOT}{database}/status/{}?guid={runner}", view.id);
     if let Ok(location) = HeaderValue::try_from(location) {
         headers.insert(LOCATION, location);
     }

@@ -72,7 +72,7 @@ fn replies(said: &str) -> Vec<Reply> {
         id: job.id().get(),
         uuid: "0cb0c0de-0000-8abc-8000-0123456789ab".into(),
         hex: "0cb0c0de0123456789abcdef".into(),
-        runner: "runner".into(),
+        runner: Some("runner".into()),
         interface: None,
         state,
         submitter: said.into(),
