@@ -21,12 +21,13 @@ use super::{
 use crate::{
     auth::{Caller, Role},
     cron::Changes,
-    job::{InterfaceName, Job, JobName, Kind, Terms, uuid_text},
+    job::{InterfaceName, Job, JobName, Kind, Terms, hex, uuid_text},
     spool::{Attributes, IdemKey, IdemRecord, SpoolError, Ticket},
     timetable::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, collections::BTreeSet, path::Path, sync::Arc};
 
 /// One that has ended is kept for so long, and as long as anything is known of its last job.
@@ -110,22 +111,66 @@ impl Gateway {
             retries: submit.terms.retries,
             document,
         };
-        let saved = self.blocking(move |this| {
-            let id = ScheduleId::new(this.spool.next_id());
-            let ticket = this.spool.save_schedule(id, &schedule)?;
-            Ok((id, schedule, ticket))
-        });
-        let (id, schedule, ticket) = saved.await?.map_err(|e| spool_fault(&e))?;
-        let durable = self.spool.durable(ticket).await;
-        durable.map_err(|e| spool_fault(&e))?;
-        tracing::info!(
-            schedule = %id, interface = %schedule.interface, user = %schedule.submitter,
-            "schedule saved",
-        );
+        let key = submit.idempotency_key.as_deref();
+        let key = key.map(|key| IdemKey::new(&caller.user, key));
+        // To its end, also when the client has gone: a repetition is to find it.
+        let saved = tokio::spawn(self.clone().save(schedule, key));
+        let id = saved.await.unwrap_or(Err(Fault::Internal))?;
         (self.schedules.saved)(id);
         Ok(Reply::Scheduled {
             uuid: uuid_text(&self.seal.uuid(id.get())),
         })
+    }
+
+    /// Saves a schedule, or finds the one that was saved under the same key.
+    async fn save(
+        self: Arc<Self>,
+        schedule: Schedule,
+        key: Option<IdemKey>,
+    ) -> Result<ScheduleId, Fault> {
+        let _alone = match &key {
+            None => None,
+            Some(key) => Some(self.keys.hold(key).await),
+        };
+        let saved = self.blocking(move |this| this.save_blocking(&schedule, key.as_ref()));
+        let (id, ticket) = saved.await??;
+        let durable = self.spool.durable(ticket).await;
+        durable.map_err(|e| spool_fault(&e))?;
+        Ok(id)
+    }
+
+    fn save_blocking(
+        &self,
+        schedule: &Schedule,
+        key: Option<&IdemKey>,
+    ) -> Result<(ScheduleId, Ticket), Fault> {
+        let spool = &self.spool;
+        let sha256 = hex(&Sha256::digest(&schedule.document));
+        if let Some(key) = key
+            && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
+        {
+            let earlier = record.job_name().ok_or(Fault::Internal)?;
+            tracing::info!(schedule = %earlier, "the first answer again");
+            return match record.sha256 == sha256 {
+                true => Ok((ScheduleId::new(earlier.id()), spool.latest())),
+                false => Err(super::upload::used_key()),
+            };
+        }
+        let id = ScheduleId::new(spool.next_id());
+        let record = IdemRecord {
+            job: JobName::new(id.get(), None, Kind::Json).to_string(),
+            interface: Some(schedule.interface.to_string()),
+            sha256,
+            bytes: schedule.document.len() as u64,
+            refused: false,
+        };
+        let saved = spool.save_schedule(id, schedule, key.map(|key| (key, &record)));
+        let ticket = saved.map_err(|e| spool_fault(&e))?;
+        tracing::info!(
+            schedule = %id, interface = %schedule.interface, user = %schedule.submitter,
+            "schedule saved",
+        );
+        Ok((id, ticket))
     }
 
     /// The interface and the document of a schedule's jobs, after all that would be refused of

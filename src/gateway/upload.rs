@@ -57,7 +57,7 @@ pub(super) struct KeyGuard<'k> {
 
 impl Keys {
     /// Waits until no other commit under this key is under way.
-    async fn hold(&self, key: &IdemKey) -> KeyGuard<'_> {
+    pub(super) async fn hold(&self, key: &IdemKey) -> KeyGuard<'_> {
         let mutex = {
             let mut keys = lock(&self.0);
             keys.entry(key.clone()).or_default().clone()
@@ -586,9 +586,7 @@ impl Upload {
     /// The first answer again.
     fn replay(&self, record: &IdemRecord, sha256: &str) -> Result<Reply, Fault> {
         if record.sha256 != sha256 {
-            return Err(invalid(
-                "this Idempotency-Key was used for another document; use a new key",
-            ));
+            return Err(used_key());
         }
         let job = record.job_name().ok_or(Fault::Internal)?;
         tracing::info!(%job, user = %self.caller.user, "the first answer again");
@@ -668,6 +666,10 @@ impl Body {
             Self::Part(part) => part.sha256(),
         }
     }
+}
+
+pub(super) fn used_key() -> Fault {
+    invalid("this Idempotency-Key was used for another document; use a new key")
 }
 
 pub(super) fn queue_full() -> Fault {

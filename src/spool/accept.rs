@@ -136,7 +136,10 @@ impl<F: Fs> Spool<F> {
         self.land(sealed, Place::JobErrors, beside)
     }
 
-    fn keyed(&self, key: Option<(&IdemKey, &IdemRecord)>) -> Result<Vec<(Op, Naming)>, SpoolError> {
+    pub(super) fn keyed(
+        &self,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<Vec<(Op, Naming)>, SpoolError> {
         let record = key.map(|(key, record)| self.write_record(key, record));
         Ok(Vec::from_iter(record.transpose()?))
     }

@@ -1,7 +1,7 @@
 //! Idempotency records: the same key from the same user gives the first answer again.
 //!
 //! `idem/<key>.json` says which job the first request made. It is durable before the job is
-//! published, so no acknowledged job is without it; a record whose job never came (a crash in
+//! published, so no acknowledged job is without it; the same holds for a schedule. A record whose job never came (a crash in
 //! between, so no answer was sent) is removed at the next start.
 
 use super::{Attrs, EntryKind, Fs, How, Naming, Op, Spool, SpoolError, text, wrap};
@@ -99,7 +99,7 @@ impl<F: Fs> Spool<F> {
         let mut removed = 0;
         self.each_record(|path, job| {
             let recent = job.id().unix_ms() > floor_ms - COMMIT_MS_MAX;
-            if recent && self.find(job)?.is_none() {
+            if recent && self.find(job)?.is_none() && !self.is_schedule(job.id())? {
                 self.fs.unlink(path).map_err(wrap("remove", path))?;
                 removed += 1;
             }

@@ -117,7 +117,7 @@ fn fire(
 
 fn save(spool: &Spool<CrashFs>, schedule: &Schedule) -> Result<ScheduleId, SpoolError> {
     let id = ScheduleId::new(spool.next_id());
-    let ticket = spool.save_schedule(id, schedule)?;
+    let ticket = spool.save_schedule(id, schedule, None)?;
     spool.wait(ticket)?;
     Ok(id)
 }

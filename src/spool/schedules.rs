@@ -6,11 +6,11 @@
 //! schedule for good; nothing that is being written brings it back.
 
 use super::{
-    Attrs, EntryKind, Fs, How, IdemKey, IdemRecord, Naming, Op, Sealed, Spool, SpoolError, Ticket,
-    text, wrap,
+    Attrs, EntryKind, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, Sealed, Spool,
+    SpoolError, Ticket, text, wrap,
 };
 use crate::{
-    job::{InterfaceName, Job},
+    job::{InterfaceName, Job, JobId},
     timetable::{Progress, Schedule, ScheduleId},
 };
 use std::{
@@ -85,10 +85,51 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Saves a new schedule. Durable with the ticket.
-    pub fn save_schedule(&self, id: ScheduleId, schedule: &Schedule) -> Result<Ticket, SpoolError> {
+    /// Saves a new schedule, and the record of its key if there is one. Durable with the ticket.
+    pub fn save_schedule(
+        &self,
+        id: ScheduleId,
+        schedule: &Schedule,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<Ticket, SpoolError> {
         self.healthy()?;
-        self.put("schedule", &schedule_path(id), &schedule.to_json())
+        let (to, bytes) = (schedule_path(id), schedule.to_json());
+        let mut all = Vec::new();
+        if bytes.len() > INLINE_BYTES_MAX {
+            // Durable by itself, and before its record: without it, nobody has been answered.
+            let _ = self.put("schedule", &to, &bytes)?;
+        } else {
+            all.push(self.replacement("schedule", to, bytes)?);
+        }
+        all.extend(self.keyed(key)?);
+        if all.is_empty() {
+            return Ok(Ticket::NONE);
+        }
+        let (ops, namings): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        self.publish(&ops, namings)
+    }
+
+    /// Writes a file under `tmp`, to be recorded and named together with others.
+    fn replacement(
+        &self,
+        of: &str,
+        to: PathBuf,
+        bytes: Vec<u8>,
+    ) -> Result<(Op, Naming), SpoolError> {
+        let from = self.write_temp(of, &bytes, &Attrs::new())?;
+        let op = Op::Put {
+            path: text(&to),
+            bytes,
+            attributes: Attrs::new(),
+        };
+        let how = How::Replaced;
+        Ok((op, Naming { from, to, how }))
+    }
+
+    /// Is that the id of a schedule?
+    pub(super) fn is_schedule(&self, id: JobId) -> Result<bool, SpoolError> {
+        let path = schedule_path(ScheduleId::new(id));
+        Ok(self.stat(&path)?.is_some())
     }
 
     /// Notes how far a schedule is, when it makes no job. Durable with the ticket.
@@ -106,20 +147,8 @@ impl<F: Fs> Spool<F> {
         (key, record): (&IdemKey, &IdemRecord),
         (id, progress): (ScheduleId, &Progress),
     ) -> Result<(Job, Ticket), SpoolError> {
-        let bytes = progress.to_json();
-        let from = self.write_temp("fired", &bytes, &Attrs::new())?;
-        let to_path = progress_path(id);
-        let op = Op::Put {
-            path: text(&to_path),
-            bytes,
-            attributes: Attrs::new(),
-        };
-        let naming = Naming {
-            from,
-            to: to_path,
-            how: How::Replaced,
-        };
-        let beside = vec![self.write_record(key, record)?, (op, naming)];
+        let progress = self.replacement("fired", progress_path(id), progress.to_json())?;
+        let beside = vec![self.write_record(key, record)?, progress];
         self.enqueue_beside(sealed, to, beside)
     }
 

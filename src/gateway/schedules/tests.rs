@@ -446,6 +446,29 @@ async fn what_cannot_be_a_schedule_is_refused_with_its_member() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_finds_its_schedule() {
+    let world = World::new(Missed::Once);
+    let mut service = world.start();
+    let keyed = |key: &str| {
+        let mut keyed = request("0 0 12 * * ?");
+        keyed.submit.idempotency_key = Some(key.into());
+        keyed
+    };
+    let first = service.save(keyed("one")).await.unwrap();
+    assert_eq!(service.save(keyed("one")).await.unwrap(), first);
+    service.look().await;
+    service.die();
+    let service = world.start();
+    assert_eq!(service.save(keyed("one")).await.unwrap(), first);
+    let ada = caller("ada");
+    let other = Bytes::from_static(b"{}");
+    let other = service.gateway.schedule(&ada, keyed("one"), other).await;
+    assert!(matches!(other, Err(Fault::Invalid { .. })), "{other:?}");
+    assert_eq!(service.gateway.spool.schedules().unwrap(), [first]);
+    assert_ne!(service.save(keyed("two")).await.unwrap(), first);
+}
+
+#[tokio::test]
 async fn an_edited_file_is_followed_and_a_broken_one_left_alone() {
     let world = World::new(Missed::Once);
     let mut service = world.start();
