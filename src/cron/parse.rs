@@ -8,8 +8,6 @@ const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 const MONTHS: [&str; 12] = [
     "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
 ];
-/// What says more is generated, and better said by several expressions.
-const BYTES_MAX: usize = 1024;
 /// No month has a day that is further from its last.
 const BEFORE_LAST_MAX: i16 = 30;
 /// No month has a day of the week more often.
@@ -17,10 +15,6 @@ const NTH_MAX: i16 = 5;
 
 pub(super) fn parse(text: &str) -> Result<Cron, CronError> {
     let mut fields = Fields { text, at: 0 };
-    if text.len() > BYTES_MAX {
-        let rest = fields.rest(Field::Seconds);
-        return Err(rest.wrong(format!("the expression has more than {BYTES_MAX} bytes")));
-    }
     let seconds = fields.next(Field::Seconds)?.set()?;
     let minutes = fields.next(Field::Minutes)?.set()?;
     let hours = fields.next(Field::Hours)?.set()?;

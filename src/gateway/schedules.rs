@@ -85,13 +85,6 @@ impl Gateway {
         document: Bytes,
     ) -> Result<Reply, Fault> {
         let ScheduleRequest { submit, wish } = request;
-        if submit.idempotency_key.is_some() {
-            // Taken and not kept would be worse than not taken.
-            return Err(Fault::Field {
-                field: "Idempotency-Key".into(),
-                reason: "is for jobs that start at once; send a schedule without it".into(),
-            });
-        }
         let (interface, document) = self.schedulable(caller, &submit, &document)?;
         let now = self.now();
         let rules = &self.schedules;
@@ -100,6 +93,7 @@ impl Gateway {
             field: mistake.member.to_string(),
             reason: mistake.reason,
         })?;
+        let key = submit.idem_key(caller);
         let schedule = Schedule {
             interface,
             submitter: caller.user.to_string(),
@@ -111,8 +105,6 @@ impl Gateway {
             retries: submit.terms.retries,
             document,
         };
-        let key = submit.idempotency_key.as_deref();
-        let key = key.map(|key| IdemKey::new(&caller.user, key));
         // To its end, also when the client has gone: a repetition is to find it.
         let saved = tokio::spawn(self.clone().save(schedule, key));
         let id = saved.await.unwrap_or(Err(Fault::Internal))?;

@@ -612,7 +612,7 @@ impl Upload {
 impl Submit {
     /// What the client's key stands for. The requests of JSON dialects differ by more than their
     /// bodies: there it is a key for one target.
-    fn idem_key(&self, caller: &Caller) -> Option<IdemKey> {
+    pub(super) fn idem_key(&self, caller: &Caller) -> Option<IdemKey> {
         let key = self.idempotency_key.as_deref()?;
         let Document::Json { .. } = self.document else {
             return Some(IdemKey::new(&caller.user, key));
