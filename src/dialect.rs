@@ -10,6 +10,8 @@ mod golden;
 mod headers;
 mod json;
 mod oauth;
+#[cfg(test)]
+mod openapi;
 
 use crate::gateway::{Command, Download, Fault, Reply};
 use bytes::Bytes;
@@ -94,6 +96,10 @@ dialects! {
     robusta::Robusta,
     #[cfg(test)] toy::Toy,
 }
+
+/// The description of all dialects' methods, OpenAPI 3.1. What the tests of the dialects show to
+/// be otherwise they find.
+pub const OPENAPI: &str = include_str!("dialect/openapi.json");
 
 /// The dialect that owns a path.
 pub fn of(path: &str) -> Option<&'static dyn Dialect> {

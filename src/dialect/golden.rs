@@ -5,7 +5,7 @@
 //! of the dialect's answers and the response. Headers are sorted. `SPOOLGATE_GOLDEN=write` writes
 //! what the code does now into the files; the difference is for a person to read.
 
-use super::{Dialect, Intake, Payload};
+use super::{Dialect, Intake, Payload, openapi};
 use crate::{
     gateway::{Download, Fault, Reply, State, View},
     job::{JobName, Priority},
@@ -170,7 +170,9 @@ fn rendered(dialect: &dyn Dialect, answers: Vec<Answer>) -> BTreeMap<&'static st
             Ok(reply) => dialect.render(&head, reply),
             Err(fault) => dialect.render_fault(&head, &fault),
         };
-        (name, text_of(response))
+        let text = text_of(response);
+        openapi::assert_described(dialect.name(), &text);
+        (name, text)
     };
     answers.into_iter().map(render).collect()
 }

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
@@ -48,6 +48,7 @@ use std::{
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
+const OPENAPI_PATH: &str = "/openapi.json";
 
 /// What the requests of one connection have in common.
 pub(super) struct Context {
@@ -163,6 +164,20 @@ pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Paylo
     response
 }
 
+/// What this server can be asked, for whoever asks.
+fn openapi(method: &Method) -> Response<Payload> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+        let allow = HeaderValue::from_static("GET, HEAD");
+        refused.headers_mut().insert(ALLOW, allow);
+        return refused;
+    }
+    let mut response = text(StatusCode::OK, dialect::OPENAPI);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
 /// The client's own id of the request when it is harmless, else a new one.
 pub(super) fn request_id(head: &Parts) -> String {
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -200,6 +215,9 @@ async fn respond(
     };
     let Some(dialect) = dialect::of(path) else {
         access.site.clone_from(&site.name);
+        if path == OPENAPI_PATH {
+            return Ok(openapi(&head.method));
+        }
         return Ok(text(StatusCode::NOT_FOUND, "no such path\n"));
     };
     access.dialect = dialect.name();
