@@ -59,9 +59,9 @@ fn mismatch(schema: &Value, value: &Value) -> Option<String> {
                         .is_some_and(|v| mismatch(schema, v).is_some())
                 })
             }
-            "additionalProperties" => others(schema, value).any(|other| match says {
-                Value::Bool(allowed) => !allowed,
-                says => mismatch(says, other).is_some(),
+            "additionalProperties" => others(schema, value).any(|other| match says.as_bool() {
+                Some(allowed) => !allowed,
+                None => mismatch(says, other).is_some(),
             }),
             "minimum" => value.as_f64().is_some_and(|n| n < says.as_f64().unwrap()),
             "maximum" => value.as_f64().is_some_and(|n| n > says.as_f64().unwrap()),

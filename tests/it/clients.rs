@@ -166,3 +166,18 @@ fn a_client_of_alteryx_runs_workflows() {
 fn a_client_of_paas_has_tasks_processed() {
     run_client_of_reports("paas", "persons_in=upload");
 }
+
+#[test]
+fn the_description_is_for_anybody() {
+    let daemon = Daemon::start();
+    let answer = daemon.bare_curl(&["/openapi.json"]);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let description: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(description["openapi"], "3.1.0");
+    let answer = daemon.bare_curl(&["-X", "POST", "/openapi.json"]);
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+}
