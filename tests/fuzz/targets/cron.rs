@@ -5,7 +5,7 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use spoolgate::cron::Cron;
+use spoolgate::cron::{Changes, Cron};
 
 /// A leap year in the middle of a century.
 const FROM_S: i64 = 1_709_164_800;
@@ -22,13 +22,15 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         }
     };
     let zone = TimeZone::get("Europe/Berlin").expect("a known zone");
-    let mut moment = Timestamp::from_second(FROM_S).expect("a moment");
-    for _ in 0..5 {
-        let Some(next) = cron.next_after(moment, &zone) else {
-            break;
-        };
-        assert!(next > moment, "{next} after {moment}");
-        moment = next;
+    for changes in [Changes::Once, Changes::Wall] {
+        let mut moment = Timestamp::from_second(FROM_S).expect("a moment");
+        for _ in 0..5 {
+            let Some(next) = cron.next_after(moment, &zone, changes) else {
+                break;
+            };
+            assert!(next > moment, "{next} after {moment}");
+            moment = next;
+        }
     }
     Corpus::Keep
 });
