@@ -292,6 +292,19 @@ impl Gateway {
         })
     }
 
+    /// Whose job it is. In `joberrors` the path does not say: the attribute does, or else the log.
+    fn interface_of(
+        &self,
+        job: &Job,
+        logged: impl FnOnce() -> Option<InterfaceName>,
+    ) -> Option<InterfaceName> {
+        if let Some(interface) = job.place.interface() {
+            return Some(interface.clone());
+        }
+        let attribute = self.spool.attribute_of(job, "interface");
+        attribute.and_then(|text| text.parse().ok()).or_else(logged)
+    }
+
     /// A job that the caller may know of.
     fn visible(&self, caller: &Caller, name: &JobName) -> Result<Job, Fault> {
         let unknown = || Fault::UnknownJob {
@@ -302,15 +315,7 @@ impl Gateway {
             place: found.ok_or_else(unknown)?,
             name: name.clone(),
         };
-        let interface = match job.place.interface() {
-            Some(interface) => Some(interface.clone()),
-            // In `joberrors` the path does not say: the attribute does, or else the log.
-            None => self
-                .spool
-                .attribute_of(&job, "interface")
-                .and_then(|text| text.parse().ok())
-                .or_else(|| self.spool.read_log(name)?.interface),
-        };
+        let interface = self.interface_of(&job, || self.spool.read_log(name)?.interface);
         let visible = match interface {
             Some(interface) => caller.may_any(&interface),
             None => (self.spool.attribute_of(&job, "submitter"))
@@ -369,10 +374,7 @@ impl Gateway {
         };
         let received_ms = self.spool.received_ms(job);
         let text = format!("moved by hand to {}", job.place);
-        let interface = match job.place.interface() {
-            Some(interface) => Some(interface.clone()),
-            None => (self.spool.attribute_of(job, "interface")).and_then(|i| i.parse().ok()),
-        };
+        let interface = self.interface_of(job, || None);
         JobLog {
             job: job.name.clone(),
             interface,

@@ -5,8 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// On the answer to a repeated request.
-pub(super) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The client's `Idempotency-Key`, if it sent one.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
@@ -26,4 +25,11 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fau
         return Err(Fault::Invalid { reason });
     }
     Ok(key.to_str().ok().map(str::to_owned))
+}
+
+/// Says of the answer to a repeated request that it is one.
+pub(super) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
+    if replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
 }

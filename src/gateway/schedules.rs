@@ -19,7 +19,7 @@ use super::{
     view::{self, View},
 };
 use crate::{
-    auth::{Caller, Role},
+    auth::Caller,
     cron::Changes,
     job::{InterfaceName, Job, JobName, Kind, Terms, hex, uuid_text},
     spool::{Attributes, IdemKey, IdemRecord, SpoolError, Ticket},
@@ -222,13 +222,8 @@ impl Gateway {
         let Some((schedule, progress)) = read().map_err(|e| spool_fault(&e))? else {
             return Ok(None);
         };
-        let own = *schedule.submitter == *caller.user;
-        let is_shown = match reach {
-            Reach::Curator => view::is_curator(caller),
-            Reach::Own => own || view::is_curator(caller),
-            Reach::Interface => caller.may_any(&schedule.interface) || caller.has(Role::Operator),
-        };
-        if !is_shown {
+        let interface = Some(&schedule.interface);
+        if !view::reaches(caller, interface, &schedule.submitter, reach) {
             return Ok(None);
         }
         let (latest, next) = (self.latest(&progress)?, schedule.next(&progress));

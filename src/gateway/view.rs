@@ -110,19 +110,15 @@ impl Gateway {
         of: &JobRef,
         reach: Reach,
     ) -> Result<Box<View>, Fault> {
-        if reach == Reach::Curator && !is_curator(caller) {
-            return Err(Fault::Forbidden {
-                reason: "only curators may see this".into(),
-            });
-        }
+        check_reach(caller, reach)?;
         let mut view = self.view(self.job_of(of)?)?;
         if is_capability(of) {
             return Ok(Box::new(view));
         }
-        if !self.reaches(caller, &view, reach) {
+        let interface = view.interface.as_ref();
+        if !reaches(caller, interface, &view.submitter, reach) {
             return Err(unknown(of));
         }
-        let interface = view.interface.as_ref();
         let may_download = interface.is_some_and(|i| caller.may(Right::Download, i));
         if !may_download && !caller.is(&view.submitter) {
             view.runner = None;
@@ -152,18 +148,6 @@ impl Gateway {
         found.ok_or_else(|| unknown(of))
     }
 
-    fn reaches(&self, caller: &Caller, view: &View, reach: Reach) -> bool {
-        let own = caller.is(&view.submitter);
-        match reach {
-            Reach::Curator => is_curator(caller),
-            Reach::Own => own || is_curator(caller),
-            Reach::Interface => match &view.interface {
-                Some(interface) => caller.may_any(interface) || caller.has(Role::Operator),
-                None => own || caller.has(Role::Operator),
-            },
-        }
-    }
-
     /// A page of an interface's jobs.
     pub(super) fn page(
         &self,
@@ -172,11 +156,7 @@ impl Gateway {
         page: &Page,
         reach: Reach,
     ) -> Result<Vec<View>, Fault> {
-        if reach == Reach::Curator && !is_curator(caller) {
-            return Err(Fault::Forbidden {
-                reason: "only curators may see this".into(),
-            });
-        }
+        check_reach(caller, reach)?;
         let mut jobs = self.spool.jobs(interface).map_err(|e| spool_fault(&e))?;
         if reach == Reach::Own && !is_curator(caller) {
             let own = |job: &Job| self.spool.attribute_of(job, "submitter");
@@ -233,12 +213,7 @@ impl Gateway {
         let (spool, id) = (&self.spool, job.name.id());
         let log = spool.read_log(&job.name);
         let attribute = |name| spool.attribute_of(job, name);
-        let interface = match job.place.interface() {
-            Some(interface) => Some(interface.clone()),
-            None => attribute("interface")
-                .and_then(|text| text.parse().ok())
-                .or_else(|| log.as_ref()?.interface.clone()),
-        };
+        let interface = self.interface_of(job, || log.as_ref()?.interface.clone());
         let (state, error) = match job.place {
             Place::JobErrors => ending(log.as_ref()),
             Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
@@ -277,6 +252,33 @@ impl Gateway {
             variables,
             job: job.name.clone(),
         })
+    }
+}
+
+/// What is for curators only is forbidden to others.
+fn check_reach(caller: &Caller, reach: Reach) -> Result<(), Fault> {
+    match reach == Reach::Curator && !is_curator(caller) {
+        false => Ok(()),
+        true => Err(Fault::Forbidden {
+            reason: "only curators may see this".into(),
+        }),
+    }
+}
+
+/// Is what somebody has submitted to an interface shown to the caller?
+pub(super) fn reaches(
+    caller: &Caller,
+    interface: Option<&InterfaceName>,
+    submitter: &str,
+    reach: Reach,
+) -> bool {
+    let own = caller.is(submitter);
+    match reach {
+        Reach::Curator => is_curator(caller),
+        Reach::Own => own || is_curator(caller),
+        Reach::Interface => {
+            interface.map_or(own, |i| caller.may_any(i)) || caller.has(Role::Operator)
+        }
     }
 }
 

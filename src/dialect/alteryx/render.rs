@@ -21,11 +21,7 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         }),
         Reply::Created { view, replayed } => {
             let mut response = ok(&job(&view, true));
-            if replayed {
-                let replayed = HeaderValue::from_static("true");
-                let headers = response.headers_mut();
-                headers.insert(headers::IDEMPOTENCY_REPLAYED, replayed);
-            }
+            headers::mark_replayed(response.headers_mut(), replayed);
             response
         }
         Reply::Result { name, download, .. } => json::file(&name, download),

@@ -6,7 +6,7 @@
 
 use super::digest::{self, REPR_DIGEST};
 use crate::{
-    dialect::{Payload, headers::IDEMPOTENCY_REPLAYED},
+    dialect::{Payload, headers::mark_replayed},
     gateway::{Download, Fault, Reply},
     job::{JobName, Kind},
     xml::Finding,
@@ -135,9 +135,7 @@ fn accepted(job: &JobName, sha256: &str, replayed: bool) -> Response<Payload> {
     if let Some(digest) = digest::field(sha256) {
         headers.insert(REPR_DIGEST, digest);
     }
-    if replayed {
-        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    }
+    mark_replayed(headers, replayed);
     response
 }
 

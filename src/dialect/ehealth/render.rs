@@ -61,11 +61,7 @@ fn created(view: &View, replayed: bool) -> Response<Payload> {
         "links": [],
     }});
     let mut response = json::response(StatusCode::ACCEPTED, &body);
-    if replayed {
-        let replayed = HeaderValue::from_static("true");
-        let headers = response.headers_mut();
-        headers.insert(headers::IDEMPOTENCY_REPLAYED, replayed);
-    }
+    headers::mark_replayed(response.headers_mut(), replayed);
     response
 }
 

@@ -41,12 +41,7 @@ fn created(head: &Parts, view: &View, replayed: bool) -> Response<Payload> {
     if let Ok(location) = HeaderValue::try_from(location) {
         headers.insert(LOCATION, location);
     }
-    if replayed {
-        headers.insert(
-            headers::IDEMPOTENCY_REPLAYED,
-            HeaderValue::from_static("true"),
-        );
-    }
+    headers::mark_replayed(headers, replayed);
     response
 }
 

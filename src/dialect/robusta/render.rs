@@ -5,7 +5,7 @@ use crate::{
     gateway::{Fault, Reply, State, View},
     joblog::rfc3339,
 };
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 /// What stands before the name of an output variable. Source: the Robusta contract.
@@ -17,11 +17,7 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
     match reply {
         Reply::Created { view, replayed } => {
             let mut response = saved(&view.uuid);
-            if replayed {
-                let replayed = HeaderValue::from_static("true");
-                let headers = response.headers_mut();
-                headers.insert(headers::IDEMPOTENCY_REPLAYED, replayed);
-            }
+            headers::mark_replayed(response.headers_mut(), replayed);
             response
         }
         Reply::Scheduled { uuid } => saved(&uuid),
