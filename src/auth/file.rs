@@ -3,7 +3,8 @@
 //! [`UsersFile::edit`] is what the command line uses: it takes a lock beside the file, reads,
 //! applies one edit and writes to a temporary file that is synced and renamed over the old one,
 //! then syncs the directory. A crash leaves the old file or the new one, never a mixture; two
-//! edits at once do not lose one. The new file has mode 0600. Comments are not kept.
+//! edits at once do not lose one. Owner, group and mode stay as they are; a file that root makes
+//! belongs to the directory's owner, and its mode is 0600. Comments are not kept.
 //! The edit functions themselves are pure. Blocking: call it off the async threads.
 
 use super::grants::{Grants, Right, Role, Scope};
@@ -13,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{
+    MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,9 +90,8 @@ impl UsersFile {
         path: &Path,
         edit: impl FnOnce(&mut Self) -> Result<T, UsersError>,
     ) -> Result<T, UsersError> {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(UsersError::io("make", dir))?;
-        }
+        let dir = dir_of(path);
+        make_dir(dir).map_err(UsersError::io("make", dir))?;
         let _lock = lock(path)?;
         let mut file = match fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path)?,
@@ -210,13 +212,15 @@ fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
 /// Waits for the lock. It is a file of its own, because the users file is replaced by each edit.
 fn lock(path: &Path) -> Result<File, UsersError> {
     let lock = beside(path, ".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(MODE)
-        .open(&lock)
-        .map_err(UsersError::io("open", &lock))?;
+    let open = |options: &mut OpenOptions| options.write(true).mode(MODE).open(&lock);
+    let file = match open(OpenOptions::new().create_new(true)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(&mut OpenOptions::new()),
+        made => made.and_then(|file| {
+            Standing::of_new(path)?.give(&file)?;
+            Ok(file)
+        }),
+    };
+    let file = file.map_err(UsersError::io("open", &lock))?;
     file.lock().map_err(UsersError::io("lock", &lock))?;
     Ok(file)
 }
@@ -236,16 +240,82 @@ fn replace(path: &Path, text: &str) -> Result<(), UsersError> {
         .mode(MODE)
         .open(&new)
         .map_err(UsersError::io("create", &new))?;
+    Standing::of(path)
+        .and_then(|standing| standing.give(&file))
+        .map_err(UsersError::io("keep the owner of", path))?;
     file.write_all(text.as_bytes())
         .map_err(UsersError::io("write", &new))?;
     file.sync_all().map_err(UsersError::io("sync", &new))?;
     fs::rename(&new, path).map_err(UsersError::io("replace", path))?;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        Some(_) | None => Path::new("."),
-    };
+    let dir = dir_of(path);
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(UsersError::io("sync", dir))
+}
+
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Makes a directory and those above it; root makes them for the owner of the one above.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir_of(dir);
+    make_dir(above)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    if rustix::process::geteuid().is_root() {
+        let above = fs::metadata(above)?;
+        lchown(dir, Some(above.uid()), Some(above.gid()))?;
+    }
+    Ok(())
+}
+
+/// Whose a file is, and who may use it.
+struct Standing {
+    /// `None`: whoever makes it.
+    owner: Option<(u32, u32)>,
+    mode: u32,
+}
+
+impl Standing {
+    /// Of the file that is to be replaced, or else of a new one.
+    fn of(path: &Path) -> io::Result<Self> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::of_new(path),
+            found => found.map(|meta| Self {
+                owner: Some((meta.uid(), meta.gid())),
+                mode: meta.mode() & 0o7777,
+            }),
+        }
+    }
+
+    /// Root works for the owner of the directory, whose service has to read what is made there.
+    fn of_new(path: &Path) -> io::Result<Self> {
+        let dir = fs::metadata(dir_of(path))?;
+        let is_root = rustix::process::geteuid().is_root();
+        Ok(Self {
+            owner: is_root.then(|| (dir.uid(), dir.gid())),
+            mode: MODE,
+        })
+    }
+
+    fn give(&self, file: &File) -> io::Result<()> {
+        let made = file.metadata()?;
+        if let Some((uid, gid)) = self.owner
+            && (made.uid(), made.gid()) != (uid, gid)
+        {
+            fchown(file, Some(uid), Some(gid))?;
+        }
+        // After the owner, whose change takes bits away.
+        file.set_permissions(fs::Permissions::from_mode(self.mode))
+    }
 }
 
 /// `.users.toml.lock` beside `users.toml`.
@@ -260,7 +330,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use super::super::password::DUMMY_HASH;
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn sample() -> UsersFile {
         let mut file = UsersFile::default();
@@ -321,6 +390,40 @@ mod tests {
         fs::write(&path, "[users.a]\nrigths = 1").unwrap();
         let error = UsersFile::edit(&path, add).unwrap_err().to_string();
         assert!(error.ends_with("users.toml:2: unknown key `rigths` (did you mean `rights`?)"));
+    }
+
+    #[test]
+    fn whoever_edits_the_file_leaves_it_to_whom_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        let add = |name: &str| {
+            let add = |file: &mut UsersFile| file.add(name, DUMMY_HASH, Grants::default());
+            UsersFile::edit(&path, add).unwrap();
+            let meta = fs::metadata(&path).unwrap();
+            (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+        };
+        let us = add("a");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(add("b"), (us.0, us.1, 0o640));
+        if us.0 != 0 {
+            return;
+        }
+        std::os::unix::fs::chown(&path, Some(1234), Some(4321)).unwrap();
+        assert_eq!(add("c"), (1234, 4321, 0o640));
+        // New ones, and the lock, are for the directory's owner.
+        for file in ["users.toml", ".users.toml.lock"] {
+            fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        std::os::unix::fs::chown(dir.path(), Some(1234), Some(4321)).unwrap();
+        assert_eq!(add("d"), (1234, 4321, 0o600));
+        let lock = fs::metadata(dir.path().join(".users.toml.lock")).unwrap();
+        assert_eq!((lock.uid(), lock.gid()), (1234, 4321));
+        let path = dir.path().join("tenants/b/users.toml");
+        UsersFile::edit(&path, |_| Ok(())).unwrap();
+        for made in path.ancestors().take(3) {
+            let meta = fs::metadata(made).unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (1234, 4321), "{}", made.display());
+        }
     }
 
     #[test]

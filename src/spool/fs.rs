@@ -8,7 +8,10 @@
 //! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
 //! is for joblogs and never for jobs.
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
+use rustix::{
+    fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags},
+    process::{Gid, Uid},
+};
 use std::{
     fs::File,
     io::{self, Write},
@@ -99,6 +102,8 @@ pub struct RealFs {
     root: PathBuf,
     /// The root, open from the first sync on: what was lost is reported to those who had it open.
     opened: std::sync::OnceLock<File>,
+    /// To whom new files go, see [`RealFs::hand_over`].
+    heir: std::sync::OnceLock<Option<(Uid, Gid)>>,
 }
 
 impl RealFs {
@@ -106,6 +111,7 @@ impl RealFs {
         Self {
             root: root.into(),
             opened: std::sync::OnceLock::new(),
+            heir: std::sync::OnceLock::new(),
         }
     }
 
@@ -133,6 +139,38 @@ impl RealFs {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd: OwnedFd = rustix::fs::open(self.absolute(path), flags, Mode::from(0o640))?;
         Ok(File::from(fd))
+    }
+
+    /// A file, or with `DIRECTORY` among the flags a directory, that was made just now by root in
+    /// the spool of another user's service: it goes to that user, who could not use it otherwise.
+    /// Only what root has made is handed over, whoever has put something else there meanwhile.
+    pub(super) fn hand_over(&self, made: &File) -> io::Result<()> {
+        let heir = self.heir.get_or_init(|| {
+            let root = std::fs::metadata(&self.root).ok()?;
+            let foreign = rustix::process::geteuid().is_root() && root.uid() != 0;
+            foreign.then(|| (Uid::from_raw(root.uid()), Gid::from_raw(root.gid())))
+        });
+        let Some((uid, gid)) = heir else {
+            return Ok(());
+        };
+        let meta = made.metadata()?;
+        if meta.uid() != 0 {
+            return Ok(());
+        }
+        // The group that a directory gives on to what is made in it stays.
+        let ours = meta.gid() == rustix::process::getegid().as_raw();
+        rustix::fs::fchown(made, Some(*uid), ours.then_some(*gid))?;
+        Ok(())
+    }
+
+    fn create_new(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let file = self.open(path, flags | OFlags::CREATE | OFlags::EXCL)?;
+        if let Err(error) = self.hand_over(&file) {
+            // Best effort: the error counts.
+            let _ = std::fs::remove_file(self.absolute(path));
+            return Err(error);
+        }
+        Ok(file)
     }
 }
 
@@ -173,7 +211,7 @@ impl Fs for RealFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        self.open(path, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY)
+        self.create_new(path, OFlags::WRONLY)
     }
 
     fn is_foreign(&self, stat: &Stat) -> bool {
@@ -207,7 +245,11 @@ impl Fs for RealFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<File>> {
-        let file = self.open(path, OFlags::CREATE | OFlags::RDWR | OFlags::APPEND)?;
+        let flags = OFlags::RDWR | OFlags::APPEND;
+        let file = match self.create_new(path, flags) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.open(path, flags)?,
+            made => made?,
+        };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -217,7 +259,10 @@ impl Fs for RealFs {
 
     fn make_dir(&self, path: &Path) -> io::Result<bool> {
         match rustix::fs::mkdir(self.absolute(path), Mode::from(0o2750)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.hand_over(&self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+                Ok(true)
+            }
             Err(rustix::io::Errno::EXIST) => Ok(false),
             Err(error) => Err(error.into()),
         }

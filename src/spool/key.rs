@@ -78,6 +78,7 @@ fn make(fs: &RealFs) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&path)?;
+    fs.hand_over(&file)?;
     writeln!(file, "{}", hex(&key))?;
     file.sync_all()?;
     match fs.rename(&temp, Path::new(KEY)) {
