@@ -3,6 +3,7 @@
 //! Operators' commands work on the directories, with the service down or up. `push` and `poll`
 //! are the partner's side and speak to the service over HTTPS only.
 
+mod access;
 mod check;
 mod demo;
 mod hold;
@@ -26,7 +27,7 @@ use crate::{
 };
 use anyhow::{anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::ErrorKind, path::PathBuf, process::ExitCode};
 
 /// A filesystem queue gateway: partners upload job files over HTTPS, the directories are the
 /// state, and nothing that was acknowledged is ever lost.
@@ -68,7 +69,7 @@ struct At {
 
 impl At {
     fn load(&self) -> anyhow::Result<(Config, Tenant)> {
-        let config = Config::load(&self.file.config)?;
+        let config = access::explained(&self.file.config, || Config::load(&self.file.config))?;
         let tenant = config.tenant(self.tenant.as_deref());
         let tenant = tenant.map_err(|text| anyhow!(text))?.clone();
         Ok((config, tenant))
@@ -156,21 +157,31 @@ impl Cli {
     }
 }
 
-/// Opens a tenant's spool to look at it or to act in it.
+/// A tenant's spool, to look at it: nothing is made.
 fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
+    has_spool(tenant)?;
+    Ok(daemon::existing_spool(tenant))
+}
+
+/// The same, to act in it.
+fn writable_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     has_spool(tenant)?;
     daemon::open_spool(tenant)
 }
 
 /// A path that was mistyped is no reason to make a new spool there.
 fn has_spool(tenant: &Tenant) -> anyhow::Result<()> {
-    if !tenant.root.join("queue").is_dir() {
+    let queue = tenant.root.join("queue");
+    access::explained(&queue, || std::fs::read_dir(&queue).map(drop)).or_else(|error| {
+        let is = |kind| access::io_kind(&error) == Some(kind);
+        if !is(ErrorKind::NotFound) && !is(ErrorKind::NotADirectory) {
+            return Err(error);
+        }
         bail!(
-            "there is no spool at {}; `spoolgate serve` or `spoolgate check` makes it",
+            "there is no spool at {}; `spoolgate serve` makes it",
             tenant.root.display()
-        );
-    }
-    Ok(())
+        )
+    })
 }
 
 /// An error with its causes, each told once: many of ours name theirs already.

@@ -11,7 +11,7 @@ mod timetable;
 
 pub use memory::keep_small;
 
-pub(crate) use tenant::{open_spool, schemas, seal, spool_dirs};
+pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs};
 
 use crate::{
     config::Config,

@@ -143,14 +143,23 @@ pub struct Spool<F: Fs = RealFs> {
 }
 
 impl<F: Fs> Spool<F> {
-    /// Opens a spool, making the directories that are missing. Takes no lock and repairs nothing:
-    /// operators' commands open it beside a running service.
+    /// Opens a spool, making the directories that are missing. Takes no lock and repairs nothing.
+    ///
+    /// # Errors
+    /// When a directory cannot be made or the sync after that fails.
     pub fn open(
         fs: F,
         interfaces: BTreeMap<InterfaceName, Rules>,
         clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let spool = Self {
+        let spool = Self::existing(fs, interfaces, clock);
+        spool.make_tree()?;
+        Ok(spool)
+    }
+
+    /// A spool as it is, to look at: nothing is made, neither now nor by any call that only reads.
+    pub fn existing(fs: F, interfaces: BTreeMap<InterfaceName, Rules>, clock: Clock) -> Self {
+        Self {
             ids: Mutex::new(Ids::above(clock() - 1)),
             earlier_id: AtomicU64::new(0),
             fs: Arc::new(fs),
@@ -165,9 +174,7 @@ impl<F: Fs> Spool<F> {
             days: Mutex::default(),
             temps: AtomicU64::new(0),
             odd: Mutex::default(),
-        };
-        spool.make_tree()?;
-        Ok(spool)
+        }
     }
 
     /// With a deliberate mistake, for tests that must notice it.

@@ -1,9 +1,9 @@
 //! `spoolgate hold` and `release`: the same as `touch queue/<interface>/.hold` and `rm` of it.
 
 use super::{
-    Common, open_spool,
+    Common,
     output::{safe, tell},
-    whoami,
+    whoami, writable_spool,
 };
 use crate::{job::InterfaceName, spool::Spool};
 use anyhow::bail;
@@ -80,7 +80,7 @@ impl Release {
 
 fn open(common: &Common, interfaces: &[InterfaceName]) -> anyhow::Result<Spool> {
     let (_, tenant) = common.at.load()?;
-    let spool = open_spool(&tenant)?;
+    let spool = writable_spool(&tenant)?;
     for interface in interfaces {
         if !spool.has_interface(interface) {
             bail!("unknown interface {interface}; `spoolgate status` lists them");

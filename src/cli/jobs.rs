@@ -1,9 +1,9 @@
 //! `spoolgate requeue` and `rm`, and how a job is named on the command line.
 
-use super::{Common, explain, open_spool, output::tell, whoami};
+use super::{Common, explain, output::tell, whoami, writable_spool};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, deferred_entry, work_entry},
-    spool::{Fs, Moved, Spool, SpoolLock},
+    spool::{Moved, Spool},
 };
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -46,22 +46,9 @@ pub(super) fn path_of(job: &Job) -> String {
     job.place.path(&job.name).display().to_string()
 }
 
-/// True for a job in work that nobody works on: the service ended in its middle and has not come
-/// back, nor does a command that outlived it still run.
-pub(super) fn is_cut_off(spool: &Spool, job: &Job) -> anyhow::Result<bool> {
-    let Place::Work { .. } = job.place else {
-        return Ok(false);
-    };
-    if SpoolLock::holder(spool.fs())?.is_some() {
-        return Ok(false);
-    }
-    let lock = job.place.dir(&job.name).join(format!("{}.lock", job.name));
-    Ok(spool.fs().stat(&lock)?.is_none() || spool.fs().lock(&lock)?.is_some())
-}
-
 /// Refuses what must not be done to a job in work.
 fn not_in_work(spool: &Spool, job: &Job, advice: &str) -> anyhow::Result<()> {
-    if is_cut_off(spool, job)? {
+    if spool.is_cut_off(job)? {
         bail!(
             "{} was cut off when the service ended; start the service, which recovers it",
             job.name
@@ -102,7 +89,7 @@ A day's failed:   spoolgate requeue spool/joberrors/2026-11-22/*.xml";
 impl Requeue {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
+        let spool = writable_spool(&tenant)?;
         let to: Option<InterfaceName> = match &self.to {
             None => None,
             Some(name) => Some(name.parse().map_err(|e| anyhow!("--to {name}: {e}"))?),
@@ -144,7 +131,7 @@ pub(super) struct Rm {
 impl Rm {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
+        let spool = writable_spool(&tenant)?;
         each(&self.common, &self.jobs, |arg| {
             let job = arg.find(&spool)?;
             not_in_work(&spool, &job, "hold its interface and wait for its end")?;

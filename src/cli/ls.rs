@@ -2,7 +2,7 @@
 
 use super::{
     Common,
-    jobs::{is_cut_off, path_of},
+    jobs::path_of,
     open_spool,
     output::{safe, written},
     why,
@@ -148,7 +148,7 @@ pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Val
         Place::JobErrors => ("failed", None, None),
         Place::Queue(_) => ("queued", None, None),
         // Who may not look at the lock sees what is the rule.
-        Place::Work { attempt, .. } if is_cut_off(spool, job).unwrap_or(false) => {
+        Place::Work { attempt, .. } if spool.is_cut_off(job).unwrap_or(false) => {
             ("cut off", Some(*attempt), None)
         }
         Place::Work { attempt, .. } => ("running", Some(*attempt), None),

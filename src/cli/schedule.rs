@@ -4,6 +4,7 @@
 use super::{
     Common, ConfigArg, Format, explain, open_spool,
     output::{safe, tell},
+    writable_spool,
 };
 use crate::{
     config::Config,
@@ -157,7 +158,7 @@ pub(super) struct Rm {
 impl Rm {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
+        let spool = writable_spool(&tenant)?;
         each(&self.ids, |id| {
             if !spool.remove_schedule(id)? {
                 bail!("no schedule {id} in this spool");

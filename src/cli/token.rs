@@ -1,7 +1,7 @@
 //! `spoolgate user token` and `spoolgate user api-key`: what a user's programs show instead of
 //! its password. Both are computed from the users file and the spool's key; nothing is stored.
 
-use super::{At, Common, output::tell};
+use super::{At, Common, access, output::tell};
 use crate::{
     auth::{Users, UsersError, check_scope},
     daemon,
@@ -89,7 +89,9 @@ impl ApiKey {
 fn users(at: &At) -> anyhow::Result<Users> {
     let (_, tenant) = at.load()?;
     super::has_spool(&tenant)?;
-    Ok(Users::open(&tenant.users, daemon::seal(&tenant)?)?)
+    let key = tenant.root.join(".key");
+    let seal = access::explained(&key, || daemon::seal(&tenant))?;
+    access::explained(&tenant.users, || Users::open(&tenant.users, seal))
 }
 
 fn no_such(user: &str) -> UsersError {

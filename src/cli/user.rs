@@ -1,7 +1,7 @@
 //! `spoolgate user …`: who may do what. A running service reads the file again by itself.
 
 use super::{
-    At, Common,
+    At, Common, access,
     output::{self, tell},
     token::{ApiKey, Token},
 };
@@ -203,7 +203,8 @@ impl Rm {
 impl List {
     fn run(&self) -> anyhow::Result<()> {
         let (_, tenant) = self.common.at.load()?;
-        list(self.common.format.json, &UsersFile::load(&tenant.users)?)
+        let users = access::explained(&tenant.users, || UsersFile::load(&tenant.users))?;
+        list(self.common.format.json, &users)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{
     Common, explain,
-    jobs::{JobArg, is_cut_off, path_of},
+    jobs::{JobArg, path_of},
     open_spool,
     output::{safe, tell},
 };
@@ -75,7 +75,7 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
             );
             why.extend(last_word());
         }
-        Place::Work { .. } if is_cut_off(spool, job)? => {
+        Place::Work { .. } if spool.is_cut_off(job)? => {
             why.push("it was cut off when the service ended; the next start recovers it".into());
         }
         Place::Work { attempt, .. } => why.push(format!("attempt {attempt} is running")),

@@ -75,6 +75,12 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     Ok(Spool::open(RealFs::new(root), rules(tenant), clock)?)
 }
 
+/// A tenant's spool as it is, to look at: nothing is made.
+pub(crate) fn existing_spool(tenant: &Tenant) -> Spool {
+    let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
+    Spool::existing(RealFs::new(&tenant.root), rules(tenant), clock)
+}
+
 /// What ids and tokens of a tenant are sealed with; its key is made if there is none.
 pub(crate) fn seal(tenant: &Tenant) -> anyhow::Result<Seal> {
     let root = &tenant.root;

@@ -4,7 +4,11 @@
 //! text names the holder's process for the message that the second one gets.
 
 use super::fs::{Fs, RealFs};
-use std::{io, io::Write, os::unix::fs::FileExt, path::Path};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+use std::{io, io::Write, path::Path};
 
 /// Held by `serve` for its whole life; dropping it lets the next owner in.
 #[derive(Debug)]
@@ -42,26 +46,42 @@ impl SpoolLock {
                 Ok(Self { _file: file })
             }
             None => Err(LockError::Taken {
-                holder: String::from_utf8_lossy(&fs.read(path)?).trim().to_owned(),
+                holder: holder_of(fs, path)?,
             }),
         }
     }
 
-    /// The process that serves the spool now, for operators. Takes no lock for longer than a look.
+    /// The process that serves the spool now, for operators. Makes nothing, and needs no right but
+    /// to read the lock file.
+    ///
+    /// # Errors
+    /// When there is a lock file that cannot be read.
     pub fn holder(fs: &RealFs) -> io::Result<Option<String>> {
-        if fs.stat(Path::new(".lock"))?.is_none() {
+        let path = Path::new(".lock");
+        if !is_locked(fs, path)? {
             return Ok(None);
         }
-        let file = fs.lock(Path::new(".lock"))?;
-        if file.is_some() {
-            return Ok(None);
-        }
-        let file = std::fs::File::open(fs.absolute(Path::new(".lock")))?;
-        let mut text = [0_u8; 32];
-        let bytes = file.read_at(&mut text, 0)?;
-        Ok(Some(
-            String::from_utf8_lossy(&text[..bytes]).trim().to_owned(),
-        ))
+        Ok(Some(holder_of(fs, path)?))
+    }
+}
+
+fn holder_of(fs: &RealFs, path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs.read(path)?).trim().to_owned())
+}
+
+/// Does somebody hold the lock on this file? Makes nothing; a file that is not there is held by
+/// nobody. For an instant others cannot take the lock, so who takes one tries again.
+pub(super) fn is_locked(fs: &RealFs, path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(fs.absolute(path), flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        opened => opened?,
+    };
+    // Shared, so that those who look do not take each other for a holder.
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 

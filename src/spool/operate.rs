@@ -3,9 +3,12 @@
 //! All of it works on the directories with the service up or down, and each is what `mv`, `rm`
 //! and `touch` would do, plus a word in the joblog.
 
-use super::{Fs, Moved, Op, Spool, SpoolError, text, wrap};
+use super::{
+    Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file, lock::is_locked, text,
+    wrap,
+};
 use crate::{
-    job::{InterfaceName, Job, Transition},
+    job::{InterfaceName, Job, Place, Transition},
     joblog::{Level, Message},
 };
 use std::{io, path::PathBuf};
@@ -149,6 +152,23 @@ impl<F: Fs> Spool<F> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(wrap("read", &path)(error)),
         }
+    }
+}
+
+impl Spool<RealFs> {
+    /// True for a job in `work` that nobody works on: the service ended in its middle and has not
+    /// come back, nor does a command that outlived it still run. Makes nothing.
+    ///
+    /// # Errors
+    /// When a lock file cannot be read.
+    pub fn is_cut_off(&self, job: &Job) -> Result<bool, SpoolError> {
+        let Place::Work { interface, .. } = &job.place else {
+            return Ok(false);
+        };
+        let lock_path = run_file(interface, &job.name, "lock");
+        let look = |path| is_locked(&self.fs, path).map_err(wrap("look at the lock", path));
+        let served = SpoolLock::holder(&self.fs).map_err(wrap("read", ".lock".as_ref()))?;
+        Ok(served.is_none() && !look(&lock_path)?)
     }
 }
 

@@ -6,6 +6,7 @@
 mod cancel;
 mod clients;
 mod contract;
+mod control;
 mod crash;
 mod doors;
 mod full_disk;
