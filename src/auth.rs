@@ -12,6 +12,7 @@
 //! Invariant: a broken users file never replaces one that works.
 
 mod cache;
+mod familiar;
 mod file;
 mod grants;
 mod line;

@@ -1,24 +1,24 @@
-//! Credentials that were checked a short while ago, so that Basic authentication does not cost an
-//! Argon2 hash per request.
+//! Credentials that were checked before, so that Basic authentication does not cost an Argon2 hash
+//! per request.
 //!
 //! What is remembered is a mark: an HMAC-SHA-256, under a key that lives only in this process,
-//! over user, password, address and the stored hash that was checked. So memory holds no
-//! password; a guesser whose address is slowed down cannot try its guesses here instead, because
-//! what one address proved another has to prove again; and with a changed password or a removed
-//! user the old marks are never asked for again, without anything having to be cleared.
-//! Bounded; marks unused for [`KEPT_S`] go. Pure: the clock is a parameter.
+//! over user, password and the stored hash that was checked. So memory holds no password; and with
+//! a changed password or a removed user the old marks are never asked for again, without anything
+//! having to be cleared. [`Proven`] has one mark for each user at most, for as long as the process
+//! lives; [`Refused`] is bounded, and what was unused for [`KEPT_S`] goes from it. Pure: the clock
+//! is a parameter.
 
 use crate::job::{KEY_BYTES, Seal};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
-/// How long an unused entry counts. Each use extends it: a partner that keeps calling must not be
-/// thrown back into the line of unproven credentials in the middle of a flood.
+/// How long an unused refusal counts. Each use extends it.
 pub(super) const KEPT_S: u64 = 300;
 pub(super) const ENTRIES_MAX: usize = 4096;
 
-/// The mark of one pair of credentials, at one address, against one stored hash.
+/// The mark of one pair of credentials, against one stored hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Mark([u8; 32]);
 
@@ -46,19 +46,41 @@ pub(super) fn joined(parts: &[&[u8]]) -> Vec<u8> {
     message
 }
 
+/// The right password of each user, as far as it has been met.
+#[derive(Default)]
+pub(super) struct Proven {
+    marks: HashMap<Arc<str>, Mark>,
+}
+
+impl Proven {
+    pub(super) fn knows(&self, user: &str, mark: &Mark) -> bool {
+        let known = self.marks.get(user);
+        known.is_some_and(|known| known.0.ct_eq(&mark.0).into())
+    }
+
+    pub(super) fn insert(&mut self, user: Arc<str>, mark: Mark) {
+        self.marks.insert(user, mark);
+    }
+
+    /// Forgets users that there are no more.
+    pub(super) fn retain(&mut self, is_user: impl Fn(&str) -> bool) {
+        self.marks.retain(|user, _| is_user(user));
+    }
+}
+
 struct Entry {
     mark: Mark,
     used: Instant,
 }
 
-/// Entries are filed under the first eight bytes of their mark; the rest is compared in constant
+/// Guesses that were wrong. Entries are filed under the first eight bytes of their mark; the rest is compared in constant
 /// time.
 #[derive(Default)]
-pub(super) struct Cache {
+pub(super) struct Refused {
     entries: HashMap<[u8; 8], Entry>,
 }
 
-impl Cache {
+impl Refused {
     /// Whether the mark is remembered; asking keeps it for longer.
     pub(super) fn knows(&mut self, mark: &Mark, now: Instant) -> bool {
         let Some(entry) = self.entries.get_mut(&shelf(mark)) else {
@@ -117,11 +139,25 @@ mod tests {
     }
 
     #[test]
+    fn a_user_has_one_right_password_until_it_goes() {
+        let key = Key::new([7; 32]);
+        let (old, new) = (key.mark(&[b"old"]), key.mark(&[b"new"]));
+        let mut proven = Proven::default();
+        proven.insert("shop".into(), old);
+        assert!(proven.knows("shop", &old) && !proven.knows("shop", &new));
+        assert!(!proven.knows("other", &old));
+        proven.insert("shop".into(), new);
+        assert!(proven.knows("shop", &new) && !proven.knows("shop", &old));
+        proven.retain(|user| user != "shop");
+        assert!(!proven.knows("shop", &new));
+    }
+
+    #[test]
     fn entries_expire_unless_they_are_used() {
         let key = Key::new([7; 32]);
         let (mark, t0) = (key.mark(&[b"u"]), Instant::now());
         let at = |s| t0 + Duration::from_secs(s);
-        let mut cache = Cache::default();
+        let mut cache = Refused::default();
         cache.insert(mark, t0);
         assert!(cache.knows(&mark, at(KEPT_S - 1)));
         assert!(cache.knows(&mark, at(2 * KEPT_S - 2)));
@@ -134,7 +170,7 @@ mod tests {
         let key = Key::new([7; 32]);
         let mark = |n: usize| key.mark(&[&n.to_be_bytes()]);
         let t0 = Instant::now();
-        let mut cache = Cache::default();
+        let mut cache = Refused::default();
         for n in 0..ENTRIES_MAX {
             cache.insert(mark(n), t0 + Duration::from_nanos(1 + n as u64));
         }

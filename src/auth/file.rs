@@ -13,7 +13,7 @@ use super::password::check_hash;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
     MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown,
 };
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub const USER_BYTES_MAX: usize = 64;
+/// A quarter of a million users with many rights each.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 const MODE: u32 = 0o600;
 const HEADER: &str = "# Users of Spoolgate. Written by `spoolgate user`; comments are not kept.\n";
 
@@ -71,7 +73,7 @@ pub struct UsersFile {
 
 impl UsersFile {
     pub fn load(path: &Path) -> Result<Self, UsersError> {
-        let text = fs::read_to_string(path).map_err(UsersError::io("read", path))?;
+        let text = read(path).map_err(UsersError::io("read", path))?;
         Self::parse(&text, path)
     }
 
@@ -93,7 +95,7 @@ impl UsersFile {
         let dir = dir_of(path);
         make_dir(dir).map_err(UsersError::io("make", dir))?;
         let _lock = lock(path)?;
-        let mut file = match fs::read_to_string(path) {
+        let mut file = match read(path) {
             Ok(text) => Self::parse(&text, path)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(e) => return Err(UsersError::io("read", path)(e)),
@@ -167,6 +169,23 @@ impl UsersFile {
     fn account_mut(&mut self, user: &str) -> Result<&mut Account, UsersError> {
         self.users.get_mut(user).ok_or_else(|| no_such(user))
     }
+}
+
+/// Reads the file, which has to be a plain one of bounded size: nothing else is waited for.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
+        let message = format!("it is not a plain file of at most {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::other(message));
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn no_such(user: &str) -> UsersError {

@@ -2,9 +2,11 @@
 //!
 //! At most [`AT_ONCE`] hashes run together. Who has to wait stands in the line of its address, and
 //! the addresses are served in rotation, so one address that sends a flood waits for itself and a
-//! newcomer waits for one hash per other address at most. Both a line and all lines together are
-//! bounded; when all are full, a newcomer takes the last place of the longest line if that is
-//! longer than its own would become. Nothing here knows users or passwords.
+//! newcomer waits for one hash per other address at most. Users at addresses where they are familiar
+//! have lines of their own, which are served first: strangers, however many addresses they have,
+//! hold up only each other. Both a line and all lines together are bounded; when all are full, a
+//! newcomer takes the last place of the longest line if that is longer than its own would become,
+//! and a familiar one that of any stranger. Nothing here knows users or passwords.
 
 use super::throttle::Address;
 use std::collections::VecDeque;
@@ -12,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 pub(super) const AT_ONCE: usize = 2;
-pub(super) const WAITING_MAX: usize = 64;
+/// Together they wait for some seconds at most.
+pub(super) const WAITING_MAX: usize = 512;
 pub(super) const WAITING_PER_ADDRESS_MAX: usize = 8;
 
 /// There is no place to wait.
@@ -28,31 +31,43 @@ pub(super) struct Line {
     state: Mutex<State>,
 }
 
+/// Who is served first, from last to first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    Stranger,
+    Familiar,
+}
+
 struct State {
     free: usize,
-    /// In the order of service. Invariant: no line is empty.
-    lines: VecDeque<(Address, VecDeque<oneshot::Sender<Turn>>)>,
+    familiar: Lines,
+    strangers: Lines,
 }
+
+/// In the order of service. Invariant: no line is empty.
+#[derive(Default)]
+struct Lines(VecDeque<(Address, VecDeque<oneshot::Sender<Turn>>)>);
 
 impl Line {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: AT_ONCE,
-                lines: VecDeque::new(),
+                familiar: Lines::default(),
+                strangers: Lines::default(),
             }),
         })
     }
 
     /// Waits for a turn. `Full`: there was no place, or the place was given to another.
-    pub(super) async fn turn(self: &Arc<Self>, at: Address) -> Result<Turn, Full> {
+    pub(super) async fn turn(self: &Arc<Self>, at: Address, rank: Rank) -> Result<Turn, Full> {
         let place = {
             let mut state = self.locked();
             if state.free > 0 {
                 state.free -= 1;
                 return Ok(Turn { line: self.clone() });
             }
-            state.join(at)?
+            state.join(at, rank)?
         };
         place.await.map_err(|_| Full)
     }
@@ -63,35 +78,74 @@ impl Line {
 }
 
 impl State {
-    fn join(&mut self, at: Address) -> Result<oneshot::Receiver<Turn>, Full> {
-        let own = self.lines.iter().position(|(address, _)| *address == at);
-        let own_len = own.map_or(0, |n| self.lines[n].1.len());
+    fn join(&mut self, at: Address, rank: Rank) -> Result<oneshot::Receiver<Turn>, Full> {
+        let own_len = self.lines(rank).len_of(at);
         if own_len >= WAITING_PER_ADDRESS_MAX {
             return Err(Full);
         }
-        let waiting: usize = self.lines.iter().map(|(_, line)| line.len()).sum();
-        if waiting >= WAITING_MAX {
-            let longest = self.lines.iter_mut().map(|(_, line)| line);
-            let longest = longest.max_by_key(|line| line.len()).ok_or(Full)?;
-            if longest.len() <= own_len + 1 {
+        if self.familiar.waiting() + self.strangers.waiting() >= WAITING_MAX {
+            let made_room = match rank {
+                Rank::Stranger => self.strangers.shorten(own_len + 1),
+                Rank::Familiar => self.strangers.shorten(0) || self.familiar.shorten(own_len + 1),
+            };
+            if !made_room {
                 return Err(Full);
             }
-            // Its waiter learns of it by the dropped sender. The line keeps at least one.
-            longest.pop_back();
         }
         let (turn, place) = oneshot::channel();
-        match own {
-            Some(n) => self.lines[n].1.push_back(turn),
-            None => self.lines.push_back((at, VecDeque::from([turn]))),
-        }
+        self.lines(rank).push(at, turn);
         Ok(place)
     }
 
+    fn lines(&mut self, rank: Rank) -> &mut Lines {
+        match rank {
+            Rank::Stranger => &mut self.strangers,
+            Rank::Familiar => &mut self.familiar,
+        }
+    }
+
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let (address, mut line) = self.lines.pop_front()?;
+        self.familiar.next().or_else(|| self.strangers.next())
+    }
+}
+
+impl Lines {
+    fn waiting(&self) -> usize {
+        self.0.iter().map(|(_, line)| line.len()).sum()
+    }
+
+    fn len_of(&self, at: Address) -> usize {
+        let own = self.0.iter().find(|(address, _)| *address == at);
+        own.map_or(0, |(_, line)| line.len())
+    }
+
+    fn push(&mut self, at: Address, turn: oneshot::Sender<Turn>) {
+        match self.0.iter_mut().find(|(address, _)| *address == at) {
+            Some((_, line)) => line.push_back(turn),
+            None => self.0.push_back((at, VecDeque::from([turn]))),
+        }
+    }
+
+    /// Takes the last place of the longest line if that has more than `len` places. Who stood there
+    /// learns of it by the dropped sender.
+    fn shorten(&mut self, len: usize) -> bool {
+        let longest = (0..self.0.len()).max_by_key(|n| self.0[*n].1.len());
+        let Some(longest) = longest.filter(|n| self.0[*n].1.len() > len) else {
+            return false;
+        };
+        let line = &mut self.0[longest].1;
+        line.pop_back();
+        if line.is_empty() {
+            self.0.remove(longest);
+        }
+        true
+    }
+
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let (address, mut line) = self.0.pop_front()?;
         let next = line.pop_front();
         if !line.is_empty() {
-            self.lines.push_back((address, line));
+            self.0.push_back((address, line));
         }
         next
     }
@@ -126,9 +180,13 @@ mod tests {
     type Waiting = Pin<Box<dyn Future<Output = Result<Turn, Full>>>>;
 
     fn join(line: &Arc<Line>, n: u8) -> (Waiting, Poll<Result<Turn, Full>>) {
+        join_as(line, n, Rank::Stranger)
+    }
+
+    fn join_as(line: &Arc<Line>, n: u8, rank: Rank) -> (Waiting, Poll<Result<Turn, Full>>) {
         let line = line.clone();
         let at = Address::of(IpAddr::from([192, 0, 2, n]));
-        let mut waiting: Waiting = Box::pin(async move { line.turn(at).await });
+        let mut waiting: Waiting = Box::pin(async move { line.turn(at, rank).await });
         let now = poll(&mut waiting);
         (waiting, now)
     }
@@ -181,7 +239,7 @@ mod tests {
         let third = ready(poll(&mut stays));
         drop((second, third));
         assert_eq!(line.locked().free, AT_ONCE);
-        assert!(line.locked().lines.is_empty());
+        assert!(line.locked().strangers.0.is_empty());
     }
 
     #[test]
@@ -209,5 +267,23 @@ mod tests {
         let polled = waiting.iter_mut().map(poll);
         assert_eq!(polled.filter(refused).count(), 1);
         assert!(poll(&mut newcomer).is_pending());
+    }
+
+    #[test]
+    fn who_is_familiar_waits_for_no_stranger_and_finds_a_place() {
+        let line = Line::new();
+        let first = ready(join(&line, 1).1);
+        let _second = ready(join(&line, 1).1);
+        let lines = u8::try_from(WAITING_MAX / WAITING_PER_ADDRESS_MAX).unwrap();
+        let mut strangers: Vec<Waiting> = (1..=lines)
+            .flat_map(|n| (0..WAITING_PER_ADDRESS_MAX).map(move |_| n))
+            .map(|n| join(&line, n).0)
+            .collect();
+        let (mut familiar, polled) = join_as(&line, 200, Rank::Familiar);
+        assert!(polled.is_pending());
+        let polled = strangers.iter_mut().map(poll);
+        assert_eq!(polled.filter(refused).count(), 1);
+        drop(first);
+        let _turn = ready(poll(&mut familiar));
     }
 }

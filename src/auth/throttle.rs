@@ -1,10 +1,10 @@
 //! How long a failed login has to wait: windows that grow with each failure.
 //!
-//! Failures are counted three ways, per address, per user and per (user, address) pair; each has
-//! a number that is free and then a window that doubles up to a limit. The longest of the three
-//! holds, with one exception: a *familiar* pair, a user that logged in from that address within a
-//! day, answers only for its own failures. So guessing at a partner's name from elsewhere, or a
-//! flood behind the same address, does not lock the partner out.
+//! Failures are counted two ways, per address and per pair of user and address; each has a number
+//! that is free and then a window that doubles up to a limit. The longer of the two holds, with one
+//! exception: where a user is familiar (see `familiar`), it answers for its own failures only. So a
+//! flood behind the same address does not lock a partner out. Nothing is counted per user: whoever
+//! guesses at a partner's name from elsewhere waits for himself.
 //!
 //! Windows are timestamps, never sleeping tasks. Every table is bounded; what makes room is the
 //! entry that failed longest ago. Everything is forgotten by a restart. Pure: the clock is a
@@ -20,12 +20,9 @@ const ENTRIES_MAX: usize = 10_000;
 const FIRST_WINDOW: Duration = Duration::from_secs(1);
 /// A series of failures ends after so long a quiet time. Longer than any window.
 const FORGOTTEN: Duration = Duration::from_secs(900);
-const FAMILIAR: Duration = Duration::from_secs(24 * 3600);
 
 const ADDRESS: Allowance = Allowance::new(20, 300);
 const PAIR: Allowance = Allowance::new(5, 300);
-/// Short at most: a stranger can open this window, and it bars the user from new addresses.
-const USER: Allowance = Allowance::new(10, 30);
 
 /// Where a caller comes from, as far as it can be told apart: an IPv4 address, or the 64-bit
 /// network of an IPv6 address, within which one host may take any.
@@ -56,42 +53,29 @@ type Pair = (Arc<str>, Address);
 #[derive(Default)]
 pub(super) struct Throttle {
     addresses: Failures<Address>,
-    familiar: HashMap<Pair, Instant>,
     pairs: Failures<Pair>,
-    users: Failures<Arc<str>>,
 }
 
 impl Throttle {
     /// How much longer this user has to wait at this address; `None`: not at all.
-    pub(super) fn wait(&self, user: &Arc<str>, at: Address, now: Instant) -> Option<Duration> {
-        let pair = (user.clone(), at);
-        let own = self.pairs.wait(&pair, now);
-        let familiar = self.familiar.get(&pair);
-        if familiar.is_some_and(|since| now.saturating_duration_since(*since) < FAMILIAR) {
-            return own;
+    pub(super) fn wait(
+        &self,
+        user: &Arc<str>,
+        at: Address,
+        is_familiar: bool,
+        now: Instant,
+    ) -> Option<Duration> {
+        let own = self.pairs.wait(&(user.clone(), at), now);
+        match is_familiar {
+            true => own,
+            false => own.max(self.addresses.wait(&at, now)),
         }
-        own.max(self.users.wait(user, now))
-            .max(self.addresses.wait(&at, now))
     }
 
+    /// Nothing takes a failure back: one good account must not wash away the guesses at others.
     pub(super) fn failed(&mut self, user: &Arc<str>, at: Address, now: Instant) {
         self.addresses.add(at, &ADDRESS, now);
         self.pairs.add((user.clone(), at), &PAIR, now);
-        self.users.add(user.clone(), &USER, now);
-    }
-
-    /// Forgives nothing: one good account must not wash away the guesses at others.
-    pub(super) fn succeeded(&mut self, user: &Arc<str>, at: Address, now: Instant) {
-        let pair = (user.clone(), at);
-        if self.familiar.len() >= ENTRIES_MAX && !self.familiar.contains_key(&pair) {
-            drop_oldest(&mut self.familiar, |since| *since);
-        }
-        self.familiar.insert(pair, now);
-    }
-
-    #[cfg(test)]
-    pub(super) fn familiar_pairs(&self) -> usize {
-        self.familiar.len()
     }
 }
 
@@ -196,61 +180,64 @@ mod tests {
         let (shop, other): (Arc<str>, Arc<str>) = ("shop".into(), "other".into());
         let (now, mut throttle) = (Instant::now(), Throttle::default());
         for _ in 0..6 {
-            assert_eq!(throttle.wait(&shop, address(1), now), None);
+            assert_eq!(throttle.wait(&shop, address(1), false, now), None);
             throttle.failed(&shop, address(1), now);
         }
-        assert_eq!(throttle.wait(&shop, address(1), now), Some(seconds(1)));
-        assert_eq!(throttle.wait(&shop, address(1), now + seconds(1)), None);
-        assert_eq!(throttle.wait(&shop, address(2), now), None);
-        assert_eq!(throttle.wait(&other, address(1), now), None);
+        let wait = |user, n, now| throttle.wait(user, address(n), false, now);
+        assert_eq!(wait(&shop, 1, now), Some(seconds(1)));
+        assert_eq!(wait(&shop, 1, now + seconds(1)), None);
+        assert_eq!(wait(&shop, 2, now), None);
+        assert_eq!(wait(&other, 1, now), None);
     }
 
     #[test]
-    fn many_users_from_one_address_slow_that_address() {
+    fn many_users_from_one_address_slow_that_address_but_not_who_is_familiar_there() {
         let (now, mut throttle) = (Instant::now(), Throttle::default());
         for n in 0..21 {
             throttle.failed(&format!("u{n}").into(), address(1), now);
         }
         let new: Arc<str> = "new".into();
-        assert_eq!(throttle.wait(&new, address(1), now), Some(seconds(1)));
-        assert_eq!(throttle.wait(&new, address(2), now), None);
+        assert_eq!(
+            throttle.wait(&new, address(1), false, now),
+            Some(seconds(1))
+        );
+        assert_eq!(throttle.wait(&new, address(2), false, now), None);
+        assert_eq!(throttle.wait(&new, address(1), true, now), None);
+        for _ in 0..6 {
+            throttle.failed(&new, address(1), now);
+        }
+        assert_eq!(throttle.wait(&new, address(1), true, now), Some(seconds(1)));
     }
 
     #[test]
-    fn one_user_from_many_addresses_is_slowed_but_not_where_it_is_familiar() {
+    fn one_user_from_many_addresses_is_not_slowed() {
         let shop: Arc<str> = "shop".into();
         let (now, mut throttle) = (Instant::now(), Throttle::default());
-        throttle.succeeded(&shop, address(200), now);
-        for n in 0..30 {
+        for n in 0..200 {
+            throttle.failed(&shop, address(n), now);
             throttle.failed(&shop, address(n), now);
         }
-        assert_eq!(throttle.wait(&shop, address(100), now), Some(seconds(30)));
-        assert_eq!(throttle.wait(&shop, address(200), now), None);
-        for _ in 0..6 {
-            throttle.failed(&shop, address(200), now);
-        }
-        assert_eq!(throttle.wait(&shop, address(200), now), Some(seconds(1)));
+        assert_eq!(throttle.wait(&shop, address(201), false, now), None);
+        assert_eq!(throttle.wait(&shop, address(1), false, now), None);
     }
 
     #[test]
-    fn a_familiar_pair_ages_and_a_series_is_forgotten() {
+    fn a_series_is_forgotten() {
         let shop: Arc<str> = "shop".into();
         let (now, mut throttle) = (Instant::now(), Throttle::default());
-        throttle.succeeded(&shop, address(2), now);
         for _ in 0..12 {
-            throttle.failed(&shop, address(1), now + FAMILIAR);
+            throttle.failed(&shop, address(1), now);
         }
-        assert!(throttle.wait(&shop, address(2), now + FAMILIAR).is_some());
-        let later = now + FAMILIAR + FORGOTTEN;
+        let later = now + FORGOTTEN;
         throttle.failed(&shop, address(1), later);
-        assert_eq!(throttle.wait(&shop, address(1), later), None);
+        assert_eq!(throttle.wait(&shop, address(1), false, later), None);
     }
 
     #[test]
     fn tables_are_bounded_and_the_oldest_goes() {
         let (now, mut failures) = (Instant::now(), Failures::default());
         for n in 0..=ENTRIES_MAX {
-            failures.add(n, &USER, now + Duration::from_nanos(n as u64));
+            failures.add(n, &PAIR, now + Duration::from_nanos(n as u64));
         }
         assert_eq!(failures.series.len(), ENTRIES_MAX);
         assert!(!failures.series.contains_key(&0) && failures.series.contains_key(&1));

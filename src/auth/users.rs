@@ -1,22 +1,26 @@
 //! Checking credentials against the users file.
 //!
-//! Passwords, in this order: what was proven or refused a short while ago is answered from memory; who has
-//! failed too often is sent away without a hash; the rest waits in [`Line`] for an Argon2 hash on
-//! a blocking thread. Equal credentials that arrive together share one hash. A check that has
-//! begun runs to its end and is counted even if the client has gone, so that hanging up early
-//! buys no free guesses. The same wrong password again is no new guess: it is refused from memory
-//! and not counted, so a partner with an old password does not lock itself out.
+//! Passwords, in this order: the right one, once it has been met, is recognised without a hash, from
+//! any address that has not failed too often itself; a guess that was refused a short while ago is
+//! refused again from memory; who has failed too often is sent away; the rest waits in [`Line`] for
+//! an Argon2 hash on a blocking thread. Equal credentials of one address that arrive together share
+//! one hash. A check that has begun runs to its end and is counted even if the client has gone, so
+//! that hanging up early buys no free guesses. The same wrong password again is no new guess: it is
+//! not counted, so a partner with an old password does not lock itself out.
 //!
 //! Passwords are not kept: memory holds keyed marks. A reload takes effect at once, because a
-//! mark covers the stored hash it was checked against.
+//! mark covers the stored hash it was checked against. Before anything else than a password that
+//! is known to be right is decided on, the file is read again if it is another one by now: a user
+//! who was added a moment ago is a user.
 //!
 //! Tokens and API keys cost next to nothing and cannot be guessed ([`super::token`]): they wait
 //! in no line and are never slowed.
 
-use super::cache::{Cache, Key, Mark};
-use super::file::{Account, UsersError, UsersFile};
+use super::cache::{Key, Mark, Proven, Refused};
+use super::familiar::{self, Familiar, Pair};
+use super::file::{self, Account, UsersError, UsersFile};
 use super::grants::Caller;
-use super::line::{Full, Line};
+use super::line::{Full, Line, Rank};
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
 use super::throttle::{Address, Throttle};
@@ -24,10 +28,12 @@ use super::token::{self, SCOPES_MAX, Token, check_scope};
 use crate::job::Seal;
 use http_auth_basic::Credentials;
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Longest `Authorization` header that is looked at: a full user and password fit.
@@ -68,10 +74,16 @@ pub struct Users {
 struct Shared {
     clock: Clock,
     desk: Mutex<Desk>,
+    /// A moment of the clock, and which second of the Unix epoch it was.
+    epoch: (Instant, i64),
+    /// Where familiar pairs are kept; its lock is that of writing the file.
+    familiar: Mutex<Option<PathBuf>>,
     key: Key,
     line: Arc<Line>,
     loaded: RwLock<Arc<Loaded>>,
     path: PathBuf,
+    /// Which file was read last, whatever came of it; its lock is that of reading it again.
+    looked_at: tokio::sync::Mutex<Option<Stamp>>,
     seal: Seal,
     verifier: Verifier,
 }
@@ -81,13 +93,36 @@ struct Loaded {
     users: UsersFile,
 }
 
+/// What changes when a file is replaced or written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    changed: (i64, i64),
+    file: (u64, u64),
+    modified: (i64, i64),
+    size: u64,
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            changed: (meta.ctime(), meta.ctime_nsec()),
+            file: (meta.dev(), meta.ino()),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            size: meta.size(),
+        }
+    }
+}
+
 /// Everything that is remembered, under one lock that is held for microseconds.
 #[derive(Default)]
 struct Desk {
-    /// Checks under way, so that equal credentials wait for one.
-    checks: HashMap<Mark, watch::Receiver<Option<Verdict>>>,
-    proven: Cache,
-    refused: Cache,
+    /// Checks under way, so that equal credentials of one address wait for one.
+    checks: HashMap<(Mark, Address), watch::Receiver<Option<Verdict>>>,
+    familiar: Familiar,
+    /// Pairs have been seen since they were written.
+    is_news: bool,
+    proven: Proven,
+    refused: Refused,
     throttle: Throttle,
 }
 
@@ -109,14 +144,46 @@ impl Users {
         )
     }
 
+    /// From now on, users are familiar where they were before the last restart, as far as the file
+    /// `familiar` says so; it is kept up to date, best effort. Blocking.
+    #[must_use]
+    pub fn remembering(self, familiar: &Path) -> Self {
+        let shared = &self.shared;
+        let now_s = shared.unix_s((shared.clock)());
+        match familiar::read(familiar) {
+            Ok(bytes) => match Familiar::unseal(&shared.seal, &bytes, now_s) {
+                Some(known) => shared.desk().familiar = known,
+                None if bytes.is_empty() => {}
+                None => tracing::warn!(
+                    path = %familiar.display(),
+                    "which users are familiar where cannot be made out and is forgotten",
+                ),
+            },
+            Err(error) => tracing::warn!(
+                path = %familiar.display(), %error,
+                "which users are familiar where cannot be read and is forgotten",
+            ),
+        }
+        *shared.familiar_path() = Some(familiar.to_owned());
+        self
+    }
+
     fn with(path: &Path, seal: Seal, verifier: Verifier, clock: Clock) -> Result<Self, UsersError> {
+        let looked_at = std::fs::metadata(path).ok();
+        let looked_at = looked_at.map(|meta| Stamp::of(&meta));
+        let loaded = load(path)?;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix_s = since_epoch.map_or(0, |since| since.as_secs());
         let shared = Shared {
+            epoch: (clock(), i64::try_from(unix_s).unwrap_or(i64::MAX)),
             clock,
             desk: Mutex::default(),
+            familiar: Mutex::default(),
             key: Key::new(password::random_bytes()),
             line: Line::new(),
-            loaded: RwLock::new(Arc::new(load(path)?)),
+            loaded: RwLock::new(Arc::new(loaded)),
             path: path.to_owned(),
+            looked_at: tokio::sync::Mutex::new(looked_at),
             seal,
             verifier,
         };
@@ -128,17 +195,14 @@ impl Users {
     /// Reads the file again; says whether it had changed. A broken file is refused and the users
     /// stay as they were. Blocking.
     pub fn reload(&self) -> Result<bool, UsersError> {
-        let new = load(&self.shared.path)?;
-        let mut loaded = self
-            .shared
-            .loaded
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if loaded.text == new.text {
-            return Ok(false);
+        self.shared.reload()
+    }
+
+    /// Writes down which users are familiar where, if that has changed; best effort. Blocking.
+    pub fn remember(&self) {
+        if self.shared.desk().is_news {
+            self.shared.write_familiar();
         }
-        *loaded = Arc::new(new);
-        Ok(true)
     }
 
     /// Who sends this `Authorization` header, which must be Basic, from `peer`.
@@ -223,7 +287,13 @@ impl Users {
 
     async fn check(&self, claim: Option<Claim>, peer: IpAddr) -> Result<Caller, Denied> {
         let claim = claim.ok_or(Denied::Credentials)?;
-        let check = Check::of(&self.shared, claim, Address::of(peer));
+        let at = Address::of(peer);
+        let known = Check::of(&self.shared, &claim, at);
+        if known.is_known_right(&self.shared) {
+            return self.shared.caller(&known).ok_or(Denied::Credentials);
+        }
+        self.shared.refresh().await;
+        let check = Check::of(&self.shared, &claim, at);
         let verdict = match check.look_up(&self.shared) {
             Found::Known(verdict) => verdict,
             Found::UnderWay(mut verdict) => match verdict.wait_for(Option::is_some).await {
@@ -246,7 +316,7 @@ const FULL: Verdict = Verdict::Slow {
 };
 
 fn load(path: &Path) -> Result<Loaded, UsersError> {
-    let text = std::fs::read_to_string(path).map_err(|source| UsersError::Io {
+    let text = file::read(path).map_err(|source| UsersError::Io {
         op: "read",
         path: path.to_owned(),
         source,
@@ -291,6 +361,7 @@ impl Claim {
 struct Check {
     at: Address,
     mark: Mark,
+    pair: Pair,
     password: Arc<str>,
     /// The user's stored hash at the beginning, or the dummy.
     stored: Arc<str>,
@@ -303,22 +374,41 @@ enum Found {
 }
 
 impl Check {
-    fn of(shared: &Shared, claim: Claim, at: Address) -> Self {
+    fn of(shared: &Shared, claim: &Claim, at: Address) -> Self {
         let loaded = shared.loaded();
         let (user, stored) = match loaded.users.entry(&claim.user) {
             Some((user, account)) => (user.clone(), account.password.clone()),
-            None => (claim.user.into(), DUMMY_HASH.into()),
+            None => (claim.user.as_str().into(), DUMMY_HASH.into()),
         };
-        let address = at.bytes();
         let parts = [&*user, &*claim.password, &*stored].map(str::as_bytes);
-        let mark = shared.key.mark(&[parts[0], parts[1], parts[2], &address]);
         Self {
             at,
-            mark,
-            password: claim.password.into(),
+            mark: shared.key.mark(&parts),
+            pair: Pair::of(&shared.seal, &user, at),
+            password: claim.password.as_str().into(),
             stored,
             user,
         }
+    }
+
+    fn wait(&self, desk: &Desk, shared: &Shared, now: Instant) -> Option<Duration> {
+        let is_familiar = desk.familiar.knows(&self.pair, shared.unix_s(now));
+        desk.throttle.wait(&self.user, self.at, is_familiar, now)
+    }
+
+    /// Is this the right password, as far as that is known without a hash? An address that has
+    /// failed too often is not told, or it could try its guesses here.
+    fn is_known_right(&self, shared: &Shared) -> bool {
+        let now = (shared.clock)();
+        let mut desk = shared.desk();
+        let right = desk.proven.knows(&self.user, &self.mark)
+            && self.wait(&desk, shared, now).is_none();
+        if right {
+            // A user who comes all the time must not become a stranger meanwhile.
+            desk.familiar.saw(self.pair, shared.unix_s(now));
+            desk.is_news = true;
+        }
+        right
     }
 
     /// Answers from memory, or joins the check of these credentials, or begins it.
@@ -326,32 +416,36 @@ impl Check {
         let now = (shared.clock)();
         let mut guard = shared.desk();
         let desk = &mut *guard;
-        if desk.proven.knows(&self.mark, now) {
-            // A user who comes all the time must not become a stranger meanwhile.
-            desk.throttle.succeeded(&self.user, self.at, now);
-            return Found::Known(Verdict::Proven);
-        }
         if desk.refused.knows(&self.mark, now) {
             return Found::Known(Verdict::Refused);
         }
-        if let Some(check) = desk.checks.get(&self.mark) {
+        if let Some(check) = desk.checks.get(&(self.mark, self.at)) {
             return Found::UnderWay(check.clone());
         }
-        if let Some(wait) = desk.throttle.wait(&self.user, self.at, now) {
+        if let Some(wait) = self.wait(desk, shared, now) {
             return Found::Known(slow(wait));
         }
+        let rank = match desk.familiar.knows(&self.pair, shared.unix_s(now)) {
+            true => Rank::Familiar,
+            false => Rank::Stranger,
+        };
         let (decided, verdict) = watch::channel(None);
-        desk.checks.insert(self.mark, verdict.clone());
-        tokio::spawn(self.clone().decide(shared.clone(), decided));
+        desk.checks.insert((self.mark, self.at), verdict.clone());
+        tokio::spawn(self.clone().decide(shared.clone(), rank, decided));
         Found::UnderWay(verdict)
     }
 
-    async fn decide(self, shared: Arc<Shared>, decided: watch::Sender<Option<Verdict>>) {
+    async fn decide(
+        self,
+        shared: Arc<Shared>,
+        rank: Rank,
+        decided: watch::Sender<Option<Verdict>>,
+    ) {
         let under_way = UnderWay {
             shared: shared.clone(),
-            mark: self.mark,
+            check: (self.mark, self.at),
         };
-        let verdict = match shared.line.turn(self.at).await {
+        let verdict = match shared.line.turn(self.at, rank).await {
             Err(Full) => FULL,
             Ok(turn) => {
                 let hashed = tokio::task::spawn_blocking(move || {
@@ -367,40 +461,44 @@ impl Check {
         decided.send_replace(Some(verdict));
     }
 
-    /// Blocking. Looks at the window again first: others may have failed while this one waited.
+    /// Blocking. Looks at memory again first: others may have failed, or have met the right
+    /// password, while this one waited.
     fn hash(&self, shared: &Shared) -> Verdict {
-        let wait = shared
-            .desk()
-            .throttle
-            .wait(&self.user, self.at, (shared.clock)());
+        let now = (shared.clock)();
+        let wait = self.wait(&shared.desk(), shared, now);
         if let Some(wait) = wait {
             return slow(wait);
         }
-        let matches = (shared.verifier)(&self.stored, &self.password);
+        let is_known = shared.desk().proven.knows(&self.user, &self.mark);
+        let matches = is_known || (shared.verifier)(&self.stored, &self.password);
         let proven = matches && *self.stored != *DUMMY_HASH;
         let now = (shared.clock)();
         let mut desk = shared.desk();
-        if proven {
-            desk.throttle.succeeded(&self.user, self.at, now);
-            desk.proven.insert(self.mark, now);
-            Verdict::Proven
-        } else {
+        if !proven {
             desk.throttle.failed(&self.user, self.at, now);
             desk.refused.insert(self.mark, now);
-            Verdict::Refused
+            return Verdict::Refused;
         }
+        desk.proven.insert(self.user.clone(), self.mark);
+        let is_new_here = desk.familiar.saw(self.pair, shared.unix_s(now));
+        desk.is_news = true;
+        drop(desk);
+        if is_new_here {
+            shared.write_familiar();
+        }
+        Verdict::Proven
     }
 }
 
 /// Takes the check off the desk however it ends, a panic in the verifier included.
 struct UnderWay {
     shared: Arc<Shared>,
-    mark: Mark,
+    check: (Mark, Address),
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.shared.desk().checks.remove(&self.mark);
+        self.shared.desk().checks.remove(&self.check);
     }
 }
 
@@ -414,6 +512,63 @@ fn slow(wait: Duration) -> Verdict {
 impl Shared {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn familiar_path(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.familiar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unix_s(&self, now: Instant) -> i64 {
+        let passed = now.saturating_duration_since(self.epoch.0).as_secs();
+        self.epoch.1.saturating_add_unsigned(passed)
+    }
+
+    fn reload(&self) -> Result<bool, UsersError> {
+        let new = load(&self.path)?;
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        if loaded.text == new.text {
+            return Ok(false);
+        }
+        let is_user = |user: &str| new.users.account(user).is_some();
+        self.desk().proven.retain(is_user);
+        *loaded = Arc::new(new);
+        Ok(true)
+    }
+
+    /// Reads the file again if it is another one than the last time. One call of the system when it
+    /// is not; one reader at a time when it is, and a broken file is read once.
+    async fn refresh(self: &Arc<Self>) {
+        let mut looked_at = self.looked_at.lock().await;
+        let Ok(meta) = std::fs::metadata(&self.path) else {
+            // Missing or out of reach: the users before stay in force.
+            return;
+        };
+        let stamp = Some(Stamp::of(&meta));
+        if *looked_at == stamp {
+            return;
+        }
+        // Before it is read: what changes meanwhile is seen by the next.
+        *looked_at = stamp;
+        let shared = self.clone();
+        match tokio::task::spawn_blocking(move || shared.reload()).await {
+            Ok(Ok(true)) => tracing::info!("users are reloaded"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the users before stay in force"),
+            Err(error) => tracing::error!(%error, "reading the users broke down"),
+        }
+    }
+
+    fn write_familiar(&self) {
+        let path = self.familiar_path();
+        let Some(path) = &*path else { return };
+        let bytes = {
+            let mut desk = self.desk();
+            desk.is_news = false;
+            desk.familiar.sealed(&self.seal)
+        };
+        if let Err(error) = familiar::write(path, &bytes) {
+            tracing::debug!(path = %path.display(), %error, "familiar users are not written down");
+        }
     }
 
     fn loaded(&self) -> Arc<Loaded> {

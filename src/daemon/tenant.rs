@@ -37,6 +37,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Days and records that have passed their retention go so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Which users are familiar where, beside the spool's directories.
+const FAMILIAR: &str = ".familiar";
 /// Without a watcher, queues are scanned so often.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
@@ -148,8 +150,10 @@ impl Prepared {
         kill: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
-        let users = Arc::new(Users::open(&tenant.users, seal.clone())?);
+        let users = Users::open(&tenant.users, seal.clone())?;
         let (lock, spool, adopted) = take(tenant)?;
+        // After the lock: the file is that of the spool's owner.
+        let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
         let keeper = Keeper {
             schemas: Arc::new(schemas(config, tenant)),
             stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
@@ -423,6 +427,7 @@ impl Keeper {
         let looked = tokio::task::spawn_blocking(move || {
             say("schema", &schemas.reload());
             say("stylesheet", &stylesheets.reload());
+            users.remember();
             match users.reload() {
                 Ok(false) => {}
                 Ok(true) => tracing::info!("users are reloaded"),

@@ -154,9 +154,9 @@ async fn good_credentials_are_hashed_once_and_carry_their_rights() {
         assert!(!caller.may(Right::Upload, &"x".parse().unwrap()));
     }
     assert_eq!(bench.hashes(), 1);
-    // Proven at one address is not proven at another.
+    // Nor at another address.
     bench.login("shop1", "a", 2).await.unwrap();
-    assert_eq!(bench.hashes(), 2);
+    assert_eq!(bench.hashes(), 1);
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn an_unknown_user_costs_what_a_wrong_password_costs() {
     // The dummy's last characters spell password `A` for this verifier: still nobody.
     assert_eq!(denied(bench.login("nobody", "A", 1).await), WRONG);
     assert_eq!(bench.hashes(), 2);
-    assert_eq!(bench.users.shared.desk().throttle.familiar_pairs(), 0);
+    assert_eq!(bench.users.shared.desk().familiar, Familiar::default());
 }
 
 #[tokio::test]
@@ -213,6 +213,125 @@ async fn new_guesses_are_slowed_without_hashing_and_an_old_one_is_no_guess() {
     bench.login("shop1", "a", 2).await.unwrap();
     bench.pass_s(1);
     bench.login("shop1", "a", 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_others_guess_keeps_no_right_password_out() {
+    let bench = Bench::open();
+    bench.login("shop2", "b", 1).await.unwrap();
+    for host in 2..202 {
+        for (user, guess) in [("shop1", "x"), ("shop2", "y")] {
+            let guess = format!("{guess}{host}");
+            assert_eq!(denied(bench.login(user, &guess, host).await), WRONG);
+        }
+    }
+    let hashes = bench.hashes();
+    // Met before: at once. Never met: by one hash.
+    bench.login("shop2", "b", 202).await.unwrap();
+    assert_eq!(bench.hashes(), hashes);
+    bench.login("shop1", "a", 203).await.unwrap();
+    assert_eq!(bench.hashes(), hashes + 1);
+}
+
+#[tokio::test]
+async fn a_known_right_password_cannot_be_found_out_where_guesses_have_to_wait() {
+    let bench = Bench::open();
+    bench.login("shop1", "a", 1).await.unwrap();
+    for n in 0..6 {
+        let guess = format!("x{n}");
+        assert_eq!(denied(bench.login("shop1", &guess, 2).await), WRONG);
+    }
+    let slow = Err(Denied::Slow { retry_after_s: 1 });
+    assert_eq!(denied(bench.login("shop1", "a", 2).await), slow);
+    // The window of the whole address, from which many users were tried.
+    for n in 0..21 {
+        let _ = bench.login(&format!("u{n}"), "x", 3).await;
+    }
+    assert_eq!(denied(bench.login("shop1", "a", 3).await), slow);
+    bench.login("shop1", "a", 1).await.unwrap();
+    bench.pass_s(1);
+    bench.login("shop1", "a", 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_right_password_waits_for_one_hash_of_each_guessing_address() {
+    let bench = Bench::gated();
+    let guess = |host: u8| bench.start(&format!("u{host}"), "x", host);
+    let mut guesses: Vec<_> = (1..=100).map(guess).collect();
+    until(|| bench.hashes() == 2).await;
+    settle().await;
+    guesses.extend((1..=100).map(|host| bench.start(&format!("v{host}"), "x", host)));
+    settle().await;
+    let right = bench.start("shop1", "a", 200);
+    settle().await;
+    // What runs, and one of each.
+    bench.gate.admit(2 + 100 + 1);
+    right.await.unwrap().unwrap();
+    bench.gate.admit(200);
+    for guess in guesses {
+        assert_eq!(denied(guess.await.unwrap()), WRONG);
+    }
+}
+
+#[tokio::test]
+async fn a_user_just_added_is_let_in_at_once() {
+    let bench = Bench::open();
+    assert_eq!(denied(bench.login("shop3", "c", 1).await), WRONG);
+    bench.edit(|file| file.add("shop3", &stored('c'), Grants::default()));
+    bench.login("shop3", "c", 1).await.unwrap();
+    bench.edit(|file| file.set_password("shop3", &stored('d')));
+    bench.login("shop3", "d", 1).await.unwrap();
+    assert_eq!(denied(bench.login("shop3", "c", 1).await), WRONG);
+    // A file that is broken is read once, and changes nothing.
+    let path = bench.dir.path().join("users.toml");
+    std::fs::write(&path, "[users.shop1]\npasword = 1").unwrap();
+    assert_eq!(denied(bench.login("shop3", "c", 2).await), WRONG);
+    bench.login("shop2", "b", 2).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    bench.login("shop1", "a", 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_users_are_familiar_survives_a_restart() {
+    let bench = Bench::open();
+    let file = bench.dir.path().join(".familiar");
+    let restarted = || {
+        let verifier = |stored: &str, password: &str| stored.ends_with(&format!("{password}A"));
+        let path = bench.dir.path().join("users.toml");
+        let users = Users::with(&path, seal(), Arc::new(verifier), Arc::new(Instant::now));
+        users.unwrap().remembering(&file)
+    };
+    let login = async |users: &Users, user: &str, password: &str| {
+        let header = basic(user, password);
+        denied(users.authenticate(Some(&header), peer(1)).await)
+    };
+    let users = restarted();
+    login(&users, "shop1", "a").await.unwrap();
+    // Of itself, without an orderly end.
+    let users = restarted();
+    for n in 0..21 {
+        assert_eq!(login(&users, &format!("u{n}"), "x").await, WRONG);
+    }
+    assert!(login(&users, "shop2", "b").await.is_err());
+    login(&users, "shop1", "a").await.unwrap();
+    // A file that is not ours is nobody's.
+    std::fs::write(&file, "shop2 192.0.2.1").unwrap();
+    let users = restarted();
+    for n in 0..21 {
+        assert_eq!(login(&users, &format!("u{n}"), "x").await, WRONG);
+    }
+    assert!(login(&users, "shop1", "a").await.is_err());
+}
+
+#[tokio::test]
+async fn a_users_file_that_is_none_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+    assert!(Users::open(&path, seal()).is_err());
+    assert!(UsersFile::load(&path).is_err());
 }
 
 #[tokio::test]
