@@ -35,7 +35,7 @@ pub async fn serve(
     stop: CancellationToken,
     announce: impl Fn(&str),
 ) -> anyhow::Result<Vec<SpoolLock>> {
-    raise_open_files();
+    let config = fitting(config, raise_open_files());
     let kill = CancellationToken::new();
     // Whatever can keep the service from starting comes before the first command is started.
     let certificate = Arc::new(certificate(&config)?);
@@ -87,8 +87,9 @@ pub async fn serve(
     Ok(locks)
 }
 
-/// Every connection is a descriptor, and the usual soft limit is meant for programs with few.
-fn raise_open_files() {
+/// Every connection is a descriptor, and the usual soft limit is meant for programs with few. Gives
+/// how many there may be.
+fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -97,7 +98,29 @@ fn raise_open_files() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit on open files cannot be raised");
+        return limit.current;
     }
+    limit.maximum
+}
+
+/// The configuration, with no more connections than there can be. The quarter that is kept is for the
+/// files of uploads and downloads, and for processors.
+fn fitting(mut config: Config, open_files_max: Option<u64>) -> Config {
+    let Some(open_files_max) = open_files_max else {
+        return config;
+    };
+    let most = usize::try_from(open_files_max / 4 * 3).unwrap_or(usize::MAX);
+    if config.limits.connections_max > most {
+        tracing::warn!(
+            connections_max = config.limits.connections_max,
+            most,
+            open_files_max,
+            "limits.connections_max is lowered: there may be too few open files for so many; raise \
+             the limit on open files (LimitNOFILE of the unit, ulimit -n)",
+        );
+        config.limits.connections_max = most.max(1);
+    }
+    config
 }
 
 /// Loads the certificate, making one if there is none yet.
@@ -201,8 +224,10 @@ impl Listeners {
             tasks.spawn(http::serve_ops(ops, readiness, stop.clone()));
         }
         let (sites, stop) = (Arc::new(sites), stop.clone());
+        let stop_memory = stop.clone();
         let main = http::serve_tls(self.main, certificate, sites, limits, stop, deadline);
         tasks.spawn(main);
+        tasks.spawn(memory::give_back(stop_memory));
         tasks.close();
         tasks
     }

@@ -1,6 +1,7 @@
 //! The HTTP server: three listeners over one accept loop.
 //!
-//! - [`serve_tls`]: HTTP/1.1 and HTTP/2 over TLS, everything that the dialects offer.
+//! - [`serve_tls`]: HTTP/1.1 and HTTP/2 over TLS, everything that the dialects offer. Who forgets TLS
+//!   is told so in words.
 //! - [`serve_plain`]: answers 403 to every request and looks at neither credentials nor body.
 //! - [`serve_ops`]: liveness and readiness for an orchestrator.
 //!
@@ -31,9 +32,10 @@ pub use limits::Limits;
 pub use ops::Readiness;
 pub use sites::{Site, Sites, SitesError};
 
-use connection::Terms;
-use std::{sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use connection::{Opening, Terms};
+use ops::InClear;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Serves the dialects over TLS until `stop`, then at most `deadline` longer.
@@ -47,25 +49,41 @@ pub async fn serve_tls(
 ) {
     let terms = Arc::new(Terms::new(limits, stop));
     let loop_terms = terms.clone();
-    accept::run(listener, &loop_terms, deadline, move |tcp, peer| {
-        let (terms, tls, sites) = (terms.clone(), tls.clone(), sites.clone());
-        async move {
-            let Some(secured) = tls.handshake(tcp, terms.limits.handshake_timeout).await else {
-                return;
-            };
-            let protocol = secured.protocol;
-            let pulse = pulse::Pulse::new(protocol);
-            let context = Arc::new(request::Context {
-                limits: terms.limits.clone(),
-                peer,
-                pulse: pulse.clone(),
-                server_name: secured.server_name,
-                sites,
-            });
-            let answer = move |request| request::answer(context.clone(), request);
-            connection::drive(secured.stream, protocol, pulse, answer, &terms).await;
-        }
-    })
+    let in_clear = Arc::new(terms.in_a_hurry());
+    accept::run(
+        listener,
+        &loop_terms,
+        deadline,
+        move |tcp, peer, standing| {
+            let (terms, tls, sites) = (terms.clone(), tls.clone(), sites.clone());
+            let in_clear = in_clear.clone();
+            async move {
+                let handshake_timeout = terms.limits.handshake_timeout;
+                match connection::opening(&tcp, handshake_timeout).await {
+                    Some(Opening::Tls) => {}
+                    Some(Opening::Clear(protocol)) => {
+                        return refuse(tcp, protocol, peer, InClear::TlsPort, &in_clear).await;
+                    }
+                    None => return,
+                }
+                let Some(secured) = tls.handshake(tcp, handshake_timeout).await else {
+                    return;
+                };
+                let protocol = secured.protocol;
+                let pulse = pulse::Pulse::new(protocol);
+                let context = Arc::new(request::Context {
+                    limits: terms.limits.clone(),
+                    peer,
+                    pulse: pulse.clone(),
+                    server_name: secured.server_name,
+                    sites,
+                    standing,
+                });
+                let answer = move |request| request::answer(context.clone(), request);
+                connection::drive(secured.stream, protocol, pulse, answer, &terms).await;
+            }
+        },
+    )
     .await;
 }
 
@@ -78,17 +96,28 @@ pub async fn serve_plain(
 ) {
     let terms = Arc::new(Terms::new(limits.hurried(), stop));
     let loop_terms = terms.clone();
-    accept::run(listener, &loop_terms, deadline, move |tcp, peer| {
+    accept::run(listener, &loop_terms, deadline, move |tcp, peer, _| {
         let terms = terms.clone();
         async move {
             let protocol = connection::spoken(&tcp, terms.limits.header_timeout).await;
-            let pulse = pulse::Pulse::new(protocol);
-            let context = Arc::new((pulse.clone(), peer));
-            let answer = move |request| ops::use_https(context.clone(), request);
-            connection::drive(tcp, protocol, pulse, answer, &terms).await;
+            refuse(tcp, protocol, peer, InClear::PlainPort, &terms).await;
         }
     })
     .await;
+}
+
+/// Says to whoever speaks HTTP without TLS what is to be done.
+async fn refuse(
+    tcp: TcpStream,
+    protocol: connection::Protocol,
+    peer: SocketAddr,
+    place: InClear,
+    terms: &Terms,
+) {
+    let pulse = pulse::Pulse::new(protocol);
+    let context = Arc::new((pulse.clone(), peer, place));
+    let answer = move |request| ops::use_https(context.clone(), request);
+    connection::drive(tcp, protocol, pulse, answer, terms).await;
 }
 
 /// Serves `GET /livez` and `GET /readyz` until `stop`.
@@ -97,7 +126,7 @@ pub async fn serve_ops(listener: TcpListener, readiness: Arc<Readiness>, stop: C
     let deadline = limits.farewell_timeout;
     let terms = Arc::new(Terms::new(limits, stop));
     let loop_terms = terms.clone();
-    accept::run(listener, &loop_terms, deadline, move |tcp, _| {
+    accept::run(listener, &loop_terms, deadline, move |tcp, _, _| {
         let (terms, readiness) = (terms.clone(), readiness.clone());
         async move {
             let pulse = pulse::Pulse::new(connection::Protocol::Http1);

@@ -401,8 +401,8 @@ impl Check {
     fn is_known_right(&self, shared: &Shared) -> bool {
         let now = (shared.clock)();
         let mut desk = shared.desk();
-        let right = desk.proven.knows(&self.user, &self.mark)
-            && self.wait(&desk, shared, now).is_none();
+        let right =
+            desk.proven.knows(&self.user, &self.mark) && self.wait(&desk, shared, now).is_none();
         if right {
             // A user who comes all the time must not become a stranger meanwhile.
             desk.familiar.saw(self.pair, shared.unix_s(now));

@@ -1,19 +1,24 @@
 //! The accept loop that all listeners share.
 //!
 //! A connection needs a place among all connections and one among those of its address, and gives
-//! both back when it ends, however it ends. While all places are taken nobody is accepted: clients
-//! wait in the kernel's backlog. An address that has used up its own is turned away at once.
+//! both back when it ends, however it ends. When all places are taken, the oldest connection on which
+//! nobody has logged in yet is ended to make room for a new one: idle strangers keep nobody out. While
+//! everybody inside is known, clients wait in the kernel's backlog. An address that has used up its
+//! own places is turned away at once.
 //!
 //! The loop ends by `stop` only; no error of `accept` ends it. Everything that waits for a client,
 //! the TLS handshake included, happens in the connection's own task.
 
 use super::{Limits, connection::Terms};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -24,6 +29,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Pause after an error that the next `accept` would meet again, such as no free descriptor.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// That places run out is said so often at most.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Accepts and serves until `terms.stop`, then waits up to `deadline` for what still runs.
 pub(super) async fn run<F, Connection>(
@@ -32,19 +39,18 @@ pub(super) async fn run<F, Connection>(
     deadline: Duration,
     serve: F,
 ) where
-    F: Fn(TcpStream, SocketAddr) -> Connection,
+    F: Fn(TcpStream, SocketAddr, Standing) -> Connection,
     Connection: Future<Output = ()> + Send + 'static,
 {
-    let door = Door::new(&terms.limits);
+    let mut door = Door::new(&terms.limits);
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
-    while let Some((tcp, peer, place)) = terms.stop.run_until_cancelled(door.next(&listener)).await
+    while let Some((tcp, peer, guest)) = terms.stop.run_until_cancelled(door.next(&listener)).await
     {
-        let connection = serve(tcp, peer);
-        let cut = cut.clone();
+        let connection = serve(tcp, peer, guest.standing.clone());
         connections.spawn(async move {
-            let _place = place;
-            cut.run_until_cancelled(connection).await;
+            let leave = guest.leave.clone();
+            leave.run_until_cancelled(connection).await;
+            drop(guest);
         });
     }
     drop(listener);
@@ -52,7 +58,7 @@ pub(super) async fn run<F, Connection>(
     if time::timeout(deadline, connections.wait()).await.is_err() {
         let n_connections = connections.len();
         tracing::warn!(n_connections, "connections cut at the deadline of the stop");
-        cut.cancel();
+        door.cut.cancel();
         connections.wait().await;
     }
 }
@@ -60,40 +66,70 @@ pub(super) async fn run<F, Connection>(
 /// Who is let in.
 struct Door {
     all: Arc<Semaphore>,
-    per_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Ends every connection.
+    cut: CancellationToken,
+    inside: Arc<Inside>,
     per_address_max: usize,
+    /// When it was last said that places have run out.
+    said: Option<Instant>,
 }
 
-/// A connection's places; dropping it gives them back.
-struct Place {
-    _of_all: OwnedSemaphorePermit,
+/// Everybody who was let in and has not left.
+#[derive(Default)]
+struct Inside {
+    per_address: Mutex<HashMap<IpAddr, usize>>,
+    /// Those who have not logged in, by the order in which they came.
+    strangers: Mutex<BTreeMap<u64, CancellationToken>>,
+    n_came: AtomicU64,
+}
+
+/// One connection with its places; dropping it gives them back.
+struct Guest {
     address: IpAddr,
-    per_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    inside: Arc<Inside>,
+    leave: CancellationToken,
+    standing: Standing,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// Whether somebody has logged in on a connection. Keeps none of its places.
+#[derive(Clone)]
+pub(super) struct Standing {
+    inside: Arc<Inside>,
+    is_known: Arc<AtomicBool>,
+    number: u64,
+}
+
+impl Standing {
+    /// Somebody has logged in: the connection does not have to make room for others.
+    pub(super) fn make_known(&self) {
+        if !self.is_known.swap(true, Ordering::Relaxed) {
+            lock(&self.inside.strangers).remove(&self.number);
+        }
+    }
 }
 
 impl Door {
     fn new(limits: &Limits) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.connections_max)),
-            per_address: Arc::default(),
+            cut: CancellationToken::new(),
+            inside: Arc::default(),
             per_address_max: limits.per_address_max,
+            said: None,
         }
     }
 
     /// The next connection that may come in.
-    async fn next(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Place) {
+    async fn next(&mut self, listener: &TcpListener) -> (TcpStream, SocketAddr, Guest) {
         loop {
-            let Ok(permit) = self.all.clone().acquire_owned().await else {
-                // Nobody closes this semaphore; if it were, nobody could come in any more.
-                std::future::pending().await
-            };
             match listener.accept().await {
-                Ok((tcp, peer)) => match self.enter(peer.ip(), permit) {
-                    Some(place) => {
+                Ok((tcp, peer)) => match self.enter(peer.ip()).await {
+                    Some(guest) => {
                         if let Err(error) = tcp.set_nodelay(true) {
                             tracing::debug!(%error, "no TCP_NODELAY");
                         }
-                        return (tcp, peer, place);
+                        return (tcp, peer, guest);
                     }
                     None => tracing::debug!(%peer, "too many connections from this address"),
                 },
@@ -106,25 +142,70 @@ impl Door {
         }
     }
 
-    fn enter(&self, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+    /// `None`: the address has used up its places. Waits while all are taken by who is known.
+    async fn enter(&mut self, address: IpAddr) -> Option<Guest> {
         let address = network(address);
-        let mut counts = lock(&self.per_address);
-        let n_connections = counts.entry(address).or_default();
-        if *n_connections >= self.per_address_max {
+        if self.inside.count(address) >= self.per_address_max {
             return None;
         }
-        *n_connections += 1;
-        Some(Place {
-            _of_all: permit,
-            address,
-            per_address: self.per_address.clone(),
-        })
+        let permit = match self.all.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.make_room();
+                // Nobody closes this semaphore; if it were, nobody could come in any more.
+                self.all.clone().acquire_owned().await.ok()?
+            }
+        };
+        Some(self.inside.enter(address, permit, &self.cut))
+    }
+
+    fn make_room(&mut self) {
+        let oldest = lock(&self.inside.strangers).pop_first();
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            tracing::warn!(
+                "all places for connections are taken: the oldest on which nobody has logged in go"
+            );
+        }
+        if let Some((_, leave)) = oldest {
+            leave.cancel();
+        }
     }
 }
 
-impl Drop for Place {
+impl Inside {
+    fn count(&self, address: IpAddr) -> usize {
+        lock(&self.per_address).get(&address).copied().unwrap_or(0)
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        permit: OwnedSemaphorePermit,
+        cut: &CancellationToken,
+    ) -> Guest {
+        *lock(&self.per_address).entry(address).or_default() += 1;
+        let leave = cut.child_token();
+        let number = self.n_came.fetch_add(1, Ordering::Relaxed);
+        lock(&self.strangers).insert(number, leave.clone());
+        Guest {
+            address,
+            inside: self.clone(),
+            leave,
+            standing: Standing {
+                inside: self.clone(),
+                is_known: Arc::default(),
+                number,
+            },
+            _of_all: permit,
+        }
+    }
+}
+
+impl Drop for Guest {
     fn drop(&mut self) {
-        let mut counts = lock(&self.per_address);
+        self.standing.make_known();
+        let mut counts = lock(&self.inside.per_address);
         if let Some(n_connections) = counts.get_mut(&self.address) {
             *n_connections -= 1;
             if *n_connections == 0 {
@@ -152,8 +233,8 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// A count is right after every statement, so a panic elsewhere does not spoil the map.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// What is held is right after every statement, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -161,30 +242,56 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn places_are_counted_per_address_and_given_back() {
-        let door = Door::new(&Limits {
-            connections_max: 3,
-            per_address_max: 2,
+    fn door(connections_max: usize, per_address_max: usize) -> Door {
+        Door::new(&Limits {
+            connections_max,
+            per_address_max,
             ..Limits::default()
-        });
-        let enter = |address: &str| {
-            let permit = door.all.clone().try_acquire_owned().ok()?;
-            door.enter(address.parse().unwrap(), permit)
-        };
-        let first = enter("192.0.2.1");
-        let second = enter("::ffff:192.0.2.1");
+        })
+    }
+
+    async fn enter(door: &mut Door, address: &str) -> Option<Guest> {
+        let entering = door.enter(address.parse().unwrap());
+        let entered = time::timeout(Duration::from_millis(20), entering).await;
+        entered.ok().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_counted_per_address_and_given_back() {
+        let mut door = door(4, 2);
+        let first = enter(&mut door, "192.0.2.1").await;
+        let second = enter(&mut door, "::ffff:192.0.2.1").await;
         assert!(first.is_some() && second.is_some());
-        assert!(
-            enter("192.0.2.1").is_none(),
-            "both spellings are one address"
-        );
-        let third = enter("2001:db8::1");
+        let more = enter(&mut door, "192.0.2.1").await;
+        assert!(more.is_none(), "both spellings are one address");
+        let third = enter(&mut door, "2001:db8::1").await;
         assert!(third.is_some());
-        assert!(enter("192.0.2.9").is_none(), "all places are taken");
         drop((first, second, third));
-        assert!(lock(&door.per_address).is_empty());
-        assert_eq!(door.all.available_permits(), 3);
+        assert!(lock(&door.inside.per_address).is_empty());
+        assert!(lock(&door.inside.strangers).is_empty());
+        assert_eq!(door.all.available_permits(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_stranger_makes_room_and_who_is_known_stays() {
+        let mut door = door(3, 3);
+        let known = enter(&mut door, "192.0.2.1").await.unwrap();
+        let older = enter(&mut door, "192.0.2.2").await.unwrap();
+        let newer = enter(&mut door, "192.0.2.3").await.unwrap();
+        known.standing.make_known();
+        assert!(enter(&mut door, "192.0.2.4").await.is_none());
+        let told = [&known, &older, &newer].map(|guest| guest.leave.is_cancelled());
+        assert_eq!(told, [false, true, false]);
+        // It goes, and its place is the next one's.
+        drop(older);
+        let next = enter(&mut door, "192.0.2.4").await.unwrap();
+        assert!(!newer.leave.is_cancelled());
+        // Everybody is known: whoever comes waits, and nobody has to go.
+        newer.standing.make_known();
+        next.standing.make_known();
+        assert!(enter(&mut door, "192.0.2.5").await.is_none());
+        let told = [&known, &newer, &next].map(|guest| guest.leave.is_cancelled());
+        assert_eq!(told, [false; 3]);
     }
 
     #[test]

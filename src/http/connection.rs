@@ -23,6 +23,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// HTTP/2's window for bodies, of a connection and of each of its streams.
+const WINDOW_BYTES: u32 = 512 * 1024;
+
 /// What all connections of a listener have in common.
 pub(super) struct Terms {
     pub(super) limits: Arc<Limits>,
@@ -35,6 +38,12 @@ impl Terms {
             limits: Arc::new(limits),
             stop,
         }
+    }
+
+    /// The same, for connections whose every answer is one line.
+    pub(super) fn in_a_hurry(&self) -> Self {
+        let limits = Limits::clone(&self.limits).hurried();
+        Self::new(limits, self.stop.clone())
     }
 }
 
@@ -51,6 +60,26 @@ pub(super) async fn spoken(tcp: &TcpStream, deadline: Duration) -> Protocol {
     match time::timeout(deadline, tcp.peek(&mut begin)).await {
         Ok(Ok(4)) if begin == *b"PRI " => Protocol::Http2,
         _ => Protocol::Http1,
+    }
+}
+
+/// What a client begins with where TLS is expected.
+pub(super) enum Opening {
+    Tls,
+    /// HTTP, without TLS.
+    Clear(Protocol),
+}
+
+/// How a client begins; `None`: it says nothing in time, or has gone. The first byte tells: that of
+/// a handshake is no letter, and every method of HTTP begins with one.
+pub(super) async fn opening(tcp: &TcpStream, deadline: Duration) -> Option<Opening> {
+    let mut begin = [0; 4];
+    let peeked = time::timeout(deadline, tcp.peek(&mut begin)).await;
+    match &begin[..peeked.ok()?.ok()?] {
+        [] => None,
+        b"PRI " => Some(Opening::Clear(Protocol::Http2)),
+        [first, ..] if first.is_ascii_alphabetic() => Some(Opening::Clear(Protocol::Http1)),
+        _ => Some(Opening::Tls),
     }
 }
 
@@ -130,6 +159,10 @@ fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        // What may come of bodies that nobody has looked at yet is far below what ends a connection
+        // for sending what moves no request.
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.ping_timeout)
         .max_concurrent_streams(limits.streams_max)

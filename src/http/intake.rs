@@ -5,7 +5,7 @@
 //! the minimum rate grants for the bytes received, and the whole body has the request timeout.
 //! Polling for the first piece is what makes hyper send `100 Continue`.
 
-use super::Limits;
+use super::{Limits, pulse::Pulse};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -24,6 +24,7 @@ pub(super) enum IntakeError {
 pub(super) struct Intake<'a, B> {
     body: &'a mut B,
     limits: &'a Limits,
+    pulse: &'a Pulse,
     begun: Instant,
     waited: Duration,
     pub(super) n_bytes: u64,
@@ -31,10 +32,11 @@ pub(super) struct Intake<'a, B> {
 }
 
 impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
-    pub(super) fn new(body: &'a mut B, limits: &'a Limits) -> Self {
+    pub(super) fn new(body: &'a mut B, limits: &'a Limits, pulse: &'a Pulse) -> Self {
         Self {
             body,
             limits,
+            pulse,
             begun: Instant::now(),
             waited: Duration::ZERO,
             n_bytes: 0,
@@ -69,6 +71,7 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
                     // Trailers are of no use here.
                     if let Ok(piece) = frame.into_data() {
                         self.n_bytes += piece.len() as u64;
+                        self.pulse.moved();
                         return Ok(Some(piece));
                     }
                 }
@@ -103,6 +106,7 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::Protocol;
     use super::*;
     use hyper::body::Frame;
     use std::{
@@ -134,8 +138,8 @@ mod tests {
         let limits = Limits::default();
         let every = time::interval(Duration::from_secs(every_s));
         let mut drip = Drip { every, piece_bytes };
-        let begun = Instant::now();
-        let mut intake = Intake::new(&mut drip, &limits);
+        let (begun, pulse) = (Instant::now(), Pulse::new(Protocol::Http1));
+        let mut intake = Intake::new(&mut drip, &limits, &pulse);
         loop {
             if let Err(error) = intake.next().await {
                 return (error, begun.elapsed().as_secs());
@@ -163,16 +167,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_small_body_has_a_limit() {
-        let limits = Limits::default();
+        let (limits, pulse) = (Limits::default(), Pulse::new(Protocol::Http1));
         let mut drip = Drip {
             every: time::interval(Duration::from_secs(1)),
             piece_bytes: 1000,
         };
-        let mut intake = Intake::new(&mut drip, &limits);
+        let mut intake = Intake::new(&mut drip, &limits, &pulse);
         assert_eq!(intake.whole(2500).await, Err(IntakeError::TooLarge));
         assert_eq!(intake.n_bytes, 3000);
         let mut full = http_body_util::Full::new(Bytes::from("0123456789"));
-        let mut intake = Intake::new(&mut full, &limits);
+        let mut intake = Intake::new(&mut full, &limits, &pulse);
         assert_eq!(intake.whole(9).await, Err(IntakeError::TooLarge));
         assert_eq!(intake.whole(10).await, Ok(Bytes::from("0123456789")));
         assert!(intake.is_finished());

@@ -37,6 +37,9 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may think.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// What may be read on a connection while no request begins or moves. Pings, settings and window
+/// updates are small; twice the window for bodies (see `connection`).
+const IDLE_BYTES_MAX: u64 = 1024 * 1024;
 /// Deadlines of a listener whose every answer is one line.
 const HURRIED_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,6 +56,7 @@ pub struct Limits {
     pub header_bytes_max: usize,
     pub header_timeout: Duration,
     pub headers_max: usize,
+    pub idle_bytes_max: u64,
     pub keep_alive_timeout: Duration,
     pub per_address_max: usize,
     pub ping_interval: Duration,
@@ -75,6 +79,7 @@ impl Default for Limits {
             header_bytes_max: HEADER_BYTES_MAX,
             header_timeout: HEADER_TIMEOUT,
             headers_max: HEADERS_MAX,
+            idle_bytes_max: IDLE_BYTES_MAX,
             keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
             per_address_max: PER_ADDRESS_MAX,
             ping_interval: PING_INTERVAL,

@@ -1,4 +1,4 @@
-//! The answers that need no dialect: `use https` on the plain port, and the operations port.
+//! The answers that need no dialect: what is said to HTTP without TLS, and the operations port.
 //!
 //! Neither looks at credentials or at a body. On the plain port they may stand there in clear
 //! text because a client is misconfigured; the less is done with them the better.
@@ -20,11 +20,32 @@ use std::{net::SocketAddr, sync::Arc};
 /// Tells whether new work is welcome, or why not.
 pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
 
+/// Where somebody speaks HTTP without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InClear {
+    /// On the port that is there to say so.
+    PlainPort,
+    TlsPort,
+}
+
+impl InClear {
+    fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            // Source: the dStore contract, "Errors".
+            Self::PlainPort => (StatusCode::FORBIDDEN, "use https\n"),
+            Self::TlsPort => (
+                StatusCode::BAD_REQUEST,
+                "this port speaks https: write https:// in place of http://\n",
+            ),
+        }
+    }
+}
+
 pub(super) async fn use_https(
-    context: Arc<(Arc<Pulse>, SocketAddr)>,
+    context: Arc<(Arc<Pulse>, SocketAddr, InClear)>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
-    let (pulse, peer) = &*context;
+    let (pulse, peer, place) = &*context;
     let running = pulse.begin();
     let (head, body) = request.into_parts();
     if !body.is_end_stream() {
@@ -32,7 +53,8 @@ pub(super) async fn use_https(
     }
     let request_id = request::request_id(&head);
     let mut access = Access::begin(&head, *peer, request_id);
-    let mut response = request::text(StatusCode::FORBIDDEN, "use https\n");
+    let (status, line) = place.answer();
+    let mut response = request::text(status, line);
     if head.version != Version::HTTP_2 {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -4,6 +4,9 @@
 //! connection that answers pings, nor a client that never reads its answer. A pulse is told of
 //! every start, piece and end; from that, [`Pulse::overdue`] knows how long the present silence
 //! may last. While a request is being worked on inside, it may last as long as it takes.
+//!
+//! It also counts what comes in while no request begins or moves: pings, settings, window updates and
+//! priorities cost work and lead to nothing. Who sends too much of that is shown out.
 
 use super::{Limits, connection::Protocol};
 use crate::gateway::Completion;
@@ -11,7 +14,10 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
 
 pub(super) struct Pulse {
     protocol: Protocol,
@@ -19,6 +25,8 @@ pub(super) struct Pulse {
     /// Of answers that hyper has taken whole, but that may not have been sent. They go with the
     /// connection, uncalled, if it breaks off before.
     unsent: Mutex<Vec<Completion>>,
+    /// Told when the client has sent too much that moves no request.
+    flooded: Notify,
 }
 
 struct State {
@@ -35,6 +43,8 @@ struct State {
     half_read: bool,
     /// A request was answered without reading its body to the end.
     body_unread: bool,
+    /// Read since a request last began, moved or ended.
+    idle_bytes: u64,
     /// The last sign of life that counts.
     since: Instant,
 }
@@ -61,12 +71,14 @@ impl Pulse {
             served: false,
             half_read: false,
             body_unread: false,
+            idle_bytes: 0,
             since: Instant::now(),
         };
         Arc::new(Self {
             protocol,
             state: Mutex::new(state),
             unsent: Mutex::default(),
+            flooded: Notify::new(),
         })
     }
 
@@ -76,6 +88,7 @@ impl Pulse {
         state.in_flight += 1;
         state.served = true;
         state.half_read = false;
+        state.idle_bytes = 0;
         state.since = Instant::now();
         state.next += 1;
         Running {
@@ -84,17 +97,27 @@ impl Pulse {
         }
     }
 
-    /// Bytes have come from the client.
-    pub(super) fn received(&self) {
-        // HTTP/2 has frames that belong to no request, such as the answer to a ping.
-        if self.protocol == Protocol::Http2 {
-            return;
-        }
+    /// So many bytes have come from the client. Says whether it may go on: no more than
+    /// `idle_bytes_max` are taken while no request begins or moves.
+    pub(super) fn received(&self, n_bytes: usize, idle_bytes_max: u64) -> bool {
         let mut state = self.state();
-        if state.in_flight == 0 && !state.half_read {
+        state.idle_bytes += n_bytes as u64;
+        // HTTP/2 has frames that belong to no request, such as the answer to a ping.
+        let is_begin = self.protocol == Protocol::Http1 && state.in_flight == 0;
+        if is_begin && !state.half_read {
             state.half_read = true;
             state.since = Instant::now();
         }
+        let may_go_on = state.idle_bytes <= idle_bytes_max;
+        if !may_go_on {
+            self.flooded.notify_one();
+        }
+        may_go_on
+    }
+
+    /// A piece of a request's body has been taken.
+    pub(super) fn moved(&self) {
+        self.state().idle_bytes = 0;
     }
 
     /// The request in flight is answered although its body has not been read to the end.
@@ -118,8 +141,18 @@ impl Pulse {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once the connection has been silent for longer than it may.
+    /// Returns once the connection has to end: it has been silent for longer than it may, or has
+    /// sent too much that moves no request.
     pub(super) async fn overdue(&self, limits: &Limits, stopping: bool) {
+        tokio::select! {
+            () = self.silent(limits, stopping) => {}
+            () = self.flooded.notified() => {
+                tracing::debug!("a connection sent too much that moves no request");
+            }
+        }
+    }
+
+    async fn silent(&self, limits: &Limits, stopping: bool) {
         loop {
             let due = self.state().due(limits, stopping);
             // Another look after `header_timeout` at the latest: what is allowed can shrink.
@@ -177,7 +210,9 @@ impl Running {
 impl Ticker {
     /// The client has taken another piece.
     pub(super) fn progress(&self) {
-        if let Some(last) = self.pulse.state().sending.get_mut(&self.number) {
+        let mut state = self.pulse.state();
+        state.idle_bytes = 0;
+        if let Some(last) = state.sending.get_mut(&self.number) {
             *last = Instant::now();
         }
     }
@@ -188,6 +223,7 @@ impl Drop for Running {
         let mut state = self.pulse.state();
         state.in_flight -= 1;
         state.sending.remove(&self.number);
+        state.idle_bytes = 0;
         state.since = Instant::now();
     }
 }
@@ -215,7 +251,7 @@ mod tests {
         drop(running);
         assert_eq!(allowed(&pulse, false), Some(limits.keep_alive_timeout));
         assert_eq!(allowed(&pulse, true), Some(limits.farewell_timeout));
-        pulse.received();
+        pulse.received(1, u64::MAX);
         assert_eq!(allowed(&pulse, false), Some(limits.header_timeout));
         assert!(pulse.is_cut_short());
     }
@@ -250,11 +286,34 @@ mod tests {
         let begin = Instant::now();
         let half = async {
             time::sleep(Duration::from_secs(20)).await;
-            pulse.received();
+            pulse.received(1, u64::MAX);
         };
         tokio::join!(half, pulse.overdue(&limits, false));
         let silent = begin.elapsed();
         assert!(silent >= Duration::from_secs(35), "{silent:?}");
         assert!(silent <= Duration::from_secs(36), "{silent:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_too_much_that_moves_nothing_is_shown_out() {
+        let limits = Limits::default();
+        let pulse = Pulse::new(Protocol::Http2);
+        let some = 1000;
+        let until_refused = || {
+            let pings = std::iter::repeat_with(|| pulse.received(17, some));
+            pings.take_while(|may_go_on| *may_go_on).count()
+        };
+        let running = pulse.begin();
+        assert_eq!(until_refused(), 58);
+        let begin = Instant::now();
+        pulse.overdue(&limits, false).await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        // What moves makes good what came before it.
+        pulse.moved();
+        assert_eq!(until_refused(), 58);
+        drop(pulse.begin());
+        assert_eq!(until_refused(), 58);
+        drop(running);
+        assert_eq!(until_refused(), 58);
     }
 }

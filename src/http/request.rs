@@ -12,6 +12,7 @@
 
 use super::{
     Limits, Site, Sites,
+    accept::Standing,
     access::{Access, word},
     body::Body,
     credentials::{self, Lack, Refused, challenge},
@@ -29,8 +30,8 @@ use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE,
-        X_CONTENT_TYPE_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+        TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
@@ -43,7 +44,6 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
-    time::Duration,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,6 +58,7 @@ pub(super) struct Context {
     /// The host that the TLS handshake named.
     pub(super) server_name: Option<String>,
     pub(super) sites: Arc<Sites>,
+    pub(super) standing: Standing,
 }
 
 /// The request broke off: there is nobody to answer.
@@ -103,13 +104,13 @@ pub(super) async fn answer(
         head.headers.insert(X_REQUEST_ID, value);
     }
     let mut access = Access::begin(&head, context.peer, request_id);
-    let mut intake = Intake::new(&mut body, &context.limits);
+    let mut intake = Intake::new(&mut body, &context.limits, &context.pulse);
     let mut response = respond(&context, &head, &mut intake, &mut access).await?;
     access.bytes_in = intake.n_bytes;
     if !intake.is_finished() {
         context.pulse.leave_body_unread();
         if head.version == Version::HTTP_2 {
-            tokio::spawn(discard(body, context.limits.farewell_timeout));
+            tokio::spawn(discard(body, context.clone()));
         } else {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -121,10 +122,14 @@ pub(super) async fn answer(
 
 /// Reads and drops the rest of a body for a short time. HTTP/2 resets a stream whose body nobody
 /// wants any more, and some clients then lose the answer that explains why.
-async fn discard(mut body: Incoming, within: Duration) {
-    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+async fn discard(mut body: Incoming, context: Arc<Context>) {
+    let rest = async {
+        while let Some(Ok(_)) = body.frame().await {
+            context.pulse.moved();
+        }
+    };
     // Too long: the reset is what such a client gets.
-    let _ = tokio::time::timeout(within, rest).await;
+    let _ = tokio::time::timeout(context.limits.farewell_timeout, rest).await;
 }
 
 /// The response with the headers that all have, and with what is due when it ends.
@@ -204,11 +209,8 @@ async fn respond(
     {
         return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
     }
-    // RFC 9112, 3.2. Earlier versions need none, and HTTP/2 has the host elsewhere.
-    let n_hosts = head.headers.get_all(HOST).iter().count();
-    if n_hosts > 1 || (n_hosts == 0 && head.version == Version::HTTP_11) {
-        let line = "a request names one host in its header Host\n";
-        return Ok(text(StatusCode::BAD_REQUEST, line));
+    if let Err((status, line)) = check_head(head) {
+        return Ok(text(status, line));
     }
     let Some(site) = context.sites.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
@@ -260,6 +262,49 @@ async fn respond(
     Ok(response)
 }
 
+/// What is wrong with a head, whoever the request is for: what two readers could take for two
+/// things, and what asks for something that is not done here.
+fn check_head(head: &Parts) -> Result<(), (StatusCode, &'static str)> {
+    let headers = &head.headers;
+    // RFC 9112, 3.2. Earlier versions need no host, and HTTP/2 has it elsewhere.
+    let mut hosts = headers.get_all(HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() || (host.is_none() && head.version == Version::HTTP_11) {
+        let line = "a request names one host in its header Host\n";
+        return Err((StatusCode::BAD_REQUEST, line));
+    }
+    if head.version == Version::HTTP_2 {
+        if head.uri.scheme_str() != Some("https") {
+            return Err((StatusCode::BAD_REQUEST, "the scheme is https here\n"));
+        }
+        let authority = head.uri.authority().map(|authority| authority.as_str());
+        let same = |host: &HeaderValue| {
+            let (host, authority) = (host.as_bytes(), authority.unwrap_or_default());
+            host.eq_ignore_ascii_case(authority.as_bytes())
+        };
+        if authority.is_some() && host.is_some_and(|host| !same(host)) {
+            let line = "the header host is not what :authority says\n";
+            return Err((StatusCode::BAD_REQUEST, line));
+        }
+    }
+    // hyper reads what has `chunked` at its end and leaves the other codings to us.
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|first| !is_chunked(first)) || codings.next().is_some() {
+        let line = "the only transfer coding that is understood is chunked\n";
+        return Err((StatusCode::NOT_IMPLEMENTED, line));
+    }
+    let is_continue = |expected: &HeaderValue| {
+        let expected = expected.as_bytes();
+        expected.eq_ignore_ascii_case(b"100-continue")
+    };
+    if !headers.get_all(EXPECT).iter().all(is_continue) {
+        let line = "the only expectation that is met is 100-continue\n";
+        return Err((StatusCode::EXPECTATION_FAILED, line));
+    }
+    Ok(())
+}
+
 async fn reply(
     context: &Context,
     site: &Site,
@@ -271,6 +316,9 @@ async fn reply(
     let (wanted, peer) = (dialect.access(head), context.peer.ip());
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let caller = credentials::caller(&site.users, wanted, &head.headers, peer, now_ms).await?;
+    if !caller.is_anonymous() {
+        context.standing.make_known();
+    }
     access.user = Some(caller.user.clone());
     let small = match dialect.intake(head) {
         Wanted::Small { bytes_max } => {
@@ -298,6 +346,7 @@ async fn reply(
         Command::Submit(submit) => receive(site, &caller, submit, small, intake).await,
         Command::Token(TokenRequest { client, scopes }) => {
             let caller = credentials::client(&site.users, caller, client.as_ref(), peer).await?;
+            context.standing.make_known();
             access.user = Some(caller.user.clone());
             Ok(credentials::token(&site.users, &caller, scopes, now_ms)?)
         }
@@ -388,5 +437,66 @@ mod tests {
         };
         assert!(caught(panics).await.is_none());
         assert_eq!(caught(async { 1 }).await, Some(1));
+    }
+
+    fn head(version: Version, uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().version(version).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn status(version: Version, uri: &str, headers: &[(&str, &str)]) -> u16 {
+        let refused = check_head(&head(version, uri, headers)).err();
+        refused.map_or(200, |(status, _)| status.as_u16())
+    }
+
+    #[test]
+    fn heads_that_could_be_taken_for_two_things_are_refused() {
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        let host = ("host", "a.example");
+        for (expected, version, uri, headers) in [
+            (200, one, "/", &[host][..]),
+            (400, one, "/", &[]),
+            (400, one, "/", &[host, host]),
+            (200, Version::HTTP_10, "/", &[]),
+            (200, two, "https://a.example/", &[]),
+            (200, two, "https://A.example/", &[host]),
+            (400, two, "https://a.example/", &[host, host]),
+            (400, two, "https://b.example/", &[host]),
+            (400, two, "https://a.example:99/", &[host]),
+            (400, two, "http://a.example/", &[]),
+            (400, two, "ftp://a.example/", &[host]),
+            (400, two, "/", &[host]),
+        ] {
+            let found = status(version, uri, headers);
+            assert_eq!(found, expected, "{version:?} {uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn codings_and_expectations_that_are_not_understood_are_refused() {
+        let host = ("host", "a.example");
+        for (expected, name, values) in [
+            (200, "transfer-encoding", &["chunked"][..]),
+            (200, "transfer-encoding", &["Chunked"]),
+            (501, "transfer-encoding", &["gzip, chunked"]),
+            (501, "transfer-encoding", &["gzip", "chunked"]),
+            (501, "transfer-encoding", &["chunked", "chunked"]),
+            (501, "transfer-encoding", &["identity"]),
+            (501, "transfer-encoding", &[""]),
+            (200, "expect", &["100-continue"]),
+            (200, "expect", &["100-Continue"]),
+            (417, "expect", &["200-ok"]),
+            (417, "expect", &["100-continue, 200-ok"]),
+            (417, "expect", &["100-continue", "x"]),
+            (417, "expect", &[""]),
+        ] {
+            let mut headers = vec![host];
+            headers.extend(values.iter().map(|value| (name, *value)));
+            let found = status(Version::HTTP_11, "/", &headers);
+            assert_eq!(found, expected, "{name}: {values:?}");
+        }
     }
 }

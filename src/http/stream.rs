@@ -1,5 +1,5 @@
-//! A connection's byte stream, as hyper sees it: tells the pulse what comes in, completes what the
-//! client has got whole, and ends politely.
+//! A connection's byte stream, as hyper sees it: tells the pulse what comes in, reads no more of who
+//! sends too much that moves no request, completes what the client has got whole, and ends politely.
 //!
 //! The end waits for what is to be completed: a client that has its document may close at once,
 //! and answers our closing alert with a reset, after which nobody knows what it had.
@@ -37,6 +37,9 @@ pub(super) struct Stream<T> {
     delivery_timeout: Duration,
     farewell: Farewell,
     farewell_timeout: Duration,
+    idle_bytes_max: u64,
+    /// The client has sent too much: nothing more is read.
+    is_deaf: bool,
 }
 
 enum Farewell {
@@ -55,6 +58,8 @@ impl<T> Stream<T> {
             delivery_timeout: limits.send_idle_timeout,
             farewell: Farewell::NotYet,
             farewell_timeout: limits.farewell_timeout,
+            idle_bytes_max: limits.idle_bytes_max,
+            is_deaf: false,
         }
     }
 }
@@ -108,10 +113,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_deaf {
+            // The pulse has been told, and ends the connection.
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.pulse.received();
+        let n_bytes = buffer.filled().len() - before;
+        if n_bytes > 0 {
+            self.is_deaf = !self.pulse.received(n_bytes, self.idle_bytes_max);
         }
         Poll::Ready(Ok(()))
     }

@@ -584,6 +584,106 @@ async fn http2_does_the_same() {
     drop(connection);
 }
 
+/// One frame of HTTP/2.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let stream: u32 = if kind == PRIORITY { 1 } else { 0 };
+    let head = [&length[1..], &[kind, 0], &stream.to_be_bytes()];
+    [&head.concat(), payload].concat()
+}
+
+const PRIORITY: u8 = 2;
+const GOAWAY: u8 = 7;
+
+/// The kinds of the frames that the server sends until it closes.
+async fn frames_to_the_end(mut from: impl AsyncReadExt + Unpin) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    loop {
+        let mut head = [0; 9];
+        if from.read_exact(&mut head).await.is_err() {
+            return kinds;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        if from.read_exact(&mut payload).await.is_err() {
+            return kinds;
+        }
+        kinds.push(head[3]);
+    }
+}
+
+#[tokio::test]
+async fn http2_floods_of_what_moves_no_request_are_ended() {
+    let bench = Bench::start(short()).await;
+    for (kind, payload) in [
+        (PRIORITY, &[0, 0, 0, 3, 9][..]),
+        (4, &[0, 4, 0, 1, 0, 0]),
+        (6, b"pingping"),
+        (8, &[0, 0, 0, 1]),
+    ] {
+        let (from, mut to) = tokio::io::split(bench.connect(b"h2").await);
+        to.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        to.write_all(&frame(4, &[])).await.unwrap();
+        let listener = tokio::spawn(frames_to_the_end(from));
+        let flood = frame(kind, payload).repeat(1000);
+        let mut n_bytes = 0;
+        while to.write_all(&flood).await.is_ok() {
+            n_bytes += flood.len();
+        }
+        // Besides what was taken there is what the kernels hold.
+        assert!(n_bytes < 64 << 20, "{kind}: {n_bytes}");
+        let kinds = listener.await.unwrap();
+        assert!(kinds.contains(&GOAWAY), "{kind}: {kinds:?}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_make_room_and_who_has_logged_in_stays() {
+    let limits = Limits {
+        connections_max: 3,
+        ..patient()
+    };
+    let bench = Bench::start(limits).await;
+    let mut known = bench.connect(b"http/1.1").await;
+    known.write_all(get(QUEUE, "").as_bytes()).await.unwrap();
+    read_head(&mut known).await;
+    let mut strangers = Vec::new();
+    for _ in 0..8 {
+        strangers.push(TcpStream::connect(bench.address).await.unwrap());
+    }
+    // In spite of those who only sit there.
+    let answer = bench.exchange(&get(QUEUE, CLOSE)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(strangers[0].read(&mut [0]).await.unwrap_or_default(), 0);
+    let mut rest = [0; 31];
+    known.read_exact(&mut rest).await.unwrap();
+    known.write_all(get(QUEUE, CLOSE).as_bytes()).await.unwrap();
+    let answer = read_to_end(&mut known).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn http_on_the_tls_port_is_answered_in_words() {
+    let bench = Bench::start(Limits::default()).await;
+    for request in [get(QUEUE, ""), post("/xml/upload", "", "")] {
+        let answer = in_clear(bench.address, &request).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert!(
+            answer.ends_with("write https:// in place of http://\n"),
+            "{answer}"
+        );
+    }
+    assert!(bench.tenant.is_tidy() && bench.tenant.is_waiting());
+    let garbage = in_clear(bench.address, "\0\0\r\n\r\n").await;
+    assert!(!garbage.contains("HTTP/"), "{garbage:?}");
+}
+
 #[tokio::test]
 async fn curl_is_content() {
     let bench = Bench::start(Limits::default()).await;
