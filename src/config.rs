@@ -142,6 +142,9 @@ pub struct Limits {
     pub uploads_max: usize,
     pub upload_bytes_max: u64,
     pub queue_jobs_max: usize,
+    /// Transformations at once, over all tenants.
+    pub stylesheets_max: usize,
+    pub stylesheets_per_user_max: usize,
     pub free_bytes_min: u64,
     pub free_inodes_min: u64,
 }
@@ -157,6 +160,8 @@ impl Default for Limits {
             uploads_max: admission.uploads_max,
             upload_bytes_max: admission.upload_bytes_max,
             queue_jobs_max: admission.queue_jobs_max,
+            stylesheets_max: 4,
+            stylesheets_per_user_max: 2,
             free_bytes_min: admission.free_bytes_min,
             free_inodes_min: admission.free_inodes_min,
         }
@@ -316,6 +321,11 @@ fn check_limits(limits: &Limits) -> Result<(), String> {
         ("uploads_max", limits.uploads_max as u64),
         ("upload_bytes_max", limits.upload_bytes_max),
         ("queue_jobs_max", limits.queue_jobs_max as u64),
+        ("stylesheets_max", limits.stylesheets_max as u64),
+        (
+            "stylesheets_per_user_max",
+            limits.stylesheets_per_user_max as u64,
+        ),
     ] {
         at_least_1(&format!("limits.{name}"), value)?;
     }

@@ -15,7 +15,6 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs};
 
 use crate::{
     config::Config,
-    gateway::InFlight,
     http::{self, Site, Sites, tls},
     spool::{LockError, RealFs, Spool, SpoolLock},
 };
@@ -47,11 +46,12 @@ pub async fn serve(
         }
     }
     let sockets = Sockets::bind(&config)?;
-    let in_flight = Arc::new(InFlight::default());
+    let shared = tenant::Shared::new(&config.limits);
     let mut tenants = Vec::new();
     for (n, tenant) in config.tenants.iter().enumerate() {
         let reload_tls = (n == 0).then(|| certificate.clone());
-        let prepared = Prepared::new(&config, tenant, &in_flight, reload_tls, &stop, &kill);
+        let shared = shared.for_tenant(n);
+        let prepared = Prepared::new(&config, tenant, shared, reload_tls, &stop, &kill);
         let prepared = prepared.await;
         tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }

@@ -9,6 +9,7 @@ mod cancel;
 mod command;
 mod download;
 mod hands;
+mod places;
 mod schedules;
 mod upload;
 mod view;
@@ -21,6 +22,7 @@ pub use command::{
 };
 pub use download::{Completion, Download};
 pub use hands::{Cancelling, Hands};
+pub use places::{Places, Validations};
 pub use schedules::{Agenda, ScheduleRules, Touched};
 pub use upload::Upload;
 pub use view::{State, View};
@@ -46,8 +48,6 @@ use tokio::sync::{Semaphore, watch};
 /// something.
 const RETRY_SOON_S: u32 = 5;
 const RETRY_LATER_S: u32 = 60;
-/// Transformations at once; each is a process with a document in memory.
-const TRANSFORMS_MAX: usize = 2;
 /// Transformed documents in memory, of all clients that have not taken theirs yet.
 const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
 /// Blocking calls at once, whether or not somebody still waits for them; the rest of the threads
@@ -93,12 +93,15 @@ pub struct Gateway {
     stylesheets: Arc<Stylesheets>,
     limits: AdmissionLimits,
     in_flight: Arc<InFlight>,
-    transforms: Arc<Semaphore>,
+    transforms: Places,
     /// Kibibytes of transformed documents that are held until they are sent.
     transformed: Arc<Semaphore>,
     threads: Arc<Semaphore>,
     commits: Semaphore,
-    small_commits: Semaphore,
+    /// JSON and XML do not wait for each other.
+    small_json_commits: Semaphore,
+    small_xml_commits: Semaphore,
+    validations: Arc<Validations>,
     keys: upload::Keys,
     hands: Box<dyn Hands>,
     schedules: ScheduleRules,
@@ -116,6 +119,10 @@ pub struct Parts {
     pub stylesheets: Arc<Stylesheets>,
     pub limits: AdmissionLimits,
     pub in_flight: Arc<InFlight>,
+    /// For transformations; of all tenants together.
+    pub transforms: Places,
+    /// Of all tenants together.
+    pub validations: Arc<Validations>,
     pub hands: Box<dyn Hands>,
     pub schedules: ScheduleRules,
 }
@@ -130,11 +137,13 @@ impl Gateway {
             stylesheets: parts.stylesheets,
             limits: parts.limits,
             in_flight: parts.in_flight,
-            transforms: Arc::new(Semaphore::new(TRANSFORMS_MAX)),
+            transforms: parts.transforms,
             transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
             commits: Semaphore::new(COMMITS_MAX),
-            small_commits: Semaphore::new(small_commits_max()),
+            small_json_commits: Semaphore::new(small_commits_max()),
+            small_xml_commits: Semaphore::new(small_commits_max()),
+            validations: parts.validations,
             keys: upload::Keys::default(),
             hands: parts.hands,
             schedules: parts.schedules,
@@ -461,11 +470,14 @@ impl Gateway {
         if let Err(error) = self.stylesheets.check(&sheet) {
             return Err(xslt_fault(&sheet, &error));
         }
-        let permit = self.transforms.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| Fault::Internal)?;
+        let place = self.transforms.take(&caller.user).await;
+        let place = place.map_err(|places::Full| Fault::Busy {
+            retry_after_s: RETRY_SOON_S,
+            reason: "too many transformations are under way".into(),
+        })?;
         let transformed = self.blocking(move |this| {
             // A client that hangs up does not end the transformation.
-            let _permit = permit;
+            let _place = place;
             this.transform_blocking(&interface, &name, &sheet)
         });
         let (job, transformed) = transformed.await??;

@@ -3,8 +3,10 @@
 use super::timetable::{self, Alarm};
 use crate::{
     auth::Users,
-    config::{Config, Engine, InterfaceConfig, Tenant},
-    gateway::{Cancelling, Gateway, Hands, InFlight, Parts, ScheduleRules},
+    config::{Config, Engine, InterfaceConfig, Limits, Tenant},
+    gateway::{
+        Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules, Validations,
+    },
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
     schedule::Event,
@@ -41,6 +43,32 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 const FAMILIAR: &str = ".familiar";
 /// Without a watcher, queues are scanned so often.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// What all tenants have together.
+pub(super) struct Shared {
+    in_flight: Arc<InFlight>,
+    transforms: Places,
+    validations: Arc<Validations>,
+}
+
+impl Shared {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            in_flight: Arc::default(),
+            transforms: Places::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
+            validations: Arc::default(),
+        }
+    }
+
+    /// Its part of a tenant, by the tenant's number.
+    pub(super) fn for_tenant(&self, tenant: usize) -> Self {
+        Self {
+            in_flight: self.in_flight.clone(),
+            transforms: self.transforms.for_tenant(tenant),
+            validations: self.validations.clone(),
+        }
+    }
+}
 
 /// A tenant that is ready to work: its spool is ours and recovered, and nothing runs yet.
 pub(super) struct Prepared {
@@ -144,7 +172,7 @@ impl Prepared {
     pub(super) async fn new(
         config: &Config,
         tenant: &Tenant,
-        in_flight: &Arc<InFlight>,
+        shared: Shared,
         certificate: Option<Arc<Certificate>>,
         stop: &CancellationToken,
         kill: &CancellationToken,
@@ -191,7 +219,9 @@ impl Prepared {
             schemas: keeper.schemas.clone(),
             stylesheets: keeper.stylesheets.clone(),
             limits: config.limits.admission(),
-            in_flight: in_flight.clone(),
+            in_flight: shared.in_flight,
+            transforms: shared.transforms,
+            validations: shared.validations,
             hands: Box::new(worker.handle()),
         });
         Ok(Self {

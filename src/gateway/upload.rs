@@ -9,7 +9,7 @@
 
 use super::{
     Direction, Document, Fault, Gateway, Interface, JobRef, JsonCheck, RETRY_LATER_S, Reply,
-    Submit, admission, lock, spool_fault, unknown_interface,
+    Submit, admission, lock, places::Validation, spool_fault, unknown_interface,
 };
 use crate::{
     auth::{Caller, Right},
@@ -25,6 +25,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
 };
+use tokio::sync::SemaphorePermit;
 
 /// Bodies up to this size take one blocking call and no part before they are known to be good.
 const MEMORY_BYTES_MAX: usize = 256 * 1024;
@@ -100,6 +101,13 @@ pub(super) struct Outcome {
     pub(super) user: Arc<str>,
     /// It was refused for these.
     pub(super) findings: Option<Vec<Finding>>,
+}
+
+/// The right to commit.
+enum Permit<'g> {
+    Large { _permit: SemaphorePermit<'g> },
+    Small { _permit: SemaphorePermit<'g> },
+    Validation { _place: Validation },
 }
 
 /// The document, complete.
@@ -201,6 +209,43 @@ impl Gateway {
         })
     }
 
+    /// Waits for the right to commit.
+    async fn permit(&self, submit: &Submit, is_large: bool) -> Result<Permit<'_>, Fault> {
+        let permit = match (submit.document, is_large) {
+            (Document::Xml, _) if self.validates_outside(submit) => {
+                let place = self.validations.take(is_large).await;
+                place.map(|_place| Permit::Validation { _place })
+            }
+            (Document::Json { .. } | Document::Xml, true) => {
+                let permit = self.commits.acquire().await;
+                permit.ok().map(|_permit| Permit::Large { _permit })
+            }
+            (Document::Json { .. }, false) => {
+                let permit = self.small_json_commits.acquire().await;
+                permit.ok().map(|_permit| Permit::Small { _permit })
+            }
+            (Document::Xml, false) => {
+                let permit = self.small_xml_commits.acquire().await;
+                permit.ok().map(|_permit| Permit::Small { _permit })
+            }
+        };
+        // Nobody closes these semaphores.
+        permit.ok_or(Fault::Internal)
+    }
+
+    /// May the document be validated by a program of its own?
+    fn validates_outside(&self, submit: &Submit) -> bool {
+        let chosen = submit.interface.as_ref().and_then(|name| self.resolve(name));
+        let has_schema = |interface: &Interface| {
+            interface.direction == Direction::In && interface.schema.is_some()
+        };
+        self.schemas.is_outside()
+            && match chosen {
+                Some(name) => self.interfaces.get(name).is_some_and(has_schema),
+                None => self.interfaces.values().any(has_schema),
+            }
+    }
+
     pub(super) fn is_full(&self, interface: &InterfaceName) -> bool {
         self.spool.ready_jobs(interface) >= self.limits.queue_jobs_max
     }
@@ -287,13 +332,10 @@ impl Upload {
                 None => None,
                 Some(key) => Some(gateway.keys.hold(key).await),
             };
-            let commits = match self.part {
-                None => &gateway.small_commits,
-                Some(_) => &gateway.commits,
-            };
-            // A large body is synced first, which takes too long to be waited for.
-            let expected = self.part.is_none().then(|| gateway.spool.expect());
-            let permit = commits.acquire().await.map_err(|_| Fault::Internal)?;
+            let permit = gateway.permit(&self.submit, self.part.is_some()).await?;
+            // What is synced first, or validated by another program, takes too long to be waited for.
+            let is_quick = matches!(permit, Permit::Small { .. });
+            let expected = is_quick.then(|| gateway.spool.expect());
             let stored = gateway.blocking(move |_| self.commit_blocking(key, expected));
             let stored = stored.await;
             drop(permit);

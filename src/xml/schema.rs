@@ -29,6 +29,12 @@ const XSD_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema";
 pub trait SchemaEngine: Send + Sync {
     fn name(&self) -> &'static str;
 
+    /// Does each validation take a process of its own? How many there are at once is for the caller
+    /// to bound.
+    fn is_outside(&self) -> bool {
+        false
+    }
+
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError>;
 }
 
@@ -114,6 +120,11 @@ impl Schemas {
     /// The names of the schemas in force, sorted.
     pub fn names(&self) -> Vec<String> {
         self.shelf.names()
+    }
+
+    /// Does each validation take a process of its own?
+    pub fn is_outside(&self) -> bool {
+        self.engine.is_outside()
     }
 
     pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {

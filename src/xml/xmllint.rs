@@ -40,6 +40,10 @@ impl SchemaEngine for Xmllint {
         PROGRAM
     }
 
+    fn is_outside(&self) -> bool {
+        true
+    }
+
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
         // There is no option to load a schema alone; any document will do.
         let ended = run(schema, &Source::Memory(b"<any/>"))

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     auth::{Grants, Right, Scope},
     gateway::{
-        AdmissionLimits, Cancelling, Hands, InFlight, Interface, JobRef, JsonCheck, Parts, State,
+        AdmissionLimits, Cancelling, Hands, InFlight, Interface, JobRef, JsonCheck, Parts, Places, State,
         Wish,
     },
     job::{KEY_BYTES, Place, Priority, Seal},
@@ -105,6 +105,8 @@ impl World {
                 ..AdmissionLimits::default()
             },
             in_flight: Arc::new(InFlight::default()),
+            transforms: Places::new(4, 2),
+            validations: Arc::default(),
             hands: Box::new(Nobody),
             schedules: ScheduleRules {
                 time_zone: "Europe/Berlin".parse().unwrap(),

@@ -11,7 +11,7 @@ use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
     gateway::{
         AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts,
-        ScheduleRules,
+        Places, ScheduleRules,
     },
     job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
     spool::{Cancelled, RealFs, Rules, Spool},
@@ -138,6 +138,8 @@ impl Tenant {
                 ..AdmissionLimits::default()
             },
             in_flight: in_flight.clone(),
+            transforms: Places::new(4, 2),
+            validations: Arc::default(),
             hands: Box::new(Nobody {
                 gate: Mutex::new(gate),
                 held: held.clone(),

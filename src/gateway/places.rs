@@ -1,0 +1,298 @@
+//! Places for what takes long: transformations, and validations by a program of their own.
+//!
+//! A transformation needs a place among all and one among its user's, so one user's slow ones do not
+//! hold up another's. Who finds none waits in the line of his user, and users are served in rotation; a
+//! line has an end, and waiting has one too.
+
+use super::lock;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+const WAITING_MAX: usize = 256;
+const WAITING_PER_USER_MAX: usize = 16;
+/// Longer than transformations take that are worth waiting for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The line is too long, or was.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// A tenant's share of the places that all tenants have together.
+#[derive(Clone)]
+pub struct Places {
+    shared: Arc<Shared>,
+    /// Users of different tenants are different users, whatever their names are.
+    tenant: usize,
+}
+
+type User = (usize, Arc<str>);
+
+struct Shared {
+    max: usize,
+    per_user_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    taken: usize,
+    /// Without users who have none.
+    taken_by: HashMap<User, usize>,
+    /// In the order of service. Invariant: no line is empty.
+    lines: VecDeque<(User, VecDeque<oneshot::Sender<Place>>)>,
+}
+
+/// A place that is taken; dropping it calls the next in line.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    user: User,
+}
+
+impl Places {
+    /// For the first tenant: so many places in all, and for each user.
+    pub fn new(max: usize, per_user_max: usize) -> Self {
+        let shared = Shared {
+            max,
+            per_user_max,
+            state: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            tenant: 0,
+        }
+    }
+
+    /// The same places, for another tenant.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: usize) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            tenant,
+        }
+    }
+
+    /// Waits for a place, in line and not for ever.
+    pub(super) async fn take(&self, user: &Arc<str>) -> Result<Place, Full> {
+        let user = (self.tenant, user.clone());
+        let turn = {
+            let mut state = lock(&self.shared.state);
+            if self.shared.may_take(&state, &user) {
+                state.add(&user);
+                let shared = self.shared.clone();
+                return Ok(Place { shared, user });
+            }
+            state.join(user)?
+        };
+        match tokio::time::timeout(PATIENCE, turn).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Full),
+        }
+    }
+}
+
+impl Shared {
+    fn may_take(&self, state: &State, user: &User) -> bool {
+        let own = state.taken_by.get(user).copied().unwrap_or(0);
+        state.taken < self.max && own < self.per_user_max
+    }
+
+    /// Takes the place that has become free for the first who may have it.
+    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
+        let mut state = lock(&self.state);
+        let at = (0..state.lines.len()).find(|at| self.may_take(&state, &state.lines[*at].0))?;
+        let (user, mut line) = state.lines.remove(at)?;
+        let turn = line.pop_front()?;
+        if !line.is_empty() {
+            state.lines.push_back((user.clone(), line));
+        }
+        state.add(&user);
+        let shared = self.clone();
+        Some((turn, Place { shared, user }))
+    }
+}
+
+impl State {
+    fn add(&mut self, user: &User) {
+        self.taken += 1;
+        *self.taken_by.entry(user.clone()).or_default() += 1;
+    }
+
+    fn join(&mut self, user: User) -> Result<oneshot::Receiver<Place>, Full> {
+        // Who has lost patience stands there no more.
+        self.lines.retain_mut(|(_, line)| {
+            line.retain(|turn| !turn.is_closed());
+            !line.is_empty()
+        });
+        let waiting: usize = self.lines.iter().map(|(_, line)| line.len()).sum();
+        if waiting >= WAITING_MAX {
+            return Err(Full);
+        }
+        let (turn, place) = oneshot::channel();
+        match self.lines.iter_mut().find(|(other, _)| *other == user) {
+            Some((_, line)) if line.len() >= WAITING_PER_USER_MAX => return Err(Full),
+            Some((_, line)) => line.push_back(turn),
+            None => self.lines.push_back((user, VecDeque::from([turn]))),
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let mut state = lock(&self.shared.state);
+            state.taken -= 1;
+            if let Some(own) = state.taken_by.get_mut(&self.user) {
+                *own -= 1;
+                if *own == 0 {
+                    state.taken_by.remove(&self.user);
+                }
+            }
+        }
+        // Not under the lock: a waiter that has left hands the place back, and dropping that comes
+        // here again.
+        if let Some((turn, place)) = self.shared.next() {
+            drop(turn.send(place));
+        }
+    }
+}
+
+/// Validations by a program of its own, over all tenants: each is a process with a document in memory.
+/// One place is kept for small documents, which go on beside large ones.
+pub struct Validations {
+    all: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+impl Default for Validations {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
+        Self::new(processors)
+    }
+}
+
+impl Validations {
+    /// `max`: at least 2.
+    fn new(max: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(max)),
+            large: Arc::new(Semaphore::new(max - 1)),
+        }
+    }
+
+    /// Waits for a place.
+    pub(super) async fn take(&self, is_large: bool) -> Option<Validation> {
+        let large = match is_large {
+            true => Some(self.large.clone().acquire_owned().await.ok()?),
+            false => None,
+        };
+        let _all = self.all.clone().acquire_owned().await.ok()?;
+        Some(Validation { _all, _large: large })
+    }
+}
+
+/// A place for one validation.
+pub(super) struct Validation {
+    _all: OwnedSemaphorePermit,
+    _large: Option<OwnedSemaphorePermit>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::Future, pin::Pin, task::{Context, Poll, Waker}};
+
+    type Waiting<T> = Pin<Box<dyn Future<Output = T>>>;
+
+    fn poll<T>(waiting: &mut Waiting<T>) -> Poll<T> {
+        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn take(places: &Places, user: &str) -> Waiting<Result<Place, Full>> {
+        let (places, user) = (places.clone(), user.into());
+        Box::pin(async move { places.take(&user).await })
+    }
+
+    fn taken(waiting: &mut Waiting<Result<Place, Full>>) -> Place {
+        match poll(waiting) {
+            Poll::Ready(Ok(place)) => place,
+            Poll::Ready(Err(Full)) => panic!("refused"),
+            Poll::Pending => panic!("waiting"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_users_slow_ones_do_not_hold_up_another() {
+        let places = Places::new(4, 2);
+        let slow: Vec<Place> = (0..2).map(|_| taken(&mut take(&places, "a"))).collect();
+        let mut third = take(&places, "a");
+        assert!(poll(&mut third).is_pending());
+        let other = taken(&mut take(&places, "b"));
+        // Of the same name, but of another tenant.
+        let elsewhere = taken(&mut take(&places.for_tenant(1), "a"));
+        assert!(poll(&mut take(&places, "c")).is_pending(), "all are taken");
+        drop(other);
+        assert!(poll(&mut third).is_pending(), "its user has as many as he may");
+        drop(slow);
+        let _third = taken(&mut third);
+        drop(elsewhere);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn users_are_served_in_rotation() {
+        let places = Places::new(1, 1);
+        let first = taken(&mut take(&places, "a"));
+        let mut flood: Vec<_> = (0..3).map(|_| take(&places, "a")).collect();
+        assert!(flood.iter_mut().all(|waiting| poll(waiting).is_pending()));
+        let mut other = take(&places, "b");
+        assert!(poll(&mut other).is_pending());
+        drop(first);
+        drop(taken(&mut flood[0]));
+        let other = taken(&mut other);
+        assert!(poll(&mut flood[1]).is_pending());
+        // One that has left is passed over.
+        drop(flood.remove(1));
+        drop(other);
+        drop(taken(&mut flood[1]));
+        let state = lock(&places.shared.state);
+        assert_eq!((state.taken, state.taken_by.len(), state.lines.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_and_patience_end() {
+        let places = Places::new(1, 1);
+        let _slow = taken(&mut take(&places, "a"));
+        let mut line: Vec<_> = (0..WAITING_PER_USER_MAX).map(|_| take(&places, "a")).collect();
+        assert!(line.iter_mut().all(|waiting| poll(waiting).is_pending()));
+        assert!(matches!(poll(&mut take(&places, "a")), Poll::Ready(Err(Full))));
+        tokio::time::advance(PATIENCE).await;
+        for waiting in &mut line {
+            assert!(matches!(poll(waiting), Poll::Ready(Err(Full))));
+        }
+        assert!(poll(&mut take(&places, "a")).is_pending());
+    }
+
+    #[tokio::test]
+    async fn a_small_document_is_validated_beside_large_ones() {
+        let validations = Arc::new(Validations::new(2));
+        let take = |is_large| -> Waiting<Option<Validation>> {
+            let validations = validations.clone();
+            Box::pin(async move { validations.take(is_large).await })
+        };
+        let Poll::Ready(large) = poll(&mut take(true)) else {
+            panic!("there is a place");
+        };
+        let mut second = take(true);
+        assert!(poll(&mut second).is_pending());
+        let Poll::Ready(small) = poll(&mut take(false)) else {
+            panic!("there is a place");
+        };
+        assert!(poll(&mut take(false)).is_pending());
+        drop((large, small));
+        assert!(poll(&mut second).is_ready());
+    }
+}
