@@ -22,16 +22,17 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    dialect::{self, Dialect, Intake as Wanted, Payload},
+    dialect::{self, Access as Credentials, Dialect, Intake as Wanted, Payload},
     gateway::{Command, Fault, Reply, Submit, TokenRequest},
     job::JobName,
 };
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-        TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        EXPECT, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
@@ -48,6 +49,9 @@ use std::{
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const OPENAPI_PATH: &str = "/openapi.json";
 
 /// What the requests of one connection have in common.
@@ -117,7 +121,22 @@ pub(super) async fn answer(
         }
     }
     access.status = Some(response.status());
+    protect(response.headers_mut());
     Ok(finish(response, &head.method, access, running))
+}
+
+/// Tells browsers to stay with TLS, and to run nothing that a document or a stylesheet's result might
+/// hold: partners wrote it.
+fn protect(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 /// Reads and drops the rest of a body for a short time. HTTP/2 resets a stream whose body nobody
@@ -305,6 +324,28 @@ fn check_head(head: &Parts) -> Result<(), (StatusCode, &'static str)> {
     Ok(())
 }
 
+/// Does a browser send this request for a page of another site? It would add a password that it
+/// remembers, whatever that page is up to. Following a link is allowed; it shows nothing to the page.
+///
+/// Source: W3C Fetch Metadata Request Headers; RFC 6454 for older browsers.
+fn is_cross_site(head: &Parts) -> bool {
+    let named = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
+    let is_safe = matches!(head.method, Method::GET | Method::HEAD);
+    let is_link = is_safe
+        && named(&SEC_FETCH_MODE) == Some(b"navigate")
+        && matches!(named(&SEC_FETCH_DEST), None | Some(b"document"));
+    match (named(&SEC_FETCH_SITE), named(&ORIGIN)) {
+        (Some(b"same-origin" | b"none"), _) | (None, None) => false,
+        (Some(_), _) => !is_link,
+        (None, Some(origin)) => {
+            let host = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+            let host = host.or(named(&HOST)).unwrap_or_default();
+            let own = origin.strip_prefix(b"https://");
+            !is_safe && !own.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        }
+    }
+}
+
 async fn reply(
     context: &Context,
     site: &Site,
@@ -315,6 +356,12 @@ async fn reply(
 ) -> Result<Reply, Stop> {
     let (wanted, peer) = (dialect.access(head), context.peer.ip());
     let now_ms = jiff::Timestamp::now().as_millisecond();
+    let by_browser = matches!(wanted, Credentials::Basic | Credentials::Open);
+    if by_browser && is_cross_site(head) {
+        return Err(Stop::Fault(Fault::Forbidden {
+            reason: "a page of another site sends this request".into(),
+        }));
+    }
     let caller = credentials::caller(&site.users, wanted, &head.headers, peer, now_ms).await?;
     if !caller.is_anonymous() {
         context.standing.make_known();
@@ -497,6 +544,45 @@ mod tests {
             headers.extend(values.iter().map(|value| (name, *value)));
             let found = status(Version::HTTP_11, "/", &headers);
             assert_eq!(found, expected, "{name}: {values:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_send_no_requests() {
+        let (origin, site) = ("origin", "sec-fetch-site");
+        let (mode, dest) = ("sec-fetch-mode", "sec-fetch-dest");
+        for (expected, method, headers) in [
+            // Programs.
+            (false, "POST", &[][..]),
+            (false, "POST", &[(site, "same-origin"), (origin, "https://a.example")]),
+            // A proxy has changed the host; the browser knows better.
+            (false, "POST", &[(site, "same-origin"), (origin, "https://public.example")]),
+            (false, "POST", &[(site, "none")]),
+            (true, "POST", &[(site, "cross-site"), (mode, "no-cors")]),
+            (true, "POST", &[(site, "same-site")]),
+            (true, "POST", &[(site, "cross-site"), (mode, "navigate"), (dest, "document")]),
+            (true, "DELETE", &[(site, "cross-site")]),
+            (true, "POST", &[(site, "")]),
+            // A link, and a picture of the same address.
+            (false, "GET", &[(site, "cross-site"), (mode, "navigate"), (dest, "document")]),
+            (false, "GET", &[(site, "cross-site"), (mode, "navigate")]),
+            (true, "GET", &[(site, "cross-site"), (mode, "navigate"), (dest, "iframe")]),
+            (true, "GET", &[(site, "cross-site"), (mode, "no-cors"), (dest, "image")]),
+            // Older browsers.
+            (false, "POST", &[(origin, "https://a.example")]),
+            (false, "POST", &[(origin, "https://A.EXAMPLE")]),
+            (true, "POST", &[(origin, "https://b.example")]),
+            (true, "POST", &[(origin, "http://a.example")]),
+            (true, "POST", &[(origin, "https://a.example:99")]),
+            (true, "POST", &[(origin, "null")]),
+            (false, "GET", &[(origin, "https://b.example")]),
+        ] {
+            let mut of_1 = head(Version::HTTP_11, "/", &[&[("host", "a.example")], headers].concat());
+            let mut of_2 = head(Version::HTTP_2, "https://a.example/", headers);
+            for head in [&mut of_1, &mut of_2] {
+                head.method = method.parse().unwrap();
+                assert_eq!(is_cross_site(head), expected, "{method} {headers:?}");
+            }
         }
     }
 }

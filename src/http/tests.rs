@@ -78,8 +78,10 @@ async fn a_request_is_answered_with_all_headers() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     for header in [
         "cache-control: no-store",
+        "content-security-policy: default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "content-length: 31",
         "content-type: text/plain; charset=utf-8",
+        "strict-transport-security: max-age=31536000",
         "x-content-type-options: nosniff",
         "x-request-id: my-id_1.2",
     ] {
@@ -662,6 +664,22 @@ async fn strangers_make_room_and_who_has_logged_in_stays() {
     known.write_all(get(QUEUE, CLOSE).as_bytes()).await.unwrap();
     let answer = read_to_end(&mut known).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_uploads_nothing() {
+    let bench = Bench::start(Limits::default()).await;
+    let upload = |headers: &str| {
+        let headers = format!("{headers}{CLOSE}Content-Length: 4\r\n");
+        post("/xml/upload", &headers, "<a/>")
+    };
+    for headers in ["Sec-Fetch-Site: cross-site\r\n", "Origin: https://b.example\r\n"] {
+        let answer = bench.exchange(&upload(headers)).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+    assert!(bench.tenant.is_tidy() && bench.tenant.accepted().is_empty());
+    let own = bench.exchange(&upload("Origin: https://localhost\r\n")).await;
+    assert!(own.starts_with("HTTP/1.1 201 "), "{own}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use rustls::{
 };
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,6 +32,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 /// The names of the files that [`generate`] makes.
 pub const CERTIFICATE_FILE: &str = "cert.pem";
 pub const KEY_FILE: &str = "key.pem";
+/// Far more than the longest chain.
+const PEM_BYTES_MAX: u64 = 1 << 20;
 const VALID_YEARS: i64 = 10;
 const H2: &[u8] = b"h2";
 
@@ -182,7 +184,7 @@ fn read_pair(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
     let chain = read_chain(certificate)?;
-    let pem = fs::read(key).map_err(io_error("read", key))?;
+    let pem = read_plain(key).map_err(io_error("read", key))?;
     let bad_key = |reason: String| TlsError::BadKey {
         path: key.into(),
         reason,
@@ -205,7 +207,7 @@ fn read_pair(
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = fs::read(path).map_err(io_error("read", path))?;
+    let pem = read_plain(path).map_err(io_error("read", path))?;
     let bad = |reason: String| TlsError::BadCertificate {
         path: path.into(),
         reason,
@@ -217,6 +219,23 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(bad("no CERTIFICATE section in it; PEM is expected".into()));
     }
     Ok(chain)
+}
+
+/// A FIFO or a directory is not waited for, and no more is read than a chain and a key have.
+fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > PEM_BYTES_MAX {
+        let message = format!("it is not a plain file of at most {PEM_BYTES_MAX} bytes");
+        return Err(io::Error::other(message));
+    }
+    let mut pem = Vec::new();
+    file.take(PEM_BYTES_MAX).read_to_end(&mut pem)?;
+    Ok(pem)
 }
 
 fn self_signed(names: &[String]) -> Result<CertificateParams, TlsError> {
@@ -348,5 +367,13 @@ mod tests {
         fs::copy(&other_key, &key).unwrap();
         assert!(loaded.reload().unwrap());
         assert_ne!(in_force(&loaded), first);
+        // What would never end, or never begin, is not read.
+        fs::remove_file(&key).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &key, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(loaded.reload(), Err(TlsError::Io { .. })));
+        fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &key).unwrap();
+        assert!(matches!(loaded.reload(), Err(TlsError::Io { .. })));
     }
 }

@@ -7,12 +7,14 @@ use super::{Fs, RealFs};
 use crate::job::{KEY_BYTES, hex, parse_hex};
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 const KEY: &str = ".key";
+/// A key and some line ends.
+const TEXT_BYTES_MAX: u64 = 2 * KEY_BYTES as u64 + 16;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -43,19 +45,31 @@ pub fn key(fs: &RealFs) -> Result<[u8; KEY_BYTES], KeyError> {
     read(&path)?.ok_or_else(|| io(io::ErrorKind::NotFound.into()))
 }
 
+/// Mode and content of one file, however it is replaced meanwhile. A FIFO is not waited for, and no
+/// more is read than a key has.
 fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, KeyError> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-        other => other.map_err(|source| KeyError::Io {
-            path: path.to_owned(),
-            source,
-        })?,
+    let io = |source| KeyError::Io {
+        path: path.to_owned(),
+        source,
     };
-    let mode = fs::metadata(path).map(|meta| meta.mode());
-    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+    let mut options = OpenOptions::new();
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file = match options.read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io)?,
+    };
+    let meta = file.metadata().map_err(io)?;
+    if !meta.is_file() {
+        return Err(KeyError::Malformed(path.to_owned()));
+    }
+    if meta.mode() & 0o077 != 0 {
         return Err(KeyError::Readable(path.to_owned()));
     }
+    let mut bytes = Vec::new();
+    file.take(TEXT_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let key = parse_hex(text.trim_end());
     key.map(Some)
         .ok_or_else(|| KeyError::Malformed(path.to_owned()))
@@ -113,6 +127,18 @@ mod tests {
             fs::write(&path, bad).unwrap();
             assert!(matches!(key(&fs), Err(KeyError::Malformed(_))));
         }
+        fs::remove_file(&path).unwrap();
+        // What is no file of its own is no key, whatever it leads to.
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        assert!(matches!(key(&fs), Err(KeyError::Malformed(_))));
+        fs::remove_file(&path).unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "00".repeat(KEY_BYTES)).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(matches!(key(&fs), Err(KeyError::Io { .. })));
         fs::remove_file(&path).unwrap();
         assert_ne!(key(&fs).unwrap(), first);
     }
