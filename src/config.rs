@@ -11,13 +11,14 @@ use crate::{
     cron::Changes,
     gateway::{AdmissionLimits, Direction, Interface},
     job::{InterfaceName, WorkerTags},
+    peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor},
     schedule::LaneRules,
     spool::{Retention, Rules, SEGMENT_BYTES_MIN},
     timetable::{Missed, Zone},
     worker::Lane,
 };
-use file::{ConfigFile, InterfaceFile, ProcessorFile};
+use file::{ConfigFile, InterfaceFile, ProcessorFile, ServerFile};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,6 +63,10 @@ pub struct Config {
     pub clock_changes: Changes,
     /// What becomes of their moments while the service is down.
     pub missed_schedules: Missed,
+    /// Who is believed when it says for whom it speaks.
+    pub trusted_proxies: Networks,
+    /// Their connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     pub limits: Limits,
     pub engine: Engine,
     /// The default tenant first, if there is one.
@@ -200,6 +205,7 @@ impl Config {
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
         let worker_tags = worker_tags(file.server.worker_tags.as_deref())?;
         let time_zone = time_zone(file.server.time_zone.as_deref())?;
+        let trusted_proxies = trusted_proxies(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
         let mut tenants = Vec::new();
@@ -260,6 +266,8 @@ impl Config {
             time_zone,
             clock_changes: file.server.clock_changes.unwrap_or_default(),
             missed_schedules: file.server.missed_schedules.unwrap_or_default(),
+            trusted_proxies,
+            proxy_protocol: file.server.proxy_protocol,
             limits: file.limits,
             engine: file.xml.engine,
             tenants,
@@ -291,6 +299,18 @@ fn worker_tags(given: Option<&[String]>) -> Result<WorkerTags, String> {
 fn time_zone(given: Option<&str>) -> Result<Zone, String> {
     let zone = given.map_or(Ok(Zone::UTC), str::parse);
     zone.map_err(|error| format!("server.time_zone: {error}"))
+}
+
+fn trusted_proxies(server: &ServerFile) -> Result<Networks, String> {
+    let networks = server.trusted_proxies.iter().map(|text| text.parse());
+    let networks: Result<Vec<Network>, _> = networks.collect();
+    let networks = networks.map_err(|error| format!("server.trusted_proxies: {error}"))?;
+    if server.proxy_protocol && networks.is_empty() {
+        return Err(
+            "server.proxy_protocol is for connections of server.trusted_proxies: name them".into(),
+        );
+    }
+    Ok(networks.into_iter().collect())
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {

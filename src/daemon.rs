@@ -213,6 +213,8 @@ impl Listeners {
         let limits = http::Limits {
             connections_max: config.limits.connections_max,
             per_address_max: config.limits.connections_per_address_max,
+            proxy_protocol: config.proxy_protocol,
+            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
             ..http::Limits::default()
         };
         let tasks = TaskTracker::new();

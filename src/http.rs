@@ -21,6 +21,7 @@ mod delivery;
 mod intake;
 mod limits;
 mod ops;
+mod proxy;
 mod pulse;
 mod range;
 mod request;
@@ -32,6 +33,7 @@ pub use limits::Limits;
 pub use ops::Readiness;
 pub use sites::{Site, Sites, SitesError};
 
+use accept::Standing;
 use connection::{Opening, Terms};
 use ops::InClear;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -47,44 +49,64 @@ pub async fn serve_tls(
     stop: CancellationToken,
     deadline: Duration,
 ) {
-    let terms = Arc::new(Terms::new(limits, stop));
-    let loop_terms = terms.clone();
-    let in_clear = Arc::new(terms.in_a_hurry());
-    accept::run(
-        listener,
-        &loop_terms,
-        deadline,
-        move |tcp, peer, standing| {
-            let (terms, tls, sites) = (terms.clone(), tls.clone(), sites.clone());
-            let in_clear = in_clear.clone();
-            async move {
-                let handshake_timeout = terms.limits.handshake_timeout;
-                match connection::opening(&tcp, handshake_timeout).await {
-                    Some(Opening::Tls) => {}
-                    Some(Opening::Clear(protocol)) => {
-                        return refuse(tcp, protocol, peer, InClear::TlsPort, &in_clear).await;
-                    }
-                    None => return,
-                }
-                let Some(secured) = tls.handshake(tcp, handshake_timeout).await else {
-                    return;
-                };
-                let protocol = secured.protocol;
-                let pulse = pulse::Pulse::new(protocol);
-                let context = Arc::new(request::Context {
-                    limits: terms.limits.clone(),
-                    peer,
-                    pulse: pulse.clone(),
-                    server_name: secured.server_name,
-                    sites,
-                    standing,
-                });
-                let answer = move |request| request::answer(context.clone(), request);
-                connection::drive(secured.stream, protocol, pulse, answer, &terms).await;
+    let terms = Terms::new(limits, stop);
+    let server = Arc::new(Server {
+        in_clear: terms.in_a_hurry(),
+        sites,
+        terms,
+        tls,
+    });
+    let serving = server.clone();
+    let serve = move |tcp, peer, standing| serving.clone().serve(tcp, peer, standing);
+    accept::run(listener, &server.terms, deadline, serve).await;
+}
+
+/// What the connections of partners have in common.
+struct Server {
+    /// For those who forget TLS.
+    in_clear: Terms,
+    sites: Arc<Sites>,
+    terms: Terms,
+    tls: Arc<tls::Certificate>,
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, mut tcp: TcpStream, peer: SocketAddr, standing: Standing) {
+        let limits = &self.terms.limits;
+        let Some(peer) = announced(&mut tcp, peer, &standing, limits).await else {
+            return;
+        };
+        match connection::opening(&tcp, limits.handshake_timeout).await {
+            Some(Opening::Tls) => {}
+            Some(Opening::Clear(protocol)) => {
+                return refuse(tcp, protocol, peer, InClear::TlsPort, &self.in_clear).await;
             }
-        },
-    )
-    .await;
+            Some(Opening::Proxy) => {
+                tracing::warn!(
+                    %peer,
+                    "a PROXY header is believed from server.trusted_proxies only, and with \
+                     server.proxy_protocol; the connection is closed",
+                );
+                return;
+            }
+            None => return,
+        }
+        let Some(secured) = self.tls.handshake(tcp, limits.handshake_timeout).await else {
+            return;
+        };
+        let protocol = secured.protocol;
+        let pulse = pulse::Pulse::new(protocol);
+        let context = Arc::new(request::Context {
+            limits: limits.clone(),
+            peer,
+            pulse: pulse.clone(),
+            server_name: secured.server_name,
+            sites: self.sites.clone(),
+            standing,
+        });
+        let answer = move |request| request::answer(context.clone(), request);
+        connection::drive(secured.stream, protocol, pulse, answer, &self.terms).await;
+    }
 }
 
 /// Answers every request with 403 until `stop`, then at most `deadline` longer.
@@ -104,6 +126,31 @@ pub async fn serve_plain(
         }
     })
     .await;
+}
+
+/// Whose connection it is: that of `peer`, or of whom a trusted proxy announces. `None`: that could not
+/// be understood, or the client has used up its places.
+async fn announced(
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    standing: &Standing,
+    limits: &Limits,
+) -> Option<SocketAddr> {
+    if !limits.proxy_protocol || !limits.trusted_proxies.contain(peer.ip()) {
+        return Some(peer);
+    }
+    match proxy::client(tcp, limits.handshake_timeout).await {
+        Ok(None) => Some(peer),
+        Ok(Some(client)) if standing.is_of(client.ip()) => Some(client),
+        Ok(Some(client)) => {
+            tracing::debug!(%client, "too many connections from this address");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(proxy = %peer, %error, "a proxy's connection is closed");
+            None
+        }
+    }
 }
 
 /// Says to whoever speaks HTTP without TLS what is to be done.

@@ -45,6 +45,7 @@ pub mod http;
 pub mod job;
 pub mod joblog;
 pub mod log;
+pub mod peer;
 pub mod processor;
 pub mod schedule;
 pub mod shipped;

@@ -36,6 +36,8 @@ pub(super) struct ServerFile {
     pub(super) time_zone: Option<String>,
     pub(super) clock_changes: Option<Changes>,
     pub(super) missed_schedules: Option<Missed>,
+    pub(super) trusted_proxies: Vec<String>,
+    pub(super) proxy_protocol: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,9 +4,7 @@ use super::timetable::{self, Alarm};
 use crate::{
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
-    gateway::{
-        Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules, Validations,
-    },
+    gateway::{Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules, Validations},
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
     schedule::Event,

@@ -191,7 +191,10 @@ impl Validations {
             false => None,
         };
         let _all = self.all.clone().acquire_owned().await.ok()?;
-        Some(Validation { _all, _large: large })
+        Some(Validation {
+            _all,
+            _large: large,
+        })
     }
 }
 
@@ -204,12 +207,18 @@ pub(super) struct Validation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{future::Future, pin::Pin, task::{Context, Poll, Waker}};
+    use std::{
+        future::Future,
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
 
     type Waiting<T> = Pin<Box<dyn Future<Output = T>>>;
 
     fn poll<T>(waiting: &mut Waiting<T>) -> Poll<T> {
-        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
     }
 
     fn take(places: &Places, user: &str) -> Waiting<Result<Place, Full>> {
@@ -236,7 +245,10 @@ mod tests {
         let elsewhere = taken(&mut take(&places.for_tenant(1), "a"));
         assert!(poll(&mut take(&places, "c")).is_pending(), "all are taken");
         drop(other);
-        assert!(poll(&mut third).is_pending(), "its user has as many as he may");
+        assert!(
+            poll(&mut third).is_pending(),
+            "its user has as many as he may"
+        );
         drop(slow);
         let _third = taken(&mut third);
         drop(elsewhere);
@@ -259,16 +271,24 @@ mod tests {
         drop(other);
         drop(taken(&mut flood[1]));
         let state = lock(&places.shared.state);
-        assert_eq!((state.taken, state.taken_by.len(), state.lines.len()), (0, 0, 0));
+        assert_eq!(
+            (state.taken, state.taken_by.len(), state.lines.len()),
+            (0, 0, 0)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn lines_and_patience_end() {
         let places = Places::new(1, 1);
         let _slow = taken(&mut take(&places, "a"));
-        let mut line: Vec<_> = (0..WAITING_PER_USER_MAX).map(|_| take(&places, "a")).collect();
+        let mut line: Vec<_> = (0..WAITING_PER_USER_MAX)
+            .map(|_| take(&places, "a"))
+            .collect();
         assert!(line.iter_mut().all(|waiting| poll(waiting).is_pending()));
-        assert!(matches!(poll(&mut take(&places, "a")), Poll::Ready(Err(Full))));
+        assert!(matches!(
+            poll(&mut take(&places, "a")),
+            Poll::Ready(Err(Full))
+        ));
         tokio::time::advance(PATIENCE).await;
         for waiting in &mut line {
             assert!(matches!(poll(waiting), Poll::Ready(Err(Full))));

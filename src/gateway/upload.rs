@@ -235,7 +235,10 @@ impl Gateway {
 
     /// May the document be validated by a program of its own?
     fn validates_outside(&self, submit: &Submit) -> bool {
-        let chosen = submit.interface.as_ref().and_then(|name| self.resolve(name));
+        let chosen = submit
+            .interface
+            .as_ref()
+            .and_then(|name| self.resolve(name));
         let has_schema = |interface: &Interface| {
             interface.direction == Direction::In && interface.schema.is_some()
         };

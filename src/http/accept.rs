@@ -4,18 +4,20 @@
 //! both back when it ends, however it ends. When all places are taken, the oldest connection on which
 //! nobody has logged in yet is ended to make room for a new one: idle strangers keep nobody out. While
 //! everybody inside is known, clients wait in the kernel's backlog. An address that has used up its
-//! own places is turned away at once.
+//! own places is turned away at once. Proxies that are trusted have no such bound, for they stand for
+//! others; whose connection it is may become known later ([`Standing::is_of`]).
 //!
 //! The loop ends by `stop` only; no error of `accept` ends it. Everything that waits for a client,
 //! the TLS handshake included, happens in the connection's own task.
 
 use super::{Limits, connection::Terms};
+use crate::peer::{Networks, host_of};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -69,14 +71,14 @@ struct Door {
     /// Ends every connection.
     cut: CancellationToken,
     inside: Arc<Inside>,
-    per_address_max: usize,
+    trusted_proxies: Arc<Networks>,
     /// When it was last said that places have run out.
     said: Option<Instant>,
 }
 
 /// Everybody who was let in and has not left.
-#[derive(Default)]
 struct Inside {
+    per_address_max: usize,
     per_address: Mutex<HashMap<IpAddr, usize>>,
     /// Those who have not logged in, by the order in which they came.
     strangers: Mutex<BTreeMap<u64, CancellationToken>>,
@@ -85,25 +87,56 @@ struct Inside {
 
 /// One connection with its places; dropping it gives them back.
 struct Guest {
-    address: IpAddr,
-    inside: Arc<Inside>,
     leave: CancellationToken,
     standing: Standing,
     _of_all: OwnedSemaphorePermit,
 }
 
-/// Whether somebody has logged in on a connection. Keeps none of its places.
+/// Whose connection it is, and whether somebody has logged in on it. Keeps none of its places.
 #[derive(Clone)]
 pub(super) struct Standing {
     inside: Arc<Inside>,
-    is_known: Arc<AtomicBool>,
+    person: Arc<Person>,
     number: u64,
 }
 
+#[derive(Default)]
+struct Person {
+    /// Among whose places the connection has one.
+    host: OnceLock<IpAddr>,
+    is_known: AtomicBool,
+}
+
 impl Standing {
+    /// It is a connection of this address: takes one of its places. `false`: it has used them up.
+    pub(super) fn is_of(&self, address: IpAddr) -> bool {
+        let host = host_of(address);
+        let mut counts = lock(&self.inside.per_address);
+        let n_connections = counts.get(&host).copied().unwrap_or(0);
+        let is_let_in =
+            n_connections < self.inside.per_address_max && self.person.host.set(host).is_ok();
+        if is_let_in {
+            counts.insert(host, n_connections + 1);
+        }
+        is_let_in
+    }
+
+    fn give_back(&self) {
+        let Some(host) = self.person.host.get() else {
+            return;
+        };
+        let mut counts = lock(&self.inside.per_address);
+        if let Some(n_connections) = counts.get_mut(host) {
+            *n_connections -= 1;
+            if *n_connections == 0 {
+                counts.remove(host);
+            }
+        }
+    }
+
     /// Somebody has logged in: the connection does not have to make room for others.
     pub(super) fn make_known(&self) {
-        if !self.is_known.swap(true, Ordering::Relaxed) {
+        if !self.person.is_known.swap(true, Ordering::Relaxed) {
             lock(&self.inside.strangers).remove(&self.number);
         }
     }
@@ -114,8 +147,13 @@ impl Door {
         Self {
             all: Arc::new(Semaphore::new(limits.connections_max)),
             cut: CancellationToken::new(),
-            inside: Arc::default(),
-            per_address_max: limits.per_address_max,
+            inside: Arc::new(Inside {
+                per_address_max: limits.per_address_max,
+                per_address: Mutex::default(),
+                strangers: Mutex::default(),
+                n_came: AtomicU64::new(0),
+            }),
+            trusted_proxies: limits.trusted_proxies.clone(),
             said: None,
         }
     }
@@ -144,8 +182,8 @@ impl Door {
 
     /// `None`: the address has used up its places. Waits while all are taken by who is known.
     async fn enter(&mut self, address: IpAddr) -> Option<Guest> {
-        let address = network(address);
-        if self.inside.count(address) >= self.per_address_max {
+        let stands_for_others = self.trusted_proxies.contain(address);
+        if !stands_for_others && !self.inside.has_place(host_of(address)) {
             return None;
         }
         let permit = match self.all.clone().try_acquire_owned() {
@@ -156,7 +194,17 @@ impl Door {
                 self.all.clone().acquire_owned().await.ok()?
             }
         };
-        Some(self.inside.enter(address, permit, &self.cut))
+        let standing = self.inside.standing();
+        if !stands_for_others && !standing.is_of(address) {
+            return None;
+        }
+        let leave = self.cut.child_token();
+        lock(&self.inside.strangers).insert(standing.number, leave.clone());
+        Some(Guest {
+            leave,
+            standing,
+            _of_all: permit,
+        })
     }
 
     fn make_room(&mut self) {
@@ -174,30 +222,18 @@ impl Door {
 }
 
 impl Inside {
-    fn count(&self, address: IpAddr) -> usize {
-        lock(&self.per_address).get(&address).copied().unwrap_or(0)
+    fn has_place(&self, host: IpAddr) -> bool {
+        let counts = lock(&self.per_address);
+        counts
+            .get(&host)
+            .is_none_or(|n_connections| *n_connections < self.per_address_max)
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        address: IpAddr,
-        permit: OwnedSemaphorePermit,
-        cut: &CancellationToken,
-    ) -> Guest {
-        *lock(&self.per_address).entry(address).or_default() += 1;
-        let leave = cut.child_token();
-        let number = self.n_came.fetch_add(1, Ordering::Relaxed);
-        lock(&self.strangers).insert(number, leave.clone());
-        Guest {
-            address,
+    fn standing(self: &Arc<Self>) -> Standing {
+        Standing {
             inside: self.clone(),
-            leave,
-            standing: Standing {
-                inside: self.clone(),
-                is_known: Arc::default(),
-                number,
-            },
-            _of_all: permit,
+            person: Arc::default(),
+            number: self.n_came.fetch_add(1, Ordering::Relaxed),
         }
     }
 }
@@ -205,21 +241,7 @@ impl Inside {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.standing.make_known();
-        let mut counts = lock(&self.inside.per_address);
-        if let Some(n_connections) = counts.get_mut(&self.address) {
-            *n_connections -= 1;
-            if *n_connections == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// What counts as one address: for IPv6 the /64, which a single host can fill at will.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        self.standing.give_back();
     }
 }
 
@@ -273,6 +295,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_trusted_proxy_stands_for_others() {
+        let mut door = Door::new(&Limits {
+            per_address_max: 1,
+            trusted_proxies: Arc::new(Networks::from_iter(["10.0.0.0/8".parse().unwrap()])),
+            ..Limits::default()
+        });
+        let mut of_proxy = Vec::new();
+        for _ in 0..3 {
+            of_proxy.push(enter(&mut door, "10.0.0.1").await.unwrap());
+        }
+        let client = |n: u8| IpAddr::from([192, 0, 2, n]);
+        assert!(of_proxy[0].standing.is_of(client(1)));
+        assert!(!of_proxy[1].standing.is_of(client(1)));
+        assert!(of_proxy[2].standing.is_of(client(2)));
+        assert!(enter(&mut door, "192.0.2.1").await.is_none());
+        drop(of_proxy);
+        assert!(enter(&mut door, "192.0.2.1").await.is_some());
+        assert!(lock(&door.inside.per_address).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_oldest_stranger_makes_room_and_who_is_known_stays() {
         let mut door = door(3, 3);
         let known = enter(&mut door, "192.0.2.1").await.unwrap();
@@ -292,12 +335,5 @@ mod tests {
         assert!(enter(&mut door, "192.0.2.5").await.is_none());
         let told = [&known, &newer, &next].map(|guest| guest.leave.is_cancelled());
         assert_eq!(told, [false; 3]);
-    }
-
-    #[test]
-    fn one_ipv6_network_is_one_address() {
-        let network = |text: &str| network(text.parse().unwrap());
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:0:2"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
     }
 }

@@ -6,7 +6,12 @@
 
 use crate::{gateway::Fault, job::JobName};
 use http::{Method, StatusCode, request::Parts};
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 /// What the line of one request will say. Dropping it writes the line.
 #[derive(Debug)]
@@ -21,18 +26,48 @@ pub(super) struct Access {
     pub(super) job: Option<JobName>,
     method: Method,
     path: String,
-    peer: SocketAddr,
+    peer: Peer,
     pub(super) request_id: String,
     pub(super) site: String,
     pub(super) status: Option<StatusCode>,
     pub(super) user: Option<Arc<str>>,
 }
 
+/// Who sends a request: the other end of the connection, or whom a trusted proxy there speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) client: IpAddr,
+    pub(super) socket: SocketAddr,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(socket: SocketAddr) -> Self {
+        let client = socket.ip();
+        Self { client, socket }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client == self.socket.ip() {
+            true => self.socket.fmt(f),
+            false => self.client.fmt(f),
+        }
+    }
+}
+
+impl Peer {
+    /// The proxy that speaks for the client.
+    fn proxy(self) -> Option<SocketAddr> {
+        (self.client != self.socket.ip()).then_some(self.socket)
+    }
+}
+
 /// Longest part of a path that is logged.
 const PATH_BYTES_MAX: usize = 256;
 
 impl Access {
-    pub(super) fn begin(head: &Parts, peer: SocketAddr, request_id: String) -> Self {
+    pub(super) fn begin(head: &Parts, peer: Peer, request_id: String) -> Self {
         let path = head.uri.path();
         let path = &path[..path.floor_char_boundary(PATH_BYTES_MAX)];
         Self {
@@ -57,11 +92,13 @@ impl Access {
 impl Drop for Access {
     fn drop(&mut self) {
         let job = self.job.as_ref().map(JobName::to_string);
+        let via = self.peer.proxy().map(|proxy| proxy.to_string());
         tracing::info!(
             target: "access",
             request = self.request_id.as_str(),
             site = self.site.as_str(),
             peer = %self.peer,
+            via = via.as_deref().unwrap_or_default(),
             user = self.user.as_deref().unwrap_or_default(),
             method = self.method.as_str(),
             path = self.path.as_str(),

@@ -68,16 +68,19 @@ pub(super) enum Opening {
     Tls,
     /// HTTP, without TLS.
     Clear(Protocol),
+    /// A header of the PROXY protocol, from somebody who is not to send one.
+    Proxy,
 }
 
 /// How a client begins; `None`: it says nothing in time, or has gone. The first byte tells: that of
 /// a handshake is no letter, and every method of HTTP begins with one.
 pub(super) async fn opening(tcp: &TcpStream, deadline: Duration) -> Option<Opening> {
-    let mut begin = [0; 4];
+    let mut begin = [0; 6];
     let peeked = time::timeout(deadline, tcp.peek(&mut begin)).await;
     match &begin[..peeked.ok()?.ok()?] {
         [] => None,
-        b"PRI " => Some(Opening::Clear(Protocol::Http2)),
+        b"PROXY " | [b'\r', b'\n', ..] => Some(Opening::Proxy),
+        [b'P', b'R', b'I', b' ', ..] => Some(Opening::Clear(Protocol::Http2)),
         [first, ..] if first.is_ascii_alphabetic() => Some(Opening::Clear(Protocol::Http1)),
         _ => Some(Opening::Tls),
     }

@@ -3,7 +3,8 @@
 //! A limit that is reached costs the client that reached it and nobody else. Durations are
 //! fields, so that tests can make them short and a configuration can change them.
 
-use std::time::Duration;
+use crate::peer::Networks;
+use std::{sync::Arc, time::Duration};
 
 /// Connections of one listener. Each may hold up to [`Limits::buffer_bytes_max`] while it reads.
 const CONNECTIONS_MAX: usize = 4096;
@@ -61,9 +62,13 @@ pub struct Limits {
     pub per_address_max: usize,
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
+    /// Connections of trusted proxies begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     pub request_timeout: Duration,
     pub send_idle_timeout: Duration,
     pub streams_max: u32,
+    /// Who is believed when it says for whom it speaks.
+    pub trusted_proxies: Arc<Networks>,
     pub uri_bytes_max: usize,
 }
 
@@ -84,9 +89,11 @@ impl Default for Limits {
             per_address_max: PER_ADDRESS_MAX,
             ping_interval: PING_INTERVAL,
             ping_timeout: PING_TIMEOUT,
+            proxy_protocol: false,
             request_timeout: REQUEST_TIMEOUT,
             send_idle_timeout: SEND_IDLE_TIMEOUT,
             streams_max: STREAMS_MAX,
+            trusted_proxies: Arc::default(),
             uri_bytes_max: URI_BYTES_MAX,
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn use_https(
         pulse.leave_body_unread();
     }
     let request_id = request::request_id(&head);
-    let mut access = Access::begin(&head, *peer, request_id);
+    let mut access = Access::begin(&head, (*peer).into(), request_id);
     let (status, line) = place.answer();
     let mut response = request::text(status, line);
     if head.version != Version::HTTP_2 {

@@ -13,7 +13,7 @@
 use super::{
     Limits, Site, Sites,
     accept::Standing,
-    access::{Access, word},
+    access::{Access, Peer, word},
     body::Body,
     credentials::{self, Lack, Refused, challenge},
     intake::{Intake, IntakeError},
@@ -25,14 +25,15 @@ use crate::{
     dialect::{self, Access as Credentials, Dialect, Intake as Wanted, Payload},
     gateway::{Command, Fault, Reply, Submit, TokenRequest},
     job::JobName,
+    peer::{self, Contradiction},
 };
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
         ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        EXPECT, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-        X_CONTENT_TYPE_OPTIONS,
+        EXPECT, FORWARDED, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
+        WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
@@ -40,7 +41,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::{
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
@@ -52,6 +53,7 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const OPENAPI_PATH: &str = "/openapi.json";
 
 /// What the requests of one connection have in common.
@@ -107,9 +109,14 @@ pub(super) async fn answer(
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         head.headers.insert(X_REQUEST_ID, value);
     }
-    let mut access = Access::begin(&head, context.peer, request_id);
+    let peer = peer_of(&context, &head);
+    let shown = peer.unwrap_or(context.peer.into());
+    let mut access = Access::begin(&head, shown, request_id);
     let mut intake = Intake::new(&mut body, &context.limits, &context.pulse);
-    let mut response = respond(&context, &head, &mut intake, &mut access).await?;
+    let mut response = match peer {
+        Ok(peer) => respond(&context, peer.client, &head, &mut intake, &mut access).await?,
+        Err(contradiction) => text(StatusCode::BAD_REQUEST, format!("{contradiction}\n")),
+    };
     access.bytes_in = intake.n_bytes;
     if !intake.is_finished() {
         context.pulse.leave_body_unread();
@@ -123,6 +130,21 @@ pub(super) async fn answer(
     access.status = Some(response.status());
     protect(response.headers_mut());
     Ok(finish(response, &head.method, access, running))
+}
+
+/// Who sends a request.
+fn peer_of(context: &Context, head: &Parts) -> Result<Peer, Contradiction> {
+    let all = |name| head.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let client = peer::client(
+        context.peer.ip(),
+        &context.limits.trusted_proxies,
+        all(FORWARDED),
+        all(X_FORWARDED_FOR),
+    )?;
+    Ok(Peer {
+        client,
+        socket: context.peer,
+    })
 }
 
 /// Tells browsers to stay with TLS, and to run nothing that a document or a stylesheet's result might
@@ -216,6 +238,7 @@ pub(super) fn request_id(head: &Parts) -> String {
 
 async fn respond(
     context: &Context,
+    client: IpAddr,
     head: &Parts,
     intake: &mut Intake<'_, Incoming>,
     access: &mut Access,
@@ -256,7 +279,7 @@ async fn respond(
         },
     };
     access.site.clone_from(&site.name);
-    let reply = caught(reply(context, site, dialect, head, intake, access)).await;
+    let reply = caught(reply(context, client, site, dialect, head, intake, access)).await;
     let (fault, lack) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
@@ -338,7 +361,10 @@ fn is_cross_site(head: &Parts) -> bool {
         (Some(b"same-origin" | b"none"), _) | (None, None) => false,
         (Some(_), _) => !is_link,
         (None, Some(origin)) => {
-            let host = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+            let host = head
+                .uri
+                .authority()
+                .map(|authority| authority.as_str().as_bytes());
             let host = host.or(named(&HOST)).unwrap_or_default();
             let own = origin.strip_prefix(b"https://");
             !is_safe && !own.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
@@ -348,13 +374,14 @@ fn is_cross_site(head: &Parts) -> bool {
 
 async fn reply(
     context: &Context,
+    peer: IpAddr,
     site: &Site,
     dialect: &'static dyn Dialect,
     head: &Parts,
     intake: &mut Intake<'_, Incoming>,
     access: &mut Access,
 ) -> Result<Reply, Stop> {
-    let (wanted, peer) = (dialect.access(head), context.peer.ip());
+    let wanted = dialect.access(head);
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let by_browser = matches!(wanted, Credentials::Basic | Credentials::Open);
     if by_browser && is_cross_site(head) {
@@ -554,20 +581,44 @@ mod tests {
         for (expected, method, headers) in [
             // Programs.
             (false, "POST", &[][..]),
-            (false, "POST", &[(site, "same-origin"), (origin, "https://a.example")]),
+            (
+                false,
+                "POST",
+                &[(site, "same-origin"), (origin, "https://a.example")],
+            ),
             // A proxy has changed the host; the browser knows better.
-            (false, "POST", &[(site, "same-origin"), (origin, "https://public.example")]),
+            (
+                false,
+                "POST",
+                &[(site, "same-origin"), (origin, "https://public.example")],
+            ),
             (false, "POST", &[(site, "none")]),
             (true, "POST", &[(site, "cross-site"), (mode, "no-cors")]),
             (true, "POST", &[(site, "same-site")]),
-            (true, "POST", &[(site, "cross-site"), (mode, "navigate"), (dest, "document")]),
+            (
+                true,
+                "POST",
+                &[(site, "cross-site"), (mode, "navigate"), (dest, "document")],
+            ),
             (true, "DELETE", &[(site, "cross-site")]),
             (true, "POST", &[(site, "")]),
             // A link, and a picture of the same address.
-            (false, "GET", &[(site, "cross-site"), (mode, "navigate"), (dest, "document")]),
+            (
+                false,
+                "GET",
+                &[(site, "cross-site"), (mode, "navigate"), (dest, "document")],
+            ),
             (false, "GET", &[(site, "cross-site"), (mode, "navigate")]),
-            (true, "GET", &[(site, "cross-site"), (mode, "navigate"), (dest, "iframe")]),
-            (true, "GET", &[(site, "cross-site"), (mode, "no-cors"), (dest, "image")]),
+            (
+                true,
+                "GET",
+                &[(site, "cross-site"), (mode, "navigate"), (dest, "iframe")],
+            ),
+            (
+                true,
+                "GET",
+                &[(site, "cross-site"), (mode, "no-cors"), (dest, "image")],
+            ),
             // Older browsers.
             (false, "POST", &[(origin, "https://a.example")]),
             (false, "POST", &[(origin, "https://A.EXAMPLE")]),
@@ -577,7 +628,11 @@ mod tests {
             (true, "POST", &[(origin, "null")]),
             (false, "GET", &[(origin, "https://b.example")]),
         ] {
-            let mut of_1 = head(Version::HTTP_11, "/", &[&[("host", "a.example")], headers].concat());
+            let mut of_1 = head(
+                Version::HTTP_11,
+                "/",
+                &[&[("host", "a.example")], headers].concat(),
+            );
             let mut of_2 = head(Version::HTTP_2, "https://a.example/", headers);
             for head in [&mut of_1, &mut of_2] {
                 head.method = method.parse().unwrap();

@@ -666,6 +666,99 @@ async fn strangers_make_room_and_who_has_logged_in_stays() {
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
 
+/// Trusts the tests' own address.
+fn behind_a_proxy(proxy_protocol: bool) -> Limits {
+    let own = "127.0.0.1".parse().unwrap();
+    Limits {
+        proxy_protocol,
+        trusted_proxies: Arc::new(FromIterator::from_iter([own])),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_guessers_keep_nobody_else_out() {
+    let bench = Bench::start(behind_a_proxy(false)).await;
+    let ask = async |login: &str, client: &str| {
+        let request = format!(
+            "GET {QUEUE} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\n{login}{CLOSE}\r\n"
+        );
+        bench.exchange(&request).await[9..12].to_owned()
+    };
+    let guess = |n: u32| {
+        let login = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("u{n}:x"));
+        format!("Authorization: Basic {login}\r\n")
+    };
+    for n in 0..21 {
+        // What a client writes in front of it changes nothing.
+        let client = format!("192.0.2.{n}, 203.0.113.1");
+        assert_eq!(ask(&guess(n), &client).await, "401");
+    }
+    assert_eq!(ask(&guess(99), "203.0.113.1").await, "429");
+    assert_eq!(ask(&guess(99), "203.0.113.2").await, "401");
+    assert_eq!(ask(LOGIN, "203.0.113.3").await, "200");
+    let both = "203.0.113.3\r\nForwarded: for=203.0.113.4";
+    assert_eq!(ask(LOGIN, both).await, "400");
+}
+
+#[tokio::test]
+async fn a_proxy_says_for_whom_a_connection_is() {
+    let limits = Limits {
+        per_address_max: 1,
+        ..behind_a_proxy(true)
+    };
+    let bench = Bench::start(limits).await;
+    let connect = async |header: &[u8]| {
+        let mut tcp = TcpStream::connect(bench.address).await.unwrap();
+        tcp.write_all(header).await.unwrap();
+        bench.secure(tcp, b"http/1.1").await
+    };
+    let first = b"PROXY TCP4 192.0.2.1 192.0.2.9 5000 443\r\n";
+    let mut client = connect(first).await.unwrap();
+    assert!(connect(first).await.is_err(), "the client has one already");
+    let binary = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..],
+        &[192, 0, 2, 2, 192, 0, 2, 9, 1, 1, 1, 187],
+    ];
+    let mut other = connect(&binary.concat()).await.unwrap();
+    let mut itself = connect(b"PROXY UNKNOWN\r\n").await.unwrap();
+    for client in [&mut client, &mut other, &mut itself] {
+        client
+            .write_all(get(QUEUE, CLOSE).as_bytes())
+            .await
+            .unwrap();
+        let answer = read_to_end(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+    for bad in [&b""[..], b"PROXY TCP4 192.0.2.1\r\n"] {
+        assert!(connect(bad).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_others_say_for_whom_they_speak_counts_for_nothing() {
+    let limits = Limits {
+        proxy_protocol: true,
+        trusted_proxies: Arc::new(FromIterator::from_iter(["10.0.0.1".parse().unwrap()])),
+        ..Limits::default()
+    };
+    let bench = Bench::start(limits).await;
+    let plain = bench.exchange(&get(QUEUE, CLOSE)).await;
+    assert!(plain.starts_with("HTTP/1.1 200 OK"), "{plain}");
+    for header in [
+        "PROXY TCP4 192.0.2.1 192.0.2.9 5000 443\r\n",
+        "\r\n\r\n\0\r\nQUIT\n",
+    ] {
+        let mut client = TcpStream::connect(bench.address).await.unwrap();
+        client.write_all(header.as_bytes()).await.unwrap();
+        // Closed or reset, without a word.
+        assert_eq!(client.read(&mut [0]).await.unwrap_or_default(), 0);
+    }
+    let both = "X-Forwarded-For: 203.0.113.3\r\nForwarded: for=203.0.113.4\r\n";
+    let answer = bench.exchange(&get(QUEUE, &format!("{both}{CLOSE}"))).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_page_of_another_site_uploads_nothing() {
     let bench = Bench::start(Limits::default()).await;
@@ -673,12 +766,17 @@ async fn a_page_of_another_site_uploads_nothing() {
         let headers = format!("{headers}{CLOSE}Content-Length: 4\r\n");
         post("/xml/upload", &headers, "<a/>")
     };
-    for headers in ["Sec-Fetch-Site: cross-site\r\n", "Origin: https://b.example\r\n"] {
+    for headers in [
+        "Sec-Fetch-Site: cross-site\r\n",
+        "Origin: https://b.example\r\n",
+    ] {
         let answer = bench.exchange(&upload(headers)).await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     }
     assert!(bench.tenant.is_tidy() && bench.tenant.accepted().is_empty());
-    let own = bench.exchange(&upload("Origin: https://localhost\r\n")).await;
+    let own = bench
+        .exchange(&upload("Origin: https://localhost\r\n"))
+        .await;
     assert!(own.starts_with("HTTP/1.1 201 "), "{own}");
 }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     auth::{Grants, Right, Scope},
     gateway::{
-        AdmissionLimits, Cancelling, Hands, InFlight, Interface, JobRef, JsonCheck, Parts, Places, State,
-        Wish,
+        AdmissionLimits, Cancelling, Hands, InFlight, Interface, JobRef, JsonCheck, Parts, Places,
+        State, Wish,
     },
     job::{KEY_BYTES, Place, Priority, Seal},
     spool::{Cancelled, RealFs, Rules, Spool},

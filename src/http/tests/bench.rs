@@ -10,8 +10,8 @@ use super::super::*;
 use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
     gateway::{
-        AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts,
-        Places, ScheduleRules,
+        AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts, Places,
+        ScheduleRules,
     },
     job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
     spool::{Cancelled, RealFs, Rules, Spool},
@@ -348,7 +348,7 @@ impl Bench {
         self.secure(tcp, alpn).await
     }
 
-    async fn secure(&self, tcp: TcpStream, alpn: &[u8]) -> io::Result<Client> {
+    pub(super) async fn secure(&self, tcp: TcpStream, alpn: &[u8]) -> io::Result<Client> {
         let pem = std::fs::read(self.certificate()).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots
