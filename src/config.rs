@@ -358,6 +358,7 @@ fn check_retention(retention: &Retention) -> Result<(), String> {
         ("bak_days", retention.bak_days),
         ("joberrors_days", retention.joberrors_days),
         ("joblog_days", retention.joblog_days),
+        ("records_days", retention.records_days),
         ("results_days", retention.results_days),
         ("idempotency_hours", retention.idempotency_hours),
     ] {

@@ -301,19 +301,6 @@ impl Gateway {
         })
     }
 
-    /// Whose job it is. In `joberrors` the path does not say: the attribute does, or else the log.
-    fn interface_of(
-        &self,
-        job: &Job,
-        logged: impl FnOnce() -> Option<InterfaceName>,
-    ) -> Option<InterfaceName> {
-        if let Some(interface) = job.place.interface() {
-            return Some(interface.clone());
-        }
-        let attribute = self.spool.attribute_of(job, "interface");
-        attribute.and_then(|text| text.parse().ok()).or_else(logged)
-    }
-
     /// A job that the caller may know of.
     fn visible(&self, caller: &Caller, name: &JobName) -> Result<Job, Fault> {
         let unknown = || Fault::UnknownJob {
@@ -324,11 +311,9 @@ impl Gateway {
             place: found.ok_or_else(unknown)?,
             name: name.clone(),
         };
-        let interface = self.interface_of(&job, || self.spool.read_log(name)?.interface);
-        let visible = match interface {
+        let visible = match self.spool.interface_of(&job) {
             Some(interface) => caller.may_any(&interface),
-            None => (self.spool.attribute_of(&job, "submitter"))
-                .is_some_and(|submitter| caller.is(&submitter)),
+            None => (self.spool.submitter_of(&job)).is_some_and(|submitter| caller.is(&submitter)),
         };
         let visible = visible || caller.has(crate::auth::Role::Operator);
         visible.then_some(job).ok_or_else(unknown)
@@ -383,7 +368,7 @@ impl Gateway {
         };
         let received_ms = self.spool.received_ms(job);
         let text = format!("moved by hand to {}", job.place);
-        let interface = self.interface_of(job, || None);
+        let interface = self.spool.interface_of(job);
         JobLog {
             job: job.name.clone(),
             interface,
@@ -592,7 +577,7 @@ impl Gateway {
         log.finished_ms = self.spool.now_ms();
         // Not by whom: whoever may see the interface reads this.
         log.messages.clear();
-        if let Some(note) = self.spool.attribute_of(job, "note") {
+        if let Some(note) = self.spool.note_of(job) {
             let note = Message::new(log.received_ms, Level::Info, note);
             log.messages.push(note);
         }
@@ -600,7 +585,7 @@ impl Gateway {
         log.messages.push(retrieved);
         // Earlier in the journal than the move, so durable with it.
         let _ = self.spool.write_log(log)?;
-        if let Moved::Done(archived) = self.spool.archive(job)? {
+        if let Moved::Done(archived) = self.spool.archive(job, user)? {
             tracing::info!(job = %archived.name, place = %archived.place, user, "retrieved");
         }
         Ok(())

@@ -139,6 +139,24 @@ impl JobLog {
             && last.is_some_and(|last| last.tool.as_deref() == Some(CANCEL_TOOL))
     }
 
+    /// Why the job ended badly: what the processor called an error in its last run says more than
+    /// how that ended.
+    pub fn reason(&self) -> Option<&str> {
+        let is_error = |message: &&Message| message.level == Level::Error;
+        let (end, before) = self.messages.split_last()?;
+        let last = self.messages.iter().rfind(is_error);
+        let reason = match end.level == Level::Error && !self.is_cancelled() {
+            true => {
+                let of_run = |message: &&Message| Some(message.time_ms) >= self.started_ms;
+                let mut of_run = before.iter().rev().take_while(of_run);
+                let said = self.started_ms.and_then(|_| of_run.find(is_error));
+                said.or(last)
+            }
+            false => last.or(Some(end)),
+        };
+        reason.map(|message| message.text.as_str())
+    }
+
     /// Puts the messages of earlier runs before this one's, which all keep their place.
     pub fn after(mut self, earlier: Option<JobLog>) -> Self {
         if let Some(mut earlier) = earlier {

@@ -32,6 +32,7 @@ mod look;
 mod model_tests;
 mod operate;
 mod probe;
+mod records;
 mod recover;
 mod results;
 mod retention;
@@ -52,6 +53,7 @@ pub use key::{KeyError, key};
 pub use lock::{LockError, SpoolLock};
 pub use look::{Arrival, Scan};
 pub use probe::{ProbeError, ProbeOptions, probe};
+pub use records::{Accepted, Act, Came, Ended, fingerprint};
 pub use recover::{Adopted, Recovery};
 pub use retention::Retention;
 pub use twin::Twin;
@@ -60,7 +62,8 @@ use crate::{
     job::{Ids, Illegal, InterfaceName, Job, JobName, Place, Transition},
     joblog::JobLog,
 };
-use journal::{Attributes as Attrs, How, Naming, Op};
+use journal::{How, Naming, Op};
+use records::Records;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -128,6 +131,7 @@ pub struct Spool<F: Fs = RealFs> {
     earlier_id: AtomicU64,
     /// Set by the spool's owner. Without it, what has to be durable costs a sync of everything.
     journal: OnceLock<Arc<journal::Journal<F>>>,
+    records: Arc<Records<F>>,
     health: Health,
     twin: Twin,
     /// Ids of jobs in each queue that are known to be complete.
@@ -166,6 +170,7 @@ impl<F: Fs> Spool<F> {
             clock,
             interfaces,
             journal: OnceLock::new(),
+            records: Arc::new(Records::new()),
             health: Health::default(),
             twin: Twin::chosen(),
             ready: Mutex::default(),
@@ -193,6 +198,7 @@ impl<F: Fs> Spool<F> {
             "joberrors",
             "joblog",
             "queue",
+            "records",
             "results",
             "schedules",
             "schemas",
@@ -308,11 +314,23 @@ impl<F: Fs> Spool<F> {
         self.fs.stat(path).map_err(wrap("look at", path))
     }
 
-    /// Moves a job as the state machine says. Never replaces: if the name is taken by another
-    /// file, a free variant of it is used. Durable with the ticket.
-    fn shift(&self, job: &Job, by: &Transition) -> Result<(Moved, Ticket), SpoolError> {
+    /// Moves a job as the state machine says, and has the day's record say why if there is
+    /// something to be said. Never replaces: if the name is taken by another file, a free variant
+    /// of it is used. Durable with the ticket.
+    fn shift(
+        &self,
+        job: &Job,
+        by: &Transition,
+        ended: Option<Ended>,
+    ) -> Result<(Moved, Ticket), SpoolError> {
+        let ended = ended.map(|mut ended| {
+            if *by == Transition::Fail {
+                ended.interface = self.interface_to_tell(job);
+            }
+            Op::Ended(Box::new(ended))
+        });
         let Some(to) = job.place.step(by)? else {
-            return self.discard(job);
+            return self.discard(job, ended);
         };
         let from = job.place.path(&job.name);
         let mut name = job.name.clone();
@@ -327,14 +345,10 @@ impl<F: Fs> Spool<F> {
                 self.set_ready(interface, &name);
             }
         }
-        if matches!(by, Transition::Archive | Transition::Claim { .. }) {
-            // From now on the records are later than what an operator did.
-            self.was_requeued(job);
-        }
         let settles = from_work || matches!(by, Transition::Archive);
         for variant in 1.. {
             let target = to.path(&name);
-            let ops = self.ops_of(by, &from, &target);
+            let ops = self.ops_of(by, &from, &target, ended.as_ref());
             let moved = if settles {
                 self.settle_at(&ops, &from, &target)
             } else {
@@ -379,11 +393,12 @@ impl<F: Fs> Spool<F> {
         Ok((Moved::Gone, Ticket::NONE))
     }
 
-    fn ops_of(&self, by: &Transition, from: &Path, to: &Path) -> Vec<Op> {
+    fn ops_of(&self, by: &Transition, from: &Path, to: &Path, ended: Option<&Op>) -> Vec<Op> {
         if self.twin.forgets(by) {
             return Vec::new();
         }
-        vec![Op::moved(from, to)]
+        let moved = Op::moved(from, to);
+        [moved].into_iter().chain(ended.cloned()).collect()
     }
 
     /// Records that a job is settled; it is there once that is durable, with all that is before it
@@ -416,10 +431,11 @@ impl<F: Fs> Spool<F> {
         Ok(ticket)
     }
 
-    fn discard(&self, job: &Job) -> Result<(Moved, Ticket), SpoolError> {
+    fn discard(&self, job: &Job, ended: Option<Op>) -> Result<(Moved, Ticket), SpoolError> {
         let path = job.place.path(&job.name);
         let op = Op::Remove { path: text(&path) };
-        match self.record(&[op], || self.fs.unlink(&path)) {
+        let ops: Vec<Op> = [op].into_iter().chain(ended).collect();
+        match self.record(&ops, || self.fs.unlink(&path)) {
             Ok(((), ticket)) => {
                 self.moves.fetch_add(1, Ordering::SeqCst);
                 Ok((Moved::Done(job.clone()), ticket))
@@ -436,39 +452,13 @@ impl<F: Fs> Spool<F> {
         Ok(one.is_some() && one.map(|s| s.inode) == other.map(|s| s.inode))
     }
 
-    /// Sets attributes of a job that lies in the spool already; durable with the ticket.
-    fn set_attributes(&self, path: &Path, all: &[(&str, String)]) -> Result<Ticket, SpoolError> {
-        let file = self.fs.update(path).map_err(wrap("open", path))?;
-        let attributes: Attrs = (all.iter())
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
-        self.set_all(&file, path, &attributes)?;
-        let path = text(path);
-        Ok(self.note_ops(&[Op::Set { path, attributes }]))
-    }
-
-    fn set_all(&self, file: &F::File, path: &Path, attributes: &Attrs) -> Result<(), SpoolError> {
-        for (name, value) in attributes {
-            self.fs
-                .set_attribute(file, name, value)
-                .map_err(wrap("set attribute of", path))?;
-        }
-        Ok(())
-    }
-
     /// Writes a file under a name in `tmp`, and gives that name. Not synced.
-    fn write_temp(
-        &self,
-        of: &str,
-        bytes: &[u8],
-        attributes: &Attrs,
-    ) -> Result<PathBuf, SpoolError> {
+    fn write_temp(&self, of: &str, bytes: &[u8]) -> Result<PathBuf, SpoolError> {
         let number = self.temps.fetch_add(1, Ordering::Relaxed);
         let path = Path::new("tmp").join(format!("{of}.{}.{number}.part", std::process::id()));
         let written = (|| {
             let file = self.fs.create(&path).map_err(wrap("create", &path))?;
-            self.fs.write(&file, bytes).map_err(wrap("write", &path))?;
-            self.set_all(&file, &path, attributes)
+            self.fs.write(&file, bytes).map_err(wrap("write", &path))
         })();
         if let Err(error) = written {
             // Best effort: recovery empties `tmp`.
@@ -481,7 +471,7 @@ impl<F: Fs> Spool<F> {
     /// Writes a file that is no job in place of an earlier one. It is there, and durable, with the
     /// ticket.
     fn put(&self, of: &str, path: &Path, bytes: &[u8]) -> Result<Ticket, SpoolError> {
-        let from = self.write_temp(of, bytes, &Attrs::new())?;
+        let from = self.write_temp(of, bytes)?;
         let naming = Naming {
             from,
             to: path.to_owned(),
@@ -497,7 +487,6 @@ impl<F: Fs> Spool<F> {
         let op = Op::Put {
             path: text(path),
             bytes: bytes.to_owned(),
-            attributes: Attrs::new(),
         };
         self.publish(&[op], vec![naming])
     }

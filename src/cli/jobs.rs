@@ -62,9 +62,7 @@ fn not_in_work(spool: &Spool, job: &Job, advice: &str) -> anyhow::Result<()> {
 
 /// The interface that a job belongs to, as far as anything says so.
 pub(super) fn interface_of(spool: &Spool, job: &Job) -> Option<InterfaceName> {
-    (job.place.interface().cloned())
-        .or_else(|| spool.attribute_of(job, "interface")?.parse().ok())
-        .or_else(|| spool.read_log(&job.name)?.interface)
+    spool.interface_of(job)
 }
 
 /// Sends jobs to a queue again, their attempts counted from one. The same as `mv` by hand, with a

@@ -115,7 +115,7 @@ fn print(as_json: bool, config: &Config, spool: &Spool, jobs: &[Job]) -> anyhow:
     } else {
         let line = |job: &Job| {
             let bytes = spool.bytes_of(job).ok().flatten().unwrap_or(0);
-            let submitter = spool.attribute_of(job, "submitter");
+            let submitter = spool.submitter_of(job);
             let submitter = submitter.unwrap_or_else(|| "-".into());
             (bytes, submitter)
         };
@@ -161,15 +161,15 @@ pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Val
         "interface": super::jobs::interface_of(spool, job).map(|i| i.to_string()),
         "received": stamp(spool.received_ms(job)),
         "attempt": attempt,
-        "attempts": spool.attribute_of(job, "attempts").and_then(|n| n.parse::<u32>().ok()),
+        "attempts": spool.attempts_of(&job.name).ok(),
         "due": due,
         "priority": spool.priority_of(job).as_str(),
         "worker": spool.worker_of(job).map(|worker| worker.to_string()),
         "retries": spool.retries_of(job),
         "waits_for": why::in_short(config, spool, job),
         "bytes": spool.bytes_of(job).ok().flatten(),
-        "submitter": spool.attribute_of(job, "submitter"),
-        "dialect": spool.attribute_of(job, "dialect"),
+        "submitter": spool.submitter_of(job),
+        "dialect": spool.accepted_of(job).ok().flatten().map(|known| known.dialect.clone()),
         "sha256": spool.checksum_of(job),
     })
 }

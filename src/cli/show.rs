@@ -51,14 +51,15 @@ impl Log {
     }
 }
 
-/// Who submitted a job that is still there.
+/// Who submitted a job, also one that is not there any more.
 fn submitter(spool: &Spool, name: &JobName) -> Option<String> {
-    let place = spool.find(name).ok().flatten()?;
-    let job = Job {
-        place,
-        name: name.clone(),
-    };
-    spool.attribute_of(&job, "submitter")
+    match spool.find(name).ok().flatten() {
+        Some(place) => spool.submitter_of(&Job {
+            place,
+            name: name.clone(),
+        }),
+        None => Some(spool.accepted(name).ok().flatten()?.submitter.clone()),
+    }
 }
 
 fn json(log: &JobLog, submitter: Option<String>) -> serde_json::Value {

@@ -153,15 +153,21 @@ impl Seen {
             place: Place::Queue(interface.clone()),
             name: name.clone(),
         };
-        let turn = |job: &Job| match ordered {
-            true => (Priority::Default, job.name.clone()),
-            false => (spool.priority_of(job), job.name.clone()),
+        let queued: Vec<Job> = spool.queued(interface)?.iter().map(place).collect();
+        let known = spool.accepted_of_all(&queued)?;
+        let known = |job: &Job| known.get(&job.name.id());
+        let turn = |job: &Job| match known(job) {
+            Some(known) if !ordered => (known.priority, job.name.clone()),
+            Some(_) | None => (Priority::Default, job.name.clone()),
         };
         let own = turn(job);
-        let queued = spool.queued(interface)?;
-        let before = queued.iter().map(place).filter(|other| {
-            turn(other) < own && not_ours(&config.worker_tags, spool, other).is_none()
-        });
+        let is_ours = |job: &Job| {
+            let worker = known(job).and_then(|known| known.worker.as_ref());
+            config.worker_tags.take(worker)
+        };
+        let before = queued
+            .iter()
+            .filter(|other| turn(other) < own && is_ours(other));
         Ok(Self {
             served: SpoolLock::holder(spool.fs())?.is_some(),
             whole: spool.is_whole(job),

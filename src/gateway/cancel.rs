@@ -35,7 +35,7 @@ impl Gateway {
 
     fn cancellable(&self, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
         let job = self.job_of(of)?;
-        let submitter = self.spool.attribute_of(&job, "submitter");
+        let submitter = self.spool.submitter_of(&job);
         match is_curator(caller) || submitter.is_some_and(|user| caller.is(&user)) {
             true => Ok(job.name),
             false => Err(Fault::Forbidden {

@@ -22,7 +22,7 @@ use crate::{
     auth::Caller,
     cron::Changes,
     job::{InterfaceName, Job, JobName, Kind, Terms, hex, uuid_text},
-    spool::{Attributes, IdemKey, IdemRecord, SpoolError, Ticket},
+    spool::{Attributes, Came, IdemKey, IdemRecord, SpoolError, Ticket},
     timetable::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
 };
 use bytes::Bytes;
@@ -461,6 +461,8 @@ impl Gateway {
             dialect: schedule.dialect.clone(),
             interface: None,
             submitter: schedule.submitter.clone(),
+            came: Came::Scheduled,
+            reference_as_sent: None,
             terms: Terms {
                 priority: schedule.priority,
                 worker: schedule.worker.clone(),

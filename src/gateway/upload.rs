@@ -612,6 +612,7 @@ impl Upload {
                 interface: interface.cloned(),
                 submitter: self.caller.user.to_string(),
                 terms: self.submit.terms.clone(),
+                ..Attributes::default()
             })
         };
         stored().map_err(|e| spool_fault(&e))

@@ -1,11 +1,11 @@
-//! A job as it is shown: one picture of what directories, attributes, log and results say of it.
+//! A job as it is shown: one picture of what directories, record, log and results say of it.
 
 use super::{Gateway, Page, Reach, Sort, spool_fault};
 use crate::{
     auth::{Caller, Right, Role},
     gateway::{Fault, JobRef},
     job::{InterfaceName, Job, JobId, JobName, Place, Priority, hex, uuid_text},
-    joblog::{JobLog, Level, Message},
+    joblog::{JobLog, Message},
     spool::SpoolError,
 };
 
@@ -86,20 +86,7 @@ fn ending(log: Option<&JobLog>) -> (State, Option<String>) {
         true => State::Cancelled,
         false => State::Failed,
     };
-    let is_error = |message: &&Message| message.level == Level::Error;
-    let last = log.messages.iter().rfind(is_error);
-    let reason = match log.messages.split_last() {
-        // What the processor called an error in its last run says more than how that ended.
-        Some((end, before)) if state == State::Failed && end.level == Level::Error => {
-            let of_run = |message: &&Message| Some(message.time_ms) >= log.started_ms;
-            let mut of_run = before.iter().rev().take_while(of_run);
-            let said = log.started_ms.and_then(|_| of_run.find(is_error));
-            said.or(last)
-        }
-        Some((end, _)) => last.or(Some(end)),
-        None => None,
-    };
-    (state, reason.map(|message| message.text.clone()))
+    (state, log.reason().map(str::to_owned))
 }
 
 impl Gateway {
@@ -158,9 +145,15 @@ impl Gateway {
     ) -> Result<Vec<View>, Fault> {
         check_reach(caller, reach)?;
         let mut jobs = self.spool.jobs(interface).map_err(|e| spool_fault(&e))?;
+        // One look for all of them.
+        let known = |jobs: &[Job]| {
+            let known = self.spool.accepted_of_all(jobs);
+            known.map_err(|e| spool_fault(&e))
+        };
         if reach == Reach::Own && !is_curator(caller) {
-            let own = |job: &Job| self.spool.attribute_of(job, "submitter");
-            jobs.retain(|job| own(job).is_some_and(|submitter| caller.is(&submitter)));
+            let known = known(&jobs)?;
+            let own = |job: &Job| known.get(&job.name.id());
+            jobs.retain(|job| own(job).is_some_and(|known| caller.is(&known.submitter)));
         }
         // A cancelled job is told from a failed one by its log, which only those are read for.
         let state_of = |job: &Job| match job.place {
@@ -175,9 +168,17 @@ impl Gateway {
         jobs.sort_by(|a, b| a.name.cmp(&b.name));
         match page.sort {
             Sort::Arrival => {}
-            Sort::Priority => jobs.sort_by_cached_key(|job| self.spool.priority_of(job)),
+            Sort::Priority => {
+                let known = known(&jobs)?;
+                let priority = |job: &Job| known.get(&job.name.id()).map(|known| known.priority);
+                jobs.sort_by_cached_key(|job| priority(job).unwrap_or_default());
+            }
             Sort::State => jobs.sort_by_cached_key(state_of),
-            Sort::Worker => jobs.sort_by_cached_key(|job| self.spool.worker_of(job)),
+            Sort::Worker => {
+                let known = known(&jobs)?;
+                let worker = |job: &Job| known.get(&job.name.id())?.worker.clone();
+                jobs.sort_by_cached_key(worker);
+            }
         }
         if page.descending {
             jobs.reverse();
@@ -212,8 +213,10 @@ impl Gateway {
     fn view_of(&self, job: &Job) -> Result<View, SpoolError> {
         let (spool, id) = (&self.spool, job.name.id());
         let log = spool.read_log(&job.name);
-        let attribute = |name| spool.attribute_of(job, name);
-        let interface = self.interface_of(job, || log.as_ref()?.interface.clone());
+        let logged = log.as_ref().and_then(|log| log.interface.clone());
+        let interface = (job.place.interface().cloned())
+            .or(logged)
+            .or_else(|| spool.interface_of(job));
         let (state, error) = match job.place {
             Place::JobErrors => ending(log.as_ref()),
             Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
@@ -237,7 +240,7 @@ impl Gateway {
             eta_ms: (self.hands.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),
             interface,
             state,
-            submitter: attribute("submitter").unwrap_or_default(),
+            submitter: spool.submitter_of(job).unwrap_or_default(),
             priority: spool.priority_of(job),
             worker: spool.worker_of(job).map(|tag| tag.to_string()),
             received_ms: spool.received_ms(job),
@@ -306,7 +309,7 @@ pub(super) fn unknown(of: &JobRef) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::joblog::Status;
+    use crate::joblog::{Level, Status};
 
     fn log(status: Status, messages: Vec<Message>) -> JobLog {
         JobLog {

@@ -219,6 +219,11 @@ impl JobName {
         self.id
     }
 
+    /// The same name with another id.
+    pub fn with_id(&self, id: JobId) -> Self {
+        Self::new(id, self.reference.clone(), self.kind)
+    }
+
     /// The same job under another name, for when its own is taken where it has to go.
     pub fn variant(&self, number: u32) -> Self {
         let number = number.to_string();

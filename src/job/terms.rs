@@ -1,9 +1,7 @@
 //! What a submitter may ask for a job: its priority, which worker may run it, how often it is tried
 //! again, and parameters beside its document.
 //!
-//! All are attributes of the job's file (`user.spoolgate.priority`, `.worker`, `.retries` and
-//! `.params`), set only where they are not the usual. As all attributes they are advice: a value that cannot be read
-//! counts as the usual one, and the job runs.
+//! All are in the day's record of the job; a job of which nothing is recorded has the usual ones.
 //!
 //! Sources: the Alteryx contract, `priority` and `workerTag`; the Robusta contract, `worker`.
 
@@ -101,8 +99,8 @@ impl FromStr for WorkerTag {
     }
 }
 
-/// Longest parameters of a job, as JSON text in bytes: what an attribute holds for sure.
-pub const PARAMS_BYTES_MAX: usize = 1024;
+/// Longest parameters of a job, as JSON text in bytes: they are in its record, which is in one piece.
+pub const PARAMS_BYTES_MAX: usize = 16 * 1024;
 
 /// All that a submitter asked for one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,20 +111,6 @@ pub struct Terms {
     pub retries: Option<u32>,
     /// A JSON object for the processor, as text of at most [`PARAMS_BYTES_MAX`] bytes.
     pub params: Option<String>,
-}
-
-impl Terms {
-    /// The attributes that say so, by name: none for what is usual.
-    pub fn attributes(&self) -> Vec<(&'static str, String)> {
-        let mut all = Vec::new();
-        if self.priority != Priority::default() {
-            all.push(("priority", self.priority.to_string()));
-        }
-        all.extend(self.worker.iter().map(|tag| ("worker", tag.to_string())));
-        all.extend(self.retries.map(|retries| ("retries", retries.to_string())));
-        all.extend(self.params.iter().map(|text| ("params", text.clone())));
-        all
-    }
 }
 
 /// Which tags a service answers to: the jobs of other tags wait.

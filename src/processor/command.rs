@@ -87,6 +87,8 @@ pub struct Run {
     pub interface: InterfaceName,
     pub attempt: u32,
     pub submitter: String,
+    /// The reference as it was sent, before it was reduced to what a name may hold.
+    pub reference_as_sent: Option<String>,
     /// The job's file, to be the command's standard input.
     pub body: File,
     /// The lock file, to be the command's output.
@@ -95,6 +97,14 @@ pub struct Run {
     pub file: PathBuf,
     /// Absolute path of the run's directory with `results`, `emit` and `params.json`.
     pub dir: PathBuf,
+}
+
+impl Run {
+    /// As the value of a variable, which holds no NUL; empty when there is none.
+    fn reference_as_sent(&self) -> String {
+        let text = self.reference_as_sent.as_deref().unwrap_or_default();
+        text.replace('\0', "\u{fffd}")
+    }
 }
 
 impl Command {
@@ -131,6 +141,7 @@ impl Command {
             .env("SPOOLGATE_FILE", &run.file)
             .env("SPOOLGATE_ATTEMPT", run.attempt.to_string())
             .env("SPOOLGATE_REF", run.job.reference().unwrap_or(""))
+            .env("SPOOLGATE_REF_ORIGINAL", run.reference_as_sent())
             .env("SPOOLGATE_SUBMITTER", &run.submitter)
             .env("SPOOLGATE_RESULTS", run.dir.join("results"))
             .env("SPOOLGATE_EMIT", run.dir.join("emit"))
@@ -326,6 +337,7 @@ mod tests {
             interface: "orders_in".parse().unwrap(),
             attempt: 2,
             submitter: "shop".into(),
+            reference_as_sent: Some("Größe 1\0".into()),
             body: File::open(&file).unwrap(),
             lock,
             file,

@@ -4,51 +4,34 @@
 //! dropped removes its file; one that a crash leaves is removed at the next start.
 
 use super::{
-    Attrs, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, RealFs, Spool, SpoolError,
-    Ticket, text, wrap,
+    Accepted, Act, Came, Ended, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, RealFs,
+    Spool, SpoolError, Ticket, text, wrap,
 };
 use crate::{
     job::{InterfaceName, Job, JobName, Place, Terms, hex},
     joblog::JobLog,
 };
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// What the gateway knows of a job when it accepts it. It is advice: lost by a careless copy, the
-/// job still runs.
+/// What the gateway knows of a job when it accepts it, for the day's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     pub dialect: String,
     pub interface: Option<InterfaceName>,
     pub submitter: String,
     pub terms: Terms,
+    pub came: Came,
+    /// The reference as it was sent, before it was reduced to what a name may hold.
+    pub reference_as_sent: Option<String>,
 }
 
-/// The attribute that holds dialect, checksum and submitter of an accepted job. They are one, and
-/// short, because what fits into the inode costs no block of its own.
-const ACCEPTED: &str = "job";
-
-/// `<dialect> <SHA-256 in base64> <submitter>`
-fn accepted(attributes: &Attributes, sha256: &[u8]) -> String {
-    let sha256 = STANDARD_NO_PAD.encode(sha256);
-    format!("{} {sha256} {}", attributes.dialect, attributes.submitter)
-}
-
-/// One of the values in an [`ACCEPTED`] attribute, by its name.
-fn value_of(accepted: &str, name: &str) -> Option<String> {
-    let mut values = accepted.splitn(3, ' ');
-    let (dialect, sha256, submitter) = (values.next()?, values.next()?, values.next()?);
-    match name {
-        "dialect" => Some(dialect.to_owned()),
-        "sha256" => Some(hex(&STANDARD_NO_PAD.decode(sha256).ok()?)),
-        "submitter" => Some(submitter.to_owned()),
-        _ => None,
-    }
-}
+/// A job that has its name for longer gets a later one when its document is complete, so that the
+/// ids in the day's record rise, up to a moment.
+const NAME_AGE_MS: i64 = 1_000;
 
 /// A job being written. No scan ever sees it.
 #[must_use]
@@ -63,12 +46,11 @@ pub struct Part<F: Fs = RealFs> {
     inline: Option<Vec<u8>>,
 }
 
-/// Proof that the bytes and attributes of a part are on disk, or few enough to be recorded whole.
+/// Proof that the bytes of a part are on disk, or few enough to be recorded whole.
 #[must_use]
 pub struct Sealed<F: Fs = RealFs> {
     part: Part<F>,
-    sha256: String,
-    attributes: Attrs,
+    accepted: Accepted,
 }
 
 impl<F: Fs> Spool<F> {
@@ -108,18 +90,11 @@ impl<F: Fs> Spool<F> {
     ) -> Result<(Job, Ticket), SpoolError> {
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
         self.set_arriving(to, &sealed.part.name);
-        let landed = self.land(sealed, Place::Queue(to.clone()), beside);
+        let landed = self.land(sealed, Place::Queue(to.clone()), None, beside);
         if let Err(error) = &landed {
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }
         landed
-    }
-
-    /// An attribute of a job's file; `None` when it has none or is not there.
-    pub fn attribute_of(&self, job: &Job, name: &str) -> Option<String> {
-        let path = job.place.path(&job.name);
-        let attribute = |name| self.fs.attribute(&path, name).ok().flatten();
-        attribute(name).or_else(|| value_of(&attribute(ACCEPTED)?, name))
     }
 
     /// Keeps a refused document in `joberrors`, its log first. Durable with the ticket.
@@ -129,11 +104,13 @@ impl<F: Fs> Spool<F> {
         log: JobLog,
         key: Option<(&IdemKey, &IdemRecord)>,
     ) -> Result<(Job, Ticket), SpoolError> {
+        let mut refused = self.ended(&sealed.part.name, Act::Refused)?;
+        refused.error = log.reason().map(super::fingerprint);
         // Earlier in the journal than the job, so durable with it.
         let _ = self.write_log(log)?;
         self.day_dir(&Place::JobErrors.dir(&sealed.part.name))?;
         let beside = self.keyed(key)?;
-        self.land(sealed, Place::JobErrors, beside)
+        self.land(sealed, Place::JobErrors, Some(refused), beside)
     }
 
     pub(super) fn keyed(
@@ -144,13 +121,29 @@ impl<F: Fs> Spool<F> {
         Ok(Vec::from_iter(record.transpose()?))
     }
 
+    /// A name that was given long ago is given anew.
+    pub(super) fn dated(&self, name: &JobName) -> JobName {
+        let age_ms = self.now_ms() - name.id().unix_ms();
+        match age_ms > NAME_AGE_MS {
+            true => name.with_id(self.next_id()),
+            false => name.clone(),
+        }
+    }
+
     fn land(
         &self,
         sealed: Sealed<F>,
         place: Place,
+        ended: Option<Ended>,
         beside: Vec<(Op, Naming)>,
     ) -> Result<(Job, Ticket), SpoolError> {
-        let mut part = sealed.part;
+        let Sealed {
+            mut part,
+            mut accepted,
+        } = sealed;
+        if let Some(interface) = place.interface() {
+            accepted.interface = Some(interface.clone());
+        }
         let from = part.path().to_owned();
         let to = place.path(&part.name);
         self.healthy()?;
@@ -160,9 +153,10 @@ impl<F: Fs> Spool<F> {
             Some(bytes) => Op::Put {
                 path: text(&to),
                 bytes,
-                attributes: sealed.attributes,
             },
         });
+        ops.push(Op::Accepted(Box::new(accepted)));
+        ops.extend(ended.map(|ended| Op::Ended(Box::new(ended))));
         namings.push(Naming {
             from,
             to,
@@ -209,32 +203,32 @@ impl<F: Fs> Part<F> {
         self.bytes
     }
 
-    /// Sets the attributes, and syncs what the journal does not take whole. After an error the
-    /// part is gone and nothing was accepted.
-    pub fn seal(self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
-        let sha256 = self.sha256.clone().finalize();
-        let mut all = vec![(ACCEPTED.to_owned(), accepted(attributes, &sha256))];
-        if self.inline.is_none() {
-            // Its name is older than its last byte.
-            all.push(("received".to_owned(), self.spool.now_ms().to_string()));
-        }
-        if let Some(interface) = &attributes.interface {
-            // Of a job that goes to `joberrors`, whose path does not say.
-            all.push(("interface".to_owned(), interface.to_string()));
-        }
-        let terms = attributes.terms.attributes().into_iter();
-        all.extend(terms.map(|(name, value)| (name.to_owned(), value)));
-        let (sha256, attributes) = (hex(&sha256), all);
-        self.spool.set_all(&self.file, self.path(), &attributes)?;
+    /// Syncs what the journal does not take whole, and names the job anew if it has its name for
+    /// long. After an error the part is gone and nothing was accepted.
+    ///
+    /// # Errors
+    /// When what is large cannot be synced.
+    pub fn seal(mut self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
         if self.inline.is_none() {
             self.spool.sync_file(&self.file, self.path())?;
             // A replay looks for it there.
             self.spool.sync_dir(Path::new("tmp"))?;
         }
+        self.name = self.spool.dated(&self.name);
+        let (came, received_ms) = (attributes.came.clone(), self.spool.now_ms());
+        let mut accepted = Accepted::new(self.name.clone(), came, received_ms);
+        accepted.dialect.clone_from(&attributes.dialect);
+        accepted.submitter.clone_from(&attributes.submitter);
+        accepted.interface.clone_from(&attributes.interface);
+        accepted
+            .reference_as_sent
+            .clone_from(&attributes.reference_as_sent);
+        accepted.bytes = self.bytes;
+        accepted.sha256 = Some(self.sha256());
+        let accepted = accepted.on(&attributes.terms);
         Ok(Sealed {
             part: self,
-            sha256,
-            attributes,
+            accepted,
         })
     }
 }
@@ -249,7 +243,7 @@ impl<F: Fs> Sealed<F> {
     }
 
     pub fn sha256(&self) -> &str {
-        &self.sha256
+        self.accepted.sha256.as_deref().unwrap_or_default()
     }
 }
 
@@ -264,24 +258,39 @@ impl<F: Fs> Drop for Part<F> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Rules;
     use super::*;
+    use crate::job::Kind;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
-    fn what_is_known_of_an_accepted_job_reads_back_and_is_short() {
-        let attributes = Attributes {
-            dialect: "dstore".into(),
-            interface: None,
-            submitter: "admin".into(),
-            terms: Terms::default(),
+    fn an_upload_that_took_long_is_named_when_it_is_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
         };
-        let text = accepted(&attributes, &Sha256::digest("x"));
-        // What an ext4 inode of the usual size has room for.
-        assert!(text.len() <= 56, "{text}");
-        let value = |name| value_of(&text, name);
-        assert_eq!(value("dialect").as_deref(), Some("dstore"));
-        assert_eq!(value("submitter").as_deref(), Some("admin"));
-        assert_eq!(value("sha256"), Some(hex(&Sha256::digest("x"))));
-        assert_eq!(value("interface"), None);
-        assert_eq!(value_of("torn", "submitter"), None);
+        let now = Arc::new(AtomicI64::new(1_795_323_468_123));
+        let clock = now.clone();
+        let clock = Box::new(move || clock.load(Ordering::Relaxed));
+        let interfaces = [(interface.clone(), rules)].into();
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let spool = Arc::new(spool);
+        for (took_ms, again) in [(NAME_AGE_MS, false), (NAME_AGE_MS + 1, true)] {
+            let reference = crate::job::Reference::reduce("r");
+            let name = JobName::new(spool.next_id(), reference, Kind::Xml);
+            let mut part = spool.begin(name.clone()).unwrap();
+            part.write(b"<a/>").unwrap();
+            now.fetch_add(took_ms, Ordering::Relaxed);
+            let sealed = part.seal(&Attributes::default()).unwrap();
+            let (job, _) = spool.enqueue(sealed, &interface, None).unwrap();
+            assert_eq!(job.name != name, again);
+            assert_eq!(job.name.reference(), Some("r"));
+            let accepted = spool.accepted_of(&job).unwrap().unwrap();
+            assert_eq!((&accepted.job, accepted.bytes), (&job.name, 4));
+            assert_eq!(spool.received_ms(&job), spool.now_ms());
+            assert_eq!(spool.bytes_of(&job).unwrap(), Some(4));
+        }
     }
 }

@@ -4,13 +4,11 @@
 //! taken meanwhile, so nobody claims the job, and a job that has been claimed is left alone. Who is
 //! quicker is decided by the lock and by the job's one rename.
 
-use super::{Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
+use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
 use crate::{
     job::{Illegal, InterfaceName, Job, Place, Transition},
     joblog::{JobLog, Level, Message, Status},
 };
-use std::io;
-
 /// What came of cancelling a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
@@ -68,33 +66,25 @@ impl<F: Fs> Spool<F> {
         let attempts = match job.place {
             Place::Work { attempt, .. } => attempt,
             Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_) => {
-                let attempts = self.attribute_of(job, "attempts");
-                attempts.and_then(|n| n.parse().ok()).unwrap_or(0)
+                self.attempts_of(&job.name)?
             }
         };
+        let mut ended = self.ended(&job.name, Act::Cancelled)?;
+        ended.by = Some(user.to_owned());
+        if matches!(job.place, Place::Work { .. }) {
+            ended.attempt = Some(attempts);
+        }
         let mut messages = self.last_words(job, Message::cancelled(self.now_ms(), user));
         // A log that is there has the note already.
         if self.read_log(&job.name).is_none()
-            && let Some(note) = self.attribute_of(job, "note")
+            && let Some(note) = self.note_of(job)
         {
             messages.insert(0, Message::new(self.received_ms(job), Level::Info, note));
         }
         let ticket = self.write_log(self.log_of_failure(job, attempts, messages))?;
         // Whoever sees the job in `joberrors` finds there that it was cancelled.
         self.wait(ticket)?;
-        let attributes = [
-            ("attempts", "0".to_owned()),
-            // `joberrors` does not say.
-            ("interface", interface.to_string()),
-        ];
-        match self.set_attributes(&path, &attributes) {
-            Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Moved::Gone);
-            }
-            // Earlier than the move, so durable with it.
-            other => drop(other?),
-        }
-        let (moved, ticket) = self.shift(job, &Transition::Fail)?;
+        let (moved, ticket) = self.shift(job, &Transition::Fail, Some(ended))?;
         self.wait(ticket)?;
         if matches!(job.place, Place::Queue(_)) {
             self.forget_ready(interface, &job.name);
@@ -173,10 +163,7 @@ mod tests {
         let ended = found(&spool, &name);
         assert_eq!(moved, Moved::Done(ended.clone()));
         assert!(spool.was_cancelled(&ended));
-        assert_eq!(
-            spool.attribute_of(&ended, "interface").as_deref(),
-            Some("a")
-        );
+        assert_eq!(spool.interface_of(&ended), Some(interface.clone()));
         let log = spool.read_log(&name).unwrap();
         let texts: Vec<&str> = log.messages.iter().map(|m| m.text.as_str()).collect();
         assert_eq!(texts, ["dropped as x", "cancelled by olga"]);
@@ -224,8 +211,7 @@ mod tests {
             let moved = spool.cancel(&deferred, "olga").unwrap();
             assert_eq!(moved, Moved::Done(found(&spool, &name)), "{due}");
             assert_eq!(spool.read_log(&name).unwrap().attempts, 1);
-            let attempts = spool.attribute_of(&found(&spool, &name), "attempts");
-            assert_eq!(attempts.as_deref(), Some("0"));
+            assert_eq!(spool.attempts_of(&name).unwrap(), 0);
         }
     }
 }

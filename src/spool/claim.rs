@@ -8,11 +8,15 @@
 //!
 //! On settling, results, emitted jobs and the joblog are written and synced, then the job moves.
 
-use super::{Attrs, EntryKind, Fs, How, Moved, Naming, Op, RealFs, Spool, SpoolError, text, wrap};
+use super::{
+    Accepted, Act, Came, EntryKind, Fs, How, Moved, Naming, Op, RealFs, Spool, SpoolError,
+    fingerprint, text, wrap,
+};
 use crate::{
-    job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition},
+    job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition, hex},
     joblog::JobLog,
 };
+use sha2::{Digest, Sha256};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -77,12 +81,7 @@ impl<F: Fs> Spool<F> {
             place: Place::Queue(interface.clone()),
             name: name.clone(),
         };
-        let from = queued.place.path(name);
-        let earlier = match self.fs.attribute(&from, "attempts") {
-            Ok(value) => value.and_then(|n| n.parse().ok()).unwrap_or(0),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(wrap("read attributes of", &from)(error)),
-        };
+        let earlier = self.attempts_of(name)?;
         let lock_path = run_file(interface, name, "lock");
         let mut locked = self.fs.lock(&lock_path);
         if matches!(&locked, Err(error) if error.kind() == io::ErrorKind::NotFound) {
@@ -100,7 +99,7 @@ impl<F: Fs> Spool<F> {
             return Ok(None);
         }
         let attempt = u32::saturating_add(earlier, 1);
-        let (moved, ticket) = self.shift(&queued, &Transition::Claim { attempt })?;
+        let (moved, ticket) = self.shift(&queued, &Transition::Claim { attempt }, None)?;
         match moved {
             Moved::Gone => {
                 self.clean_run(interface, name);
@@ -178,9 +177,12 @@ impl<F: Fs> Claim<F> {
         run_file(&self.interface, &self.job.name, "run")
     }
 
-    /// An attribute of the job, `None` when it has none.
-    pub fn attribute(&self, name: &str) -> Option<String> {
-        self.spool.attribute_of(&self.job, name)
+    /// What was recorded of the job when it came.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn accepted(&self) -> Result<Option<Arc<Accepted>>, SpoolError> {
+        self.spool.accepted_of(&self.job)
     }
 
     /// Makes the directories that a command writes to: `results` and `emit/<interface>`.
@@ -253,55 +255,36 @@ impl<F: Fs> Claim<F> {
             self.publish_results(&output)?;
             self.publish_emitted(output)?;
         }
+        let (by, act) = match what {
+            Settlement::Deferred { due_ms } => (Transition::Defer { due_ms }, Act::Deferred),
+            Settlement::Done => (Transition::Archive, Act::Done),
+            Settlement::Failed if log.as_ref().is_some_and(JobLog::is_cancelled) => {
+                (Transition::Fail, Act::Cancelled)
+            }
+            Settlement::Failed => (Transition::Fail, Act::Failed),
+            Settlement::GivenBack => (Transition::Release, Act::GivenBack),
+        };
+        let mut ended = self.spool.ended(&self.job.name, act)?;
+        ended.attempt = Some(self.attempt);
+        if what != Settlement::Done {
+            ended.error = log.as_ref().and_then(JobLog::reason).map(fingerprint);
+        }
         // All before the move is earlier in the journal, so durable with it.
         if let Some(log) = log {
             let _ = self.spool.write_log(log)?;
         }
-        let by = match what {
-            Settlement::Deferred { due_ms } => {
-                let attempts = [("attempts", self.attempt.to_string())];
-                let _ = self.spool.set_attributes(&self.path(), &attempts)?;
-                Transition::Defer { due_ms }
-            }
-            Settlement::Done => Transition::Archive,
-            Settlement::Failed => {
-                // `joberrors` does not say.
-                let interface = [("interface", self.interface.to_string())];
-                let _ = self.spool.set_attributes(&self.path(), &interface)?;
-                Transition::Fail
-            }
-            Settlement::GivenBack => Transition::Release,
-        };
-        let (moved, ticket) = self.spool.shift(&self.job, &by)?;
+        let (moved, ticket) = self.spool.shift(&self.job, &by, Some(ended))?;
         self.spool.wait(ticket)?;
         self.spool.arrived(&self.job.name);
         self.settled = true;
         for job in &self.emitted {
             self.spool.arrived(&job.name);
         }
-        if let Moved::Done(job) = &moved
-            && matches!(what, Settlement::Done | Settlement::Failed)
-            && self.attempt > 1
-        {
-            self.reset_attempts(job);
-        }
         self.spool.clean_run(&self.interface, &self.job.name);
         Ok(Published {
             moved,
             emitted: std::mem::take(&mut self.emitted),
         })
-    }
-
-    /// A later life of the job counts from one. Not waited for: if it is lost, that life has one
-    /// attempt less.
-    fn reset_attempts(&self, job: &Job) {
-        let path = job.place.path(&job.name);
-        let reset = self
-            .spool
-            .set_attributes(&path, &[("attempts", "0".to_owned())]);
-        if let Err(error) = reset {
-            tracing::warn!(job = %self.job.name, %error, "the attempt count is kept");
-        }
     }
 
     fn look_at_output(&self) -> Result<Output, SpoolError> {
@@ -390,58 +373,66 @@ impl<F: Fs> Claim<F> {
     }
 
     fn publish_emitted(&mut self, output: Output) -> Result<(), SpoolError> {
-        let spool = self.spool.clone();
         let emit = self.run_dir().join("emit");
         let submitter = match output.emitted.is_empty() {
             true => String::new(),
-            false => self.attribute("submitter").unwrap_or_default(),
+            false => self.spool.submitter_of(&self.job).unwrap_or_default(),
         };
         for (interface, file) in output.emitted {
             let from = emit.join(interface.as_str()).join(&file);
-            let attributes = [
-                ("dialect", "emit".to_owned()),
-                ("interface", interface.to_string()),
-                ("note", format!("emitted by {}", self.job.name)),
-                ("parent", self.job.name.to_string()),
-                ("submitter", submitter.clone()),
-            ];
-            let attributes: Attrs = attributes.map(|(n, v)| (n.to_owned(), v)).into();
-            let opened = spool.fs.update(&from).map_err(wrap("open", &from))?;
-            spool.set_all(&opened, &from, &attributes)?;
-            let reference = Reference::of_dropped_file(&file);
-            let name = JobName::new(spool.next_id(), reference, Kind::Xml);
-            let place = Place::Queue(interface.clone());
-            let to = place.path(&name);
-            // Out of the command's directory, so that settling again does not emit it again.
-            let part = Path::new("tmp").join(format!("{name}.part"));
-            let path = text(&to);
-            let ops = if spool.is_large(&from)? {
-                vec![
-                    Op::moved(&from, &part),
-                    Op::moved(&part, &to),
-                    Op::Set { path, attributes },
-                ]
-            } else {
-                let bytes = spool.fs.read(&from).map_err(wrap("read", &from))?;
-                vec![Op::Put {
-                    path,
-                    bytes,
-                    attributes,
-                }]
-            };
-            let taken = spool.fs.rename(&from, &part);
-            taken.map_err(wrap("take", &from))?;
-            spool.set_arriving(&interface, &name);
-            let naming = Naming {
-                from: part,
-                to,
-                how: How::New,
-            };
-            // There, and durable, with the job's own move.
-            let _ = spool.publish(&ops, vec![naming])?;
-            self.emitted.push(Job { place, name });
+            let job = self.publish_one(&interface, &file, &from, &submitter)?;
+            self.emitted.push(job);
         }
         Ok(())
+    }
+
+    /// Makes a job of a file that the command has left to be one.
+    fn publish_one(
+        &self,
+        interface: &InterfaceName,
+        file: &str,
+        from: &Path,
+        submitter: &str,
+    ) -> Result<Job, SpoolError> {
+        let spool = &self.spool;
+        let stat = spool.fs.stat(from).map_err(wrap("look at", from))?;
+        let reference = Reference::of_dropped_file(file);
+        let name = JobName::new(spool.next_id(), reference, Kind::Xml);
+        let place = Place::Queue(interface.clone());
+        let to = place.path(&name);
+        // Out of the command's directory, so that settling again does not emit it again.
+        let part = Path::new("tmp").join(format!("{name}.part"));
+        let came = Came::Emitted {
+            parent: self.job.name.clone(),
+        };
+        let mut accepted = Accepted::new(name.clone(), came, spool.now_ms());
+        accepted.dialect = "emit".to_owned();
+        accepted.submitter = submitter.to_owned();
+        accepted.interface = Some(interface.clone());
+        accepted.reference_as_sent = Some(file.to_owned());
+        accepted.bytes = stat.map_or(0, |stat| stat.bytes);
+        accepted.uid = stat.map(|stat| stat.uid);
+        let mut ops = if spool.is_large(from)? {
+            vec![Op::moved(from, &part), Op::moved(&part, &to)]
+        } else {
+            let bytes = spool.fs.read(from).map_err(wrap("read", from))?;
+            accepted.bytes = bytes.len() as u64;
+            accepted.sha256 = Some(hex(&Sha256::digest(&bytes)));
+            let path = text(&to);
+            vec![Op::Put { path, bytes }]
+        };
+        ops.push(Op::Accepted(Box::new(accepted)));
+        let taken = spool.fs.rename(from, &part);
+        taken.map_err(wrap("take", from))?;
+        spool.set_arriving(interface, &name);
+        let naming = Naming {
+            from: part,
+            to,
+            how: How::New,
+        };
+        // There, and durable, with the job's own move.
+        let _ = spool.publish(&ops, vec![naming])?;
+        Ok(Job { place, name })
     }
 }
 

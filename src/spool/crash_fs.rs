@@ -4,9 +4,9 @@
 //! It is a journalled filesystem, as ext4 and XFS are: each change of an entry, a rename too, is
 //! one step in a log, and what becomes durable is a prefix of that log. `sync_dir` makes durable
 //! the log up to the last step that touched the directory, and `sync_all` all of it. A file's
-//! bytes and attributes become durable by `sync_file` or `sync_all` alone, so that an entry can
-//! be there long before its bytes are. Bytes that were written over in place can be torn: the
-//! first half of the last write is there, the second is not.
+//! bytes become durable by `sync_file` or `sync_all` alone, so that an entry can be there long
+//! before its bytes are. What was written last can be torn: of bytes that were written over in
+//! place the first half is there, of those that were appended too, and then zeros.
 
 use super::fs::{EntryKind, Fs, Stat};
 use std::{
@@ -36,7 +36,6 @@ pub(crate) const IMAGES: [Image; 4] = [Image::Best, Image::EntriesFirst, Image::
 #[derive(Clone, Default, Debug, PartialEq)]
 struct Content {
     bytes: Vec<u8>,
-    attributes: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +111,8 @@ struct Disk {
     /// One call fails with this error of the operating system; the others go on.
     fail_at: Option<(usize, i32)>,
     failed: Option<&'static str>,
+    /// Files that are not root's.
+    owners: BTreeMap<usize, u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +130,7 @@ impl CrashFs {
             stop_at: usize::MAX,
             fail_at: None,
             failed: None,
+            owners: BTreeMap::new(),
         })))
     }
 
@@ -156,6 +158,13 @@ impl CrashFs {
         self.disk().failed.unwrap_or("none")
     }
 
+    /// Changes the owner of a file.
+    pub(crate) fn give(&self, path: &Path, uid: u32) {
+        let mut disk = self.disk();
+        let at = disk.find(path).unwrap();
+        disk.owners.insert(at, uid);
+    }
+
     /// The disk that the next start finds.
     pub(crate) fn reboot(&self, image: Image) -> Self {
         let mut disk = self.disk().clone();
@@ -175,10 +184,17 @@ impl CrashFs {
                     Image::EntriesFirst | Image::Worst => {}
                     Image::Torn => {
                         if let Some((at, bytes)) = torn {
-                            let half = bytes.len() / 2;
-                            let end = (*at + half).min(durable.bytes.len());
-                            let at = (*at).min(end);
-                            durable.bytes[at..end].copy_from_slice(&bytes[..end - at]);
+                            let half = *at + bytes.len() / 2;
+                            let end = (*at + bytes.len()).min(now.bytes.len());
+                            if durable.bytes.len() < end {
+                                let mut shown = now.bytes[..half.min(end)].to_vec();
+                                shown.resize(end, 0);
+                                durable.bytes = shown;
+                            } else {
+                                let end = half.min(durable.bytes.len());
+                                let at = (*at).min(end);
+                                durable.bytes[at..end].copy_from_slice(&bytes[..end - at]);
+                            }
                         }
                     }
                 }
@@ -277,12 +293,6 @@ impl Fs for CrashFs {
     type File = usize;
     type Lock = ();
 
-    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<String>> {
-        let mut disk = self.call("attribute")?;
-        let at = disk.find(path)?;
-        Ok(disk.file(at).0.attributes.get(name).cloned())
-    }
-
     fn copy(&self, from: &Path, to: &Path) -> io::Result<usize> {
         let mut disk = self.call("copy")?;
         let at = disk.find(from)?;
@@ -294,6 +304,13 @@ impl Fs for CrashFs {
 
     fn create(&self, path: &Path) -> io::Result<usize> {
         self.call("create")?.add(path, new_file())
+    }
+
+    fn cut(&self, file: &usize, n_bytes: u64) -> io::Result<()> {
+        let mut disk = self.call("cut")?;
+        let n_bytes = usize::try_from(n_bytes).unwrap();
+        disk.file(*file).0.bytes.truncate(n_bytes);
+        Ok(())
     }
 
     fn is_foreign(&self, stat: &Stat) -> bool {
@@ -336,6 +353,14 @@ impl Fs for CrashFs {
         Ok(disk.file(at).0.bytes.clone())
     }
 
+    fn read_at(&self, file: &usize, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>> {
+        let mut disk = self.call("read_at")?;
+        let bytes = &disk.file(*file).0.bytes;
+        let from = usize::try_from(offset).unwrap().min(bytes.len());
+        let to = from.saturating_add(n_bytes).min(bytes.len());
+        Ok(bytes[from..to].to_vec())
+    }
+
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.call("remove_tree")?;
         if disk.find(path).is_ok() {
@@ -363,13 +388,6 @@ impl Fs for CrashFs {
         Ok(())
     }
 
-    fn set_attribute(&self, file: &usize, name: &str, value: &str) -> io::Result<()> {
-        let mut disk = self.call("set_attribute")?;
-        let attributes = &mut disk.file(*file).0.attributes;
-        attributes.insert(name.to_owned(), value.to_owned());
-        Ok(())
-    }
-
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
         let mut disk = self.call("stat")?;
         let Ok(at) = disk.find(path) else {
@@ -385,7 +403,7 @@ impl Fs for CrashFs {
             inode: at as u64,
             kind,
             modified_ms: 0,
-            uid: 0,
+            uid: disk.owners.get(&at).copied().unwrap_or(0),
         }))
     }
 
@@ -453,6 +471,8 @@ impl Fs for CrashFs {
         let mut disk = self.call("write_at")?;
         let (now, _, torn) = disk.file(*file);
         let at = usize::try_from(offset).unwrap();
+        let end = now.bytes.len().max(at + bytes.len());
+        now.bytes.resize(end, 0);
         now.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         *torn = Some((at, bytes.to_owned()));
         Ok(())

@@ -3,7 +3,8 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Attributes, Fs, IdemKey, IdemRecord, Moved, Rules, Settlement, Spool, SpoolError, Twin,
+    Accepted, Act, Attributes, Ended, Fs, IdemKey, IdemRecord, Moved, Rules, Settlement, Spool,
+    SpoolError, Twin,
     crash_fs::{CrashFs, IMAGES, Image},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     joblog::{JobLog, Status},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc,
@@ -180,7 +181,7 @@ impl Told {
         spool.release_due(&Job { place, name })?;
         self.run(spool, &second, Settlement::Failed)?;
         for job in &emitted {
-            spool.archive(job)?;
+            spool.archive(job, "shop")?;
             self.know(&job.name, Known::Done);
         }
         let failed = Job {
@@ -264,6 +265,7 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, twin: Twin) {
             );
         }
     }
+    check_records(&files, told, context);
     // A record without its job would answer a name that does not exist.
     spool
         .each_record(|path, job| {
@@ -280,6 +282,53 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, twin: Twin) {
     let next = spool.next_id();
     for job in told.jobs.keys() {
         assert!(next > job.id(), "{context}: {job} could be given out again");
+    }
+}
+
+/// Every acknowledged job has its line once, what was told of its end is the last word on it, and
+/// no line is torn or doubled.
+fn check_records(files: &BTreeMap<String, Vec<u8>>, told: &Told, context: &str) {
+    let mut accepted: BTreeMap<JobName, usize> = BTreeMap::new();
+    let mut last: BTreeMap<JobName, Act> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (path, bytes) in files
+        .iter()
+        .filter(|(path, _)| path.starts_with("records/"))
+    {
+        let text = std::str::from_utf8(bytes).unwrap();
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "{context}: {path} is torn"
+        );
+        for line in text.lines() {
+            assert!(seen.insert(line), "{context}: {path} has twice {line}");
+            match path.ends_with("accepted.jsonl") {
+                true => {
+                    let line = Accepted::from_line(line.as_bytes());
+                    let line = line.unwrap_or_else(|| panic!("{context}: {path} is torn"));
+                    *accepted.entry(line.job).or_default() += 1;
+                }
+                false => {
+                    let line = Ended::from_line(line.as_bytes());
+                    let line = line.unwrap_or_else(|| panic!("{context}: {path} is torn"));
+                    last.insert(line.job, line.act);
+                }
+            }
+        }
+    }
+    for (job, (_, known)) in &told.jobs {
+        assert_eq!(accepted.get(job), Some(&1), "{context}: lines of {job}");
+        let last = last.get(job);
+        let is_told = match known {
+            Known::Accepted => true,
+            Known::Done => matches!(last, Some(Act::Done | Act::Fetched)),
+            Known::Failed => matches!(last, Some(Act::Failed | Act::Refused)),
+            Known::Cancelled => last == Some(&Act::Cancelled),
+        };
+        assert!(
+            is_told,
+            "{context}: {job} {known:?} is {last:?} in the record"
+        );
     }
 }
 

@@ -9,7 +9,7 @@
 //! is for joblogs and never for jobs.
 
 use rustix::{
-    fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags},
+    fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags},
     process::{Gid, Uid},
 };
 use std::{
@@ -49,12 +49,12 @@ pub trait Fs: Send + Sync + 'static {
     /// A locked file; the lock ends when it is dropped and no child process holds it.
     type Lock: Send + Sync;
 
-    /// The value of the extended attribute `user.spoolgate.<name>`, `None` when there is none.
-    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<String>>;
     /// A new file with another one's bytes; fails when the name is taken.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<Self::File>;
     /// A new file; fails when the name is taken.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Shortens a file.
+    fn cut(&self, file: &Self::File, n_bytes: u64) -> io::Result<()>;
     /// True when nobody has the file open for writing.
     fn is_complete(&self, path: &Path) -> io::Result<bool>;
     /// True when the file belongs to another user than ours.
@@ -68,14 +68,14 @@ pub trait Fs: Send + Sync + 'static {
     fn make_dir(&self, path: &Path) -> io::Result<bool>;
     /// The whole of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Up to `n_bytes` of what stands from `offset` on: fewer only at the file's end.
+    fn read_at(&self, file: &Self::File, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>>;
     /// Removes a directory with all that is in it; one that does not exist is no error.
     fn remove_tree(&self, path: &Path) -> io::Result<()>;
     /// Moves a file, or fails with `AlreadyExists` when the target's name is taken.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Moves a file over whatever has the target's name.
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Sets the extended attribute `user.spoolgate.<name>`; durable with the next `sync_file`.
-    fn set_attribute(&self, file: &Self::File, name: &str, value: &str) -> io::Result<()>;
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
     /// Makes everything durable that was done before, files and directories alike.
     fn sync_all(&self) -> io::Result<()>;
@@ -83,14 +83,14 @@ pub trait Fs: Send + Sync + 'static {
     fn sync_data(&self, file: &Self::File) -> io::Result<()>;
     /// Makes a directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a file's bytes and attributes durable.
+    /// Makes a file's bytes durable.
     fn sync_file(&self, file: &Self::File) -> io::Result<()>;
     fn unlink(&self, path: &Path) -> io::Result<()>;
-    /// Opens an existing file to set attributes and to sync it.
+    /// Opens an existing file to read it and to sync it.
     fn update(&self, path: &Path) -> io::Result<Self::File>;
     /// Appends.
     fn write(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
-    /// Writes over what is at `offset`.
+    /// Writes over what is at `offset`, and beyond the end.
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Opens an existing file to write over it.
     fn writable(&self, path: &Path) -> io::Result<Self::File>;
@@ -185,23 +185,9 @@ fn is_shortage(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-fn attribute_name(name: &str) -> String {
-    format!("user.spoolgate.{name}")
-}
-
 impl Fs for RealFs {
     type File = File;
     type Lock = File;
-
-    fn attribute(&self, path: &Path, name: &str) -> io::Result<Option<String>> {
-        let mut value = [0_u8; 4096];
-        let read = rustix::fs::lgetxattr(self.absolute(path), attribute_name(name), &mut value);
-        match read {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&value[..bytes]).into_owned())),
-            Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<File> {
         let mut from = self.open(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
@@ -212,6 +198,10 @@ impl Fs for RealFs {
 
     fn create(&self, path: &Path) -> io::Result<File> {
         self.create_new(path, OFlags::WRONLY)
+    }
+
+    fn cut(&self, file: &File, n_bytes: u64) -> io::Result<()> {
+        file.set_len(n_bytes)
     }
 
     fn is_foreign(&self, stat: &Stat) -> bool {
@@ -274,6 +264,21 @@ impl Fs for RealFs {
         Ok(bytes)
     }
 
+    fn read_at(&self, file: &File, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; n_bytes];
+        let mut read = 0;
+        while read < n_bytes {
+            match file.read_at(&mut bytes[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         match std::fs::remove_dir_all(self.absolute(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -289,19 +294,6 @@ impl Fs for RealFs {
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(self.absolute(from), self.absolute(to))
-    }
-
-    fn set_attribute(&self, file: &File, name: &str, value: &str) -> io::Result<()> {
-        let name = attribute_name(name);
-        match rustix::fs::fsetxattr(file, name, value.as_bytes(), XattrFlags::empty()) {
-            // Attributes are advice; the probe at start has reported such a disk. Another owner's
-            // file takes none.
-            Ok(())
-            | Err(
-                rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM | rustix::io::Errno::ACCESS,
-            ) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {

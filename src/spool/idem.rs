@@ -4,7 +4,7 @@
 //! published, so no acknowledged job is without it; the same holds for a schedule. A record whose job never came (a crash in
 //! between, so no answer was sent) is removed at the next start.
 
-use super::{Attrs, EntryKind, Fs, How, Naming, Op, Spool, SpoolError, text, wrap};
+use super::{EntryKind, Fs, How, Naming, Op, Spool, SpoolError, text, wrap};
 use crate::job::{InterfaceName, JobName, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -75,12 +75,11 @@ impl<F: Fs> Spool<F> {
         record: &IdemRecord,
     ) -> Result<(Op, Naming), SpoolError> {
         let bytes = serde_json::to_vec(record).unwrap_or_default();
-        let from = self.write_temp(&key.0, &bytes, &Attrs::new())?;
+        let from = self.write_temp(&key.0, &bytes)?;
         let to = key.path();
         let op = Op::Put {
             path: text(&to),
             bytes,
-            attributes: Attrs::new(),
         };
         let how = How::Replaced;
         Ok((op, Naming { from, to, how }))

@@ -23,9 +23,14 @@ mod disk;
 mod record;
 mod replay;
 
-pub(super) use record::{Attributes, Op};
+pub(super) use record::Op;
 
-use super::{Fs, Health, Spool, SpoolError, is_full, twin::Twin, wrap};
+use super::{
+    Fs, Health, Spool, SpoolError, is_full,
+    records::{Records, Said},
+    twin::Twin,
+    wrap,
+};
 use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, segment_head, segment_path};
 use record::{Chain, Hashed};
 use sha2::{Digest, Sha256};
@@ -93,6 +98,8 @@ struct State {
     buffer: Vec<u8>,
     first: u64,
     before: Chain,
+    /// What the days' records are to have of them.
+    said: Vec<Said>,
     /// The names that their files get.
     namings: Vec<Naming>,
     /// The last record appended, and the chain after it.
@@ -110,6 +117,23 @@ struct State {
     wakers: Vec<Waker>,
 }
 
+/// How far a checkpoint has come.
+enum Covered {
+    /// To the last record that was flushed.
+    All,
+    /// Not so far, since the days' records cannot be written.
+    Less(io::Error),
+}
+
+impl Covered {
+    fn fully(self) -> io::Result<()> {
+        match self {
+            Self::All => Ok(()),
+            Self::Less(error) => Err(error),
+        }
+    }
+}
+
 /// Where the records are written; the committer's alone.
 struct Segments<File> {
     files: [File; 2],
@@ -121,6 +145,7 @@ struct Segments<File> {
 
 pub(super) struct Journal<F: Fs> {
     fs: Arc<F>,
+    records: Arc<Records<F>>,
     health: Health,
     twin: Twin,
     segment_bytes: u64,
@@ -168,6 +193,8 @@ impl<F: Fs> Spool<F> {
             mended: 0,
         };
         if self.twin.replays() {
+            let said = records.iter().flatten().filter_map(Op::said).collect();
+            replayed.mended += self.complete_records(said)?;
             for thread in replay::threads(records.into_iter()) {
                 replayed.mended += usize::from(self.mend(&thread)?);
                 self.saw_job(thread.job.as_ref());
@@ -176,6 +203,7 @@ impl<F: Fs> Spool<F> {
         self.saw_id(mark.last_id);
         self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
         let journal = self.lay_out(segment_bytes, end)?;
+        self.records.begin(self.last_id().get());
         // Without threads yet, so the only one: cannot be set already.
         let _ = self.journal.set(Arc::new(journal));
         Ok(replayed)
@@ -196,6 +224,7 @@ impl<F: Fs> Spool<F> {
         let now = Instant::now();
         let journal = Journal {
             fs: self.fs.clone(),
+            records: self.records.clone(),
             health: self.health.clone(),
             twin: self.twin,
             segment_bytes,
@@ -203,6 +232,7 @@ impl<F: Fs> Spool<F> {
                 buffer: Vec::new(),
                 first: end + 1,
                 before: chain,
+                said: Vec::new(),
                 namings: Vec::new(),
                 last: end,
                 chain,
@@ -280,7 +310,8 @@ impl<F: Fs> Spool<F> {
             // One that broke down has said so.
             let _ = thread.join();
         }
-        if let Err(error) = journal.flush().and_then(|()| journal.checkpoint()) {
+        let closed = journal.flush().and_then(|()| journal.checkpoint());
+        if let Err(error) = closed.and_then(Covered::fully) {
             tracing::warn!(%error, "the journal could not be closed; the next start reads it");
         }
     }
@@ -334,7 +365,11 @@ impl<F: Fs> Spool<F> {
     ) -> Result<(T, Ticket), E> {
         match self.journal.get() {
             Some(journal) => journal.append(&Hashed::new(ops), Vec::new(), change),
-            None => Ok((change()?, Ticket::UNRECORDED)),
+            None => {
+                let changed = change()?;
+                self.say(ops);
+                Ok((changed, Ticket::UNRECORDED))
+            }
         }
     }
 
@@ -349,12 +384,23 @@ impl<F: Fs> Spool<F> {
             }
             None => {
                 self.sync_all()?;
+                self.say(ops);
                 for naming in namings {
                     give(&*self.fs, &naming).map_err(wrap("publish", &naming.to))?;
                     self.moves.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(Ticket::UNRECORDED)
             }
+        }
+    }
+
+    /// Without a journal: what the days' records are to have. A full disk must not keep an operator
+    /// from acting.
+    fn say(&self, ops: &[Op]) {
+        let said: Vec<Said> = ops.iter().filter_map(Op::said).collect();
+        said.iter().for_each(|said| self.records.tell(said));
+        if let Err(error) = self.records.append(&self.fs, &said) {
+            tracing::warn!(%error, "the record of the day lacks what is done now");
         }
     }
 
@@ -451,6 +497,7 @@ impl<F: Fs> Journal<F> {
             }
         }
         let changed = change()?;
+        hashed.said.iter().for_each(|said| self.records.tell(said));
         let State {
             buffer,
             last,
@@ -459,6 +506,7 @@ impl<F: Fs> Journal<F> {
         } = &mut *state;
         *last += 1;
         *chain = hashed.append(*last, chain, buffer);
+        state.said.extend_from_slice(&hashed.said);
         state.namings.extend(namings);
         state.appended_at = Instant::now();
         let ticket = Ticket(state.last);
@@ -522,19 +570,21 @@ impl<F: Fs> Journal<F> {
     fn flush(&self) -> io::Result<()> {
         // One at a time: the order of writing is the order of appending.
         let mut segments = super::lock(&self.segments);
-        let (batch, namings, first, before, last) = {
+        let (batch, said, namings, first, before, last) = {
             let mut state = super::lock(&self.state);
             if state.buffer.is_empty() {
                 return Ok(());
             }
             let batch = std::mem::take(&mut state.buffer);
+            let said = std::mem::take(&mut state.said);
             let namings = std::mem::take(&mut state.namings);
             let (first, before) = (state.first, state.before);
             state.first = state.last + 1;
             state.before = state.chain;
-            (batch, namings, first, before, state.last)
+            (batch, said, namings, first, before, state.last)
         };
         let written = (self.write(&mut segments, &batch, first, &before, last))
+            .inspect(|()| drop(self.append_records(&said)))
             .and_then(|()| namings.iter().try_for_each(|naming| self.give(naming)));
         if let Err(error) = &written {
             self.health.fail("write", Path::new(DIR), error);
@@ -585,6 +635,16 @@ impl<F: Fs> Journal<F> {
         Ok(())
     }
 
+    /// Appends to the days' records what has been flushed. What cannot be appended now is kept: no
+    /// checkpoint goes beyond it.
+    fn append_records(&self, said: &[Said]) -> io::Result<()> {
+        let appended = self.records.append(&self.fs, said);
+        if let Err(error) = &appended {
+            tracing::error!(%error, "the record of the day cannot be written; tried again");
+        }
+        appended
+    }
+
     /// Gives a file its name, whose record is durable. A full disk is waited for: the name has
     /// been promised. Any other failure is final; the next start reads the record.
     fn give(&self, naming: &Naming) -> io::Result<()> {
@@ -611,7 +671,7 @@ impl<F: Fs> Journal<F> {
             }
             if !self.is_threaded() {
                 drop(state);
-                self.checkpoint()?;
+                self.checkpoint()?.fully()?;
                 state = super::lock(&self.state);
                 continue;
             }
@@ -624,7 +684,7 @@ impl<F: Fs> Journal<F> {
 
     /// One turn of the checkpointer. False when the journal is closed or has failed.
     fn keep(&self) -> bool {
-        {
+        let is_pressed = {
             let mut state = super::lock(&self.state);
             loop {
                 if state.closing {
@@ -634,16 +694,20 @@ impl<F: Fs> Journal<F> {
                 let due = state.appended_at.elapsed() >= QUIET
                     || state.marked_at.elapsed() >= CHECKPOINT_EVERY;
                 if state.full || (!covered && due) {
-                    state.full = false;
-                    break;
+                    break std::mem::take(&mut state.full);
                 }
                 let woken = self.pressed.wait_timeout(state, QUIET);
                 state = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
             }
-        }
+        };
         match self.checkpoint() {
-            Ok(()) => true,
-            Err(error) => {
+            Ok(Covered::All) => true,
+            // There is room for more records, so there is time.
+            Ok(Covered::Less(_)) if !is_pressed => {
+                std::thread::sleep(QUIET);
+                true
+            }
+            Ok(Covered::Less(error)) | Err(error) => {
                 self.health.fail("checkpoint", Path::new(DIR), &error);
                 self.advanced.notify_all();
                 let wakers = std::mem::take(&mut super::lock(&self.state).wakers);
@@ -654,7 +718,7 @@ impl<F: Fs> Journal<F> {
     }
 
     /// Makes durable in their files and directories what the records so far say, and notes that.
-    fn checkpoint(&self) -> io::Result<()> {
+    fn checkpoint(&self) -> io::Result<Covered> {
         let (through, checkpointed) = {
             let state = super::lock(&self.state);
             (state.flushed, state.checkpointed)
@@ -663,6 +727,10 @@ impl<F: Fs> Journal<F> {
             if let Some(reason) = self.health.reason() {
                 return Err(io::Error::other(reason.to_owned()));
             }
+            if let Err(error) = self.append_records(&[]) {
+                return Ok(Covered::Less(error));
+            }
+            self.records.close_files();
             if self.twin.syncs_checkpoints() {
                 self.fs.sync_all()?;
             }
@@ -676,7 +744,7 @@ impl<F: Fs> Journal<F> {
         state.marked_at = Instant::now();
         drop(state);
         self.advanced.notify_all();
-        Ok(())
+        Ok(Covered::All)
     }
 
     fn write_mark(&self, mark: Mark) -> io::Result<()> {

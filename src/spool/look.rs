@@ -3,10 +3,14 @@
 //! A look decides by the directory alone. It never waits and never moves a job, save that
 //! [`Spool::scan`] takes in a complete foreign file by renaming it to a job's name.
 
-use super::{EntryKind, Fs, Op, RealFs, Spool, SpoolError, lock, text, wrap};
-use crate::job::{
-    InterfaceName, Job, JobId, JobName, Kind, Place, Reference, deferred_entry, work_entry,
+use super::{
+    Accepted, Came, EntryKind, Fs, INLINE_BYTES_MAX, Op, RealFs, Spool, SpoolError, Stat, lock,
+    text, wrap,
 };
+use crate::job::{
+    InterfaceName, Job, JobId, JobName, Kind, Place, Reference, deferred_entry, hex, work_entry,
+};
+use sha2::{Digest, Sha256};
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
@@ -16,8 +20,6 @@ use std::{
     sync::atomic::Ordering,
 };
 
-/// A file that was written to so much later than it was received is not what was hashed.
-const TOUCHED_AFTER_MS: i64 = 2_000;
 /// Rounds of a look that found nothing while jobs moved.
 const LOOKS_MAX: usize = 4;
 /// More files than that are synced by one sync of everything.
@@ -113,6 +115,16 @@ impl<F: Fs> Spool<F> {
                 break;
             }
         }
+        Ok(names)
+    }
+
+    /// The names of all jobs that wait or run in an interface, complete or not, in no order.
+    pub(super) fn waiting(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
+        let queue = Path::new("queue").join(interface.as_str());
+        let deferred = self.deferred(interface)?.into_iter().map(|(name, _)| name);
+        let mut names = self.entries(&queue, |text| text.parse().ok())?;
+        names.extend(deferred);
+        names.extend(self.working(interface)?.into_iter().map(|(name, _)| name));
         Ok(names)
     }
 
@@ -220,11 +232,21 @@ impl<F: Fs> Spool<F> {
         for name in self.settled(&bak)? {
             found.insert(name, bak.clone());
         }
-        for name in self.settled(&Place::JobErrors)? {
-            let place = Place::JobErrors;
-            let job = Job { place, name };
-            let of = self.attribute_of(&job, "interface");
-            if of.as_deref() == Some(interface.as_str()) {
+        let failed = self
+            .settled(&Place::JobErrors)?
+            .into_iter()
+            .map(|name| Job {
+                place: Place::JobErrors,
+                name,
+            });
+        let failed: Vec<Job> = failed.collect();
+        let known = self.accepted_of_all(&failed)?;
+        for job in failed {
+            let came = known
+                .get(&job.name.id())
+                .and_then(|known| known.interface.clone());
+            let of = self.moved(&job.name)?.or(came);
+            if of.as_ref() == Some(interface) {
                 found.insert(job.name, job.place);
             }
         }
@@ -359,20 +381,30 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The SHA-256 of a job as it was received, in hex; `None` when it is not known, or when the
-    /// file was written to afterwards.
+    /// file was written to afterwards. A small file of a later moment, as a replay or a copy makes
+    /// it, is read to see that.
     pub fn checksum_of(&self, job: &Job) -> Option<String> {
-        let received = self.received_ms(job);
-        let stat = self.stat(&job.place.path(&job.name)).ok().flatten()?;
-        let untouched = stat.modified_ms <= received + TOUCHED_AFTER_MS;
-        self.attribute_of(job, "sha256").filter(|_| untouched)
+        let accepted = self.known_of(job)?;
+        let sha256 = accepted.sha256.as_ref()?;
+        let path = job.place.path(&job.name);
+        let stat = self.stat(&path).ok().flatten()?;
+        let is_it = stat.bytes == accepted.bytes
+            && (stat.modified_ms <= accepted.received_ms
+                || stat.bytes <= INLINE_BYTES_MAX as u64
+                    && self
+                        .fs
+                        .read(&path)
+                        .is_ok_and(|bytes| hex(&Sha256::digest(&bytes)) == *sha256));
+        is_it.then(|| sha256.clone())
     }
 
-    /// When a job was received, in milliseconds of the Unix epoch. Its name can be a little early
-    /// after a crash.
+    /// When a job was received, in milliseconds of the Unix epoch: as recorded, or else by its name.
     pub fn received_ms(&self, job: &Job) -> i64 {
-        let attribute = self.attribute_of(job, "received");
-        let received_ms = attribute.and_then(|text| text.parse().ok());
-        received_ms.unwrap_or(job.name.id().unix_ms().min(self.now_ms()))
+        let accepted = self.known_of(job);
+        accepted.map_or_else(
+            || job.name.id().unix_ms().min(self.now_ms()),
+            |accepted| accepted.received_ms,
+        )
     }
 
     /// True when an interface is held by a `.hold` file.
@@ -467,9 +499,13 @@ impl<F: Fs> Spool<F> {
             }
             Entry::Ignored | Entry::Odd => return Ok(()),
         };
-        if dropped_as.is_some() && !self.take_in(interface, &path, &job)? {
-            return Ok(());
-        }
+        let job = match &dropped_as {
+            None => job,
+            Some(old) => match self.take_in(interface, &path, job, old)? {
+                Some(job) => job,
+                None => return Ok(()),
+            },
+        };
         self.set_ready(interface, &job);
         scan.ready.push(job.clone());
         scan.arrived.push(Arrival {
@@ -479,60 +515,87 @@ impl<F: Fs> Spool<F> {
         Ok(())
     }
 
-    /// Gives a dropped file a job's name. False when it is gone, or the name is taken.
+    /// Gives a dropped file a job's name. `None` when it is gone, or the name is taken.
     fn take_in(
         &self,
         interface: &InterfaceName,
         path: &Path,
-        job: &JobName,
-    ) -> Result<bool, SpoolError> {
+        job: JobName,
+        dropped_as: &str,
+    ) -> Result<Option<JobName>, SpoolError> {
         let Some(stat) = self.stat(path)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        let attributes = [
-            ("dialect", "drop".to_owned()),
-            ("interface", interface.to_string()),
-            ("submitter", format!("uid {}", stat.uid)),
-        ];
         if self.fs.is_foreign(&stat) {
-            return self.take_copy(interface, path, job, &attributes);
+            return self
+                .take_copy(interface, path, job, dropped_as, &stat)
+                .map(Some);
         }
-        let _ = self.set_attributes(path, &attributes)?;
-        let to = Place::Queue(interface.clone()).path(job);
-        match self.move_file(path, &to) {
+        let to = Place::Queue(interface.clone()).path(&job);
+        let ops = self.ops_of_drop(interface, (path, &to), &job, dropped_as, &stat);
+        match self.record(&ops, || self.fs.rename(path, &to)) {
             // Nobody has been told of it, so it need not be waited for.
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(_) => Ok(Some(job)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 tracing::warn!(path = %path.display(), %job, "left alone: the job is there already");
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(wrap("take in", path)(error)),
         }
     }
 
-    /// Another user's file takes no attributes, and its owner could write to it for ever: the job
-    /// is a copy of it.
+    /// What is recorded of a file that becomes a job. One that was a job already has its line.
+    fn ops_of_drop(
+        &self,
+        interface: &InterfaceName,
+        (from, to): (&Path, &Path),
+        job: &JobName,
+        dropped_as: &str,
+        stat: &Stat,
+    ) -> Vec<Op> {
+        let moved = Op::moved(from, to);
+        if work_entry(dropped_as).is_some() || deferred_entry(dropped_as).is_some() {
+            return vec![moved];
+        }
+        let dropped_as = dropped_as.to_owned();
+        let came = Came::Dropped { dropped_as };
+        let mut accepted = Accepted::new(job.clone(), came, self.now_ms());
+        accepted.dialect = "drop".to_owned();
+        accepted.submitter = format!("uid {}", stat.uid);
+        accepted.interface = Some(interface.clone());
+        accepted.bytes = stat.bytes;
+        accepted.uid = Some(stat.uid);
+        vec![moved, Op::Accepted(Box::new(accepted))]
+    }
+
+    /// The owner of another user's file could write to it for ever: the job is a copy of it.
     fn take_copy(
         &self,
         interface: &InterfaceName,
         path: &Path,
-        job: &JobName,
-        attributes: &[(&str, String)],
-    ) -> Result<bool, SpoolError> {
+        job: JobName,
+        dropped_as: &str,
+        stat: &Stat,
+    ) -> Result<JobName, SpoolError> {
         let temp = Path::new("tmp").join(format!("{job}.part"));
-        let to = Place::Queue(interface.clone()).path(job);
+        let is_new = work_entry(dropped_as).is_none() && deferred_entry(dropped_as).is_none();
         let copied = (|| {
             drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
-            let _ = self.set_attributes(&temp, attributes)?;
             self.sync_here(&temp)?;
             self.sync_dir(Path::new("tmp"))?;
-            self.move_file(&temp, &to).map_err(wrap("take in", path))
+            // A large one may have taken long.
+            let job = if is_new { self.dated(&job) } else { job };
+            let to = Place::Queue(interface.clone()).path(&job);
+            let ops = self.ops_of_drop(interface, (&temp, &to), &job, dropped_as, stat);
+            let recorded = self.record(&ops, || self.fs.rename(&temp, &to));
+            let ((), ticket) = recorded.map_err(wrap("take in", path))?;
+            Ok::<_, SpoolError>((job, ticket))
         })();
-        let ticket = copied.inspect_err(|_| drop(self.fs.unlink(&temp)))?;
+        let (job, ticket) = copied.inspect_err(|_| drop(self.fs.unlink(&temp)))?;
         self.wait(ticket)?;
         self.fs.unlink(path).map_err(wrap("remove", path))?;
-        Ok(true)
+        Ok(job)
     }
 
     fn sync_here(&self, path: &Path) -> Result<(), SpoolError> {

@@ -6,7 +6,7 @@
 //! each mistake must be noticed.
 
 use super::{
-    Attributes, Fs, Moved, Rules, Settlement, Spool, SpoolError, Twin,
+    Accepted, Attributes, Ended, Fs, Moved, Rules, Settlement, Spool, SpoolError, Twin,
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
@@ -227,10 +227,11 @@ impl Walk {
         let place = Place::Queue(from);
         self.trace.push(format!("fetch {name}"));
         let _ = self.spool.write_log(self.log(&name))?;
-        self.spool.archive(&Job {
+        let job = Job {
             place,
             name: name.clone(),
-        })?;
+        };
+        self.spool.archive(&job, "shop")?;
         if let Some(known) = self.jobs.get_mut(&name) {
             known.promise = Promise::Done;
         }
@@ -340,6 +341,7 @@ impl Walk {
                 return Err(format!("{name} is torn at {found:?}"));
             }
         }
+        self.check_lines(&files)?;
         // Of those that nobody was promised, too, none may be torn.
         for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("queue/")) {
             let name = path.rsplit('/').next().unwrap().as_bytes();
@@ -361,6 +363,32 @@ impl Walk {
             }
         }
         self.check_runs()
+    }
+
+    /// Each job that was promised has its line once; no line is torn or doubled.
+    fn check_lines(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
+        let mut lines = std::collections::BTreeMap::new();
+        for (path, bytes) in files
+            .iter()
+            .filter(|(path, _)| path.starts_with("records/"))
+        {
+            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                let text = line.strip_suffix(b"\n").unwrap_or_default();
+                let accepted = Accepted::from_line(text);
+                if accepted.is_none() && Ended::from_line(text).is_none() {
+                    return Err(format!("{path} is torn"));
+                }
+                if let Some(accepted) = accepted {
+                    *lines.entry(accepted.job).or_insert(0) += 1;
+                }
+            }
+        }
+        for name in self.jobs.keys() {
+            if lines.get(name) != Some(&1) {
+                return Err(format!("{name} has {:?} lines", lines.get(name)));
+            }
+        }
+        Ok(())
     }
 
     /// A job that must not run twice is not queued again after a run of unknown outcome.

@@ -4,19 +4,14 @@
 //! and `touch` would do, plus a word in the joblog.
 
 use super::{
-    Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file, lock::is_locked, text,
-    wrap,
+    Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file,
+    lock::is_locked, text, wrap,
 };
 use crate::{
     job::{InterfaceName, Job, Place, Transition},
     joblog::{Level, Message},
 };
 use std::{io, path::PathBuf};
-
-/// The attribute of a job that an operator's command has sent to its queue.
-pub(super) const REQUEUED: &str = "requeued";
-/// An attribute holds no more for sure.
-const NOTE_CHARS_MAX: usize = 400;
 
 impl<F: Fs> Spool<F> {
     /// Sends a job to a queue, its attempts counted from one again.
@@ -28,49 +23,41 @@ impl<F: Fs> Spool<F> {
     ) -> Result<Moved, SpoolError> {
         let by = Transition::Requeue(to.clone());
         job.place.step(&by)?;
-        self.note_if_room(job, &format!("requeued to {to} by {by_whom}"))?;
-        let path = job.place.path(&job.name);
-        let attributes = [
-            ("attempts", "0".to_owned()),
-            ("interface", to.to_string()),
-            // So that a running service does not take it for a move by hand.
-            (REQUEUED, "yes".to_owned()),
-        ];
-        match self.set_attributes(&path, &attributes) {
-            Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Moved::Gone);
-            }
-            // Earlier than the move, so durable with it.
-            other => drop(other?),
-        }
-        self.shift_durably(job, &by)
+        let mut ended = self.act(job, Act::Requeued, by_whom)?;
+        let text = format!("requeued to {to} by {by_whom}");
+        self.log_if_room(job, &text)?;
+        ended.text = Some(text);
+        ended.interface = Some(to.clone());
+        self.shift_durably(job, &by, Some(ended))
     }
 
-    fn shift_durably(&self, job: &Job, by: &Transition) -> Result<Moved, SpoolError> {
-        let (moved, ticket) = self.shift(job, by)?;
+    /// What somebody does with a job.
+    fn act(&self, job: &Job, act: Act, by_whom: &str) -> Result<Ended, SpoolError> {
+        let mut ended = self.ended(&job.name, act)?;
+        ended.by = Some(by_whom.to_owned());
+        Ok(ended)
+    }
+
+    fn shift_durably(
+        &self,
+        job: &Job,
+        by: &Transition,
+        ended: Option<Ended>,
+    ) -> Result<Moved, SpoolError> {
+        let (moved, ticket) = self.shift(job, by, ended)?;
         self.wait(ticket)?;
         Ok(moved)
     }
 
-    /// True once after [`Spool::requeue`], which has made its own note.
-    pub fn was_requeued(&self, job: &Job) -> bool {
-        let requeued = self.attribute_of(job, REQUEUED).as_deref() == Some("yes");
-        if requeued {
-            // Advice only; if it stays, the next move by hand is not noted.
-            let path = job.place.path(&job.name);
-            let _ = self.set_attributes(&path, &[(REQUEUED, String::new())]);
-        }
-        requeued
-    }
-
     /// Moves a due job back to its queue.
     pub fn release_due(&self, job: &Job) -> Result<Moved, SpoolError> {
-        self.shift_durably(job, &Transition::Release)
+        self.shift_durably(job, &Transition::Release, None)
     }
 
     /// Archives a job of an `out` interface that was completely retrieved.
-    pub fn archive(&self, job: &Job) -> Result<Moved, SpoolError> {
-        let moved = self.shift_durably(job, &Transition::Archive)?;
+    pub fn archive(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
+        let ended = self.act(job, Act::Fetched, by_whom)?;
+        let moved = self.shift_durably(job, &Transition::Archive, Some(ended))?;
         if let Some(interface) = job.place.interface() {
             self.forget_ready(interface, &job.name);
         }
@@ -80,13 +67,14 @@ impl<F: Fs> Spool<F> {
     /// Removes a job for ever; its log stays and says so.
     pub fn remove(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
         job.place.step(&Transition::Discard)?;
-        self.note_if_room(job, &format!("removed by {by_whom}"))?;
-        self.shift_durably(job, &Transition::Discard)
+        let ended = self.act(job, Act::Removed, by_whom)?;
+        self.log_if_room(job, &format!("removed by {by_whom}"))?;
+        self.shift_durably(job, &Transition::Discard, Some(ended))
     }
 
     /// On a full disk an operator must be able to act all the same.
-    fn note_if_room(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
-        match self.note(job, text) {
+    fn log_if_room(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
+        match self.add_to_log(job, text) {
             Err(SpoolError::Full { .. }) => {
                 tracing::warn!(job = %job.name, "no space left to note: {text}");
                 Ok(())
@@ -95,30 +83,28 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Adds a word to a job's log; a job without a log yet carries it as an attribute until it
-    /// gets one.
+    /// Adds a word to a job's log, if it has one.
+    fn add_to_log(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
+        if let Some(mut log) = self.read_log(&job.name) {
+            log.messages = vec![Message::new(self.now_ms(), Level::Info, text)];
+            let ticket = self.write_log(log)?;
+            // Whoever adds to it next must find it.
+            self.wait(ticket)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a word to a job's log; for a job without a log yet the record keeps it until it gets one.
     pub fn note(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
-        let now_ms = self.now_ms();
         if self.stat(&job.place.path(&job.name))?.is_none() {
             // It has moved on: the last word in its log is of its end.
             return Ok(());
         }
-        match self.read_log(&job.name) {
-            Some(mut log) => {
-                log.messages = vec![Message::new(now_ms, Level::Info, text)];
-                let ticket = self.write_log(log)?;
-                // Whoever adds to it next must find it.
-                self.wait(ticket)?;
-            }
-            None => {
-                let path = job.place.path(&job.name);
-                let earlier = self.fs.attribute(&path, "note").ok().flatten();
-                let note = earlier.map_or(text.to_owned(), |earlier| format!("{earlier}; {text}"));
-                let note: String = note.chars().take(NOTE_CHARS_MAX).collect();
-                // Advice, so not waited for.
-                let _ = self.set_attributes(&path, &[("note", note)])?;
-            }
-        }
+        self.add_to_log(job, text)?;
+        let mut ended = self.ended(&job.name, Act::Noted)?;
+        ended.text = Some(text.to_owned());
+        // Nobody is told of it, so not waited for.
+        let _ = self.note_ops(&[Op::Ended(Box::new(ended))]);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Proof, at start, that the directories can keep the promise: one filesystem, renames that do
-//! not replace, directory syncs, attributes, leases. What loses data by nature (tmpfs, network
+//! not replace, directory syncs, leases. What loses data by nature (tmpfs, network
 //! filesystems, mounts without barriers) is refused unless the configuration accepts the risk.
 
 use super::{Fs, RealFs, lease};
@@ -113,18 +113,8 @@ fn try_all(
         }
         written => written.map_err(failed("write a file"))?,
     }
-    fs.set_attribute(&file, "probe", "yes")
-        .map_err(failed("set an extended attribute"))?;
     fs.sync_file(&file).map_err(failed("sync a file"))?;
     drop(file);
-    let attribute = fs
-        .attribute(first, "probe")
-        .map_err(failed("read an attribute"))?;
-    if attribute.as_deref() != Some("yes") {
-        let text = "extended attributes do not work: submitter, checksum and attempt count of \
-                    jobs are not kept";
-        warnings.push(text.into());
-    }
     fs.rename(first, second)
         .map_err(failed("rename without replacing"))?;
     fs.sync_dir(dir).map_err(failed("sync the directory"))?;

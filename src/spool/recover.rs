@@ -12,7 +12,7 @@
 //!
 //! What is not understood is left alone and reported.
 
-use super::{EntryKind, Fs, Spool, SpoolError, claim::run_file, wrap};
+use super::{Act, EntryKind, Fs, Spool, SpoolError, claim::run_file, fingerprint, wrap};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, Transition, work_entry},
     joblog::{Level, MESSAGES_MAX, Message},
@@ -288,6 +288,14 @@ impl<F: Fs> Spool<F> {
             (text, Transition::Release)
         };
         tracing::warn!(job = %name, %interface, attempt, "{text}");
+        let act = if by == Transition::Fail {
+            Act::Failed
+        } else {
+            Act::CutOff
+        };
+        let mut ended = self.ended(name, act)?;
+        ended.attempt = Some(attempt);
+        ended.error = Some(fingerprint(&text));
         // All before the move is earlier in the journal, so durable with it.
         let end = Message::new(self.now_ms(), Level::Error, text);
         let log = self.log_of_failure(&job, attempt, self.last_words(&job, end));
@@ -295,13 +303,7 @@ impl<F: Fs> Spool<F> {
             // A full disk must not keep the job from its next attempt.
             self.tolerate(error)?;
         }
-        let attempts = if by == Transition::Fail { 0 } else { attempt };
-        let attributes = [
-            ("attempts", attempts.to_string()),
-            ("interface", interface.to_string()),
-        ];
-        let _ = self.set_attributes(&job.place.path(name), &attributes)?;
-        let (moved, ticket) = self.shift(&job, &by)?;
+        let (moved, ticket) = self.shift(&job, &by, Some(ended))?;
         self.wait(ticket)?;
         self.arrived(name);
         self.clean_run(interface, name);

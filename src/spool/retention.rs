@@ -3,8 +3,10 @@
 //! The day is the one in the job's name, so nothing has to be opened to decide. Queued, deferred
 //! and running jobs are never touched. By default everything is kept.
 
-use super::{EntryKind, Fs, Spool, SpoolError, wrap};
+use super::{EntryKind, Fs, Spool, SpoolError, records, wrap};
+use crate::job::JobName;
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     path::{Path, PathBuf},
 };
@@ -16,6 +18,7 @@ pub struct Retention {
     pub bak_days: Option<u32>,
     pub joberrors_days: Option<u32>,
     pub joblog_days: Option<u32>,
+    pub records_days: Option<u32>,
     pub results_days: Option<u32>,
     /// Hours after which an idempotency key may be used anew; 24 unless given.
     pub idempotency_hours: Option<u32>,
@@ -41,6 +44,7 @@ impl<F: Fs> Spool<F> {
         ] {
             self.sweep_days(Path::new(dir), days, now_ms, &mut removed)?;
         }
+        self.sweep_records(keep.records_days, now_ms, &mut removed)?;
         let hours = keep.idempotency_hours.unwrap_or(IDEMPOTENCY_HOURS);
         let oldest_ms = now_ms - i64::from(hours) * 60 * 60 * 1000;
         self.each_record(|path, job| {
@@ -53,6 +57,51 @@ impl<F: Fs> Spool<F> {
         Ok(removed)
     }
 
+    /// The record of a day goes when none of its jobs waits or runs any more.
+    fn sweep_records(
+        &self,
+        keep_days: Option<u32>,
+        now_ms: i64,
+        removed: &mut Vec<PathBuf>,
+    ) -> Result<(), SpoolError> {
+        let Some(keep_days) = keep_days else {
+            return Ok(());
+        };
+        let mut needed = HashSet::new();
+        for interface in self.interfaces.keys() {
+            needed.extend(self.waiting(interface)?.iter().map(JobName::day));
+        }
+        for path in self.days_before(Path::new(records::DIR), keep_days, now_ms)? {
+            let day = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if needed.contains(day) {
+                continue;
+            }
+            self.fs.remove_tree(&path).map_err(wrap("remove", &path))?;
+            self.records.forget(day);
+            removed.push(path);
+        }
+        Ok(())
+    }
+
+    /// The days of a directory that have passed their time.
+    fn days_before(
+        &self,
+        dir: &Path,
+        keep_days: u32,
+        now_ms: i64,
+    ) -> Result<Vec<PathBuf>, SpoolError> {
+        let oldest = day(now_ms - i64::from(keep_days) * DAY_MS);
+        let mut old = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            let text = name.to_str().filter(|text| is_day(text));
+            if kind == EntryKind::Dir && text.is_some_and(|text| text < oldest.as_str()) {
+                old.push(dir.join(name));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(old)
+    }
+
     fn sweep_days(
         &self,
         dir: &Path,
@@ -63,16 +112,7 @@ impl<F: Fs> Spool<F> {
         let Some(keep_days) = keep_days else {
             return Ok(());
         };
-        let oldest = day(now_ms - i64::from(keep_days) * DAY_MS);
-        let mut old = Vec::new();
-        let each = &mut |name: &OsStr, kind| {
-            let text = name.to_str().filter(|text| is_day(text));
-            if kind == EntryKind::Dir && text.is_some_and(|text| text < oldest.as_str()) {
-                old.push(dir.join(name));
-            }
-        };
-        self.fs.list(dir, each).map_err(wrap("list", dir))?;
-        for path in old {
+        for path in self.days_before(dir, keep_days, now_ms)? {
             // A job that was held or requeued for long has an old name and a fresh end.
             let touched_ms = self.stat(&path)?.map_or(0, |stat| stat.modified_ms);
             if touched_ms > now_ms - i64::from(keep_days) * DAY_MS {

@@ -6,7 +6,7 @@
 //! schedule for good; nothing that is being written brings it back.
 
 use super::{
-    Attrs, EntryKind, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, Sealed, Spool,
+    EntryKind, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Naming, Op, Sealed, Spool,
     SpoolError, Ticket, text, wrap,
 };
 use crate::{
@@ -116,11 +116,10 @@ impl<F: Fs> Spool<F> {
         to: PathBuf,
         bytes: Vec<u8>,
     ) -> Result<(Op, Naming), SpoolError> {
-        let from = self.write_temp(of, &bytes, &Attrs::new())?;
+        let from = self.write_temp(of, &bytes)?;
         let op = Op::Put {
             path: text(&to),
             bytes,
-            attributes: Attrs::new(),
         };
         let how = How::Replaced;
         Ok((op, Naming { from, to, how }))

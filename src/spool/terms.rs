@@ -1,25 +1,25 @@
-//! What a job's submitter asked for, as its attributes say it.
-//!
-//! Attributes: `priority`, `worker`, `retries` (how often it is tried again, which takes the place
-//! of the interface's attempts), `params` (JSON for the processor). Only JSON dialects set them, so
-//! for an XML job nothing is read. They are advice: what cannot be read counts as not there.
+//! What a job's submitter asked for, as the record says it: priority, worker, how often it is tried
+//! again (which takes the place of the interface's attempts). Only JSON dialects ask for anything, so
+//! for an XML job nothing is read.
 
-use super::{Fs, Spool};
+use super::{Accepted, Fs, Spool};
 use crate::job::{Job, Kind, Priority, WorkerTag};
+use std::sync::Arc;
 
 impl<F: Fs> Spool<F> {
     pub fn priority_of(&self, job: &Job) -> Priority {
-        self.term(job, "priority").unwrap_or_default()
+        self.terms(job)
+            .map_or_else(Priority::default, |terms| terms.priority)
     }
 
     /// The kind of worker that alone may run the job.
     pub fn worker_of(&self, job: &Job) -> Option<WorkerTag> {
-        self.term(job, "worker")
+        self.terms(job)?.worker.clone()
     }
 
     /// How often the job is to be tried again, if it says so itself.
     pub fn retries_of(&self, job: &Job) -> Option<u32> {
-        self.term(job, "retries")
+        self.terms(job)?.retries
     }
 
     /// How many attempts the job has in all: its own retries go before the rules of its interface.
@@ -32,9 +32,9 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    fn term<T: std::str::FromStr>(&self, job: &Job, name: &str) -> Option<T> {
+    fn terms(&self, job: &Job) -> Option<Arc<Accepted>> {
         match job.name.kind() {
-            Kind::Json => self.attribute_of(job, name)?.parse().ok(),
+            Kind::Json => self.known_of(job),
             Kind::Xml => None,
         }
     }

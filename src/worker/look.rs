@@ -4,7 +4,7 @@ use super::Core;
 use crate::{
     job::{InterfaceName, Job, JobName, Place},
     schedule::{Event, Released},
-    spool::{Moved, SpoolError},
+    spool::{Accepted, Came, Moved, SpoolError},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -55,6 +55,7 @@ impl Core {
         let deferred = scan.deferred.iter().map(|(_, job)| job);
         let found = scan.ready.iter().chain(deferred);
         self.turns.keep(&interface, horizon, found);
+        self.turns.read(&self.spool, &interface, &scan.ready);
         let turn = |job| (self.turns.of(&self.spool, &interface, &job), job);
         let ready = scan.ready.into_iter().map(turn);
         let ready = ready.map(|(turn, job)| (job, turn)).collect();
@@ -86,11 +87,12 @@ impl Core {
             place: Place::Queue(interface.clone()),
             name: name.clone(),
         };
-        if self.spool.was_requeued(&job) {
-            tracing::info!(job = %name, %interface, "requeued");
+        tracing::info!(job = %name, %interface, "{text}");
+        // What is recorded of it says so.
+        let taken_in = |accepted: &Accepted| matches!(accepted.came, Came::Dropped { .. });
+        if dropped.is_some() && matches!(self.spool.accepted(name), Ok(Some(a)) if taken_in(&a)) {
             return;
         }
-        tracing::info!(job = %name, %interface, "{text}");
         if let Err(error) = self.spool.note(&job, &text) {
             tracing::warn!(job = %name, %error, "the note could not be kept");
         }

@@ -118,17 +118,22 @@ impl Core {
         let fs = self.spool.fs();
         let file = fs.absolute(&path);
         let dir = fs.absolute(&claim.run_dir());
+        let accepted = claim.accepted()?;
         if works {
             claim.prepare()?;
-            let params = claim.attribute("params").unwrap_or_else(|| "{}".into());
+            let params = accepted
+                .as_ref()
+                .and_then(|accepted| accepted.params.as_deref());
             let params_path = dir.join("params.json");
-            std::fs::write(&params_path, params).map_err(io("write", &params_path))?;
+            std::fs::write(&params_path, params.unwrap_or("{}"))
+                .map_err(io("write", &params_path))?;
         }
         let run = Run {
             job: job.clone(),
             interface: interface.clone(),
             attempt: claim.attempt(),
-            submitter: claim.attribute("submitter").unwrap_or_default(),
+            submitter: self.spool.submitter_of(claim.place()).unwrap_or_default(),
+            reference_as_sent: accepted.and_then(|accepted| accepted.reference_as_sent.clone()),
             body: fs.update(&path).map_err(io("open", &path))?,
             lock: claim.lock().try_clone().map_err(io("open", &path))?,
             file,

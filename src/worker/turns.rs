@@ -1,4 +1,4 @@
-//! When the waiting jobs have their turn: what their attributes say, read once.
+//! When the waiting jobs have their turn: what their record says, read once.
 //!
 //! A scan lists every waiting job again and again. What was read of one is kept for as long as it is
 //! listed, and only JSON jobs are read at all.
@@ -6,7 +6,7 @@
 use crate::{
     job::{InterfaceName, Job, JobId, JobName, Kind, Place, WorkerTags},
     schedule::Turn,
-    spool::Spool,
+    spool::{Accepted, Spool},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -42,14 +42,57 @@ impl Turns {
             place: Place::Queue(interface.clone()),
             name: name.clone(),
         };
-        let ours = self.tags.take(spool.worker_of(&job).as_ref());
-        let turn = match ours {
-            true => Turn::By(spool.priority_of(&job)),
-            false => Turn::Elsewhere,
+        let accepted = match spool.accepted_of(&job) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Asked again by the next look.
+                tracing::warn!(job = %name, %error, "its priority cannot be read");
+                return Turn::Elsewhere;
+            }
         };
+        let turn = self.turn(accepted.as_deref());
         let mut known = self.known();
         known.entry(interface.clone()).or_default().insert(id, turn);
         turn
+    }
+
+    /// Reads the turns of those queued jobs that are not known, all at once. Blocks.
+    pub(super) fn read(&self, spool: &Spool, interface: &InterfaceName, names: &[JobName]) {
+        let unread = {
+            let known = self.known();
+            let known = known.get(interface);
+            let is_read = |id| known.is_some_and(|known| known.contains_key(&id));
+            let unread = |name: &&JobName| name.kind() == Kind::Json && !is_read(name.id());
+            let place = || Place::Queue(interface.clone());
+            let job = |name: &JobName| Job {
+                place: place(),
+                name: name.clone(),
+            };
+            names.iter().filter(unread).map(job).collect::<Vec<Job>>()
+        };
+        if unread.is_empty() {
+            return;
+        }
+        match spool.accepted_of_all(&unread) {
+            Ok(accepted) => {
+                let mut known = self.known();
+                let known = known.entry(interface.clone()).or_default();
+                known.extend(unread.iter().map(|job| {
+                    let id = job.name.id();
+                    (id, self.turn(accepted.get(&id).map(|accepted| &**accepted)))
+                }));
+            }
+            // Then one by one.
+            Err(error) => tracing::warn!(%interface, %error, "the record cannot be read"),
+        }
+    }
+
+    fn turn(&self, accepted: Option<&Accepted>) -> Turn {
+        let worker = accepted.and_then(|accepted| accepted.worker.as_ref());
+        match self.tags.take(worker) {
+            true => Turn::By(accepted.map_or_else(Default::default, |known| known.priority)),
+            false => Turn::Elsewhere,
+        }
     }
 
     /// Forgets the jobs of an interface that a scan has not found any more; it knows nothing of
@@ -77,53 +120,100 @@ impl Turns {
 mod tests {
     use super::*;
     use crate::{
-        job::{Ids, Priority},
-        spool::{RealFs, Rules},
+        job::{Priority, Terms},
+        spool::{Attributes, RealFs, Rules},
     };
-    use rustix::fs::{XattrFlags, setxattr};
+    use std::sync::Arc;
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        spool: Arc<Spool>,
+        interface: InterfaceName,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let interface: InterfaceName = "a".parse().unwrap();
+            let rules = Rules {
+                attempts_max: 1,
+                at_most_once: false,
+            };
+            let interfaces = BTreeMap::from([(interface.clone(), rules)]);
+            let clock = Box::new(|| 1_700_000_000_000);
+            let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+            Self {
+                dir,
+                spool: Arc::new(spool),
+                interface,
+            }
+        }
+
+        fn accept(&self, kind: Kind, priority: Priority, worker: Option<&str>) -> JobName {
+            let name = JobName::new(self.spool.next_id(), None, kind);
+            let mut part = self.spool.begin(name.clone()).unwrap();
+            part.write(b"{}").unwrap();
+            let terms = Terms {
+                priority,
+                worker: worker.map(|worker| worker.parse().unwrap()),
+                ..Terms::default()
+            };
+            let sealed = part.seal(&Attributes {
+                terms,
+                ..Attributes::default()
+            });
+            let (_, ticket) = (self.spool)
+                .enqueue(sealed.unwrap(), &self.interface, None)
+                .unwrap();
+            self.spool.wait(ticket).unwrap();
+            name
+        }
+
+        fn turn(&self, turns: &Turns, job: &JobName) -> Turn {
+            turns.of(&self.spool, &self.interface, job)
+        }
+    }
 
     #[test]
-    fn a_job_is_read_once_for_as_long_as_it_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let interface: InterfaceName = "a".parse().unwrap();
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-        };
-        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
-        let clock = Box::new(|| 1_700_000_000_000);
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
-        let mut ids = Ids::above(1_700_000_000_000);
-        let mut made = |kind| {
-            let job = JobName::new(ids.next(1_700_000_000_001), None, kind);
-            let path = dir.path().join(Place::Queue(interface.clone()).path(&job));
-            std::fs::write(&path, "{}").unwrap();
-            (job, path)
-        };
-        let set = |path: &std::path::Path, name: &str, value: &str| {
-            let name = format!("user.spoolgate.{name}");
-            setxattr(path, name, value.as_bytes(), XattrFlags::empty()).unwrap();
-        };
+    fn a_turn_is_what_the_record_says_for_as_long_as_the_job_is_found() {
+        let bench = Bench::new();
         let turns = Turns::new(WorkerTags::parse(&["ours".into()]).unwrap());
-        let ((xml, xml_path), (job, path), (later, _)) =
-            (made(Kind::Xml), made(Kind::Json), made(Kind::Json));
-        let turn = |job: &JobName| turns.of(&spool, &interface, job);
-        for path in [&xml_path, &path] {
-            set(path, "priority", "High");
-            set(path, "worker", "ours");
-        }
+        let xml = bench.accept(Kind::Xml, Priority::High, Some("others"));
+        let ours = bench.accept(Kind::Json, Priority::High, Some("ours"));
+        let others = bench.accept(Kind::Json, Priority::High, Some("others"));
+        let later = bench.accept(Kind::Json, Priority::default(), None);
+        let turn = |job: &JobName| bench.turn(&turns, job);
         assert_eq!(turn(&xml), Turn::default(), "nothing is read of it");
-        assert_eq!(turn(&job), Turn::By(Priority::High));
+        assert_eq!(turn(&ours), Turn::By(Priority::High));
+        assert_eq!(turn(&others), Turn::Elsewhere);
         assert_eq!(turn(&later), Turn::default());
-        set(&path, "worker", "others");
-        assert_eq!(turn(&job), Turn::By(Priority::High));
-        turns.keep(&interface, job.id(), [&job].into_iter());
-        assert_eq!(turn(&job), Turn::By(Priority::High), "it is still there");
-        turns.keep(&interface, job.id(), std::iter::empty());
-        assert_eq!(turn(&job), Turn::Elsewhere, "it has come back");
-        assert!(
-            turns.known()[&interface].contains_key(&later.id()),
-            "it came after the scan"
-        );
+        let knows = |job: &JobName| turns.known()[&bench.interface].contains_key(&job.id());
+        assert!(!knows(&xml) && knows(&ours) && knows(&others));
+        turns.keep(&bench.interface, others.id(), [&ours].into_iter());
+        assert!(knows(&ours), "it is still there");
+        assert!(!knows(&others), "it has gone");
+        assert!(knows(&later), "it came after the scan");
+    }
+
+    /// After a start nothing is in memory, and no record is searched once a job.
+    #[test]
+    fn the_turns_of_many_jobs_are_read_together() {
+        let bench = Bench::new();
+        let jobs: Vec<JobName> = (0..20)
+            .map(|n| {
+                let priority = Priority::ALL[n % Priority::ALL.len()];
+                bench.accept(Kind::Json, priority, None)
+            })
+            .collect();
+        let clock = Box::new(|| 1_700_000_000_000);
+        let rules = BTreeMap::new();
+        let again = Spool::open(RealFs::new(bench.dir.path()), rules, clock).unwrap();
+        let turns = Turns::new(WorkerTags::All);
+        turns.read(&again, &bench.interface, &jobs);
+        for (n, job) in jobs.iter().enumerate() {
+            let known = turns.known()[&bench.interface].get(&job.id()).copied();
+            let priority = Priority::ALL[n % Priority::ALL.len()];
+            assert_eq!(known, Some(Turn::By(priority)));
+        }
     }
 }

@@ -1,18 +1,27 @@
-//! What a JSON job's attributes ask for: its priority, its worker, its own number of retries and its
+//! What the record of a JSON job asks for: its priority, its worker, its own number of retries and its
 //! parameters; and what operators are told of a job that waits.
 
 use crate::harness::{Daemon, shell, with_keys};
-use rustix::fs::{XattrFlags, setxattr};
-use std::fs;
+use spoolgate::{
+    job::{JobName, Terms},
+    spool::{Accepted, Came},
+};
+use std::{fs, io::Write};
 
-/// A JSON job in `orders_in`, with these attributes; gives its name. Numbers rise with arrival.
-fn queue(daemon: &Daemon, number: usize, attributes: &[(&str, &str)]) -> String {
+/// A JSON job in `orders_in` of which that is recorded; gives its name. Numbers rise with arrival.
+fn queue(daemon: &Daemon, number: usize, terms: &Terms) -> String {
     let name = format!("20261122T045748.123Z-{number:05}.json");
     let file = daemon.scratch(&format!(".made-{name}"), format!("{{\"n\": {number}}}"));
-    for (attribute, value) in attributes {
-        let attribute = format!("user.spoolgate.{attribute}");
-        setxattr(&file, attribute, value.as_bytes(), XattrFlags::empty()).unwrap();
-    }
+    let job: JobName = name.parse().unwrap();
+    let record = daemon.spool(&format!("records/{}/accepted.jsonl", job.day()));
+    fs::create_dir_all(record.parent().unwrap()).unwrap();
+    let mut record = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(record)
+        .unwrap();
+    let line = Accepted::new(job, Came::Uploaded, 0).on(terms).to_line();
+    writeln!(record, "{line}").unwrap();
     fs::rename(file, daemon.spool(&format!("queue/orders_in/{name}"))).unwrap();
     name
 }
@@ -29,10 +38,20 @@ fn the_more_urgent_job_runs_first() {
     let daemon = Daemon::start_with(one_by_one(script, ""));
     daemon.operator(&["hold", "orders_in"]);
     let priorities = [
-        "Low", "", "critical", "Medium", "High", "nonsense", "Default",
+        "Low", "Default", "Critical", "Medium", "High", "Default", "Default",
     ];
     let jobs: Vec<String> = (priorities.iter().enumerate())
-        .map(|(n, priority)| queue(&daemon, n, &[("priority", priority)]))
+        .map(|(n, priority)| {
+            let priority = priority.parse().unwrap();
+            queue(
+                &daemon,
+                n,
+                &Terms {
+                    priority,
+                    ..Terms::default()
+                },
+            )
+        })
         .collect();
     let listed = || daemon.operator(&["ls", "queue/orders_in"]);
     daemon.wait("all are queued", || listed().lines().count() == jobs.len());
@@ -70,9 +89,13 @@ fn a_job_for_another_worker_waits_and_says_so() {
             "\"robot 1\", \"robot 2\"",
         )
     });
-    let other = queue(&daemon, 1, &[("worker", "robot 3")]);
-    let ours = queue(&daemon, 2, &[("worker", "robot 2")]);
-    let anybodys = queue(&daemon, 3, &[]);
+    let of = |worker: &str| Terms {
+        worker: Some(worker.parse().unwrap()),
+        ..Terms::default()
+    };
+    let other = queue(&daemon, 1, &of("robot 3"));
+    let ours = queue(&daemon, 2, &of("robot 2"));
+    let anybodys = queue(&daemon, 3, &Terms::default());
     daemon.wait_for_place(&ours, "bak/orders_in");
     daemon.wait_for_place(&anybodys, "bak/orders_in");
     assert_eq!(daemon.place(&other), "queue/orders_in");
@@ -94,16 +117,15 @@ fn a_jobs_own_retries_take_the_place_of_its_interfaces() {
     let retry = "retry = { attempts = 3, initial_s = 0.02, factor = 1.0 }";
     let script = "echo \"$SPOOLGATE_JOB\" >> ran; exit 75";
     let daemon = Daemon::start_with(one_by_one(script, retry));
-    for (n, (attributes, runs)) in [
-        (&[("retries", "0")][..], 1),
-        (&[("retries", "4")], 5),
-        (&[("retries", "many")], 3),
-        (&[], 3),
-    ]
-    .into_iter()
-    .enumerate()
+    for (n, (retries, runs)) in [(Some(0), 1), (Some(4), 5), (None, 3)]
+        .into_iter()
+        .enumerate()
     {
-        let job = queue(&daemon, n, attributes);
+        let terms = Terms {
+            retries,
+            ..Terms::default()
+        };
+        let job = queue(&daemon, n, &terms);
         daemon.wait_for_place(&job, "joberrors");
         let ran = daemon.text("ran");
         assert_eq!(
@@ -119,7 +141,11 @@ fn a_command_finds_the_parameters_of_its_job_in_a_file() {
     let script = "cat \"$SPOOLGATE_PARAMS\" > params";
     let daemon = Daemon::start_with(one_by_one(script, ""));
     let params = "{\"copies\": \"2\"}";
-    let job = queue(&daemon, 1, &[("params", params)]);
+    let terms = Terms {
+        params: Some(params.into()),
+        ..Terms::default()
+    };
+    let job = queue(&daemon, 1, &terms);
     daemon.wait_for_place(&job, "bak/orders_in");
     assert_eq!(daemon.text("params"), params);
 }

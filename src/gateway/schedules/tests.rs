@@ -204,8 +204,9 @@ impl Service {
                 place: Place::Queue(self::name("in")),
                 name,
             };
-            let params = spool.attribute_of(&job, "params").unwrap();
-            let params: serde_json::Value = serde_json::from_str(&params).unwrap();
+            let accepted = spool.accepted_of(&job).unwrap().unwrap();
+            let params = accepted.params.as_deref().unwrap();
+            let params: serde_json::Value = serde_json::from_str(params).unwrap();
             params["moment"].as_str().unwrap()[11..19].to_owned()
         });
         moments.collect()
@@ -278,10 +279,9 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         name: latest.job,
     };
     assert_eq!(spool.retries_of(&job), Some(2));
-    assert_eq!(
-        spool.attribute_of(&job, "dialect").as_deref(),
-        Some("robusta")
-    );
+    let accepted = spool.accepted_of(&job).unwrap().unwrap();
+    assert_eq!(accepted.dialect, "robusta");
+    assert_eq!(accepted.came, crate::spool::Came::Scheduled);
     let bytes = std::fs::read(world.root.path().join(job.place.path(&job.name))).unwrap();
     assert_eq!(bytes, b"{\"n\": 1}");
     // Others do not see it.

@@ -8,38 +8,43 @@
 //! On disk: `length u32 | sequence u64 | chain 32 bytes | payload`, all little-endian; the payload
 //! is `length u32 | operations as JSON | bodies`.
 
+use crate::spool::records::{Accepted, Ended, Said};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-/// Attributes of a file, without their common prefix.
-pub(in crate::spool) type Attributes = Vec<(String, String)>;
-
-/// What was done to one file. Paths are relative to the spool.
+/// What was done to one file, or is to be in the day's record. Paths are relative to the spool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::spool) enum Op {
+    /// A job has come.
+    Accepted(Box<Accepted>),
+    /// An attempt has ended, or somebody has done something with a job.
+    Ended(Box<Ended>),
     /// The file, or the directory, `from` is `to` now.
     Move { from: String, to: String },
-    /// A file of these bytes and attributes is at `path`, in place of any before.
+    /// A file of these bytes is at `path`, in place of any before.
     Put {
         path: String,
         /// Kept beside the JSON.
         #[serde(skip)]
         bytes: Vec<u8>,
-        attributes: Attributes,
     },
     /// The file is gone.
     Remove { path: String },
     /// Other hands have put the file here.
     Seen { path: String },
-    /// The file has these attributes besides others.
-    Set {
-        path: String,
-        attributes: Attributes,
-    },
 }
 
 impl Op {
+    /// What the day's record is to have of it.
+    pub(super) fn said(&self) -> Option<Said> {
+        match self {
+            Self::Accepted(accepted) => Some(Said::Accepted(Arc::new((**accepted).clone()))),
+            Self::Ended(ended) => Some(Said::Ended((**ended).clone())),
+            Self::Move { .. } | Self::Put { .. } | Self::Remove { .. } | Self::Seen { .. } => None,
+        }
+    }
+
     /// The file, or the directory, `from` is `to` now. Paths in the spool are made of validated
     /// names, so as text they lose nothing.
     pub(in crate::spool) fn moved(from: &Path, to: &Path) -> Self {
@@ -78,7 +83,9 @@ pub(super) fn payload(ops: &[Op]) -> Vec<u8> {
 fn body(op: &Op) -> Option<&[u8]> {
     match op {
         Op::Put { bytes, .. } => Some(bytes),
-        Op::Move { .. } | Op::Remove { .. } | Op::Seen { .. } | Op::Set { .. } => None,
+        Op::Accepted(_) | Op::Ended(_) | Op::Move { .. } | Op::Remove { .. } | Op::Seen { .. } => {
+            None
+        }
     }
 }
 
@@ -109,6 +116,8 @@ fn link(before: &Chain, sequence: u64, payload: &[u8; 32]) -> Chain {
 
 /// A payload and its hash, which is made before the journal's lock is taken.
 pub(super) struct Hashed {
+    /// What the day's record is to have of it.
+    pub(super) said: Vec<Said>,
     payload: Vec<u8>,
     hash: [u8; 32],
 }
@@ -117,7 +126,12 @@ impl Hashed {
     pub(super) fn new(ops: &[Op]) -> Self {
         let payload = payload(ops);
         let hash = Sha256::digest(&payload).into();
-        Self { payload, hash }
+        let said = ops.iter().filter_map(Op::said).collect();
+        Self {
+            said,
+            payload,
+            hash,
+        }
     }
 
     pub(super) fn record_bytes(&self) -> usize {
@@ -169,13 +183,17 @@ impl Iterator for Records<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        job::JobName,
+        spool::records::{Act, Came},
+    };
 
     fn some_ops() -> Vec<Op> {
+        let job: JobName = "20261122T045748.123Z-00042.xml".parse().unwrap();
         vec![
             Op::Put {
                 path: "queue/a/x".into(),
                 bytes: b"one".to_vec(),
-                attributes: vec![("sha256".into(), "00".into())],
             },
             Op::Move {
                 from: "queue/a/x".into(),
@@ -184,8 +202,9 @@ mod tests {
             Op::Put {
                 path: "joblog/y".into(),
                 bytes: Vec::new(),
-                attributes: Vec::new(),
             },
+            Op::Accepted(Box::new(Accepted::new(job.clone(), Came::Scheduled, 1))),
+            Op::Ended(Box::new(Ended::new(&job, Act::Done, 2))),
         ]
     }
 

@@ -1,19 +1,18 @@
 //! Doing again what a crash may have undone, from the records that no checkpoint covers.
 //!
 //! The records of one file make a [`Thread`]: the names that it had, in order, and what it holds.
-//! A file under another name goes to its last one: what is not recorded was told to nobody, save
-//! by an operator's command, which leaves its mark on the job. A file that is nowhere is made
-//! again if its bytes were recorded, and so is one whose bytes are torn. Doing it twice changes
-//! nothing, so a crash in the middle costs nothing.
+//! A file under another name goes to its last one: what is not recorded was told to nobody. A file
+//! that is nowhere is made again if its bytes were recorded, and so is one whose bytes are torn.
+//! Doing it twice changes nothing, so a crash in the middle costs nothing.
 
 use super::{
-    super::{Fs, Spool, SpoolError, operate::REQUEUED, wrap},
+    super::{Fs, Spool, SpoolError, wrap},
     make_parents,
-    record::{Attributes, Op},
+    record::Op,
 };
 use crate::job::{Job, JobName, deferred_entry, work_entry};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
 };
@@ -29,7 +28,6 @@ pub(super) struct Thread {
     pub(super) removed: bool,
     /// What it holds, if that was recorded.
     pub(super) bytes: Option<Vec<u8>>,
-    pub(super) attributes: BTreeMap<String, String>,
 }
 
 /// The job whose file has this path.
@@ -79,14 +77,9 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
                 let thread = at(&from, &mut threads, None);
                 at(&to, &mut threads, Some(thread));
             }
-            Op::Put {
-                path,
-                bytes,
-                attributes,
-            } => {
+            Op::Put { path, bytes } => {
                 let thread = at(&path, &mut threads, None);
                 threads[thread].bytes = Some(bytes);
-                threads[thread].attributes.extend(attributes);
             }
             Op::Remove { path } => {
                 let thread = at(&path, &mut threads, None);
@@ -95,10 +88,8 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
             Op::Seen { path } => {
                 at(&path, &mut threads, None);
             }
-            Op::Set { path, attributes } => {
-                let thread = at(&path, &mut threads, None);
-                threads[thread].attributes.extend(attributes);
-            }
+            // Of no file: see `Spool::complete_records`.
+            Op::Accepted(_) | Op::Ended(_) => {}
         }
     }
     threads
@@ -113,7 +104,7 @@ impl<F: Fs> Spool<F> {
         let Some(last) = thread.names.last() else {
             return Ok(false);
         };
-        let mut path = PathBuf::from(last);
+        let path = PathBuf::from(last);
         let mut mended = false;
         if self.stat(&path)?.is_none() {
             if self.was_taken_away(&path)? {
@@ -125,9 +116,6 @@ impl<F: Fs> Spool<F> {
                     mended = true;
                 }
                 None => match self.elsewhere(thread)? {
-                    Some(job) if self.is_requeued(thread, &job) => {
-                        path = job.place.path(&job.name);
-                    }
                     Some(job) => {
                         self.put_at(&job.place.path(&job.name), &path)?;
                         mended = true;
@@ -178,12 +166,6 @@ impl<F: Fs> Spool<F> {
         Ok(self.find(&name)?.map(|place| Job { place, name }))
     }
 
-    /// An operator's command has moved it after its last record, and has made that durable.
-    fn is_requeued(&self, thread: &Thread, job: &Job) -> bool {
-        !thread.attributes.contains_key(REQUEUED)
-            && self.attribute_of(job, REQUEUED).as_deref() == Some("yes")
-    }
-
     fn put_at(&self, from: &Path, to: &Path) -> Result<(), SpoolError> {
         make_parents(&*self.fs, to).map_err(wrap("make directories of", to))?;
         self.fs.rename(from, to).map_err(wrap("move", from))
@@ -197,31 +179,16 @@ impl<F: Fs> Spool<F> {
                 Err(error) => return Err(wrap("read", path)(error)),
             };
             if !whole {
-                self.make_again(thread, bytes, path)?;
+                self.make_again(bytes, path)?;
                 return Ok(true);
             }
         }
-        let mut missing = Attributes::new();
-        for (name, value) in &thread.attributes {
-            let found = self.fs.attribute(path, name);
-            if found.map_err(wrap("read attributes of", path))?.as_ref() != Some(value) {
-                missing.push((name.clone(), value.clone()));
-            }
-        }
-        if missing.is_empty() {
-            return Ok(false);
-        }
-        let file = self.fs.update(path).map_err(wrap("open", path))?;
-        self.set_all(&file, path, &missing)?;
-        Ok(true)
+        Ok(false)
     }
 
-    fn make_again(&self, thread: &Thread, bytes: &[u8], path: &Path) -> Result<(), SpoolError> {
+    fn make_again(&self, bytes: &[u8], path: &Path) -> Result<(), SpoolError> {
         make_parents(&*self.fs, path).map_err(wrap("make directories of", path))?;
-        let mut attributes: Attributes = thread.attributes.clone().into_iter().collect();
-        // A file that was changed after this moment is no longer what its checksum is of.
-        attributes.push(("received".to_owned(), self.now_ms().to_string()));
-        let temp = self.write_temp("again", bytes, &attributes)?;
+        let temp = self.write_temp("again", bytes)?;
         self.fs.replace(&temp, path).map_err(wrap("publish", path))
     }
 }
@@ -236,7 +203,6 @@ mod tests {
         Op::Put {
             path: path.into(),
             bytes: bytes.into(),
-            attributes: vec![("k".into(), "1".into())],
         }
     }
 
@@ -251,14 +217,10 @@ mod tests {
     fn a_job_is_followed_through_its_places() {
         let (queue, work) = (format!("queue/a/{JOB}"), format!("work/a/{JOB}.a1"));
         let due = format!("deferred/a/20261122T050000.000Z@{JOB}");
-        let set = Op::Set {
-            path: due.clone(),
-            attributes: vec![("k".into(), "2".into())],
-        };
         let records = [
             vec![put(&queue, "body"), put("joblog/x.xml", "1")],
             vec![moved(&queue, &work)],
-            vec![put("joblog/x.xml", "2"), moved(&work, &due), set],
+            vec![put("joblog/x.xml", "2"), moved(&work, &due)],
             vec![Op::Seen {
                 path: queue.clone(),
             }],
@@ -267,7 +229,6 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].names, [&*queue, &*work, &*due, &*queue]);
         assert_eq!(found[0].bytes.as_deref(), Some(b"body".as_slice()));
-        assert_eq!(found[0].attributes["k"], "2");
         assert_eq!(found[1].bytes.as_deref(), Some(b"2".as_slice()));
         assert_eq!(found[1].names, ["joblog/x.xml"]);
     }
