@@ -5,7 +5,7 @@
 //! that names the nearest known one.
 
 mod file;
-mod unknown;
+mod mistakes;
 
 use crate::{
     cron::Changes,
@@ -27,6 +27,8 @@ use std::{
     time::Duration,
 };
 
+/// What the tenant of the interfaces outside of `tenants` is called.
+pub const DEFAULT_TENANT: &str = "default";
 /// A document no interface says otherwise about may have so many bytes.
 const BODY_BYTES_MAX: u64 = 100 << 20;
 const PROCESSOR_TIMEOUT_S: u64 = 300;
@@ -198,8 +200,16 @@ impl Config {
     }
 
     /// The configuration that `text` says; `path` is where it stands, for relative paths.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in words, with its line, its key and what may stand there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
-        let file: ConfigFile = toml::from_str(text).map_err(|e| unknown::explain(&e, text))?;
+        let file: ConfigFile = toml::from_str(text).map_err(|e| mistakes::explain(&e, text))?;
+        Self::decide(file, path).map_err(|message| mistakes::locate(&message, text))
+    }
+
+    fn decide(file: ConfigFile, path: &Path) -> Result<Self, String> {
         let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
@@ -211,7 +221,7 @@ impl Config {
         let mut tenants = Vec::new();
         if !file.interfaces.is_empty() {
             tenants.push(Tenant {
-                name: "default".into(),
+                name: DEFAULT_TENANT.into(),
                 hosts: Vec::new(),
                 root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
                 accept_risk: file.spool.accept_risk,
@@ -230,6 +240,12 @@ impl Config {
             if tenant.hosts.is_empty() {
                 return Err(format!("tenants.{name}.hosts must name at least one host"));
             }
+            if name == DEFAULT_TENANT && !tenants.is_empty() {
+                return Err(format!(
+                    "tenants.{name} needs another name: the tenant of the interfaces outside of \
+                     tenants is called {name}"
+                ));
+            }
             let at = Path::new("tenants").join(name);
             if let Some(retention) = &tenant.retention {
                 check_retention(retention).map_err(|e| format!("tenants.{name}.{e}"))?;
@@ -247,7 +263,7 @@ impl Config {
                 users: own(&tenant.users, "users.toml"),
                 retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
                 interfaces: interfaces(&tenant.interfaces, &dir)
-                    .map_err(|e| format!("tenants.{name}: {e}"))?,
+                    .map_err(|e| format!("tenants.{name}.{e}"))?,
             });
         }
         distinct(&tenants)?;
@@ -381,16 +397,28 @@ fn distinct(tenants: &[Tenant]) -> Result<(), String> {
         if !roots.insert(&tenant.root) {
             let root = tenant.root.display();
             return Err(format!(
-                "two tenants share the spool {root}; each needs its own"
+                "{}: another tenant has the spool {root}; each needs its own",
+                prefix(tenant, "root")
             ));
         }
         for host in &tenant.hosts {
             if !hosts.insert(host.to_ascii_lowercase()) {
-                return Err(format!("two tenants claim the host {host}"));
+                return Err(format!(
+                    "{}: another tenant has the host {host}",
+                    prefix(tenant, "hosts")
+                ));
             }
         }
     }
     Ok(())
+}
+
+/// A tenant's key, as it is written.
+fn prefix(tenant: &Tenant, key: &str) -> String {
+    match tenant.hosts.is_empty() {
+        true => format!("spool.{key}"),
+        false => format!("tenants.{}.{key}", tenant.name),
+    }
 }
 
 fn interfaces(
@@ -774,6 +802,10 @@ mod tests {
         assert!(config.tenant(Some("y")).is_ok());
         assert!(config.tenant(Some("z")).is_err());
         let same = format!("{}{}", tenant("x", "h"), tenant("y", "H"));
-        assert!(parse(&same).unwrap_err().contains("claim the host"));
+        assert!(
+            parse(&same)
+                .unwrap_err()
+                .contains("another tenant has the host H")
+        );
     }
 }

@@ -327,7 +327,7 @@ fn check_names_what_is_wrong() {
     change("[spool]", "[spol]");
     wrong(&["did you mean `spool`?"]);
     change("direction = \"in\"", "direction = \"up\"");
-    wrong(&["unknown variant `up`"]);
+    wrong(&["direction is \"up\"; use \"in\" or \"out\""]);
     change("root = \"ListOfItems\"", "root = \"ListOfOrders\"");
     wrong(&["could not be told apart"]);
     change("certs/key.pem", "users.toml");
@@ -441,7 +441,11 @@ fn users_change_while_the_service_runs() {
             .contains("admin\toperator")
     );
 
-    refused(&daemon, &["user", "add", "bob"], "exists already");
+    refused(
+        &daemon,
+        &["user", "add", "bob"],
+        "there is a user `bob` already",
+    );
     refused(&daemon, &["user", "rm", "nobody"], "no user `nobody`");
     let some = ["user", "rm", "admin", "bob", "nobody"];
     refused(&daemon, &some, "no user `nobody`");
