@@ -28,7 +28,10 @@ const HEADER: &str = "# Users of Spoolgate. Written by `spoolgate user`; comment
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    #[error("user `{0}` exists already; change the password with `spoolgate user passwd {0}`")]
+    #[error(
+        "there is a user `{0}` already; `spoolgate user passwd {0}` gives it another password, \
+         and its rights stand in the users file"
+    )]
     Exists(String),
     #[error("{}:{line}: {message}", path.display())]
     Invalid {
@@ -378,7 +381,7 @@ mod tests {
         let before = file.clone();
         let add = |file: &mut UsersFile, name, hash| file.add(name, hash, Grants::default());
         let is = |e: Result<(), UsersError>| e.unwrap_err().to_string();
-        assert!(is(add(&mut file, "z", DUMMY_HASH)).contains("exists already"));
+        assert!(is(add(&mut file, "z", DUMMY_HASH)).contains("there is a user `z` already"));
         assert!(is(add(&mut file, "a b", DUMMY_HASH)).contains("not a user name"));
         assert!(is(add(&mut file, "y", "secret")).contains("not an Argon2 hash"));
         assert_eq!(is(file.remove("y")), "there is no user `y`");

@@ -6,7 +6,7 @@ use super::{
     token::{ApiKey, Token},
 };
 use crate::auth::{
-    Grants, Right, Role, Scope, UsersFile, check_user, hash_password, random_password,
+    Grants, Right, Role, Scope, UsersError, UsersFile, check_user, hash_password, random_password,
 };
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -146,11 +146,30 @@ impl Add {
             Scope::Interface(name) => !tenant.interfaces.contains_key(name),
         });
         if let Some(Scope::Interface(name)) = unknown {
-            bail!("unknown interface {name}; `spoolgate status` lists them");
+            let known: Vec<&str> = tenant.interfaces.keys().map(|i| i.as_str()).collect();
+            bail!(
+                "there is no interface {name}; there are {}",
+                known.join(", ")
+            );
+        }
+        // Before a password is asked for; the edit looks again, under its lock.
+        if tenant.users.exists()
+            && UsersFile::load(&tenant.users)?
+                .account(&self.name)
+                .is_some()
+        {
+            return Err(UsersError::Exists(self.name.clone()).into());
         }
         let (password, made) = self.password.choose()?;
         let hash = hash_password(&password)?;
         UsersFile::edit(&tenant.users, |users| users.add(&self.name, &hash, grants))?;
+        if self.roles.is_empty() && self.rights.is_empty() {
+            eprintln!(
+                "note: {} has no rights yet; give some in {}",
+                self.name,
+                tenant.users.display()
+            );
+        }
         show(&self.common, &self.name, made.then_some(&password))
     }
 
@@ -167,12 +186,6 @@ impl Add {
             let scope: Scope = scope.parse().map_err(|e| anyhow!("--right {given}: {e}"))?;
             let rights: Result<BTreeSet<Right>, _> = rights.split(',').map(str::parse).collect();
             grants.set_rights(scope, rights.map_err(|e| anyhow!("--right {given}: {e}"))?);
-        }
-        if self.roles.is_empty() && self.rights.is_empty() {
-            eprintln!(
-                "note: {} has no rights yet; give some with --right or --role",
-                self.name
-            );
         }
         Ok(grants)
     }
