@@ -22,7 +22,7 @@ mod why;
 
 use crate::{
     config::{Config, Tenant},
-    daemon,
+    daemon, modes,
     spool::Spool,
 };
 use anyhow::{anyhow, bail};
@@ -135,6 +135,12 @@ enum Command {
 impl Cli {
     /// Runs the command. An error is printed by the caller; the code is what the shell sees.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if matches!(self.command, Command::Init(_) | Command::Demo(_)) {
+            modes::show_to_group();
+        } else if !matches!(self.command, Command::Poll(_) | Command::Push(_)) {
+            // A partner's files are made as the partner likes them.
+            modes::keep_from_others();
+        }
         match self.command {
             Command::Cat(cat) => cat.run(),
             Command::Check(check) => check.run(),

@@ -11,6 +11,7 @@ use crate::{
     cron::Changes,
     gateway::{AdmissionLimits, Direction, Interface},
     job::{InterfaceName, WorkerTags},
+    modes::{Guard, guard},
     peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor},
     schedule::LaneRules,
@@ -22,6 +23,7 @@ use file::{ConfigFile, InterfaceFile, ProcessorFile, ServerFile};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -40,6 +42,8 @@ const OUTPUT_BYTES_MAX: u64 = 4 << 20;
 pub enum ConfigError {
     #[error("{}: {text}", path.display())]
     Invalid { path: PathBuf, text: String },
+    #[error("{0}")]
+    Mode(String),
     #[error("{}: {source}\nRun `spoolgate init` to make one, or name one with --config", path.display())]
     Unreadable {
         path: PathBuf,
@@ -188,11 +192,18 @@ impl Limits {
 }
 
 impl Config {
+    /// # Errors
+    ///
+    /// When the file cannot be read, others may write it, or something in it is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        let unreadable = |source| ConfigError::Unreadable {
             path: path.into(),
             source,
-        })?;
+        };
+        let mut file = std::fs::File::open(path).map_err(unreadable)?;
+        guard(&file, path, Guard::Configuration).map_err(ConfigError::Mode)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
         Self::parse(&text, path).map_err(|text| ConfigError::Invalid {
             path: path.into(),
             text,

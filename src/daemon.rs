@@ -123,31 +123,63 @@ fn fitting(mut config: Config, open_files_max: Option<u64>) -> Config {
     config
 }
 
-/// Loads the certificate, making one if there is none yet.
+/// Loads the certificate, making one if there is none yet, and renewing one of our own making.
 fn certificate(config: &Config) -> anyhow::Result<tls::Certificate> {
-    make_certificate(&config.certificate, &config.key)?;
+    make_certificate(config)?;
+    renew_certificate(&config.certificate, &config.key);
     Ok(tls::Certificate::load(&config.certificate, &config.key)?)
 }
 
-/// Makes a self-signed pair if neither file exists and they have the usual names in one
-/// directory. Says whether it did.
-pub fn make_certificate(certificate: &Path, key: &Path) -> anyhow::Result<bool> {
+/// Renews a certificate of our own making when it is due. Says whether it did; what went wrong
+/// is for the log, since the old one serves for a month yet.
+pub(crate) fn renew_certificate(certificate: &Path, key: &Path) -> bool {
+    match tls::renew(certificate, key, jiff::Timestamp::now().as_second()) {
+        Ok(None) => false,
+        Ok(Some(facts)) => {
+            tracing::info!(
+                certificate = %certificate.display(),
+                days = facts.days_left(jiff::Timestamp::now().as_second()),
+                "the certificate is renewed",
+            );
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, "the certificate cannot be renewed");
+            false
+        }
+    }
+}
+
+/// Makes a certificate if neither file exists and they have the usual names in one directory: for
+/// this machine, for the hosts of tenants, and for nobody else.
+pub fn make_certificate(config: &Config) -> anyhow::Result<()> {
+    let (certificate, key) = (&config.certificate, &config.key);
     let usual = certificate.file_name() == Some(tls::CERTIFICATE_FILE.as_ref())
         && key.file_name() == Some(tls::KEY_FILE.as_ref())
         && certificate.parent() == key.parent();
     if certificate.exists() || key.exists() || !usual {
-        return Ok(false);
+        return Ok(());
     }
     let dir = certificate.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut names = vec!["localhost".to_owned()];
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    if !host.is_empty() && host != "localhost" && host != "(none)" {
-        names.push(host.to_owned());
+    let tenants = config
+        .tenants
+        .iter()
+        .flat_map(|tenant| tenant.hosts.clone());
+    for name in host_name().into_iter().chain(tenants) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    tls::generate(dir, &names)?;
-    Ok(true)
+    Ok(tls::generate(dir, &names)?)
+}
+
+/// What this machine is called, if it has a name.
+pub(crate) fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty() && name != "(none)").then(|| name.to_owned())
 }
 
 /// Addresses that are ours; nobody is let in yet.

@@ -10,6 +10,7 @@
 use super::grants::{Grants, Right, Role, Scope};
 use super::parse;
 use super::password::check_hash;
+use crate::modes::{Guard, guard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -46,6 +47,8 @@ pub enum UsersError {
         source: io::Error,
     },
     #[error("{0}")]
+    Mode(String),
+    #[error("{0}")]
     Name(String),
     #[error("there is no user `{0}`")]
     NoSuchUser(String),
@@ -75,9 +78,22 @@ pub struct UsersFile {
 }
 
 impl UsersFile {
+    /// # Errors
+    ///
+    /// When it cannot be read, others may write it, or something in it is wrong.
     pub fn load(path: &Path) -> Result<Self, UsersError> {
-        let text = read(path).map_err(UsersError::io("read", path))?;
-        Self::parse(&text, path)
+        Self::parse(&Self::text(path)?, path)
+    }
+
+    /// What stands in the file. One that others may write is not read: who can write it can do
+    /// everything.
+    pub(super) fn text(path: &Path) -> Result<String, UsersError> {
+        let file = open_plain(path).map_err(UsersError::io("read", path))?;
+        guard(&file, path, Guard::Users).map_err(UsersError::Mode)?;
+        let mut text = String::new();
+        let read = file.take(FILE_BYTES_MAX).read_to_string(&mut text);
+        read.map_err(UsersError::io("read", path))?;
+        Ok(text)
     }
 
     /// `path` is for the message only.
@@ -98,10 +114,11 @@ impl UsersFile {
         let dir = dir_of(path);
         make_dir(dir).map_err(UsersError::io("make", dir))?;
         let _lock = lock(path)?;
-        let mut file = match read(path) {
-            Ok(text) => Self::parse(&text, path)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::default(),
-            Err(e) => return Err(UsersError::io("read", path)(e)),
+        let mut file = match Self::load(path) {
+            Err(UsersError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::default()
+            }
+            loaded => loaded?,
         };
         let outcome = edit(&mut file)?;
         replace(path, &file.to_string())?;
@@ -174,8 +191,8 @@ impl UsersFile {
     }
 }
 
-/// Reads the file, which has to be a plain one of bounded size: nothing else is waited for.
-pub(super) fn read(path: &Path) -> io::Result<String> {
+/// Opens the file, which has to be a plain one of bounded size: nothing else is waited for.
+fn open_plain(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options
         .read(true)
@@ -186,9 +203,7 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
         let message = format!("it is not a plain file of at most {FILE_BYTES_MAX} bytes");
         return Err(io::Error::other(message));
     }
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    Ok(file)
 }
 
 fn no_such(user: &str) -> UsersError {
@@ -406,6 +421,17 @@ mod tests {
         UsersFile::edit(&path, add).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        for mode in [0o666, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let remove = |f: &mut UsersFile| f.remove("a");
+            let edited = UsersFile::edit(&path, remove).map(drop);
+            for refused in [UsersFile::load(&path).map(drop), edited] {
+                let error = refused.unwrap_err().to_string();
+                let remedy = format!("run: chmod 600 {}", path.display());
+                assert!(error.ends_with(&remedy), "{error}");
+            }
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let before = fs::read(&path).unwrap();
         assert!(UsersFile::edit(&path, add).is_err());
         assert_eq!(fs::read(&path).unwrap(), before);

@@ -18,7 +18,7 @@
 
 use super::cache::{Key, Mark, Proven, Refused};
 use super::familiar::{self, Familiar, Pair};
-use super::file::{self, Account, UsersError, UsersFile};
+use super::file::{Account, UsersError, UsersFile};
 use super::grants::Caller;
 use super::line::{Full, Line, Rank};
 use super::parse::check_user;
@@ -316,11 +316,7 @@ const FULL: Verdict = Verdict::Slow {
 };
 
 fn load(path: &Path) -> Result<Loaded, UsersError> {
-    let text = file::read(path).map_err(|source| UsersError::Io {
-        op: "read",
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = UsersFile::text(path)?;
     let users = UsersFile::parse(&text, path)?;
     Ok(Loaded { text, users })
 }

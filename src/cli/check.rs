@@ -89,7 +89,7 @@ fn json(finding: &Finding) -> serde_json::Value {
 fn certificate(config: &Config) -> Finding {
     let (certificate, key) = (&config.certificate, &config.key);
     let outcome = if !certificate.exists() && !key.exists() {
-        Ok("none yet; the first serve makes a self-signed one".into())
+        Ok("none yet; the first serve makes one".into())
     } else {
         match tls::Certificate::load(certificate, key) {
             Ok(_) => Ok("certificate and key belong together".into()),

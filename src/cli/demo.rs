@@ -81,6 +81,7 @@ impl Stage {
         let dir = std::env::temp_dir().join(unique);
         let free = Some(([127, 0, 0, 1], 0).into());
         let init = Init {
+            state: None,
             dir: dir.clone(),
             user: "demo".into(),
             listen: free,

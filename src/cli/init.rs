@@ -11,7 +11,7 @@ use clap::Args;
 use std::{fs, io::Write, net::SocketAddr, path::Path, path::PathBuf, process::ExitCode};
 
 /// Makes DIR with spoolgate.toml (five usual interfaces), the spool with schemas and
-/// stylesheets, a self-signed certificate, and a first user with all rights. Prints one line:
+/// stylesheets, a certificate, and a first user with all rights. Prints one line:
 /// `user <name> password <password>`. The password is shown this once only.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -19,6 +19,9 @@ pub(super) struct Init {
     /// Where; made if it does not exist
     #[arg(default_value = ".")]
     pub(super) dir: PathBuf,
+    /// Keep the spool, the users and the certificate there, and only spoolgate.toml in DIR
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
     /// The first user's name
     #[arg(long, default_value = "admin", value_name = "NAME", value_parser = user_name)]
     pub(super) user: String,
@@ -37,6 +40,7 @@ pub(super) struct Init {
 
 const EXAMPLES: &str = "\
 Usual:           spoolgate init /etc/spoolgate
+As a service:    spoolgate init /etc/spoolgate --state /var/lib/spoolgate
 For a trial:     spoolgate init d --user me --listen 127.0.0.1:0";
 
 impl Init {
@@ -66,14 +70,14 @@ impl Init {
         }
         fs::create_dir_all(&self.dir)
             .with_context(|| format!("cannot make {}", self.dir.display()))?;
-        let text = self.config_text();
+        let text = self.config_text()?;
         let config = Config::parse(&text, &path).map_err(|text| anyhow!(text))?;
         for tenant in &config.tenants {
             daemon::open_spool(tenant)?;
             lay_out(&tenant.root.join("schemas"), shipped::SCHEMAS)?;
             lay_out(&tenant.root.join("xslt"), shipped::STYLESHEETS)?;
         }
-        daemon::make_certificate(&config.certificate, &config.key)?;
+        daemon::make_certificate(&config)?;
         let password = random_password();
         let hash = hash_password(&password)?;
         let mut grants = Grants::default();
@@ -81,12 +85,15 @@ impl Init {
         UsersFile::edit(&config.tenants[0].users, |users| {
             users.add(&self.user, &hash, grants)
         })?;
+        if let Some(state) = &self.state {
+            hand_over(state)?;
+        }
         // Last, so that an init that was cut off can be run again.
         write_new(&path, text.as_bytes())?;
         Ok(password)
     }
 
-    fn config_text(&self) -> String {
+    fn config_text(&self) -> anyhow::Result<String> {
         let mut text = shipped::CONFIG.to_owned();
         for (usual, given) in [
             ("\nlisten = \"0.0.0.0:8443\"", self.listen),
@@ -98,8 +105,37 @@ impl Init {
                 text = text.replace(usual, &format!("{key} = \"{given}\""));
             }
         }
-        text
+        let Some(state) = &self.state else {
+            return Ok(text);
+        };
+        let state = std::path::absolute(state)?;
+        let state = state.to_str().filter(|path| !path.contains(['"', '\\']));
+        let state = state.context("--state is no path that a configuration can hold")?;
+        for usual in ["certs/cert.pem", "certs/key.pem", "spool", "users.toml"] {
+            let at = format!(" = \"{usual}\"\n");
+            text = text.replace(&at, &format!(" = \"{state}/{usual}\"\n"));
+        }
+        Ok(text)
     }
+}
+
+/// What root makes in a directory of another user is that user's: the service has to read it.
+fn hand_over(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
+    let owner = fs::metadata(dir)?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for entry in walkdir::WalkDir::new(dir) {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        // A second name of a file may be one that somebody has put there.
+        if meta.uid() == 0 && (meta.is_dir() || meta.nlink() == 1) {
+            lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))
+                .with_context(|| format!("cannot give away {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes shipped files into a directory, keeping those that are there.

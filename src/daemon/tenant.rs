@@ -461,6 +461,9 @@ impl Keeper {
                 Ok(true) => tracing::info!("users are reloaded"),
                 Err(error) => tracing::error!(%error, "the users before stay in force"),
             }
+            if let Some(certificate) = &certificate {
+                super::renew_certificate(certificate.path(), certificate.key_path());
+            }
             match certificate.map(|certificate| certificate.reload()) {
                 None | Some(Ok(false)) => {}
                 Some(Ok(true)) => tracing::info!("the certificate is reloaded"),

@@ -5,12 +5,15 @@
 //! that finds anything else leaves the old pair in force and says what is wrong. Connections that
 //! are open keep what they began with.
 
+mod facts;
+mod own;
+
+pub use facts::Facts;
+pub use own::{RENEWAL_DAYS, generate, renew};
+
 use super::connection::Protocol;
+use crate::modes::{Guard, guard};
 use arc_swap::ArcSwap;
-use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
-};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -19,8 +22,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs::File,
+    io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +37,6 @@ pub const CERTIFICATE_FILE: &str = "cert.pem";
 pub const KEY_FILE: &str = "key.pem";
 /// Far more than the longest chain.
 const PEM_BYTES_MAX: u64 = 1 << 20;
-const VALID_YEARS: i64 = 10;
 const H2: &[u8] = b"h2";
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,8 @@ pub enum TlsError {
         "the key {key} does not belong to the certificate {certificate}; give the pair that was made together, the server's own certificate first"
     )]
     Mismatch { certificate: PathBuf, key: PathBuf },
+    #[error("{0}")]
+    Mode(String),
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
@@ -114,6 +118,33 @@ impl Certificate {
         Ok(true)
     }
 
+    /// Where it was read, and is read again.
+    pub fn path(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// The same of its key.
+    pub fn key_path(&self) -> &Path {
+        &self.key
+    }
+
+    /// What the certificate in force says.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be understood, which the clients' TLS library does not forgive either.
+    pub fn facts(&self) -> Result<Facts, String> {
+        let current = self.current.0.load();
+        let own = current.cert.first().ok_or("there is no certificate")?;
+        Facts::of(own)
+    }
+
+    /// Is a client content with the certificate in force that looks for this name?
+    pub fn covers(&self, name: &str) -> bool {
+        let current = self.current.0.load();
+        (current.cert.first()).is_some_and(|own| facts::covers(own, name))
+    }
+
     /// `None`: it failed or took longer than `deadline`; the log has the reason at `debug`,
     /// because port scanners make many of these.
     pub(super) async fn handshake(&self, tcp: TcpStream, deadline: Duration) -> Option<Secured> {
@@ -144,25 +175,6 @@ impl Certificate {
     }
 }
 
-/// Makes a self-signed certificate for `names`, 127.0.0.1 and ::1, valid for ten years, as
-/// [`CERTIFICATE_FILE`] and [`KEY_FILE`] in `dir`. Replaces nothing; makes both files or none.
-pub fn generate(dir: &Path, names: &[String]) -> Result<(), TlsError> {
-    let params = self_signed(names)?;
-    let setup = |error: rcgen::Error| TlsError::Setup(error.to_string());
-    // The default algorithm is ECDSA P-256: a quarter of the server's time of an RSA handshake.
-    let key = KeyPair::generate().map_err(setup)?;
-    let certificate = params.self_signed(&key).map_err(setup)?;
-    let (certificate_path, key_path) = (dir.join(CERTIFICATE_FILE), dir.join(KEY_FILE));
-    write_new(&key_path, &key.serialize_pem(), 0o600)?;
-    if let Err(error) = write_new(&certificate_path, &certificate.pem(), 0o644) {
-        // This key belongs to no certificate and was made a moment ago.
-        fs::remove_file(&key_path).map_err(io_error("remove", &key_path))?;
-        return Err(error);
-    }
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(io_error("sync", dir))
-}
-
 fn server_config(
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
@@ -184,7 +196,7 @@ fn read_pair(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
     let chain = read_chain(certificate)?;
-    let pem = read_plain(key).map_err(io_error("read", key))?;
+    let pem = read_key(key)?;
     let bad_key = |reason: String| TlsError::BadKey {
         path: key.into(),
         reason,
@@ -206,6 +218,13 @@ fn read_pair(
     }
 }
 
+/// A key that others could read or replace is no key.
+fn read_key(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let file = open_plain(path).map_err(io_error("read", path))?;
+    guard(&file, path, Guard::Key).map_err(TlsError::Mode)?;
+    read_all(file).map_err(io_error("read", path))
+}
+
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read_plain(path).map_err(io_error("read", path))?;
     let bad = |reason: String| TlsError::BadCertificate {
@@ -221,8 +240,12 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
-/// A FIFO or a directory is not waited for, and no more is read than a chain and a key have.
 fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    read_all(open_plain(path)?)
+}
+
+/// A FIFO or a directory is not waited for, and no more is read than a chain and a key have.
+fn open_plain(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     let file = options
         .read(true)
@@ -233,55 +256,13 @@ fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
         let message = format!("it is not a plain file of at most {PEM_BYTES_MAX} bytes");
         return Err(io::Error::other(message));
     }
+    Ok(file)
+}
+
+fn read_all(file: File) -> io::Result<Vec<u8>> {
     let mut pem = Vec::new();
     file.take(PEM_BYTES_MAX).read_to_end(&mut pem)?;
     Ok(pem)
-}
-
-fn self_signed(names: &[String]) -> Result<CertificateParams, TlsError> {
-    let mut subjects: Vec<String> = names.to_vec();
-    for own in ["127.0.0.1", "::1"] {
-        if !names.iter().any(|name| name == own) {
-            subjects.push(own.into());
-        }
-    }
-    let first = subjects[0].clone();
-    let mut params = CertificateParams::new(subjects).map_err(|error| TlsError::BadName {
-        name: names.join(", "),
-        reason: error.to_string(),
-    })?;
-    params.distinguished_name.push(DnType::CommonName, first);
-    // rustls clients refuse an authority's certificate as a server's own.
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let today = jiff::Timestamp::now()
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .date();
-    let day = |date: jiff::civil::Date| {
-        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
-        date_time_ymd(date.year().into(), month, day)
-    };
-    // From yesterday: clocks of clients may be behind.
-    params.not_before = day(today.saturating_sub(jiff::Span::new().days(1)));
-    params.not_after = day(today.saturating_add(jiff::Span::new().years(VALID_YEARS)));
-    Ok(params)
-}
-
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let mut options = File::options();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    let mut file = match file {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(TlsError::Exists { path: path.into() });
-        }
-        Err(error) => return Err(io_error("create", path)(error)),
-    };
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all());
-    written.map_err(io_error("write", path))
 }
 
 fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
@@ -295,7 +276,7 @@ fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     fn made() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::TempDir::new().unwrap();
@@ -331,6 +312,32 @@ mod tests {
             Err(TlsError::Exists { .. })
         ));
         assert!(!key.exists());
+    }
+
+    #[test]
+    fn a_key_that_others_may_use_is_refused_with_what_to_do() {
+        let (_dir, certificate, key) = made();
+        for (mode, fine) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, true),
+            (0o644, false),
+            (0o604, false),
+            (0o660, false),
+            (0o602, false),
+        ] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            match Certificate::load(&certificate, &key) {
+                Ok(_) => assert!(fine, "{mode:o}"),
+                Err(error) => {
+                    let remedy = format!("run: chmod 600 {}", key.display());
+                    assert!(
+                        !fine && error.to_string().contains(&remedy),
+                        "{mode:o}: {error}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
