@@ -685,6 +685,7 @@ fn the_top_level_is_known() {
         "LICENSE-MIT",
         "README.md",
         "certs",
+        "contrib",
         "examples",
         "spool",
         "src",

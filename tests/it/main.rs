@@ -22,4 +22,5 @@ mod schedules;
 mod security;
 mod terms;
 mod tokens;
+mod unit;
 mod watching;

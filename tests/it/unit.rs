@@ -1,0 +1,107 @@
+//! The systemd unit, as far as it can be looked at without systemd as process 1.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+const UNIT: &str = "contrib/systemd/spoolgate.service";
+
+/// The unit's keys with all their values, in order.
+fn keys(text: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut keys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with(['#', '['])) {
+        if let Some((key, value)) = line.split_once('=') {
+            keys.entry(key).or_default().push(value);
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_unit_and_the_documents_speak_of_the_same_paths() {
+    let unit = read(UNIT);
+    let keys = keys(&unit);
+    let users = read("contrib/systemd/spoolgate.sysusers.conf");
+    let dirs = read("contrib/systemd/spoolgate.tmpfiles.conf");
+    let readme = read("README.md");
+    let (config, state) = ("/etc/spoolgate", "/var/lib/spoolgate");
+    assert_eq!(keys["ConfigurationDirectory"], ["spoolgate"]);
+    assert_eq!(keys["StateDirectory"], ["spoolgate"]);
+    assert!(keys["ExecStart"][0].ends_with(&format!("--config {config}/spoolgate.toml")));
+    let user = keys["User"][0];
+    assert!(users.contains(&format!("\nu {user} - ")) && users.contains(state));
+    let mode = keys["ConfigurationDirectoryMode"][0];
+    assert!(dirs.contains(&format!("\nd {config} {mode} root {user}\n")));
+    let mode = keys["StateDirectoryMode"][0];
+    assert!(dirs.contains(&format!("\nd {state} {mode} {user} {user}\n")));
+    assert!(readme.contains(&format!("spoolgate init {config} --state {state}\n")));
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/systemd")).unwrap()
+    {
+        let file = file.unwrap().file_name().into_string().unwrap();
+        assert!(readme.contains(&file), "README.md does not speak of {file}");
+    }
+    assert!(
+        !readme.contains("[Service]"),
+        "the unit stands in contrib only"
+    );
+}
+
+#[test]
+fn the_unit_leaves_the_service_what_it_needs() {
+    let unit = read(UNIT);
+    let keys = keys(&unit);
+    for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        assert_eq!(keys[key], ["CAP_LEASE"], "{key}");
+    }
+    let calls = keys["SystemCallFilter"].last().unwrap();
+    for call in ["create_ruleset", "add_rule", "restrict_self"] {
+        assert!(calls.contains(&format!("landlock_{call}")), "{calls}");
+    }
+    // Of what is left out, a reason is given.
+    for key in [
+        "MemoryDenyWriteExecute",
+        "PrivateNetwork",
+        "PrivateUsers",
+        "ProcSubset",
+        "ProtectControlGroups",
+    ] {
+        assert!(!keys.contains_key(key), "{key}");
+        assert!(
+            unit.lines()
+                .any(|line| line.starts_with("#   ") && line.contains(key))
+        );
+    }
+    let deadline_s = spoolgate::config::Limits::default().stop_deadline_s;
+    let stop_s: u64 = keys["TimeoutStopSec"][0].parse().unwrap();
+    assert!(stop_s > deadline_s + 10, "{stop_s} s");
+}
+
+/// By systemd's own judgement; where there is no systemd, nothing is looked at.
+#[test]
+fn systemd_finds_the_unit_well_hardened() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(UNIT);
+    let mut analyze = Command::new("systemd-analyze");
+    analyze.args(["security", "--offline=true", "--threshold=20"]);
+    let Ok(output) = analyze.arg(&unit).output() else {
+        eprintln!("systemd-analyze is not there; the unit is not looked at");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{output:?}");
+    // Whatever it has to say but that the program is not installed is a mistake in the unit.
+    let verified = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&unit)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    let ours = said
+        .lines()
+        .filter(|line| line.contains("spoolgate.service"));
+    let wrong: Vec<&str> = ours
+        .filter(|line| !line.contains("is not executable"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
