@@ -40,6 +40,7 @@ mod retention;
 mod schedule_tests;
 mod schedules;
 mod terms;
+mod tree;
 mod twin;
 
 pub use accept::{Attributes, Part, Sealed};

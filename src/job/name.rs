@@ -110,9 +110,13 @@ impl Reference {
         (!reduced.is_empty()).then(|| Self(reduced.into()))
     }
 
-    /// The reference of a file that was dropped into a queue: its old name without `.xml`.
+    /// The reference of a file that was dropped into a queue: its old name without the ending.
     pub fn of_dropped_file(name: &str) -> Option<Self> {
-        Self::reduce(name.strip_suffix(".xml").unwrap_or(name))
+        let ending = Kind::of_file(name).extension();
+        let stem = name.len().checked_sub(ending.len());
+        let stem = stem.and_then(|at| name.split_at_checked(at));
+        let stem = stem.filter(|(_, end)| end.eq_ignore_ascii_case(ending));
+        Self::reduce(stem.map_or(name, |(stem, _)| stem))
     }
 
     pub fn as_str(&self) -> &str {
@@ -190,6 +194,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// By the ending of a file's name; XML unless it says otherwise.
+    pub fn of_file(name: &str) -> Self {
+        match name.rsplit_once('.') {
+            Some((_, ending)) if ending.eq_ignore_ascii_case("json") => Self::Json,
+            Some(_) | None => Self::Xml,
+        }
+    }
+
     fn extension(self) -> &'static str {
         match self {
             Self::Json => ".json",
@@ -423,6 +435,19 @@ mod tests {
         assert_eq!(reduced(&"x".repeat(500)).map(|r| r.len()), Some(64));
         let dropped = Reference::of_dropped_file("order-10834.xml").unwrap();
         assert_eq!(dropped.as_str(), "order-10834");
+        for (name, kind) in [
+            ("a.xml", Kind::Xml),
+            ("a.json", Kind::Json),
+            ("a.JSON", Kind::Json),
+            ("a.XML", Kind::Xml),
+            ("a", Kind::Xml),
+            ("json", Kind::Xml),
+        ] {
+            assert_eq!(Kind::of_file(name), kind, "{name}");
+            let reference = Reference::of_dropped_file(name).unwrap();
+            assert!(["a", "json"].contains(&reference.as_str()), "{name}");
+        }
+        assert_eq!(Reference::of_dropped_file("ü"), None);
     }
 
     #[test]

@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(spool.cancel(&queued, "olga").unwrap(), Moved::Gone);
         assert_eq!(spool.cancel(&running, "olga").unwrap(), Moved::Gone);
         assert!(spool.read_log(&name).is_none());
-        assert!(spool.fs().stat(&claim.run_dir()).unwrap().is_some());
+        assert!(spool.fs().stat(claim.run_dir()).unwrap().is_some());
         // Its run breaks down: nobody has its lock any more.
         drop(claim);
         let moved = spool.cancel(&running, "olga").unwrap();

@@ -9,8 +9,8 @@
 //! On settling, results, emitted jobs and the joblog are written and synced, then the job moves.
 
 use super::{
-    Accepted, Act, Came, EntryKind, Fs, How, Moved, Naming, Op, RealFs, Spool, SpoolError,
-    fingerprint, text, wrap,
+    Accepted, Act, Came, EntryKind, Fs, How, INLINE_BYTES_MAX, Moved, Naming, Op, RealFs, Spool,
+    SpoolError, Stat, fingerprint, text, wrap,
 };
 use crate::{
     job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition, hex},
@@ -18,10 +18,18 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{
+    ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
+
+/// A larger file that a command leaves is not published.
+const LEFT_BYTES_MAX: u64 = 16 << 30;
+/// More files than that in one directory are not published.
+const LEFT_FILES_MAX: usize = 10_000;
+/// So many names a run's directory can have when others cannot be taken out of the way.
+const RUN_DIRS_MAX: usize = 10;
 
 /// The exclusive right to work on one job. Dropped unsettled, it gives the job back.
 #[must_use]
@@ -30,6 +38,8 @@ pub struct Claim<F: Fs = RealFs> {
     job: Job,
     interface: InterfaceName,
     attempt: u32,
+    /// The directory of this run.
+    run: PathBuf,
     lock: F::Lock,
     /// Its command has been started: from now on the attempt counts whatever happens.
     begun: bool,
@@ -107,32 +117,40 @@ impl<F: Fs> Spool<F> {
             }
             Moved::Done(job) => {
                 self.forget_ready(interface, name);
-                // What an earlier attempt left must not be published with this one's.
-                let run = run_file(interface, name, "run");
-                self.fs.remove_tree(&run).map_err(wrap("remove", &run))?;
-                // Only a claim that is durable counts, and only one that counts may run.
-                self.wait(ticket)?;
-                Ok(Some(Claim {
+                // From here on a failure gives the job back.
+                let claim = Claim {
                     spool: self.clone(),
                     job,
                     interface: interface.clone(),
                     attempt,
+                    run: self.fresh_run(interface, name),
                     lock,
                     begun: false,
                     settled: false,
                     output: None,
                     emitted: Vec::new(),
-                }))
+                };
+                // Only a claim that is durable counts, and only one that counts may run.
+                self.wait(ticket)?;
+                Ok(Some(claim))
             }
         }
     }
 
-    /// Removes what a run leaves besides the job. What cannot be removed is in nobody's way.
-    pub(super) fn clean_run(&self, interface: &InterfaceName, name: &JobName) {
+    /// The directory for a run, where nothing is: what an earlier attempt left must not be
+    /// published with this one's.
+    fn fresh_run(&self, interface: &InterfaceName, name: &JobName) -> PathBuf {
         let run = run_file(interface, name, "run");
-        if let Err(error) = self.fs.remove_tree(&run) {
-            tracing::warn!(path = %run.display(), %error, "cannot be removed");
-        }
+        self.clear(&run);
+        let free = |path: &PathBuf| matches!(self.fs.stat(path), Ok(None));
+        let mut all = [run.clone()].into_iter().chain(other_runs(interface, name));
+        all.find(free).unwrap_or(run)
+    }
+
+    /// Removes what a run leaves besides the job, with its lock in our hands. What cannot be
+    /// removed is in nobody's way.
+    pub(super) fn clean_run(&self, interface: &InterfaceName, name: &JobName) {
+        self.clear(&run_file(interface, name, "run"));
         let lock = run_file(interface, name, "lock");
         match self.fs.unlink(&lock) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -140,6 +158,23 @@ impl<F: Fs> Spool<F> {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+
+    /// Removes the directory of a run, or else takes it out of the way: to `tmp`, which the next
+    /// start empties. Nothing that a processor leaves may keep a job from its end.
+    pub(super) fn clear(&self, run: &Path) {
+        let Err(error) = self.fs.remove_tree(run) else {
+            return;
+        };
+        let number = self.temps.fetch_add(1, Ordering::Relaxed);
+        let name = run.file_name().unwrap_or_default().to_string_lossy();
+        let aside = Path::new("tmp").join(format!("{name}.{}.{number}.part", std::process::id()));
+        let put = self.fs.rename(run, &aside);
+        let left = if put.is_ok() { &aside } else { run };
+        tracing::warn!(
+            path = %left.display(), %error,
+            "what a processor left cannot be removed; remove it by hand",
+        );
     }
 }
 
@@ -173,8 +208,8 @@ impl<F: Fs> Claim<F> {
     }
 
     /// The directory of this run, relative to the spool.
-    pub fn run_dir(&self) -> PathBuf {
-        run_file(&self.interface, &self.job.name, "run")
+    pub fn run_dir(&self) -> &Path {
+        &self.run
     }
 
     /// What was recorded of the job when it came.
@@ -189,7 +224,7 @@ impl<F: Fs> Claim<F> {
     pub fn prepare(&self) -> Result<(), SpoolError> {
         let run = self.run_dir();
         let emit = run.join("emit");
-        for dir in [&run, &run.join("results"), &emit] {
+        for dir in [run, &run.join("results"), &emit] {
             self.spool.make_dir(dir)?;
         }
         for interface in self.spool.interfaces.keys() {
@@ -204,22 +239,11 @@ impl<F: Fs> Claim<F> {
     }
 
     /// Checks what the command left before anything of it is published.
+    ///
+    /// # Errors
+    /// [`SpoolError::Output`] when that cannot be published: the job is to fail.
     pub fn check_output(&mut self) -> Result<(), SpoolError> {
-        let results = self.run_dir().join("results");
-        let emit = self.run_dir().join("emit");
-        let output = self.look_at_output()?;
-        let results = output.results.iter().map(|file| results.join(file));
-        let emitted = output.emitted.iter();
-        let emitted = emitted.map(|(interface, file)| emit.join(interface.as_str()).join(file));
-        for path in results.chain(emitted) {
-            if let Err(error) = self.spool.fs.update(&path) {
-                let file = path.file_name().unwrap_or_default().to_string_lossy();
-                return Err(SpoolError::Output(format!(
-                    "the processor left {file:?}, which cannot be opened: {error}"
-                )));
-            }
-        }
-        self.output = Some(output);
+        self.output = Some(self.look_at_output()?);
         Ok(())
     }
 
@@ -233,7 +257,7 @@ impl<F: Fs> Claim<F> {
         if self.spool.stat(&self.path())?.is_none() {
             // Moved by hand while its command ran: there is nothing to be said of it.
             self.settled = true;
-            self.spool.clean_run(&self.interface, &self.job.name);
+            self.clean();
             return Ok(Published {
                 moved: Moved::Gone,
                 emitted: Vec::new(),
@@ -241,9 +265,7 @@ impl<F: Fs> Claim<F> {
         }
         if what != Settlement::Done {
             // First, since it may be what fills the disk.
-            let run = self.run_dir();
-            let removed = self.spool.fs.remove_tree(&run);
-            removed.map_err(wrap("remove", &run))?;
+            self.spool.clear(&self.run);
         }
         if what == Settlement::Done {
             // If settling fails here, what is left is looked at again.
@@ -280,42 +302,40 @@ impl<F: Fs> Claim<F> {
         for job in &self.emitted {
             self.spool.arrived(&job.name);
         }
-        self.spool.clean_run(&self.interface, &self.job.name);
+        self.clean();
         Ok(Published {
             moved,
             emitted: std::mem::take(&mut self.emitted),
         })
     }
 
+    fn clean(&self) {
+        self.spool.clear(&self.run);
+        self.spool.clean_run(&self.interface, &self.job.name);
+    }
+
     fn look_at_output(&self) -> Result<Output, SpoolError> {
         Ok(Output {
-            results: self.plain_files(&self.run_dir().join("results"), "result")?,
+            results: self.plain_files(&self.run.join("results"), "result")?,
             emitted: self.emitted()?,
         })
     }
 
     /// The files to be emitted, by interface.
     fn emitted(&self) -> Result<Vec<(InterfaceName, String)>, SpoolError> {
-        let emit = self.run_dir().join("emit");
+        let emit = self.run.join("emit");
         let mut interfaces = Vec::new();
-        let mut odd = None;
-        let each = &mut |name: &std::ffi::OsStr, kind: EntryKind| {
+        for (name, kind) in self.entries(&emit)? {
             let interface = name.to_str().and_then(|n| n.parse::<InterfaceName>().ok());
             match interface {
                 Some(i) if kind == EntryKind::Dir && self.spool.has_interface(&i) => {
                     interfaces.push(i);
                 }
-                Some(_) | None => odd = Some(name.to_string_lossy().into_owned()),
+                Some(_) | None => {
+                    let text = format!("the processor emitted to {name:?}, which is no interface");
+                    return Err(SpoolError::Output(text));
+                }
             }
-        };
-        self.spool
-            .fs
-            .list(&emit, each)
-            .map_err(wrap("list", &emit))?;
-        if let Some(odd) = odd {
-            return Err(SpoolError::Output(format!(
-                "the processor emitted to {odd:?}, which is no interface"
-            )));
         }
         interfaces.sort();
         let mut found = Vec::new();
@@ -326,28 +346,94 @@ impl<F: Fs> Claim<F> {
         Ok(found)
     }
 
+    /// The files in one of the command's directories, each fit to be published.
     fn plain_files(&self, dir: &Path, what: &str) -> Result<Vec<String>, SpoolError> {
         let mut files = Vec::new();
-        let mut odd = None;
-        let each = &mut |name: &std::ffi::OsStr, kind: EntryKind| match name.to_str() {
-            Some(text) if kind == EntryKind::File && !text.starts_with('.') => {
-                files.push(text.to_owned());
+        for (name, _) in self.entries(dir)? {
+            let text = name.to_str().filter(|text| !text.starts_with('.'));
+            let stat = self.spool.stat(&dir.join(&name))?;
+            // By itself and not by its entry, which a filesystem need not know more of.
+            let wrong = match (text, stat) {
+                (_, None) => continue,
+                (Some(_), Some(stat)) if stat.kind == EntryKind::File => {
+                    self.unfit(dir, &name, &stat)
+                }
+                (None, _) | (_, Some(_)) => Some(
+                    "is not a plain file with a name that does not start with a dot".to_owned(),
+                ),
+            };
+            if let Some(wrong) = wrong {
+                return Err(SpoolError::Output(format!("{what} {name:?} {wrong}")));
             }
-            Some(_) | None => odd = Some(name.to_string_lossy().into_owned()),
-        };
-        self.spool.fs.list(dir, each).map_err(wrap("list", dir))?;
-        if let Some(odd) = odd {
-            return Err(SpoolError::Output(format!(
-                "{what} {odd:?} is not a plain file with a name that does not start with a dot"
-            )));
+            files.extend(text.map(str::to_owned));
         }
         files.sort();
         Ok(files)
     }
 
+    /// Why a plain file cannot be published, if so.
+    fn unfit(&self, dir: &Path, name: &OsStr, stat: &Stat) -> Option<String> {
+        if stat.links > 1 {
+            return Some("has another name elsewhere (a hard link), by which it can change".into());
+        }
+        if stat.bytes > LEFT_BYTES_MAX {
+            return Some(format!("has more than {LEFT_BYTES_MAX} bytes"));
+        }
+        let opened = self.spool.fs.update(&dir.join(name));
+        opened
+            .err()
+            .map(|error| format!("cannot be opened: {error}"))
+    }
+
+    /// What is in one of the command's directories; nothing if it has removed that.
+    fn entries(&self, dir: &Path) -> Result<Vec<(OsString, EntryKind)>, SpoolError> {
+        let spool = &self.spool;
+        let name = dir.strip_prefix(&self.run).unwrap_or(dir).display();
+        match spool.stat(dir)?.map(|stat| stat.kind) {
+            None => return Ok(Vec::new()),
+            Some(EntryKind::Dir) => {}
+            Some(EntryKind::File | EntryKind::Other) => {
+                return Err(SpoolError::Output(format!(
+                    "the processor has put something else in the place of its directory {name}"
+                )));
+            }
+        }
+        let mut found = Vec::new();
+        let mut list = || {
+            found.clear();
+            let each = &mut |name: &OsStr, kind| {
+                if found.len() <= LEFT_FILES_MAX {
+                    found.push((name.to_owned(), kind));
+                }
+            };
+            spool.fs.list(dir, each)
+        };
+        let mut listed = list();
+        if matches!(&listed, Err(error) if error.kind() == io::ErrorKind::PermissionDenied) {
+            spool.fs.give_rights(dir);
+            listed = list();
+        }
+        match listed {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let text = format!("the processor's directory {name} cannot be read: {error}");
+                return Err(SpoolError::Output(text));
+            }
+            other => other.map_err(wrap("list", dir))?,
+        }
+        if found.len() > LEFT_FILES_MAX {
+            let text = format!("the processor left more than {LEFT_FILES_MAX} files in {name}");
+            return Err(SpoolError::Output(text));
+        }
+        if !found.is_empty() {
+            // To take files out of it, and to move it, takes rights that it need not have now.
+            spool.fs.give_rights(dir);
+        }
+        Ok(found)
+    }
+
     /// Makes durable what the command left and the journal does not take whole.
     fn sync_output(&self, output: &Output) -> Result<(), SpoolError> {
-        let emit = self.run_dir().join("emit");
+        let emit = self.run.join("emit");
         let mut large = !output.results.is_empty();
         for (interface, file) in &output.emitted {
             let path = emit.join(interface.as_str()).join(file);
@@ -361,19 +447,24 @@ impl<F: Fs> Claim<F> {
             return Ok(());
         }
         let spool = &self.spool;
-        let from = self.run_dir().join("results");
+        let from = self.run.join("results");
         let day: PathBuf = ["results", &self.job.name.day()].iter().collect();
         spool.day_dir(&day)?;
         let to = day.join(self.job.name.to_string());
         // An earlier run of the same job may have left its results; this run's replace them.
         spool.fs.remove_tree(&to).map_err(wrap("remove", &to))?;
         // Durable with the job's own move.
-        let _ = spool.move_file(&from, &to).map_err(wrap("publish", &to))?;
+        let _ = spool.move_file(&from, &to).map_err(|error| {
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                return SpoolError::Output(format!("the results cannot be taken: {error}"));
+            }
+            wrap("publish", &to)(error)
+        })?;
         Ok(())
     }
 
     fn publish_emitted(&mut self, output: Output) -> Result<(), SpoolError> {
-        let emit = self.run_dir().join("emit");
+        let emit = self.run.join("emit");
         let submitter = match output.emitted.is_empty() {
             true => String::new(),
             false => self.spool.submitter_of(&self.job).unwrap_or_default(),
@@ -397,7 +488,7 @@ impl<F: Fs> Claim<F> {
         let spool = &self.spool;
         let stat = spool.fs.stat(from).map_err(wrap("look at", from))?;
         let reference = Reference::of_dropped_file(file);
-        let name = JobName::new(spool.next_id(), reference, Kind::Xml);
+        let name = JobName::new(spool.next_id(), reference, Kind::of_file(file));
         let place = Place::Queue(interface.clone());
         let to = place.path(&name);
         // Out of the command's directory, so that settling again does not emit it again.
@@ -416,14 +507,23 @@ impl<F: Fs> Claim<F> {
             vec![Op::moved(from, &part), Op::moved(&part, &to)]
         } else {
             let bytes = spool.fs.read(from).map_err(wrap("read", from))?;
+            if bytes.len() > INLINE_BYTES_MAX {
+                let text = format!("emitted job {file:?} still grows");
+                return Err(SpoolError::Output(text));
+            }
             accepted.bytes = bytes.len() as u64;
             accepted.sha256 = Some(hex(&Sha256::digest(&bytes)));
             let path = text(&to);
             vec![Op::Put { path, bytes }]
         };
         ops.push(Op::Accepted(Box::new(accepted)));
-        let taken = spool.fs.rename(from, &part);
-        taken.map_err(wrap("take", from))?;
+        spool.fs.rename(from, &part).map_err(|error| {
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                let text = format!("emitted job {file:?} cannot be taken: {error}");
+                return SpoolError::Output(text);
+            }
+            wrap("take", from)(error)
+        })?;
         spool.set_arriving(interface, &name);
         let naming = Naming {
             from: part,
@@ -459,3 +559,22 @@ pub(super) fn run_file(interface: &InterfaceName, name: &JobName, what: &str) ->
         .iter()
         .collect()
 }
+
+/// The names that a run's directory has when `<job>.run` cannot be taken out of the way.
+pub(super) fn other_runs<'a>(
+    interface: &'a InterfaceName,
+    name: &'a JobName,
+) -> impl Iterator<Item = PathBuf> + 'a {
+    (1..RUN_DIRS_MAX).map(move |n| run_file(interface, name, &format!("run-{n}")))
+}
+
+/// The job to whose run an entry of `work` belongs, if it is not the job itself.
+pub(super) fn run_owner(entry: &str) -> Option<JobName> {
+    let (owner, what) = entry.rsplit_once('.')?;
+    let is_number = |text: &str| text.parse::<usize>().is_ok();
+    let ours = ["lock", "run"].contains(&what) || what.strip_prefix("run-").is_some_and(is_number);
+    owner.parse().ok().filter(|_| ours)
+}
+
+#[cfg(test)]
+mod tests;

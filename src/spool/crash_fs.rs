@@ -313,6 +313,8 @@ impl Fs for CrashFs {
         Ok(())
     }
 
+    fn give_rights(&self, _: &Path) {}
+
     fn is_foreign(&self, stat: &Stat) -> bool {
         stat.uid != 0
     }
@@ -402,6 +404,7 @@ impl Fs for CrashFs {
             bytes,
             inode: at as u64,
             kind,
+            links: 1,
             modified_ms: 0,
             uid: disk.owners.get(&at).copied().unwrap_or(0),
         }))

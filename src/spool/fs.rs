@@ -36,6 +36,8 @@ pub struct Stat {
     pub bytes: u64,
     pub inode: u64,
     pub kind: EntryKind,
+    /// How many names it has.
+    pub links: u64,
     /// Last change of the content, in milliseconds of the Unix epoch.
     pub modified_ms: i64,
     pub uid: u32,
@@ -55,6 +57,8 @@ pub trait Fs: Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Self::File>;
     /// Shortens a file.
     fn cut(&self, file: &Self::File, n_bytes: u64) -> io::Result<()>;
+    /// Gives us all rights on a directory of ours, as far as that is possible.
+    fn give_rights(&self, dir: &Path);
     /// True when nobody has the file open for writing.
     fn is_complete(&self, path: &Path) -> io::Result<bool>;
     /// True when the file belongs to another user than ours.
@@ -70,7 +74,8 @@ pub trait Fs: Send + Sync + 'static {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Up to `n_bytes` of what stands from `offset` on: fewer only at the file's end.
     fn read_at(&self, file: &Self::File, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>>;
-    /// Removes a directory with all that is in it; one that does not exist is no error.
+    /// Removes a directory with all that is in it, whatever that is; one that does not exist is no
+    /// error. After an error as much of it is gone as can be.
     fn remove_tree(&self, path: &Path) -> io::Result<()>;
     /// Moves a file, or fails with `AlreadyExists` when the target's name is taken.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -133,6 +138,12 @@ impl RealFs {
                 opened => return opened,
             }
         }
+    }
+
+    /// Is there a directory for it?
+    fn is_beside(&self, path: &Path) -> bool {
+        let dir = self.absolute(path);
+        dir.parent().is_some_and(Path::is_dir)
     }
 
     fn open(&self, path: &Path, flags: OFlags) -> io::Result<File> {
@@ -204,6 +215,10 @@ impl Fs for RealFs {
         file.set_len(n_bytes)
     }
 
+    fn give_rights(&self, dir: &Path) {
+        super::tree::give_rights(CWD, self.absolute(dir));
+    }
+
     fn is_foreign(&self, stat: &Stat) -> bool {
         let us = rustix::process::geteuid();
         !us.is_root() && stat.uid != us.as_raw()
@@ -236,14 +251,29 @@ impl Fs for RealFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<File>> {
         let flags = OFlags::RDWR | OFlags::APPEND;
-        let file = match self.create_new(path, flags) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.open(path, flags)?,
-            made => made?,
-        };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+        loop {
+            let opened = match self.create_new(path, flags) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.open(path, flags)
+                }
+                made => made,
+            };
+            let file = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_beside(path) => {
+                    continue;
+                }
+                opened => opened?,
+            };
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            // Whoever had it may have removed it meanwhile: then a lock on it excludes nobody.
+            let stat = self.stat(path)?;
+            if stat.is_some_and(|stat| is_the_same(&file, &stat)) {
+                return Ok(Some(file));
+            }
         }
     }
 
@@ -280,10 +310,7 @@ impl Fs for RealFs {
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.absolute(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        super::tree::remove(&self.absolute(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -302,6 +329,7 @@ impl Fs for RealFs {
                 bytes: meta.len(),
                 inode: meta.ino(),
                 kind: kind_of(meta.file_type()),
+                links: meta.nlink(),
                 modified_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
                 uid: meta.uid(),
             })),
@@ -352,6 +380,10 @@ impl Fs for RealFs {
     fn writable(&self, path: &Path) -> io::Result<File> {
         self.open(path, OFlags::RDWR)
     }
+}
+
+fn is_the_same(file: &File, stat: &Stat) -> bool {
+    file.metadata().is_ok_and(|meta| meta.ino() == stat.inode)
 }
 
 fn kind_of(kind: std::fs::FileType) -> EntryKind {

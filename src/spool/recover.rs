@@ -12,7 +12,11 @@
 //!
 //! What is not understood is left alone and reported.
 
-use super::{Act, EntryKind, Fs, Spool, SpoolError, claim::run_file, fingerprint, wrap};
+use super::{
+    Act, EntryKind, Fs, Spool, SpoolError,
+    claim::{other_runs, run_file, run_owner},
+    fingerprint, wrap,
+};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, Transition, work_entry},
     joblog::{Level, MESSAGES_MAX, Message},
@@ -243,6 +247,11 @@ impl<F: Fs> Spool<F> {
                 .map_err(wrap("lock", &lock_path))?
                 .is_some()
             {
+                for run in other_runs(interface, &name) {
+                    if self.stat(&run)?.is_some() {
+                        self.clear(&run);
+                    }
+                }
                 self.clean_run(interface, &name);
                 recovery.removed += 1;
             }
@@ -255,8 +264,7 @@ impl<F: Fs> Spool<F> {
         let mut names = Vec::new();
         let each = &mut |name: &OsStr, kind| {
             let Some(text) = name.to_str() else { return };
-            let owner = text.strip_suffix(".lock").or(text.strip_suffix(".run"));
-            match owner.and_then(|owner| owner.parse::<JobName>().ok()) {
+            match run_owner(text) {
                 Some(owner) => names.push(owner),
                 None if kind == EntryKind::File && work_entry(text).is_some() => {}
                 None => tracing::warn!(path = %dir.join(name).display(), "left alone in work"),

@@ -9,9 +9,9 @@ use crate::{
     job::{InterfaceName, JobName},
     processor::{Ended, Ending, Outcome, Processor, Run},
     schedule::{End, Event},
-    spool::{Adopted, Claim, Fs, Moved, SpoolError},
+    spool::{Adopted, Claim, Fs, Moved, Settlement, SpoolError},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// How often an adopted command's lock is looked at.
 const ADOPTED_EVERY: Duration = Duration::from_millis(200);
@@ -110,14 +110,32 @@ impl Core {
                 && !self.spool.is_held(interface)?;
             return Ok(if waits { Begun::Locked } else { Begun::Gone });
         };
-        let io = |op, path: &PathBuf| {
-            let path = path.clone();
+        match self.lay_out(&claim, works) {
+            Ok(run) => {
+                if works {
+                    claim.begin();
+                }
+                Ok(Begun::Claimed(Box::new((claim, run))))
+            }
+            Err(error) => {
+                // Not only tried, as when it is dropped.
+                if let Err(error) = self.settle_at_last(&mut claim, Settlement::GivenBack, None) {
+                    tracing::error!(%job, %error, "the job stays in work until restart");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Lays out what a run needs.
+    fn lay_out(&self, claim: &Claim, works: bool) -> Result<Run, SpoolError> {
+        let io = |op, path: &Path| {
+            let path = path.to_owned();
             move |source| SpoolError::Io { op, path, source }
         };
         let path = claim.path();
         let fs = self.spool.fs();
-        let file = fs.absolute(&path);
-        let dir = fs.absolute(&claim.run_dir());
+        let dir = fs.absolute(claim.run_dir());
         let accepted = claim.accepted()?;
         if works {
             claim.prepare()?;
@@ -128,21 +146,17 @@ impl Core {
             std::fs::write(&params_path, params.unwrap_or("{}"))
                 .map_err(io("write", &params_path))?;
         }
-        let run = Run {
-            job: job.clone(),
-            interface: interface.clone(),
+        Ok(Run {
+            job: claim.job().clone(),
+            interface: claim.interface().clone(),
             attempt: claim.attempt(),
             submitter: self.spool.submitter_of(claim.place()).unwrap_or_default(),
             reference_as_sent: accepted.and_then(|accepted| accepted.reference_as_sent.clone()),
             body: fs.update(&path).map_err(io("open", &path))?,
             lock: claim.lock().try_clone().map_err(io("open", &path))?,
-            file,
+            file: fs.absolute(&path),
             dir,
-        };
-        if works {
-            claim.begin();
-        }
-        Ok(Begun::Claimed(Box::new((claim, run))))
+        })
     }
 
     /// Waits for the end of a command that outlived the service which started it.

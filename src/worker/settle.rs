@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How long to wait before settling is tried again on a full disk.
 const FULL_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait before settling is tried again after any other error.
+const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 impl Core {
     pub(super) fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64, run: &Run) -> End {
@@ -30,27 +32,32 @@ impl Core {
         };
         let log = (what != Settlement::GivenBack)
             .then(|| self.log_of(&claim, what, messages, started_ms));
-        let settled = self.settle_patiently(&mut claim, what, log.clone());
-        // What cannot be settled as it should be fails, so that it does not run for ever.
-        let (what, settled) = match settled {
-            Err(error) if self.spool.unhealthy().is_none() && what != Settlement::GivenBack => {
-                let told = format!("the job could not be settled: {error}");
-                tracing::error!(job = %claim.job(), "{told}");
-                reason = Some(told.clone());
-                let log = log.map(|mut log| {
-                    log.status = Status::Error;
-                    log.messages = vec![Message::new(now_ms, Level::Error, told)];
-                    log
-                });
-                let mut failed = self.settle_patiently(&mut claim, Settlement::Failed, log);
-                if failed.is_err() {
-                    // It may be the log that cannot be written.
-                    failed = self.settle_patiently(&mut claim, Settlement::Failed, None);
+        let mut what = what;
+        let mut settled = self.settle_patiently(&mut claim, what, log.clone());
+        if let Err(error) = &settled
+            && self.can_settle()
+        {
+            // What cannot be settled as it should be fails, so that it does not run for ever.
+            let told = match error {
+                SpoolError::Output(reason) => reason.clone(),
+                other @ (SpoolError::Full { .. }
+                | SpoolError::Illegal(_)
+                | SpoolError::Io { .. }
+                | SpoolError::Unhealthy { .. }) => {
+                    format!("the job could not be settled: {other}")
                 }
-                (Settlement::Failed, failed)
+            };
+            tracing::error!(job = %claim.job(), "{told}");
+            let log = log.map(|mut log| {
+                log.status = Status::Error;
+                log.messages = vec![Message::new(now_ms, Level::Error, &told)];
+                log
+            });
+            if what != Settlement::GivenBack {
+                (what, reason) = (Settlement::Failed, Some(told));
             }
-            settled => (what, settled),
-        };
+            settled = self.settle_at_last(&mut claim, what, log);
+        }
         match settled {
             Ok(published) => {
                 if run.cancelled_by().is_none() && what != Settlement::GivenBack {
@@ -140,6 +147,34 @@ impl Core {
             Outcome::Stopped => (Settlement::GivenBack, None),
         };
         (what, reason, messages)
+    }
+
+    fn can_settle(&self) -> bool {
+        self.spool.unhealthy().is_none() && !self.kill.is_cancelled()
+    }
+
+    /// Settles a job however often that fails, without its log if need be, as long as the service
+    /// goes on: nobody else would take the job out of `work`.
+    pub(super) fn settle_at_last(
+        &self,
+        claim: &mut Claim,
+        what: Settlement,
+        log: Option<JobLog>,
+    ) -> Result<Published, SpoolError> {
+        loop {
+            let mut settled = self.settle_patiently(claim, what, log.clone());
+            if settled.is_err() && log.is_some() {
+                // It may be the log that cannot be written.
+                settled = self.settle_patiently(claim, what, None);
+            }
+            match settled {
+                Err(error) if self.can_settle() => {
+                    tracing::error!(job = %claim.job(), %error, "not settled yet; tried again");
+                    std::thread::sleep(AGAIN_EVERY);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// A full disk is waited for: the work is done, and doing it again would do it twice.
