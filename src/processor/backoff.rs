@@ -26,7 +26,7 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 5,
+            attempts: 14,
             initial_s: 10.0,
             factor: 4.0,
             max_s: 3600.0,
@@ -108,6 +108,14 @@ mod tests {
     }
 
     #[test]
+    fn the_default_outlasts_a_night() {
+        let retry = Retry::default();
+        let waits = (1..retry.attempts).filter_map(|n| retry.wait_ms(n, 0.0));
+        let hours = waits.sum::<i64>() / 3_600_000;
+        assert_eq!((retry.wait_ms(14, 0.0), hours), (None, 8));
+    }
+
+    #[test]
     fn chance_only_shortens() {
         let retry = Retry::default();
         assert_eq!(retry.wait_ms(1, 1.0), Some(8_000));
@@ -122,7 +130,7 @@ mod tests {
         assert_eq!(wait(1, 3), Some(10_000), "ours is longer");
         assert_eq!(wait(1, 90), Some(90_000));
         assert_eq!(wait(1, u64::MAX), Some(3_600_000));
-        assert_eq!(wait(5, 90), None, "that was the last attempt");
+        assert_eq!(wait(14, 90), None, "that was the last attempt");
         assert_eq!(retry.asked_wait_ms(1, 0.0, None), Some(10_000));
     }
 
