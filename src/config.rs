@@ -626,6 +626,8 @@ fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Comma
         output_bytes_max: file.output_bytes_max.unwrap_or(OUTPUT_BYTES_MAX),
         memory_bytes_max: mebibytes(file.memory_mib_max),
         open_files_max: file.open_files_max,
+        leaves_processes: file.leaves_processes,
+        partners_see: file.partners_see,
     })
 }
 

@@ -16,6 +16,7 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs};
 use crate::{
     config::Config,
     http::{self, Site, Sites, tls},
+    processor::Starter,
     spool::{LockError, RealFs, Spool, SpoolLock},
 };
 use anyhow::Context;
@@ -31,6 +32,7 @@ const BACKLOG: u32 = 1024;
 /// the spools: to be dropped after the runtime, whose blocking threads may still work on them.
 pub async fn serve(
     config: Config,
+    starter: Starter,
     stop: CancellationToken,
     announce: impl Fn(&str),
 ) -> anyhow::Result<Vec<SpoolLock>> {
@@ -46,7 +48,7 @@ pub async fn serve(
         }
     }
     let sockets = Sockets::bind(&config)?;
-    let shared = tenant::Shared::new(&config.limits);
+    let shared = tenant::Shared::new(&config.limits, starter);
     let mut tenants = Vec::new();
     for (n, tenant) in config.tenants.iter().enumerate() {
         let reload_tls = (n == 0).then(|| certificate.clone());

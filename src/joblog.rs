@@ -101,10 +101,16 @@ impl Message {
         }
     }
 
-    /// One line of a processor's output. A line that is a JSON object with `text` may carry
-    /// `level`, `line` and `tool`, which is left out if it is one of ours; any other line is an
+    /// One line of a processor's output: as it says if it is [structured](Self::structured), else an
     /// information.
     pub fn from_output(time_ms: i64, line: &str) -> Self {
+        let plain = || Self::new(time_ms, Level::Info, line);
+        Self::structured(time_ms, line).unwrap_or_else(plain)
+    }
+
+    /// One line of a processor's output that is a JSON object with `text`. It may carry `level`,
+    /// `line` and `tool`, which is left out if it is one of ours.
+    pub fn structured(time_ms: i64, line: &str) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Structured {
             text: String,
@@ -112,14 +118,11 @@ impl Message {
             line: Option<u64>,
             tool: Option<serde_json::Value>,
         }
-        let plain = || Self::new(time_ms, Level::Info, line);
         if !line.starts_with('{') {
-            return plain();
+            return None;
         }
-        let Ok(said) = serde_json::from_str::<Structured>(line) else {
-            return plain();
-        };
-        Self {
+        let said = serde_json::from_str::<Structured>(line).ok()?;
+        Some(Self {
             time_ms,
             level: said.level.unwrap_or(Level::Info),
             line: said.line.filter(|line| *line > 0),
@@ -127,7 +130,7 @@ impl Message {
                 .map(|tool| tool.as_str().map_or_else(|| tool.to_string(), Into::into))
                 .filter(|tool| !tool.starts_with(OUR_TOOLS)),
             text: said.text,
-        }
+        })
     }
 }
 

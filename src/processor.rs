@@ -8,11 +8,14 @@ mod command;
 mod output;
 mod post;
 mod signature;
+pub mod starter;
 
 pub use adopted::Ending;
 pub use backoff::Retry;
-pub use command::{Command, ExitCodes, Run};
+pub use command::{Command, ExitCodes, Kept, Run};
+pub use output::PartnersSee;
 pub use post::Post;
+pub use starter::Starter;
 
 use crate::joblog::{Level, Message};
 use output::Output;
@@ -93,6 +96,14 @@ impl Processor {
             Self::Archive => None,
             Self::Command(command) => Some(command.timeout),
             Self::Post(post) => Some(post.timeout),
+        }
+    }
+
+    /// How a run ended that outlived the service which began it; `None` if that is not known.
+    pub fn recovered(&self, kept: &Kept) -> Option<Ended> {
+        match self {
+            Self::Archive | Self::Post(_) => None,
+            Self::Command(command) => command.recovered(kept),
         }
     }
 

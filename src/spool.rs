@@ -19,6 +19,7 @@ mod claim;
 mod crash_fs;
 #[cfg(test)]
 mod crash_tests;
+mod document;
 mod fs;
 mod health;
 mod idem;
@@ -45,7 +46,8 @@ mod twin;
 
 pub use accept::{Attributes, Part, Sealed};
 pub use cancel::Cancelled;
-pub use claim::{Claim, Published, Settlement};
+pub use claim::{Claim, KeptFiles, Published, Settlement};
+pub use document::Fate;
 pub use fs::{EntryKind, Fs, RealFs, Stat};
 pub use health::Health;
 pub use idem::{IdemKey, IdemRecord};
@@ -66,7 +68,7 @@ use crate::{
 use journal::{How, Naming, Op};
 use records::Records;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -145,6 +147,8 @@ pub struct Spool<F: Fs = RealFs> {
     days: Mutex<HashSet<PathBuf>>,
     temps: AtomicU64,
     odd: Mutex<HashSet<PathBuf>>,
+    /// Interfaces of which only lines that are JSON are for the joblog.
+    only_json: BTreeSet<InterfaceName>,
 }
 
 impl<F: Fs> Spool<F> {
@@ -180,7 +184,16 @@ impl<F: Fs> Spool<F> {
             days: Mutex::default(),
             temps: AtomicU64::new(0),
             odd: Mutex::default(),
+            only_json: BTreeSet::new(),
         }
+    }
+
+    /// Of what commands of these interfaces have said when a run was cut off, only lines that are
+    /// JSON are for the joblog.
+    #[must_use]
+    pub fn with_only_json(mut self, interfaces: BTreeSet<InterfaceName>) -> Self {
+        self.only_json = interfaces;
+        self
     }
 
     /// With a deliberate mistake, for tests that must notice it.

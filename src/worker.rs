@@ -14,7 +14,7 @@ mod turns;
 
 use crate::{
     job::{InterfaceName, JobName, Kind, WorkerTags},
-    processor::{Processor, Retry},
+    processor::{PartnersSee, Processor, Retry, Starter},
     schedule::{Action, Event, LaneRules, Pace, Scheduler, Turn},
     spool::{Adopted, Spool},
 };
@@ -50,12 +50,24 @@ pub struct Lane {
     pub at_most_once: bool,
 }
 
+impl Lane {
+    /// Only what a command says as JSON is for partners.
+    pub fn shows_only_json(&self) -> bool {
+        match &self.processor {
+            Some(Processor::Command(command)) => command.partners_see == PartnersSee::Json,
+            Some(Processor::Archive | Processor::Post(_)) | None => false,
+        }
+    }
+}
+
 /// What a worker is made of.
 pub struct Parts {
     pub spool: Arc<Spool>,
     pub lanes: BTreeMap<InterfaceName, Lane>,
     /// Jobs at once, over all lanes.
     pub running_max: usize,
+    /// What starts commands.
+    pub starter: Starter,
     /// Jobs of other tags wait.
     pub tags: WorkerTags,
     /// What recovery found still running.
@@ -129,6 +141,7 @@ struct Core {
     lanes: BTreeMap<InterfaceName, Lane>,
     hints: Hints,
     turns: Turns,
+    starter: Starter,
     runs: Arc<Runs>,
     paces: Mutex<BTreeMap<InterfaceName, Pace>>,
     lines: Lines,
@@ -155,6 +168,7 @@ impl Worker {
                 lost: lost.clone(),
             },
             turns: Turns::new(parts.tags),
+            starter: parts.starter,
             runs: Arc::default(),
             paces: Mutex::default(),
             lines: Lines::default(),

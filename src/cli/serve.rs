@@ -1,7 +1,11 @@
 //! `spoolgate serve`.
 
 use super::ConfigArg;
-use crate::{config::Config, daemon, log};
+use crate::{
+    config::Config,
+    daemon, log,
+    processor::{Starter, starter::init},
+};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use std::{io::Write, process::ExitCode};
@@ -18,18 +22,23 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if let Some(code) = init::run_below().context("cannot run as the first process")? {
+            return Ok(code);
+        }
         run(Config::load(&self.file.config)?)
     }
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
+    // Before there are threads, and before the limit on open files is raised.
+    let starter = Starter::launch().context("cannot start the process that starts commands")?;
     log::start(&config.log).map_err(|text| anyhow!(text))?;
     daemon::keep_small();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let locks = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(&stop)?;
-        daemon::serve(config, stop, |line| {
+        daemon::serve(config, starter, stop, |line| {
             // Standard output may be closed; the log says the same.
             let _ = writeln!(std::io::stdout(), "{line}");
             let _ = std::io::stdout().flush();

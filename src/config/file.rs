@@ -4,7 +4,7 @@ use super::{Engine, Limits, LogConfig};
 use crate::{
     cron::Changes,
     gateway::Direction,
-    processor::{ExitCodes, Retry},
+    processor::{ExitCodes, PartnersSee, Retry},
     spool::Retention,
     timetable::Missed,
 };
@@ -100,6 +100,8 @@ pub(super) struct ProcessorFile {
     pub(super) memory_mib_max: Option<u64>,
     pub(super) open_files_max: Option<u64>,
     pub(super) output_bytes_max: Option<u64>,
+    pub(super) leaves_processes: bool,
+    pub(super) partners_see: PartnersSee,
 }
 
 #[derive(Debug, Deserialize)]

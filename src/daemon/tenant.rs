@@ -7,6 +7,7 @@ use crate::{
     gateway::{Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules, Validations},
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
+    processor::Starter,
     schedule::Event,
     spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
     watch::{Seen, Watch, Watched},
@@ -47,14 +48,16 @@ pub(super) struct Shared {
     in_flight: Arc<InFlight>,
     transforms: Places,
     validations: Arc<Validations>,
+    starter: Starter,
 }
 
 impl Shared {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, starter: Starter) -> Self {
         Self {
             in_flight: Arc::default(),
             transforms: Places::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
             validations: Arc::default(),
+            starter,
         }
     }
 
@@ -64,6 +67,7 @@ impl Shared {
             in_flight: self.in_flight.clone(),
             transforms: self.transforms.for_tenant(tenant),
             validations: self.validations.clone(),
+            starter: self.starter.clone(),
         }
     }
 }
@@ -100,7 +104,10 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-    Ok(Spool::open(RealFs::new(root), rules(tenant), clock)?)
+    let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
+    let interfaces = tenant.interfaces.iter();
+    let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
+    Ok(spool.with_only_json(only_json.map(|(name, _)| name.clone()).collect()))
 }
 
 /// A tenant's spool as it is, to look at: nothing is made.
@@ -193,6 +200,7 @@ impl Prepared {
             spool: spool.clone(),
             lanes: map(interfaces, |interface| interface.lane.clone()),
             running_max: config.limits.running_max,
+            starter: shared.starter,
             tags: config.worker_tags.clone(),
             adopted,
             stop: stop.clone(),

@@ -1,16 +1,16 @@
 //! Ending a command that outlived the service which started it.
 //!
-//! It is no child of ours, and its number may have been given to another process meanwhile. What
-//! is its own for sure is its output: the lock file, which it alone has open for writing. So the
-//! process groups of those who have are the command's, and end as a command's group does.
+//! Its keeper goes on, ends it in time, and has the lock file open for writing, as the command has:
+//! by that the two are known, whatever numbers processes have. A keeper that is asked to end ends
+//! the whole run.
 
-use super::command::GRACE;
+use super::starter::GRACE;
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -39,23 +39,33 @@ impl Ending {
     pub fn look(&mut self, now_ms: i64, stop: bool) {
         let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
         match self.asked_ms {
-            None if stop || now_ms >= self.deadline_ms => {
+            // Its keeper ends it in time by itself; this is for one that cannot.
+            None if stop || now_ms >= self.deadline_ms.saturating_add(2 * grace_ms) => {
                 tracing::warn!(output = %self.output.display(), "an adopted command is ended");
                 self.asked_ms = Some(now_ms);
-                signal_writers(&self.output, Signal::TERM);
+                self.signal(Signal::TERM);
             }
-            Some(asked_ms) if now_ms >= asked_ms.saturating_add(grace_ms) => {
-                signal_writers(&self.output, Signal::KILL);
+            // Its keeper had time to do that.
+            Some(asked_ms) if now_ms >= asked_ms.saturating_add(3 * grace_ms) => {
+                self.signal(Signal::KILL);
             }
             None | Some(_) => {}
         }
     }
+
+    fn signal(&self, signal: Signal) {
+        // Not opened for writing, so that we are none of them.
+        if let Ok(output) = File::open(&self.output) {
+            signal_writers(&output, signal);
+        }
+    }
 }
 
-/// Signals every process group that has the file open for writing, save our own.
-fn signal_writers(file: &Path, signal: Signal) {
-    let Ok(wanted) = fs::metadata(file) else {
-        return;
+/// Signals every process group, save our own, that has the file open for writing. How many those
+/// are.
+pub(super) fn signal_writers(file: &File, signal: Signal) -> usize {
+    let Ok(wanted) = file.metadata() else {
+        return 0;
     };
     let mut groups = BTreeSet::new();
     for pid in processes() {
@@ -65,13 +75,17 @@ fn signal_writers(file: &Path, signal: Signal) {
             groups.insert(group.as_raw_nonzero());
         }
     }
-    let ours = getpgid(None).map(Pid::as_raw_nonzero);
-    for group in groups.into_iter().filter(|group| ours != Ok(*group)) {
+    if let Ok(ours) = getpgid(None) {
+        groups.remove(&ours.as_raw_nonzero());
+    }
+    let n_groups = groups.len();
+    for group in groups {
         if let Some(group) = Pid::from_raw(group.get()) {
             // One that has just ended is what is wanted.
             let _ = kill_process_group(group, signal);
         }
     }
+    n_groups
 }
 
 fn processes() -> Vec<Pid> {
@@ -107,7 +121,6 @@ fn is_writable(fdinfo: &str) -> bool {
 mod tests {
     use super::*;
     use std::{
-        fs::File,
         os::unix::process::CommandExt,
         process::{Child, Command},
     };
@@ -125,7 +138,7 @@ mod tests {
         let mut writer = sleeper(File::create(&path).unwrap());
         let mut reader = sleeper(File::open(&path).unwrap());
         let mut other = sleeper(File::create(dir.path().join("other")).unwrap());
-        signal_writers(&path, Signal::TERM);
+        assert_eq!(signal_writers(&File::open(&path).unwrap(), Signal::TERM), 1);
         assert!(!writer.wait().unwrap().success());
         for bystander in [&mut reader, &mut other] {
             assert!(bystander.try_wait().unwrap().is_none(), "it was no writer");

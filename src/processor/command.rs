@@ -1,29 +1,38 @@
 //! The `command` processor: runs a program on a job.
 //!
-//! The body is on standard input; standard output and error are the job's lock file, so that the
-//! kernel's lock lives as long as the command does, and what it says survives us. Its whole
-//! process group ends on timeout, on too much output and on shutdown.
+//! The document is on standard input; standard output is the job's lock file, so that the kernel's
+//! lock lives as long as the command does, and what it says survives us; standard error is a file
+//! beside it. The [`Starter`] starts it, and ends it with everything that it has started: on
+//! timeout, on too much output, on shutdown, and what is left of it when it has ended.
 //!
 //! Contract with the program: `README.md`, "Writing a processor".
 
-use super::{Ended, Outcome, now_ms, output::Output};
-use crate::job::{InterfaceName, JobName};
-use rustix::process::{Pid, Signal, kill_process_group};
+use super::{
+    Ended, Outcome, PartnersSee, adopted, now_ms,
+    output::{Output, Source},
+    starter::{End, GRACE, Order, Said, Starter, Why},
+};
+use crate::{
+    job::{InterfaceName, JobName},
+    joblog::Level,
+};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    collections::BTreeMap,
-    fs::File,
-    os::unix::{fs::FileExt, process::ExitStatusExt},
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
+    collections::BTreeMap, ffi::OsString, fs::File, io, os::unix::fs::FileExt, path::PathBuf,
     time::Duration,
 };
-use tokio::{process::Child, time::Instant};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often the output of a running command is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long a process group may take to end after SIGTERM, before SIGKILL.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
 const EXIT_TEMPFAIL: i32 = 75;
 
 /// A program with its limits.
@@ -39,6 +48,9 @@ pub struct Command {
     /// Address space of each process, in bytes.
     pub memory_bytes_max: Option<u64>,
     pub open_files_max: Option<u64>,
+    /// What it leaves behind when it ends may live on.
+    pub leaves_processes: bool,
+    pub partners_see: PartnersSee,
 }
 
 /// What exit codes mean besides 0 (done), 75 (retry) and the rest (failed).
@@ -89,14 +101,46 @@ pub struct Run {
     pub submitter: String,
     /// The reference as it was sent, before it was reduced to what a name may hold.
     pub reference_as_sent: Option<String>,
-    /// The job's file, to be the command's standard input.
+    /// The document, to be the command's standard input.
     pub body: File,
-    /// The lock file, to be the command's output.
+    /// The lock file, to be the command's standard output.
     pub lock: File,
-    /// Absolute path of the job's file.
+    /// To be its standard error.
+    pub errors: File,
+    /// Absolute path of the document.
     pub file: PathBuf,
     /// Absolute path of the run's directory with `results`, `emit` and `params.json`.
     pub dir: PathBuf,
+    /// Where the end of the run is kept for a later service.
+    pub kept: PathBuf,
+    pub starter: Starter,
+}
+
+/// The end of a run that outlived the service which began it, as it was kept.
+#[derive(Debug)]
+pub struct Kept {
+    pub job: JobName,
+    pub attempt: u32,
+    /// What the keeper wrote.
+    pub end: Vec<u8>,
+    /// What the command said.
+    pub output: Vec<u8>,
+    pub errors: Vec<u8>,
+}
+
+/// The process that keeps a run, as the service sees it.
+struct Keeper {
+    says: Lines<BufReader<OwnedReadHalf>>,
+    hears: OwnedWriteHalf,
+    pid: Option<Pid>,
+}
+
+/// A command's words, and how far they were read.
+struct Heard {
+    sources: [(Source, File, u64); 2],
+    output: Output,
+    /// Of all sources together.
+    bytes_max: u64,
 }
 
 impl Run {
@@ -109,115 +153,178 @@ impl Run {
 
 impl Command {
     pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> Ended {
-        let mut output = Output::default();
-        let outcome = match self.spawn(&run) {
-            Err(error) => Outcome::Retry {
-                reason: format!("the command {:?} cannot be started: {error}", self.argv[0]),
-                after: None,
-            },
-            Ok(mut child) => self.watch(&mut child, &run.lock, &mut output, stop).await,
+        let order = self.order(&run);
+        let output = Output::new(self.partners_see, &run.job);
+        let (begun, run) = on_a_thread(move || {
+            let begun = match &order {
+                Ok(order) => run.starter.run(order, &run.body, &run.lock, &run.errors),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+            (begun, run)
+        })
+        .await;
+        let mut heard = Heard {
+            sources: [
+                (Source::Output, run.lock, 0),
+                (Source::Errors, run.errors, 0),
+            ],
+            output,
+            bytes_max: self.output_bytes_max,
         };
-        Ended::new(outcome, output)
+        let keeper = begun.and_then(Keeper::of);
+        let outcome = match keeper {
+            Err(error) => self.not_started(&error.to_string()),
+            Ok(keeper) => {
+                let (outcome, after) = self.watch(keeper, heard, stop).await;
+                heard = after;
+                outcome
+            }
+        };
+        Ended::new(outcome, heard.output)
     }
 
-    fn spawn(&self, run: &Run) -> std::io::Result<Child> {
+    fn order(&self, run: &Run) -> io::Result<Order> {
         let (program, arguments) = self
             .argv
             .split_first()
-            .ok_or_else(|| std::io::Error::other("no program is given"))?;
+            .ok_or_else(|| io::Error::other("no program is given"))?;
         // With a slash it is relative to the configuration, as the rest of the configuration is.
         let program = if program.contains('/') {
             self.dir.join(program)
         } else {
             PathBuf::from(program)
         };
-        let child = self
-            .limited(program)
-            .args(arguments)
-            .current_dir(&self.dir)
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env("SPOOLGATE_JOB", run.job.to_string())
-            .env("SPOOLGATE_INTERFACE", run.interface.as_str())
-            .env("SPOOLGATE_FILE", &run.file)
-            .env("SPOOLGATE_ATTEMPT", run.attempt.to_string())
-            .env("SPOOLGATE_REF", run.job.reference().unwrap_or(""))
-            .env("SPOOLGATE_REF_ORIGINAL", run.reference_as_sent())
-            .env("SPOOLGATE_SUBMITTER", &run.submitter)
-            .env("SPOOLGATE_RESULTS", run.dir.join("results"))
-            .env("SPOOLGATE_EMIT", run.dir.join("emit"))
-            .env("SPOOLGATE_PARAMS", run.dir.join("params.json"))
-            .stdin(Stdio::from(run.body.try_clone()?))
-            .stdout(Stdio::from(run.lock.try_clone()?))
-            .stderr(Stdio::from(run.lock.try_clone()?))
-            .process_group(0)
-            .spawn()?;
-        Ok(child)
-    }
-
-    /// A command for a program, by way of a shell that sets the limits first, if there are any:
-    /// they hold from the program's first instruction on, and for all its children.
-    fn limited(&self, program: PathBuf) -> tokio::process::Command {
-        let mut limits = String::new();
-        if let Some(bytes) = self.memory_bytes_max {
-            limits += &format!("ulimit -v {}; ", bytes / 1024);
-        }
-        if let Some(n) = self.open_files_max {
-            limits += &format!("ulimit -n {n}; ");
-        }
-        if limits.is_empty() {
-            return tokio::process::Command::new(program);
-        }
-        let mut command = tokio::process::Command::new("/bin/sh");
-        // A limit that cannot be set is a reason to try again later, not to run without it.
-        let script = format!("set -e; {limits}exec \"$@\"");
-        command.args(["-c", &script, "sh"]).arg(program);
-        command
+        let own = self.env.iter().map(|(n, v)| (n.into(), v.into()));
+        let of_job: [(&str, OsString); 10] = [
+            ("SPOOLGATE_JOB", run.job.to_string().into()),
+            ("SPOOLGATE_INTERFACE", run.interface.as_str().into()),
+            ("SPOOLGATE_FILE", run.file.clone().into()),
+            ("SPOOLGATE_ATTEMPT", run.attempt.to_string().into()),
+            ("SPOOLGATE_REF", run.job.reference().unwrap_or("").into()),
+            ("SPOOLGATE_REF_ORIGINAL", run.reference_as_sent().into()),
+            ("SPOOLGATE_SUBMITTER", run.submitter.clone().into()),
+            ("SPOOLGATE_RESULTS", run.dir.join("results").into()),
+            ("SPOOLGATE_EMIT", run.dir.join("emit").into()),
+            ("SPOOLGATE_PARAMS", run.dir.join("params.json").into()),
+        ];
+        let of_job = of_job.map(|(name, value)| (name.into(), value));
+        Ok(Order {
+            program,
+            arguments: arguments.iter().map(OsString::from).collect(),
+            dir: self.dir.clone(),
+            env: own.chain(of_job).collect(),
+            attempt: run.attempt,
+            memory_bytes_max: self.memory_bytes_max,
+            open_files_max: self.open_files_max,
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            leaves_processes: self.leaves_processes,
+            kept: run.kept.clone(),
+        })
     }
 
     async fn watch(
         &self,
-        child: &mut Child,
-        log: &File,
-        output: &mut Output,
+        mut keeper: Keeper,
+        mut heard: Heard,
         stop: &CancellationToken,
-    ) -> Outcome {
-        let deadline = Instant::now() + self.timeout;
-        let mut read = 0;
-        let outcome = loop {
+    ) -> (Outcome, Heard) {
+        // The keeper ends a command in time by itself. Only if it does not, it is helped.
+        let mut overdue = Instant::now() + self.timeout + GRACE * 2;
+        let (mut is_stopping, mut is_full) = (false, false);
+        let end = loop {
             tokio::select! {
                 // A command that has ended has ended, whatever else is the case.
                 biased;
-                status = child.wait() => break match status {
-                    Ok(status) => self.outcome_of(status),
-                    Err(error) => Outcome::Cut {
-                        reason: format!("the command's end was missed: {error}"),
-                    },
+                said = keeper.said() => match said {
+                    Some(Said::Started(pid)) => {
+                        keeper.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                    }
+                    Some(Said::Failed(reason)) => return (self.not_started(&reason), heard),
+                    Some(Said::Stuck(n)) => {
+                        tracing::error!(n, "processes of a command live on after SIGKILL; waiting");
+                    }
+                    Some(Said::Ended(end)) => break Some(end),
+                    None => break None,
                 },
-                () = stop.cancelled() => {
-                    end_group(child).await;
-                    break Outcome::Stopped;
+                () = stop.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    keeper.end(Why::Stopped).await;
+                    overdue = overdue.min(Instant::now() + GRACE * 2);
                 }
-                () = tokio::time::sleep_until(deadline) => {
-                    end_group(child).await;
-                    let seconds = self.timeout.as_secs();
-                    break Outcome::Cut {
-                        reason: format!("the command took longer than {seconds} s and was ended"),
-                    };
+                () = tokio::time::sleep_until(overdue) => {
+                    keeper.wake();
+                    keeper.end(Why::Timeout).await;
+                    overdue = Instant::now() + GRACE;
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {
-                    read = take_output(log, read, self.output_bytes_max, output);
-                    if read >= self.output_bytes_max {
-                        end_group(child).await;
-                        break self.too_much();
+                    heard = heard.listen().await;
+                    if heard.is_full() && !is_full {
+                        is_full = true;
+                        keeper.end(Why::Output).await;
+                        overdue = overdue.min(Instant::now() + GRACE * 2);
                     }
                 }
             }
         };
-        let read = take_output(log, read, self.output_bytes_max, output);
-        if read >= self.output_bytes_max && outcome == Outcome::Done {
-            return self.too_much();
+        if end.is_none() {
+            heard = heard.end_writers().await;
         }
-        outcome
+        heard = heard.listen().await;
+        let outcome = match end {
+            None => Outcome::Cut {
+                reason: "the process that watched over the command was ended, and the command \
+                         with it"
+                    .into(),
+            },
+            Some(end) => self.judged(&end, &mut heard.output),
+        };
+        if heard.is_full() && outcome == Outcome::Done {
+            return (self.too_much(), heard);
+        }
+        (outcome, heard)
+    }
+
+    /// How a run ended that outlived the service which began it; `None` if that is not known.
+    pub(super) fn recovered(&self, kept: &Kept) -> Option<Ended> {
+        let end: End = serde_json::from_slice(&kept.end).ok()?;
+        if end.attempt != kept.attempt {
+            return None;
+        }
+        let mut output = Output::new(self.partners_see, &kept.job);
+        output.take(Source::Output, &kept.output, now_ms());
+        output.take(Source::Errors, &kept.errors, now_ms());
+        let outcome = self.judged(&end, &mut output);
+        Some(Ended::new(outcome, output))
+    }
+
+    /// What an end means, and what is to be said of it.
+    fn judged(&self, end: &End, output: &mut Output) -> Outcome {
+        if end.left > 0 && end.why.is_none() {
+            let text = format!(
+                "the command ended and left {} of its processes; they were ended",
+                end.left
+            );
+            output.note(now_ms(), Level::Warning, &text);
+        }
+        match end.why {
+            None => self.outcome_of(end),
+            Some(Why::Output) => self.too_much(),
+            Some(Why::Stopped) => Outcome::Stopped,
+            Some(Why::Timeout) => {
+                let seconds = self.timeout.as_secs();
+                Outcome::Cut {
+                    reason: format!("the command took longer than {seconds} s and was ended"),
+                }
+            }
+        }
+    }
+
+    fn not_started(&self, reason: &str) -> Outcome {
+        let program = self.argv.first().map_or("", String::as_str);
+        Outcome::Retry {
+            reason: format!("the command {program:?} cannot be started: {reason}"),
+            after: None,
+        }
     }
 
     fn too_much(&self) -> Outcome {
@@ -227,9 +334,9 @@ impl Command {
         }
     }
 
-    fn outcome_of(&self, status: ExitStatus) -> Outcome {
-        let Some(code) = status.code() else {
-            let signal = status.signal().unwrap_or(0);
+    fn outcome_of(&self, end: &End) -> Outcome {
+        let Some(code) = end.code else {
+            let signal = end.signal.unwrap_or(0);
             return Outcome::Cut {
                 reason: format!("the command was ended by signal {signal}"),
             };
@@ -251,6 +358,112 @@ impl Command {
     }
 }
 
+impl Keeper {
+    fn of(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let (says, hears) = UnixStream::from_std(stream)?.into_split();
+        let says = BufReader::new(says).lines();
+        Ok(Self {
+            says,
+            hears,
+            pid: None,
+        })
+    }
+
+    /// `None`: it has gone. Loses nothing when it is dropped.
+    async fn said(&mut self) -> Option<Said> {
+        let line = self.says.next_line().await.ok()??;
+        serde_json::from_str(&line).ok()
+    }
+
+    /// Has it end the command. That it has gone is heard elsewhere.
+    async fn end(&mut self, why: Why) {
+        let _ = self.hears.write_all(&why.message()).await;
+    }
+
+    /// Somebody may have stopped it.
+    fn wake(&self) {
+        if let Some(pid) = self.pid {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+}
+
+impl Heard {
+    /// Reads what is new.
+    async fn listen(self) -> Self {
+        on_a_thread(move || {
+            let mut heard = self;
+            let before: u64 = heard.sources.iter().map(|source| source.2).sum();
+            let mut room = heard.bytes_max.saturating_sub(before);
+            for (source, file, at) in &mut heard.sources {
+                let from = *at;
+                *at = take(&mut heard.output, *source, file, from, room);
+                room = room.saturating_sub(at.saturating_sub(from));
+            }
+            heard
+        })
+        .await
+    }
+
+    fn is_full(&self) -> bool {
+        let read: u64 = self.sources.iter().map(|source| source.2).sum();
+        read >= self.bytes_max
+    }
+
+    /// Kills whoever has the output open besides us, until nobody has.
+    async fn end_writers(self) -> Self {
+        for _ in 0..ROUNDS_MAX {
+            let outputs: Vec<File> = (self.sources.iter())
+                .filter_map(|(_, file, _)| file.try_clone().ok())
+                .collect();
+            let left = on_a_thread(move || {
+                let signalled = outputs
+                    .iter()
+                    .map(|f| adopted::signal_writers(f, Signal::KILL));
+                signalled.sum::<usize>()
+            });
+            if left.await == 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self
+    }
+}
+
+/// So often processes are killed whose keeper was.
+const ROUNDS_MAX: u32 = 50;
+
+/// Reads what has been written since `from`, at most `room` bytes; gives where it is now.
+fn take(output: &mut Output, source: Source, file: &File, from: u64, room: u64) -> u64 {
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    // Somebody truncated it (`> /dev/stderr` in a shell does): go on from its new beginning.
+    let mut at = if length < from { 0 } else { from };
+    let end = at.saturating_add(room);
+    let mut buffer = [0_u8; 16 * 1024];
+    while at < end {
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let most = buffer.len().min(most);
+        match file.read_at(&mut buffer[..most], at) {
+            Ok(0) | Err(_) => break,
+            Ok(bytes) => {
+                output.take(source, &buffer[..bytes], now_ms());
+                at += bytes as u64;
+            }
+        }
+    }
+    at
+}
+
+/// Does something that blocks for a moment. If it breaks down, so does the run.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 fn failed(code: i32) -> Outcome {
     Outcome::Failed {
         reason: format!("the command failed with exit code {code}"),
@@ -264,45 +477,10 @@ fn retry(code: i32) -> Outcome {
     }
 }
 
-/// Reads what has been written since `from`, at most up to `max`; gives where it is now.
-fn take_output(log: &File, from: u64, max: u64, output: &mut Output) -> u64 {
-    let length = log.metadata().map_or(0, |meta| meta.len());
-    // Somebody truncated it (`> /dev/stderr` in a shell does): go on from its new beginning.
-    let mut at = if length < from { 0 } else { from };
-    let mut buffer = [0_u8; 16 * 1024];
-    while at < max {
-        let room = buffer.len().min((max - at) as usize);
-        match log.read_at(&mut buffer[..room], at) {
-            Ok(0) | Err(_) => break,
-            Ok(bytes) => {
-                output.take(&buffer[..bytes], now_ms());
-                at += bytes as u64;
-            }
-        }
-    }
-    at
-}
-
-fn pid_of(child: &Child) -> Option<Pid> {
-    let pid = i32::try_from(child.id()?).ok()?;
-    Pid::from_raw(pid)
-}
-
-/// Ends the command's whole process group: politely, then not.
-async fn end_group(child: &mut Child) {
-    let Some(group) = pid_of(child) else { return };
-    // ESRCH is what we want to reach.
-    let _ = kill_process_group(group, Signal::TERM);
-    let ended = tokio::time::timeout(GRACE, child.wait()).await;
-    let _ = kill_process_group(group, Signal::KILL);
-    if ended.is_err() {
-        let _ = child.wait().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn command(script: &str) -> Command {
         Command {
@@ -314,6 +492,8 @@ mod tests {
             output_bytes_max: 100_000,
             memory_bytes_max: None,
             open_files_max: None,
+            leaves_processes: false,
+            partners_see: PartnersSee::All,
         }
     }
 
@@ -322,28 +502,49 @@ mod tests {
     }
 
     async fn run_until(command: Command, body: &str, stop: &CancellationToken) -> Ended {
+        let starter = Starter::launch().unwrap();
+        run_with(command, body, stop, &starter).await
+    }
+
+    async fn run_with(
+        command: Command,
+        body: &str,
+        stop: &CancellationToken,
+        starter: &Starter,
+    ) -> Ended {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("job");
+        let run = laid_out(dir.path(), body, starter);
+        command.run(run, stop).await
+    }
+
+    async fn run_in(dir: &Path, command: Command, body: &str) -> Ended {
+        let run = laid_out(dir, body, &Starter::launch().unwrap());
+        command.run(run, &CancellationToken::new()).await
+    }
+
+    fn laid_out(dir: &Path, body: &str, starter: &Starter) -> Run {
+        let file = dir.join("job");
         std::fs::write(&file, body).unwrap();
-        std::fs::create_dir(dir.path().join("results")).unwrap();
-        let lock = File::options()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(dir.path().join("lock"))
-            .unwrap();
-        let run = Run {
+        std::fs::create_dir(dir.join("results")).unwrap();
+        let said = |name: &str| {
+            let mut new = File::options();
+            let new = new.create(true).read(true).append(true);
+            new.open(dir.join(name)).unwrap()
+        };
+        Run {
             job: "20261122T045748.123Z-00042-ref.xml".parse().unwrap(),
             interface: "orders_in".parse().unwrap(),
             attempt: 2,
             submitter: "shop".into(),
             reference_as_sent: Some("Größe 1\0".into()),
             body: File::open(&file).unwrap(),
-            lock,
+            lock: said("lock"),
+            errors: said("errors"),
             file,
-            dir: dir.path().to_owned(),
-        };
-        command.run(run, stop).await
+            dir: dir.to_owned(),
+            kept: dir.join("exit"),
+            starter: starter.clone(),
+        }
     }
 
     fn texts(ended: &Ended) -> Vec<&str> {
@@ -361,7 +562,7 @@ mod tests {
         let name = "20261122T045748.123Z-00042-ref.xml orders_in 2";
         assert_eq!(
             texts(&ended),
-            ["<a/>", name, "ref shop extra", "differs", "/"]
+            ["<a/>", name, "differs", "/", "ref shop extra"]
         );
     }
 
@@ -388,26 +589,97 @@ mod tests {
         ));
     }
 
+    /// How long a sleep is that only this test of this process has.
+    fn sleep_of(test: u32) -> String {
+        format!("600.{}{test}", std::process::id())
+    }
+
+    /// Processes that sleep so long.
+    fn sleeping(time: &str) -> Vec<Pid> {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let wanted = format!("sleep\0{time}\0");
+        let found = entries.filter(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline"));
+            line.is_ok_and(|line| line == wanted.as_bytes())
+        });
+        let numbers = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.filter_map(Pid::from_raw).collect()
+    }
+
     #[tokio::test]
-    async fn the_whole_group_ends_on_timeout() {
-        let mut slow = command("sleep 600 & echo child $!; wait");
-        slow.timeout = Duration::from_millis(400);
+    async fn all_that_a_command_starts_ends_on_timeout() {
+        let time = sleep_of(1);
+        let script = "sleep T & setsid sleep T & (setsid sleep T &); echo said; wait";
+        let mut slow = command(&script.replace('T', &time));
+        slow.timeout = Duration::from_millis(600);
         let ended = run(slow, "").await;
         assert!(matches!(&ended.outcome, Outcome::Cut { reason } if reason.contains("longer")));
-        let child: i32 = texts(&ended)[0]
-            .strip_prefix("child ")
-            .unwrap()
-            .parse()
-            .unwrap();
-        let child = Pid::from_raw(child).unwrap();
-        // A zombie of an orphan is reaped by init; wait for that, not for luck.
-        let gone = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.as_raw_nonzero()));
-            stat.map_or(true, |text| text.contains(") Z"))
-        };
-        while !gone() {
+        assert!(sleeping(&time).is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_that_a_command_leaves_lives_on_unless_it_may() {
+        let time = sleep_of(2);
+        let script = r#"exec >/dev/null 2>&1 0</dev/null; sleep T & (setsid sleep T &)
+            setsid sh -c 'trap "" TERM; sleep T; sleep T' & kill -STOP $!; exit 3"#;
+        let mut one = command(&script.replace("sleep T", &format!("sleep {time}")));
+        let ended = run(one.clone(), "").await;
+        assert_eq!(ended.outcome, failed(3));
+        assert!(texts(&ended)[0].contains("of its processes; they were ended"));
+        assert!(sleeping(&time).is_empty());
+        one.argv[2] = format!("setsid sleep {time} >/dev/null 2>&1 & exit 3");
+        one.leaves_processes = true;
+        let ended = run(one, "").await;
+        assert_eq!(ended.outcome, failed(3));
+        assert_eq!(texts(&ended).len(), 1);
+        let [left] = sleeping(&time).try_into().unwrap();
+        kill_process(left, Signal::KILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_that_kills_its_keeper_ends_with_it() {
+        let time = sleep_of(3);
+        let script = format!("setsid sleep {time} & kill -9 $PPID; sleep {time}");
+        let ended = run(command(&script), "").await;
+        assert!(matches!(&ended.outcome, Outcome::Cut { reason } if reason.contains("watched")));
+        while !sleeping(&time).is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_starter_that_has_gone_is_started_again() {
+        let starter = Starter::launch().unwrap();
+        let first = Pid::from_raw(i32::try_from(starter.id()).unwrap()).unwrap();
+        kill_process(first, Signal::KILL).unwrap();
+        for _ in 0..2 {
+            let stop = CancellationToken::new();
+            let ended = run_with(command("echo here"), "", &stop, &starter).await;
+            assert_eq!(texts(&ended), ["here"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_run_is_kept_for_a_later_service() {
+        let dir = tempfile::tempdir().unwrap();
+        let ran = command("echo a; exit 75");
+        let kept = |attempt, end: &[u8]| Kept {
+            job: "20261122T045748.123Z-00042-ref.xml".parse().unwrap(),
+            attempt,
+            end: end.to_owned(),
+            output: b"a\n".to_vec(),
+            errors: Vec::new(),
+        };
+        let ended = run_in(dir.path(), ran.clone(), "").await;
+        let end = std::fs::read(dir.path().join("exit")).unwrap();
+        let again = ran.recovered(&kept(2, &end)).unwrap();
+        assert_eq!(again.outcome, ended.outcome);
+        assert_eq!(texts(&again), texts(&ended));
+        assert!(
+            ran.recovered(&kept(3, &end)).is_none(),
+            "of another attempt"
+        );
+        assert!(ran.recovered(&kept(2, &end[..end.len() / 2])).is_none());
     }
 
     #[tokio::test]

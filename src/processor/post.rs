@@ -9,19 +9,29 @@
 //!
 //! Contract with the receiver: `README.md`, "Posting to a URL".
 
-use super::{Ended, Outcome, Run, now_ms, output::Output, signature};
+use super::{
+    Ended, Outcome, PartnersSee, Run, now_ms,
+    output::{Output, Source},
+    signature,
+};
 use crate::{
     client::{Answered, PostError, Posting, Receiver, Trust},
     job::{JobName, Kind},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
+use encoding_rs::{Encoding, UTF_8};
 use serde_json::{Map, Value};
 use std::{
+    borrow::Cow,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
+
+/// A longer value of a header may be refused on its way.
+const PARAMS_BYTES_MAX: usize = 8 * 1024;
 
 /// A URL that takes jobs.
 #[derive(Clone, Debug)]
@@ -70,7 +80,7 @@ impl Post {
     }
 
     pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> Ended {
-        let mut output = Output::default();
+        let mut output = Output::new(PartnersSee::All, &run.job);
         let outcome = tokio::select! {
             // An answer that has come has come, whatever else is the case.
             biased;
@@ -112,11 +122,15 @@ impl Post {
         let mut headers = headers(run);
         let file = run.file.clone();
         let body = run.body.try_clone();
+        let dir = run.dir.clone();
         let made = tokio::task::spawn_blocking(move || {
             post.receiver()?;
             let broken = |error: io::Error| format!("the job cannot be read: {error}");
             let mut body = body.map_err(broken)?;
             let bytes = body.metadata().map_err(broken)?.len();
+            if let Some(params) = params(&dir).map_err(broken)? {
+                headers.push(("x-spoolgate-params", params));
+            }
             if let Some(secret) = post.secret()? {
                 let moment_s = now_ms() / 1000;
                 let signed = signature::sign(&secret, moment_s, &mut body).map_err(broken)?;
@@ -155,7 +169,8 @@ impl Post {
         let outcome = outcome_of(answered.status, answered.retry_after);
         if outcome != Outcome::Done {
             if is_readable(&answered.content_type) {
-                output.take(&answered.body, now_ms());
+                let text = decoded(&answered.content_type, &answered.body);
+                output.take(Source::Output, text.as_bytes(), now_ms());
             }
             return outcome;
         }
@@ -191,8 +206,28 @@ fn headers(run: &Run) -> Vec<(&'static str, String)> {
         ("x-spoolgate-attempt", run.attempt.to_string()),
         ("x-spoolgate-interface", run.interface.to_string()),
         ("x-spoolgate-job", run.job.to_string()),
+        (
+            "x-spoolgate-reference",
+            run.job.reference().unwrap_or_default().to_owned(),
+        ),
         ("x-spoolgate-submitter", run.submitter.clone()),
     ]
+}
+
+/// The parameters of a job as a header's value; `None` if they are too many.
+fn params(dir: &Path) -> io::Result<Option<String>> {
+    let params = std::fs::read(dir.join("params.json"))?;
+    let value = STANDARD.encode(params);
+    Ok((value.len() <= PARAMS_BYTES_MAX).then_some(value))
+}
+
+/// Text by the charset that it is said to have; UTF-8 if none is said, or an unknown one.
+fn decoded<'a>(content_type: &str, body: &'a [u8]) -> Cow<'a, str> {
+    let mut parts = content_type.split(';').map(str::trim);
+    let label = parts.find_map(|part| part.strip_prefix("charset="));
+    let label = label.map(|label| label.trim_matches('"').as_bytes());
+    let encoding = label.and_then(Encoding::for_label).unwrap_or(UTF_8);
+    encoding.decode(body).0
 }
 
 fn unanswered(job: &JobName, error: &PostError) -> Outcome {
@@ -252,6 +287,19 @@ mod tests {
         for status in [301, 307, 400, 401, 404, 409, 413, 422, 600] {
             let failed = matches!(outcome_of(status, after), Outcome::Failed { .. });
             assert!(failed, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_decoded_by_its_charset() {
+        for (content_type, body) in [
+            ("text/plain; charset=iso-8859-1", b"gr\xfcn".as_slice()),
+            ("text/plain;charset=\"windows-1252\"", b"gr\xfcn"),
+            ("text/plain; charset=utf-8", "grün".as_bytes()),
+            ("application/json", "grün".as_bytes()),
+            ("text/plain; charset=unheard-of", "grün".as_bytes()),
+        ] {
+            assert_eq!(decoded(content_type, body), "grün", "{content_type}");
         }
     }
 

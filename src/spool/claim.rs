@@ -9,12 +9,13 @@
 //! On settling, results, emitted jobs and the joblog are written and synced, then the job moves.
 
 use super::{
-    Accepted, Act, Came, EntryKind, Fs, How, INLINE_BYTES_MAX, Moved, Naming, Op, RealFs, Spool,
-    SpoolError, Stat, fingerprint, text, wrap,
+    Accepted, Act, Adopted, Came, EntryKind, Fate, Fs, How, INLINE_BYTES_MAX, Moved, Naming, Op,
+    RealFs, Spool, SpoolError, Stat, document::Document, fingerprint, results::VARIABLES, text,
+    wrap,
 };
 use crate::{
     job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition, hex},
-    joblog::JobLog,
+    joblog::{JobLog, Level, Message},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -24,6 +25,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+/// Of a run that nobody watched, so much output is kept.
+const SAID_BYTES_MAX: u64 = 1 << 20;
+/// In the directory of a run: what it says on its standard error.
+pub(super) const ERRORS: &str = "errors";
 /// A larger file that a command leaves is not published.
 const LEFT_BYTES_MAX: u64 = 16 << 30;
 /// More files than that in one directory are not published.
@@ -44,6 +49,10 @@ pub struct Claim<F: Fs = RealFs> {
     /// Its command has been started: from now on the attempt counts whatever happens.
     begun: bool,
     settled: bool,
+    /// What the command works on, once it is laid out.
+    document: Option<Document<F>>,
+    /// What has become of the job's own file, once that was looked at.
+    fate: Fate,
     /// What the command has left, as it was checked.
     output: Option<Output>,
     /// What has been published of what the command emitted.
@@ -57,6 +66,16 @@ struct Output {
     results: Vec<String>,
     /// The names of the files to be emitted, with their interfaces.
     emitted: Vec<(InterfaceName, String)>,
+}
+
+/// What is left of a run that ended while no service was there.
+#[derive(Debug)]
+pub struct KeptFiles {
+    /// How it ended.
+    pub end: Vec<u8>,
+    /// What it said.
+    pub output: Vec<u8>,
+    pub errors: Vec<u8>,
 }
 
 /// What became of a claimed job.
@@ -109,6 +128,14 @@ impl<F: Fs> Spool<F> {
             return Ok(None);
         }
         let attempt = u32::saturating_add(earlier, 1);
+        // Of an earlier run, which may have had the same number.
+        let kept = run_file(interface, name, "exit");
+        match self.fs.unlink(&kept) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(wrap("remove", &kept)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         let (moved, ticket) = self.shift(&queued, &Transition::Claim { attempt }, None)?;
         match moved {
             Moved::Gone => {
@@ -127,6 +154,8 @@ impl<F: Fs> Spool<F> {
                     lock,
                     begun: false,
                     settled: false,
+                    document: None,
+                    fate: Fate::Whole,
                     output: None,
                     emitted: Vec::new(),
                 };
@@ -151,12 +180,70 @@ impl<F: Fs> Spool<F> {
     /// removed is in nobody's way.
     pub(super) fn clean_run(&self, interface: &InterfaceName, name: &JobName) {
         self.clear(&run_file(interface, name, "run"));
-        let lock = run_file(interface, name, "lock");
-        match self.fs.unlink(&lock) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %lock.display(), %error, "cannot be removed");
+        for what in ["exit", "lock"] {
+            let path = run_file(interface, name, what);
+            match self.fs.unlink(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "cannot be removed");
+                }
+                Ok(()) | Err(_) => {}
             }
-            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// What a run has left that ended while no service was there, if its end was kept; `None` also
+    /// as long as it goes on.
+    pub fn kept_of(&self, adopted: &Adopted) -> Result<Option<KeptFiles>, SpoolError> {
+        let (interface, name) = (&adopted.interface, &adopted.name);
+        let file = |what| run_file(interface, name, what);
+        let (kept, lock) = (file("exit"), file("lock"));
+        if self.stat(&kept)?.is_none() {
+            return Ok(None);
+        }
+        if self.fs.lock(&lock).map_err(wrap("lock", &lock))?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(KeptFiles {
+            end: self.read_small(&kept),
+            output: self.read_small(&lock),
+            errors: self.read_small(&file("run").join(ERRORS)),
+        }))
+    }
+
+    /// Takes over a run that has ended while no service was there. `None`: it goes on, or the job
+    /// is elsewhere.
+    pub fn resume(self: &Arc<Self>, adopted: &Adopted) -> Result<Option<Claim<F>>, SpoolError> {
+        let (interface, name) = (&adopted.interface, &adopted.name);
+        let path = run_file(interface, name, "lock");
+        let Some(lock) = self.fs.lock(&path).map_err(wrap("lock", &path))? else {
+            return Ok(None);
+        };
+        let job = adopted.job();
+        if self.stat(&job.place.path(name))?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Claim {
+            spool: self.clone(),
+            job,
+            interface: interface.clone(),
+            attempt: adopted.attempt,
+            run: run_file(interface, name, "run"),
+            lock,
+            begun: true,
+            settled: false,
+            document: None,
+            fate: Fate::Whole,
+            output: None,
+            emitted: Vec::new(),
+        }))
+    }
+
+    /// A file of bounded size; empty when it is not there, or larger.
+    pub(super) fn read_small(&self, path: &Path) -> Vec<u8> {
+        let is_small = |stat: Stat| stat.kind == EntryKind::File && stat.bytes < SAID_BYTES_MAX;
+        match self.stat(path) {
+            Ok(Some(stat)) if is_small(stat) => self.fs.read(path).unwrap_or_default(),
+            Ok(_) | Err(_) => Vec::new(),
         }
     }
 
@@ -212,6 +299,16 @@ impl<F: Fs> Claim<F> {
         &self.run
     }
 
+    /// The file for what the command says on its standard error, relative to the spool.
+    pub fn errors_path(&self) -> PathBuf {
+        self.run.join(ERRORS)
+    }
+
+    /// Where the end of the run is kept, relative to the spool.
+    pub fn kept_path(&self) -> PathBuf {
+        run_file(&self.interface, &self.job.name, "exit")
+    }
+
     /// What was recorded of the job when it came.
     ///
     /// # Errors
@@ -220,9 +317,19 @@ impl<F: Fs> Claim<F> {
         self.spool.accepted_of(&self.job)
     }
 
-    /// Makes the directories that a command writes to: `results` and `emit/<interface>`.
-    pub fn prepare(&self) -> Result<(), SpoolError> {
-        let run = self.run_dir();
+    /// The document that a command works on, relative to the spool: the job's own file unless the
+    /// run was prepared.
+    pub fn document_path(&self) -> PathBuf {
+        match self.document {
+            Some(_) => self.run.join(self.job.name.to_string()),
+            None => self.path(),
+        }
+    }
+
+    /// Lays out the document for a command, and the directories that it writes to: `results` and
+    /// `emit/<interface>`.
+    pub fn prepare(&mut self) -> Result<(), SpoolError> {
+        let run = &self.run;
         let emit = run.join("emit");
         for dir in [run, &run.join("results"), &emit] {
             self.spool.make_dir(dir)?;
@@ -230,6 +337,9 @@ impl<F: Fs> Claim<F> {
         for interface in self.spool.interfaces.keys() {
             self.spool.make_dir(&emit.join(interface.as_str()))?;
         }
+        let sha256 = self.spool.checksum_of(&self.job);
+        let to = self.run.join(self.job.name.to_string());
+        self.document = Some(self.spool.lay_document(&self.path(), sha256, &to)?);
         Ok(())
     }
 
@@ -238,13 +348,37 @@ impl<F: Fs> Claim<F> {
         self.begun = true;
     }
 
-    /// Checks what the command left before anything of it is published.
+    /// Looks at the job's own file after its command, and restores it where it was taken away.
+    pub fn check_document(&mut self) -> Result<Fate, SpoolError> {
+        if let Some(document) = &self.document {
+            let (path, name) = (self.path(), &self.job.name);
+            self.fate = self.spool.fate_of(document, name, &path)?;
+        }
+        Ok(self.fate)
+    }
+
+    /// What [`Claim::check_document`] has found.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Checks what the command left before anything of it is published. Gives what is to be said
+    /// of it although it is.
     ///
     /// # Errors
     /// [`SpoolError::Output`] when that cannot be published: the job is to fail.
-    pub fn check_output(&mut self) -> Result<(), SpoolError> {
-        self.output = Some(self.look_at_output()?);
-        Ok(())
+    pub fn check_output(&mut self) -> Result<Option<String>, SpoolError> {
+        let output = self.look_at_output()?;
+        let has_variables = output.results.iter().any(|file| file == VARIABLES);
+        self.output = Some(output);
+        if !has_variables {
+            return Ok(None);
+        }
+        let path = self.run.join("results").join(VARIABLES);
+        let read = self.spool.variables(&path)?;
+        Ok(read
+            .err()
+            .map(|wrong| format!("{VARIABLES} is not used: {wrong}")))
     }
 
     /// Settles the job. After an error nothing that the state table does not know has happened:
@@ -292,7 +426,13 @@ impl<F: Fs> Claim<F> {
             ended.error = log.as_ref().and_then(JobLog::reason).map(fingerprint);
         }
         // All before the move is earlier in the journal, so durable with it.
-        if let Some(log) = log {
+        if let Some(mut log) = log {
+            for job in &self.emitted {
+                let interface = job.place.interface().map_or("", InterfaceName::as_str);
+                let text = format!("emitted {} to {interface}", job.name);
+                let now_ms = self.spool.now_ms();
+                log.messages.push(Message::new(now_ms, Level::Info, text));
+            }
             let _ = self.spool.write_log(log)?;
         }
         let (moved, ticket) = self.spool.shift(&self.job, &by, Some(ended))?;
@@ -373,16 +513,33 @@ impl<F: Fs> Claim<F> {
 
     /// Why a plain file cannot be published, if so.
     fn unfit(&self, dir: &Path, name: &OsStr, stat: &Stat) -> Option<String> {
-        if stat.links > 1 {
+        let is_document = self
+            .document
+            .as_ref()
+            .is_some_and(|document| document.is(stat));
+        if stat.links > 1 && !is_document {
             return Some("has another name elsewhere (a hard link), by which it can change".into());
         }
         if stat.bytes > LEFT_BYTES_MAX {
             return Some(format!("has more than {LEFT_BYTES_MAX} bytes"));
         }
-        let opened = self.spool.fs.update(&dir.join(name));
+        let path = dir.join(name);
+        if is_document && let Err(error) = self.make_own(&path) {
+            return Some(format!("cannot be copied: {error}"));
+        }
+        let opened = self.spool.fs.update(&path);
         opened
             .err()
             .map(|error| format!("cannot be opened: {error}"))
+    }
+
+    /// A file in place of what is another name of the job's own.
+    fn make_own(&self, path: &Path) -> io::Result<()> {
+        let fs = &self.spool.fs;
+        let copy = self.run.join("copy");
+        let _ = fs.unlink(&copy);
+        drop(fs.copy(path, &copy)?);
+        fs.replace(&copy, path)
     }
 
     /// What is in one of the command's directories; nothing if it has removed that.
@@ -572,7 +729,8 @@ pub(super) fn other_runs<'a>(
 pub(super) fn run_owner(entry: &str) -> Option<JobName> {
     let (owner, what) = entry.rsplit_once('.')?;
     let is_number = |text: &str| text.parse::<usize>().is_ok();
-    let ours = ["lock", "run"].contains(&what) || what.strip_prefix("run-").is_some_and(is_number);
+    let ours =
+        ["exit", "lock", "run"].contains(&what) || what.strip_prefix("run-").is_some_and(is_number);
     owner.parse().ok().filter(|_| ours)
 }
 

@@ -302,6 +302,29 @@ impl Fs for CrashFs {
         Ok(copy)
     }
 
+    fn copy_open(&self, from: &usize, to: &Path) -> io::Result<usize> {
+        let mut disk = self.call("copy_open")?;
+        let content = disk.file(*from).0.clone();
+        let copy = disk.add(to, new_file())?;
+        *disk.file(copy).0 = content;
+        Ok(copy)
+    }
+
+    fn digest(&self, path: &Path) -> io::Result<String> {
+        use sha2::{Digest, Sha256};
+        let mut disk = self.call("digest")?;
+        let at = disk.find(path)?;
+        Ok(crate::job::hex(&Sha256::digest(&disk.file(at).0.bytes)))
+    }
+
+    fn scratch(&self, from: &Path, to: &Path) -> io::Result<Option<u32>> {
+        self.copy(from, to).map(|_| None)
+    }
+
+    fn set_mode(&self, _: &usize, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
     fn create(&self, path: &Path) -> io::Result<usize> {
         self.call("create")?.add(path, new_file())
     }
@@ -404,6 +427,7 @@ impl Fs for CrashFs {
             bytes,
             inode: at as u64,
             kind,
+            changed_ns: 0,
             links: 1,
             modified_ms: 0,
             uid: disk.owners.get(&at).copied().unwrap_or(0),

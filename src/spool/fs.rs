@@ -8,10 +8,12 @@
 //! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
 //! is for joblogs and never for jobs.
 
+use crate::job::hex;
 use rustix::{
     fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags},
     process::{Gid, Uid},
 };
+use sha2::{Digest, Sha256};
 use std::{
     fs::File,
     io::{self, Write},
@@ -34,6 +36,8 @@ pub enum EntryKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub bytes: u64,
+    /// Last change of anything about it, in nanoseconds of the Unix epoch.
+    pub changed_ns: i64,
     pub inode: u64,
     pub kind: EntryKind,
     /// How many names it has.
@@ -53,10 +57,14 @@ pub trait Fs: Send + Sync + 'static {
 
     /// A new file with another one's bytes; fails when the name is taken.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<Self::File>;
+    /// A new file with the bytes of an open one; fails when the name is taken.
+    fn copy_open(&self, from: &Self::File, to: &Path) -> io::Result<Self::File>;
     /// A new file; fails when the name is taken.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
     /// Shortens a file.
     fn cut(&self, file: &Self::File, n_bytes: u64) -> io::Result<()>;
+    /// The SHA-256 of a file's bytes, in hex.
+    fn digest(&self, path: &Path) -> io::Result<String>;
     /// Gives us all rights on a directory of ours, as far as that is possible.
     fn give_rights(&self, dir: &Path);
     /// True when nobody has the file open for writing.
@@ -81,6 +89,11 @@ pub trait Fs: Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Moves a file over whatever has the target's name.
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Lays out a file to be worked on: a copy of a small one or where bytes can be shared, else
+    /// another name of it. Then it is made read-only, and the rights that it had are given.
+    fn scratch(&self, from: &Path, to: &Path) -> io::Result<Option<u32>>;
+    /// Gives an open file these rights.
+    fn set_mode(&self, file: &Self::File, mode: u32) -> io::Result<()>;
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
     /// Makes everything durable that was done before, files and directories alike.
     fn sync_all(&self) -> io::Result<()>;
@@ -207,6 +220,57 @@ impl Fs for RealFs {
         Ok(copy)
     }
 
+    fn copy_open(&self, from: &File, to: &Path) -> io::Result<File> {
+        let copy = self.create(to)?;
+        pour(from, &copy)?;
+        Ok(copy)
+    }
+
+    fn digest(&self, path: &Path) -> io::Result<String> {
+        let mut file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut sha256 = Sha256::new();
+        let mut buffer = vec![0_u8; 128 * 1024];
+        loop {
+            match io::Read::read(&mut file, &mut buffer)? {
+                0 => return Ok(hex(&sha256.finalize())),
+                bytes => sha256.update(&buffer[..bytes]),
+            }
+        }
+    }
+
+    fn scratch(&self, from: &Path, to: &Path) -> io::Result<Option<u32>> {
+        let file = self.open(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let meta = file.metadata()?;
+        let copy = || {
+            let copy = self.create(to)?;
+            pour(&file, &copy)?;
+            Ok(None)
+        };
+        if meta.len() <= super::INLINE_BYTES_MAX as u64 {
+            return copy();
+        }
+        let clone = self.create(to)?;
+        if rustix::fs::ioctl_ficlone(&clone, &file).is_ok() {
+            return Ok(None);
+        }
+        drop(clone);
+        self.unlink(to)?;
+        // Not of a file of somebody else's, whose rights are not ours to change.
+        let read_only = Mode::from_raw_mode(meta.mode() & 0o555);
+        let linked = std::fs::hard_link(self.absolute(from), self.absolute(to));
+        if linked.is_ok() && rustix::fs::fchmod(&file, read_only).is_ok() {
+            return Ok(Some(meta.mode() & 0o7777));
+        }
+        if linked.is_ok() {
+            self.unlink(to)?;
+        }
+        copy()
+    }
+
+    fn set_mode(&self, file: &File, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
+    }
+
     fn create(&self, path: &Path) -> io::Result<File> {
         self.create_new(path, OFlags::WRONLY)
     }
@@ -327,6 +391,7 @@ impl Fs for RealFs {
         match std::fs::symlink_metadata(self.absolute(path)) {
             Ok(meta) => Ok(Some(Stat {
                 bytes: meta.len(),
+                changed_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
                 inode: meta.ino(),
                 kind: kind_of(meta.file_type()),
                 links: meta.nlink(),
@@ -379,6 +444,21 @@ impl Fs for RealFs {
 
     fn writable(&self, path: &Path) -> io::Result<File> {
         self.open(path, OFlags::RDWR)
+    }
+}
+
+/// All bytes of an open file, wherever its descriptor stands.
+fn pour(from: &File, to: &File) -> io::Result<()> {
+    let mut buffer = vec![0_u8; 128 * 1024];
+    let (mut at, mut to) = (0, to);
+    loop {
+        match from.read_at(&mut buffer, at)? {
+            0 => return Ok(()),
+            bytes => {
+                to.write_all(&buffer[..bytes])?;
+                at += bytes as u64;
+            }
+        }
     }
 }
 

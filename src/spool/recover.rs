@@ -4,8 +4,9 @@
 //! |---|---|
 //! | anything in `tmp` | removed: it was never acknowledged |
 //! | `work/…/<job>.a<N>`, lock held | adopted: its command outlived us; watched until it ends |
-//! | `work/…/<job>.a<N>`, lock free | a crash is an attempt: back to the queue, or to `joberrors` at the limit or when the interface delivers at most once |
-//! | `.lock` or `.run` in `work` without a job | removed |
+//! | the same, lock free, with `.exit` | its command ended while no service was there; the worker settles it by its exit status |
+//! | the same, lock free | a crash is an attempt: back to the queue, or to `joberrors` at the limit or when the interface delivers at most once |
+//! | `.exit`, `.lock` or `.run` in `work` without a job | removed |
 //! | one file in two places | the place that loses nothing is kept |
 //! | the mark of a schedule that an operator's command has removed | removed: the replay has seen it |
 //! | an idempotency record of the last minutes without a job | removed: no answer was sent |
@@ -14,7 +15,7 @@
 
 use super::{
     Act, EntryKind, Fs, Spool, SpoolError,
-    claim::{other_runs, run_file, run_owner},
+    claim::{ERRORS, other_runs, run_file, run_owner},
     fingerprint, wrap,
 };
 use crate::{
@@ -25,9 +26,6 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
 };
-
-/// Of a command that a crash cut off, so much output is kept.
-const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
 /// A command that outlived the service which started it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +225,9 @@ impl<F: Fs> Spool<F> {
                 name,
                 attempt,
             };
-            if lock.is_none() {
+            // If its end was kept, the worker knows what that means.
+            let kept = run_file(interface, &found.name, "exit");
+            if lock.is_none() || self.stat(&kept)?.is_some() {
                 recovery.adopted.push(found);
                 continue;
             }
@@ -325,18 +325,26 @@ impl<F: Fs> Spool<F> {
     pub(super) fn last_words(&self, job: &Job, end: Message) -> Vec<Message> {
         let mut messages = Vec::new();
         if let Some(interface) = job.place.interface() {
-            let path = run_file(interface, &job.name, "lock");
-            let small = matches!(self.stat(&path), Ok(Some(stat)) if stat.bytes < OUTPUT_BYTES_MAX);
-            let output = if small {
-                self.fs.read(&path).unwrap_or_default()
-            } else {
-                Vec::new()
-            };
-            let text = String::from_utf8_lossy(&output);
-            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let run = run_file(interface, &job.name, "run");
+            let output = self.read_small(&run_file(interface, &job.name, "lock"));
+            let errors = self.read_small(&run.join(ERRORS));
+            for (said, level) in [(output, Level::Info), (errors, Level::Warning)] {
+                let text = String::from_utf8_lossy(&said);
+                // Of a line that was written over and over the last state counts.
+                let last = |line| str::rsplit(line, '\r').next();
+                let lines = text.lines().filter_map(last);
+                let lines = lines.filter(|line| !line.trim().is_empty());
+                let message = |line: &str| {
+                    let plain = || {
+                        let shown = !self.only_json.contains(interface);
+                        shown.then(|| Message::new(end.time_ms, level, line))
+                    };
+                    Message::structured(end.time_ms, line).or_else(plain)
+                };
+                messages.extend(lines.take(MESSAGES_MAX).filter_map(message));
+            }
             // How it ended must find room in the log.
-            let lines = lines.take(MESSAGES_MAX - 10);
-            messages.extend(lines.map(|line| Message::from_output(end.time_ms, line)));
+            messages.truncate(MESSAGES_MAX - 10);
         }
         messages.push(end);
         messages

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The file of output variables and links for the dialects; not one for the submitter.
-const VARIABLES: &str = "result.json";
+pub(super) const VARIABLES: &str = "result.json";
 /// A larger one is left unread.
 const VARIABLES_BYTES_MAX: u64 = 1 << 20;
 
@@ -33,23 +33,31 @@ impl<F: Fs> Spool<F> {
         let n_files = files.len();
         files.retain(|file| file != VARIABLES);
         let variables = if files.len() < n_files {
-            self.variables(name, &dir.join(VARIABLES))?
+            let read = self.variables(&dir.join(VARIABLES))?;
+            read.unwrap_or_else(|wrong| {
+                tracing::warn!(job = %name, "{VARIABLES} is not used: {wrong}");
+                Map::new()
+            })
         } else {
             Map::new()
         };
         Ok((files, variables))
     }
 
-    fn variables(&self, name: &JobName, path: &Path) -> Result<Map<String, Value>, SpoolError> {
+    /// The members of a `result.json`, or what is wrong with it.
+    pub(super) fn variables(
+        &self,
+        path: &Path,
+    ) -> Result<Result<Map<String, Value>, String>, SpoolError> {
         let bytes = match self.stat(path)? {
             Some(stat) if stat.bytes <= VARIABLES_BYTES_MAX => self.fs.read(path),
-            Some(_) | None => Err(io::ErrorKind::FileTooLarge.into()),
+            Some(_) => return Ok(Err(format!("it has more than {VARIABLES_BYTES_MAX} bytes"))),
+            None => return Ok(Err("it is not there any more".into())),
         };
-        let parsed = bytes.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        Ok(parsed.unwrap_or_else(|error: io::Error| {
-            tracing::warn!(job = %name, %error, "{VARIABLES} is not used");
-            Map::new()
-        }))
+        let bytes = bytes.map_err(wrap("read", path))?;
+        // Some editors and languages cannot do without the mark.
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        Ok(serde_json::from_slice(text).map_err(|error| error.to_string()))
     }
 }
 

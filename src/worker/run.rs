@@ -4,14 +4,15 @@
 use super::{
     Core,
     runs::{Registered, Run as Underway},
+    settle::AGAIN_EVERY,
 };
 use crate::{
     job::{InterfaceName, JobName},
-    processor::{Ended, Ending, Outcome, Processor, Run},
+    processor::{Ended, Ending, Kept, Outcome, Processor, Run},
     schedule::{End, Event},
     spool::{Adopted, Claim, Fs, Moved, Settlement, SpoolError},
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 /// How often an adopted command's lock is looked at.
 const ADOPTED_EVERY: Duration = Duration::from_millis(200);
@@ -110,7 +111,7 @@ impl Core {
                 && !self.spool.is_held(interface)?;
             return Ok(if waits { Begun::Locked } else { Begun::Gone });
         };
-        match self.lay_out(&claim, works) {
+        match self.lay_out(&mut claim, works) {
             Ok(run) => {
                 if works {
                     claim.begin();
@@ -128,7 +129,7 @@ impl Core {
     }
 
     /// Lays out what a run needs.
-    fn lay_out(&self, claim: &Claim, works: bool) -> Result<Run, SpoolError> {
+    fn lay_out(&self, claim: &mut Claim, works: bool) -> Result<Run, SpoolError> {
         let io = |op, path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::Io { op, path, source }
@@ -146,16 +147,28 @@ impl Core {
             std::fs::write(&params_path, params.unwrap_or("{}"))
                 .map_err(io("write", &params_path))?;
         }
+        let errors = if works {
+            let errors = fs.absolute(&claim.errors_path());
+            let mut new = File::options();
+            let opened = new.read(true).append(true).create_new(true).open(&errors);
+            opened.map_err(io("create", &errors))?
+        } else {
+            claim.lock().try_clone().map_err(io("open", &path))?
+        };
+        let document = claim.document_path();
         Ok(Run {
             job: claim.job().clone(),
             interface: claim.interface().clone(),
             attempt: claim.attempt(),
             submitter: self.spool.submitter_of(claim.place()).unwrap_or_default(),
             reference_as_sent: accepted.and_then(|accepted| accepted.reference_as_sent.clone()),
-            body: fs.update(&path).map_err(io("open", &path))?,
+            body: fs.update(&document).map_err(io("open", &document))?,
             lock: claim.lock().try_clone().map_err(io("open", &path))?,
-            file: fs.absolute(&path),
+            errors,
+            file: fs.absolute(&document),
             dir,
+            kept: fs.absolute(&claim.kept_path()),
+            starter: self.starter.clone(),
         })
     }
 
@@ -168,7 +181,7 @@ impl Core {
         } = adopted.clone();
         tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
         let mut ending = self.ending(&adopted, &entry.run);
-        loop {
+        let end = loop {
             tokio::time::sleep(ADOPTED_EVERY).await;
             let (this, job, run) = (self.clone(), adopted.clone(), entry.run.clone());
             let looked = tokio::task::spawn_blocking(move || {
@@ -176,30 +189,60 @@ impl Core {
                 (ending, this.end_adopted(&job, &run))
             });
             match looked.await {
-                Ok((again, Ok(false))) => ending = again,
-                Ok((_, Ok(true))) => break,
+                Ok((again, Ok(None))) => ending = again,
+                Ok((_, Ok(Some(end)))) => break end,
+                Ok((again, Err(error))) if self.can_settle() => {
+                    // Nobody else would take the job out of `work`.
+                    tracing::error!(job = %name, %error, "not settled yet; tried again");
+                    ending = again;
+                    tokio::time::sleep(AGAIN_EVERY).await;
+                }
                 Ok((_, Err(error))) => {
                     tracing::error!(job = %name, %error, "the adopted job stays in work");
-                    break;
+                    break End::Unknown;
                 }
-                Err(_) => break,
+                Err(_) => break End::Unknown,
             }
-        }
+        };
         drop(entry);
-        let ended = Event::Ended(interface.clone(), name, End::Unknown);
+        let ended = Event::Ended(interface.clone(), name, end);
         self.hints.tell_surely(ended).await;
         self.hints.tell(Event::Hint(interface));
     }
 
-    /// Settles the job of an adopted command that has ended. False while it lives.
-    fn end_adopted(&self, adopted: &Adopted, run: &Underway) -> Result<bool, SpoolError> {
+    /// Settles the job of an adopted command that has ended. `None` while it lives.
+    fn end_adopted(&self, adopted: &Adopted, run: &Underway) -> Result<Option<End>, SpoolError> {
         if let Some(user) = run.cancelled_by()
             && let Moved::Done(job) = self.spool.cancel(&adopted.job(), &user)?
         {
             tracing::info!(job = %job.name, %user, "cancelled");
-            return Ok(true);
+            return Ok(Some(End::Unknown));
         }
-        Ok(self.spool.end_of(adopted)?.is_some())
+        if let Some(ended) = self.recovered(adopted)?
+            && let Some(claim) = self.spool.resume(adopted)?
+        {
+            let job = &adopted.name;
+            tracing::info!(%job, "its command ended while no service was there");
+            let started_ms = run.started_ms().unwrap_or_else(|| self.spool.now_ms());
+            return Ok(Some(self.settle(claim, ended, started_ms, run)));
+        }
+        Ok(self.spool.end_of(adopted)?.map(|_| End::Unknown))
+    }
+
+    /// How an adopted command ended, if that was kept.
+    fn recovered(&self, adopted: &Adopted) -> Result<Option<Ended>, SpoolError> {
+        let lane = self.lanes.get(&adopted.interface);
+        let Some(processor) = lane.and_then(|lane| lane.processor.as_ref()) else {
+            return Ok(None);
+        };
+        let kept = self.spool.kept_of(adopted)?.map(|files| Kept {
+            job: adopted.name.clone(),
+            attempt: adopted.attempt,
+            end: files.end,
+            output: files.output,
+            errors: files.errors,
+        });
+        Ok(kept.and_then(|kept| processor.recovered(&kept)))
     }
 
     fn ending(&self, adopted: &Adopted, run: &Underway) -> Ending {

@@ -5,19 +5,25 @@ use crate::{
     joblog::{JobLog, Level, Message, Status},
     processor::{Ended, Outcome, Retry},
     schedule::End,
-    spool::{Claim, Fs, Moved, Published, Settlement, SpoolError},
+    spool::{Claim, Fate, Fs, Moved, Published, Settlement, SpoolError},
 };
 use std::time::Duration;
 
 /// How long to wait before settling is tried again on a full disk.
 const FULL_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before settling is tried again after any other error.
-const AGAIN_EVERY: Duration = Duration::from_secs(1);
+pub(super) const AGAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// What the log says of a job whose document is not what it was.
+const CHANGED: &str = "the job's document was changed by its command: it is no longer what was \
+     accepted";
+const RESTORED: &str = "the job's document was taken away while its command ran; it was put back";
 
 impl Core {
     pub(super) fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64, run: &Run) -> End {
         let now_ms = self.spool.now_ms();
-        let (what, mut reason, messages) = match run.close() {
+        let fate = self.fate_of(&mut claim);
+        let (what, mut reason, mut messages) = match run.close() {
             Some(user) => {
                 // Whatever the command came to: nothing of it is published.
                 let end = Message::cancelled(now_ms, &user);
@@ -25,11 +31,19 @@ impl Core {
                 messages.push(end);
                 (Settlement::Failed, Some(reason), messages)
             }
+            None if fate == Fate::Changed => {
+                let mut messages = ended.messages;
+                messages.push(Message::new(now_ms, Level::Error, CHANGED));
+                (Settlement::Failed, Some(CHANGED.to_owned()), messages)
+            }
             None => {
                 let Ended { outcome, messages } = self.judged(&mut claim, ended);
                 self.settlement_of(&claim, outcome, messages, now_ms)
             }
         };
+        if fate == Fate::Restored {
+            messages.insert(0, Message::new(now_ms, Level::Warning, RESTORED));
+        }
         let log = (what != Settlement::GivenBack)
             .then(|| self.log_of(&claim, what, messages, started_ms));
         let mut what = what;
@@ -77,7 +91,16 @@ impl Core {
         let reason = match &ended.outcome {
             Outcome::Done => match claim.check_output() {
                 Err(SpoolError::Output(reason)) => reason,
-                Ok(()) | Err(_) => return ended,
+                Ok(Some(warning)) => {
+                    let Ended {
+                        outcome,
+                        mut messages,
+                    } = ended;
+                    let now_ms = self.spool.now_ms();
+                    messages.push(Message::new(now_ms, Level::Warning, warning));
+                    return Ended { outcome, messages };
+                }
+                Ok(None) | Err(_) => return ended,
             },
             Outcome::Cut { .. } | Outcome::Stopped
                 if self.lanes[claim.interface()].at_most_once =>
@@ -149,7 +172,22 @@ impl Core {
         (what, reason, messages)
     }
 
-    fn can_settle(&self) -> bool {
+    /// What has become of the job's own file. Nothing is decided before that is known.
+    fn fate_of(&self, claim: &mut Claim) -> Fate {
+        loop {
+            match claim.check_document() {
+                Ok(fate) => return fate,
+                Err(error) if self.can_settle() => {
+                    tracing::error!(job = %claim.job(), %error, "its document is looked at again");
+                    std::thread::sleep(AGAIN_EVERY);
+                }
+                // Nor can it be settled.
+                Err(_) => return Fate::Whole,
+            }
+        }
+    }
+
+    pub(super) fn can_settle(&self) -> bool {
         self.spool.unhealthy().is_none() && !self.kill.is_cancelled()
     }
 
@@ -265,7 +303,11 @@ impl Core {
             finished_ms: self.spool.now_ms(),
             attempts: claim.attempt(),
             bytes: stat.map_or(0, |stat| stat.bytes),
-            sha256: self.spool.checksum_of(claim.place()),
+            // Beside other bytes it would look as if it were right.
+            sha256: match claim.fate() {
+                Fate::Changed => None,
+                Fate::Moved | Fate::Restored | Fate::Whole => self.spool.checksum_of(claim.place()),
+            },
             messages,
         }
     }

@@ -7,8 +7,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -18,6 +20,72 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Shorter than the regular rescan, which makes good whatever the watcher misses.
 const SOON: Duration = Duration::from_secs(30);
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_spoolgate");
+
+/// In the environment of all that the tests start, and of what that starts.
+const MARK: &str = "SPOOLGATE_TEST_RUN";
+
+/// The program, which does not outlive the tests: neither it nor anything that it starts, even if
+/// the tests are killed.
+pub(crate) fn program() -> Command {
+    marked(PROGRAM)
+}
+
+/// The same of any program.
+pub(crate) fn marked(program: &str) -> Command {
+    static RUN: OnceLock<Watcher> = OnceLock::new();
+    let run = RUN.get_or_init(|| Watcher::start(&format!("{}", std::process::id())));
+    let mut command = Command::new(program);
+    run.mark(&mut command);
+    command
+}
+
+/// A process that waits until we have gone, and then kills what has our mark.
+pub(crate) struct Watcher {
+    mark: String,
+    /// Its standard input is closed by the kernel when we end, however that happens.
+    child: Child,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // It has then done what it is for.
+        let _ = self.child.wait();
+    }
+}
+
+impl Watcher {
+    pub(crate) fn start(mark: &str) -> Self {
+        let script = r#"trap "" HUP INT TERM
+            while read -r _; do :; done
+            found=1
+            while [ $found = 1 ]; do
+                found=0
+                for dir in /proc/[0-9]*; do
+                    if grep -qz "^$1\$" "$dir/environ" 2>/dev/null; then
+                        kill -9 "${dir#/proc/}" 2>/dev/null && found=1
+                    fi
+                done
+            done"#;
+        let child = Command::new("sh")
+            .args(["-c", script, "sh", &format!("{MARK}={mark}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Self {
+            mark: mark.to_owned(),
+            child,
+        }
+    }
+
+    /// Marks a command as ours.
+    pub(crate) fn mark(&self, command: &mut Command) {
+        command.env(MARK, &self.mark);
+    }
+}
 
 /// A directory as `spoolgate init` makes it, and the server on it.
 pub(crate) struct Daemon {
@@ -81,7 +149,7 @@ impl Daemon {
     /// Initialised, not started.
     pub(crate) fn init() -> Self {
         let dir = TempDir::new().unwrap();
-        let made = Command::new(PROGRAM)
+        let made = program()
             .args([
                 "init",
                 "--listen",
@@ -107,13 +175,18 @@ impl Daemon {
     }
 
     pub(crate) fn serve(&mut self) {
+        self.serve_by(program());
+    }
+
+    /// The same, where `program` stands for the program or what is to run it.
+    pub(crate) fn serve_by(&mut self, mut program: Command) {
         assert!(self.child.is_none(), "it is served already");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let mut child = Command::new(PROGRAM)
+        let mut child = program
             .arg("serve")
             .arg("--config")
             .arg(self.config())
@@ -303,7 +376,7 @@ impl Daemon {
 
     /// The program as an operator runs it.
     pub(crate) fn spoolgate(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.args(arguments).arg("--config").arg(self.config());
         command.output().unwrap()
     }

@@ -1,6 +1,12 @@
 //! From an upload to `bak/`, as each user sees it.
 
-use crate::harness::{Daemon, document, order};
+use crate::harness::{
+    Daemon, PROGRAM, Watcher, document, marked, order, shell, wait_for, with_keys,
+};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 #[test]
 fn an_upload_is_processed_and_everyone_sees_it() {
@@ -58,4 +64,69 @@ fn a_restart_loses_nothing_and_names_rise() {
     daemon.operator(&["release", "orders_in"]);
     daemon.wait_for_place(&before, "bak/orders_in");
     daemon.wait_for_place(&after, "bak/orders_in");
+}
+
+#[test]
+fn what_a_cut_short_test_run_leaves_is_ended() {
+    let watcher = Watcher::start(&format!("cut-short-{}", std::process::id()));
+    // In another session, and without a descriptor of ours.
+    let mut left = Command::new("setsid");
+    left.args([
+        "sh",
+        "-c",
+        "echo ready; exec >&-; while :; do sleep 60; done",
+    ]);
+    watcher.mark(left.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut left = left.spawn().unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(left.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    assert!(left.try_wait().unwrap().is_none());
+    drop(watcher);
+    let left = std::cell::RefCell::new(left);
+    let ended = || left.borrow_mut().try_wait().unwrap().is_some();
+    wait_for("its end", ended, String::new);
+}
+
+/// The processes whose parent this is, each with its state.
+fn children(of: &str) -> Vec<(String, String)> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let found = stats.filter_map(|stat| {
+        let (pid, rest) = stat.split_once(" (")?;
+        let mut fields = rest.rsplit_once(") ")?.1.split(' ');
+        let (state, parent) = (fields.next()?, fields.next()?);
+        (parent == of).then(|| (pid.to_owned(), state.to_owned()))
+    });
+    found.collect()
+}
+
+/// As the first process of a container the service reaps what nobody else does, and is stopped as
+/// elsewhere.
+#[test]
+fn the_first_process_of_a_container_reaps_and_hands_on_the_stop() {
+    let container = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let possible = Command::new("unshare").args(container).arg("true").output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        // Only root may make one.
+        return;
+    }
+    let mut daemon = Daemon::init();
+    // Without the one that starts commands, this one's keeper falls to the first process.
+    let script = "read -r _ _ _ starter _ < /proc/$PPID/stat; kill -9 $starter; echo done";
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    let mut inside = marked("unshare");
+    inside.args(container).arg(PROGRAM);
+    daemon.serve_by(inside);
+    for n in ["1", "2"] {
+        let job = daemon.upload_text(&order(n), "").job();
+        daemon.wait_for_place(&job, "bak/orders_in");
+        assert_eq!(daemon.messages(&job), ["done"]);
+    }
+    let [(first, _)] = children(&daemon.pid().to_string()).try_into().unwrap();
+    let only_the_service = || children(&first).len() == 1;
+    daemon.wait("the orphans are reaped", only_the_service);
+    let pid = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    daemon.ended();
+    assert!(daemon.log().contains("stopped"), "{}", daemon.log());
 }

@@ -1,7 +1,7 @@
 //! The operators' side: making and checking a configuration, users, looking into the spool and
 //! moving what is there with the service down and up, certificates, probes and tenants.
 
-use crate::harness::{Daemon, PROGRAM, day, document, order, shell, with_keys};
+use crate::harness::{Daemon, day, document, order, program, shell, with_keys};
 use serde_json::Value;
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
 }
 
 fn init(dir: &Path, more: &[&str]) -> Output {
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command.arg("init").arg(dir).args(more).output().unwrap()
 }
 
@@ -112,7 +112,7 @@ fn without_output(daemon: &Daemon, arguments: &[&str]) -> [(Option<i32>, String)
     let (reader, gone) = std::io::pipe().unwrap();
     drop(reader);
     [Stdio::from(full), Stdio::from(gone)].map(|stdout| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.args(arguments).arg("--config").arg(daemon.config());
         let output = command.stdout(stdout).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
@@ -231,7 +231,7 @@ fn tokens_and_keys_are_made_for_users_only_and_end_with_the_password() {
 fn a_default_configuration_can_be_named_by_the_environment() {
     let daemon = Daemon::init();
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.args(arguments).current_dir("/");
         let output = command.env("SPOOLGATE_CONFIG", daemon.config()).output();
         output.unwrap()
@@ -349,7 +349,7 @@ fn a_spool_in_memory_is_refused_unless_the_risk_is_accepted() {
     assert!(made.status.success(), "{made:?}");
     let config = dir.path().join("spoolgate.toml");
     let run = |command: &str| {
-        let mut run = Command::new(PROGRAM);
+        let mut run = program();
         let output = run
             .arg(command)
             .arg("--config")
@@ -400,7 +400,7 @@ fn users_change_while_the_service_runs() {
     assert_eq!(status(&first, orders), 401);
 
     let choose = |password: &str| {
-        let mut passwd = Command::new(PROGRAM)
+        let mut passwd = program()
             .args(["user", "passwd", "bob", "--password-stdin", "--config"])
             .arg(daemon.config())
             .stdin(Stdio::piped())
@@ -1007,7 +1007,7 @@ fn a_cause_is_told_once() {
 #[test]
 fn the_demo_shows_everything_and_succeeds() {
     let dir = TempDir::new().unwrap();
-    let demo = Command::new(PROGRAM)
+    let demo = program()
         .arg("demo")
         .env("TMPDIR", dir.path())
         .current_dir(dir.path())

@@ -1,7 +1,7 @@
 //! `spoolgate push` and `poll` against the real server, with the connection cut and either side
 //! killed in the middle.
 
-use crate::harness::{Daemon, PROGRAM, day, document, order};
+use crate::harness::{Daemon, day, document, order, program};
 use std::{
     collections::BTreeMap,
     fs,
@@ -14,7 +14,7 @@ use std::{
 
 /// The program as a partner runs it: no configuration, a directory of its own.
 fn partner(daemon: &Daemon, verb: &str, url: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command
         .args([verb, "--url", url, "--user", "admin", "--cacert"])
         .arg(daemon.dir().join("certs/cert.pem"))

@@ -117,6 +117,8 @@ fn a_job_is_posted_with_its_signature_and_the_answer_is_its_result() {
         ("x-spoolgate-attempt", "1"),
         ("x-spoolgate-interface", "orders_in"),
         ("x-spoolgate-job", job.as_str()),
+        ("x-spoolgate-params", "e30="),
+        ("x-spoolgate-reference", "o1"),
         ("x-spoolgate-submitter", "admin"),
     ] {
         assert_eq!(asked.header(name), value, "{name}");

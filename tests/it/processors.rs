@@ -63,7 +63,7 @@ fn a_command_gets_the_body_and_everything_about_its_job() {
         ("SPOOLGATE_EMIT", &format!("{run}/emit")),
         (
             "SPOOLGATE_FILE",
-            work.join(format!("{job}.a1")).to_str().unwrap(),
+            work.join(format!("{job}.run/{job}")).to_str().unwrap(),
         ),
         ("SPOOLGATE_INTERFACE", "orders_in"),
         ("SPOOLGATE_JOB", &job),
@@ -83,14 +83,15 @@ fn a_command_gets_the_body_and_everything_about_its_job() {
     let said = daemon.messages(&job);
     let expected = [
         "plain",
-        "error output",
         "structured",
         "{\"text\": \"broken",
+        "error output",
         "no end of line",
     ];
     assert_eq!(said, expected);
     let log = daemon.joblog(&job);
-    let structured = &log["messages"][2];
+    assert_eq!(log["messages"][3]["level"], "warning");
+    let structured = &log["messages"][1];
     assert_eq!(structured["level"], "warning");
     assert_eq!(structured["line"], 3);
     assert_eq!(structured["tool"], "checker");
@@ -351,6 +352,51 @@ fn results_and_emitted_jobs_appear_with_success_only() {
     assert_eq!((got.status, got.text()), (200, "<ListOfOrders/>\n".into()));
     daemon.wait_for_place(&emitted, "bak/orders_out");
     assert_eq!(daemon.files("work"), [""; 0]);
+}
+
+#[test]
+fn the_log_says_what_came_of_what_a_command_left() {
+    let script = r#"
+        printf '{"invoice":' > "$SPOOLGATE_RESULTS/result.json"
+        echo "<ListOfOrders/>" > "$SPOOLGATE_EMIT/orders_out/next.xml""#;
+    let daemon = Daemon::start_with(orders(script, "", ""));
+    let job = send(&daemon, "emits");
+    daemon.wait_for_place(&job, "bak/orders_in");
+    let [emitted] = daemon.queue("orders_out").try_into().unwrap();
+    let said = daemon.messages(&job);
+    assert!(
+        said[0].starts_with("result.json is not used: EOF"),
+        "{said:?}"
+    );
+    assert_eq!(said[1..], [format!("emitted {emitted} to orders_out")]);
+}
+
+#[test]
+fn only_json_lines_are_in_the_log_where_partners_see_no_others() {
+    let script = r#"echo /srv/secret; echo secret >&2; echo '{"text": "hello"}'"#;
+    let daemon = Daemon::start_with(orders(script, ", partners_see = \"json\"", ""));
+    let job = send(&daemon, "shown");
+    daemon.wait_for_place(&job, "bak/orders_in");
+    assert_eq!(daemon.messages(&job), ["hello"]);
+    assert!(daemon.log().contains("/srv/secret"));
+}
+
+/// Nothing of a command lives beside the next attempt.
+#[test]
+fn what_a_command_leaves_running_ends_before_its_next_attempt() {
+    let script = r#"
+        [ "$SPOOLGATE_ATTEMPT" = 1 ] || { kill -0 $(cat left) 2>/dev/null && echo lives; exit 0; }
+        exec >/dev/null 2>&1
+        setsid sh -c 'echo $$ > left; trap "" TERM HUP; while :; do sleep 0.1; done' &
+        while [ ! -s left ]; do sleep 0.02; done
+        exit 75"#;
+    let daemon = Daemon::start_with(orders(script, "", &format!("retry = {{ {QUICK} }}")));
+    let job = send(&daemon, "leaves");
+    daemon.wait_for_place(&job, "bak/orders_in");
+    assert!(is_dead(&daemon.text("left")));
+    let said = daemon.messages(&job).join("\n");
+    assert!(said.contains("of its processes; they were ended"), "{said}");
+    assert!(!said.contains("lives"), "{said}");
 }
 
 /// Writes `start` and `end` to `trace` and lasts as long as there is a gate.

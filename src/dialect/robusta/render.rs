@@ -61,8 +61,8 @@ fn status(view: View) -> Map<String, Value> {
         State::Running => shown("RUNNING", "Your transaction is running."),
         State::Done => {
             let mut body = shown("SUCCEEDED", "Your transaction has ended.");
-            let variables = view.variables.into_iter();
-            body.extend(variables.map(|(name, value)| (format!("{OUTPUT}{name}"), value)));
+            let outputs = outputs(view.variables);
+            body.extend(outputs.map(|(name, value)| (format!("{OUTPUT}{name}"), value)));
             body
         }
         State::Cancelled | State::Failed => {
@@ -70,6 +70,17 @@ fn status(view: View) -> Map<String, Value> {
             shown(FAILED, error.unwrap_or("Your transaction has failed."))
         }
     }
+}
+
+/// The output variables that a `result.json` has: those in `variables`, and its other members but
+/// `links`, which are for other systems.
+fn outputs(mut members: Map<String, Value>) -> impl Iterator<Item = (String, Value)> {
+    let inner = match members.remove("variables") {
+        Some(Value::Object(inner)) => inner,
+        Some(_) | None => Map::new(),
+    };
+    members.remove("links");
+    members.into_iter().chain(inner)
 }
 
 fn shown(status: &str, message: &str) -> Map<String, Value> {
@@ -87,4 +98,24 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
         return json::fault(StatusCode::BAD_REQUEST, fault, &body);
     }
     json::fault(status, fault, &json!({"message": text}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_come_out_of_either_form() {
+        let given = |value: Value| {
+            let Value::Object(members) = value else {
+                panic!("an object");
+            };
+            Value::Object(outputs(members).collect())
+        };
+        let flat = json!({"total": 3});
+        assert_eq!(given(flat.clone()), flat);
+        let both = json!({"variables": {"a": 1, "links": 2}, "links": [], "total": 3});
+        assert_eq!(given(both), json!({"a": 1, "links": 2, "total": 3}));
+        assert_eq!(given(json!({"variables": "none"})), json!({}));
+    }
 }

@@ -20,6 +20,10 @@ struct Bench {
 impl Bench {
     /// A spool with a job in its queue.
     fn new() -> Self {
+        Self::with("<a/>")
+    }
+
+    fn with(document: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let interface: InterfaceName = "a".parse().unwrap();
         let rules = Rules {
@@ -27,14 +31,14 @@ impl Bench {
             at_most_once: false,
         };
         let interfaces = BTreeMap::from([(interface.clone(), rules)]);
-        let clock = Box::new(|| 1_795_323_468_123);
+        let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
         let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
         let spool = Arc::new(spool);
         spool.open_journal(1 << 20).unwrap();
         spool.start_journal();
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let mut part = spool.begin(name.clone()).unwrap();
-        part.write(b"<a/>").unwrap();
+        part.write(document.as_bytes()).unwrap();
         let sealed = part.seal(&Attributes::default()).unwrap();
         let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
         spool.wait(ticket).unwrap();
@@ -222,17 +226,22 @@ fn what_can_be_published_is_whatever_the_rights() {
     let mut claim = bench.begin();
     let run = bench.run(&claim);
     fs::write(run.join("results/report"), "r").unwrap();
+    // As .NET and PowerShell write it.
+    fs::write(run.join("results/result.json"), "\u{feff}{\"a\": 1}").unwrap();
     fs::write(run.join("emit/a/next.json"), "{}").unwrap();
     for dir in ["results", "emit/a", "emit"] {
         set_mode(&run.join(dir), 0o000);
     }
-    claim.check_output().unwrap();
+    assert_eq!(claim.check_output().unwrap(), None);
     let published = claim.settle(Settlement::Done, None).unwrap();
     let [next] = published.emitted.try_into().unwrap();
     assert_eq!(next.name.kind(), Kind::Json);
     assert_eq!(next.name.reference(), Some("next"));
-    let (files, _) = bench.spool.results_of(&bench.name).unwrap();
-    assert_eq!(files, ["report"]);
+    let (files, variables) = bench.spool.results_of(&bench.name).unwrap();
+    assert_eq!(
+        (files, variables["a"].as_i64()),
+        (vec!["report".to_owned()], Some(1))
+    );
 }
 
 #[test]
@@ -257,4 +266,161 @@ fn a_lock_that_was_removed_excludes_nobody_so_nobody_has_it() {
             });
         }
     });
+}
+
+/// What a command does to its document and to the job's own file, and what becomes of the job.
+#[test]
+fn a_job_outlives_whatever_its_command_does_to_its_document() {
+    type Mischief = fn(&Path, &Path);
+    let all: [(&str, Mischief, Fate); 14] = [
+        ("nothing", |_, _| {}, Fate::Whole),
+        (
+            "it is moved",
+            |given, _| fs::rename(given, given.with_extension("x")).unwrap(),
+            Fate::Whole,
+        ),
+        (
+            "it is removed",
+            |given, _| fs::remove_file(given).unwrap(),
+            Fate::Whole,
+        ),
+        (
+            "its rights and names change",
+            |_, own| {
+                set_mode(own, 0o600);
+                fs::hard_link(own, own.with_extension("x")).unwrap();
+                fs::remove_file(own.with_extension("x")).unwrap();
+            },
+            Fate::Whole,
+        ),
+        (
+            "the own one is removed",
+            |_, own| fs::remove_file(own).unwrap(),
+            Fate::Restored,
+        ),
+        (
+            "the own one is moved away",
+            |given, own| fs::rename(own, given.with_extension("y")).unwrap(),
+            Fate::Restored,
+        ),
+        (
+            "another one has its name",
+            |_, own| {
+                fs::remove_file(own).unwrap();
+                fs::write(own, "other").unwrap();
+            },
+            Fate::Restored,
+        ),
+        (
+            "a directory has its name",
+            |_, own| {
+                fs::remove_file(own).unwrap();
+                fs::create_dir_all(own.join("sub")).unwrap();
+            },
+            Fate::Restored,
+        ),
+        (
+            "a link has its name",
+            |_, own| {
+                fs::remove_file(own).unwrap();
+                symlink("/etc/hostname", own).unwrap();
+            },
+            Fate::Restored,
+        ),
+        (
+            "the own one is truncated",
+            |_, own| drop(fs::File::create(own).unwrap()),
+            Fate::Changed,
+        ),
+        ("something is appended", |_, own| append(own), Fate::Changed),
+        (
+            "it is changed and removed",
+            |_, own| {
+                append(own);
+                fs::remove_file(own).unwrap();
+            },
+            Fate::Changed,
+        ),
+        (
+            "it is put into its queue by hand",
+            |_, own| {
+                let name = own.file_name().unwrap().to_str().unwrap();
+                let name = name.rsplit_once('.').unwrap().0;
+                let root = own.parent().unwrap().parent().unwrap().parent().unwrap();
+                fs::rename(own, root.join("queue/a").join(name)).unwrap();
+            },
+            Fate::Moved,
+        ),
+        (
+            "it is dropped anew by hand",
+            |_, own| {
+                let root = own.parent().unwrap().parent().unwrap().parent().unwrap();
+                fs::rename(own, root.join("queue/a/again.xml")).unwrap();
+            },
+            Fate::Moved,
+        ),
+    ];
+    for large in [false, true] {
+        for (what, mischief, fate) in all {
+            let bytes = if large { 100_000 } else { 4 };
+            let bench = Bench::with(&"x".repeat(bytes));
+            let mut claim = bench.begin();
+            let own = bench.dir.path().join(claim.path());
+            let given = bench.dir.path().join(claim.document_path());
+            mischief(&given, &own);
+            assert_eq!(claim.check_document().unwrap(), fate, "{what}, {large}");
+            let moved = claim.settle(Settlement::Failed, None).unwrap().moved;
+            if fate == Fate::Moved {
+                assert_eq!(moved, Moved::Gone, "{what}");
+                continue;
+            }
+            assert_eq!(bench.place(), Place::JobErrors, "{what}");
+            let kept = fs::read(bench.dir.path().join(bench.place().path(&bench.name))).unwrap();
+            if fate != Fate::Changed {
+                assert_eq!(kept.len(), bytes, "{what}");
+                assert!(kept.iter().all(|byte| *byte == b'x'), "{what}");
+            }
+        }
+    }
+}
+
+fn append(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::options().append(true).open(path).unwrap();
+    file.write_all(b"more").unwrap();
+}
+
+/// The command's file is another name of a large document where the filesystem shares no bytes.
+#[test]
+fn a_large_document_that_is_written_to_fails_and_one_that_is_passed_on_is_copied() {
+    let bench = Bench::with(&"x".repeat(100_000));
+    let mut claim = bench.begin();
+    let given = bench.dir.path().join(claim.document_path());
+    let is_linked = claim.document.as_ref().unwrap().mode.is_some();
+    fs::rename(&given, bench.run(&claim).join("emit/a/on.xml")).unwrap();
+    assert_eq!(claim.check_document().unwrap(), Fate::Whole);
+    claim.check_output().unwrap();
+    let published = claim.settle(Settlement::Done, None).unwrap();
+    let [next] = published.emitted.try_into().unwrap();
+    let path = |job: &Job| bench.dir.path().join(job.place.path(&job.name));
+    let own = job(&bench, bench.place());
+    append(&path(&next));
+    assert_eq!(fs::metadata(path(&own)).unwrap().len(), 100_000);
+    assert_ne!(
+        fs::metadata(path(&own)).unwrap().permissions().mode() & 0o200,
+        0
+    );
+
+    let bench = Bench::with(&"x".repeat(100_000));
+    let mut claim = bench.begin();
+    let given = bench.dir.path().join(claim.document_path());
+    set_mode(&given, 0o600);
+    append(&given);
+    let fate = if is_linked {
+        Fate::Changed
+    } else {
+        Fate::Whole
+    };
+    assert_eq!(claim.check_document().unwrap(), fate);
+    claim.settle(Settlement::Failed, None).unwrap();
 }

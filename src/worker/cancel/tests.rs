@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     job::{InterfaceName, Kind, WorkerTags},
-    processor::{Command, ExitCodes, Post, Processor, Retry},
+    processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
     schedule::LaneRules,
     spool::{Adopted, Attributes, EntryKind, Fs, RealFs, Rules, Spool},
     worker::{Lane, Parts, Worker},
@@ -49,6 +49,8 @@ impl Bench {
             output_bytes_max: 100_000,
             memory_bytes_max: None,
             open_files_max: None,
+            leaves_processes: false,
+            partners_see: PartnersSee::All,
         };
         self.work_by(Processor::Command(command), adopted, stop)
     }
@@ -72,6 +74,7 @@ impl Bench {
             spool: self.spool.clone(),
             lanes: BTreeMap::from([(self.interface.clone(), lane)]),
             running_max: 4,
+            starter: Starter::launch().unwrap(),
             tags: WorkerTags::All,
             adopted,
             stop: stop.clone(),

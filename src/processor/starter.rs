@@ -1,0 +1,243 @@
+//! Starting and ending commands, by a small process of the service's own.
+//!
+//! The starter is this program once more, started before the service has threads, descriptors or
+//! secrets. For each run it forks a **keeper**: the parent of that run's command, to which
+//! everything that the command starts falls when its own parent ends, whatever sessions and
+//! groups it makes. When the command has ended, the keeper ends what is left of it, keeps the exit
+//! status in a file beside the run's lock, and tells it. It does so also when the service is gone,
+//! and it has the lock open as long as anything of the run lives: so a later service waits for it,
+//! and then knows how the command ended.
+//!
+//! The service and a keeper have a socket of their own, so a starter that dies costs nothing: it
+//! is started anew with the next run.
+
+mod group;
+pub mod init;
+mod keeper;
+mod kernel;
+mod process;
+mod subtree;
+
+pub use process::{ARGUMENT, serve};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, IoSlice, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How long what belongs to a run may take to end after SIGTERM, before SIGKILL.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// What a keeper is to run.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Order {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) dir: PathBuf,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) attempt: u32,
+    /// Address space of each process, in bytes.
+    pub(super) memory_bytes_max: Option<u64>,
+    pub(super) open_files_max: Option<u64>,
+    pub(super) timeout_ms: u64,
+    /// What the command leaves behind may live on.
+    pub(super) leaves_processes: bool,
+    /// Where the end is kept for a later service.
+    pub(super) kept: PathBuf,
+}
+
+/// What a keeper says, each as one line.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    /// The command could not be started, for this reason.
+    Failed(String),
+    /// It runs; the number is the keeper's own.
+    Started(u32),
+    /// So many processes live although they were killed; the keeper waits for them.
+    Stuck(usize),
+    Ended(End),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct End {
+    pub(super) attempt: u32,
+    /// The exit code, unless a signal ended it.
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    /// Why it was ended, if it did not end by itself.
+    pub(super) why: Option<Why>,
+    /// So many processes that it left behind were ended.
+    pub(super) left: usize,
+}
+
+/// Why a command was ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Why {
+    /// It said too much.
+    Output,
+    /// The service stops, or somebody has cancelled the job.
+    Stopped,
+    /// It took too long.
+    Timeout,
+}
+
+impl Why {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Output => b'o',
+            Self::Stopped => b's',
+            Self::Timeout => b't',
+        }
+    }
+
+    fn of_byte(byte: u8) -> Option<Self> {
+        [Self::Output, Self::Stopped, Self::Timeout]
+            .into_iter()
+            .find(|why| why.byte() == byte)
+    }
+
+    /// Says to a keeper that its command is to end.
+    pub(super) fn message(self) -> [u8; 1] {
+        [self.byte()]
+    }
+}
+
+/// The starter, as the service sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Starter(Arc<Mutex<Link>>);
+
+#[derive(Debug)]
+struct Link {
+    child: Child,
+    control: UnixStream,
+    /// The limit on open files that commands get.
+    open_files: u64,
+}
+
+impl Starter {
+    /// Starts the process. To be called before there are threads, and before the limit on open
+    /// files is raised: commands get the one that is in force now.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn launch() -> io::Result<Self> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let open_files = limit.current.unwrap_or(u64::MAX);
+        Ok(Self(Arc::new(Mutex::new(Link::new(open_files)?))))
+    }
+
+    /// Has a command run with this input, its output into the lock and its errors beside it. What
+    /// comes of it is said by lines on the stream. Blocks for a moment.
+    ///
+    /// # Errors
+    /// Nothing was started.
+    pub(super) fn run(
+        &self,
+        order: &Order,
+        input: &File,
+        lock: &File,
+        errors: &File,
+    ) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let given = [theirs.as_fd(), input.as_fd(), lock.as_fd(), errors.as_fd()];
+        self.hand_over(&given)?;
+        drop(theirs);
+        let order = serde_json::to_vec(order)?;
+        let length = u32::try_from(order.len()).map_err(io::Error::other)?;
+        let mut stream = &ours;
+        stream.write_all(&length.to_be_bytes())?;
+        stream.write_all(&order)?;
+        Ok(ours)
+    }
+
+    fn hand_over(&self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+        let mut link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match link.send(descriptors) {
+            // It has gone: once more, with another one.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe || is_reset(&error) => {
+                tracing::warn!("the process that starts commands has gone; it is started again");
+                let again = Link::new(link.open_files)?;
+                let mut gone = std::mem::replace(&mut *link, again);
+                let _ = gone.child.try_wait();
+                link.send(descriptors)
+            }
+            sent => sent,
+        }
+    }
+
+    /// The starter's process id.
+    pub fn id(&self) -> u32 {
+        let link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        link.child.id()
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
+}
+
+impl Link {
+    fn new(open_files: u64) -> io::Result<Self> {
+        let (control, theirs) = UnixStream::pair()?;
+        let child = command(open_files)?
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self {
+            child,
+            control,
+            open_files,
+        })
+    }
+
+    fn send(&self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(process::GIVEN))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let one = [IoSlice::new(b"r")];
+        sendmsg(&self.control, &one, &mut ancillary, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+}
+
+/// This program, as a starter.
+#[cfg(not(test))]
+fn command(open_files: u64) -> io::Result<Command> {
+    use std::os::unix::process::CommandExt;
+    // Also when an upgrade has put another program in its place.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("spoolgate-starter").arg(ARGUMENT);
+    command.arg(open_files.to_string());
+    Ok(command)
+}
+
+/// The program of the tests can only be told to run one of them.
+#[cfg(test)]
+fn command(_: u64) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([
+        "processor::starter::process::tests::as_the_starter",
+        "--exact",
+    ]);
+    command.args(["--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(process::IN_TESTS, "1");
+    Ok(command)
+}

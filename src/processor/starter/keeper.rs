@@ -1,0 +1,297 @@
+//! A keeper: the parent of one run's command, and of everything that the command leaves.
+
+use super::{
+    End, GRACE, Order, Said, Why,
+    group::Group,
+    kernel::{self, Signals, Start},
+    process::{GIVEN, ROUND, timespec},
+    subtree,
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, Signal, WaitOptions, WaitStatus, getpid, wait},
+};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{fs::OpenOptionsExt, net::UnixStream, process::CommandExt},
+    },
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// What was killed and lives so long is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Keeper {
+    order: Order,
+    /// `None` once the service has gone.
+    service: Option<UnixStream>,
+    signals: Signals,
+    /// Held as long as anything of the run lives.
+    lock: Option<File>,
+    group: Option<Group>,
+    main: Pid,
+    /// The main process has ended so.
+    status: Option<WaitStatus>,
+    deadline: Instant,
+    /// Why the command was told to end, if it was.
+    why: Option<Why>,
+    /// When what lives is killed.
+    kill_at: Option<Instant>,
+    /// So many processes were left when the main one had ended.
+    left: usize,
+    was_stuck: bool,
+}
+
+/// Keeps one run. Gives the exit code of the keeper: not 0 if there may be something left.
+pub(super) fn keep(given: [OwnedFd; GIVEN]) -> i32 {
+    let [service, input, lock, errors] = given;
+    let mut service = UnixStream::from(service);
+    let begun = begin(&mut service, input, File::from(lock), errors);
+    match begun {
+        Ok(mut keeper) => {
+            keeper.say(&Said::Started(std::process::id()));
+            keeper.run()
+        }
+        Err(error) => {
+            // Whoever does not hear it sees the socket closed.
+            let _ = say(&mut service, &Said::Failed(error.to_string()));
+            0
+        }
+    }
+}
+
+fn begin(
+    service: &mut UnixStream,
+    input: OwnedFd,
+    lock: File,
+    errors: OwnedFd,
+) -> io::Result<Keeper> {
+    let order = receive(service)?;
+    let _ = rustix::thread::set_name(c"spoolgate-keep");
+    let _ = rustix::process::setsid();
+    rustix::process::set_child_subreaper(Some(getpid()))?;
+    if cfg!(test) {
+        // Its starter ends with the tests.
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    }
+    let signals = Signals::held(&[libc::SIGCHLD, libc::SIGTERM])?;
+    let group = Group::make(std::process::id());
+    let entrance = group.as_ref().and_then(Group::entrance);
+    let mut command = Command::new(&order.program);
+    command
+        .args(&order.arguments)
+        .current_dir(&order.dir)
+        .envs(order.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output_of(&lock, order.leaves_processes)?))
+        .stderr(Stdio::from(errors))
+        .process_group(0);
+    let start = Start {
+        memory_bytes_max: order.memory_bytes_max,
+        open_files_max: order.open_files_max,
+        group: entrance.as_ref().map(AsRawFd::as_raw_fd),
+    };
+    kernel::prepare(&mut command, start);
+    let child = command.spawn()?;
+    let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let timeout = Duration::from_millis(order.timeout_ms);
+    // So long a time has no end that an instant could say.
+    let forever = Duration::from_secs(u64::from(u32::MAX));
+    Ok(Keeper {
+        service: Some(service.try_clone()?),
+        signals,
+        lock: Some(lock),
+        group,
+        main: main.ok_or(io::ErrorKind::Other)?,
+        status: None,
+        deadline: Instant::now() + timeout.min(forever),
+        why: None,
+        kill_at: None,
+        left: 0,
+        was_stuck: false,
+        order,
+    })
+}
+
+/// The lock file, to be written to. Whoever may live on does not get the lock with it.
+fn output_of(lock: &File, leaves_processes: bool) -> io::Result<File> {
+    if !leaves_processes {
+        return lock.try_clone();
+    }
+    let path = format!("/proc/self/fd/{}", lock.as_raw_fd());
+    File::options().append(true).open(path)
+}
+
+fn receive(service: &mut UnixStream) -> io::Result<Order> {
+    let mut length = [0; 4];
+    service.read_exact(&mut length)?;
+    let mut order = Vec::new();
+    let length = u64::from(u32::from_be_bytes(length));
+    service.take(length).read_to_end(&mut order)?;
+    Ok(serde_json::from_slice(&order)?)
+}
+
+fn say(service: &mut UnixStream, said: &Said) -> io::Result<()> {
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    service.write_all(&line)
+}
+
+impl Keeper {
+    fn run(&mut self) -> i32 {
+        loop {
+            let has_any = self.reap();
+            if let Some(status) = self.status
+                && (!has_any || self.order.leaves_processes)
+            {
+                self.tell(status);
+                if !has_any {
+                    return 0;
+                }
+            }
+            if has_any && self.status.is_some() && !self.order.leaves_processes {
+                self.end_the_rest();
+            }
+            self.kill_in_time();
+            self.wait();
+            self.hear();
+        }
+    }
+
+    /// Takes note of who has ended. False: nothing is left of the run.
+    fn reap(&mut self) -> bool {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(None) => return true,
+                Ok(Some((pid, status))) => {
+                    if pid == self.main && self.status.is_none() {
+                        self.status = Some(status);
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                // ECHILD: whatever descended from the command would be our child by now, or some
+                // child's.
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// The main process has ended: what it has left ends too.
+    fn end_the_rest(&mut self) {
+        if self.left > 0 {
+            return;
+        }
+        let rest = subtree::below_us(&[]);
+        self.left = rest.len();
+        subtree::ask(&rest);
+        self.kill_at.get_or_insert(Instant::now() + GRACE);
+    }
+
+    fn ask(&mut self, why: Why) {
+        if self.why.is_none() && self.status.is_none() {
+            self.why = Some(why);
+        }
+        if self.kill_at.is_none() {
+            self.kill_at = Some(Instant::now() + GRACE);
+            subtree::ask(&subtree::below_us(&[]));
+        }
+    }
+
+    fn kill_in_time(&mut self) {
+        let now = Instant::now();
+        if now >= self.deadline && self.status.is_none() {
+            self.ask(Why::Timeout);
+        }
+        let Some(kill_at) = self.kill_at.filter(|at| now >= *at) else {
+            return;
+        };
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+        let living = subtree::below_us(&[]);
+        subtree::kill(&living);
+        if now >= kill_at + PATIENCE && !self.was_stuck && !living.is_empty() {
+            self.was_stuck = true;
+            self.say(&Said::Stuck(living.len()));
+        }
+    }
+
+    fn wait(&mut self) {
+        let now = Instant::now();
+        let until = match self.kill_at {
+            // Only one more round if it is over.
+            Some(at) => Some((at.saturating_duration_since(now)).max(ROUND)),
+            None if self.status.is_none() => Some(self.deadline.saturating_duration_since(now)),
+            None => None,
+        };
+        let mut waited = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(service) = &self.service {
+            waited.push(PollFd::new(service, PollFlags::IN));
+        }
+        let until = until.map(timespec);
+        // Interrupted or not, what there is to be done is looked at again.
+        let _ = poll(&mut waited, until.as_ref());
+    }
+
+    /// What the service, or a signal, wants.
+    fn hear(&mut self) {
+        if self.signals.taken().contains(&libc::SIGTERM) {
+            self.ask(Why::Stopped);
+        }
+        let mut byte = [0];
+        let heard = match &self.service {
+            None => return,
+            Some(service) => {
+                use rustix::net::{RecvFlags, recv};
+                recv(service, &mut byte, RecvFlags::DONTWAIT)
+            }
+        };
+        match heard {
+            Ok((1.., _)) => {
+                if let Some(why) = Why::of_byte(byte[0]) {
+                    self.ask(why);
+                }
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // It has gone. The run goes on, and its end is kept for the next one.
+            Ok(_) | Err(_) => self.service = None,
+        }
+    }
+
+    /// Keeps how the run ended, lets go of the lock and tells the service, once.
+    fn tell(&mut self, status: WaitStatus) {
+        let Some(lock) = self.lock.take() else { return };
+        let end = End {
+            attempt: self.order.attempt,
+            code: status.exit_status(),
+            signal: status.terminating_signal(),
+            why: self.why,
+            left: self.left,
+        };
+        // Without it a later service takes the run for cut off, as it does after a power cut.
+        let _ = self.note(&end);
+        drop(lock);
+        self.say(&Said::Ended(end));
+        self.service = None;
+    }
+
+    fn note(&self, end: &End) -> io::Result<()> {
+        let kept = &self.order.kept;
+        let _ = fs::remove_file(kept);
+        let new = &mut File::options();
+        let mut file = new.write(true).create_new(true).mode(0o640).open(kept)?;
+        file.write_all(&serde_json::to_vec(end)?)
+    }
+
+    fn say(&mut self, said: &Said) {
+        if let Some(service) = &mut self.service
+            && say(service, said).is_err()
+        {
+            self.service = None;
+        }
+    }
+}
