@@ -62,8 +62,8 @@ pub use retention::Retention;
 pub use twin::Twin;
 
 use crate::{
-    job::{Ids, Illegal, InterfaceName, Job, JobName, Place, Transition},
-    joblog::JobLog,
+    job::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Transition},
+    joblog::{JobLog, Level, Message},
 };
 use journal::{How, Naming, Op};
 use records::Records;
@@ -123,6 +123,14 @@ pub enum Moved {
     Done(Job),
     /// Somebody else moved the job first; an ordinary outcome.
     Gone,
+}
+
+/// Why a log that is there cannot be used.
+enum Unread {
+    /// It may be read another time.
+    Now(SpoolError),
+    /// It is no log, or not for us to read.
+    Ever(String),
 }
 
 pub struct Spool<F: Fs = RealFs> {
@@ -364,7 +372,7 @@ impl<F: Fs> Spool<F> {
             let target = to.path(&name);
             let ops = self.ops_of(by, &from, &target, ended.as_ref());
             let moved = if settles {
-                self.settle_at(&ops, &from, &target)
+                self.settle_at(&ops, &from, &target, &name)
             } else {
                 let renamed = self.record(&ops, || self.fs.rename(&from, &target));
                 renamed.map(|((), ticket)| {
@@ -417,7 +425,7 @@ impl<F: Fs> Spool<F> {
 
     /// Records that a job is settled; it is there once that is durable, with all that is before it
     /// in the journal.
-    fn settle_at(&self, ops: &[Op], from: &Path, to: &Path) -> io::Result<Ticket> {
+    fn settle_at(&self, ops: &[Op], from: &Path, to: &Path, job: &JobName) -> io::Result<Ticket> {
         if self.fs.stat(from)?.is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -428,6 +436,7 @@ impl<F: Fs> Spool<F> {
             from: from.to_owned(),
             to: to.to_owned(),
             how: How::Moved,
+            step: Some(job.id()),
         };
         self.publish(ops, vec![naming]).map_err(io::Error::other)
     }
@@ -485,11 +494,23 @@ impl<F: Fs> Spool<F> {
     /// Writes a file that is no job in place of an earlier one. It is there, and durable, with the
     /// ticket.
     fn put(&self, of: &str, path: &Path, bytes: &[u8]) -> Result<Ticket, SpoolError> {
+        self.put_for(None, of, path, bytes)
+    }
+
+    /// The same, as part of the step of a job.
+    fn put_for(
+        &self,
+        step: Option<JobId>,
+        of: &str,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<Ticket, SpoolError> {
         let from = self.write_temp(of, bytes)?;
         let naming = Naming {
             from,
             to: path.to_owned(),
             how: How::Replaced,
+            step,
         };
         if bytes.len() > INLINE_BYTES_MAX {
             self.sync_all()?;
@@ -513,26 +534,80 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Writes a job's log in place of an earlier one, keeping that one's messages. Durable with
-    /// the ticket.
+    /// the ticket, and part of the job's step.
+    ///
+    /// # Errors
+    ///
+    /// Also when there is an earlier log that cannot be read now: it is never written over. One
+    /// that is no log, or not for us to read, is kept beside the new one.
     pub fn write_log(&self, log: JobLog) -> Result<Ticket, SpoolError> {
-        let earlier = self.read_log(&log.job);
-        let log = log.after(earlier);
         let path = Self::log_path(&log.job);
+        let (earlier, kept) = match self.logged(&log.job) {
+            Ok(earlier) => (earlier, None),
+            Err(Unread::Now(error)) => return Err(error),
+            Err(Unread::Ever(why)) => (None, Some(self.keep_aside(&log.job, &path, &why)?)),
+        };
+        let mut log = log.after(earlier);
+        if let Some(kept) = kept {
+            let kept = Message::new(self.now_ms(), Level::Warning, kept);
+            log.messages.insert(0, kept);
+        }
         let dir: PathBuf = ["joblog", &log.job.day()].iter().collect();
         self.day_dir(&dir)?;
-        self.put(&format!("{}.log", log.job), &path, log.to_xml().as_bytes())
+        let (step, of) = (Some(log.job.id()), format!("{}.log", log.job));
+        self.put_for(step, &of, &path, log.to_xml().as_bytes())
+    }
+
+    /// Moves a log out of the way that cannot be read; gives what is to be said of it.
+    fn keep_aside(&self, job: &JobName, path: &Path, why: &str) -> Result<String, SpoolError> {
+        for n in 1.. {
+            let aside = path.with_extension(format!("xml.unread{n}"));
+            match self.move_file(path, &aside) {
+                // Durable with the log that takes its place.
+                Ok(_) => {
+                    tracing::warn!(%job, kept = %aside.display(), "the joblog cannot be read: {why}");
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(wrap("keep", path)(error)),
+            }
+        }
+        Ok("an earlier log could not be read; operators find it beside this one".to_owned())
     }
 
     /// A job's log, if it has one that can be read.
     pub fn read_log(&self, job: &JobName) -> Option<JobLog> {
-        let bytes = self.fs.read(&Self::log_path(job)).ok()?;
-        match JobLog::from_xml(&String::from_utf8_lossy(&bytes)) {
-            Ok(log) => Some(log),
-            Err(error) => {
-                tracing::warn!(%job, error, "the joblog cannot be read and is left out");
+        match self.logged(job) {
+            Ok(log) => log,
+            Err(Unread::Now(error)) => {
+                tracing::warn!(%job, %error, "the joblog is left out");
+                None
+            }
+            Err(Unread::Ever(why)) => {
+                tracing::warn!(%job, why, "the joblog is left out");
                 None
             }
         }
+    }
+
+    fn logged(&self, job: &JobName) -> Result<Option<JobLog>, Unread> {
+        let path = Self::log_path(job);
+        let bytes = match self.fs.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                return if error.kind() == io::ErrorKind::NotFound {
+                    Ok(None)
+                } else if error.kind() == io::ErrorKind::PermissionDenied {
+                    Err(Unread::Ever(error.to_string()))
+                } else {
+                    Err(Unread::Now(wrap("read", &path)(error)))
+                };
+            }
+        };
+        let parsed = JobLog::from_xml(&String::from_utf8_lossy(&bytes));
+        parsed
+            .map(Some)
+            .map_err(|why| Unread::Ever(why.to_string()))
     }
 
     fn set_ready(&self, interface: &InterfaceName, job: &JobName) {

@@ -283,9 +283,13 @@ impl Gateway {
                     let _ = outcome.map(|outcome| self.tell(outcome));
                 }
                 Err(error) => {
-                    agenda
-                        .next
-                        .insert(id, Some(self.later(&spool_fault(&error))));
+                    if let Some(Outcome { job, .. }) = outcome {
+                        let abandoned = self.blocking(move |this| this.spool.abandon(&job, None));
+                        // One that breaks down has said so.
+                        let _ = abandoned.await;
+                    }
+                    let later = self.later(&spool_fault(&error));
+                    agenda.next.insert(id, Some(later));
                 }
             }
         }

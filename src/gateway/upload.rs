@@ -339,14 +339,21 @@ impl Upload {
             // What is synced first, or validated by another program, takes too long to be waited for.
             let is_quick = matches!(permit, Permit::Small { .. });
             let expected = is_quick.then(|| gateway.spool.expect());
-            let stored = gateway.blocking(move |_| self.commit_blocking(key, expected));
+            let of_key = key.clone();
+            let stored = gateway.blocking(move |_| self.commit_blocking(of_key, expected));
             let stored = stored.await;
             drop(permit);
             let reply = match stored?? {
                 Stored::Before(reply) => reply,
                 Stored::Now { outcome, ticket } => {
-                    let durable = gateway.spool.durable(ticket).await;
-                    durable.map_err(|e| spool_fault(&e))?;
+                    if let Err(error) = gateway.spool.durable(ticket).await {
+                        let job = outcome.job.clone();
+                        let abandon = move |this: &Arc<Gateway>| {
+                            this.spool.abandon(&job, key.as_ref());
+                        };
+                        gateway.blocking(abandon).await?;
+                        return Err(spool_fault(&error));
+                    }
                     gateway.tell(outcome)?
                 }
             };

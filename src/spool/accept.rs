@@ -57,7 +57,7 @@ impl<F: Fs> Spool<F> {
     /// Begins a job under `tmp`.
     pub fn begin(self: &Arc<Self>, name: JobName) -> Result<Part<F>, SpoolError> {
         self.healthy()?;
-        let path = Path::new("tmp").join(format!("{name}.part"));
+        let path = part_path(&name);
         let file = self.fs.create(&path).map_err(wrap("create", &path))?;
         Ok(Part {
             spool: self.clone(),
@@ -77,20 +77,22 @@ impl<F: Fs> Spool<F> {
         to: &InterfaceName,
         key: Option<(&IdemKey, &IdemRecord)>,
     ) -> Result<(Job, Ticket), SpoolError> {
-        let beside = self.keyed(key)?;
-        self.enqueue_beside(sealed, to, beside)
+        let before = self.keyed(key)?;
+        self.enqueue_between(sealed, to, before, Vec::new())
     }
 
-    /// The same, with other files that are durable when the job is.
-    pub(super) fn enqueue_beside(
+    /// The same, with other files that are durable when the job is: those that get their names
+    /// before it, and those that get them after it.
+    pub(super) fn enqueue_between(
         &self,
         sealed: Sealed<F>,
         to: &InterfaceName,
-        beside: Vec<(Op, Naming)>,
+        before: Vec<(Op, Naming)>,
+        after: Vec<(Op, Naming)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
         self.set_arriving(to, &sealed.part.name);
-        let landed = self.land(sealed, Place::Queue(to.clone()), None, beside);
+        let landed = self.land(sealed, Place::Queue(to.clone()), None, before, after);
         if let Err(error) = &landed {
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }
@@ -109,8 +111,19 @@ impl<F: Fs> Spool<F> {
         // Earlier in the journal than the job, so durable with it.
         let _ = self.write_log(log)?;
         self.day_dir(&Place::JobErrors.dir(&sealed.part.name))?;
-        let beside = self.keyed(key)?;
-        self.land(sealed, Place::JobErrors, Some(refused), beside)
+        let before = self.keyed(key)?;
+        self.land(sealed, Place::JobErrors, Some(refused), before, Vec::new())
+    }
+
+    /// Of a job that could not get its name although its record was made: removes what is left of
+    /// it. Nothing was accepted.
+    pub fn abandon(&self, job: &JobName, key: Option<&IdemKey>) {
+        // Best effort: recovery empties `tmp`, and drops records without a job.
+        let _ = self.fs.unlink(&part_path(job));
+        self.arrived(job);
+        if let Some(key) = key {
+            self.drop_record(key);
+        }
     }
 
     pub(super) fn keyed(
@@ -135,7 +148,8 @@ impl<F: Fs> Spool<F> {
         sealed: Sealed<F>,
         place: Place,
         ended: Option<Ended>,
-        beside: Vec<(Op, Naming)>,
+        before: Vec<(Op, Naming)>,
+        after: Vec<(Op, Naming)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         let Sealed {
             mut part,
@@ -147,7 +161,7 @@ impl<F: Fs> Spool<F> {
         let from = part.path().to_owned();
         let to = place.path(&part.name);
         self.healthy()?;
-        let (mut ops, mut namings): (Vec<_>, Vec<_>) = beside.into_iter().unzip();
+        let (mut ops, mut namings): (Vec<_>, Vec<_>) = before.into_iter().unzip();
         ops.push(match part.inline.take() {
             None => Op::moved(&from, &to),
             Some(bytes) => Op::Put {
@@ -161,12 +175,22 @@ impl<F: Fs> Spool<F> {
             from,
             to,
             how: How::New,
+            step: Some(part.name.id()),
         });
+        for (op, naming) in after {
+            ops.push(op);
+            namings.push(naming);
+        }
         let ticket = self.publish(&ops, namings)?;
         part.path = None;
         let name = part.name.clone();
         Ok((Job { place, name }, ticket))
     }
+}
+
+/// Where a job is written before it gets its name.
+pub(super) fn part_path(job: &JobName) -> PathBuf {
+    Path::new("tmp").join(format!("{job}.part"))
 }
 
 impl<F: Fs> Part<F> {

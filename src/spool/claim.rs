@@ -10,8 +10,8 @@
 
 use super::{
     Accepted, Act, Adopted, Came, EntryKind, Fate, Fs, How, INLINE_BYTES_MAX, Moved, Naming, Op,
-    RealFs, Spool, SpoolError, Stat, document::Document, fingerprint, results::VARIABLES, text,
-    wrap,
+    RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document, fingerprint,
+    results::VARIABLES, text, wrap,
 };
 use crate::{
     job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition, hex},
@@ -55,8 +55,8 @@ pub struct Claim<F: Fs = RealFs> {
     fate: Fate,
     /// What the command has left, as it was checked.
     output: Option<Output>,
-    /// What has been published of what the command emitted.
-    emitted: Vec<Job>,
+    /// What has been published of what the command emitted, and under which name it left that.
+    emitted: Vec<(Job, PathBuf)>,
 }
 
 /// What a command has left in its directories.
@@ -436,22 +436,39 @@ impl<F: Fs> Claim<F> {
             let _ = self.spool.write_log(log)?;
         }
         let (moved, ticket) = self.spool.shift(&self.job, &by, Some(ended))?;
-        self.spool.wait(ticket)?;
+        if let Err(error) = self.spool.wait(ticket) {
+            self.take_back_emitted();
+            return Err(error);
+        }
         self.spool.arrived(&self.job.name);
         self.settled = true;
-        for job in &self.emitted {
+        for (job, _) in &self.emitted {
             self.spool.arrived(&job.name);
         }
         self.clean();
         Ok(Published {
             moved,
-            emitted: std::mem::take(&mut self.emitted),
+            emitted: self.emitted.drain(..).map(|(job, _)| job).collect(),
         })
     }
 
     fn clean(&self) {
         self.spool.clear(&self.run);
         self.spool.clean_run(&self.interface, &self.job.name);
+    }
+
+    /// What was emitted and could not get its name is put back where the command left it: the next
+    /// try to settle emits it.
+    fn take_back_emitted(&mut self) {
+        let spool = &self.spool;
+        self.emitted.retain(|(job, left)| {
+            // Best effort: one that is not under `tmp` any more has got its name.
+            let back = spool.fs.rename(&part_path(&job.name), left);
+            if back.is_ok() {
+                spool.arrived(&job.name);
+            }
+            back.is_err()
+        });
     }
 
     fn look_at_output(&self) -> Result<Output, SpoolError> {
@@ -629,7 +646,7 @@ impl<F: Fs> Claim<F> {
         for (interface, file) in output.emitted {
             let from = emit.join(interface.as_str()).join(&file);
             let job = self.publish_one(&interface, &file, &from, &submitter)?;
-            self.emitted.push(job);
+            self.emitted.push((job, from));
         }
         Ok(())
     }
@@ -649,7 +666,7 @@ impl<F: Fs> Claim<F> {
         let place = Place::Queue(interface.clone());
         let to = place.path(&name);
         // Out of the command's directory, so that settling again does not emit it again.
-        let part = Path::new("tmp").join(format!("{name}.part"));
+        let part = part_path(&name);
         let came = Came::Emitted {
             parent: self.job.name.clone(),
         };
@@ -686,6 +703,7 @@ impl<F: Fs> Claim<F> {
             from: part,
             to,
             how: How::New,
+            step: Some(self.job.name.id()),
         };
         // There, and durable, with the job's own move.
         let _ = spool.publish(&ops, vec![naming])?;

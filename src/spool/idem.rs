@@ -81,8 +81,13 @@ impl<F: Fs> Spool<F> {
             path: text(&to),
             bytes,
         };
-        let how = How::Replaced;
-        Ok((op, Naming { from, to, how }))
+        let naming = Naming {
+            from,
+            to,
+            how: How::Replaced,
+            step: None,
+        };
+        Ok((op, naming))
     }
 
     /// After a commit that failed: the client may try again.

@@ -15,9 +15,13 @@
 //! say, see `replay.rs`. The directory stays the truth: the journal restores only what a crash
 //! has taken from it.
 //!
-//! Invariant: when a record counts as flushed, its change has been made, so a checkpoint that
-//! begins later covers it. Invariant: a segment is written over only when a durable mark covers
-//! all of it. A write, flush or checkpoint that fails is final.
+//! A name that cannot be given (the disk is full, somebody has emptied `tmp`) costs its own step and
+//! no other: a record that takes the step back follows at once, and whoever waits for the step is
+//! told that it has not happened. Nothing is waited for in between.
+//!
+//! Invariant: when a record counts as flushed, its change has been made or is taken back by a later
+//! record, so a checkpoint that begins later covers it. Invariant: a segment is written over only
+//! when a durable mark covers all of it. A write, flush or checkpoint that fails is final.
 
 mod disk;
 mod record;
@@ -26,15 +30,18 @@ mod replay;
 pub(super) use record::Op;
 
 use super::{
-    Fs, Health, Spool, SpoolError, is_full,
-    records::{Records, Said},
+    Fs, Health, INLINE_BYTES_MAX, Spool, SpoolError,
+    records::{Act, Ended, Records, Said},
+    text,
     twin::Twin,
     wrap,
 };
+use crate::job::JobId;
 use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, segment_head, segment_path};
-use record::{Chain, Hashed};
+use record::{Chain, Hashed, PAYLOAD_BYTES_MAX};
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     future::Future,
     io,
     path::{Path, PathBuf},
@@ -44,7 +51,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// A segment takes at least one full buffer and its head.
@@ -58,19 +65,35 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(2);
 const GATHERED_MAX: usize = 32;
 
-/// So long until a name is given again on a full disk.
-const FULL_EVERY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
+/// Steps that failed and that nobody has asked about yet; beyond that the oldest are forgotten.
+const FAILED_MAX: usize = 4096;
 
-/// What has been appended and is durable once the journal has been flushed so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What has been appended, and is durable once the journal has been flushed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Ticket(u64);
+pub struct Ticket {
+    record: u64,
+    /// The step that the record is part of, if it gives names.
+    step: Option<Step>,
+}
+
+/// What happens as a whole or not at all: the records about one job that give names, up to the next
+/// wait for one of them; or a record by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Job(JobId),
+    Record(u64),
+}
 
 impl Ticket {
     /// Durable already, or of nothing that has to be.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self::of(0);
     /// Nothing records it: all is to be synced.
-    const UNRECORDED: Self = Self(u64::MAX);
+    const UNRECORDED: Self = Self::of(u64::MAX);
+
+    const fn of(record: u64) -> Self {
+        Self { record, step: None }
+    }
 }
 
 /// A name that a file is to get once its record is flushed.
@@ -79,6 +102,9 @@ pub(super) struct Naming {
     pub(super) from: PathBuf,
     pub(super) to: PathBuf,
     pub(super) how: How,
+    /// The job whose step it is part of. Once a name of a step cannot be given, those that come
+    /// after it are not given either, until somebody has waited for the step and was told.
+    pub(super) step: Option<JobId>,
 }
 
 /// How a file gets its name.
@@ -100,8 +126,10 @@ struct State {
     before: Chain,
     /// What the days' records are to have of them.
     said: Vec<Said>,
-    /// The names that their files get.
-    namings: Vec<Naming>,
+    /// The names that their files get, by record.
+    namings: Vec<(Step, Vec<Naming>)>,
+    /// Steps of which a name could not be given, until somebody has been told.
+    failed: BTreeMap<Step, Failed>,
     /// The last record appended, and the chain after it.
     last: u64,
     chain: Chain,
@@ -115,6 +143,59 @@ struct State {
     marked_at: Instant,
     closing: bool,
     wakers: Vec<Waker>,
+    /// How often those were woken.
+    woken: u64,
+}
+
+impl State {
+    /// Appends a record; gives its number.
+    fn push(&mut self, hashed: &Hashed) -> u64 {
+        self.last += 1;
+        self.chain = hashed.append(self.last, &self.chain, &mut self.buffer);
+        self.said.extend_from_slice(&hashed.said);
+        self.appended_at = Instant::now();
+        self.last
+    }
+
+    /// How it went for whoever holds the ticket; `None`: not known yet.
+    fn outcome(&mut self, ticket: Ticket) -> Option<Result<(), Failed>> {
+        if self.flushed < ticket.record {
+            return None;
+        }
+        let Some(step) = ticket.step.filter(|step| self.failed.contains_key(step)) else {
+            return Some(Ok(()));
+        };
+        if self.flushed < self.failed[&step].taken_back {
+            return None;
+        }
+        self.failed.remove(&step).map(Err)
+    }
+}
+
+/// Why a step has not happened.
+#[derive(Debug)]
+struct Failed {
+    path: PathBuf,
+    error: io::Error,
+    /// The record by which it is taken back.
+    taken_back: u64,
+}
+
+/// Why waiting has ended without what was waited for.
+enum Unmet {
+    /// The step has not happened, and the others go on.
+    Failed(Failed),
+    /// The disk has failed.
+    Disk(io::Error),
+}
+
+impl Unmet {
+    fn told(self, health: &Health) -> SpoolError {
+        match self {
+            Self::Failed(failed) => wrap("publish", &failed.path)(failed.error),
+            Self::Disk(error) => health.fail("sync", Path::new(DIR), &error),
+        }
+    }
 }
 
 /// How far a checkpoint has come.
@@ -234,6 +315,7 @@ impl<F: Fs> Spool<F> {
                 before: chain,
                 said: Vec::new(),
                 namings: Vec::new(),
+                failed: BTreeMap::new(),
                 last: end,
                 chain,
                 flushed: end,
@@ -243,6 +325,7 @@ impl<F: Fs> Spool<F> {
                 marked_at: now,
                 closing: false,
                 wakers: Vec::new(),
+                woken: 0,
             }),
             segments: Mutex::new(Segments {
                 files,
@@ -316,16 +399,22 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Waits until what a ticket stands for is durable.
+    /// Waits until what a ticket stands for is durable, and its names are given.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::Full`] or [`SpoolError::Io`] with the spool still healthy: a name could not be
+    /// given. Then nothing of the step has happened, also after a crash, save that what was new
+    /// under `tmp` is still there. Otherwise the disk has failed.
     pub fn wait(&self, ticket: Ticket) -> Result<(), SpoolError> {
         if ticket == Ticket::NONE {
             return Ok(());
         }
         let waited = match self.journal.get() {
             Some(journal) if ticket != Ticket::UNRECORDED => journal.wait(ticket),
-            Some(_) | None => self.fs.sync_all(),
+            Some(_) | None => self.fs.sync_all().map_err(Unmet::Disk),
         };
-        waited.map_err(|error| self.health.fail("sync", Path::new(DIR), &error))
+        waited.map_err(|unmet| unmet.told(&self.health))
     }
 
     /// The same, without a thread that waits.
@@ -335,6 +424,7 @@ impl<F: Fs> Spool<F> {
             fs: self.fs.clone(),
             health: self.health.clone(),
             ticket,
+            waiting: None,
         }
     }
 
@@ -348,21 +438,28 @@ impl<F: Fs> Spool<F> {
     }
 
     /// What stands for every change until now: whoever has looked at the directories may tell what
-    /// was seen once this is durable.
+    /// was seen once this is durable. While the spool is unhealthy nothing more becomes durable, and
+    /// what the directories show is told as it is.
     pub fn latest(&self) -> Ticket {
         match self.journal.get() {
-            Some(journal) => Ticket(super::lock(&journal.state).last),
-            None => Ticket::NONE,
+            Some(journal) if self.health.reason().is_none() => {
+                Ticket::of(super::lock(&journal.state).last)
+            }
+            Some(_) | None => Ticket::NONE,
         }
     }
 
     /// Changes the directories and records it. `change` is made under the journal's lock; what it
-    /// does must not wait for a disk. Nothing is recorded when it fails.
-    pub(super) fn record<T, E>(
+    /// does must not wait for a disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of `change`; then nothing is recorded. On an unhealthy spool nothing is changed.
+    pub(super) fn record<T>(
         &self,
         ops: &[Op],
-        change: impl FnOnce() -> Result<T, E>,
-    ) -> Result<(T, Ticket), E> {
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<(T, Ticket)> {
         match self.journal.get() {
             Some(journal) => journal.append(&Hashed::new(ops), Vec::new(), change),
             None => {
@@ -373,20 +470,23 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Records what files are to hold that lie in `tmp`; they get their names once that is
-    /// durable.
+    /// Records what files are to hold that lie in `tmp`; they get their names, in this order, once
+    /// that is durable.
     pub(super) fn publish(&self, ops: &[Op], namings: Vec<Naming>) -> Result<Ticket, SpoolError> {
-        let nothing = || Ok::<_, SpoolError>(());
+        self.healthy()?;
         match self.journal.get() {
             Some(journal) => {
-                let ((), ticket) = journal.append(&Hashed::new(ops), namings, nothing)?;
+                let path = namings.last().map(|naming| naming.to.clone());
+                let appended = journal.append(&Hashed::new(ops), namings, || Ok(()));
+                let ((), ticket) =
+                    appended.map_err(|e| wrap("record", &path.unwrap_or_default())(e))?;
                 Ok(ticket)
             }
             None => {
                 self.sync_all()?;
                 self.say(ops);
                 for naming in namings {
-                    give(&*self.fs, &naming).map_err(wrap("publish", &naming.to))?;
+                    let _ = give(&*self.fs, &naming).map_err(wrap("publish", &naming.to))?;
                     self.moves.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(Ticket::UNRECORDED)
@@ -406,9 +506,10 @@ impl<F: Fs> Spool<F> {
 
     /// Records what has been done already, or is in no order with other changes.
     pub(super) fn note_ops(&self, ops: &[Op]) -> Ticket {
-        let recorded = self.record(ops, || Ok::<_, std::convert::Infallible>(()));
-        match recorded {
+        match self.record(ops, || Ok(())) {
             Ok(((), ticket)) => ticket,
+            // The spool is unhealthy, and has said so.
+            Err(_) => Ticket::NONE,
         }
     }
 
@@ -442,30 +543,37 @@ pub struct Durable<F: Fs> {
     fs: Arc<F>,
     health: Health,
     ticket: Ticket,
+    /// Who is woken next time, if he waits already.
+    waiting: Option<(u64, Waker)>,
 }
 
 impl<F: Fs> Future for Durable<F> {
     type Output = Result<(), SpoolError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         if self.ticket == Ticket::NONE {
             return Poll::Ready(Ok(()));
         }
-        let failed = |error: io::Error| self.health.fail("sync", Path::new(DIR), &error);
-        let Some(journal) = &self.journal else {
-            return Poll::Ready(self.fs.sync_all().map_err(failed));
+        let Some(journal) = self.journal.clone() else {
+            let synced = self.fs.sync_all().map_err(Unmet::Disk);
+            return Poll::Ready(synced.map_err(|unmet| unmet.told(&self.health)));
         };
         if !journal.is_threaded() {
-            return Poll::Ready(journal.wait(self.ticket).map_err(failed));
+            let waited = journal.wait(self.ticket);
+            return Poll::Ready(waited.map_err(|unmet| unmet.told(&self.health)));
         }
         let mut state = super::lock(&journal.state);
-        if state.flushed >= self.ticket.0 {
-            return Poll::Ready(Ok(()));
+        if let Some(outcome) = journal.outcome(&mut state, self.ticket) {
+            drop(state);
+            return Poll::Ready(outcome.map_err(|unmet| unmet.told(&self.health)));
         }
-        if let Some(reason) = self.health.reason() {
-            return Poll::Ready(Err(failed(io::Error::other(reason.to_owned()))));
+        let waker = context.waker();
+        let waits = (self.waiting.as_ref())
+            .is_some_and(|(woken, known)| *woken == state.woken && known.will_wake(waker));
+        if !waits {
+            state.wakers.push(waker.clone());
+            self.waiting = Some((state.woken, waker.clone()));
         }
-        state.wakers.push(context.waker().clone());
         Poll::Pending
     }
 }
@@ -475,12 +583,19 @@ impl<F: Fs> Journal<F> {
         self.threaded.load(Ordering::Acquire)
     }
 
-    fn append<T, E>(
+    fn append<T>(
         &self,
         hashed: &Hashed,
         namings: Vec<Naming>,
-        change: impl FnOnce() -> Result<T, E>,
-    ) -> Result<(T, Ticket), E> {
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<(T, Ticket)> {
+        if hashed.payload_bytes() > PAYLOAD_BYTES_MAX {
+            // It would be written, and taken for the end of the records when they are read.
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "what is to be recorded at once is too large",
+            ));
+        }
         let mut state = super::lock(&self.state);
         // What is appended faster than the disk takes it waits here.
         while state.buffer.len() + hashed.record_bytes() > self.buffer_bytes_max()
@@ -496,20 +611,20 @@ impl<F: Fs> Journal<F> {
                 state = wait(&self.advanced, state);
             }
         }
+        if let Some(reason) = self.health.reason() {
+            return Err(io::Error::other(reason.to_owned()));
+        }
         let changed = change()?;
         hashed.said.iter().for_each(|said| self.records.tell(said));
-        let State {
-            buffer,
-            last,
-            chain,
-            ..
-        } = &mut *state;
-        *last += 1;
-        *chain = hashed.append(*last, chain, buffer);
-        state.said.extend_from_slice(&hashed.said);
-        state.namings.extend(namings);
-        state.appended_at = Instant::now();
-        let ticket = Ticket(state.last);
+        let record = state.push(hashed);
+        let mut step = None;
+        if !namings.is_empty() {
+            let of = namings.iter().find_map(|naming| naming.step);
+            let of = of.map_or(Step::Record(record), Step::Job);
+            state.namings.push((of, namings));
+            step = Some(of);
+        }
+        let ticket = Ticket { record, step };
         let wakes = state.last == state.first || !self.gathers(&state);
         drop(state);
         if wakes {
@@ -522,20 +637,28 @@ impl<F: Fs> Journal<F> {
         usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX) - SEGMENT_HEAD_BYTES
     }
 
-    fn wait(&self, ticket: Ticket) -> io::Result<()> {
+    fn wait(&self, ticket: Ticket) -> Result<(), Unmet> {
         loop {
             if !self.is_threaded() {
-                self.flush()?;
+                self.flush().map_err(Unmet::Disk)?;
             }
-            let state = super::lock(&self.state);
-            if state.flushed >= ticket.0 {
-                return Ok(());
+            let mut state = super::lock(&self.state);
+            if let Some(outcome) = self.outcome(&mut state, ticket) {
+                return outcome;
             }
-            if let Some(reason) = self.health.reason() {
-                return Err(io::Error::other(reason.to_owned()));
+            if self.is_threaded() {
+                drop(wait(&self.advanced, state));
             }
-            drop(wait(&self.advanced, state));
         }
+    }
+
+    /// `None`: not known yet.
+    fn outcome(&self, state: &mut State, ticket: Ticket) -> Option<Result<(), Unmet>> {
+        if let Some(outcome) = state.outcome(ticket) {
+            return Some(outcome.map_err(Unmet::Failed));
+        }
+        let reason = self.health.reason()?;
+        Some(Err(Unmet::Disk(io::Error::other(reason.to_owned()))))
     }
 
     /// One turn of the committer. False when it has nothing more to do.
@@ -570,24 +693,29 @@ impl<F: Fs> Journal<F> {
     fn flush(&self) -> io::Result<()> {
         // One at a time: the order of writing is the order of appending.
         let mut segments = super::lock(&self.segments);
-        let (batch, said, namings, first, before, last) = {
+        let (batch, said, steps, first, before, last) = {
             let mut state = super::lock(&self.state);
             if state.buffer.is_empty() {
                 return Ok(());
             }
             let batch = std::mem::take(&mut state.buffer);
             let said = std::mem::take(&mut state.said);
-            let namings = std::mem::take(&mut state.namings);
+            let steps = std::mem::take(&mut state.namings);
             let (first, before) = (state.first, state.before);
             state.first = state.last + 1;
             state.before = state.chain;
-            (batch, said, namings, first, before, state.last)
+            (batch, said, steps, first, before, state.last)
         };
-        let written = (self.write(&mut segments, &batch, first, &before, last))
-            .inspect(|()| drop(self.append_records(&said)))
-            .and_then(|()| namings.iter().try_for_each(|naming| self.give(naming)));
-        if let Err(error) = &written {
-            self.health.fail("write", Path::new(DIR), error);
+        let written = self.write(&mut segments, &batch, first, &before, last);
+        match &written {
+            Ok(()) => {
+                // Kept if it fails: no checkpoint goes beyond it.
+                let _ = self.append_records(&said);
+                for (step, all) in &steps {
+                    self.give_all(*step, all);
+                }
+            }
+            Err(error) => drop(self.health.fail("write", Path::new(DIR), error)),
         }
         let wakers = {
             let mut state = super::lock(&self.state);
@@ -599,6 +727,7 @@ impl<F: Fs> Journal<F> {
                 batch.clear();
                 state.buffer = batch;
             }
+            state.woken += 1;
             std::mem::take(&mut state.wakers)
         };
         self.advanced.notify_all();
@@ -645,20 +774,98 @@ impl<F: Fs> Journal<F> {
         appended
     }
 
-    /// Gives a file its name, whose record is durable. A full disk is waited for: the name has
-    /// been promised. Any other failure is final; the next start reads the record.
-    fn give(&self, naming: &Naming) -> io::Result<()> {
-        loop {
-            match give(&*self.fs, naming) {
-                Err(error) if is_full(&error) => {
-                    tracing::error!(path = %naming.to.display(), "disk full: cannot publish; waiting");
-                    std::thread::sleep(FULL_EVERY);
-                }
-                other => {
-                    self.moves.fetch_add(1, Ordering::SeqCst);
-                    return other;
+    /// Gives the files of one record their names, whose record is durable. What cannot be given is
+    /// taken back, with what was made anew by the same record before it, and nobody waits: the disk
+    /// is full, or somebody has taken the file away, and both concern this step alone. Once a job
+    /// has its name the step has happened; what comes after it is made good by whoever misses it.
+    fn give_all(&self, step: Step, namings: &[Naming]) {
+        let mut made = Vec::new();
+        for (at, naming) in namings.iter().enumerate() {
+            let given = match super::lock(&self.state).failed.contains_key(&step) {
+                true => Err(io::Error::other(
+                    "what comes before it could not be published",
+                )),
+                false => give(&*self.fs, naming),
+            };
+            match given {
+                Ok(is_new) => made.extend(is_new.then_some(naming)),
+                Err(error) => {
+                    let (before, left) = namings.split_at(at);
+                    match before.iter().any(|naming| naming.how == How::New) {
+                        true => {
+                            tracing::error!(path = %naming.to.display(), %error, "cannot publish");
+                            self.take_back(None, left, &[], error);
+                        }
+                        false => self.take_back(Some(step), left, &made, error),
+                    }
+                    return;
                 }
             }
+            self.moves.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Records that this has not happened, and lets the step fail, if there is one. What is to be a
+    /// job stays under `tmp` for its owner.
+    fn take_back(&self, step: Option<Step>, left: &[Naming], made: &[&Naming], error: io::Error) {
+        let mut ops = Vec::new();
+        for naming in made.iter().rev() {
+            // Best effort: it names a job that is not there, and is dropped at the next start.
+            let _ = self.fs.unlink(&naming.to);
+            let path = text(&naming.to);
+            ops.push(Op::Remove { path });
+        }
+        for naming in left {
+            match naming.how {
+                How::Moved => ops.push(Op::moved(&naming.to, &naming.from)),
+                How::New => {
+                    let path = text(&naming.to);
+                    ops.extend(never_was(&path));
+                    ops.push(Op::Void { path });
+                }
+                How::Replaced => {
+                    let _ = self.fs.unlink(&naming.from);
+                    ops.extend(self.as_it_is(&naming.to));
+                }
+            }
+        }
+        let path = left
+            .first()
+            .map_or(PathBuf::new(), |naming| naming.to.clone());
+        let mut state = super::lock(&self.state);
+        let hashed = Hashed::new(&ops);
+        hashed.said.iter().for_each(|said| self.records.tell(said));
+        let taken_back = state.push(&hashed);
+        let Some(step) = step else {
+            return;
+        };
+        let is_first = !state.failed.contains_key(&step);
+        if is_first {
+            tracing::error!(path = %path.display(), %error, "cannot publish");
+        }
+        // The first reason is the one to be told.
+        let failed = state.failed.entry(step).or_insert(Failed {
+            path,
+            error,
+            taken_back,
+        });
+        failed.taken_back = taken_back;
+        if state.failed.len() > FAILED_MAX {
+            state.failed.pop_first();
+        }
+    }
+
+    /// What a file that was not replaced holds, as an operation; `None` when that cannot be said.
+    fn as_it_is(&self, path: &Path) -> Option<Op> {
+        match self.fs.read(path) {
+            Ok(bytes) if bytes.len() <= INLINE_BYTES_MAX => Some(Op::Put {
+                path: text(path),
+                bytes,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Some(Op::Remove { path: text(path) })
+            }
+            Ok(_) | Err(_) => None,
         }
     }
 
@@ -710,7 +917,11 @@ impl<F: Fs> Journal<F> {
             Ok(Covered::Less(error)) | Err(error) => {
                 self.health.fail("checkpoint", Path::new(DIR), &error);
                 self.advanced.notify_all();
-                let wakers = std::mem::take(&mut super::lock(&self.state).wakers);
+                let wakers = {
+                    let mut state = super::lock(&self.state);
+                    state.woken += 1;
+                    std::mem::take(&mut state.wakers)
+                };
                 wakers.into_iter().for_each(Waker::wake);
                 false
             }
@@ -756,23 +967,36 @@ impl<F: Fs> Journal<F> {
     }
 }
 
-fn give(fs: &impl Fs, naming: &Naming) -> io::Result<()> {
-    let rename = || match naming.how {
-        How::Moved | How::New => fs.rename(&naming.from, &naming.to),
-        How::Replaced => fs.replace(&naming.from, &naming.to),
+/// Gives a file its name. True when it is to take the place of another and there was none.
+fn give(fs: &impl Fs, naming: &Naming) -> io::Result<bool> {
+    let give = || match naming.how {
+        How::Moved | How::New => fs.rename(&naming.from, &naming.to).map(|()| false),
+        How::Replaced => {
+            let is_new = fs.stat(&naming.to)?.is_none();
+            fs.replace(&naming.from, &naming.to).map(|()| is_new)
+        }
     };
-    match rename() {
+    match give() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if naming.how == How::Moved && fs.stat(&naming.from)?.is_none() {
                 tracing::warn!(path = %naming.from.display(), "moved by hand as it was settled");
-                return Ok(());
+                return Ok(false);
             }
             // Somebody has taken the directory away.
             make_parents(fs, &naming.to)?;
-            rename()
+            give()
         }
         other => other,
     }
+}
+
+/// What the day's record is to have of a job that it has a line of, and that could not be stored.
+fn never_was(path: &str) -> Option<Op> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ms = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(0));
+    let mut ended = Ended::new(&replay::job_of(path)?, Act::Removed, now_ms);
+    ended.text = Some("it could not be stored, and was never accepted".to_owned());
+    Some(Op::Ended(Box::new(ended)))
 }
 
 fn make_parents(fs: &impl Fs, path: &Path) -> io::Result<()> {

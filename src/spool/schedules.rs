@@ -121,8 +121,13 @@ impl<F: Fs> Spool<F> {
             path: text(&to),
             bytes,
         };
-        let how = How::Replaced;
-        Ok((op, Naming { from, to, how }))
+        let naming = Naming {
+            from,
+            to,
+            how: How::Replaced,
+            step: None,
+        };
+        Ok((op, naming))
     }
 
     /// Is that the id of a schedule?
@@ -147,8 +152,9 @@ impl<F: Fs> Spool<F> {
         (id, progress): (ScheduleId, &Progress),
     ) -> Result<(Job, Ticket), SpoolError> {
         let progress = self.replacement("fired", progress_path(id), progress.to_json())?;
-        let beside = vec![self.write_record(key, record)?, progress];
-        self.enqueue_beside(sealed, to, beside)
+        let before = vec![self.write_record(key, record)?];
+        // Last: without it the moment is looked at again, and the record names its job.
+        self.enqueue_between(sealed, to, before, vec![progress])
     }
 
     /// Ends a schedule. False when there is none. Durable when it returns.

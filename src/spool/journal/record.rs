@@ -33,6 +33,8 @@ pub(in crate::spool) enum Op {
     Remove { path: String },
     /// Other hands have put the file here.
     Seen { path: String },
+    /// The file was not made after all: what was recorded of it is void.
+    Void { path: String },
 }
 
 impl Op {
@@ -41,7 +43,11 @@ impl Op {
         match self {
             Self::Accepted(accepted) => Some(Said::Accepted(Arc::new((**accepted).clone()))),
             Self::Ended(ended) => Some(Said::Ended((**ended).clone())),
-            Self::Move { .. } | Self::Put { .. } | Self::Remove { .. } | Self::Seen { .. } => None,
+            Self::Move { .. }
+            | Self::Put { .. }
+            | Self::Remove { .. }
+            | Self::Seen { .. }
+            | Self::Void { .. } => None,
         }
     }
 
@@ -83,9 +89,12 @@ pub(super) fn payload(ops: &[Op]) -> Vec<u8> {
 fn body(op: &Op) -> Option<&[u8]> {
     match op {
         Op::Put { bytes, .. } => Some(bytes),
-        Op::Accepted(_) | Op::Ended(_) | Op::Move { .. } | Op::Remove { .. } | Op::Seen { .. } => {
-            None
-        }
+        Op::Accepted(_)
+        | Op::Ended(_)
+        | Op::Move { .. }
+        | Op::Remove { .. }
+        | Op::Seen { .. }
+        | Op::Void { .. } => None,
     }
 }
 
@@ -132,6 +141,10 @@ impl Hashed {
             payload,
             hash,
         }
+    }
+
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload.len()
     }
 
     pub(super) fn record_bytes(&self) -> usize {

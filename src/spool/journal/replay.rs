@@ -26,12 +26,14 @@ pub(super) struct Thread {
     pub(super) names: Vec<String>,
     /// It was removed in the end.
     pub(super) removed: bool,
+    /// It was not made after all.
+    pub(super) void: bool,
     /// What it holds, if that was recorded.
     pub(super) bytes: Option<Vec<u8>>,
 }
 
 /// The job whose file has this path.
-fn job_of(path: &str) -> Option<JobName> {
+pub(super) fn job_of(path: &str) -> Option<JobName> {
     let (state, rest) = path.split_once('/')?;
     let entry = rest.rsplit('/').next()?;
     match state {
@@ -66,6 +68,7 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
         let thread = &mut threads[at];
         thread.job = job_of(path);
         thread.removed = false;
+        thread.void = false;
         if thread.names.last().is_none_or(|last| last != path) {
             thread.names.push(path.to_owned());
         }
@@ -88,6 +91,15 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
             Op::Seen { path } => {
                 at(&path, &mut threads, None);
             }
+            Op::Void { path } => {
+                let thread = at(&path, &mut threads, None);
+                let void = Thread {
+                    job: threads[thread].job.take(),
+                    void: true,
+                    ..Thread::default()
+                };
+                threads[thread] = void;
+            }
             // Of no file: see `Spool::complete_records`.
             Op::Accepted(_) | Op::Ended(_) => {}
         }
@@ -98,6 +110,9 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
 impl<F: Fs> Spool<F> {
     /// Makes the file what its thread says. True when something was to be done.
     pub(super) fn mend(&self, thread: &Thread) -> Result<bool, SpoolError> {
+        if thread.void {
+            return Ok(false);
+        }
         if thread.removed {
             return self.remove_again(thread);
         }
