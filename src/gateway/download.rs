@@ -2,8 +2,11 @@
 
 use super::{Gateway, lock};
 use crate::job::{InterfaceName, Job, Kind};
-use std::{fs::File, io, os::unix::fs::MetadataExt, sync::Arc};
+use std::{fs::File, io, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 use tokio::sync::watch;
+
+/// So long until archiving a retrieved job is tried again.
+const ARCHIVE_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// A job's bytes, from an open file: the job may move while they are sent.
 #[derive(Debug)]
@@ -73,24 +76,52 @@ impl Completion {
         }
     }
 
-    /// The client has got the last byte.
-    pub fn completed(self) {
+    /// The client has got the last byte: the job goes to `bak`, now or as soon as the disk lets it.
+    pub fn completed(mut self) {
         if let Some(ended) = &self.ended {
             ended.send_replace(true);
         }
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = self.gateway.archive(&self.job, &self.user) {
-                tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued");
+        tokio::spawn(async move {
+            while !self.archived().await {
+                // It is still queued, and whoever asks is told so.
+                self.let_go();
+                if self.gateway.spool.unhealthy().is_some() {
+                    return;
+                }
+                tokio::time::sleep(ARCHIVE_AGAIN).await;
             }
         });
+    }
+
+    /// Tries to archive the job. False when that can succeed later.
+    async fn archived(&self) -> bool {
+        let (gateway, job) = (self.gateway.clone(), self.job.clone());
+        let user = self.user.clone();
+        let archived = tokio::task::spawn_blocking(move || gateway.archive(&job, &user)).await;
+        match archived {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued for now");
+                false
+            }
+            Err(error) => {
+                tracing::error!(job = %self.job.name, %error, "archiving broke down");
+                true
+            }
+        }
+    }
+
+    /// Nobody waits for the outcome any more.
+    fn let_go(&mut self) {
+        if self.ended.take().is_some() {
+            lock(&self.gateway.archiving).remove(&self.job.name);
+        }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if self.ended.is_some() {
-            lock(&self.gateway.archiving).remove(&self.job.name);
-        }
+        self.let_go();
     }
 }
 
