@@ -57,7 +57,7 @@ pub use lock::{LockError, SpoolLock};
 pub use look::{Arrival, Scan};
 pub use probe::{ProbeError, ProbeOptions, probe};
 pub use records::{Accepted, Act, Came, Ended, fingerprint};
-pub use recover::{Adopted, Recovery};
+pub use recover::{Adopted, Cut, Recovery};
 pub use retention::Retention;
 pub use twin::Twin;
 

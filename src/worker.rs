@@ -10,6 +10,7 @@ mod look;
 mod run;
 mod runs;
 mod settle;
+mod stranded;
 mod turns;
 
 use crate::{
@@ -35,9 +36,9 @@ use turns::Turns;
 /// Events on their way to the scheduler. Hints beyond that become one rescan.
 const EVENTS_MAX: usize = 16 * 1024;
 /// Everything is scanned so often, whatever the watcher says.
-const RESCAN_EVERY: Duration = Duration::from_secs(60);
+const RESCAN_EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 /// How long a lane rests after a job of it could not be started or released.
-const STUCK_PAUSE: Duration = Duration::from_secs(5);
+const STUCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
 
 /// An interface as the worker sees it.
 #[derive(Clone, Debug)]
@@ -226,6 +227,7 @@ impl Worker {
                 () = tokio::time::sleep(due) => Some(Event::Tick(self.core.spool.now_ms())),
                 () = tokio::time::sleep_until(rescan_at) => {
                     rescan_at = tokio::time::Instant::now() + rescan_every;
+                    tokio::spawn(self.core.clone().reclaim_all());
                     Some(Event::Rescan)
                 }
                 () = stop.cancelled(), if !draining => {

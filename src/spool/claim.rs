@@ -427,7 +427,7 @@ impl<F: Fs> Claim<F> {
         }
         // All before the move is earlier in the journal, so durable with it.
         if let Some(mut log) = log {
-            for job in &self.emitted {
+            for (job, _) in &self.emitted {
                 let interface = job.place.interface().map_or("", InterfaceName::as_str);
                 let text = format!("emitted {} to {interface}", job.name);
                 let now_ms = self.spool.now_ms();

@@ -27,12 +27,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A command that outlived the service which started it.
+/// What has cut off a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The service has ended, and its command may have outlived it.
+    Crash,
+    /// The service lives on, but an error of the disk or of its own kept it from going on.
+    Stranded,
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Crash => "by a crash",
+            Self::Stranded => "by an error of the disk or of the service",
+        })
+    }
+}
+
+/// A job in `work` whose run nobody follows any more, though its command may still live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopted {
     pub interface: InterfaceName,
     pub name: JobName,
     pub attempt: u32,
+    pub cut: Cut,
 }
 
 impl Adopted {
@@ -224,6 +243,7 @@ impl<F: Fs> Spool<F> {
                 interface: interface.clone(),
                 name,
                 attempt,
+                cut: Cut::Crash,
             };
             // If its end was kept, the worker knows what that means.
             let kept = run_file(interface, &found.name, "exit");
@@ -278,9 +298,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// A job whose attempt was cut off, with its lock in our hands.
-    fn after_crash(&self, cut: &Adopted) -> Result<Place, SpoolError> {
-        let (interface, name, attempt) = (&cut.interface, &cut.name, cut.attempt);
-        let job = cut.job();
+    fn after_crash(&self, found: &Adopted) -> Result<Place, SpoolError> {
+        let (interface, name, attempt) = (&found.interface, &found.name, found.attempt);
+        let (job, cut) = (found.job(), found.cut);
         let rules = &self.interfaces[interface];
         let (text, by) = if rules.at_most_once {
             let text = format!(
@@ -289,10 +309,14 @@ impl<F: Fs> Spool<F> {
             );
             (text, Transition::Fail)
         } else if attempt >= self.attempts_max(&job) {
-            let text = format!("attempt {attempt} was cut off by a crash: crashed {attempt} times");
+            let end = match cut {
+                Cut::Crash => "crashed",
+                Cut::Stranded => "failed so",
+            };
+            let text = format!("attempt {attempt} was cut off {cut}: {end} {attempt} times");
             (text, Transition::Fail)
         } else {
-            let text = format!("attempt {attempt} was cut off by a crash; queued again");
+            let text = format!("attempt {attempt} was cut off {cut}; queued again");
             (text, Transition::Release)
         };
         tracing::warn!(job = %name, %interface, attempt, "{text}");

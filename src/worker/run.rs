@@ -10,7 +10,7 @@ use crate::{
     job::{InterfaceName, JobName},
     processor::{Ended, Ending, Kept, Outcome, Processor, Run},
     schedule::{End, Event},
-    spool::{Adopted, Claim, Fs, Moved, Settlement, SpoolError},
+    spool::{Adopted, Claim, Cut, Fs, Moved, Settlement, SpoolError},
 };
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
@@ -50,6 +50,9 @@ impl Core {
         drop(entry);
         let ended = Event::Ended(interface.clone(), job, end);
         self.hints.tell_surely(ended).await;
+        if matches!(end, End::Stuck | End::Unknown) {
+            self.clone().reclaim(interface.clone()).await;
+        }
         if end == End::Stuck {
             self.resume_later(interface).await;
         }
@@ -178,8 +181,16 @@ impl Core {
             interface,
             name,
             attempt,
+            cut,
         } = adopted.clone();
-        tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
+        match cut {
+            Cut::Crash => {
+                tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
+            }
+            Cut::Stranded => {
+                tracing::warn!(job = %name, %interface, attempt, "nobody works on it: taken up");
+            }
+        }
         let mut ending = self.ending(&adopted, &entry.run);
         let end = loop {
             tokio::time::sleep(ADOPTED_EVERY).await;
@@ -263,6 +274,7 @@ impl Core {
             interface,
             name,
             attempt,
+            cut: Cut::Stranded,
         })
     }
 }

@@ -9,10 +9,10 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How long to wait before settling is tried again on a full disk.
-const FULL_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait before settling is tried again after any other error.
-pub(super) const AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait before settling is tried again.
+pub(super) const AGAIN_EVERY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+/// How often it is tried as it should be on a disk that fails in another way than by being full.
+const SETTLES_MAX: u32 = if cfg!(test) { 200 } else { 10 };
 
 /// What the log says of a job whose document is not what it was.
 const CHANGED: &str = "the job's document was changed by its command: it is no longer what was \
@@ -215,22 +215,26 @@ impl Core {
         }
     }
 
-    /// A full disk is waited for: the work is done, and doing it again would do it twice.
+    /// A full disk is waited for: the work is done, and doing it again would do it twice. Any other
+    /// error of the disk is given some time to pass.
     fn settle_patiently(
         &self,
         claim: &mut Claim,
         what: Settlement,
         log: Option<JobLog>,
     ) -> Result<Published, SpoolError> {
+        let mut failures = 0;
         loop {
-            match claim.settle(what, log.clone()) {
-                Err(SpoolError::Full { op, path }) if !self.kill.is_cancelled() => {
-                    let path = path.display();
-                    tracing::error!(job = %claim.job(), "disk full: cannot {op} {path}; waiting");
-                    std::thread::sleep(FULL_EVERY);
-                }
+            let error = match claim.settle(what, log.clone()) {
+                Err(error @ (SpoolError::Full { .. } | SpoolError::Io { .. })) => error,
                 other => return other,
+            };
+            failures += u32::from(!matches!(error, SpoolError::Full { .. }));
+            if failures >= SETTLES_MAX || !self.can_settle() {
+                return Err(error);
             }
+            tracing::error!(job = %claim.job(), %error, "cannot be settled now; tried again");
+            std::thread::sleep(AGAIN_EVERY);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     job::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
     schedule::LaneRules,
-    spool::{Adopted, Attributes, EntryKind, Fs, RealFs, Rules, Spool},
+    spool::{Adopted, Attributes, Cut, EntryKind, Fs, RealFs, Rules, Spool},
     worker::{Lane, Parts, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
@@ -252,6 +252,7 @@ async fn a_command_that_outlived_its_service_is_ended_too() {
         interface: bench.interface.clone(),
         name: name.clone(),
         attempt: 1,
+        cut: Cut::Crash,
     };
     let handle = bench.work("true", vec![adopted], &stop);
     assert!(handle.eta_ms(&bench.job(&name)) > Some(bench.spool.now_ms()));
