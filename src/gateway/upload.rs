@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, Right},
-    job::{InterfaceName, JobName, Kind, hex},
+    job::{InterfaceName, JobName, Kind, Terms, hex},
     joblog::{JobLog, Level, Message, Status},
     spool::{Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket},
     xml::{self, Finding, InspectError, Source, XmlLimits},
@@ -196,15 +196,33 @@ impl Gateway {
         }
     }
 
-    /// The answer to a JSON job that was accepted, now or by an earlier request: all of it.
-    async fn created(self: &Arc<Self>, reply: Reply) -> Result<Reply, Fault> {
-        let Reply::Accepted { job, replayed, .. } = reply else {
+    /// The answer to a JSON job that was accepted, now or by an earlier request. A new one is shown
+    /// as it was accepted: nothing that is read meanwhile may turn that into a fault.
+    async fn created(
+        self: &Arc<Self>,
+        reply: Reply,
+        submitter: &str,
+        terms: &Terms,
+    ) -> Result<Reply, Fault> {
+        let Reply::Accepted {
+            job,
+            interface,
+            replayed,
+            ..
+        } = reply
+        else {
             return Ok(reply);
         };
-        let of = JobRef::Name(job);
-        let view = self.blocking(move |this| this.view(this.job_of(&of)?));
+        let view = match replayed {
+            false => self.new_view(job, interface, submitter, terms),
+            true => {
+                let of = JobRef::Name(job);
+                let view = self.blocking(move |this| this.view(this.job_of(&of)?));
+                view.await??
+            }
+        };
         Ok(Reply::Created {
-            view: Box::new(view.await??),
+            view: Box::new(view),
             replayed,
         })
     }
@@ -327,6 +345,7 @@ impl Upload {
     /// no more at once than leave threads to the worker.
     pub async fn commit(mut self) -> Result<Reply, Fault> {
         let (gateway, document) = (self.gateway.clone(), self.submit.document);
+        let (user, terms) = (self.caller.user.clone(), self.submit.terms.clone());
         let commit = async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
@@ -358,7 +377,7 @@ impl Upload {
                 }
             };
             match document {
-                Document::Json { .. } => gateway.created(reply).await,
+                Document::Json { .. } => gateway.created(reply, &user, &terms).await,
                 Document::Xml => Ok(reply),
             }
         };

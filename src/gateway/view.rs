@@ -4,7 +4,7 @@ use super::{Gateway, Page, Reach, Sort, spool_fault};
 use crate::{
     auth::{Caller, Right, Role},
     gateway::{Fault, JobRef},
-    job::{InterfaceName, Job, JobId, JobName, Place, Priority, hex, uuid_text},
+    job::{InterfaceName, Job, JobId, JobName, Place, Priority, Terms, hex, uuid_text},
     joblog::{JobLog, Message},
     spool::SpoolError,
 };
@@ -208,6 +208,39 @@ impl Gateway {
             }
         }
         self.view_of(&job).map_err(|e| spool_fault(&e))
+    }
+
+    /// A job that has just been accepted, as it was then. Reads nothing.
+    pub(super) fn new_view(
+        &self,
+        job: JobName,
+        interface: InterfaceName,
+        submitter: &str,
+        terms: &Terms,
+    ) -> View {
+        let (id, place) = (job.id(), Place::Queue(interface.clone()));
+        let name = job.clone();
+        let eta_ms = self.hands.eta_ms(&Job { place, name });
+        View {
+            id: id.get(),
+            uuid: uuid_text(&self.seal.uuid(id)),
+            hex: hex(&self.seal.hex(id)),
+            runner: Some(self.seal.runner(id)),
+            eta_ms: eta_ms.unwrap_or_else(|| self.spool.now_ms()),
+            interface: Some(interface),
+            state: State::Waiting,
+            submitter: submitter.to_owned(),
+            priority: terms.priority,
+            worker: terms.worker.as_ref().map(ToString::to_string),
+            received_ms: id.unix_ms().min(self.spool.now_ms()),
+            started_ms: None,
+            finished_ms: None,
+            error: None,
+            messages: Vec::new(),
+            files: Vec::new(),
+            variables: serde_json::Map::new(),
+            job,
+        }
     }
 
     fn view_of(&self, job: &Job) -> Result<View, SpoolError> {
