@@ -22,7 +22,7 @@ use crate::{
 use eta::Lines;
 use runs::{Registered, Runs};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -149,6 +149,8 @@ struct Core {
     running_max: usize,
     /// Interfaces that have been scanned once: before that, nobody knows what is new.
     scanned: Mutex<BTreeSet<InterfaceName>>,
+    /// Jobs that lie in `work` for runs which never began.
+    unstarted: Mutex<HashSet<JobName>>,
     stop: CancellationToken,
     /// Running commands are to end now.
     kill: CancellationToken,
@@ -175,6 +177,7 @@ impl Worker {
             lines: Lines::default(),
             running_max: parts.running_max,
             scanned: Mutex::default(),
+            unstarted: Mutex::default(),
             stop: parts.stop,
             kill: parts.kill,
         };

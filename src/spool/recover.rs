@@ -34,13 +34,15 @@ pub enum Cut {
     Crash,
     /// The service lives on, but an error of the disk or of its own kept it from going on.
     Stranded,
+    /// The same before its command was started: it does not count as an attempt.
+    NotStarted,
 }
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Crash => "by a crash",
-            Self::Stranded => "by an error of the disk or of the service",
+            Self::NotStarted | Self::Stranded => "by an error of the disk or of the service",
         })
     }
 }
@@ -302,7 +304,10 @@ impl<F: Fs> Spool<F> {
         let (interface, name, attempt) = (&found.interface, &found.name, found.attempt);
         let (job, cut) = (found.job(), found.cut);
         let rules = &self.interfaces[interface];
-        let (text, by) = if rules.at_most_once {
+        let (text, by) = if cut == Cut::NotStarted {
+            let text = format!("attempt {attempt} could not be started; queued again");
+            (text, Transition::Release)
+        } else if rules.at_most_once {
             let text = format!(
                 "attempt {attempt} was cut off and its outcome is unknown; \
                  this interface delivers at most once, so it is not run again"
@@ -311,7 +316,7 @@ impl<F: Fs> Spool<F> {
         } else if attempt >= self.attempts_max(&job) {
             let end = match cut {
                 Cut::Crash => "crashed",
-                Cut::Stranded => "failed so",
+                Cut::NotStarted | Cut::Stranded => "failed so",
             };
             let text = format!("attempt {attempt} was cut off {cut}: {end} {attempt} times");
             (text, Transition::Fail)
@@ -320,10 +325,10 @@ impl<F: Fs> Spool<F> {
             (text, Transition::Release)
         };
         tracing::warn!(job = %name, %interface, attempt, "{text}");
-        let act = if by == Transition::Fail {
-            Act::Failed
-        } else {
-            Act::CutOff
+        let act = match (&by, cut) {
+            (Transition::Fail, _) => Act::Failed,
+            (_, Cut::NotStarted) => Act::GivenBack,
+            (_, Cut::Crash | Cut::Stranded) => Act::CutOff,
         };
         let mut ended = self.ended(name, act)?;
         ended.attempt = Some(attempt);

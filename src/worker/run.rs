@@ -81,10 +81,13 @@ impl Core {
             Ok(Ok(Begun::Locked)) => return End::Stuck,
             Ok(Err(error)) => {
                 tracing::error!(%job, %interface, %error, "the job cannot be started; tried again");
+                // If it could not be given back either, it is found in `work`.
+                self.unstarted().insert(job.clone());
                 return End::Stuck;
             }
             Err(_) => return End::Stuck,
         };
+        self.unstarted().remove(job);
         let started_ms = self.spool.now_ms();
         underway.started(started_ms);
         tracing::info!(%job, %interface, attempt = claim.attempt(), "started");
@@ -187,7 +190,7 @@ impl Core {
             Cut::Crash => {
                 tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
             }
-            Cut::Stranded => {
+            Cut::NotStarted | Cut::Stranded => {
                 tracing::warn!(job = %name, %interface, attempt, "nobody works on it: taken up");
             }
         }

@@ -6,10 +6,13 @@
 
 use super::Core;
 use crate::{
-    job::InterfaceName,
+    job::{InterfaceName, JobName},
     spool::{Adopted, Cut, SpoolError},
 };
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
+};
 
 impl Core {
     /// Looks for stranded jobs of all interfaces, and follows each to its end.
@@ -40,6 +43,13 @@ impl Core {
         }
     }
 
+    /// Jobs that were claimed for runs which never began.
+    pub(super) fn unstarted(&self) -> MutexGuard<'_, HashSet<JobName>> {
+        self.unstarted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn stranded(&self, interface: &InterfaceName) -> Result<Vec<Adopted>, SpoolError> {
         let unknown = || -> Result<Vec<_>, SpoolError> {
             let mut working = self.spool.working(interface)?;
@@ -54,11 +64,15 @@ impl Core {
         // The first look may have met a job that was just being settled.
         let again = unknown()?;
         let stranded = again.into_iter().filter(|job| first.contains(job));
+        let unstarted = self.unstarted();
         let stranded = stranded.map(|(name, attempt)| Adopted {
             interface: interface.clone(),
+            cut: match unstarted.contains(&name) {
+                true => Cut::NotStarted,
+                false => Cut::Stranded,
+            },
             name,
             attempt,
-            cut: Cut::Stranded,
         });
         Ok(stranded.collect())
     }
