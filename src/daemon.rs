@@ -5,6 +5,8 @@
 //! Stop: stop accepting → finish requests → running commands finish, or are ended at the deadline
 //! and their jobs given back, not counted → unlock.
 
+#[cfg(test)]
+mod fault_tests;
 mod memory;
 mod tenant;
 mod timetable;

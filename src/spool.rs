@@ -20,6 +20,8 @@ mod crash_fs;
 #[cfg(test)]
 mod crash_tests;
 mod document;
+#[cfg(test)]
+pub(crate) mod faults;
 mod fs;
 mod health;
 mod idem;

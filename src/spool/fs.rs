@@ -122,15 +122,49 @@ pub struct RealFs {
     opened: std::sync::OnceLock<File>,
     /// To whom new files go, see [`RealFs::hand_over`].
     heir: std::sync::OnceLock<Option<(Uid, Gid)>>,
+    #[cfg(test)]
+    faults: std::sync::Arc<super::faults::Faults>,
 }
 
 impl RealFs {
     pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
         Self {
-            root: root.into(),
+            #[cfg(test)]
+            faults: super::faults::Faults::of(&root),
+            root,
             opened: std::sync::OnceLock::new(),
             heir: std::sync::OnceLock::new(),
         }
+    }
+
+    /// Where a test lets a call fail.
+    #[cfg(test)]
+    fn meet(&self, op: &'static str, path: &Path) -> io::Result<()> {
+        self.faults.meet(op, path)
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    fn meet(&self, _op: &'static str, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The same for a file that is open.
+    #[cfg(test)]
+    fn meet_file(&self, op: &'static str, file: &File) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let root = self.root.canonicalize().unwrap_or(self.root.clone());
+        self.meet(op, path.strip_prefix(root).unwrap_or(&path))
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    fn meet_file(&self, _op: &'static str, _file: &File) -> io::Result<()> {
+        Ok(())
     }
 
     /// The absolute form of a path in the spool.
@@ -214,6 +248,7 @@ impl Fs for RealFs {
     type Lock = File;
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<File> {
+        self.meet("copy", to)?;
         let mut from = self.open(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let mut copy = self.create(to)?;
         io::copy(&mut from, &mut copy)?;
@@ -221,12 +256,14 @@ impl Fs for RealFs {
     }
 
     fn copy_open(&self, from: &File, to: &Path) -> io::Result<File> {
+        self.meet("copy", to)?;
         let copy = self.create(to)?;
         pour(from, &copy)?;
         Ok(copy)
     }
 
     fn digest(&self, path: &Path) -> io::Result<String> {
+        self.meet("digest", path)?;
         let mut file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let mut sha256 = Sha256::new();
         let mut buffer = vec![0_u8; 128 * 1024];
@@ -239,6 +276,7 @@ impl Fs for RealFs {
     }
 
     fn scratch(&self, from: &Path, to: &Path) -> io::Result<Option<u32>> {
+        self.meet("copy", to)?;
         let file = self.open(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let meta = file.metadata()?;
         let copy = || {
@@ -268,10 +306,12 @@ impl Fs for RealFs {
     }
 
     fn set_mode(&self, file: &File, mode: u32) -> io::Result<()> {
+        self.meet_file("set_mode", file)?;
         Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
+        self.meet("create", path)?;
         self.create_new(path, OFlags::WRONLY)
     }
 
@@ -289,6 +329,7 @@ impl Fs for RealFs {
     }
 
     fn is_complete(&self, path: &Path) -> io::Result<bool> {
+        self.meet("is_complete", path)?;
         super::lease::nobody_writes(&self.absolute(path))
     }
 
@@ -297,6 +338,7 @@ impl Fs for RealFs {
         dir: &Path,
         each: &mut dyn FnMut(&std::ffi::OsStr, EntryKind),
     ) -> io::Result<()> {
+        self.meet("list", dir)?;
         let walk = walkdir::WalkDir::new(self.absolute(dir))
             .min_depth(1)
             .max_depth(1)
@@ -314,6 +356,7 @@ impl Fs for RealFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<File>> {
+        self.meet("lock", path)?;
         let flags = OFlags::RDWR | OFlags::APPEND;
         loop {
             let opened = match self.create_new(path, flags) {
@@ -342,6 +385,7 @@ impl Fs for RealFs {
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<bool> {
+        self.meet("make_dir", path)?;
         match rustix::fs::mkdir(self.absolute(path), Mode::from(0o2750)) {
             Ok(()) => {
                 self.hand_over(&self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
@@ -353,12 +397,14 @@ impl Fs for RealFs {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.meet("read", path)?;
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut self.open(path, OFlags::RDONLY)?, &mut bytes)?;
         Ok(bytes)
     }
 
     fn read_at(&self, file: &File, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>> {
+        self.meet_file("read_at", file)?;
         let mut bytes = vec![0; n_bytes];
         let mut read = 0;
         while read < n_bytes {
@@ -374,20 +420,27 @@ impl Fs for RealFs {
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        self.meet("remove_tree", path)?;
         super::tree::remove(&self.absolute(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.meet("rename", to)?;
         let (from, to) = (self.absolute(from), self.absolute(to));
         rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
         Ok(())
     }
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.meet("replace", to)?;
         std::fs::rename(self.absolute(from), self.absolute(to))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match self.meet("stat", path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            met => met?,
+        }
         match std::fs::symlink_metadata(self.absolute(path)) {
             Ok(meta) => Ok(Some(Stat {
                 bytes: meta.len(),
@@ -404,6 +457,7 @@ impl Fs for RealFs {
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.meet("sync_all", Path::new(""))?;
         if self.opened.get().is_none() {
             let _ = self.opened.set(self.directory(Path::new(""))?);
         }
@@ -414,35 +468,43 @@ impl Fs for RealFs {
     }
 
     fn sync_data(&self, file: &File) -> io::Result<()> {
+        self.meet_file("sync_data", file)?;
         file.sync_data()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.meet("sync_dir", dir)?;
         self.directory(dir)?.sync_all()
     }
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.meet_file("sync_file", file)?;
         file.sync_all()
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.meet("unlink", path)?;
         std::fs::remove_file(self.absolute(path))
     }
 
     fn update(&self, path: &Path) -> io::Result<File> {
+        self.meet("update", path)?;
         self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)
     }
 
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        self.meet_file("write", file)?;
         let mut file = file;
         file.write_all(bytes)
     }
 
     fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.meet_file("write_at", file)?;
         file.write_all_at(bytes, offset)
     }
 
     fn writable(&self, path: &Path) -> io::Result<File> {
+        self.meet("writable", path)?;
         self.open(path, OFlags::RDWR)
     }
 }

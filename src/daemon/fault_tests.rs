@@ -1,0 +1,712 @@
+//! A tenant at work on a disk that fails and heals, while the process lives on.
+//!
+//! One day is lived again and again: uploads small, large, refused and repeated, commands that end
+//! well, badly, later and never, results and emitted jobs, retrieval, cancel, requeue, a hold, a
+//! schedule, a reload, a stop. In each day another kind of call fails, once, or from then on until
+//! the disk heals. Afterwards every acknowledged job has come to its end without a restart, nothing
+//! that was refused is there, nothing hangs, the stop stops, and the next start finds all of it.
+//! Only a failed sync, or a failed write of the journal, may make the spool unhealthy.
+//!
+//! `SPOOLGATE_FAULTS=all` tries each site with every error, both ways, and `SPOOLGATE_FAULTS='read
+//! joblog'` so those sites that begin like that; without it each site is tried with one of them, once
+//! and lasting in turns.
+
+use super::tenant::{Prepared, Running, Shared};
+use crate::{
+    auth::{Caller, Grants, Role},
+    config::Config,
+    gateway::{
+        Command, Document, Fault, Gateway, JobRef, JsonCheck, Reply, ScheduleRequest, Submit, Wish,
+    },
+    job::{InterfaceName, Job, JobName, Place},
+    processor::Starter,
+    spool::{
+        Spool,
+        faults::{Faults, Plan, Site, errnos, is_sync},
+    },
+};
+use bytes::Bytes;
+use rustix::io::Errno;
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than this nothing takes that does not hang.
+const HANGS: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// Days at once.
+const DAYS: usize = 10;
+/// How long a disk is ill that heals: two seconds when everything is tried.
+const ILL: Duration = Duration::from_millis(300);
+const LONG_ILL: Duration = Duration::from_secs(2);
+
+const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+[spool]
+root = "spool"
+accept_risk = true
+journal_mib = 2
+[limits]
+free_bytes_min = 0
+free_inodes_min = 0
+[interfaces.works]
+direction = "in"
+schema = ""
+processor = { command = ["/bin/sh", "-c", "cat > /dev/null; echo worked"] }
+[interfaces.archives]
+direction = "in"
+schema = ""
+processor = { archive = true }
+[interfaces.fails]
+direction = "in"
+schema = ""
+processor = { command = ["/bin/sh", "-c", "echo no such customer; exit 1"] }
+[interfaces.later]
+direction = "in"
+schema = ""
+retry = { attempts = 9, initial_s = 0.05, max_s = 0.05, jitter = 0 }
+processor = { command = ["/bin/sh", "-c", "echo attempt $SPOOLGATE_ATTEMPT; [ $SPOOLGATE_ATTEMPT -ge 2 ] || exit 75"] }
+[interfaces.tomorrow]
+direction = "in"
+schema = ""
+retry = { initial_s = 3000 }
+processor = { command = ["/bin/sh", "-c", "exit 75"] }
+[interfaces.makes]
+direction = "in"
+schema = ""
+processor = { command = ["/bin/sh", "-c", "echo made > $SPOOLGATE_RESULTS/r.txt; echo '<made/>' > $SPOOLGATE_EMIT/archives/made.xml"] }
+[interfaces.endless]
+direction = "in"
+schema = ""
+processor = { command = ["/bin/sh", "-c", "exec sleep 300"] }
+[interfaces.out]
+direction = "out"
+"#;
+
+/// A service of one tenant, as the daemon starts it.
+struct Service {
+    gateway: Arc<Gateway>,
+    spool: Arc<Spool>,
+    running: Running,
+    stop: CancellationToken,
+    kill: CancellationToken,
+}
+
+impl Service {
+    async fn start(dir: &Path) -> anyhow::Result<Self> {
+        let config = Config::parse(CONFIG, &dir.join("spoolgate.toml")).unwrap();
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let starter = Starter::launch()?;
+        let shared = Shared::new(&config.limits, starter);
+        let tenant = &config.tenants[0];
+        let prepared = Prepared::new(&config, tenant, shared, None, &stop, &kill).await?;
+        Ok(Self {
+            gateway: prepared.gateway.clone(),
+            spool: prepared.spool.clone(),
+            running: prepared.run(&stop),
+            stop,
+            kill,
+        })
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        let kill = self.kill.clone();
+        let deadline = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            kill.cancel();
+        });
+        let stopped = tokio::time::timeout(HANGS, self.running.stopped()).await;
+        drop(stopped.expect("the stop hangs"));
+        deadline.abort();
+    }
+}
+
+/// How a job is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Failed,
+    /// Well, or by somebody who cancelled it.
+    Any,
+    /// Well; or it is still there, when the spool was unhealthy or stopped before it was archived.
+    Retrieved,
+}
+
+/// What partners have been told.
+#[derive(Default)]
+struct Told {
+    /// Acknowledged jobs, with what they hold and how they are to end.
+    jobs: BTreeMap<JobName, (Vec<u8>, End)>,
+    /// Documents whose upload was answered by an error: nothing may be there that holds them.
+    refused: Vec<Vec<u8>>,
+    cancelled: Vec<JobName>,
+}
+
+fn caller() -> Caller {
+    let mut grants = Grants::default();
+    grants.add_role(Role::Operator);
+    Caller::new("olga", grants)
+}
+
+fn name(text: &str) -> InterfaceName {
+    text.parse().unwrap()
+}
+
+/// Answers in time, or the test fails.
+async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(HANGS, work).await;
+    done.unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    in_time(what, async {
+        while !done() {
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await;
+}
+
+fn any_json(body: &mut dyn Read) -> Result<(), String> {
+    let read = serde_json::from_reader::<_, serde_json::Value>(body);
+    read.map(drop).map_err(|error| error.to_string())
+}
+
+fn json() -> Document {
+    Document::Json {
+        check: JsonCheck(any_json),
+        empty: None,
+    }
+}
+
+impl Told {
+    async fn upload(
+        &mut self,
+        service: &Service,
+        to: &str,
+        body: &[u8],
+        end: End,
+    ) -> Option<JobName> {
+        let submit = Submit {
+            interface: Some(name(to)),
+            dialect: "dstore",
+            document: if body.starts_with(b"{") {
+                json()
+            } else {
+                Document::Xml
+            },
+            ..Submit::default()
+        };
+        self.submit(service, submit, body, end).await
+    }
+
+    async fn submit(
+        &mut self,
+        service: &Service,
+        submit: Submit,
+        body: &[u8],
+        end: End,
+    ) -> Option<JobName> {
+        let keyed = submit.idempotency_key.is_some();
+        let sent = async {
+            let mut upload = service.gateway.admit(&caller(), submit, None).await?;
+            upload.write(Bytes::copy_from_slice(body)).await?;
+            upload.commit().await
+        };
+        let job = match in_time("an upload", sent).await {
+            Ok(Reply::Accepted { job, .. }) => job,
+            Ok(Reply::Created { view, .. }) => view.job.clone(),
+            Err(Fault::Refused { job, .. }) => {
+                self.jobs.insert(job, (body.to_vec(), End::Failed));
+                return None;
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(Fault::Busy { .. }) => {
+                // Who sends a key may find the job of an earlier try.
+                self.refused.extend((!keyed).then(|| body.to_vec()));
+                return None;
+            }
+            // What it came to could not be read back: it is accepted, or not.
+            Err(_) => return None,
+        };
+        self.jobs.insert(job.clone(), (body.to_vec(), end));
+        Some(job)
+    }
+
+    async fn cancel(&mut self, service: &Service, job: &JobName) {
+        let command = Command::Cancel {
+            job: JobRef::Name(job.clone()),
+        };
+        let reply = in_time("a cancel", service.gateway.execute(&caller(), command)).await;
+        if matches!(reply, Ok(Reply::Cancelled { .. })) {
+            self.cancelled.push(job.clone());
+        }
+    }
+
+    async fn fetch(&mut self, service: &Service, dir: &Path) {
+        let dropped = dir.join("spool/queue/out/order.xml");
+        if std::fs::write(&dropped, "<fetched/>").is_err() {
+            return;
+        }
+        let (olga, out) = (caller(), name("out"));
+        let list = || async {
+            let interface = out.clone();
+            let listed = service.gateway.execute(&olga, Command::List { interface });
+            match in_time("a list", listed).await {
+                Ok(Reply::Jobs(jobs)) => jobs.into_iter().next(),
+                Ok(_) | Err(_) => None,
+            }
+        };
+        let job = in_time("a dropped file", async {
+            while service.spool.unhealthy().is_none() {
+                if let Some(job) = list().await {
+                    return Some(job);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            None
+        })
+        .await;
+        let Some(job) = job else { return };
+        let fetch = Command::Fetch {
+            interface: name("out"),
+            job: job.clone(),
+            stylesheet: None,
+            head: false,
+        };
+        while service.spool.unhealthy().is_none() {
+            let fetched = service.gateway.execute(&olga, fetch.clone());
+            let Ok(Reply::Content(mut download)) = in_time("a fetch", fetched).await else {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            };
+            let mut body = Vec::new();
+            download.file.read_to_end(&mut body).unwrap();
+            assert_eq!(body, b"<fetched/>");
+            self.jobs.insert(job, (body, End::Retrieved));
+            if let Some(mut completion) = download.completion.take() {
+                completion.taken();
+                completion.completed();
+            }
+            return;
+        }
+    }
+
+    /// One day.
+    async fn day(&mut self, service: &Service, dir: &Path) {
+        self.upload(service, "works", b"<works/>", End::Done).await;
+        let large = format!("<large>{}</large>", "x".repeat(300_000));
+        self.upload(service, "archives", large.as_bytes(), End::Done)
+            .await;
+        self.upload(service, "works", b"<broken", End::Failed).await;
+        let failed = self
+            .upload(service, "fails", b"<fails/>", End::Failed)
+            .await;
+        self.upload(service, "later", b"<later/>", End::Done).await;
+        self.upload(service, "makes", b"<makes/>", End::Done).await;
+        let tomorrow = self
+            .upload(service, "tomorrow", b"{\"t\":1}", End::Any)
+            .await;
+        let endless = self
+            .upload(service, "endless", b"{\"e\":1}", End::Any)
+            .await;
+        for _ in 0..2 {
+            let submit = Submit {
+                interface: Some(name("archives")),
+                idempotency_key: Some("key".into()),
+                dialect: "dstore",
+                ..Submit::default()
+            };
+            self.submit(service, submit, b"<keyed/>", End::Done).await;
+        }
+        self.fetch(service, dir).await;
+        for job in [endless, tomorrow].into_iter().flatten() {
+            self.cancel(service, &job).await;
+        }
+        if let Some(failed) = failed {
+            requeue(service, failed).await;
+        }
+        hold(service).await;
+        schedule(service).await;
+        std::fs::write(dir.join("spool/schemas/new.xsd"), "no schema").unwrap();
+    }
+
+    fn unfinished(&self, spool: &Spool, was_unhealthy: bool) -> Vec<String> {
+        let mut left = Vec::new();
+        for (job, (_, end)) in &self.jobs {
+            match spool.find(job) {
+                Ok(Some(Place::Bak(_) | Place::JobErrors)) => {}
+                Ok(Some(Place::Queue(_))) if *end == End::Retrieved && was_unhealthy => {}
+                other => left.push(format!("{job}: {other:?}")),
+            }
+        }
+        left
+    }
+
+    /// Everything is at its end, as it was told.
+    fn check(&self, spool: &Spool, dir: &Path, context: &str, was_unhealthy: bool) {
+        let files = files(&dir.join("spool"));
+        for (job, (body, end)) in &self.jobs {
+            let here = |path: &&PathBuf| {
+                let states = ["queue", "work", "deferred", "bak", "joberrors"];
+                let text = path.to_string_lossy();
+                // What a run leaves besides the job is removed last.
+                let is_beside = text.ends_with(".lock") || text.contains(".run/");
+                text.contains(&job.to_string())
+                    && !is_beside
+                    && states
+                        .iter()
+                        .any(|state| path.starts_with(dir.join("spool").join(state)))
+            };
+            let found: Vec<&PathBuf> = files.keys().filter(here).collect();
+            assert_eq!(found.len(), 1, "{context}: {job} is in {found:?}");
+            assert_eq!(&files[found[0]], body, "{context}: {job}");
+            let place = spool.find(job).unwrap().unwrap();
+            match end {
+                End::Done => assert!(
+                    matches!(place, Place::Bak(_)),
+                    "{context}: {job} is in {place}"
+                ),
+                End::Failed => assert_eq!(place, Place::JobErrors, "{context}: {job}"),
+                End::Any => {}
+                End::Retrieved if matches!(place, Place::Queue(_)) => continue,
+                End::Retrieved => {}
+            }
+            let log = spool.read_log(job);
+            let log = log.unwrap_or_else(|| panic!("{context}: {job} has no log"));
+            let texts: Vec<&str> = log.messages.iter().map(|m| m.text.as_str()).collect();
+            if body == b"<later/>" {
+                for said in ["attempt 1", "attempt 2"] {
+                    let kept = texts.contains(&said);
+                    assert!(kept, "{context}: {said:?} of {job} is lost: {texts:?}");
+                }
+            }
+            if self.cancelled.contains(job) {
+                assert!(log.is_cancelled(), "{context}: {job}: {texts:?}");
+            }
+        }
+        // A failed sync may have reached the disk all the same: whoever was refused asks again.
+        let refused = self.refused.iter().filter(|_| !was_unhealthy);
+        for body in refused {
+            let found: Vec<_> = files.iter().filter(|(_, bytes)| *bytes == body).collect();
+            assert!(found.is_empty(), "{context}: refused, and there: {found:?}");
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    in_time(what, tokio::task::spawn_blocking(work))
+        .await
+        .unwrap()
+}
+
+async fn requeue(service: &Service, name: JobName) {
+    let spool = service.spool.clone();
+    let of = name.clone();
+    until("a failing job", || {
+        spool.unhealthy().is_some()
+            || !matches!(
+                spool.find(&of),
+                Ok(Some(Place::Queue(_) | Place::Work { .. }))
+            )
+    })
+    .await;
+    let spool = service.spool.clone();
+    // Its error, if any, is told to the operator.
+    let _ = blocking("a requeue", move || {
+        let place = Place::JobErrors;
+        spool.requeue(
+            &Job { place, name },
+            &"fails".parse().unwrap(),
+            "an operator",
+        )
+    })
+    .await;
+}
+
+async fn hold(service: &Service) {
+    let spool = service.spool.clone();
+    let _ = blocking("a hold", move || {
+        let interface = "fails".parse().unwrap();
+        let held = spool.hold(&interface, "for a look");
+        // Until it is released, whatever came of that.
+        while held.is_ok() && spool.release(&interface).is_err() && spool.unhealthy().is_none() {
+            std::thread::sleep(LOOK);
+        }
+    })
+    .await;
+}
+
+async fn schedule(service: &Service) {
+    let request = ScheduleRequest {
+        submit: Submit {
+            interface: Some(name("archives")),
+            dialect: "robusta",
+            document: json(),
+            ..Submit::default()
+        },
+        wish: Wish {
+            start: Some("2020-01-01 00:00:00".into()),
+            ..Wish::default()
+        },
+    };
+    let document = Bytes::from_static(b"{\"scheduled\":1}");
+    let olga = caller();
+    let scheduled = service.gateway.schedule(&olga, request, document);
+    let Ok(_) = in_time("a schedule", scheduled).await else {
+        return;
+    };
+    // Its one moment has one job, whatever fails.
+    let spool = service.spool.clone();
+    let made = || {
+        let jobs = spool.jobs(&name("archives")).unwrap_or_default();
+        let of_it = |job: &&Job| job.name.to_string().ends_with(".json");
+        jobs.iter().filter(of_it).count()
+    };
+    until("a schedule's job", || {
+        made() > 0 || spool.unhealthy().is_some()
+    })
+    .await;
+    assert!(made() <= 1, "a moment has two jobs");
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let walk = walkdir::WalkDir::new(dir).into_iter().flatten();
+    let files = walk.filter(|entry| entry.file_type().is_file());
+    let inside = files.filter(|entry| {
+        !entry
+            .path()
+            .components()
+            .any(|c| c.as_os_str() == "journal")
+    });
+    inside
+        .map(|entry| {
+            (
+                entry.path().to_owned(),
+                std::fs::read(entry.path()).unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+/// Lives one day with one fault. Gives the sites that were met, and how many calls failed.
+async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("users.toml"), "").unwrap();
+    let faults = Faults::of(&dir.path().join("spool"));
+    let service = Service::start(dir.path()).await.unwrap();
+    let context = format!("{plan:?}");
+    if let Some(plan) = &plan {
+        faults.plan(plan.clone());
+    }
+    let mut told = Told::default();
+    told.day(&service, dir.path()).await;
+    let failures = faults.heal();
+    let sites = faults.seen();
+    let spool = service.spool.clone();
+    if let Some(reason) = spool.unhealthy() {
+        let may = plan.as_ref().is_some_and(|plan| is_sync(plan.site.op));
+        assert!(may, "{context}: unhealthy: {reason}");
+        // What was told stays true; the rest is for the next start.
+        drop(spool);
+        service.stop().await;
+        let service = Service::start(dir.path()).await.unwrap();
+        finish(service, &told, dir.path(), &context, true).await;
+    } else {
+        drop(spool);
+        finish(service, &told, dir.path(), &context, false).await;
+        let service = Service::start(dir.path()).await.unwrap();
+        finish(
+            service,
+            &told,
+            dir.path(),
+            &format!("{context}, restarted"),
+            false,
+        )
+        .await;
+    }
+    (sites, failures)
+}
+
+async fn finish(service: Service, told: &Told, dir: &Path, context: &str, was_unhealthy: bool) {
+    // A cancel that was not answered may not have come to anything.
+    let mut open = Told::default();
+    for (job, (_, end)) in &told.jobs {
+        if *end == End::Any && !told.cancelled.contains(job) {
+            open.cancel(&service, job).await;
+        }
+    }
+    let spool = service.spool.clone();
+    let ends = tokio::time::timeout(HANGS, async {
+        while !told.unfinished(&spool, was_unhealthy).is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+    if ends.await.is_err() {
+        panic!(
+            "{context}: not at an end: {:?}",
+            told.unfinished(&spool, was_unhealthy)
+        );
+    }
+    told.check(&spool, dir, context, was_unhealthy);
+    drop(spool);
+    service.stop().await;
+}
+
+fn plans(sites: Vec<Site>) -> Vec<Plan> {
+    let wanted = std::env::var("SPOOLGATE_FAULTS").ok();
+    let all = wanted.is_some();
+    let wanted = wanted.filter(|wanted| wanted != "all").unwrap_or_default();
+    let mut plans = Vec::new();
+    for (at, site) in sites.into_iter().enumerate() {
+        if !format!("{} {}", site.op, site.path).starts_with(&wanted) {
+            continue;
+        }
+        let errnos = errnos(&site);
+        for (n, errno) in errnos.iter().enumerate() {
+            for (m, lasting) in [None, Some(if all { LONG_ILL } else { ILL })]
+                .into_iter()
+                .enumerate()
+            {
+                if all || (n == at % errnos.len() && m == (at / 2) % 2) {
+                    let (site, errno) = (site.clone(), *errno);
+                    plans.push(Plan {
+                        site,
+                        errno,
+                        lasting,
+                    });
+                }
+            }
+        }
+    }
+    plans
+}
+
+/// The disk is full when a file is to get its name, and stays so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("users.toml"), "").unwrap();
+    let faults = Faults::of(&dir.path().join("spool"));
+    let service = Service::start(dir.path()).await.unwrap();
+    let mut told = Told::default();
+    let before = told
+        .upload(&service, "tomorrow", b"<before/>", End::Any)
+        .await;
+    let before = before.unwrap();
+    let site = |op, path: &str| Site {
+        op,
+        path: path.to_owned(),
+    };
+    for site in [
+        site("rename", "queue/works/#T#.#Z-#.xml"),
+        site("replace", "joblog/#-#-#/#T#.#Z-#.xml.xml"),
+    ] {
+        let (errno, lasting) = (Errno::NOSPC, Some(HANGS));
+        faults.plan(Plan {
+            site,
+            errno,
+            lasting,
+        });
+        let quick = Duration::from_secs(10);
+        let answered = tokio::time::timeout(quick, async {
+            let refused = told
+                .upload(&service, "works", b"<refused/>", End::Done)
+                .await;
+            assert_eq!(refused, None);
+            let refused = told
+                .upload(&service, "works", b"<broken", End::Failed)
+                .await;
+            assert_eq!(refused, None);
+            let (job, olga) = (before.clone(), caller());
+            let status = service.gateway.execute(&olga, Command::Status { job });
+            assert!(matches!(status.await, Ok(Reply::Status(_))));
+        });
+        answered.await.expect("somebody waits for a full disk");
+        faults.heal();
+    }
+    assert_eq!(told.refused.len(), 4);
+    assert_eq!(service.spool.unhealthy(), None);
+    let spool = service.spool.clone();
+    let late = told
+        .upload(&service, "works", b"<late/>", End::Done)
+        .await
+        .unwrap();
+    until("a later job", || {
+        matches!(spool.find(&late), Ok(Some(Place::Bak(_))))
+    })
+    .await;
+    // Full once more, to the end: the stop does not wait for it.
+    let site = site("rename", "bak/works/#-#-#/#T#.#Z-#.xml");
+    let (errno, lasting) = (Errno::NOSPC, Some(HANGS * 2));
+    faults.plan(Plan {
+        site,
+        errno,
+        lasting,
+    });
+    told.upload(&service, "works", b"<last/>", End::Done).await;
+    drop(spool);
+    service.stop().await;
+    faults.heal();
+    let service = Service::start(dir.path()).await.unwrap();
+    finish(service, &told, dir.path(), "full to the end", false).await;
+}
+
+#[test]
+fn a_disk_that_fails_and_heals_costs_no_acknowledged_job() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (sites, failures) = runtime.block_on(live(None));
+    assert_eq!(failures, 0);
+    let plans = Arc::new(Mutex::new(plans(sites)));
+    let n_plans = plans.lock().unwrap().len();
+    let n_min = if std::env::var_os("SPOOLGATE_FAULTS").is_some() {
+        1
+    } else {
+        100
+    };
+    assert!(n_plans >= n_min, "the day has become too short: {n_plans}");
+    let faults = Arc::new(Mutex::new((0, Vec::new())));
+    runtime.block_on(async {
+        let mut days = tokio::task::JoinSet::new();
+        for _ in 0..DAYS {
+            let (plans, faults) = (plans.clone(), faults.clone());
+            days.spawn(async move {
+                loop {
+                    let Some(plan) = plans.lock().unwrap().pop() else {
+                        return;
+                    };
+                    let lived = tokio::spawn(live(Some(plan.clone()))).await;
+                    let mut faults = faults.lock().unwrap();
+                    match lived {
+                        Ok((_, failures)) => faults.0 += failures.min(1),
+                        Err(error) => faults.1.push(format!("{plan:?}: {error}")),
+                    }
+                }
+            });
+        }
+        while days.join_next().await.is_some() {}
+    });
+    let (met, broken) = &*faults.lock().unwrap();
+    assert!(
+        broken.is_empty(),
+        "{} of {n_plans} days:\n{}",
+        broken.len(),
+        broken.join("\n")
+    );
+    assert!(
+        met * 10 > n_plans * 8,
+        "only {met} of {n_plans} faults were met"
+    );
+}

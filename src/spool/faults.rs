@@ -1,0 +1,205 @@
+//! A disk whose calls fail when a test says so, while the process lives on. Tests only.
+//!
+//! A *site* is a kind of call: an operation with a path in which the digits and hashes of names are
+//! blanked, so that every upload meets the same sites whatever its threads do. A [`Plan`] lets the
+//! first call at one site fail, or all of them from the first on until the disk heals. A disk that
+//! is full fails for everything that takes space, wherever it is.
+
+use rustix::io::Errno;
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+/// Where a call can fail.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Site {
+    pub(crate) op: &'static str,
+    pub(crate) path: String,
+}
+
+/// Which call is to fail, how, and for how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) site: Site,
+    pub(crate) errno: Errno,
+    /// From the first failure on; `None`: that one alone.
+    pub(crate) lasting: Option<Duration>,
+}
+
+/// The faults of one disk. All that open the same root share them.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    seen: BTreeMap<Site, usize>,
+    plan: Option<Plan>,
+    first: Option<Instant>,
+    failures: usize,
+}
+
+static DISKS: Mutex<Option<HashMap<PathBuf, Weak<Faults>>>> = Mutex::new(None);
+
+impl Faults {
+    /// The faults of the disk with this root; they are forgotten when nobody holds them.
+    pub(crate) fn of(root: &Path) -> Arc<Self> {
+        let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let disks = disks.get_or_insert_default();
+        disks.retain(|_, faults| faults.strong_count() > 0);
+        if let Some(faults) = disks.get(root).and_then(Weak::upgrade) {
+            return faults;
+        }
+        let faults = Arc::new(Self::default());
+        disks.insert(root.to_owned(), Arc::downgrade(&faults));
+        faults
+    }
+
+    pub(crate) fn plan(&self, plan: Plan) {
+        let mut state = self.state();
+        state.plan = Some(plan);
+        state.first = None;
+    }
+
+    /// From now on every call succeeds. Says how many have failed.
+    pub(crate) fn heal(&self) -> usize {
+        let mut state = self.state();
+        state.plan = None;
+        state.failures
+    }
+
+    /// Every site that has been met.
+    pub(crate) fn seen(&self) -> Vec<Site> {
+        self.state().seen.keys().cloned().collect()
+    }
+
+    /// A call at a path below the root.
+    pub(super) fn meet(&self, op: &'static str, path: &Path) -> io::Result<()> {
+        let mut path = blank(path);
+        if ["list", "stat"].contains(&op) {
+            // All interfaces are looked at alike.
+            path = without_interface(&path);
+        }
+        let site = Site { op, path };
+        let mut state = self.state();
+        let fails = state.fails(&site);
+        *state.seen.entry(site).or_default() += 1;
+        match fails {
+            Some(errno) => {
+                state.failures += 1;
+                Err(errno.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn fails(&mut self, site: &Site) -> Option<Errno> {
+        let plan = self.plan.as_ref()?;
+        let is_there = *site == plan.site;
+        match (self.first, plan.lasting) {
+            (None, _) if is_there => {
+                self.first = Some(Instant::now());
+                Some(plan.errno)
+            }
+            (None, _) | (Some(_), None) => None,
+            (Some(first), Some(lasting)) => {
+                let everywhere = is_full(plan.errno) && takes_space(site.op);
+                let ill = first.elapsed() < lasting && (is_there || everywhere);
+                ill.then_some(plan.errno)
+            }
+        }
+    }
+}
+
+fn is_full(errno: Errno) -> bool {
+    [Errno::NOSPC, Errno::DQUOT].contains(&errno)
+}
+
+/// Calls that can need room on the disk.
+pub(crate) fn takes_space(op: &str) -> bool {
+    let ops = [
+        "copy", "create", "lock", "make_dir", "rename", "replace", "write",
+    ];
+    ops.contains(&op)
+}
+
+/// Calls whose failure may have lost what was written before.
+pub(crate) fn is_sync(op: &str) -> bool {
+    ["sync_all", "sync_data", "sync_dir", "sync_file", "write_at"].contains(&op)
+}
+
+/// The errors that a call can meet.
+pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
+    let mut all = vec![Errno::IO];
+    if is_sync(site.op) {
+        return all;
+    }
+    if takes_space(site.op) {
+        all.extend([Errno::NOSPC, Errno::DQUOT]);
+    }
+    if !["read_at", "write"].contains(&site.op) {
+        all.push(Errno::ACCESS);
+        // Somebody has removed it. The journal is nobody's to touch, and a log that is gone is gone.
+        let stays = ["journal", "joblog"]
+            .iter()
+            .any(|dir| site.path.starts_with(dir));
+        all.extend((!stays).then_some(Errno::NOENT));
+    }
+    let opens = [
+        "copy",
+        "create",
+        "is_complete",
+        "list",
+        "lock",
+        "read",
+        "update",
+        "writable",
+    ];
+    if opens.contains(&site.op) {
+        all.push(Errno::MFILE);
+    }
+    all
+}
+
+/// The path with `I` for the interface.
+fn without_interface(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    if let [state, interface, ..] = parts.as_mut_slice()
+        && ["bak", "deferred", "queue", "work"].contains(state)
+    {
+        *interface = "I";
+    }
+    parts.join("/")
+}
+
+/// Runs of digits, and hashes, stand for themselves no more.
+fn blank(path: &Path) -> String {
+    let mut text = String::new();
+    for part in path.components() {
+        let part = part.as_os_str().to_string_lossy();
+        if !text.is_empty() {
+            text.push('/');
+        }
+        if part.len() > 40 && part.chars().take(40).all(|c| c.is_ascii_hexdigit()) {
+            text.push_str("HASH");
+            continue;
+        }
+        for c in part.chars() {
+            match c {
+                '0'..='9' if text.ends_with('#') => {}
+                '0'..='9' => text.push('#'),
+                c => text.push(c),
+            }
+        }
+    }
+    text
+}
