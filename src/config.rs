@@ -153,6 +153,9 @@ pub struct Limits {
     pub uploads_max: usize,
     pub upload_bytes_max: u64,
     pub queue_jobs_max: usize,
+    pub queue_jobs_per_user_max: usize,
+    pub keys_per_user_max: usize,
+    pub schedules_per_user_max: usize,
     /// Transformations at once, over all tenants.
     pub stylesheets_max: usize,
     pub stylesheets_per_user_max: usize,
@@ -171,6 +174,9 @@ impl Default for Limits {
             uploads_max: admission.uploads_max,
             upload_bytes_max: admission.upload_bytes_max,
             queue_jobs_max: admission.queue_jobs_max,
+            queue_jobs_per_user_max: admission.queue_jobs_per_user_max,
+            keys_per_user_max: admission.keys_per_user_max,
+            schedules_per_user_max: admission.schedules_per_user_max,
             stylesheets_max: 4,
             stylesheets_per_user_max: 2,
             free_bytes_min: admission.free_bytes_min,
@@ -185,8 +191,12 @@ impl Limits {
             uploads_max: self.uploads_max,
             upload_bytes_max: self.upload_bytes_max,
             queue_jobs_max: self.queue_jobs_max,
+            queue_jobs_per_user_max: self.queue_jobs_per_user_max,
+            keys_per_user_max: self.keys_per_user_max,
+            schedules_per_user_max: self.schedules_per_user_max,
             free_bytes_min: self.free_bytes_min,
             free_inodes_min: self.free_inodes_min,
+            ..AdmissionLimits::default()
         }
     }
 }
@@ -368,6 +378,15 @@ fn check_limits(limits: &Limits) -> Result<(), String> {
         ("uploads_max", limits.uploads_max as u64),
         ("upload_bytes_max", limits.upload_bytes_max),
         ("queue_jobs_max", limits.queue_jobs_max as u64),
+        (
+            "queue_jobs_per_user_max",
+            limits.queue_jobs_per_user_max as u64,
+        ),
+        ("keys_per_user_max", limits.keys_per_user_max as u64),
+        (
+            "schedules_per_user_max",
+            limits.schedules_per_user_max as u64,
+        ),
         ("stylesheets_max", limits.stylesheets_max as u64),
         (
             "stylesheets_per_user_max",

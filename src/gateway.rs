@@ -10,6 +10,7 @@ mod command;
 mod download;
 mod hands;
 mod places;
+mod quotas;
 mod schedules;
 mod upload;
 mod view;
@@ -103,6 +104,7 @@ pub struct Gateway {
     small_xml_commits: Semaphore,
     validations: Arc<Validations>,
     keys: upload::Keys,
+    quotas: quotas::Quotas,
     hands: Box<dyn Hands>,
     schedules: ScheduleRules,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
@@ -145,6 +147,7 @@ impl Gateway {
             small_xml_commits: Semaphore::new(small_commits_max()),
             validations: parts.validations,
             keys: upload::Keys::default(),
+            quotas: quotas::Quotas::default(),
             hands: parts.hands,
             schedules: parts.schedules,
             archiving: Mutex::default(),

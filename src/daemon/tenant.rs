@@ -4,7 +4,10 @@ use super::timetable::{self, Alarm};
 use crate::{
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
-    gateway::{Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules, Validations},
+    gateway::{
+        AdmissionLimits, Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules,
+        Validations,
+    },
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
     processor::Starter,
@@ -145,6 +148,14 @@ pub(crate) fn schemas(config: &Config, tenant: &Tenant) -> Schemas {
     }
 }
 
+/// What is taken in of uploads.
+fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
+    AdmissionLimits {
+        key_hours: tenant.retention.key_hours(),
+        ..config.limits.admission()
+    }
+}
+
 /// Takes the spool: lock → probe → recover.
 fn take(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
     let root = &tenant.root;
@@ -224,7 +235,7 @@ impl Prepared {
             interfaces: map(interfaces, |interface| interface.gateway.clone()),
             schemas: keeper.schemas.clone(),
             stylesheets: keeper.stylesheets.clone(),
-            limits: config.limits.admission(),
+            limits: admission(config, tenant),
             in_flight: shared.in_flight,
             transforms: shared.transforms,
             validations: shared.validations,

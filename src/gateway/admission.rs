@@ -23,6 +23,14 @@ pub struct AdmissionLimits {
     pub upload_bytes_max: u64,
     /// Jobs waiting in one interface.
     pub queue_jobs_max: usize,
+    /// Waiting jobs of one user.
+    pub queue_jobs_per_user_max: usize,
+    /// Idempotency keys of one user.
+    pub keys_per_user_max: usize,
+    /// Hours for which a key counts.
+    pub key_hours: u32,
+    /// Schedules of one user.
+    pub schedules_per_user_max: usize,
     /// Free bytes that uploads leave to running jobs.
     pub free_bytes_min: u64,
     /// Free inodes that uploads leave to running jobs.
@@ -35,6 +43,10 @@ impl Default for AdmissionLimits {
             uploads_max: 1024,
             upload_bytes_max: 64 << 30,
             queue_jobs_max: 1_000_000,
+            queue_jobs_per_user_max: 1_000_000,
+            keys_per_user_max: 1_000_000,
+            key_hours: 24,
+            schedules_per_user_max: 1_000,
             free_bytes_min: 256 << 20,
             free_inodes_min: 10_000,
         }

@@ -148,7 +148,13 @@ impl Gateway {
                 false => Err(super::upload::used_key()),
             };
         }
+        let user: Arc<str> = schedule.submitter.as_str().into();
+        if key.is_some() {
+            self.take_key(&user)?;
+        }
         let id = ScheduleId::new(spool.next_id());
+        let max = self.limits.schedules_per_user_max;
+        self.quotas.take_schedule(id, &user, max)?;
         let record = IdemRecord {
             job: JobName::new(id.get(), None, Kind::Json).to_string(),
             interface: Some(schedule.interface.to_string()),
@@ -157,7 +163,10 @@ impl Gateway {
             refused: false,
         };
         let saved = spool.save_schedule(id, schedule, key.map(|key| (key, &record)));
-        let ticket = saved.map_err(|e| spool_fault(&e))?;
+        let ticket = saved.map_err(|e| {
+            self.quotas.schedule_is_gone(id);
+            spool_fault(&e)
+        })?;
         tracing::info!(
             schedule = %id, interface = %schedule.interface, user = %schedule.submitter,
             "schedule saved",
@@ -327,6 +336,7 @@ impl Gateway {
         for id in ids {
             match self.read_schedule(id) {
                 Ok(Some((schedule, progress))) => {
+                    self.quotas.has_schedule(id, &schedule.submitter);
                     let known = agenda.next.insert(id, schedule.next(&progress));
                     if known.is_none() && was_complete {
                         self.spool.saw_schedule(id, true);
@@ -350,6 +360,7 @@ impl Gateway {
 
     /// Somebody has taken it away.
     fn forget(&self, agenda: &mut Agenda, id: ScheduleId) {
+        self.quotas.schedule_is_gone(id);
         if agenda.next.remove(&id).is_some() {
             tracing::info!(schedule = %id, "the schedule was removed");
             self.spool.saw_schedule(id, false);

@@ -8,8 +8,9 @@
 //! request that is not in order is refused, and nothing is kept.
 
 use super::{
-    Direction, Document, Fault, Gateway, Interface, JobRef, JsonCheck, RETRY_LATER_S, Reply,
-    Submit, admission, lock, places::Validation, spool_fault, unknown_interface,
+    AdmissionLimits, Direction, Document, Fault, Gateway, Interface, JobRef, JsonCheck,
+    RETRY_LATER_S, Reply, Submit, admission, lock, places::Validation, spool_fault,
+    unknown_interface,
 };
 use crate::{
     auth::{Caller, Right},
@@ -144,6 +145,7 @@ impl Gateway {
         if candidates.iter().all(|(name, _)| self.is_full(name)) {
             return Err(queue_full());
         }
+        self.may_submit(caller).await?;
         let announced = content_length.unwrap_or(bytes_max);
         let admitted = self.in_flight.admit(announced, &self.limits)?;
         let root = self.spool.fs().absolute(std::path::Path::new(""));
@@ -161,6 +163,32 @@ impl Gateway {
         })
     }
 
+    /// Has the user room for another waiting job?
+    async fn may_submit(self: &Arc<Self>, caller: &Caller) -> Result<(), Fault> {
+        let max = self.limits.queue_jobs_per_user_max;
+        if self.quotas.wants_look(&caller.user, max) {
+            let user = caller.user.clone();
+            let look = self.blocking(move |this| {
+                let waits = |job: &JobName| this.spool.find_waiting(job).is_some();
+                this.quotas.look(&user, waits);
+            });
+            look.await?;
+        }
+        self.quotas.may_submit(&caller.user, max)
+    }
+
+    /// Takes one of the user's keys.
+    pub(super) fn take_key(&self, user: &Arc<str>) -> Result<(), Fault> {
+        let AdmissionLimits {
+            key_hours,
+            keys_per_user_max,
+            ..
+        } = self.limits;
+        let now_ms = self.spool.now_ms();
+        self.quotas
+            .take_key(user, now_ms, key_hours, keys_per_user_max)
+    }
+
     /// Tells the log, the worker and the caller what became of a document, which is durable now.
     pub(super) fn tell(&self, outcome: Outcome) -> Result<Reply, Fault> {
         let Outcome {
@@ -175,6 +203,7 @@ impl Gateway {
             (Some(interface), None) => {
                 tracing::info!(%job, %interface, bytes, sha256, %user, "accepted");
                 self.spool.arrived(&job);
+                self.quotas.submitted(&user, job.clone());
                 self.hands.arrived(&interface, &job);
                 Ok(Reply::Accepted {
                     job,
@@ -427,6 +456,9 @@ impl Upload {
             && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
         {
             return self.replay(&record, &body.sha256()).map(Stored::Before);
+        }
+        if key.is_some() {
+            self.gateway.take_key(&self.caller.user)?;
         }
         match self.submit.document {
             Document::Json { check, .. } => self.decide_json(body, check, key.as_ref(), expected),

@@ -25,6 +25,14 @@ pub struct Retention {
 }
 
 const IDEMPOTENCY_HOURS: u32 = 24;
+
+impl Retention {
+    /// Hours after which an idempotency key may be used anew.
+    pub fn key_hours(&self) -> u32 {
+        self.idempotency_hours.unwrap_or(IDEMPOTENCY_HOURS)
+    }
+}
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl<F: Fs> Spool<F> {
@@ -45,8 +53,7 @@ impl<F: Fs> Spool<F> {
             self.sweep_days(Path::new(dir), days, now_ms, &mut removed)?;
         }
         self.sweep_records(keep.records_days, now_ms, &mut removed)?;
-        let hours = keep.idempotency_hours.unwrap_or(IDEMPOTENCY_HOURS);
-        let oldest_ms = now_ms - i64::from(hours) * 60 * 60 * 1000;
+        let oldest_ms = now_ms - i64::from(keep.key_hours()) * 60 * 60 * 1000;
         self.each_record(|path, job| {
             if job.id().unix_ms() < oldest_ms {
                 self.fs.unlink(path).map_err(wrap("remove", path))?;

@@ -14,6 +14,8 @@ use crate::{
 use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
+/// Of one user: more than any other test here saves.
+const SCHEDULES_MAX: usize = 12;
 /// A Wednesday at noon UTC.
 const NOON: &str = "2026-11-25T12:00:00Z";
 
@@ -102,6 +104,7 @@ impl World {
                 free_bytes_min: 0,
                 free_inodes_min: 0,
                 queue_jobs_max: 5,
+                schedules_per_user_max: SCHEDULES_MAX,
                 ..AdmissionLimits::default()
             },
             in_flight: Arc::new(InFlight::default()),
@@ -502,6 +505,30 @@ async fn an_edited_file_is_followed_and_a_broken_one_left_alone() {
         service.agenda.as_ref().unwrap().next(),
         Some(at("2026-11-25T12:10:00Z"))
     );
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_schedules() {
+    let world = World::new(Missed::Skip);
+    let service = world.start();
+    let nightly = || request("0 0 0 * * ?");
+    let first = service.save(nightly()).await.unwrap();
+    for _ in 1..SCHEDULES_MAX {
+        service.save(nightly()).await.unwrap();
+    }
+    let refused = |saved| matches!(saved, Err(Fault::TooMany { .. }));
+    assert!(refused(service.save(nightly()).await));
+    let spool = &service.gateway.spool;
+    spool.wait(spool.latest()).unwrap();
+    service.die();
+    // They are counted again after a restart, and one that is gone counts no more.
+    let mut service = world.start();
+    service.look().await;
+    assert!(refused(service.save(nightly()).await));
+    assert!(service.gateway.spool.remove_schedule(first).unwrap());
+    service.look().await;
+    service.save(nightly()).await.unwrap();
+    assert!(refused(service.save(nightly()).await));
 }
 
 #[tokio::test]

@@ -102,3 +102,36 @@ fn keys_survive_a_crash() {
     assert_eq!(daemon.place(&job), "bak/orders_in");
     assert_eq!(daemon.queue("orders_in"), Vec::<String>::new());
 }
+
+/// Of waiting jobs, and of keys.
+#[test]
+fn a_user_has_so_many_and_is_told_how_many() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| {
+        text + "\n[limits]\nqueue_jobs_per_user_max = 3\nkeys_per_user_max = 2\n"
+    });
+    let other = daemon.add_user("other", &["orders_in=upload,list"]);
+    daemon.serve();
+    held(&daemon, "orders_in");
+    let first = upload(&daemon, "1", &order("1"));
+    upload(&daemon, "2", &order("1")).job();
+    let refused = upload(&daemon, "3", &order("1"));
+    assert_text(&refused, 429);
+    assert!(refused.header("retry-after").is_some());
+    let said = "you have 2 idempotency keys in use, and may have 2 at most\n";
+    assert_eq!(refused.text(), said);
+    // What was answered once is answered again.
+    assert_eq!(upload(&daemon, "1", &order("1")).job(), first.job());
+    daemon.upload_text(&order("1"), "").job();
+    let refused = daemon.upload_text(&order("1"), "");
+    assert_text(&refused, 429);
+    let said = "you have 3 jobs waiting, and may have 3 at most\n";
+    assert_eq!(refused.text(), said);
+    let body = format!("@{}", daemon.scratch("order.xml", order("1")).display());
+    let theirs = daemon.curl_as(&other, &["--data-binary", &body, "/xml/upload"]);
+    assert_eq!(theirs.status, 201, "{}", theirs.text());
+    // One that waits no more makes room.
+    daemon.operator(&["rm", &first.job()]);
+    daemon.wait("room", || daemon.upload_text(&order("1"), "").status == 201);
+    assert_eq!(daemon.queue("orders_in").len(), 4);
+}
