@@ -20,13 +20,17 @@ mod subtree;
 
 pub use process::{ARGUMENT, serve};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::{
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    process::{Pid, Signal, kill_process},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice, Read, Write},
     mem::MaybeUninit,
+    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -39,6 +43,13 @@ use std::{
 
 /// How long what belongs to a run may take to end after SIGTERM, before SIGKILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// What a keeper says first: it has the order, and runs the command.
+const TAKEN: &[u8] = b"k";
+/// So long a keeper may take for that.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+/// So often a command is handed to a starter, if it goes meanwhile.
+const TRIES_MAX: u32 = 3;
 
 /// What a keeper is to run.
 #[derive(Debug, Deserialize, Serialize)]
@@ -153,16 +164,43 @@ impl Starter {
         lock: &File,
         errors: &File,
     ) -> io::Result<UnixStream> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let given = [theirs.as_fd(), input.as_fd(), lock.as_fd(), errors.as_fd()];
-        self.hand_over(&given)?;
-        drop(theirs);
         let order = serde_json::to_vec(order)?;
         let length = u32::try_from(order.len()).map_err(io::Error::other)?;
-        let mut stream = &ours;
-        stream.write_all(&length.to_be_bytes())?;
-        stream.write_all(&order)?;
-        Ok(ours)
+        let order = [&length.to_be_bytes(), order.as_slice()].concat();
+        for _ in 0..TRIES_MAX {
+            let (ours, theirs) = UnixStream::pair()?;
+            let given = [theirs.as_fd(), input.as_fd(), lock.as_fd(), errors.as_fd()];
+            self.hand_over(&given)?;
+            drop(theirs);
+            ours.set_write_timeout(Some(TAKEN_WITHIN))?;
+            // A starter that goes now takes the order along, and nothing was started.
+            if (&ours).write_all(&order).is_ok() && self.was_taken(&ours)? {
+                return Ok(ours);
+            }
+        }
+        Err(io::Error::other(
+            "the process that starts commands does not take it",
+        ))
+    }
+
+    /// Waits until a keeper has the order. False: none has, and none will.
+    fn was_taken(&self, mut stream: &UnixStream) -> io::Result<bool> {
+        stream.set_read_timeout(Some(TAKEN_WITHIN))?;
+        let mut byte = [0];
+        loop {
+            match stream.read(&mut byte) {
+                Ok(n) => return Ok(n == 1),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Somebody may have stopped it. No keeper starts anything from here on.
+                    if let Some(starter) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
+                        let _ = kill_process(starter, Signal::CONT);
+                    }
+                    stream.shutdown(Shutdown::Both)?;
+                }
+                Err(_) => return Ok(false),
+            }
+        }
     }
 
     fn hand_over(&self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {

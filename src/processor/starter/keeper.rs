@@ -1,7 +1,7 @@
 //! A keeper: the parent of one run's command, and of everything that the command leaves.
 
 use super::{
-    End, GRACE, Order, Said, Why,
+    End, GRACE, Order, Said, TAKEN, Why,
     group::Group,
     kernel::{self, Signals, Start},
     process::{GIVEN, ROUND, timespec},
@@ -71,6 +71,8 @@ fn begin(
     errors: OwnedFd,
 ) -> io::Result<Keeper> {
     let order = receive(service)?;
+    // Whoever has gone, or waits no longer, gets nothing started.
+    service.write_all(TAKEN)?;
     let _ = rustix::thread::set_name(c"spoolgate-keep");
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(getpid()))?;
