@@ -1,12 +1,12 @@
 //! Checking credentials against the users file.
 //!
 //! Passwords, in this order: the right one, once it has been met, is recognised without a hash, from
-//! any address that has not failed too often itself; a guess that was refused a short while ago is
-//! refused again from memory; who has failed too often is sent away; the rest waits in [`Line`] for
-//! an Argon2 hash on a blocking thread. Equal credentials of one address that arrive together share
-//! one hash. A check that has begun runs to its end and is counted even if the client has gone, so
-//! that hanging up early buys no free guesses. The same wrong password again is no new guess: it is
-//! not counted, so a partner with an old password does not lock itself out.
+//! any address that has not failed too often itself, and from one where its user is familiar; a guess
+//! that was refused a short while ago is refused again from memory; who has failed too often is sent
+//! away; the rest waits in [`Line`] for an Argon2 hash on a blocking thread. Equal credentials of one
+//! address that arrive together share one hash. A check that has begun runs to its end and is counted
+//! even if the client has gone, so that hanging up early buys no free guesses. The same wrong password
+//! again is no new guess: it is not counted, so a partner with an old password does not lock itself out.
 //!
 //! Passwords are not kept: memory holds keyed marks. A reload takes effect at once, because a
 //! mark covers the stored hash it was checked against. Before anything else than a password that
@@ -392,13 +392,15 @@ impl Check {
         desk.throttle.wait(&self.user, self.at, is_familiar, now)
     }
 
-    /// Is this the right password, as far as that is known without a hash? An address that has
-    /// failed too often is not told, or it could try its guesses here.
+    /// Is this the right password, as far as that is known without a hash? Where the user is familiar
+    /// that is told at once, whoever else guesses there. Any other address that has failed too often is
+    /// not told, or it could try its guesses here.
     fn is_known_right(&self, shared: &Shared) -> bool {
         let now = (shared.clock)();
         let mut desk = shared.desk();
-        let right =
-            desk.proven.knows(&self.user, &self.mark) && self.wait(&desk, shared, now).is_none();
+        let is_told = desk.familiar.knows(&self.pair, shared.unix_s(now))
+            || self.wait(&desk, shared, now).is_none();
+        let right = is_told && desk.proven.knows(&self.user, &self.mark);
         if right {
             // A user who comes all the time must not become a stranger meanwhile.
             desk.familiar.saw(self.pair, shared.unix_s(now));

@@ -248,6 +248,11 @@ async fn a_known_right_password_cannot_be_found_out_where_guesses_have_to_wait()
         let _ = bench.login(&format!("u{n}"), "x", 3).await;
     }
     assert_eq!(denied(bench.login("shop1", "a", 3).await), slow);
+    // Where the user comes from, others who guess there keep nobody out.
+    for n in 0..6 {
+        let _ = bench.login("shop1", &format!("y{n}"), 1).await;
+    }
+    assert_eq!(denied(bench.login("shop1", "z", 1).await), slow);
     bench.login("shop1", "a", 1).await.unwrap();
     bench.pass_s(1);
     bench.login("shop1", "a", 2).await.unwrap();
