@@ -146,7 +146,9 @@ pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
     if takes_space(site.op) {
         all.extend([Errno::NOSPC, Errno::DQUOT]);
     }
-    if !["read_at", "write"].contains(&site.op) {
+    // What a command has left and nobody can open is the command's fault.
+    let is_left = site.path.contains(".run/") && ["read", "update"].contains(&site.op);
+    if !["read_at", "write"].contains(&site.op) && !is_left {
         all.push(Errno::ACCESS);
         // Somebody has removed it. The journal is nobody's to touch, and a log that is gone is gone.
         let stays = ["journal", "joblog"]
