@@ -513,7 +513,7 @@ impl<F: Fs> Claim<F> {
             let wrong = match (text, stat) {
                 (_, None) => continue,
                 (Some(_), Some(stat)) if stat.kind == EntryKind::File => {
-                    self.unfit(dir, &name, &stat)
+                    self.unfit(dir, &name, &stat)?
                 }
                 (None, _) | (_, Some(_)) => Some(
                     "is not a plain file with a name that does not start with a dot".to_owned(),
@@ -528,26 +528,28 @@ impl<F: Fs> Claim<F> {
         Ok(files)
     }
 
-    /// Why a plain file cannot be published, if so.
-    fn unfit(&self, dir: &Path, name: &OsStr, stat: &Stat) -> Option<String> {
+    /// Why a plain file cannot be published, if so. An error is the disk's, and may pass.
+    fn unfit(&self, dir: &Path, name: &OsStr, stat: &Stat) -> Result<Option<String>, SpoolError> {
         let is_document = self
             .document
             .as_ref()
             .is_some_and(|document| document.is(stat));
         if stat.links > 1 && !is_document {
-            return Some("has another name elsewhere (a hard link), by which it can change".into());
+            let text = "has another name elsewhere (a hard link), by which it can change";
+            return Ok(Some(text.to_owned()));
         }
         if stat.bytes > LEFT_BYTES_MAX {
-            return Some(format!("has more than {LEFT_BYTES_MAX} bytes"));
+            return Ok(Some(format!("has more than {LEFT_BYTES_MAX} bytes")));
         }
         let path = dir.join(name);
-        if is_document && let Err(error) = self.make_own(&path) {
-            return Some(format!("cannot be copied: {error}"));
+        if is_document {
+            self.make_own(&path).map_err(wrap("copy", &path))?;
         }
-        let opened = self.spool.fs.update(&path);
-        opened
-            .err()
-            .map(|error| format!("cannot be opened: {error}"))
+        match self.spool.fs.update(&path) {
+            Ok(_) => Ok(None),
+            Err(error) if is_fault(&error) => Err(wrap("open", &path)(error)),
+            Err(error) => Ok(Some(format!("cannot be opened: {error}"))),
+        }
     }
 
     /// A file in place of what is another name of the job's own.
@@ -750,6 +752,14 @@ pub(super) fn run_owner(entry: &str) -> Option<JobName> {
     let ours =
         ["exit", "lock", "run"].contains(&what) || what.strip_prefix("run-").is_some_and(is_number);
     owner.parse().ok().filter(|_| ours)
+}
+
+/// True for an error that says nothing of the file: the disk fails, or we are short of something.
+fn is_fault(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]
