@@ -22,6 +22,8 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 const OUR_TOOLS: &str = "spoolgate-";
 /// The tool that says who cancelled a job.
 const CANCEL_TOOL: &str = "spoolgate-cancel";
+/// The tool that says that a job is not tried again.
+const GIVEN_UP_TOOL: &str = "spoolgate-retry";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobLog {
@@ -101,6 +103,19 @@ impl Message {
         }
     }
 
+    /// The last message of a job that has failed as often as it may: it says nothing of why.
+    pub fn given_up(time_ms: i64, text: impl Into<String>) -> Self {
+        Self {
+            tool: Some(GIVEN_UP_TOOL.into()),
+            ..Self::new(time_ms, Level::Error, text)
+        }
+    }
+
+    /// Is this a [`Message::given_up`]?
+    pub fn is_given_up(&self) -> bool {
+        self.tool.as_deref() == Some(GIVEN_UP_TOOL)
+    }
+
     /// One line of a processor's output: as it says if it is [structured](Self::structured), else an
     /// information.
     pub fn from_output(time_ms: i64, line: &str) -> Self {
@@ -146,8 +161,13 @@ impl JobLog {
     /// how that ended.
     pub fn reason(&self) -> Option<&str> {
         let is_error = |message: &&Message| message.level == Level::Error;
-        let (end, before) = self.messages.split_last()?;
-        let last = self.messages.iter().rfind(is_error);
+        // That it was the last attempt is no reason.
+        let said = match self.messages.split_last() {
+            Some((end, said)) if end.is_given_up() => said,
+            Some(_) | None => &self.messages,
+        };
+        let (end, before) = said.split_last()?;
+        let last = said.iter().rfind(is_error);
         let reason = match end.level == Level::Error && !self.is_cancelled() {
             true => {
                 let of_run = |message: &&Message| Some(message.time_ms) >= self.started_ms;

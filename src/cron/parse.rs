@@ -4,9 +4,28 @@ use super::{Cron, CronError, Field, Set, days::Day};
 use std::collections::BTreeSet;
 
 /// Sunday first, so that the number is one more than the place.
-const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+const WEEKDAYS: [&str; 7] = [
+    "SUNDAY",
+    "MONDAY",
+    "TUESDAY",
+    "WEDNESDAY",
+    "THURSDAY",
+    "FRIDAY",
+    "SATURDAY",
+];
 const MONTHS: [&str; 12] = [
-    "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
+    "JANUARY",
+    "FEBRUARY",
+    "MARCH",
+    "APRIL",
+    "MAY",
+    "JUNE",
+    "JULY",
+    "AUGUST",
+    "SEPTEMBER",
+    "OCTOBER",
+    "NOVEMBER",
+    "DECEMBER",
 ];
 /// No month has a day that is further from its last.
 const BEFORE_LAST_MAX: i16 = 30;
@@ -54,17 +73,24 @@ impl Field {
         (least..=greatest).collect()
     }
 
-    /// The value of a name, without regard to case.
+    /// The value of a name, whole or by its first letters, without regard to case. Source: the
+    /// Robusta contract, `quartzDef` and "Full names".
     fn named(self, name: &str) -> Option<i16> {
-        let (names, short): (&[&str], _) = match self {
-            Self::DayOfWeek => (&WEEKDAYS, 2),
-            Self::Month => (&MONTHS, 3),
+        let (names, short): (&[&str], &[usize]) = match self {
+            Self::DayOfWeek => (&WEEKDAYS, &[2, 3]),
+            Self::Month => (&MONTHS, &[3]),
             Self::DayOfMonth | Self::Hours | Self::Minutes | Self::Seconds | Self::Year => {
                 return None;
             }
         };
-        let is_it = |known: &&str| {
-            known.eq_ignore_ascii_case(name) || known[..short].eq_ignore_ascii_case(name)
+        let is_it = |whole: &&str| {
+            let is_short = short.contains(&name.len());
+            let known = if is_short {
+                &whole[..name.len()]
+            } else {
+                whole
+            };
+            known.eq_ignore_ascii_case(name)
         };
         let at = names.iter().position(is_it)?;
         i16::try_from(at + 1).ok()

@@ -135,6 +135,29 @@ fn days_of_the_month() {
 }
 
 #[test]
+fn names_are_whole_or_their_first_letters() {
+    for text in ["4,8", "APR,AUG", "APRIL,august", "apr,August"] {
+        let first = days(&format!("0 0 0 1 {text} ?"), 2);
+        assert_eq!(first, ["2026-04-01", "2026-08-01"], "{text}");
+    }
+    for text in ["FRIDAYL", "fridayl"] {
+        let last = days(&format!("0 0 0 ? * {text}"), 1);
+        assert_eq!(last, ["2026-01-30"], "{text}");
+    }
+    for wrong in [
+        "? * FRID",
+        "? * MON12345",
+        "? * MONDAYS",
+        "? * F",
+        "1 AP ?",
+        "1 APRI ?",
+        "1 AUGUSTUS ?",
+    ] {
+        assert!(format!("0 0 0 {wrong}").parse::<Cron>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn days_of_the_week() {
     // The example of the contract.
     assert_eq!(
@@ -142,7 +165,9 @@ fn days_of_the_week() {
         ["2026-11-27T06:06:00+00:00", "2026-12-04T06:06:00+00:00"]
     );
     let fridays = ["2026-01-02", "2026-01-09"];
-    for text in ["6", "FRI", "fri", "FR", "Fr", "6-6", "6,FR"] {
+    for text in [
+        "6", "FRI", "fri", "FR", "Fr", "FRIDAY", "Friday", "6-6", "6,FR",
+    ] {
         assert_eq!(days(&format!("0 0 0 ? * {text}"), 2), fridays, "{text}");
     }
     assert_eq!(
@@ -170,7 +195,7 @@ fn days_of_the_week() {
             "{text}"
         );
     }
-    for text in ["6#3", "FRI#3", "FR#3"] {
+    for text in ["6#3", "FRI#3", "FR#3", "friday#3"] {
         assert_eq!(
             days(&format!("0 0 0 ? * {text}"), 2),
             ["2026-01-16", "2026-02-20"],

@@ -14,6 +14,12 @@ use std::{borrow::Cow, fmt, io};
 /// Longest text in an answer to a fault.
 const SHOWN_CHARS_MAX: usize = 1000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Some systems begin a text in UTF-8 with it (RFC 8259, 8.1: it may be ignored).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Deepest nesting of arrays and objects in what a client sends.
+const DEPTH_MAX: usize = 128;
+/// Levels of an object that a dialect can look into.
+const LEVELS_READ: usize = 3;
 
 /// An answer of JSON.
 pub(super) fn response(status: StatusCode, body: &Value) -> Response<Payload> {
@@ -168,25 +174,74 @@ fn content_type(name: &str) -> &'static str {
 }
 
 /// Is a body JSON? To be the check of a document, see [`crate::gateway::JsonCheck`].
+///
+/// # Errors
+/// What is wrong with it, in words for the client.
 pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
-    let parsed: Result<IgnoredAny, _> = serde_json::from_reader(Text::new(body));
-    parsed.map(drop).map_err(|error| not_json(&error))
+    let text = Text::new(body).map_err(not_json)?;
+    let parsed: Result<IgnoredAny, _> = serde_json::from_reader(text);
+    parsed.map(drop).map_err(not_json)
 }
 
-/// Bytes on their way to a parser that passes over the insides of strings: what is not UTF-8 is an
-/// error here.
+/// How deep arrays and objects are within each other at some place of a JSON text, strings passed
+/// over. What parses such a text after us may do so by recursion.
+#[derive(Default)]
+struct Depth {
+    open: usize,
+    in_string: bool,
+    is_escaped: bool,
+}
+
+impl Depth {
+    /// Takes the next bytes of the text.
+    ///
+    /// # Errors
+    /// When they are nested deeper than [`DEPTH_MAX`].
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for byte in bytes {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = self.in_string,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'[' | b'{' if self.open == DEPTH_MAX => {
+                    let text = format!("it is nested deeper than {DEPTH_MAX} levels");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
+                b'[' | b'{' => self.open += 1,
+                b']' | b'}' => self.open = self.open.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes on their way to a parser that passes over the insides of strings and has no bound on
+/// nesting: what is not UTF-8, or nested deeper than [`DEPTH_MAX`], is an error here. A byte order
+/// mark at the beginning is left out.
 pub(super) struct Text<'r> {
-    body: &'r mut dyn io::Read,
+    body: io::Chain<io::Cursor<Vec<u8>>, &'r mut dyn io::Read>,
     /// The beginning of a character whose other bytes are still to come.
     begun: Vec<u8>,
+    depth: Depth,
 }
 
 impl<'r> Text<'r> {
-    pub(super) fn new(body: &'r mut dyn io::Read) -> Self {
-        Self {
-            body,
-            begun: Vec::new(),
+    /// # Errors
+    /// When the beginning of the body cannot be read.
+    pub(super) fn new(body: &'r mut dyn io::Read) -> io::Result<Self> {
+        let mut first = Vec::new();
+        let mark_bytes = BYTE_ORDER_MARK.len() as u64;
+        io::Read::read_to_end(&mut io::Read::take(&mut *body, mark_bytes), &mut first)?;
+        if first == BYTE_ORDER_MARK {
+            first.clear();
         }
+        Ok(Self {
+            body: io::Read::chain(io::Cursor::new(first), body),
+            begun: Vec::new(),
+            depth: Depth::default(),
+        })
     }
 }
 
@@ -197,6 +252,7 @@ impl io::Read for Text<'_> {
         if n_bytes == 0 && !self.begun.is_empty() && !into.is_empty() {
             return Err(not_utf8());
         }
+        self.depth.take(&into[..n_bytes])?;
         self.begun.extend_from_slice(&into[..n_bytes]);
         let good = match std::str::from_utf8(&self.begun) {
             Ok(text) => text.len(),
@@ -208,18 +264,35 @@ impl io::Read for Text<'_> {
     }
 }
 
-/// The members of an object; none of an empty body. A member that is given twice, in this object
-/// or within, is an error which names it.
-pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Fault> {
+/// The members of an object; none of an empty body. A byte order mark before it is skipped.
+///
+/// A member that is given twice is an error which names it, down to `once_levels`: the object
+/// itself is the first level. Below that is what the client means for somebody else; there the
+/// last one counts. What lies deeper than [`LEVELS_READ`] is left out: arrays and objects there are
+/// empty.
+///
+/// # Errors
+/// When the body is not such an object.
+pub(super) fn object(body: &[u8], once_levels: usize) -> Result<Map<String, Value>, Fault> {
+    let invalid = |reason| Fault::Invalid { reason };
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    let invalid = |reason| Fault::Invalid { reason };
+    let text = std::str::from_utf8(body);
+    let text = text.map_err(|_| invalid(not_json("it is not UTF-8")))?;
+    let shallow = Depth::default().take(body);
+    shallow.map_err(|error| invalid(not_json(error)))?;
     let mut twice = None;
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let parsed = Once { twice: &mut twice }.deserialize(&mut reader);
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let parsed = Once {
+        twice: &mut twice,
+        level: 1,
+        once_levels,
+    };
+    let parsed = parsed.deserialize(&mut reader);
     let parsed = parsed.and_then(|value| reader.end().map(|()| value));
-    match (parsed.map_err(|error| invalid(not_json(&error)))?, twice) {
+    match (parsed.map_err(|error| invalid(not_json(error)))?, twice) {
         (_, Some(field)) => Err(Fault::Field {
             field,
             reason: "is given twice".into(),
@@ -232,7 +305,7 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Fault> {
     }
 }
 
-fn not_json(error: &serde_json::Error) -> String {
+fn not_json(error: impl fmt::Display) -> String {
     format!("the body is not JSON: {error}")
 }
 
@@ -281,6 +354,10 @@ pub(super) fn decoded(segment: &str) -> Option<Cow<'_, str>> {
 struct Once<'t> {
     /// Its name, after those of the members that it is in.
     twice: &'t mut Option<String>,
+    /// Of the arrays and objects that are read now, from 1 on.
+    level: usize,
+    /// Further down, a member may be given twice.
+    once_levels: usize,
 }
 
 impl Once<'_> {
@@ -291,7 +368,11 @@ impl Once<'_> {
         read: impl FnOnce(Once) -> Result<T, E>,
     ) -> Result<T, E> {
         let first = self.twice.is_none();
-        let value = read(Once { twice: self.twice })?;
+        let value = read(Once {
+            twice: self.twice,
+            level: self.level + 1,
+            once_levels: self.once_levels,
+        })?;
         if let Some(inner) = self.twice.as_mut().filter(|_| first) {
             *inner = format!("{name}.{inner}");
         }
@@ -340,6 +421,9 @@ impl<'de> Visitor<'de> for Once<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
+        if self.level > LEVELS_READ {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+        }
         while let Some(value) = self.within(values.len(), |once| seq.next_element_seed(once))? {
             values.push(value);
         }
@@ -348,13 +432,15 @@ impl<'de> Visitor<'de> for Once<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
+        if self.level > LEVELS_READ {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        }
         while let Some(name) = map.next_key::<String>()? {
             let value = self.within(&name, |once| map.next_value_seed(once))?;
-            if members.contains_key(&name) {
-                self.twice.get_or_insert(name);
-            } else {
-                members.insert(name, value);
+            if self.level <= self.once_levels && members.contains_key(&name) {
+                self.twice.get_or_insert_with(|| name.clone());
             }
+            members.insert(name, value);
         }
         Ok(members.into())
     }
@@ -385,28 +471,87 @@ mod tests {
         }
         let mut slow = io::BufReader::with_capacity(1, "\"\u{e4}\u{1d11e}\"".as_bytes());
         assert_eq!(check(&mut slow), Ok(()));
-        // Deep nesting neither overflows the stack nor passes for a broken body.
-        let deep = "[".repeat(100_000);
-        assert!(check(&mut deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn nesting_has_a_bound_wherever_it_is() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let object_of = |value: &str| object(format!("{{\"a\":{value}}}").as_bytes(), 1);
+        assert_eq!(check(&mut nested(DEPTH_MAX).as_bytes()), Ok(()));
+        assert!(object_of(&nested(DEPTH_MAX - 1)).is_ok());
+        let in_a_string = format!("\"\\\"{}\"", nested(200));
+        assert_eq!(check(&mut in_a_string.as_bytes()), Ok(()));
+        assert!(object_of(&in_a_string).is_ok());
+        let wide = format!("[{}[]]", "[],{},".repeat(1000));
+        assert_eq!(check(&mut wide.as_bytes()), Ok(()));
+        for levels in [DEPTH_MAX + 1, 200, 100_000] {
+            let deep = nested(levels);
+            let why = check(&mut deep.as_bytes()).unwrap_err();
+            assert!(why.contains("deeper than 128 levels"), "{levels}: {why}");
+            // Also where each byte comes alone, and in objects.
+            let objects = format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+            let mut slow = io::BufReader::with_capacity(1, objects.as_bytes());
+            assert!(check(&mut slow).unwrap_err().contains("deeper"), "{levels}");
+            let why = object(objects.as_bytes(), 1).unwrap_err();
+            let deeper = |reason: &str| reason.contains("deeper than 128 levels");
+            assert!(
+                matches!(&why, Fault::Invalid { reason } if deeper(reason)),
+                "{why:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_once_and_at_the_beginning_only() {
+        for good in ["\u{feff}{\"a\":1}", "\u{feff} {\"a\":\"\u{feff}\"}"] {
+            assert_eq!(check(&mut good.as_bytes()), Ok(()), "{good:?}");
+            let mut slow = io::BufReader::with_capacity(1, good.as_bytes());
+            assert_eq!(check(&mut slow), Ok(()), "{good:?}");
+            assert!(object(good.as_bytes(), 1).is_ok(), "{good:?}");
+        }
+        assert_eq!(object("\u{feff}".as_bytes(), 1), Ok(Map::new()));
+        let marks = ["\u{feff}\u{feff}{}", "{\u{feff}}", " \u{feff}{}"];
+        let cut = [&b"\xef\xbb"[..], b"\xef\xbb{}", b"\xef"];
+        for bad in marks.map(str::as_bytes).into_iter().chain(cut) {
+            assert!(check(&mut &*bad).is_err(), "{bad:?}");
+            assert!(object(bad, 1).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
     fn objects_are_read_and_doubled_members_named() {
-        assert_eq!(object(b" \n"), Ok(Map::new()));
-        assert_eq!(object(b"{\"a\":1}").unwrap()["a"], 1);
-        let twice = object(b"{\"a\":1,\"b\":{},\"b\":2}");
+        assert_eq!(object(b" \n", 1), Ok(Map::new()));
+        assert_eq!(object(b"{\"a\":1}", 1).unwrap()["a"], 1);
+        let twice = object(b"{\"a\":1,\"b\":{},\"b\":2}", 1);
         assert!(matches!(twice, Err(Fault::Field { field, .. }) if field == "b"));
-        let within = object(br#"{"a": [{"x": 1}, {"b": {"c": 1, "\u0063": 2, "c": 3}}], "a": 1}"#);
-        assert!(matches!(within, Err(Fault::Field { field, .. }) if field == "a.1.b.c"));
-        let plain = r#"{"a":[null,true,-1,1.5,18446744073709551615,"x",{"y":{}}]}"#;
+        let within = br#"{"a": [{"x": 1}, {"b": 1, "\u0062": 2, "b": 3}], "a": 1}"#;
+        let named = object(within, 3);
+        assert!(matches!(named, Err(Fault::Field { field, .. }) if field == "a.1.b"));
+        let plain = r#"{"a":[null,true,-1,1.5,18446744073709551615,"x",{"y":1}]}"#;
         assert_eq!(
-            Value::Object(object(plain.as_bytes()).unwrap()).to_string(),
+            Value::Object(object(plain.as_bytes(), 3).unwrap()).to_string(),
             plain
         );
-        for bad in ["[]", "1", "{", "{}x"] {
-            let read = object(bad.as_bytes());
+        for bad in ["[]", "1", "{", "{}x", "{\"a\":[[[[}]]]]}"] {
+            let read = object(bad.as_bytes(), 1);
             assert!(matches!(read, Err(Fault::Invalid { .. })), "{bad}");
         }
+        assert!(matches!(
+            object(b"{\"a\":\"\xff\"}", 1),
+            Err(Fault::Invalid { .. })
+        ));
+    }
+
+    #[test]
+    fn in_what_is_the_clients_own_the_last_one_counts() {
+        let own = br#"{"values": {"a": 1, "b": 2, "a": {"x": 1, "x": 2}}}"#;
+        let read = object(own, 1).unwrap();
+        assert_eq!(read["values"]["b"], 2);
+        assert_eq!(read["values"]["a"]["x"], 2);
+        assert!(object(own, 2).is_err());
+        // What nobody looks at is passed over.
+        let deep = object(br#"{"a":[[[1],{"x":1}]]}"#, 1).unwrap();
+        assert_eq!(Value::Object(deep).to_string(), r#"{"a":[[[],{}]]}"#);
     }
 
     #[test]

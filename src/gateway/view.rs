@@ -392,6 +392,15 @@ mod tests {
         let why = |said| ending(Some(&runs(said))).1;
         assert_eq!(why(Level::Error).as_deref(), Some("no paper"));
         assert_eq!(why(Level::Warning).as_deref(), Some("exit code 1"));
+        // However often it was tried.
+        let given_up = |mut log: JobLog| {
+            let end = Message::given_up(7, "given up after 2 attempts");
+            log.messages.push(end);
+            ending(Some(&log)).1
+        };
+        assert_eq!(given_up(runs(Level::Error)).as_deref(), Some("no paper"));
+        assert_eq!(given_up(runs(Level::Info)).as_deref(), Some("exit code 1"));
+        assert_eq!(given_up(log(Status::Error, vec![])), None);
         assert_eq!(ending(None), (State::Failed, None));
     }
 }

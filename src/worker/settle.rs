@@ -162,7 +162,7 @@ impl Core {
                     }
                     None => {
                         let text = format!("given up after {} attempts", claim.attempt());
-                        messages.push(Message::new(now_ms, Level::Error, text));
+                        messages.push(Message::given_up(now_ms, text));
                         (Settlement::Failed, Some(reason))
                     }
                 }

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 /// A job without a request.
 const EMPTY: &str = "{}";
+/// The request's own members, and those of each question, are given once.
+const ONCE_LEVELS: usize = 3;
 /// Most jobs in an answer; a client that wants more asks again with an `offset`.
 const JOBS_MAX: usize = 1000;
 
@@ -224,7 +226,7 @@ fn submit(head: &Parts, workflow: &str, body: &[u8]) -> Result<Command, Fault> {
             check: JsonCheck(json::check),
             empty: Some(EMPTY),
         },
-        terms: terms(&json::object(body)?)?,
+        terms: terms(&json::object(body, ONCE_LEVELS)?)?,
         ..Submit::default()
     }))
 }

@@ -11,7 +11,8 @@ const DATA: &str = "data";
 
 /// Is a body a composition? To be the check of a document, see [`crate::gateway::JsonCheck`].
 pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
-    let mut reader = serde_json::Deserializer::from_reader(json::Text::new(body));
+    let text = json::Text::new(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    let mut reader = serde_json::Deserializer::from_reader(text);
     let read = reader.deserialize_map(Composition);
     read.and_then(|()| reader.end()).map_err(|error| {
         let what = if error.is_data() {

@@ -8,6 +8,13 @@ use crate::{
 use http::{Method, request::Parts};
 use serde_json::{Map, Value};
 
+/// Its own members are given once; what is in them is the client's own. Source: the Robusta
+/// contract, "A member given twice".
+const ONCE_LEVELS: usize = 1;
+/// Said of a schedule without a moment.
+const NO_MOMENT: &str = "is missing: with runImmediately N and runOnce N it says when the process \
+                         runs; send it or startDate, or runImmediately Y";
+
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -52,7 +59,7 @@ pub(super) fn parse(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
 
 /// Source: the Robusta contract, the table of the request body.
 fn start(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
-    let process = Members(json::object(body)?);
+    let process = Members(json::object(body, ONCE_LEVELS)?);
     process.check_values()?;
     let submit = Submit {
         interface: Some(process.name()?),
@@ -69,16 +76,21 @@ fn start(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
         },
         ..Submit::default()
     };
+    let (run_once, now) = (process.flag("runOnce")?, process.flag("runImmediately")?);
     let mut wish = Wish {
         quartz: process.text("quartzDef")?,
         start: process.text("startDate")?,
         end: process.text("endDate")?,
         time_zone: process.text("timeZone")?,
-        run_once: process.flag("runOnce")?,
-        run_immediately: process.flag("runImmediately")?,
+        run_once: run_once.unwrap_or_default(),
+        run_immediately: now.unwrap_or_default(),
     };
-    // Nothing says when: at once.
     if wish.quartz.is_none() && wish.start.is_none() {
+        // It is not to run now, and not once either.
+        if now == Some(false) && !wish.run_once {
+            return Err(wrong("quartzDef", NO_MOMENT));
+        }
+        // Nothing says when: at once.
         if wish.end.is_none() {
             return Ok(Command::Submit(submit));
         }
@@ -102,12 +114,13 @@ impl Members {
         Ok(text.filter(|text| !text.is_empty()))
     }
 
-    /// Left out, it is not set.
-    fn flag(&self, name: &str) -> Result<bool, Fault> {
+    /// `None`: left out.
+    fn flag(&self, name: &str) -> Result<Option<bool>, Fault> {
         let text = self.text(name)?.map(|text| text.to_ascii_lowercase());
         match text.as_deref() {
-            Some("y" | "true") => Ok(true),
-            None | Some("n" | "false") => Ok(false),
+            Some("y" | "true") => Ok(Some(true)),
+            Some("n" | "false") => Ok(Some(false)),
+            None => Ok(None),
             Some(_) => Err(wrong(name, "use Y or N")),
         }
     }
@@ -146,10 +159,8 @@ impl Members {
             }
         };
         for (name, value) in values {
-            let field = format!("values.{name}");
-            if json::text(&field, value)?.is_none() {
-                return Err(wrong(&field, "must be a text"));
-            }
+            // One that is `null` is left out.
+            json::text(&format!("values.{name}"), value)?;
         }
         Ok(())
     }
