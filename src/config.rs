@@ -88,8 +88,12 @@ const JOURNAL_MIB_MAX: u64 = 4096;
 #[derive(Clone, Debug)]
 pub struct Tenant {
     pub name: String,
-    /// Host names that choose the tenant; none: it is the default.
+    /// Is it for hosts that are no other tenant's?
+    pub is_default: bool,
+    /// Host names that choose the tenant.
     pub hosts: Vec<String>,
+    /// Names by which paths may ask for the tenant, besides its own.
+    pub databases: Vec<String>,
     pub root: PathBuf,
     pub accept_risk: bool,
     /// Of each of the journal's two segments.
@@ -243,7 +247,9 @@ impl Config {
         if !file.interfaces.is_empty() {
             tenants.push(Tenant {
                 name: DEFAULT_TENANT.into(),
+                is_default: true,
                 hosts: Vec::new(),
+                databases: file.databases.clone(),
                 root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
                 accept_risk: file.spool.accept_risk,
                 segment_bytes,
@@ -258,9 +264,6 @@ impl Config {
             });
         }
         for (name, tenant) in &file.tenants {
-            if tenant.hosts.is_empty() {
-                return Err(format!("tenants.{name}.hosts must name at least one host"));
-            }
             if name == DEFAULT_TENANT && !tenants.is_empty() {
                 return Err(format!(
                     "tenants.{name} needs another name: the tenant of the interfaces outside of \
@@ -277,7 +280,9 @@ impl Config {
             };
             tenants.push(Tenant {
                 name: name.clone(),
+                is_default: false,
                 hosts: tenant.hosts.clone(),
+                databases: tenant.databases.clone(),
                 root: own(&tenant.root, "spool"),
                 accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
                 segment_bytes,
@@ -423,7 +428,16 @@ fn distinct(tenants: &[Tenant]) -> Result<(), String> {
     }
     let mut roots = BTreeSet::new();
     let mut hosts = BTreeSet::new();
+    let mut names: BTreeSet<&String> = tenants.iter().map(|tenant| &tenant.name).collect();
     for tenant in tenants {
+        for database in &tenant.databases {
+            if !names.insert(database) {
+                let name = &tenant.name;
+                return Err(format!(
+                    "the databases of tenant {name}: {database} is taken already"
+                ));
+            }
+        }
         if !roots.insert(&tenant.root) {
             let root = tenant.root.display();
             return Err(format!(
@@ -534,6 +548,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
             schema,
             bytes_max: file.max_bytes.unwrap_or(BODY_BYTES_MAX),
             aliases: file.aliases.clone(),
+            questions: file.questions.clone(),
         },
         rules: Rules {
             attempts_max: file.retry.attempts,
@@ -715,7 +730,6 @@ mod tests {
         assert!(more("retry = { attempts = 0 }").contains("at least 1"));
         assert!(more("processor = { command = [] }").contains("name a program"));
         assert!(more("[interfaces.b]\ndirection = \"in\"\nroot = \"A\"").contains("told apart"));
-        assert!(more("[tenants.x]\nhosts = []").contains("at least one host"));
     }
 
     #[test]
@@ -833,6 +847,35 @@ mod tests {
         );
         assert!(config.tenant(Some("y")).is_ok());
         assert!(config.tenant(Some("z")).is_err());
+        // By their paths alone, each under names of its own.
+        let by_path = |databases: &str, other: &str| {
+            parse(&format!(
+                "databases = {databases}\n{ONE}[tenants.x]\ndatabases = {other}\n\
+                 [tenants.x.interfaces.a]\ndirection = \"in\"\n"
+            ))
+        };
+        let config = by_path("[\"erp\", \"crm\"]", "[\"archive\"]").unwrap();
+        assert_eq!(config.tenants[0].databases, ["erp", "crm"]);
+        assert_eq!(config.tenants[1].databases, ["archive"]);
+        let of = |default: bool| {
+            config
+                .tenants
+                .iter()
+                .filter(move |t| t.is_default == default)
+        };
+        assert_eq!((of(true).count(), of(false).count()), (1, 1));
+        for (databases, other) in [
+            ("[\"erp\"]", "[\"erp\"]"),
+            ("[\"erp\", \"erp\"]", "[]"),
+            ("[\"x\"]", "[]"),
+            ("[]", "[\"default\"]"),
+        ] {
+            let error = by_path(databases, other).unwrap_err();
+            assert!(
+                error.contains("is taken already"),
+                "{databases} {other}: {error}"
+            );
+        }
         let same = format!("{}{}", tenant("x", "h"), tenant("y", "H"));
         assert!(
             parse(&same)

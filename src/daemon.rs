@@ -288,7 +288,9 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpSocket> {
 fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Sites> {
     let sites = (tenants.iter().zip(&config.tenants)).map(|(prepared, tenant)| Site {
         name: tenant.name.clone(),
+        is_default: tenant.is_default,
         hosts: tenant.hosts.clone(),
+        databases: tenant.databases.clone(),
         gateway: prepared.gateway.clone(),
         users: prepared.users.clone(),
         realm: "spoolgate".into(),

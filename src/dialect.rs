@@ -41,6 +41,8 @@ pub enum Access {
     },
     /// By user and password if it has any, which must be right; else nobody sends it.
     Open,
+    /// Nobody sends it: its credentials are not looked at.
+    Public,
 }
 
 /// The body of a response.

@@ -12,6 +12,7 @@ mod hands;
 mod places;
 mod quotas;
 mod schedules;
+mod targets;
 mod upload;
 mod view;
 
@@ -25,6 +26,7 @@ pub use download::{Completion, Download};
 pub use hands::{Cancelling, Hands};
 pub use places::{Places, Validations};
 pub use schedules::{Agenda, ScheduleRules, Touched};
+pub use targets::Target;
 pub use upload::Upload;
 pub use view::{State, View};
 
@@ -83,6 +85,8 @@ pub struct Interface {
     pub schema: Option<String>,
     pub bytes_max: u64,
     pub aliases: Vec<String>,
+    /// What it asks of a job, for clients that want to know.
+    pub questions: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// One tenant's gateway.
@@ -90,6 +94,10 @@ pub struct Gateway {
     spool: Arc<Spool>,
     seal: Seal,
     interfaces: BTreeMap<InterfaceName, Interface>,
+    /// Interfaces by the ids that are made from their names.
+    made_ids: HashMap<String, InterfaceName>,
+    /// Jobs since the start.
+    arrivals: Mutex<HashMap<InterfaceName, u64>>,
     schemas: Arc<Schemas>,
     stylesheets: Arc<Stylesheets>,
     limits: AdmissionLimits,
@@ -131,7 +139,11 @@ pub struct Parts {
 
 impl Gateway {
     pub fn new(parts: Parts) -> Self {
+        let made_ids = parts.interfaces.keys();
+        let made_ids = made_ids.map(|name| (targets::made_id(name), name.clone()));
         Self {
+            made_ids: made_ids.collect(),
+            arrivals: Mutex::default(),
             spool: parts.spool,
             seal: parts.seal,
             interfaces: parts.interfaces,
@@ -247,19 +259,25 @@ impl Gateway {
                     .await?;
                 Ok(Reply::Status(place?.place))
             }
+            Command::Targets { interface } => {
+                let caller = caller.clone();
+                let targets = self.blocking(move |this| this.targets(&caller, interface.as_ref()));
+                Ok(Reply::Targets(targets.await??))
+            }
             // Whoever sends these here has mixed up the commands.
             Command::Schedule(_) | Command::Submit(_) | Command::Token(_) => Err(Fault::Internal),
         }
     }
 
-    /// Resolves an interface's name or alias and checks a right on it.
+    /// Resolves an interface's name or alias and checks a right on it. To somebody without any
+    /// right there it looks like one that does not exist.
     fn allowed(
         &self,
         caller: &Caller,
         right: Right,
         name: &InterfaceName,
     ) -> Result<&InterfaceName, Fault> {
-        let found = self.resolve(name).ok_or_else(|| unknown_interface(name))?;
+        let found = self.known(caller, name)?;
         if caller.may(right, found) {
             return Ok(found);
         }
@@ -282,7 +300,8 @@ impl Gateway {
             Some((name, _)) => Some(name),
             None => (self.interfaces.iter())
                 .find(|(_, interface)| interface.aliases.iter().any(|a| a == name.as_str()))
-                .map(|(name, _)| name),
+                .map(|(name, _)| name)
+                .or_else(|| self.made_ids.get(name.as_str())),
         }
     }
 
@@ -329,10 +348,7 @@ impl Gateway {
         name: &JobName,
     ) -> Result<Reply, Fault> {
         let wanted = match interface {
-            Some(given) => Some(
-                self.resolve(given)
-                    .ok_or_else(|| unknown_interface(given))?,
-            ),
+            Some(given) => Some(self.known(caller, given)?),
             None => None,
         };
         let fits = |found: Option<&InterfaceName>| match wanted.is_none() || wanted == found {

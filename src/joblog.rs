@@ -22,6 +22,8 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 const OUR_TOOLS: &str = "spoolgate-";
 /// The tool that says who cancelled a job.
 const CANCEL_TOOL: &str = "spoolgate-cancel";
+/// The same of a job that waited.
+const DELETE_TOOL: &str = "spoolgate-delete";
 /// The tool that says that a job is not tried again.
 const GIVEN_UP_TOOL: &str = "spoolgate-retry";
 
@@ -103,6 +105,19 @@ impl Message {
         }
     }
 
+    /// The last message of a job that was cancelled while it waited.
+    pub fn deleted(time_ms: i64, user: &str) -> Self {
+        Self {
+            tool: Some(DELETE_TOOL.into()),
+            ..Self::cancelled(time_ms, user)
+        }
+    }
+
+    /// Is this a [`Message::deleted`]?
+    pub fn is_deleted(&self) -> bool {
+        self.tool.as_deref() == Some(DELETE_TOOL)
+    }
+
     /// The last message of a job that has failed as often as it may: it says nothing of why.
     pub fn given_up(time_ms: i64, text: impl Into<String>) -> Self {
         Self {
@@ -152,9 +167,8 @@ impl Message {
 impl JobLog {
     /// True when the job's end was that somebody cancelled it.
     pub fn is_cancelled(&self) -> bool {
-        let last = self.messages.last();
-        self.status == Status::Error
-            && last.is_some_and(|last| last.tool.as_deref() == Some(CANCEL_TOOL))
+        let by = self.messages.last().and_then(|last| last.tool.as_deref());
+        self.status == Status::Error && matches!(by, Some(CANCEL_TOOL | DELETE_TOOL))
     }
 
     /// Why the job ended badly: what the processor called an error in its last run says more than
@@ -472,10 +486,12 @@ mod tests {
         assert_eq!(ours.text, "cancelled by olga");
         let later = Message::new(10, Level::Info, "requeued");
         assert!(
-            !read(vec![ours, later]).is_cancelled(),
+            !read(vec![ours.clone(), later]).is_cancelled(),
             "that was not its end"
         );
-        assert!(!read(vec![]).is_cancelled());
+        let deleted = read(vec![Message::deleted(9, "olga")]);
+        assert!(deleted.is_cancelled() && deleted.messages[0].is_deleted());
+        assert!(!ours.is_deleted() && !read(vec![]).is_cancelled());
         let line = r#"{"text":"cancelled by olga","level":"error","tool":"spoolgate-cancel"}"#;
         let forged = Message::from_output(9, line);
         assert_eq!(forged, Message::new(9, Level::Error, "cancelled by olga"));

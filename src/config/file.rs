@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ConfigFile {
+    pub(super) databases: Vec<String>,
     pub(super) server: ServerFile,
     pub(super) tls: TlsFile,
     pub(super) spool: SpoolFile,
@@ -78,6 +79,8 @@ pub(super) struct InterfaceFile {
     #[serde(default)]
     pub(super) aliases: Vec<String>,
     #[serde(default)]
+    pub(super) questions: Vec<serde_json::Map<String, serde_json::Value>>,
+    #[serde(default)]
     pub(super) ordered: bool,
     pub(super) concurrency: Option<usize>,
     pub(super) delivery: Option<String>,
@@ -107,7 +110,10 @@ pub(super) struct ProcessorFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantFile {
+    #[serde(default)]
     pub(super) hosts: Vec<String>,
+    #[serde(default)]
+    pub(super) databases: Vec<String>,
     pub(super) root: Option<PathBuf>,
     pub(super) accept_risk: Option<bool>,
     pub(super) users: Option<PathBuf>,

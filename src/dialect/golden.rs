@@ -35,6 +35,7 @@ pub(super) fn view(state: State) -> View {
         hex: "0cb0c0de0123456789abcdef".into(),
         runner: Some("Zm9yIHRoaXMgam9iIGFsb25lLCBhbmQg".into()),
         interface: Some("printing".parse().unwrap()),
+        asked_as: None,
         state,
         submitter: "ada".into(),
         priority: Priority::High,

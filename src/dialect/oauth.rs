@@ -13,13 +13,25 @@ pub(super) const FORM_BYTES_MAX: u64 = 8 * 1024;
 const GRANT_TYPE: &str = "grant_type";
 const SCOPE: &str = "scope";
 
+/// What the scopes are worth that a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scopes {
+    /// The token is good for them only.
+    Count,
+    /// There are none in this dialect: every token is good for all.
+    Ignored,
+}
+
 /// A request for a token, of which `form` is the body.
-pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
+///
+/// # Errors
+/// When it is none, or asks for another grant.
+pub(super) fn parse(head: &Parts, form: &[u8], scopes: Scopes) -> Result<Command, Fault> {
     let invalid = |reason: &str| Fault::Invalid {
         reason: reason.into(),
     };
-    let [grant, id, secret, scope] =
-        [GRANT_TYPE, "client_id", "client_secret", SCOPE].map(|name| only(form, name));
+    let [grant, id, secret] =
+        [GRANT_TYPE, "client_id", "client_secret"].map(|name| only(form, name));
     let grant = grant?.ok_or_else(|| invalid("grant_type is missing"))?;
     if grant != "client_credentials" {
         return Err(Fault::Field {
@@ -38,7 +50,10 @@ pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
             "send the credentials in the header Authorization or in the form, not in both",
         ));
     }
-    let scopes = scope?.unwrap_or_default();
+    let scopes = match scopes {
+        Scopes::Count => only(form, SCOPE)?.unwrap_or_default(),
+        Scopes::Ignored => String::new(),
+    };
     let scopes = scopes.split(' ').filter(|scope| !scope.is_empty());
     Ok(Command::Token(TokenRequest {
         client,

@@ -187,7 +187,7 @@ fn request_of(path: &str, method: &str, operation: &Value) -> String {
 /// The method and path of the description that a request is one of.
 fn described(method: &str, path: &str) -> Option<(&'static str, &'static str)> {
     // Other spellings that the dialects accept.
-    let path = path.to_lowercase();
+    let path = path.to_lowercase().replace("//", "/");
     let path = path.strip_suffix('/').unwrap_or(&path);
     let bare = path.strip_prefix("/api").unwrap_or(path);
     let method = method.to_lowercase();

@@ -3,7 +3,12 @@
 //! Source: the Alteryx contract, "curators cancel any job, others those they created".
 
 use super::{Fault, Reply};
-use super::{Gateway, RETRY_SOON_S, command::JobRef, spool_fault, view::is_curator};
+use super::{
+    Gateway, RETRY_SOON_S,
+    command::JobRef,
+    spool_fault,
+    view::{is_curator, unknown},
+};
 use crate::{auth::Caller, job::JobName, spool::Cancelled};
 use std::sync::Arc;
 
@@ -37,6 +42,7 @@ impl Gateway {
         let job = self.job_of(of)?;
         let submitter = self.spool.submitter_of(&job);
         match is_curator(caller) || submitter.is_some_and(|user| caller.is(&user)) {
+            true if self.is_deleted(&job) => Err(unknown(of)),
             true => Ok(job.name),
             false => Err(Fault::Forbidden {
                 reason: "a job is cancelled by its submitter or a curator".into(),

@@ -5,6 +5,7 @@
 //! [`Fault`]'s own fields; what only the operator may see goes to the log where the fault is
 //! made. No field of a `Fault` ever holds a path of the server.
 
+use super::targets::Target;
 use super::view::{State, View};
 use crate::job::{InterfaceName, JobName, Place, Reference, Terms, hex, uuid_text};
 use crate::joblog::JobLog;
@@ -51,6 +52,8 @@ pub enum Command {
     Show { job: JobRef, reach: Reach },
     /// Where a job is.
     Status { job: JobName },
+    /// The interface, or all, that the caller may send JSON jobs to.
+    Targets { interface: Option<InterfaceName> },
     /// A new job; its body follows. Handled by `Gateway::admit`, which gives an `Upload`.
     Submit(Submit),
     /// A bearer token. Handled where the users are known.
@@ -242,6 +245,8 @@ pub enum Reply {
     },
     Shows(Vec<View>),
     Status(Place),
+    /// The one that was asked for, or all, by name.
+    Targets(Vec<Target>),
     Token {
         access_token: String,
         expires_in_s: u64,

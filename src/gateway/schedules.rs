@@ -475,6 +475,7 @@ impl Gateway {
         let sealed = part.seal(&Attributes {
             dialect: schedule.dialect.clone(),
             interface: None,
+            asked_as: None,
             submitter: schedule.submitter.clone(),
             came: Came::Scheduled,
             reference_as_sent: None,

@@ -9,8 +9,7 @@
 
 use super::{
     AdmissionLimits, Direction, Document, Fault, Gateway, Interface, JobRef, JsonCheck,
-    RETRY_LATER_S, Reply, Submit, admission, lock, places::Validation, spool_fault,
-    unknown_interface,
+    RETRY_LATER_S, Reply, Submit, admission, lock, places::Validation, spool_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
@@ -204,6 +203,7 @@ impl Gateway {
                 tracing::info!(%job, %interface, bytes, sha256, %user, "accepted");
                 self.spool.arrived(&job);
                 self.quotas.submitted(&user, job.clone());
+                *lock(&self.arrivals).entry(interface.clone()).or_default() += 1;
                 self.hands.arrived(&interface, &job);
                 Ok(Reply::Accepted {
                     job,
@@ -230,6 +230,7 @@ impl Gateway {
     async fn created(
         self: &Arc<Self>,
         reply: Reply,
+        asked: Option<&InterfaceName>,
         submitter: &str,
         terms: &Terms,
     ) -> Result<Reply, Fault> {
@@ -243,7 +244,10 @@ impl Gateway {
             return Ok(reply);
         };
         let view = match replayed {
-            false => self.new_view(job, interface, submitter, terms),
+            false => View {
+                asked_as: asked_as(asked, &interface),
+                ..self.new_view(job, interface, submitter, terms)
+            },
             true => {
                 let of = JobRef::Name(job);
                 let view = self.blocking(move |this| this.view(this.job_of(&of)?));
@@ -307,14 +311,11 @@ impl Gateway {
         chosen: Option<&InterfaceName>,
     ) -> Result<Vec<(&InterfaceName, &Interface)>, Fault> {
         if let Some(chosen) = chosen {
-            let name = self
-                .resolve(chosen)
-                .ok_or_else(|| unknown_interface(chosen))?;
-            let name = self.allowed(caller, Right::Upload, name)?;
+            let name = self.allowed(caller, Right::Upload, chosen)?;
             let interface = &self.interfaces[name];
             if interface.direction != Direction::In {
                 return Err(Fault::Invalid {
-                    reason: format!("{name} does not accept uploads: its jobs are fetched"),
+                    reason: format!("{chosen} does not accept uploads: its jobs are fetched"),
                 });
             }
             return Ok(vec![(name, interface)]);
@@ -375,6 +376,7 @@ impl Upload {
     pub async fn commit(mut self) -> Result<Reply, Fault> {
         let (gateway, document) = (self.gateway.clone(), self.submit.document);
         let (user, terms) = (self.caller.user.clone(), self.submit.terms.clone());
+        let asked = self.submit.interface.clone();
         let commit = async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
@@ -406,7 +408,10 @@ impl Upload {
                 }
             };
             match document {
-                Document::Json { .. } => gateway.created(reply, &user, &terms).await,
+                Document::Json { .. } => {
+                    let asked = asked.as_ref();
+                    gateway.created(reply, asked, &user, &terms).await
+                }
                 Document::Xml => Ok(reply),
             }
         };
@@ -562,8 +567,9 @@ impl Upload {
                 Err(Finding::new(root.line, root.column, &text))
             });
         }
-        let known = (self.gateway.interfaces.iter()).find(|(_, interface)| {
+        let known = (self.gateway.interfaces.iter()).find(|(name, interface)| {
             interface.direction == Direction::In
+                && self.caller.may_any(name)
                 && interface.root.as_ref() == Some(&root.name)
                 && interface.namespace == root.namespace
         });
@@ -597,7 +603,9 @@ impl Upload {
         if self.gateway.is_full(interface) {
             return Err(queue_full());
         }
-        let sealed = self.seal(body, None)?;
+        let asked = self.submit.interface.as_ref();
+        let asked = asked.filter(|_| self.submit.kind() == Kind::Json);
+        let sealed = self.seal(body, None, asked_as(asked, interface))?;
         let record = record(&sealed, Some(interface), false);
         // Its record comes now, so that a flush waits for the others only.
         drop(expected);
@@ -624,7 +632,7 @@ impl Upload {
     ) -> Result<Stored, Fault> {
         let spool = &self.gateway.spool;
         let interface = interface.and_then(|name| self.gateway.resolve(&name).cloned());
-        let sealed = self.seal(body, interface.as_ref())?;
+        let sealed = self.seal(body, interface.as_ref(), None)?;
         let now_ms = spool.now_ms();
         let log = JobLog {
             job: sealed.name().clone(),
@@ -652,7 +660,12 @@ impl Upload {
         Ok(Stored::Now { outcome, ticket })
     }
 
-    fn seal(&self, body: Body, interface: Option<&InterfaceName>) -> Result<Sealed, Fault> {
+    fn seal(
+        &self,
+        body: Body,
+        interface: Option<&InterfaceName>,
+        asked_as: Option<String>,
+    ) -> Result<Sealed, Fault> {
         let spool = &self.gateway.spool;
         let stored = || {
             let part = match body {
@@ -668,6 +681,7 @@ impl Upload {
             part.seal(&Attributes {
                 dialect: self.submit.dialect.into(),
                 interface: interface.cloned(),
+                asked_as,
                 submitter: self.caller.user.to_string(),
                 terms: self.submit.terms.clone(),
                 ..Attributes::default()
@@ -742,17 +756,22 @@ pub(super) fn check_kind(
 ) -> Result<(), Fault> {
     match (submit.document, &submit.interface, candidates) {
         (Document::Xml, _, _) => Ok(()),
-        (Document::Json { .. }, Some(_), [(name, interface)]) => {
-            match interface.root.is_some() || interface.schema.is_some() {
-                false => Ok(()),
-                true => Err(Fault::Invalid {
-                    reason: format!("{name} takes XML documents only"),
-                }),
-            }
-        }
+        (Document::Json { .. }, Some(_), [(name, interface)]) => match interface.takes_json() {
+            true => Ok(()),
+            false => Err(Fault::Invalid {
+                reason: format!("{name} takes XML documents only"),
+            }),
+        },
         // A dialect of JSON always names one.
         (Document::Json { .. }, _, _) => Err(Fault::Internal),
     }
+}
+
+/// The name by which a job's submitter asked for its interface, where that is another one: he is
+/// told of it by that name.
+fn asked_as(asked: Option<&InterfaceName>, interface: &InterfaceName) -> Option<String> {
+    let other = asked.filter(|asked| *asked != interface);
+    other.map(InterfaceName::to_string)
 }
 
 fn unreadable(error: &std::io::Error) -> Fault {

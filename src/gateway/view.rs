@@ -36,6 +36,8 @@ pub struct View {
     pub runner: Option<String>,
     /// `None`: a refused document of no known type.
     pub interface: Option<InterfaceName>,
+    /// The name by which its submitter asked for the interface, where that is another one.
+    pub asked_as: Option<String>,
     pub state: State,
     pub submitter: String,
     pub priority: Priority,
@@ -77,6 +79,19 @@ impl State {
     }
 }
 
+impl View {
+    /// The interface as the submitter called it.
+    pub fn called(&self) -> Option<&str> {
+        let interface = self.interface.as_ref().map(InterfaceName::as_str);
+        self.asked_as.as_deref().or(interface)
+    }
+
+    /// Was it cancelled while it waited?
+    pub fn is_deleted(&self) -> bool {
+        self.state == State::Cancelled && self.messages.last().is_some_and(Message::is_deleted)
+    }
+}
+
 /// What its log says of a job that is in `joberrors`: how it ended, and why.
 fn ending(log: Option<&JobLog>) -> (State, Option<String>) {
     let Some(log) = log else {
@@ -103,7 +118,9 @@ impl Gateway {
             return Ok(Box::new(view));
         }
         let interface = view.interface.as_ref();
-        if !reaches(caller, interface, &view.submitter, reach) {
+        // Who is shown his own jobs has deleted this one.
+        let is_gone = reach != Reach::Interface && view.is_deleted();
+        if is_gone || !reaches(caller, interface, &view.submitter, reach) {
             return Err(unknown(of));
         }
         let may_download = interface.is_some_and(|i| caller.may(Right::Download, i));
@@ -184,11 +201,22 @@ impl Gateway {
             jobs.reverse();
         }
         let limit = page.limit.unwrap_or(usize::MAX);
-        let jobs = jobs.into_iter().skip(page.offset).take(limit);
+        // What was deleted is on no list.
+        let there = jobs.into_iter().filter(|job| !self.is_deleted(job));
+        let jobs = there.skip(page.offset).take(limit);
         let views = jobs.map(|job| self.view(job));
         // One that a retention has removed meanwhile is not on the list any more.
         let views = views.filter(|view| !matches!(view, Err(Fault::UnknownJob { .. })));
         views.collect()
+    }
+
+    /// Was the job cancelled while it waited?
+    pub(super) fn is_deleted(&self, job: &Job) -> bool {
+        let log = || self.spool.read_log(&job.name);
+        job.place == Place::JobErrors
+            && log().is_some_and(|log| {
+                log.is_cancelled() && log.messages.last().is_some_and(Message::is_deleted)
+            })
     }
 
     fn ended_badly(&self, name: &JobName) -> (State, Option<String>) {
@@ -228,6 +256,7 @@ impl Gateway {
             runner: Some(self.seal.runner(id)),
             eta_ms: eta_ms.unwrap_or_else(|| self.spool.now_ms()),
             interface: Some(interface),
+            asked_as: None,
             state: State::Waiting,
             submitter: submitter.to_owned(),
             priority: terms.priority,
@@ -272,6 +301,7 @@ impl Gateway {
             runner: Some(self.seal.runner(id)),
             eta_ms: (self.hands.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),
             interface,
+            asked_as: spool.asked_as(job),
             state,
             submitter: spool.submitter_of(job).unwrap_or_default(),
             priority: spool.priority_of(job),

@@ -70,6 +70,7 @@ pub(super) async fn caller(
             true => login(users, headers, peer).await,
             false => Ok(Caller::anonymous()),
         },
+        Access::Public => Ok(Caller::anonymous()),
     }
 }
 
@@ -144,7 +145,9 @@ pub(super) fn token(
 /// The header `WWW-Authenticate` of an answer with status 401.
 pub(super) fn challenge(realm: &str, wanted: Access, lack: Lack) -> HeaderValue {
     let challenge = match wanted {
-        Access::Basic | Access::Open => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+        Access::Basic | Access::Open | Access::Public => {
+            format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
+        }
         Access::Bearer { scope, .. } => format!("Bearer realm=\"{realm}\"{}", error(lack, scope)),
     };
     // `Sites::new` has refused every realm that a header cannot hold.
@@ -247,13 +250,23 @@ mod tests {
         for (wanted, of_none, of_basic, of_token) in [
             (Access::Basic, &lacking, &good(), &lacking),
             (Access::Open, &Ok(String::new()), &good(), &lacking),
+            (
+                Access::Public,
+                &Ok(String::new()),
+                &Ok(String::new()),
+                &Ok(String::new()),
+            ),
             (bearer(None, false), &lacking, &lacking, &good()),
         ] {
             assert_eq!(bench.ask(wanted, none).await, *of_none, "{wanted:?}");
             assert_eq!(bench.ask(wanted, basic).await, *of_basic, "{wanted:?}");
             assert_eq!(bench.ask(wanted, by_token).await, *of_token, "{wanted:?}");
             let two = &[(AUTHORIZATION, BASIC), (AUTHORIZATION, &*token)];
-            assert_eq!(bench.ask(wanted, two).await, lacking, "{wanted:?}");
+            let of_two = match wanted {
+                Access::Public => of_none,
+                Access::Basic | Access::Bearer { .. } | Access::Open => &lacking,
+            };
+            assert_eq!(bench.ask(wanted, two).await, *of_two, "{wanted:?}");
         }
         let wrong = &[(AUTHORIZATION, "Basic Z29vZDp3cm9uZw==")];
         assert_eq!(bench.ask(Access::Open, wrong).await, lacking);

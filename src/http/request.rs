@@ -414,6 +414,7 @@ async fn reply(
         | Command::Schedule(_)
         | Command::Show { .. }
         | Command::Submit(_)
+        | Command::Targets { .. }
         | Command::Token(_) => {}
     }
     match command {
@@ -432,7 +433,8 @@ async fn reply(
         | Command::Log { .. }
         | Command::Result { .. }
         | Command::Show { .. }
-        | Command::Status { .. } => Ok(site.gateway.execute(&caller, command).await?),
+        | Command::Status { .. }
+        | Command::Targets { .. } => Ok(site.gateway.execute(&caller, command).await?),
     }
 }
 
@@ -481,6 +483,7 @@ fn job_of(reply: &Reply) -> Option<JobName> {
         | Reply::ShownSchedule { .. }
         | Reply::Shows(_)
         | Reply::Status(_)
+        | Reply::Targets(_)
         | Reply::Token { .. }
         | Reply::Transformed { .. } => None,
     }

@@ -1,8 +1,9 @@
 //! The tenants that a server speaks for, and which of them a request is for.
 //!
 //! The host that the request names decides; a request that names none is for the host that the
-//! TLS handshake named. A site without hosts is the default: it gets every other host. Hosts are
-//! compared without case, port and closing dot. A request that names two hosts is for nobody.
+//! TLS handshake named. One site may be the default: it gets every other host. Hosts are compared
+//! without case, port and closing dot. A request that names two hosts is for nobody. Where a path
+//! names a tenant, that counts, and not the host: by its name or one of its databases.
 
 use crate::{auth::Users, gateway::Gateway};
 use http::{header::HOST, request::Parts};
@@ -12,8 +13,11 @@ use std::{collections::HashMap, sync::Arc};
 pub struct Site {
     /// For the log.
     pub name: String,
-    /// Empty: the default site.
+    /// Is it for hosts that are nobody's?
+    pub is_default: bool,
     pub hosts: Vec<String>,
+    /// Other names by which paths may ask for it.
+    pub databases: Vec<String>,
     pub gateway: Arc<Gateway>,
     pub users: Arc<Users>,
     /// What a client shows to whoever has to type a password.
@@ -38,7 +42,7 @@ pub enum SitesError {
         "the realm of tenant {name} may hold printable ASCII without quotes and backslashes only"
     )]
     Realm { name: String },
-    #[error("the tenants {first} and {second} have no hosts; only one can be the default")]
+    #[error("the tenants {first} and {second} are both the default; only one can be")]
     TwoDefaults { first: String, second: String },
 }
 
@@ -52,7 +56,7 @@ impl Sites {
                 return Err(SitesError::Realm { name });
             }
             let name_of = |at: usize| sites[at].name.clone();
-            if site.hosts.is_empty()
+            if site.is_default
                 && let Some(first) = default.replace(at)
             {
                 let (first, second) = (name_of(first), name_of(at));
@@ -76,9 +80,11 @@ impl Sites {
         })
     }
 
-    /// The site of a tenant.
+    /// The site of a tenant, by its name or one of its databases.
     pub(super) fn named(&self, tenant: &str) -> Option<&Site> {
-        self.sites.iter().find(|site| site.name == tenant)
+        let is_it =
+            |site: &&Site| site.name == tenant || site.databases.iter().any(|d| d == tenant);
+        self.sites.iter().find(is_it)
     }
 
     /// The site that a request is for; `server_name` is what the TLS handshake named.

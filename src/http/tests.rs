@@ -895,6 +895,21 @@ fn a_host_chooses_its_site() {
 }
 
 #[test]
+fn a_path_names_a_tenant_or_one_of_its_databases() {
+    let (tenant, _gate) = Tenant::new();
+    let mut by_path = tenant.site("by-path", &[]);
+    by_path.is_default = false;
+    by_path.databases = vec!["erp".into(), "crm".into()];
+    let sites = Sites::new(vec![tenant.site("rest", &[]), by_path]).unwrap();
+    let named = |name: &str| sites.named(name).map(|site| site.name.as_str());
+    for name in ["by-path", "erp", "crm"] {
+        assert_eq!(named(name), Some("by-path"), "{name}");
+    }
+    assert_eq!(named("rest"), Some("rest"));
+    assert_eq!((named("ERP"), named("")), (None, None));
+}
+
+#[test]
 fn sites_that_contradict_each_other_are_refused() {
     let (tenant, _gate) = Tenant::new();
     let site = |name: &str, hosts: &[&str]| tenant.site(name, hosts);
@@ -903,7 +918,7 @@ fn sites_that_contradict_each_other_are_refused() {
     let expected = "the host x belongs to two tenants, a and b; leave it to one";
     assert_eq!(twice.as_deref(), Some(expected));
     let defaults = error(vec![site("a", &[]), site("b", &[])]);
-    let expected = "the tenants a and b have no hosts; only one can be the default";
+    let expected = "the tenants a and b are both the default; only one can be";
     assert_eq!(defaults.as_deref(), Some(expected));
     let mut quoted = site("a", &[]);
     quoted.realm = "\"jobs\"".into();

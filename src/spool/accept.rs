@@ -22,6 +22,8 @@ use std::{
 pub struct Attributes {
     pub dialect: String,
     pub interface: Option<InterfaceName>,
+    /// The name by which the submitter asked for the interface, where that is another one.
+    pub asked_as: Option<String>,
     pub submitter: String,
     pub terms: Terms,
     pub came: Came,
@@ -244,6 +246,7 @@ impl<F: Fs> Part<F> {
         accepted.dialect.clone_from(&attributes.dialect);
         accepted.submitter.clone_from(&attributes.submitter);
         accepted.interface.clone_from(&attributes.interface);
+        accepted.asked_as.clone_from(&attributes.asked_as);
         accepted
             .reference_as_sent
             .clone_from(&attributes.reference_as_sent);

@@ -74,7 +74,13 @@ impl<F: Fs> Spool<F> {
         if matches!(job.place, Place::Work { .. }) {
             ended.attempt = Some(attempts);
         }
-        let mut messages = self.last_words(job, Message::cancelled(self.now_ms(), user));
+        let end = match job.place {
+            Place::Work { .. } => Message::cancelled(self.now_ms(), user),
+            Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_) => {
+                Message::deleted(self.now_ms(), user)
+            }
+        };
+        let mut messages = self.last_words(job, end);
         // A log that is there has the note already.
         if self.read_log(&job.name).is_none()
             && let Some(note) = self.note_of(job)

@@ -51,6 +51,13 @@ def tokens():
     by_form = {"Authorization": f"bearer {given['access_token']}"}
     ok("GET", JOBS, headers=by_form)
 
+    # There are no scopes: public clients send some, and mean all.
+    scoped = urllib.parse.urlencode({**form, "scope": "user", "resource": "x"}).encode()
+    given = ok("POST", "/webapi//oauth2/token", scoped, FORM)
+    with_scope = {"Authorization": f"Bearer {given['access_token']}"}
+    ok("GET", JOBS, headers=with_scope)
+    post(headers_of=with_scope)
+
     def refused(body, headers, status, error):
         answer = call("POST", "/webapi/oauth2/token", body, {**FORM, **headers})
         same(answer.status, status, "the status of a refused token")
@@ -80,10 +87,12 @@ def strangers():
             true(answer.headers["WWW-Authenticate"].startswith("Bearer"), "and a challenge", answer)
 
 
-def post(body=None, path=JOBS, who="ada", **headers):
-    headers = {**by[who], **headers}
+def post(body=None, path=JOBS, who="ada", headers_of=None, **headers):
+    headers = {**(headers_of or by[who]), **headers}
     job = ok("POST", path, body, headers)
-    same(set(job), JOB, "the members of a new job")
+    same(set(job) - {"createDate"}, JOB, "the members of a new job")
+    same((job["status"], job["disposition"]), ("Queued", "None"), "a new job's status")
+    same((job["outputs"], job["messages"]), ([], []), "what a new job has")
     true(re.fullmatch("[0-9a-f]{24}", job["id"]), "an id has 24 hexadecimal digits", job)
     true(MOMENT.fullmatch(job["createDateTime"]), "a moment is RFC 3339 in milliseconds", job)
     return job
@@ -128,7 +137,9 @@ def a_job_with_everything():
       {"name":"None","value":null,"description":"extra"}],
       "priority":"High","workerTag":"robot-1","credentialId":"64f0c0de0123456789abcdef","more":{"x":1.50}} """
     job = post(body, "/webapi/V3/Workflows/Monthly-Report/Jobs/", **{"Content-Type": "text/plain"})
+    same(job["appId"], "Monthly-Report", "the workflow as it was asked for")
     job = ended(job)
+    same(job["appId"], "Monthly-Report", "the workflow, afterwards")
     same((job["priority"], job["workerTag"]), ("High", "robot-1"), "priority and tag")
     whole = output(job, 1)
     same(whole.body, body, "the request as it was sent")
@@ -221,7 +232,7 @@ def a_failure_and_its_messages():
     )
     found = [message for message in job["messages"] if message["text"] == "no paper"]
     same(found, [{"status": 3, "text": "no paper", "toolId": 12}], "its message")
-    true({"status": 2, "text": "little ink", "toolId": 0} in job["messages"], "and a warning", job)
+    true({"status": 2, "text": "little ink", "toolId": -1} in job["messages"], "and a warning", job)
     same(get(job, query="?includeMessages="), job, "with messages, by default")
     reduced = get(job, query="?includeMessages=false")
     same(reduced, {name: job[name] for name in JOB - {"messages"}}, "without")
@@ -245,8 +256,13 @@ def cancelling():
     denied = (400, {"message": "You do not have permission to cancel this job."})
     same(delete(queued, "bob"), denied, "cancelling somebody else's job")
     same(delete(queued), (200, {"message": "Deleted Successfully."}), "cancelling a queued job")
-    same(get(queued)["status"], "Cancelled", "a cancelled job")
-    same(delete(queued), over, "cancelling it twice")
+    same(delete(queued)[0], 404, "cancelling it twice")
+    for path in (f"/{queued['id']}", f"/{queued['id']}/messages"):
+        for who in ("ada", "curator"):
+            answer = call("GET", f"/webapi/v3/jobs{path}", headers=by[who])
+            same(answer.status, 401 if "messages" in path and who == "ada" else 404, "it is gone")
+    listed = ok("GET", f"{JOBS}?status=Cancelled", headers=by["ada"])
+    true(queued["id"] not in [job["id"] for job in listed], "and on no list", listed)
     same(delete(ended(post())), over, "cancelling what has ended")
     running = post({"questions": [{"name": "run"}]})
     until("a job runs", lambda: (running, get(running)["status"] == "Running"))
@@ -291,6 +307,45 @@ def lists():
         delete({"id": job}, "bob")
 
 
+def workflows():
+    workflow = {
+        "id",
+        "sourceAppId",
+        "name",
+        "ownerId",
+        "dateCreated",
+        "publishedVersionNumber",
+        "isAmp",
+        "executionMode",
+        "workerTag",
+        "runCount",
+    }
+    [found] = ok("GET", "/webapi//v3/workflows", headers=by["ada"])
+    same(set(found), workflow, "the members of a workflow")
+    same(found["name"], "report", "its name")
+    true(re.fullmatch("[0-9a-f]{24}", found["id"]), "its id has 24 digits", found)
+    true(MOMENT.fullmatch(found["dateCreated"]), "its moment", found)
+    for query, expected in (("?name=REPORT", [found]), ("?name=nothing", [])):
+        same(ok("GET", "/webapi/v3/workflows/" + query, headers=by["ada"]), expected, query)
+    same(ok("GET", "/webapi/v3/workflows", headers=by["curator"]), [], "what a curator may run")
+    for name in (found["id"], "report", "Monthly-Report"):
+        one = ok("GET", f"/webapi/v3/workflows/{name}", headers=by["ada"])
+        same({**one, "id": 0, "sourceAppId": 0}, {**found, "id": 0, "sourceAppId": 0}, name)
+        same(one["id"], name, "the id as it was asked for")
+        questions = ok("GET", f"/webapi/v3/workflows/{name}/questions", headers=by["ada"])
+        same(questions, [], "its questions")
+    for path in ("nothing", "orders_in", "nothing/questions"):
+        answer = call("GET", f"/webapi/v3/workflows/{path}", headers=by["ada"])
+        same(answer.status, 404, f"the workflow {path}")
+    # By the older version, and by the id that the list has.
+    job = post(path=f"/webapi/v1/workflows/{found['id']}/jobs/")
+    same(job["appId"], found["id"], "the workflow as it was asked for")
+    old = ok("GET", f"/webapi/v1/jobs/{ended(job)['id']}/", headers=by["ada"])
+    same({**get(job), "createDate": job["createDateTime"]}, old, "the job by the older version")
+    counted = ok("GET", f"/webapi/v3/workflows/{found['id']}", headers=by["ada"])
+    true(counted["runCount"] > found["runCount"], "runs are counted", counted)
+
+
 def repeated_and_at_once():
     first = post({"priority": "High"}, **{"Idempotency-Key": "k1"})
     again = post({"priority": "High"}, **{"Idempotency-Key": "k1"})
@@ -307,6 +362,7 @@ def repeated_and_at_once():
 
 
 by = {who: token(who) for who in ("ada", "bob", "curator")}
+workflows()
 tokens()
 strangers()
 a_job_without_a_body()

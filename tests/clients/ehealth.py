@@ -20,10 +20,16 @@ KEY = os.environ["GATEWAY_API_KEY"]
 CREATE = "/api/patients/composition"
 JOB = "/api/patients/composition/job/"
 OLD_JOB = "/api/jobs/"
-SCOPES = ("composition:create", "composition:read", "composition:sign", "job:read")
+SCOPES = (
+    "composition:create",
+    "composition:read",
+    "composition:sign",
+    "composition:cancel",
+    "job:read",
+)
 
 
-def token(*scopes, headers=None, path="/oauth/token", **form):
+def token(*scopes, headers=None, path="/oauth/tokens", **form):
     form = {"grant_type": "client_credentials", **form}
     if scopes:
         form["scope"] = " ".join(scopes)
@@ -43,6 +49,10 @@ ME = shown(token(*SCOPES))
 
 
 def composition(content):
+    return {"type": {"coding": [{"code": content}]}, "subject": {"identifier": {"value": "x"}}}
+
+
+def signed(content):
     return {"data": base64.b64encode(content.encode()).decode()}
 
 
@@ -61,7 +71,8 @@ def now():
 def sent(method, path, content):
     """The task of what was just sent."""
     before = now()
-    task = call(method, path, composition(content), ME).expect(202).json()["data"]
+    body = composition(content) if method == "POST" else signed(content)
+    task = call(method, path, body, ME).expect(202).json()["data"]
     same(str(uuid.UUID(task["id"])), task["id"], "the task's id")
     same((task["status"], task["links"]), ("PENDING", []), "a new task")
     true(moment(task["eta"]) >= before, f"{task} is expected before it was sent")
@@ -107,13 +118,14 @@ def create_wait_done():
     same(task_of(call("GET", bare, headers=ME))["links"], done["links"], "links without /api")
     old = task_of(call("GET", OLD_JOB + task["id"], headers=ME))
     same((old["status"], old["links"]), ("processed", done["links"]), "the older form")
-    true("status_code" not in old, f"{old} has a code")
+    same(old["status_code"], 200, "the code of a task that is done")
+    true("error" not in old, f"{old} has an error")
 
 
 def sign_and_done():
     signed = str(uuid.uuid4())
-    for prefix in ("", "/api"):
-        path = f"{prefix}/patients/composition/{signed}/sign"
+    for prefix, what in (("", "sign"), ("/api", "sign"), ("", "cancel")):
+        path = f"{prefix}/patients/composition/{signed}/{what}"
         done = ended(sent("PATCH", path, "signature"))
         same(done["links"][0]["href"], f"composition/{signed}", "the composition that was signed")
 
@@ -128,13 +140,16 @@ def failed():
         "the links of a failure",
     )
     old = task_of(call("GET", OLD_JOB + task["id"], headers=ME))
-    same((old["status"], old["status_code"]), ("failed", "422"), "a failure in the older form")
+    same((old["status"], old["status_code"]), ("failed", 422), "a failure in the older form")
+    error = {"type": "validation_failed", "message": "no such patient", "invalid": []}
+    same(old["error"], error, "its reason")
 
 
 def pending():
     task = sent("POST", CREATE, "wait")
     old = task_of(call("GET", OLD_JOB + task["id"], headers=ME))
     same(old["status"], "pending", "the older form")
+    same(old["links"], [{"entity": "job", "href": f"/jobs/{task['id']}"}], "its own link")
     same(task_of(call("GET", JOB + task["id"], headers=ME))["status"], "PENDING", "the status")
     sent("POST", CREATE, "signal")
     same(ended(task)["status"], "DONE", "the status after all")
@@ -160,13 +175,15 @@ def nothing_there():
 
 def broken_requests():
     path = JOB + str(uuid.uuid4())
+    sign = f"/patients/composition/{uuid.uuid4()}/sign"
     kind = {"Content-Type": "nonsense"}
     for answer in (
         call("GET", path + "?a=%zz", headers=ME),
         call("GET", path, headers={**ME, **kind}),
-        call("POST", CREATE, {"data": "not base64!"}, ME),
-        call("POST", CREATE, {"data": ["YQ=="]}, ME),
-        call("POST", CREATE, {}, ME),
+        call("PATCH", sign, {"data": "not base64!"}, ME),
+        call("PATCH", sign, {"data": ["YQ=="]}, ME),
+        call("PATCH", sign, {}, ME),
+        call("PATCH", sign.replace("-", ""), signed("x"), ME),
         call("POST", CREATE, b"[]", ME),
         call("POST", CREATE, b"YQ==", ME),
         call("POST", CREATE, b"", ME),
@@ -193,7 +210,10 @@ def who_may_not():
         true(answer.headers["WWW-Authenticate"].startswith("Bearer"), f"{answer}: no challenge")
     envelope(call("POST", CREATE, composition("x"), shown(token("composition:read"))), 401)
     sign = f"/patients/composition/{task['id']}/sign"
-    envelope(call("PATCH", sign, composition("x"), shown(token("composition:create"))), 401)
+    envelope(call("PATCH", sign, signed("x"), shown(token("composition:create"))), 401)
+    # What is not there is not there for anybody, whatever is sent with it.
+    for headers in ({}, ME, shown("forged"), basic("ada", "wrong")):
+        envelope(call("POST", "/api/patients/prescription", {}, headers), 404)
     envelope(call("GET", OLD_JOB + task["id"], headers=shown(token("composition:read"))), 401)
     # Somebody else, who lacks the right and not the scope; and with the key of another user.
     user, password, key = os.environ["GATEWAY_LIMITED"].split(":")
@@ -210,6 +230,7 @@ def tokens():
     for given in (
         token(*SCOPES),
         token(*SCOPES, path="/api/oauth/token"),
+        token(*SCOPES, path="/oauth/token"),
         token(*SCOPES, headers={}, **form),
         token("composition:create", headers={}, **form),
     ):

@@ -57,7 +57,7 @@ def a_task():
     task, location = process(body, "Monthly-Report", "?copies=3&paper=A4%20quer")
     seen = ended(location)
     same((seen["id"], seen["status"]), (task["task"], 200), "a task that has ended well")
-    same(seen["command"], "report", "its command")
+    same(seen["command"], "Monthly-Report", "its command, as it was sent")
     same(seen["result"]["guid"], task["runner"], "its guid")
     same(seen["result"]["files"], ["b.txt", "request.json"], "its files")
     request = file(task, 1)
@@ -144,7 +144,7 @@ def what_is_wrong():
         ("POST", f"{ROOT}/process/report", b"{}", {}, 401),
         ("POST", f"{ROOT}/process/report?guid=x", b"{}", {}, 401),
         ("POST", f"{ROOT}/process/report", b"{}", basic("ada", "wrong"), 401),
-        ("POST", f"{ROOT}/process/report", b"{}", bob, 403),
+        ("POST", f"{ROOT}/process/report", b"{}", bob, 404),
         ("POST", f"{ROOT}/process/Baking", b"{}", ada, 404),
         ("POST", "/api/v1/nowhere/process/report", b"{}", ada, 404),
         ("GET", "/api/v1/nowhere/status/1?guid=x", None, {}, 404),

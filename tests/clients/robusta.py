@@ -145,7 +145,8 @@ def mistakes():
     refused({"name": "invoices", "values": "a=b"}, "values")
     refused({"name": "invoices", "values": {"a": {"b": "c"}}}, "values.a")
     refused(b'{"name": "invoices", "worker": "a", "worker": "b"}', "worker")
-    refused(b'{"name": "invoices", "values": {"a": "b", "a": "c"}}', "values.a")
+    refused({"name": "invoices", "runOnce": "N", "runImmediately": "N"}, "quartzDef")
+    refused(b'{"name": "invoices", "x": ' + b"[" * 200 + b"]" * 200 + b"}", "128 levels")
     refused(b"name=invoices", "JSON")
     refused(b"", "name")
 
@@ -155,7 +156,7 @@ def who_may_not():
     call("POST", START, body).expect(401).json()["message"]
     call("POST", START, body, basic("ada", "wrong")).expect(401).json()["message"]
     limited = basic(*os.environ["GATEWAY_LIMITED"].split(":"))
-    call("POST", START, body, limited).expect(403).json()["message"]
+    call("POST", START, body, limited).expect(400).json()["message"]
     call("POST", START, {"name": "signal"}, limited).expect(200)
     # Not yours, unknown, forged and malformed look alike.
     for spid in (start(name="invoices"), str(uuid.uuid4()), "7", "%2e%2e"):

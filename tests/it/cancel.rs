@@ -118,7 +118,9 @@ fn a_job_that_waits_never_runs_and_a_command_that_was_adopted_ends() {
         printing.cancel(&printing.ada, &waiting),
         (200, DELETED.into())
     );
-    assert_eq!(printing.status(&waiting), "Cancelled");
+    // It is gone for its submitter, and stays for the operator.
+    let unknown = (404, format!("unknown job {waiting}"));
+    assert_eq!(printing.cancel(&printing.ada, &waiting), unknown);
     assert_eq!(daemon.messages(&second), ["cancelled by ada"]);
     // The command outlives the service, and is cancelled under the next one.
     let child = daemon.text("child");
@@ -134,6 +136,7 @@ fn a_job_that_waits_never_runs_and_a_command_that_was_adopted_ends() {
     daemon.wait("its child is dead", || is_dead(&child));
     let said = daemon.messages(&first);
     assert_eq!(said.last().unwrap(), "cancelled by ada", "{said:?}");
+    assert_eq!(printing.status(&running), "Cancelled");
     assert_eq!(daemon.text("ran"), format!("{first}\n"));
     // An operator may think otherwise.
     daemon.operator(&["requeue", &second]);

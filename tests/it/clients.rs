@@ -73,12 +73,12 @@ fn a_client_of_robusta_starts_processes() {
 #[test]
 fn a_client_of_ehealth_sends_compositions_and_waits_for_them() {
     let mut daemon = Daemon::init();
-    let create = "content = base64.b64decode(body['data'])\n\
-                  if content == b'refuse':\n\
+    let create = "content = body['type']['coding'][0]['code']\n\
+                  if content == 'refuse':\n\
                   \x20   print(json.dumps({'text': 'no such patient', 'level': 'error'}))\n\
                   \x20   sys.exit(1)\n\
-                  if content == b'signal': pathlib.Path('signalled').touch()\n\
-                  while content == b'wait' and not pathlib.Path('signalled').exists(): time.sleep(0.01)\n\
+                  if content == 'signal': pathlib.Path('signalled').touch()\n\
+                  while content == 'wait' and not pathlib.Path('signalled').exists(): time.sleep(0.01)\n\
                   href = 'composition/' + os.environ['SPOOLGATE_JOB']\n\
                   result = {'links': [{'entity': 'eHealth/composition', 'href': href}]}";
     let sign = "params = json.load(open(os.environ['SPOOLGATE_PARAMS']))\n\
@@ -91,7 +91,7 @@ fn a_client_of_ehealth_sends_compositions_and_waits_for_them() {
             &daemon,
             "signatures",
             sign,
-            "aliases = [\"composition.sign\"]",
+            "aliases = [\"composition.sign\", \"composition.cancel\"]",
         ),
     ];
     daemon.configure(|text| text + &interfaces.concat());

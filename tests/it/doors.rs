@@ -3,7 +3,7 @@
 
 use crate::harness::{Daemon, day, shell};
 use serde_json::{Value, json};
-use spoolgate::job::{JobName, Seal, hex, parse_hex, uuid_text};
+use spoolgate::job::{JobId, JobName, Seal, hex, parse_hex, uuid_text};
 use std::fs;
 
 /// An interface that takes anything, and is the one of eHealth's first route as well.
@@ -109,7 +109,7 @@ impl World {
                 (json!(said), |_, job| json!(job.to_string()))
             }
             "ehealth" => {
-                let body = "{\"data\": \"e30=\"}";
+                let body = "{\"type\": {\"coding\": []}}";
                 let (status, said) = self.bearer(&["--json", body, "/api/patients/composition"]);
                 assert_eq!(status, 202, "{said}");
                 (said["data"]["id"].clone(), |world, job| {
@@ -334,6 +334,36 @@ fn a_job_is_the_same_through_every_door() {
             world.live(door, end);
         }
     }
+}
+
+/// Whoever asked by an alias is told of it by that name, through every door that tells, and whoever
+/// asked by the name by the name.
+#[test]
+fn an_interface_is_called_as_it_was_asked_for() {
+    let world = World::new();
+    world.daemon.operator(&["hold", TASKS]);
+    for (path, called) in [
+        ("/webapi/v3/workflows/Printing/jobs", "Printing"),
+        ("/webapi/v3/workflows/tasks/jobs", TASKS),
+    ] {
+        let (_, made) = world.bearer(&["--json", "{}", path]);
+        assert_eq!(made["appId"], called, "{made}");
+        let id = made["id"].as_str().unwrap();
+        let (_, view) = world.bearer(&[&format!("/webapi/v3/jobs/{id}")]);
+        assert_eq!(view["appId"], called, "{view}");
+    }
+    let (_, made) = world.basic(&["--json", "{}", "/api/v1/default/process/Printing"]);
+    let (_, task) = world.basic(&[&format!("/api/v1/default/status/{}", made["task"])]);
+    assert_eq!(task["command"], "Printing", "{task}");
+    // Also when it has ended, and through a door that it did not come by.
+    world.daemon.operator(&["release", TASKS]);
+    let id = JobId::from_number(made["task"].as_u64().unwrap());
+    let path = format!("/webapi/v3/jobs/{}", hex(&world.seal.hex(id)));
+    world.daemon.wait("it has ended", || {
+        let (_, view) = world.bearer(&[&path]);
+        assert_eq!(view["appId"], "Printing", "{view}");
+        view["status"] == "Completed"
+    });
 }
 
 /// What this tenant has not given out is nobody's job, whichever way it is written.

@@ -90,7 +90,12 @@ fn what_wants_a_token_takes_nothing_else_and_none_that_is_limited_otherwise() {
     let challenge = by_password.header("www-authenticate").unwrap();
     assert!(challenge.starts_with("Bearer realm="), "{challenge}");
     assert!(!challenge.contains("error"), "{challenge}");
-    let answer = daemon.curl(&["-d", GRANT, "-d", "scope=composition:read", TOKEN]);
+    // Who asks for scopes where there are none gets a token for everything.
+    let unlimited = daemon.curl(&["-d", GRANT, "-d", "scope=composition:read", TOKEN]);
+    assert_eq!(json(&unlimited)["scope"], Value::Null);
+    assert_eq!(list(&daemon, &token(&unlimited)).0, 200);
+    let scoped = "/oauth/tokens";
+    let answer = daemon.curl(&["-d", GRANT, "-d", "scope=composition:read", scoped]);
     assert_eq!(json(&answer)["scope"], "composition:read");
     let (status, challenge) = list(&daemon, &token(&answer));
     assert_eq!(status, 401);
@@ -98,7 +103,7 @@ fn what_wants_a_token_takes_nothing_else_and_none_that_is_limited_otherwise() {
         challenge.contains("error=\"insufficient_scope\""),
         "{challenge}"
     );
-    let bad = daemon.curl(&["-d", GRANT, "--data-urlencode", "scope=a\\", TOKEN]);
+    let bad = daemon.curl(&["-d", GRANT, "--data-urlencode", "scope=a\\", scoped]);
     assert_eq!(
         (bad.status, &json(&bad)["error"]),
         (400, &"invalid_scope".into())

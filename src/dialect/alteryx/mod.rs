@@ -5,10 +5,11 @@
 //! nothing about rights, interfaces or jobs, and has no state.
 //!
 //! Where the contract is silent: paths, members, parameters and their values may be written in
-//! any case, and a path may end in `/`. `appId` is the interface's name, so it can be used as a
-//! `workflowId`. An output's id is its number, from 0, as 24 hexadecimal digits. A job is
-//! `Queued` from the answer that made it on, so none is `Created`. What has neither ended well
-//! nor failed has the disposition `None`. Without messages, a job has all its other members.
+//! any case, and a path may end in `/`. `appId` is the workflow as its client named it. An
+//! output's id is its number, from 0, as 24 hexadecimal digits. A job is `Queued` from the answer
+//! that made it on, so none is `Created`. What has neither ended well nor failed has the
+//! disposition `None`. Without messages, a job has all its other members. A job that was deleted
+//! while it waited is gone for everyone here.
 
 mod render;
 mod router;
@@ -23,8 +24,8 @@ use crate::gateway::{Command, Fault, Reply};
 use http::{Method, Response, request::Parts};
 use router::Route;
 
-/// Where everything of this dialect lives.
-const ROOT: &str = "/webapi/";
+/// The first segment of all its paths.
+const ROOT: &str = "webapi";
 /// Longest request for a job.
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -37,15 +38,15 @@ impl Dialect for Alteryx {
     }
 
     fn owns(&self, path: &str) -> bool {
-        let root = path.as_bytes().get(..ROOT.len());
-        root.is_some_and(|root| root.eq_ignore_ascii_case(ROOT.as_bytes()))
+        let path = path.trim_start_matches('/');
+        let root = path.split_once('/').map(|(root, _)| root);
+        root.is_some_and(|root| root.eq_ignore_ascii_case(ROOT))
     }
 
     fn access(&self, head: &Parts) -> Access {
-        match Route::of(head.uri.path()) {
-            Some(Route::Token) => Access::Open,
-            Some(Route::Job(_) | Route::Jobs(_) | Route::Messages(_) | Route::Output(..))
-            | None => Access::Bearer {
+        match Route::of(head.uri.path()) == Some(Route::Token) {
+            true => Access::Open,
+            false => Access::Bearer {
                 scope: None,
                 api_key: false,
             },
@@ -53,22 +54,21 @@ impl Dialect for Alteryx {
     }
 
     fn intake(&self, head: &Parts) -> Intake {
-        match Route::of(head.uri.path()) {
-            Some(Route::Jobs(_)) if head.method == Method::POST => Intake::Small {
-                bytes_max: BODY_BYTES_MAX,
-            },
-            Some(Route::Token) if head.method == Method::POST => Intake::Small {
-                bytes_max: oauth::FORM_BYTES_MAX,
-            },
+        let bytes_max = match Route::of(head.uri.path()) {
+            _ if head.method != Method::POST => return Intake::Stream,
+            Some(Route::Jobs(_)) => BODY_BYTES_MAX,
+            Some(Route::Token) => oauth::FORM_BYTES_MAX,
             Some(
                 Route::Job(_)
-                | Route::Jobs(_)
                 | Route::Messages(_)
                 | Route::Output(..)
-                | Route::Token,
+                | Route::Questions(_)
+                | Route::Workflow(_)
+                | Route::Workflows,
             )
-            | None => Intake::Stream,
-        }
+            | None => return Intake::Stream,
+        };
+        Intake::Small { bytes_max }
     }
 
     fn parse(&self, head: &Parts, small: &[u8]) -> Result<Command, Fault> {

@@ -1,9 +1,9 @@
 //! Reply or fault → response.
 
-use super::router::{Route, with_messages};
+use super::router::{Route, is_v1, name_filter, with_messages};
 use crate::{
     dialect::{Payload, headers, json, oauth},
-    gateway::{Fault, Reply, State, View},
+    gateway::{Fault, Reply, State, Target, View},
     joblog::{Level, Message, rfc3339},
 };
 use http::{HeaderValue, Method, Response, StatusCode, header::WWW_AUTHENTICATE, request::Parts};
@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 
 /// What a fault that names no member is about.
 const REQUEST: &str = "request";
+/// Of a message that no tool of a workflow gave. Source: the Alteryx contract, `toolId`.
+const NO_TOOL: i32 = -1;
+/// Workflows belong to the server.
+const OWNER: &str = "000000000000000000000000";
 
 pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
     let ok = |body: &Value| json::response(StatusCode::OK, body);
@@ -20,19 +24,17 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
             false => json!({"message": "Deleted Successfully."}),
         }),
         Reply::Created { view, replayed } => {
-            let mut response = ok(&job(&view, true));
+            let mut response = ok(&job(head, &enqueued(*view)));
             headers::mark_replayed(response.headers_mut(), replayed);
             response
         }
         Reply::Result { name, download, .. } => json::file(&name, download),
         Reply::Shown(view) => match Route::of(head.uri.path()) {
             Some(Route::Messages(_)) => ok(&messages(&view)),
-            Some(Route::Job(_) | Route::Jobs(_) | Route::Output(..) | Route::Token) | None => {
-                // What could not be read was refused.
-                ok(&job(&view, with_messages(head).unwrap_or(true)))
-            }
+            Some(_) | None => ok(&job(head, &view)),
         },
         Reply::Shows(views) => ok(&views.iter().map(listed).collect()),
+        Reply::Targets(targets) => ok(&workflows(head, &targets)),
         Reply::Token {
             access_token,
             expires_in_s,
@@ -50,8 +52,19 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
     }
 }
 
+/// The answer to the request that made a job says `Queued`, however quick the job is: clients take
+/// anything else for an error.
+fn enqueued(view: View) -> View {
+    View {
+        state: State::Waiting,
+        files: vec![],
+        messages: vec![],
+        ..view
+    }
+}
+
 /// Source: the Alteryx contract, JobView.
-fn job(view: &View, with_messages: bool) -> Value {
+fn job(head: &Parts, view: &View) -> Value {
     let outputs = view.files.iter().enumerate();
     let outputs = outputs.map(|(number, name)| {
         json!({
@@ -68,7 +81,7 @@ fn job(view: &View, with_messages: bool) -> Value {
     };
     let mut job = json!({
         "id": view.hex,
-        "appId": view.interface.as_ref().map(|interface| interface.as_str()),
+        "appId": view.called(),
         "createDateTime": rfc3339(view.received_ms),
         "status": status(view),
         "disposition": disposition,
@@ -77,10 +90,52 @@ fn job(view: &View, with_messages: bool) -> Value {
         "workerTag": view.worker.as_deref().unwrap_or_default(),
         "runWithE2": false,
     });
-    if with_messages {
+    if is_v1(head.uri.path()) {
+        job["createDate"] = rfc3339(view.received_ms).into();
+    }
+    // What could not be read was refused.
+    if with_messages(head).unwrap_or(true) {
         job["messages"] = messages(view);
     }
     job
+}
+
+/// One workflow, its questions, or all that are wanted, as the path says.
+fn workflows(head: &Parts, targets: &[Target]) -> Value {
+    let route = Route::of(head.uri.path());
+    match (route, targets) {
+        (Some(Route::Questions(_)), [target]) => {
+            target.questions.iter().cloned().map(Value::Object).collect()
+        }
+        (Some(Route::Workflow(asked)), [target]) => workflow(target, &asked),
+        (_, targets) => {
+            // What could not be read was refused.
+            let wanted = name_filter(head).unwrap_or_default();
+            let is_wanted = |target: &&Target| {
+                let name = target.interface.as_str();
+                (wanted.as_ref()).is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
+            };
+            let wanted = targets.iter().filter(is_wanted);
+            wanted.map(|target| workflow(target, &target.id)).collect()
+        }
+    }
+}
+
+/// Source: the Alteryx contract, `GET /webapi/v3/workflows`. The id is the one that the client
+/// knows.
+fn workflow(target: &Target, id: &str) -> Value {
+    json!({
+        "id": id,
+        "sourceAppId": id,
+        "name": target.interface.as_str(),
+        "ownerId": OWNER,
+        "dateCreated": rfc3339(target.created_ms),
+        "publishedVersionNumber": 1,
+        "isAmp": false,
+        "executionMode": "Standard",
+        "workerTag": "",
+        "runCount": target.n_jobs,
+    })
 }
 
 /// Source: the Alteryx contract, WorkflowJobView.
@@ -112,7 +167,7 @@ fn messages(view: &View) -> Value {
             Level::Error => 3,
         };
         let tool = message.tool.as_deref().and_then(|tool| tool.parse().ok());
-        let tool: i32 = tool.unwrap_or(0);
+        let tool: i32 = tool.unwrap_or(NO_TOOL);
         json!({"status": status, "text": message.text, "toolId": tool})
     };
     view.messages.iter().map(message).collect()

@@ -1,6 +1,5 @@
 //! Request head and body → command.
 
-use super::ROOT;
 use crate::{
     dialect::{headers::idempotency_key, json, oauth},
     gateway::{Command, Document, Fault, JobRef, JsonCheck, Page, Reach, Sort, State, Submit},
@@ -25,31 +24,47 @@ pub(super) enum Route {
     Messages(String),
     /// Of a job.
     Output(String, String),
+    /// Of a workflow.
+    Questions(String),
     Token,
+    Workflow(String),
+    Workflows,
 }
 
 impl Route {
     pub(super) fn of(path: &str) -> Option<Self> {
-        let root = path.get(..ROOT.len())?;
-        let rest = path.get(ROOT.len()..)?;
-        if !root.eq_ignore_ascii_case(ROOT) {
-            return None;
-        }
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let segments: Option<Vec<_>> = rest.split('/').map(json::decoded).collect();
+        // Public clients join `/webapi/` and `/v3/`: a doubled slash counts as one.
+        let segments = path.split('/').filter(|segment| !segment.is_empty());
+        let segments: Option<Vec<_>> = segments.map(json::decoded).collect();
         let segments = segments?;
         let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
         let given = |at: usize| segments[at].clone().into_owned();
         match lower[..] {
-            ["oauth2", "token"] => Some(Self::Token),
-            ["v1", "jobs", _, "output", _] => Some(Self::Output(given(2), given(4))),
-            ["v3", "jobs", _] => Some(Self::Job(given(2))),
-            ["v3", "jobs", _, "messages"] => Some(Self::Messages(given(2))),
-            ["v3", "workflows", _, "jobs"] => Some(Self::Jobs(given(2))),
+            ["webapi", "oauth2", "token"] => Some(Self::Token),
+            ["webapi", V1 | V3, "jobs", _] => Some(Self::Job(given(3))),
+            ["webapi", V1 | V3, "jobs", _, "messages"] => Some(Self::Messages(given(3))),
+            ["webapi", V1 | V3, "jobs", _, "output", _] => Some(Self::Output(given(3), given(5))),
+            ["webapi", V1, "workflows", "subscription"] => Some(Self::Workflows),
+            ["webapi", V3, "workflows"] => Some(Self::Workflows),
+            ["webapi", V3, "workflows", _] => Some(Self::Workflow(given(3))),
+            ["webapi", V1 | V3, "workflows", _, "jobs"] => Some(Self::Jobs(given(3))),
+            ["webapi", V1 | V3, "workflows", _, "questions"] => Some(Self::Questions(given(3))),
             _ => None,
         }
     }
+}
+
+/// The versions of the API, as they stand in paths.
+const V1: &str = "v1";
+const V3: &str = "v3";
+
+/// Is the path one of the older version, whose jobs have a `createDate`?
+pub(super) fn is_v1(path: &str) -> bool {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    segments
+        .nth(1)
+        .is_some_and(|version| version.eq_ignore_ascii_case(V1))
 }
 
 pub(super) fn parse(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
@@ -88,8 +103,22 @@ pub(super) fn parse(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
                 reach: Reach::Own,
             })
         }
-        Route::Messages(_) | Route::Output(..) => not_allowed("GET, HEAD"),
-        Route::Token if head.method == Method::POST => oauth::parse(head, body),
+        Route::Workflows if get => {
+            name_filter(head)?;
+            Ok(Command::Targets { interface: None })
+        }
+        Route::Workflow(workflow) | Route::Questions(workflow) if get => Ok(Command::Targets {
+            interface: Some(interface(&workflow)?),
+        }),
+        Route::Messages(_)
+        | Route::Output(..)
+        | Route::Questions(_)
+        | Route::Workflow(_)
+        | Route::Workflows => not_allowed("GET, HEAD"),
+        // There are no scopes here: public clients send some and mean all.
+        Route::Token if head.method == Method::POST => {
+            oauth::parse(head, body, oauth::Scopes::Ignored)
+        }
         Route::Token => not_allowed("POST"),
     }
 }
@@ -128,6 +157,11 @@ pub(super) fn with_messages(head: &Parts) -> Result<bool, Fault> {
         Some("false") => Ok(false),
         Some(_) => Err(field("includeMessages", "use true or false")),
     }
+}
+
+/// The one name of workflows that the client wants to see.
+pub(super) fn name_filter(head: &Parts) -> Result<Option<String>, Fault> {
+    parameter(head, "name")
 }
 
 fn jobs(head: &Parts, workflow: &str) -> Result<Command, Fault> {

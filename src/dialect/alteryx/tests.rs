@@ -3,8 +3,9 @@
 use super::*;
 use crate::{
     dialect::golden::{self, Answer, download, fault_answers, view},
-    gateway::State,
+    gateway::{State, Target},
 };
+use serde_json::json;
 
 const TOKEN: &str = "POST /webapi/oauth2/token";
 const JOBS: &str = "POST /webapi/v3/workflows/printing/jobs";
@@ -13,13 +14,19 @@ const JOB: &str = "GET /webapi/v3/jobs/0cb0c0de0123456789abcdef";
 const REDUCED: &str = "GET /webapi/v3/jobs/0cb0c0de0123456789abcdef?includeMessages=false";
 const MESSAGES: &str = "GET /webapi/v3/jobs/0cb0c0de0123456789abcdef/messages";
 const DELETE: &str = "DELETE /webapi/v3/jobs/0cb0c0de0123456789abcdef";
+const OLD_JOB: &str = "GET /webapi/v1/jobs/0cb0c0de0123456789abcdef/";
+const OLD_JOBS: &str = "POST /webapi/v1/workflows/printing/jobs/";
+const WORKFLOWS: &str = "GET /webapi//v3/workflows";
+const NAMED: &str = "GET /webapi/v3/workflows?name=Baking";
+const WORKFLOW: &str = "GET /webapi/v3/workflows/66EBD18d3d6200007e000d8c";
+const QUESTIONS: &str = "GET /webapi/v3/workflows/printing/questions";
 const OUTPUT: &str = "GET /webapi/v1/jobs/0cb0c0de0123456789abcdef/output/000000000000000000000000";
 
 fn answers() -> Vec<Answer> {
     let shown = |state| Ok(Reply::Shown(Box::new(view(state))));
-    let created = |replayed| {
+    let created = |replayed, state| {
         Ok(Reply::Created {
-            view: Box::new(view(State::Waiting)),
+            view: Box::new(view(state)),
             replayed,
         })
     };
@@ -36,6 +43,18 @@ fn answers() -> Vec<Answer> {
             scopes: scopes.iter().map(|&scope| scope.into()).collect(),
         })
     };
+    let mut asked_as = view(State::Running);
+    asked_as.asked_as = Some("66EBD18d3d6200007e000d8c".into());
+    let targets = |names: &[&str]| {
+        let targets = names.iter().map(|name| Target {
+            interface: name.parse().unwrap(),
+            id: "66ebd18d3d6200007e000d8c".into(),
+            created_ms: 1_795_323_468_123,
+            n_jobs: 3,
+            questions: vec![json!({"name": "Month"}).as_object().unwrap().clone()],
+        });
+        Ok(Reply::Targets(targets.collect()))
+    };
     let mut plain = view(State::Done);
     (plain.worker, plain.priority) = (None, Default::default());
     for (message, tool) in plain.messages.iter_mut().zip(["12", "xslt", "99999999999"]) {
@@ -50,8 +69,10 @@ fn answers() -> Vec<Answer> {
     let mut answers: Vec<Answer> = vec![
         ("token", TOKEN, token(&[])),
         ("token, limited", TOKEN, token(&["a", "b"])),
-        ("created", JOBS, created(false)),
-        ("created, replayed", JOBS, created(true)),
+        ("created", JOBS, created(false, State::Waiting)),
+        ("created, done by now", JOBS, created(false, State::Done)),
+        ("created by v1", OLD_JOBS, created(false, State::Running)),
+        ("created, replayed", JOBS, created(true, State::Failed)),
         ("list", LIST, Ok(Reply::Shows(all.map(view).to_vec()))),
         ("no jobs", LIST, Ok(Reply::Shows(vec![]))),
         ("queued", JOB, shown(State::Waiting)),
@@ -60,6 +81,13 @@ fn answers() -> Vec<Answer> {
         ("plain", JOB, Ok(Reply::Shown(Box::new(plain)))),
         ("failed", JOB, shown(State::Failed)),
         ("cancelled", JOB, shown(State::Cancelled)),
+        ("asked for by an alias", JOB, Ok(Reply::Shown(Box::new(asked_as)))),
+        ("by v1", OLD_JOB, shown(State::Done)),
+        ("workflows", WORKFLOWS, targets(&["baking", "printing"])),
+        ("workflows of a name", NAMED, targets(&["baking", "printing"])),
+        ("no workflows", WORKFLOWS, targets(&[])),
+        ("workflow", WORKFLOW, targets(&["printing"])),
+        ("questions", QUESTIONS, targets(&["printing"])),
         ("reduced", REDUCED, shown(State::Done)),
         ("messages", MESSAGES, shown(State::Done)),
         ("deleted", DELETE, cancelled(false)),
@@ -130,6 +158,15 @@ fn only_a_token_is_open_and_only_bodies_are_read() {
         (JOB, bearer, Intake::Stream),
         (OUTPUT, bearer, Intake::Stream),
         (MESSAGES, bearer, Intake::Stream),
+        (OLD_JOB, bearer, Intake::Stream),
+        (OLD_JOBS, bearer, small(BODY_BYTES_MAX)),
+        (WORKFLOWS, bearer, Intake::Stream),
+        (QUESTIONS, bearer, Intake::Stream),
+        (
+            "POST //webapi//oauth2//token",
+            Access::Open,
+            small(oauth::FORM_BYTES_MAX),
+        ),
         ("GET /webapi/", bearer, Intake::Stream),
         ("GET /webapi/%ff", bearer, Intake::Stream),
     ] {

@@ -62,6 +62,7 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
         | Reply::Shown(_)
         | Reply::ShownSchedule { .. }
         | Reply::Shows(_)
+        | Reply::Targets(_)
         | Reply::Token { .. } => fault(&Fault::Internal),
     }
 }

@@ -1,4 +1,5 @@
-//! What a composition is sent as: a JSON object with base64 in `data`.
+//! What compositions are sent as: the composition itself, a JSON object; or, to sign or cancel it, an
+//! object with base64 in `data`.
 //!
 //! `data` is in memory as a whole while it is looked at; decoded, it never is.
 
@@ -10,10 +11,28 @@ use std::{fmt, io};
 const DATA: &str = "data";
 
 /// Is a body a composition? To be the check of a document, see [`crate::gateway::JsonCheck`].
-pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, in words for the client.
+pub(super) fn is_composition(body: &mut dyn io::Read) -> Result<(), String> {
+    read(body, Composition)
+}
+
+/// Is a body a signed composition, or the signed wish to cancel one? To be the check of a document.
+///
+/// # Errors
+/// What is wrong with it, in words for the client.
+pub(super) fn is_signed(body: &mut dyn io::Read) -> Result<(), String> {
+    read(body, Signed)
+}
+
+fn read(
+    body: &mut dyn io::Read,
+    what: impl for<'de> Visitor<'de, Value = ()>,
+) -> Result<(), String> {
     let text = json::Text::new(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let mut reader = serde_json::Deserializer::from_reader(text);
-    let read = reader.deserialize_map(Composition);
+    let read = reader.deserialize_map(what);
     read.and_then(|()| reader.end()).map_err(|error| {
         let what = if error.is_data() {
             "no composition"
@@ -27,6 +46,21 @@ pub(super) fn check(body: &mut dyn io::Read) -> Result<(), String> {
 struct Composition;
 
 impl<'de> Visitor<'de> for Composition {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+struct Signed;
+
+impl<'de> Visitor<'de> for Signed {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,11 +121,36 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     fn checked(body: &str) -> Result<(), String> {
-        check(&mut body.as_bytes())
+        is_signed(&mut body.as_bytes())
     }
 
     #[test]
-    fn a_composition_has_base64_in_data() {
+    fn a_composition_is_any_object() {
+        let composition = |body: &str| is_composition(&mut body.as_bytes());
+        for good in [
+            "{}",
+            "\u{feff}{\"type\": {\"coding\": [{\"code\": \"NEWBORN\"}]}, \"data\": null} ",
+            r#"{"data":"not base64"}"#,
+        ] {
+            assert_eq!(composition(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("", "not JSON: EOF"),
+            ("{", "not JSON: EOF"),
+            ("{}x", "not JSON: trailing"),
+            ("[]", "no composition: invalid type: sequence, expected an object"),
+            ("\"YQ==\"", "no composition: invalid type: string"),
+            ("null", "no composition: invalid type: null"),
+        ] {
+            let error = composition(bad).unwrap_err();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128));
+        assert!(composition(&deep).unwrap_err().contains("deeper than 128"));
+    }
+
+    #[test]
+    fn a_signed_composition_has_base64_in_data() {
         for good in [
             r#"{"data":"YQ=="}"#,
             r#" {"x": [{"data": 1}], "data" : "YWI\u003d", "y": null} "#,

@@ -5,8 +5,9 @@
 //! nothing about rights, interfaces or jobs, and has no state.
 //!
 //! Where the contract is silent: all calls but that for a token need the header `api-key`. What is
-//! broken of a request is told in `error.invalid`. A task that was cancelled has failed. In the
-//! older method, a task has `failed` when it is known why, and else `failed_with_error`.
+//! broken of a request is told in `error.invalid`. A task that was cancelled has failed. To cancel a
+//! composition takes the scope `composition:cancel`. In the older method, a task has `failed` and
+//! 422 when it is known why, and else `failed_with_error` and 500.
 
 mod document;
 mod render;
@@ -37,29 +38,29 @@ impl Dialect for EHealth {
 
     fn access(&self, head: &Parts) -> Access {
         let scope = match Route::of(head.uri.path()) {
-            Some(Route::Create) => Some("composition:create"),
-            Some(Route::Job(_)) => Some("composition:read"),
-            Some(Route::OldJob(_)) => Some("job:read"),
-            Some(Route::Sign(_)) => Some("composition:sign"),
+            Some(Route::Cancel(_)) => "composition:cancel",
+            Some(Route::Create) => "composition:create",
+            Some(Route::Job(_)) => "composition:read",
+            Some(Route::OldJob(_)) => "job:read",
+            Some(Route::Sign(_)) => "composition:sign",
             Some(Route::Token) => return Access::Open,
-            None => None,
+            // There is nothing, whoever asks.
+            None => return Access::Public,
         };
         Access::Bearer {
-            scope,
+            scope: Some(scope),
             api_key: true,
         }
     }
 
     /// A composition is the job itself.
     fn intake(&self, head: &Parts) -> Intake {
-        match Route::of(head.uri.path()) {
-            Some(Route::Token) if head.method == Method::POST => Intake::Small {
+        let is_token = Route::of(head.uri.path()) == Some(Route::Token);
+        match is_token && head.method == Method::POST {
+            true => Intake::Small {
                 bytes_max: oauth::FORM_BYTES_MAX,
             },
-            Some(
-                Route::Create | Route::Job(_) | Route::OldJob(_) | Route::Sign(_) | Route::Token,
-            )
-            | None => Intake::Stream,
+            false => Intake::Stream,
         }
     }
 

@@ -20,13 +20,13 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
     match reply {
         Reply::Created { view, replayed } => created(&view, replayed),
         Reply::Shown(view) => {
-            let data = match Route::of(head.uri.path()) {
-                Some(Route::OldJob(_)) => old_task(&view),
-                Some(Route::Create | Route::Job(_) | Route::Sign(_) | Route::Token) | None => {
-                    task(&view)
+            let body = match Route::of(head.uri.path()) {
+                Some(Route::OldJob(_)) => {
+                    json!({"meta": meta(head, StatusCode::OK), "data": old_task(&view)})
                 }
+                Some(_) | None => json!({"data": task(&view)}),
             };
-            json::response(StatusCode::OK, &json!({"data": data}))
+            json::response(StatusCode::OK, &body)
         }
         Reply::Token {
             access_token,
@@ -48,6 +48,7 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         | Reply::Scheduled { .. }
         | Reply::Shows(_)
         | Reply::Status(_)
+        | Reply::Targets(_)
         | Reply::Transformed { .. } => fault(head, &Fault::Internal),
     }
 }
@@ -83,24 +84,39 @@ fn task(view: &View) -> Value {
     task
 }
 
-/// Source: the eHealth contract, the older method.
+/// Source: the eHealth contract, the older method. Its clients read why a task failed in `error`
+/// and nowhere else.
 fn old_task(view: &View) -> Value {
-    let (status, code) = match (view.state, &view.error) {
-        (State::Waiting | State::Running, _) => ("pending", None),
-        (State::Done, _) => ("processed", None),
-        (State::Failed, Some(_)) => ("failed", Some("422")),
-        (State::Failed, None) | (State::Cancelled, _) => ("failed_with_error", Some("500")),
+    let (status, code, kind) = match (view.state, &view.error) {
+        (State::Waiting | State::Running, _) => ("pending", None, ""),
+        (State::Done, _) => ("processed", Some(200), ""),
+        (State::Failed, Some(_)) => ("failed", Some(422), "validation_failed"),
+        (State::Failed, None) | (State::Cancelled, _) => {
+            ("failed_with_error", Some(500), "internal_error")
+        }
+    };
+    let links = match view.state.is_settled() {
+        true => links(view),
+        false => json!([{"entity": "job", "href": format!("/jobs/{}", view.uuid)}]),
     };
     let mut task = json!({
         "id": view.uuid,
         "status": status,
         "eta": rfc3339(view.eta_ms),
-        "links": links(view),
+        "links": links,
     });
     if let Some(code) = code {
         task["status_code"] = code.into();
     }
+    if !kind.is_empty() {
+        task["error"] = json!({"type": kind, "message": why(view), "invalid": []});
+    }
     task
+}
+
+/// Why a task failed.
+fn why(view: &View) -> &str {
+    view.error.as_deref().unwrap_or("the task failed")
 }
 
 /// What the processor reported as `links`, or why there is nothing.
@@ -112,8 +128,7 @@ fn links(view: &View) -> Value {
             given.into_iter().flatten().filter_map(link).collect()
         }
         State::Cancelled | State::Failed => {
-            let error = view.error.as_deref().unwrap_or("the task failed");
-            json!([{"entity": ENTITY, "error": error}])
+            json!([{"entity": ENTITY, "error": why(view)}])
         }
     }
 }

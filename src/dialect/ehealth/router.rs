@@ -4,18 +4,22 @@ use super::document;
 use crate::{
     dialect::{headers::idempotency_key, json, oauth},
     gateway::{Command, Document, Fault, JobRef, JsonCheck, Reach, Submit},
-    job::{PARAMS_BYTES_MAX, Terms, parse_uuid},
+    job::{Terms, parse_uuid},
 };
 use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use serde_json::json;
+use std::io;
 
 /// The interfaces that compositions are for.
 const CREATE: &str = "composition";
 const SIGN: &str = "composition.sign";
+const CANCEL: &str = "composition.cancel";
 
 /// What a path names. The texts are as the client wrote them, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    /// Of this composition.
+    Cancel(String),
     Create,
     Job(String),
     /// By the older method.
@@ -31,9 +35,12 @@ impl Route {
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         match segments[..] {
             ["jobs", id] => Some(Self::OldJob(id.into())),
-            ["oauth", "token"] => Some(Self::Token),
+            ["oauth", "token" | "tokens"] => Some(Self::Token),
             ["patients", "composition"] => Some(Self::Create),
             ["patients", "composition", "job", id] => Some(Self::Job(id.into())),
+            ["patients", "composition", id, "cancel"] if !id.is_empty() => {
+                Some(Self::Cancel(id.into()))
+            }
             ["patients", "composition", id, "sign"] if !id.is_empty() => {
                 Some(Self::Sign(id.into()))
             }
@@ -55,14 +62,15 @@ pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
     let allow = match route {
         Route::Create | Route::Token => "POST",
         Route::Job(_) | Route::OldJob(_) => "GET, HEAD",
-        Route::Sign(_) => "PATCH",
+        Route::Cancel(_) | Route::Sign(_) => "PATCH",
     };
     if !allow.split(", ").any(|method| method == head.method) {
         return Err(Fault::MethodNotAllowed { allow });
     }
     check_format(head)?;
     match route {
-        Route::Create => submit(head, CREATE, Terms::default()),
+        Route::Cancel(id) => signed(head, CANCEL, &id),
+        Route::Create => submit(head, CREATE, document::is_composition, None),
         Route::Job(id) | Route::OldJob(id) => {
             let uuid = parse_uuid(&id).ok_or(Fault::UnknownJob { job: id })?;
             Ok(Command::Show {
@@ -70,25 +78,8 @@ pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
                 reach: Reach::Interface,
             })
         }
-        Route::Sign(id) => {
-            let params = json!({"compositionId": id}).to_string();
-            if params.len() > PARAMS_BYTES_MAX {
-                return Err(Fault::Field {
-                    field: "compositionId".into(),
-                    reason: "is too long".into(),
-                });
-            }
-            let params = Some(params);
-            submit(
-                head,
-                SIGN,
-                Terms {
-                    params,
-                    ..Terms::default()
-                },
-            )
-        }
-        Route::Token => oauth::parse(head, form),
+        Route::Sign(id) => signed(head, SIGN, &id),
+        Route::Token => oauth::parse(head, form, oauth::Scopes::Count),
     }
 }
 
@@ -125,17 +116,37 @@ fn is_media_type(value: &HeaderValue) -> bool {
         .is_some_and(|(kind, sub)| token(kind) && token(sub))
 }
 
-fn submit(head: &Parts, interface: &str, terms: Terms) -> Result<Command, Fault> {
+/// What is signed of a composition, whose id goes to the processor beside it.
+fn signed(head: &Parts, interface: &str, id: &str) -> Result<Command, Fault> {
+    if parse_uuid(id).is_none() {
+        return Err(Fault::Field {
+            field: "compositionId".into(),
+            reason: "must be a UUID".into(),
+        });
+    }
+    let params = json!({"compositionId": id}).to_string();
+    submit(head, interface, document::is_signed, Some(params))
+}
+
+fn submit(
+    head: &Parts,
+    interface: &str,
+    check: fn(&mut dyn io::Read) -> Result<(), String>,
+    params: Option<String>,
+) -> Result<Command, Fault> {
     let interface = interface.parse().map_err(|_| Fault::Internal)?;
     Ok(Command::Submit(Submit {
         interface: Some(interface),
         idempotency_key: idempotency_key(&head.headers)?,
         dialect: "ehealth",
         document: Document::Json {
-            check: JsonCheck(document::check),
+            check: JsonCheck(check),
             empty: None,
         },
-        terms,
+        terms: Terms {
+            params,
+            ..Terms::default()
+        },
         ..Submit::default()
     }))
 }

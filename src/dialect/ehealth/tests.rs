@@ -12,7 +12,7 @@ const JOB: &str = "GET /api/patients/composition/job/0cb0c0de-0000-8abc-8000-012
 Host: gateway.example.org
 X-Request-Id: 00c0ffee00c0ffee";
 const OLD_JOB: &str = "GET /api/jobs/0cb0c0de-0000-8abc-8000-0123456789ab";
-const TOKEN: &str = "POST /oauth/token";
+const TOKEN: &str = "POST /oauth/tokens";
 
 fn with_links(links: serde_json::Value) -> View {
     let mut view = view(State::Done);
@@ -92,6 +92,7 @@ fn the_prefix_may_be_there_once() {
         "/api/jobs",
         "/oauth/token",
         "/api/oauth/token",
+        "/oauth/tokens",
     ] {
         assert!(EHealth.owns(path), "{path}");
     }
@@ -127,9 +128,11 @@ fn each_call_has_its_scope() {
             format!("GET /patients/composition/job/{uuid}"),
             Some("composition:read"),
         ),
+        (
+            format!("PATCH /patients/composition/{uuid}/cancel"),
+            Some("composition:cancel"),
+        ),
         (format!("GET /jobs/{uuid}"), Some("job:read")),
-        ("GET /jobs".into(), None),
-        ("GET /patients/composition/job".into(), None),
     ] {
         let bearer = Access::Bearer {
             scope,
@@ -140,8 +143,17 @@ fn each_call_has_its_scope() {
             assert_eq!(EHealth.access(&head), bearer, "{request}");
         }
     }
-    for request in ["POST /oauth/token", "POST /api/oauth/token"] {
+    for (request, access) in [
+        ("POST /oauth/token", Access::Open),
+        ("POST /oauth/tokens", Access::Open),
+        ("POST /api/oauth/tokens", Access::Open),
+        ("GET /jobs", Access::Public),
+        ("GET /patients/composition/job", Access::Public),
+        ("POST /api/patients/prescription", Access::Public),
+    ] {
         let (head, _) = golden::request(request);
-        assert_eq!(EHealth.access(&head), Access::Open, "{request}");
+        assert_eq!(EHealth.access(&head), access, "{request}");
+        let is_nothing = EHealth.parse(&head, b"") == Err(Fault::NoSuchPath);
+        assert_eq!(is_nothing, access == Access::Public, "{request}");
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         | Reply::ShownSchedule { .. }
         | Reply::Shows(_)
         | Reply::Status(_)
+        | Reply::Targets(_)
         | Reply::Token { .. }
         | Reply::Transformed { .. } => fault(&Fault::Internal),
     }
@@ -63,7 +64,7 @@ fn status(view: &View) -> Value {
         "id": view.id,
         "status": code,
         "lane": view.priority.as_str(),
-        "command": view.interface.as_ref().map(|interface| interface.as_str()),
+        "command": view.called(),
         "result": result,
     })
 }

@@ -22,7 +22,10 @@ fn answers() -> Vec<Answer> {
         name: "Bericht März.pdf".into(),
         download: download(),
     });
+    let mut asked_as = view(State::Waiting);
+    asked_as.asked_as = Some("Printing".into());
     let mut answers: Vec<Answer> = vec![
+        ("command as sent", STATUS, Ok(Reply::Shown(Box::new(asked_as)))),
         ("created", PROCESS, created(false)),
         ("created, replayed", PROCESS, created(true)),
         ("pending", STATUS, shown(State::Waiting)),

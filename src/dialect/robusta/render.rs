@@ -45,6 +45,7 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
         | Reply::Result { .. }
         | Reply::Shows(_)
         | Reply::Status(_)
+        | Reply::Targets(_)
         | Reply::Token { .. }
         | Reply::Transformed { .. } => fault(&Fault::Internal),
     }

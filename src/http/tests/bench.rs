@@ -167,7 +167,9 @@ impl Tenant {
     pub(super) fn site(&self, name: &str, hosts: &[&str]) -> Site {
         Site {
             name: name.into(),
+            is_default: hosts.is_empty(),
             hosts: hosts.iter().map(|host| (*host).into()).collect(),
+            databases: Vec::new(),
             gateway: self.gateway.clone(),
             users: self.users.clone(),
             realm: "jobs".into(),
@@ -225,6 +227,7 @@ fn interface(name: &str, direction: Direction, root: Option<&str>) -> (Interface
         schema: None,
         bytes_max: UPLOAD_BYTES_MAX,
         aliases: Vec::new(),
+        questions: Vec::new(),
     };
     (name.parse().unwrap(), interface)
 }

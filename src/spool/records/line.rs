@@ -42,6 +42,9 @@ pub struct Accepted {
         with = "as_some_text"
     )]
     pub interface: Option<InterfaceName>,
+    /// The name by which the submitter asked for the interface, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_as: Option<String>,
     /// The reference as it was sent, before it was reduced to what a name may hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_as_sent: Option<String>,
@@ -83,6 +86,7 @@ impl Accepted {
             dialect: String::new(),
             submitter: String::new(),
             interface: None,
+            asked_as: None,
             reference_as_sent: None,
             sha256: None,
             bytes: 0,

@@ -44,9 +44,13 @@ fn every_method_wants_a_user_and_challenges_for_one() {
 }
 
 #[test]
-fn a_user_without_the_right_for_an_interface_gets_403() {
+fn a_user_without_the_right_gets_403_and_one_without_any_the_answer_of_no_interface() {
     let mut daemon = Daemon::init();
-    daemon.configure(|text| text);
+    daemon.configure(|text| {
+        let orders = "[interfaces.orders_in]\n";
+        assert!(text.contains(orders), "{text}");
+        text.replace(orders, &format!("{orders}aliases = [\"Bestellungen\"]\n"))
+    });
     let sender = daemon.add_user("sender", &["orders_in=upload"]);
     let lister = daemon.add_user("lister", &["orders_in=list", "orders_out=list"]);
     let stranger = daemon.add_user("stranger", &["persons_in=upload,list,download"]);
@@ -66,9 +70,33 @@ fn a_user_without_the_right_for_an_interface_gets_403() {
     assert_text(&upload(&lister, "/xml/upload"), 403);
     let explicit = "/xml/upload?Interfacename=orders_in";
     assert_text(&upload(&lister, explicit), 403);
-    assert_text(&upload(&stranger, explicit), 403);
-    assert_text(&upload(&stranger, "/xml/upload"), 403);
     assert_eq!(daemon.queue("orders_in"), [job.as_str()]);
+
+    // To a stranger the interface looks like one that does not exist, by any of its names.
+    let same = |path: &str, name: &str, of_nobody: &str| {
+        let path = |name: &str| path.replace("NAME", name);
+        let theirs = upload(&stranger, &path(name));
+        let nobodys = upload(&stranger, &path(of_nobody));
+        assert_text(&theirs, 400);
+        assert_eq!(theirs.header("x-job-name"), None, "{}", theirs.text());
+        assert_eq!(theirs.text().replace(name, of_nobody), nobodys.text());
+    };
+    for name in ["orders_in", "Bestellungen"] {
+        same("/xml/upload?Interfacename=NAME", name, "nothing");
+        let listing = format!("/xml/jobqueue?Interfacename={name}");
+        let theirs = daemon.curl_as(&stranger, &[&listing]);
+        assert_eq!(
+            (theirs.status, theirs.text()),
+            (400, format!("unknown interface {name}\n"))
+        );
+        let log = format!("/xml/joblog?Jobname={job}&Interfacename={name}");
+        let theirs = daemon.curl_as(&stranger, &[&log]);
+        assert_eq!(theirs.text(), format!("unknown interface {name}\n"));
+    }
+    let refused = upload(&stranger, "/xml/upload");
+    assert_text(&refused, 400);
+    let said = "no interface takes documents with the root element ListOfOrders";
+    assert!(refused.text().contains(said), "{}", refused.text());
 
     // To a stranger the job looks like one that does not exist.
     let unknown = job.replace(&job[..4], "2021");
