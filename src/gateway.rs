@@ -216,10 +216,11 @@ impl Gateway {
             Command::List { interface } => {
                 let interface = self.allowed(caller, Right::List, &interface)?.clone();
                 self.archived(|_, of| *of == interface).await;
-                let names = self
-                    .blocking(move |this| this.spool.list(&interface))
-                    .await?;
-                Ok(Reply::Jobs(names.map_err(|e| spool_fault(&e))?))
+                let names = self.blocking(move |this| match this.is_withheld(&interface)? {
+                    true => Ok(Vec::new()),
+                    false => this.spool.list(&interface).map_err(|e| spool_fault(&e)),
+                });
+                Ok(Reply::Jobs(names.await??))
             }
             Command::Log { interface, job } => {
                 self.archived(|name, _| *name == job).await;
@@ -541,6 +542,16 @@ impl Gateway {
         }))
     }
 
+    /// Is an interface on hold whose jobs are fetched? Source: the dStore contract, "A hold".
+    fn is_withheld(&self, interface: &InterfaceName) -> Result<bool, Fault> {
+        match self.interfaces.get(interface) {
+            Some(of) if of.direction == Direction::Out => {
+                self.spool.is_held(interface).map_err(|e| spool_fault(&e))
+            }
+            Some(_) | None => Ok(false),
+        }
+    }
+
     /// Opens a job of an interface for reading, wherever it is by now.
     fn open(&self, interface: &InterfaceName, name: &JobName) -> Result<(Job, Download), Fault> {
         for _ in 0..OPENS_MAX {
@@ -549,6 +560,12 @@ impl Gateway {
             };
             if place.interface() != Some(interface) {
                 break;
+            }
+            if matches!(place, Place::Queue(_)) && self.is_withheld(interface)? {
+                return Err(Fault::Busy {
+                    retry_after_s: RETRY_LATER_S,
+                    reason: format!("{interface} is on hold: its jobs can be fetched later"),
+                });
             }
             let job = Job {
                 place,

@@ -20,6 +20,7 @@ mod credentials;
 mod delivery;
 mod intake;
 mod limits;
+mod media;
 mod ops;
 mod proxy;
 mod pulse;

@@ -54,7 +54,7 @@ impl Connection {
 pub(super) struct Push {
     #[command(flatten)]
     connection: Connection,
-    /// Documents to upload
+    /// Documents to upload; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The interface; recognised by the document unless given

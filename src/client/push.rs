@@ -10,7 +10,8 @@
 //!
 //! The content is hashed first and its digest sent along, so a bit flipped on the way or a file
 //! that changes meanwhile is refused by the server instead of becoming a job. Job names go to
-//! standard output, everything else to standard error. A file that fails does not stop the next.
+//! standard output, one a line, everything else to standard error. A file that fails does not stop
+//! the next.
 
 mod content;
 
@@ -22,7 +23,7 @@ use crate::job::{InterfaceName, JobName, hex};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use content::Content;
+use content::{Content, INPUT};
 use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -109,6 +110,10 @@ async fn push_to(
     if options.key.is_some() && files.len() != 1 {
         anyhow::bail!("--key names one job, but there are {} files", files.len());
     }
+    let n_inputs = files.iter().filter(|file| is_input(file)).count();
+    if n_inputs > 1 {
+        anyhow::bail!("{INPUT} is standard input, which can be read once only");
+    }
     let mut pusher = Pusher {
         client: Client::new(endpoint),
         options,
@@ -118,7 +123,14 @@ async fn push_to(
     for path in files {
         let outcome = pusher.file(path).await;
         match &outcome {
-            Ok(_) => summary.pushed += 1,
+            Ok(pushed) => {
+                summary.pushed += 1;
+                if pushed.replayed {
+                    let (path, job) = (path.display(), &pushed.job);
+                    let log = &mut pusher.log;
+                    writeln!(log, "{path}: pushed before as {job}; --again for a new job")?;
+                }
+            }
             Err(refused) => {
                 summary.failed += 1;
                 refused.print(path, pusher.log)?;
@@ -126,8 +138,7 @@ async fn push_to(
         }
         let line = match (&outcome, options.json) {
             (outcome, true) => json_line(path, outcome),
-            (Ok(pushed), false) if files.len() == 1 => pushed.job.to_string(),
-            (Ok(pushed), false) => format!("{}\t{}", path.display(), pushed.job),
+            (Ok(pushed), false) => pushed.job.to_string(),
             (Err(_), false) => continue,
         };
         writeln!(out, "{line}")
@@ -137,9 +148,15 @@ async fn push_to(
     Ok(summary)
 }
 
+fn is_input(path: &Path) -> bool {
+    path == Path::new(INPUT)
+}
+
 struct Pushed {
     bytes: u64,
     job: JobName,
+    /// An earlier push has made the job.
+    replayed: bool,
     sha256: String,
 }
 
@@ -187,6 +204,7 @@ fn json_line(path: &Path, outcome: &Result<Pushed, Refused>) -> String {
             "file": file,
             "job": pushed.job.to_string(),
             "bytes": pushed.bytes,
+            "replayed": pushed.replayed,
             "sha256": pushed.sha256,
         }),
         Err(refused) => serde_json::json!({
@@ -221,19 +239,27 @@ impl Pusher<'_> {
         let ask = self.ask(path, &content, &bar)?;
         let outcome = self.try_and_try_again(path, &ask).await;
         bar.finish_and_clear();
+        let (job, replayed) = outcome?;
         Ok(Pushed {
             bytes: content.bytes,
-            job: outcome?,
+            job,
+            replayed,
             sha256: hex(&content.sha256),
         })
     }
 
-    async fn try_and_try_again(&mut self, path: &Path, ask: &Ask) -> Result<JobName, Refused> {
+    /// The job, and whether an earlier push has made it.
+    async fn try_and_try_again(
+        &mut self,
+        path: &Path,
+        ask: &Ask,
+    ) -> Result<(JobName, bool), Refused> {
         let begun = Instant::now();
         let mut backoff = Backoff::new(self.options.retry_delay);
         for left in (0..=self.options.retries).rev() {
             let (refused, asked) = match self.once(ask, begun).await {
-                Ok(job) => return Ok(job),
+                // Otherwise it was an attempt of this push whose answer got lost.
+                Ok((job, replayed)) => return Ok((job, replayed && left == self.options.retries)),
                 Err(Missed::ForGood(refused)) => return Err(refused),
                 Err(Missed::ForNow(refused, asked)) => (refused, asked),
             };
@@ -251,7 +277,7 @@ impl Pusher<'_> {
         Err(Refused::because("it was not tried"))
     }
 
-    async fn once(&mut self, ask: &Ask, begun: Instant) -> Result<JobName, Missed> {
+    async fn once(&mut self, ask: &Ask, begun: Instant) -> Result<(JobName, bool), Missed> {
         let failed = |error: ClientError| {
             let refused = Refused::because(&error);
             if error.is_temporary() {
@@ -263,11 +289,14 @@ impl Pusher<'_> {
         let response = self.client.request(ask).await.map_err(failed)?;
         let (status, asked) = (response.status, retry::asked(&response.headers));
         if status.is_success() {
+            let replayed = response.headers.get("idempotency-replayed");
+            let replayed = replayed.is_some_and(|value| value == "true");
             let text = response.text(ANSWER_BYTES_MAX).await.map_err(failed)?;
-            return text.trim().parse().map_err(|_| {
+            let job = text.trim().parse().map_err(|_| {
                 let message = "the answer is no job name; is this a dStore server?";
                 Missed::ForGood(Refused::because(message))
             });
+            return job.map(|job| (job, replayed));
         }
         let refused = refusal(response, begun).await;
         Err(if retry::is_temporary(status) {
@@ -280,7 +309,8 @@ impl Pusher<'_> {
     fn ask(&self, path: &Path, content: &Content, bar: &ProgressBar) -> Result<Ask, Refused> {
         let options = self.options;
         let interface = options.interface.as_ref().map(InterfaceName::as_str);
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+        let stem = path.file_stem().filter(|_| !is_input(path));
+        let stem = stem.map(|stem| stem.to_string_lossy());
         let reference = options.reference.as_deref().or(stem.as_deref());
         let key = match &options.key {
             Some(key) => key.clone(),
@@ -301,7 +331,7 @@ impl Pusher<'_> {
             headers,
             method: Method::POST,
             payload: Payload::File {
-                path: path.to_owned(),
+                path: content.path.clone(),
                 bytes: content.bytes,
                 progress,
             },

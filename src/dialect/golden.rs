@@ -109,6 +109,13 @@ pub(super) fn fault_answers(asked: &'static str) -> Vec<Answer> {
         ("too many", too_many),
         ("unauthorized", Fault::Unauthorized),
         (
+            "unsupported",
+            Fault::Unsupported {
+                is_encoded: true,
+                reason: reason("send it as it is"),
+            },
+        ),
+        (
             "unknown file",
             Fault::UnknownFile {
                 job: text("7"),

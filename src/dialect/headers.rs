@@ -1,7 +1,7 @@
 //! Headers that mean the same in every dialect.
 
 use crate::gateway::Fault;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT_ENCODING};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -25,6 +25,13 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fau
         return Err(Fault::Invalid { reason });
     }
     Ok(key.to_str().ok().map(str::to_owned))
+}
+
+/// Says with a 415 which encodings are read: none (RFC 9110, 12.5.3).
+pub(super) fn mark_unsupported(headers: &mut HeaderMap, is_encoded: bool) {
+    if is_encoded {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
 }
 
 /// Says of the answer to a repeated request that it is one.

@@ -40,12 +40,16 @@ pub(super) fn fault(status: StatusCode, fault: &Fault, body: &Value) -> Response
         Fault::MethodNotAllowed { allow } => {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        Fault::Unsupported { is_encoded, .. } => {
+            super::headers::mark_unsupported(headers, *is_encoded)
+        }
         Fault::Conflict { .. }
         | Fault::Field { .. }
         | Fault::Forbidden { .. }
         | Fault::Internal
         | Fault::Invalid { .. }
         | Fault::NoSuchPath
+        | Fault::NotValid { .. }
         | Fault::Refused { .. }
         | Fault::TimedOut
         | Fault::TooLarge { .. }
@@ -74,7 +78,9 @@ pub(super) fn plain(fault: &Fault) -> (StatusCode, Cow<'_, str>) {
             format!("this path answers to {allow} only").into(),
         ),
         Fault::NoSuchPath => (StatusCode::NOT_FOUND, "no such path".into()),
-        Fault::Refused { .. } => (StatusCode::BAD_REQUEST, "the document was refused".into()),
+        Fault::NotValid { .. } | Fault::Refused { .. } => {
+            (StatusCode::BAD_REQUEST, "the document was refused".into())
+        }
         Fault::TimedOut => (
             StatusCode::REQUEST_TIMEOUT,
             "the request did not arrive in time".into(),
@@ -101,6 +107,7 @@ pub(super) fn plain(fault: &Fault) -> (StatusCode, Cow<'_, str>) {
             StatusCode::NOT_FOUND,
             format!("unknown tenant {tenant}").into(),
         ),
+        Fault::Unsupported { reason, .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, reason.into()),
     };
     (status, shown(text))
 }

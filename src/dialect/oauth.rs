@@ -103,13 +103,15 @@ pub(super) fn error(fault: &Fault) -> (StatusCode, Value) {
         | Fault::Invalid { .. }
         | Fault::MethodNotAllowed { .. }
         | Fault::NoSuchPath
+        | Fault::NotValid { .. }
         | Fault::Refused { .. }
         | Fault::TimedOut
         | Fault::TooLarge { .. }
         | Fault::UnknownFile { .. }
         | Fault::UnknownInterface { .. }
         | Fault::UnknownJob { .. }
-        | Fault::UnknownTenant { .. } => (plain, "invalid_request"),
+        | Fault::UnknownTenant { .. }
+        | Fault::Unsupported { .. } => (plain, "invalid_request"),
     };
     // RFC 6749, 5.2: printable ASCII without quote and backslash.
     let allowed = |c: char| matches!(c, ' ' | '!' | '#'..='[' | ']'..='~');

@@ -143,6 +143,10 @@ pub struct Submit {
     /// `None`: recognised by the root element among the interfaces that accept uploads.
     pub interface: Option<InterfaceName>,
     pub reference: Option<Reference>,
+    /// What the reference was made from.
+    pub reference_as_sent: Option<Box<str>>,
+    /// Only whether the document would be accepted is asked for: nothing is kept.
+    pub only_check: bool,
     /// The submitter's `Idempotency-Key`, as sent.
     pub idempotency_key: Option<String>,
     pub digests: Digests,
@@ -252,6 +256,10 @@ pub enum Reply {
         expires_in_s: u64,
         scopes: Vec<String>,
     },
+    /// The document would have been accepted, as one of this interface.
+    Valid {
+        interface: InterfaceName,
+    },
     /// The job's bytes, transformed. `head`: answer without the body.
     Transformed {
         content_type: String,
@@ -280,6 +288,8 @@ pub enum Fault {
     MethodNotAllowed { allow: &'static str },
     /// No such path.
     NoSuchPath,
+    /// The document would be refused for these; nothing was kept.
+    NotValid { findings: Vec<Finding> },
     /// The document was kept in `joberrors` under `job`; these are its mistakes.
     Refused {
         job: JobName,
@@ -302,4 +312,7 @@ pub enum Fault {
     UnknownJob { job: String },
     /// No such tenant.
     UnknownTenant { tenant: String },
+    /// The body is surely not the document itself. `is_encoded`: it is encoded in a way that is
+    /// not read.
+    Unsupported { is_encoded: bool, reason: String },
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, Right},
-    job::{InterfaceName, JobName, Kind, Terms, hex},
+    job::{InterfaceName, JobName, Kind, Reference, Terms, hex},
     joblog::{JobLog, Level, Message, Status},
     spool::{Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket},
     xml::{self, Finding, InspectError, Source, XmlLimits},
@@ -457,6 +457,7 @@ impl Upload {
             ));
         }
         let spool = self.gateway.spool.clone();
+        let key = key.filter(|_| !self.submit.only_check);
         if let Some(key) = &key
             && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
         {
@@ -600,6 +601,10 @@ impl Upload {
         expected: Option<Expected>,
     ) -> Result<Stored, Fault> {
         let spool = &self.gateway.spool;
+        if self.submit.only_check {
+            let interface = interface.clone();
+            return Ok(Stored::Before(Reply::Valid { interface }));
+        }
         if self.gateway.is_full(interface) {
             return Err(queue_full());
         }
@@ -630,6 +635,9 @@ impl Upload {
         interface: Option<InterfaceName>,
         findings: Vec<Finding>,
     ) -> Result<Stored, Fault> {
+        if self.submit.only_check {
+            return Err(Fault::NotValid { findings });
+        }
         let spool = &self.gateway.spool;
         let interface = interface.and_then(|name| self.gateway.resolve(&name).cloned());
         let sealed = self.seal(body, interface.as_ref(), None)?;
@@ -644,7 +652,7 @@ impl Upload {
             attempts: 0,
             bytes: sealed.bytes(),
             sha256: Some(sealed.sha256().to_owned()),
-            messages: findings.iter().map(|f| message_of(f, now_ms)).collect(),
+            messages: self.noted(now_ms, &findings),
         };
         let record = record(&sealed, interface.as_ref(), true);
         let published = spool.refuse(sealed, log, key.map(|key| (key, &record)));
@@ -658,6 +666,18 @@ impl Upload {
             findings: Some(findings),
         };
         Ok(Stored::Now { outcome, ticket })
+    }
+
+    /// What the log of a refused document says.
+    fn noted(&self, now_ms: i64, findings: &[Finding]) -> Vec<Message> {
+        let sent = self.submit.reference_as_sent.as_deref();
+        let kept = self.submit.reference.as_ref().map(Reference::as_str);
+        let sent = sent.filter(|sent| Some(*sent) != kept).map(|sent| {
+            let text = format!("RefName as sent: {sent}");
+            Message::new(now_ms, Level::Info, text)
+        });
+        let findings = findings.iter().map(|finding| message_of(finding, now_ms));
+        sent.into_iter().chain(findings).collect()
     }
 
     fn seal(
@@ -682,6 +702,7 @@ impl Upload {
                 dialect: self.submit.dialect.into(),
                 interface: interface.cloned(),
                 asked_as,
+                reference_as_sent: self.submit.reference_as_sent.as_deref().map(str::to_owned),
                 submitter: self.caller.user.to_string(),
                 terms: self.submit.terms.clone(),
                 ..Attributes::default()

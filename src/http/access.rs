@@ -125,6 +125,7 @@ pub(super) fn word(fault: &Fault) -> &'static str {
         Fault::Invalid { .. } => "invalid",
         Fault::MethodNotAllowed { .. } => "method_not_allowed",
         Fault::NoSuchPath => "no_such_path",
+        Fault::NotValid { .. } => "not_valid",
         Fault::Refused { .. } => "refused",
         Fault::TimedOut => "timed_out",
         Fault::TooLarge { .. } => "too_large",
@@ -134,5 +135,6 @@ pub(super) fn word(fault: &Fault) -> &'static str {
         Fault::UnknownInterface { .. } => "unknown_interface",
         Fault::UnknownJob { .. } => "unknown_job",
         Fault::UnknownTenant { .. } => "unknown_tenant",
+        Fault::Unsupported { .. } => "unsupported",
     }
 }

@@ -17,6 +17,7 @@ use super::{
     body::Body,
     credentials::{self, Lack, Refused, challenge},
     intake::{Intake, IntakeError},
+    media,
     pulse::{Pulse, Running},
     range,
 };
@@ -32,7 +33,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
         ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        EXPECT, FORWARDED, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
+        EXPECT, FORWARDED, HOST, LINK, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
         WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
@@ -55,6 +56,17 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const OPENAPI_PATH: &str = "/openapi.json";
+/// What a person is told who looks at the server with a browser.
+const WELCOME: &str = "\
+This is spoolgate, a gateway that takes jobs in and gives them out.
+
+/openapi.json   describes all that can be asked of it
+/xml/           XML documents: upload, jobqueue, job, joblog, jobstatus, validate
+/scheduler/     processes, now or at moments to come
+/patients/      compositions
+/api/v1/        tasks and their files
+/webapi/        jobs of workflows
+";
 
 /// What the requests of one connection have in common.
 pub(super) struct Context {
@@ -210,18 +222,26 @@ pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Paylo
     response
 }
 
-/// What this server can be asked, for whoever asks.
-fn openapi(method: &Method) -> Response<Payload> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+/// What is told to whoever asks: what this is, and what it can be asked. `None`: no such path.
+fn public(head: &Parts) -> Option<Response<Payload>> {
+    let (body, kind) = match head.uri.path() {
+        "/" => (WELCOME, "text/plain; charset=utf-8"),
+        OPENAPI_PATH => (dialect::OPENAPI, "application/json"),
+        _ => return None,
+    };
+    if !matches!(head.method, Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
         let allow = HeaderValue::from_static("GET, HEAD");
         refused.headers_mut().insert(ALLOW, allow);
-        return refused;
+        return Some(refused);
     }
-    let mut response = text(StatusCode::OK, dialect::OPENAPI);
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+    let mut response = text(StatusCode::OK, body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // RFC 8631
+    let described = HeaderValue::from_static("</openapi.json>; rel=\"service-desc\"");
+    headers.insert(LINK, described);
+    Some(response)
 }
 
 /// The client's own id of the request when it is harmless, else a new one.
@@ -259,10 +279,8 @@ async fn respond(
     };
     let Some(dialect) = dialect::of(path) else {
         access.site.clone_from(&site.name);
-        if path == OPENAPI_PATH {
-            return Ok(openapi(&head.method));
-        }
-        return Ok(text(StatusCode::NOT_FOUND, "no such path\n"));
+        let nothing = || text(StatusCode::NOT_FOUND, "no such path\n");
+        return Ok(public(head).unwrap_or_else(nothing));
     };
     access.dialect = dialect.name();
     let site = match dialect.tenant(head) {
@@ -396,6 +414,7 @@ async fn reply(
     access.user = Some(caller.user.clone());
     let small = match dialect.intake(head) {
         Wanted::Small { bytes_max } => {
+            media::check(&head.headers)?;
             let whole = intake.whole(bytes_max).await;
             whole.map_err(|error| stop(error, bytes_max))?
         }
@@ -418,7 +437,10 @@ async fn reply(
         | Command::Token(_) => {}
     }
     match command {
-        Command::Submit(submit) => receive(site, &caller, submit, small, intake).await,
+        Command::Submit(submit) => {
+            media::check(&head.headers)?;
+            receive(site, &caller, submit, small, intake).await
+        }
         Command::Token(TokenRequest { client, scopes }) => {
             let caller = credentials::client(&site.users, caller, client.as_ref(), peer).await?;
             context.standing.make_known();
@@ -484,6 +506,7 @@ fn job_of(reply: &Reply) -> Option<JobName> {
         | Reply::Shows(_)
         | Reply::Status(_)
         | Reply::Targets(_)
+        | Reply::Valid { .. }
         | Reply::Token { .. }
         | Reply::Transformed { .. } => None,
     }

@@ -183,7 +183,8 @@ fn server_config(
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(current);
-    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    // The last is for clients that offer nothing else, such as `curl --http1.0`.
+    config.alpn_protocols = [H2, b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
     // Tickets that the client keeps: a poller that comes back saves the expensive half of the
     // handshake, and the server remembers nobody.
     config.ticketer = aws_lc_rs::Ticketer::new()?;

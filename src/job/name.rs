@@ -94,34 +94,83 @@ impl Reference {
     /// are trimmed of `-`, and what is longer than [`REFERENCE_BYTES_MAX`] is cut. `None` when
     /// nothing is left.
     pub fn reduce(text: &str) -> Option<Self> {
-        let mut reduced = String::new();
-        for c in text.chars() {
-            let keep = u8::try_from(c).is_ok_and(allowed);
-            if keep {
-                reduced.push(c);
-            } else if !reduced.ends_with('-') {
-                reduced.push('-');
-            }
-        }
-        let mut reduced = reduced.trim_matches('-');
-        if reduced.len() > REFERENCE_BYTES_MAX {
-            reduced = reduced[..REFERENCE_BYTES_MAX].trim_end_matches('-');
-        }
-        (!reduced.is_empty()).then(|| Self(reduced.into()))
+        Self::cut(&alphabet(text))
     }
 
-    /// The reference of a file that was dropped into a queue: its old name without the ending.
+    /// The reference of a file that somebody or a processor made: its name without the ending.
     pub fn of_dropped_file(name: &str) -> Option<Self> {
         let ending = Kind::of_file(name).extension();
         let stem = name.len().checked_sub(ending.len());
         let stem = stem.and_then(|at| name.split_at_checked(at));
         let stem = stem.filter(|(_, end)| end.eq_ignore_ascii_case(ending));
-        Self::reduce(stem.map_or(name, |(stem, _)| stem))
+        Self::of_text(stem.map_or(name, |(stem, _)| stem))
+    }
+
+    /// The reference that a person or program gave a document, or its file's name: letters become
+    /// their usual ASCII form, a closing `.xml` in any case is dropped, and the rest is reduced.
+    /// Source: the dStore contract, `RefName`.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let mut reduced = &*alphabet(&ascii(text));
+        while let Some(stem) = without_xml(reduced) {
+            reduced = stem;
+        }
+        Self::cut(reduced)
+    }
+
+    fn cut(reduced: &str) -> Option<Self> {
+        let end = reduced.len().min(REFERENCE_BYTES_MAX);
+        let reduced = reduced[..end].trim_matches('-');
+        (!reduced.is_empty()).then(|| Self(reduced.into()))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A text in the alphabet of names, each run of other characters as one `-`.
+fn alphabet(text: &str) -> String {
+    let mut reduced = String::new();
+    for c in text.chars() {
+        let keep = u8::try_from(c).is_ok_and(allowed);
+        if keep {
+            reduced.push(c);
+        } else if !reduced.ends_with('-') {
+            reduced.push('-');
+        }
+    }
+    reduced.trim_matches('-').to_owned()
+}
+
+/// A text with the letters of all scripts in their usual ASCII form.
+fn ascii(text: &str) -> String {
+    /// What combines with the letter before it.
+    const DIAERESIS: char = '\u{308}';
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{e4}' | '\u{e6}' => ascii.push_str("ae"),
+            '\u{f6}' | '\u{153}' => ascii.push_str("oe"),
+            '\u{fc}' => ascii.push_str("ue"),
+            '\u{df}' => ascii.push_str("ss"),
+            '\u{c4}' | '\u{c6}' => ascii.push_str("Ae"),
+            '\u{d6}' | '\u{152}' => ascii.push_str("Oe"),
+            '\u{dc}' => ascii.push_str("Ue"),
+            '\u{1e9e}' => ascii.push_str("SS"),
+            DIAERESIS if ascii.ends_with(['a', 'o', 'u', 'A', 'O', 'U']) => ascii.push('e'),
+            // Other marks that combine with a letter are lost with nothing in their place.
+            '\u{300}'..='\u{36f}' => {}
+            _ => ascii.push_str(deunicode::deunicode_char(c).unwrap_or("-")),
+        }
+    }
+    ascii
+}
+
+/// What stands before a closing `.xml`, if there is one.
+fn without_xml(reduced: &str) -> Option<&str> {
+    let (stem, extension) = reduced.split_at_checked(reduced.len().checked_sub(4)?)?;
+    let is_xml = extension.eq_ignore_ascii_case(".xml");
+    is_xml.then(|| stem.trim_end_matches('-'))
 }
 
 /// Milliseconds since 2020-01-01 (41 bits) and a counter (12 bits): below 2^53, strictly rising.
@@ -429,9 +478,9 @@ mod tests {
     fn references_are_reduced_not_refused() {
         let reduced = |text| Reference::reduce(text).map(|r| r.as_str().to_owned());
         assert_eq!(reduced("order-10834"), Some("order-10834".into()));
-        assert_eq!(reduced("Müller & Söhne"), Some("M-ller-S-hne".into()));
+        assert_eq!(reduced("a & b.xml"), Some("a-b.xml".into()));
         assert_eq!(reduced("../../etc/passwd"), Some("..-..-etc-passwd".into()));
-        assert_eq!(reduced("äöü"), None);
+        assert_eq!(reduced("\u{e4}\u{f6}\u{fc}"), None);
         assert_eq!(reduced(&"x".repeat(500)).map(|r| r.len()), Some(64));
         let dropped = Reference::of_dropped_file("order-10834.xml").unwrap();
         assert_eq!(dropped.as_str(), "order-10834");
@@ -447,7 +496,45 @@ mod tests {
             let reference = Reference::of_dropped_file(name).unwrap();
             assert!(["a", "json"].contains(&reference.as_str()), "{name}");
         }
-        assert_eq!(Reference::of_dropped_file("ü"), None);
+        let dropped = Reference::of_dropped_file("ü.json").unwrap();
+        assert_eq!(dropped.as_str(), "ue");
+    }
+
+    #[test]
+    fn letters_of_all_scripts_are_written_in_ascii() {
+        for (text, expected) in [
+            ("order-10834.xml", "order-10834"),
+            ("M\u{fc}ller & S\u{f6}hne", "Mueller-Soehne"),
+            ("Gr\u{f6}\u{df}e 1", "Groesse-1"),
+            ("\u{c4}\u{d6}\u{dc}\u{1e9e}", "AeOeUeSS"),
+            // The same letters, composed otherwise.
+            ("Gro\u{308}\u{df}e", "Groesse"),
+            ("cafe\u{301} \u{e9}t\u{e9}", "cafe-ete"),
+            ("\u{6f22}\u{5b57}", "Han-Zi"),
+            ("\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}", "Privet"),
+            ("smørrebrød", "smorrebrod"),
+            ("x.xml", "x"),
+            ("c.XML", "c"),
+            ("d.Xml.xML", "d"),
+            ("e.xml ", "e"),
+            ("f .xml", "f"),
+            ("g.xmlx", "g.xmlx"),
+            ("../../etc/passwd.xml", "..-..-etc-passwd"),
+        ] {
+            let of_text = Reference::of_text(text).unwrap();
+            assert_eq!(of_text.as_str(), expected, "{text}");
+        }
+        for nothing in ["", ".xml", " .XML", "---", "-.xml-", "\u{301}\u{0}"] {
+            assert_eq!(Reference::of_text(nothing), None, "{nothing:?}");
+        }
+        let long = |text: &str| Reference::of_text(text).unwrap().as_str().to_owned();
+        assert_eq!(long(&"x".repeat(500)).len(), 64);
+        // The extension is dropped before the cut, and no cut leaves half a letter.
+        assert_eq!(long(&format!("{}.xml", "x".repeat(64))), "x".repeat(64));
+        assert_eq!(
+            long(&format!("{}.xml", "\u{e4}".repeat(40))),
+            "ae".repeat(32)
+        );
     }
 
     #[test]

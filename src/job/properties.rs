@@ -206,7 +206,7 @@ proptest! {
     fn reduction_gives_the_alphabet_and_is_done_once(
         text in prop_oneof![any_text(), "[a-]{60,70}"],
     ) {
-        for reduced in [Reference::reduce(&text), Reference::of_dropped_file(&text)] {
+        for reduced in [Reference::reduce(&text), Reference::of_text(&text)] {
             let Some(reduced) = reduced else { continue };
             let kept = reduced.as_str();
             prop_assert!((1..=REFERENCE_BYTES_MAX).contains(&kept.len()));

@@ -175,6 +175,15 @@ fn the_description_is_for_anybody() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let description: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(description["openapi"], "3.1.0");
+    // Whoever looks at the server is told where it is.
+    for version in ["--http1.0", "--http1.1", "--http2"] {
+        let answer = daemon.bare_curl(&[version, "/"]);
+        assert_eq!(answer.status, 200, "{version}");
+        assert!(answer.text().contains("/openapi.json"), "{}", answer.text());
+        let link = answer.header("link");
+        assert_eq!(link, Some("</openapi.json>; rel=\"service-desc\""));
+    }
+    assert_eq!(daemon.bare_curl(&["-X", "DELETE", "/"]).status, 405);
     let answer = daemon.bare_curl(&["-X", "POST", "/openapi.json"]);
     assert_eq!(
         (answer.status, answer.header("allow")),

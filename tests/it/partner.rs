@@ -223,7 +223,14 @@ fn a_push_prints_its_job_and_its_repeat_the_same() {
     let job = printed(&push(&daemon, &[file])).trim().to_owned();
     assert_eq!(daemon.queue("orders_in"), [job.as_str()]);
     assert!(job.contains("order"), "{job}");
-    assert_eq!(printed(&push(&daemon, &[file])).trim(), job);
+    let repeated = push(&daemon, &[file]);
+    assert_eq!(printed(&repeated).trim(), job);
+    let said = format!("{file}: pushed before as {job}; --again for a new job");
+    assert!(
+        text(&repeated.stderr).contains(&said),
+        "{}",
+        text(&repeated.stderr)
+    );
     assert_eq!(daemon.queue("orders_in").len(), 1);
     let again = printed(&push(&daemon, &["--again", file]));
     assert_ne!(again.trim(), job);
@@ -236,7 +243,33 @@ fn a_push_prints_its_job_and_its_repeat_the_same() {
     let json = printed(&push(&daemon, &["--json", file]));
     let line: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(line["job"], job.as_str());
+    assert_eq!(line["replayed"], true);
     assert_eq!(daemon.queue("orders_in").len(), 3);
+}
+
+#[test]
+fn standard_input_can_be_pushed() {
+    let daemon = start();
+    daemon.operator(&["hold", "orders_in"]);
+    let sent = order("1") + &" ".repeat(1 << 20);
+    let path = daemon.scratch("order.xml", &sent);
+    let pushed = |arguments: &[&str]| {
+        partner(&daemon, "push", &daemon.url)
+            .args(arguments)
+            .stdin(std::fs::File::open(&path).unwrap())
+            .output()
+            .unwrap()
+    };
+    let job = printed(&pushed(&["-"])).trim().to_owned();
+    assert_eq!(daemon.queue("orders_in"), [job.as_str()]);
+    assert_eq!(daemon.text(&format!("spool/queue/orders_in/{job}")), sent);
+    // The same input is the same push.
+    let again = pushed(&["-"]);
+    assert_eq!(printed(&again).trim(), job);
+    assert!(text(&again.stderr).contains("-: pushed before as"));
+    let named = printed(&pushed(&["--reference", "mine", "-"]));
+    assert!(named.trim().ends_with("-mine.xml"), "{named}");
+    assert!(!pushed(&["-", "-"]).status.success());
 }
 
 #[test]
@@ -296,14 +329,9 @@ fn an_invalid_file_is_told_with_its_lines_and_the_others_are_pushed() {
     }
     assert!(errors.contains("/nonexistent/file.xml"), "{errors}");
     let lines = text(&output.stdout);
-    let pushed: Vec<_> = lines
-        .lines()
-        .map(|line| line.split_once('\t').unwrap())
-        .collect();
-    let names: Vec<_> = pushed.iter().map(|(file, _)| *file).collect();
-    assert_eq!(names, [files[0], files[3]]);
-    let jobs: Vec<_> = pushed.iter().map(|(_, job)| (*job).to_owned()).collect();
+    let jobs: Vec<_> = lines.lines().collect();
     assert_eq!(daemon.queue("orders_in"), jobs);
+    assert!(jobs[0].ends_with("-states.valid.xml") && jobs[1].ends_with("-day.valid.xml"));
     let wrong = partner(&daemon, "push", &daemon.url)
         .env("SPOOLGATE_PASSWORD", "wrong")
         .arg(files[0])

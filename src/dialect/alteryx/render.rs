@@ -48,7 +48,8 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         | Reply::Scheduled { .. }
         | Reply::ShownSchedule { .. }
         | Reply::Status(_)
-        | Reply::Transformed { .. } => fault(head, &Fault::Internal),
+        | Reply::Transformed { .. }
+        | Reply::Valid { .. } => fault(head, &Fault::Internal),
     }
 }
 
@@ -212,6 +213,7 @@ pub(super) fn fault(head: &Parts, fault: &Fault) -> Response<Payload> {
         | Fault::Internal
         | Fault::MethodNotAllowed { .. }
         | Fault::NoSuchPath
+        | Fault::NotValid { .. }
         | Fault::Refused { .. }
         | Fault::TimedOut
         | Fault::TooLarge { .. }
@@ -220,6 +222,7 @@ pub(super) fn fault(head: &Parts, fault: &Fault) -> Response<Payload> {
         | Fault::UnknownFile { .. }
         | Fault::UnknownInterface { .. }
         | Fault::UnknownJob { .. }
-        | Fault::UnknownTenant { .. } => json::fault(status, fault, &json!({"message": text})),
+        | Fault::UnknownTenant { .. }
+        | Fault::Unsupported { .. } => json::fault(status, fault, &json!({"message": text})),
     }
 }

@@ -6,7 +6,7 @@
 
 use super::digest::{self, REPR_DIGEST};
 use crate::{
-    dialect::{Payload, headers::mark_replayed},
+    dialect::{Payload, headers::{mark_replayed, mark_unsupported}},
     gateway::{Download, Fault, Reply},
     job::{JobName, Kind},
     xml::Finding,
@@ -38,6 +38,7 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
         Reply::Content(download) => content(download),
         Reply::Jobs(jobs) => text(StatusCode::OK, lines(&jobs)),
         Reply::Log(log) => response(StatusCode::OK, XML, Payload::Bytes(log.to_xml().into())),
+        Reply::Valid { interface } => text(StatusCode::OK, format!("valid: {interface}\n")),
         Reply::Status(place) => text(StatusCode::OK, format!("{place}\n")),
         Reply::Transformed {
             content_type,
@@ -90,6 +91,10 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
             response
         }
         Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
+        Fault::NotValid { findings } => {
+            let first = "the document would be refused\n";
+            text(StatusCode::BAD_REQUEST, first.to_owned() + &told(findings))
+        }
         Fault::Refused {
             job,
             sha256,
@@ -124,6 +129,11 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
             StatusCode::NOT_FOUND,
             &format!("no tenant is called {tenant}"),
         ),
+        Fault::Unsupported { is_encoded, reason } => {
+            let mut response = line(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
+            mark_unsupported(response.headers_mut(), *is_encoded);
+            response
+        }
     }
 }
 
@@ -163,18 +173,20 @@ fn content(download: Download) -> Response<Payload> {
 }
 
 fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payload> {
-    let mut body = format!("{job}: the document was refused and kept in joberrors\n");
-    for finding in findings {
-        body += &shown(&finding.to_string());
-        body.push('\n');
-    }
-    let mut response = text(StatusCode::BAD_REQUEST, body);
+    let first = format!("{job}: the document was refused and kept in joberrors\n");
+    let mut response = text(StatusCode::BAD_REQUEST, first + &told(findings));
     let headers = response.headers_mut();
     headers.insert(X_JOB_NAME, header(job.to_string()));
     if let Some(digest) = digest::field(sha256) {
         headers.insert(REPR_DIGEST, digest);
     }
     response
+}
+
+/// One finding a line.
+fn told(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|finding| shown(&finding.to_string()) + "\n");
+    lines.collect()
 }
 
 fn lines(jobs: &[JobName]) -> String {

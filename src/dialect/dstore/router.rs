@@ -13,6 +13,8 @@ use http::{HeaderMap, Method, header::CONTENT_TYPE, request::Parts};
 
 /// Longest form in a body: two names and a stylesheet take less than 1 KiB.
 const FORM_BYTES_MAX: u64 = 64 * 1024;
+/// Longest part of a reference that is kept as it was sent.
+const REFERENCE_CHARS_MAX: usize = 200;
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,7 @@ enum Endpoint {
     JobQueue,
     JobStatus,
     Upload,
+    Validate,
 }
 
 impl Endpoint {
@@ -32,6 +35,7 @@ impl Endpoint {
             "/jobqueue" => Some(Self::JobQueue),
             "/jobstatus" => Some(Self::JobStatus),
             "/upload" => Some(Self::Upload),
+            "/validate" => Some(Self::Validate),
             _ => None,
         }
     }
@@ -40,7 +44,7 @@ impl Endpoint {
         let allow = match self {
             Self::Job => "GET, HEAD, POST",
             Self::JobLog | Self::JobQueue | Self::JobStatus => "GET, POST",
-            Self::Upload => "POST",
+            Self::Upload | Self::Validate => "POST",
         };
         if allow.split(", ").any(|allowed| allowed == method.as_str()) {
             return Ok(());
@@ -88,16 +92,30 @@ pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
         Endpoint::JobStatus => Ok(Command::Status {
             job: job(parameters.required("Jobname")?)?,
         }),
-        Endpoint::Upload => Ok(Command::Submit(Submit {
-            interface: optional_interface(&parameters)?,
-            reference: parameters.optional("RefName")?.and_then(Reference::reduce),
-            idempotency_key: idempotency_key(&head.headers)?,
-            digests: digest::expected(&head.headers)?,
-            dialect: "dstore",
-            document: Document::Xml,
-            terms: Terms::default(),
-        })),
+        Endpoint::Upload => submit(head, &parameters, false),
+        Endpoint::Validate => submit(head, &parameters, true),
     }
+}
+
+fn submit(head: &Parts, parameters: &Parameters, only_check: bool) -> Result<Command, Fault> {
+    let sent = parameters.optional("RefName")?;
+    Ok(Command::Submit(Submit {
+        interface: optional_interface(parameters)?,
+        reference: sent.and_then(Reference::of_text),
+        reference_as_sent: sent.filter(|sent| !sent.is_empty()).map(kept_as_sent),
+        only_check,
+        idempotency_key: idempotency_key(&head.headers)?,
+        digests: digest::expected(&head.headers)?,
+        dialect: "dstore",
+        document: Document::Xml,
+        terms: Terms::default(),
+    }))
+}
+
+/// What is kept of a reference as it was sent: one line of it, and no more than anybody reads.
+fn kept_as_sent(sent: &str) -> Box<str> {
+    let line = sent.chars().map(|c| if c.is_control() { ' ' } else { c });
+    line.take(REFERENCE_CHARS_MAX).collect::<String>().into()
 }
 
 /// A body without a type is taken for a form; one of another type would be misread as one.

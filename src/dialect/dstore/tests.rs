@@ -48,17 +48,13 @@ fn accepted(replayed: bool) -> Reply {
     }
 }
 
-fn refused(findings: &[(u64, u64, &str)]) -> Fault {
-    let finding = |(line, column, message): &(u64, u64, &str)| Finding {
-        line: *line,
-        column: *column,
-        message: (*message).into(),
+fn findings() -> Vec<Finding> {
+    let finding = |(line, column, message): (u64, u64, &str)| Finding {
+        line,
+        column,
+        message: message.into(),
     };
-    Fault::Refused {
-        job: job(),
-        sha256: SHA256.into(),
-        findings: findings.iter().map(finding).collect(),
-    }
+    [(3, 7, "no ItemNo"), (4, 1, "two\nlines")].map(finding).into()
 }
 
 /// Every answer that the files may ask for.
@@ -107,6 +103,12 @@ fn replies() -> Vec<(&'static str, Result<Reply, Fault>)> {
                 interface: interface(),
                 attempt: 2,
             })),
+        ),
+        (
+            "valid",
+            Ok(Reply::Valid {
+                interface: interface(),
+            }),
         ),
         (
             "transformed",
@@ -182,7 +184,31 @@ fn faults() -> Vec<(&'static str, Result<Reply, Fault>)> {
         ("no such path", Err(Fault::NoSuchPath)),
         (
             "refused",
-            Err(refused(&[(3, 7, "no ItemNo"), (4, 1, "two\nlines")])),
+            Err(Fault::Refused {
+                job: job(),
+                sha256: SHA256.into(),
+                findings: findings(),
+            }),
+        ),
+        (
+            "not valid",
+            Err(Fault::NotValid {
+                findings: findings(),
+            }),
+        ),
+        (
+            "encoded",
+            Err(Fault::Unsupported {
+                is_encoded: true,
+                reason: reason("send it as it is"),
+            }),
+        ),
+        (
+            "in parts",
+            Err(Fault::Unsupported {
+                is_encoded: false,
+                reason: reason("send the document itself"),
+            }),
         ),
         ("timed out", Err(Fault::TimedOut)),
         ("too large", Err(Fault::TooLarge { bytes_max: 1000 })),

@@ -49,7 +49,8 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         | Reply::Shows(_)
         | Reply::Status(_)
         | Reply::Targets(_)
-        | Reply::Transformed { .. } => fault(head, &Fault::Internal),
+        | Reply::Transformed { .. }
+        | Reply::Valid { .. } => fault(head, &Fault::Internal),
     }
 }
 
@@ -175,12 +176,15 @@ pub(super) fn fault(head: &Parts, fault: &Fault) -> Response<Payload> {
         | Fault::UnknownFile { .. }
         | Fault::UnknownInterface { .. }
         | Fault::UnknownTenant { .. } => (plain, "not_found", &*text, none),
-        Fault::Refused { .. } => (plain, "request_malformed", malformed, none),
+        Fault::NotValid { .. } | Fault::Refused { .. } => {
+            (plain, "request_malformed", malformed, none)
+        }
         Fault::TimedOut => (plain, "request_timeout", &*text, none),
         Fault::TooLarge { .. } => (plain, "request_too_large", &*text, none),
         Fault::TooMany { .. } => (plain, "too_many_requests", &*text, none),
         Fault::Unauthorized => (plain, "access_denied", &*text, none),
         Fault::UnknownJob { .. } => (plain, "not_found", "Task not found", none),
+        Fault::Unsupported { .. } => (plain, "unsupported_media_type", &*text, none),
     };
     let body = json!({
         "meta": meta(head, status),

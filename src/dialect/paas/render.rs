@@ -25,7 +25,8 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
         | Reply::Status(_)
         | Reply::Targets(_)
         | Reply::Token { .. }
-        | Reply::Transformed { .. } => fault(&Fault::Internal),
+        | Reply::Transformed { .. }
+        | Reply::Valid { .. } => fault(&Fault::Internal),
     }
 }
 

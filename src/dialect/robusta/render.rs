@@ -47,7 +47,8 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
         | Reply::Status(_)
         | Reply::Targets(_)
         | Reply::Token { .. }
-        | Reply::Transformed { .. } => fault(&Fault::Internal),
+        | Reply::Transformed { .. }
+        | Reply::Valid { .. } => fault(&Fault::Internal),
     }
 }
 

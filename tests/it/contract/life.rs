@@ -88,6 +88,36 @@ fn a_download_that_broke_off_does_not_move_the_job() {
 }
 
 #[test]
+fn a_hold_of_an_out_interface_stops_fetching() {
+    let daemon = Daemon::start();
+    let fetched = daemon.drop_in("orders_out", "a.xml", order("1"));
+    let queued = daemon.drop_in("orders_out", "b.xml", order("2"));
+    let fetch = |job: &str| daemon.curl(&[&fetch_path("orders_out", job)]);
+    assert_eq!(fetch(&fetched).status, 200);
+    daemon.operator(&["hold", "orders_out"]);
+    let list = || daemon.curl(&["/xml/jobqueue?Interfacename=orders_out"]);
+    assert_eq!((list().status, list().text()), (200, String::new()));
+    let path = fetch_path("orders_out", &queued);
+    for arguments in [
+        vec![path.as_str()],
+        vec!["-I", &path],
+        vec!["-r", "0-3", &path],
+    ] {
+        let later = daemon.curl(&arguments);
+        assert_eq!(later.status, 503, "{arguments:?}: {}", later.text());
+        assert!(later.header("retry-after").is_some());
+    }
+    assert_text(&fetch(&queued), 503);
+    // What is in `bak` can still be had, and nothing has moved.
+    assert_eq!(fetch(&fetched).status, 200);
+    assert_eq!(daemon.place(&queued), "queue/orders_out");
+    daemon.operator(&["release", "orders_out"]);
+    assert_eq!(list().text(), format!("{queued}\n"));
+    assert_eq!(fetch(&queued).text(), order("2"));
+    assert_eq!(daemon.place(&queued), "bak/orders_out");
+}
+
+#[test]
 fn pollers_that_race_all_get_the_bytes_and_the_file_moves_once() {
     let daemon = Daemon::start();
     for n in 0..5 {

@@ -1,6 +1,6 @@
 //! Job names: of uploads and of files that somebody dropped into a queue.
 
-use super::{held, wait_for_empty_tmp};
+use super::{held, wait_for_empty_tmp, with_command};
 use crate::harness::{Daemon, order};
 use std::{collections::BTreeSet, fs};
 
@@ -91,6 +91,42 @@ fn a_reference_is_reduced_to_the_alphabet() {
         .job();
     assert_eq!(reference_of(&job), "x".repeat(64));
     wait_for_empty_tmp(&daemon);
+}
+
+#[test]
+fn a_reference_is_written_in_ascii_and_kept_as_it_was_sent() {
+    let daemon = Daemon::start_with(|text| with_command(&text, "orders_in", "exit 0"));
+    for (given, expected) in [
+        ("Gr%C3%B6%C3%9Fe%201", "Groesse-1"),
+        ("%E6%BC%A2%E5%AD%97", "Han-Zi"),
+        ("x.xml", "x"),
+        ("c.XML", "c"),
+        (".xml", ""),
+    ] {
+        let query = format!("?RefName={given}");
+        let job = daemon.upload_text(&order("1"), &query).job();
+        assert_eq!(reference_of(&job), expected);
+    }
+    let sent = "RefName as sent: Gr\u{f6}\u{df}e 1".to_owned();
+    let query = "?RefName=Gr%C3%B6%C3%9Fe%201";
+    let done = daemon.upload_text(&order("1"), query).job();
+    daemon.wait_for_place(&done, "bak/orders_in");
+    assert!(daemon.messages(&done).contains(&sent));
+    let refused = daemon.upload_text("<ListOfOrders/>", query);
+    let refused = refused.header("x-job-name").unwrap().to_owned();
+    assert_eq!(daemon.messages(&refused)[0], sent);
+    // What the name says is not said again.
+    let plain = daemon.upload_text(&order("1"), "?RefName=x").job();
+    daemon.wait_for_place(&plain, "bak/orders_in");
+    assert!(
+        !daemon
+            .messages(&plain)
+            .iter()
+            .any(|said| said.contains("as sent"))
+    );
+    // A dropped file's name is a reference, too.
+    let job = daemon.drop_in("orders_out", "M\u{fc}ller 7.XML", order("1"));
+    assert_eq!(reference_of(&job), "Mueller-7");
 }
 
 #[test]

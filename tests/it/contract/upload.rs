@@ -440,3 +440,131 @@ fn a_spool_that_cannot_be_written_puts_uploads_off() {
     assert!(answer.header("retry-after").is_some());
     fs::rename(daemon.spool("tmp-away"), daemon.spool("tmp")).unwrap();
 }
+
+#[test]
+fn what_is_surely_no_document_is_named_and_not_kept() {
+    let daemon = Daemon::start();
+    held(&daemon, "orders_in");
+    let paths = [
+        "/xml/upload",
+        "/xml/validate",
+        "/xml/jobqueue",
+        "/scheduler/connector-api/process/start",
+        "/api/v1/default/process/orders_in",
+    ];
+    for (header, instead) in [
+        ("Content-Encoding: gzip", "without Content-Encoding"),
+        ("Content-Encoding: identity, br", "without Content-Encoding"),
+        (
+            "Content-Type: multipart/form-data; boundary=x",
+            "the document itself",
+        ),
+    ] {
+        for path in paths {
+            let answer = daemon.curl(&["-H", header, "--data-binary", &order("1"), path]);
+            let said = answer.text();
+            assert_eq!(answer.status, 415, "{path}: {said}");
+            assert!(said.contains(instead), "{said}");
+            let accepts = header.starts_with("Content-Encoding").then_some("identity");
+            assert_eq!(answer.header("accept-encoding"), accepts, "{path}");
+        }
+    }
+    let plain = ["-H", "Content-Encoding: identity", "--data-binary"];
+    let accepted = daemon.curl(&[&plain[..], &[&order("1"), "/xml/upload"]].concat());
+    assert_eq!(daemon.queue("orders_in"), [accepted.job()]);
+    assert_eq!(daemon.files("joberrors"), [""; 0]);
+}
+
+#[test]
+fn a_document_can_be_checked_and_nothing_is_kept() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let lister = daemon.add_user("lister", &["orders_in=list"]);
+    daemon.serve();
+    held(&daemon, "orders_in");
+    let check = |text: &str, query: &str| {
+        let path = daemon.scratch("checked.xml", text);
+        let body = format!("@{}", path.display());
+        daemon.curl(&["--data-binary", &body, &format!("/xml/validate{query}")])
+    };
+    // In memory, and streamed.
+    for text in [order("1"), order("1") + &" ".repeat(1 << 20)] {
+        for query in ["", "?Interfacename=orders_in&RefName=x"] {
+            let valid = check(&text, query);
+            assert_eq!(
+                (valid.status, valid.text()),
+                (200, "valid: orders_in\n".into())
+            );
+        }
+    }
+    for (text, said) in [
+        ("<ListOfOrders/>".to_owned(), "1:"),
+        (" ".repeat(1 << 20) + "<ListOfOrders/>", "1:"),
+        ("<a>".into(), "1:"),
+        ("<Unknown/>".into(), "no interface takes documents"),
+    ] {
+        let refused = check(&text, "");
+        assert_text(&refused, 400);
+        let told = refused.text();
+        assert!(
+            told.starts_with("the document would be refused\n"),
+            "{told}"
+        );
+        assert!(told.contains(said), "{told}");
+        assert_eq!(refused.header("x-job-name"), None);
+    }
+    assert_text(&check("", ""), 400);
+    assert_text(&check(&order("1"), "?Interfacename=orders_out"), 400);
+    assert_text(&check(&order("1"), "?Interfacename=nothing"), 400);
+    let denied = daemon.curl_as(
+        &lister,
+        &["-d", "<a/>", "/xml/validate?Interfacename=orders_in"],
+    );
+    assert_text(&denied, 403);
+    for place in ["queue", "joberrors", "joblog", "idem"] {
+        let files = daemon.files(place);
+        assert!(
+            files.iter().all(|file| file.ends_with(".hold")),
+            "{files:?}"
+        );
+    }
+    super::wait_for_empty_tmp(&daemon);
+}
+
+/// Source: the dStore contract, `@CreationDate`.
+#[test]
+fn a_creation_date_has_the_form_of_the_system_that_it_is_from() {
+    let daemon = Daemon::start();
+    let check = |date: &str| {
+        let text = order("1").replace("2026-11-22T10:00:00", date);
+        daemon
+            .curl(&["--data-binary", &text, "/xml/validate"])
+            .status
+    };
+    for good in [
+        "1183721060",
+        "1795323468123",
+        "1795323468.5",
+        "2026-11-26",
+        "2026-11-26T10:00:00",
+        "2026-11-26T10:00:00.123+01:00",
+        "2026-11-26 10:00:00",
+        "07.04.2004",
+        "07.04.2004 07:46",
+        "07.04.2004 07:46:54",
+        "07.04.2004 07:46:54:500",
+    ] {
+        assert_eq!(check(good), 200, "{good}");
+    }
+    for bad in [
+        "",
+        "yesterday",
+        "22.13.2026",
+        "2026-13-01",
+        "12345678901234",
+        "-1",
+        "1e9",
+    ] {
+        assert_eq!(check(bad), 400, "{bad}");
+    }
+}
