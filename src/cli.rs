@@ -191,7 +191,7 @@ fn has_spool(tenant: &Tenant) -> anyhow::Result<()> {
 }
 
 /// An error with its causes, each told once: many of ours name theirs already.
-pub fn explain(error: &anyhow::Error) -> String {
+fn explain(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
@@ -201,6 +201,11 @@ pub fn explain(error: &anyhow::Error) -> String {
         }
     }
     told
+}
+
+/// Tells an error on standard error.
+pub fn report(error: &anyhow::Error) {
+    output::mention!("spoolgate: {}", explain(error));
 }
 
 /// Who types: for the notes in joblogs.

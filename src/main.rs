@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match spoolgate::cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("spoolgate: {}", spoolgate::cli::explain(&error));
+            spoolgate::cli::report(&error);
             ExitCode::FAILURE
         }
     }

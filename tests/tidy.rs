@@ -431,6 +431,21 @@ fn body(code: &str, at: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// They panic when nobody reads.
+#[test]
+fn nothing_is_printed_by_macros_that_panic() {
+    let mut mistakes = Vec::new();
+    for source in Source::product() {
+        for name in ["print!", "println!", "eprint!", "eprintln!"] {
+            let mut all = source.code.match_indices(name);
+            if all.any(|(at, _)| !source.code[..at].ends_with(is_word)) {
+                mistakes.push(format!("{}: {name}", source.path));
+            }
+        }
+    }
+    nothing(&mistakes);
+}
+
 #[test]
 fn nothing_is_left_over() {
     let macros = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!"));

@@ -4,7 +4,7 @@
 use super::{
     Format,
     init::{Init, lay_out},
-    output::tell,
+    output::{mention, tell},
     partner::runtime,
 };
 use crate::{
@@ -48,8 +48,8 @@ impl Demo {
         tell!("the server listens on {}\n", server.url)?;
         let outcome = runtime()?.block_on(play(&stage, &server));
         if let Err(error) = outcome {
-            eprintln!("--- the server's log: {}", stage.log().display());
-            eprint!("{}", fs::read_to_string(stage.log()).unwrap_or_default());
+            mention!("--- the server's log: {}", stage.log().display());
+            mention!("{}", fs::read_to_string(stage.log()).unwrap_or_default());
             return Err(error);
         }
         if self.keep {

@@ -1,6 +1,10 @@
 //! `spoolgate init`: everything that `serve` needs, in one directory. What exists is kept.
 
-use super::{Format, output, user::user_name};
+use super::{
+    Format,
+    output::{self, mention},
+    user::user_name,
+};
 use crate::{
     auth::{Grants, Role, UsersFile, hash_password, random_password},
     config::Config,
@@ -56,8 +60,8 @@ impl Init {
         let again = format!("spoolgate user passwd {user} --config {}", config.display());
         output::password(made, again)?;
         if !self.format.json {
-            eprintln!("made {}; start it with:", self.dir.display());
-            eprintln!("  spoolgate serve --config {}", config.display());
+            mention!("made {}; start it with:", self.dir.display());
+            mention!("  spoolgate serve --config {}", config.display());
         }
         Ok(ExitCode::SUCCESS)
     }

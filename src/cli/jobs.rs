@@ -1,6 +1,6 @@
 //! `spoolgate requeue` and `rm`, and how a job is named on the command line.
 
-use super::{Common, explain, output::tell, whoami, writable_spool};
+use super::{Common, output::tell, report, whoami, writable_spool};
 use crate::{
     job::{InterfaceName, Job, JobName, Place, deferred_entry, work_entry},
     spool::{Moved, Spool},
@@ -159,7 +159,7 @@ fn each(
             Ok(text) => told = told.and(tell!("{name} {text}")),
             Err(error) => {
                 failed = true;
-                eprintln!("spoolgate: {}", explain(&error));
+                report(&error);
             }
         }
     }

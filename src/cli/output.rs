@@ -15,6 +15,16 @@ macro_rules! tell {
 }
 pub(super) use tell;
 
+/// As `eprintln!`, with no panic when nobody reads standard error: there is nobody left to tell.
+macro_rules! mention {
+    ($($text:tt)*) => { $crate::cli::output::note(format_args!($($text)*)) };
+}
+pub(super) use mention;
+
+pub(super) fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 pub(super) fn line(text: impl Display) -> anyhow::Result<()> {
     written(writeln!(io::stdout().lock(), "{text}"))
 }

@@ -2,9 +2,9 @@
 //! is done here, as it sees an `rm` or `mv` of the files.
 
 use super::{
-    Common, ConfigArg, Format, explain, open_spool,
+    Common, ConfigArg, Format, open_spool,
     output::{safe, tell},
-    writable_spool,
+    report, writable_spool,
 };
 use crate::{
     config::Config,
@@ -85,7 +85,7 @@ impl Ls {
                     }
                 }
                 Err(error) => {
-                    eprintln!("spoolgate: {}", explain(&error));
+                    report(&error);
                     code = ExitCode::FAILURE;
                 }
             }
@@ -315,7 +315,7 @@ fn each(ids: &[IdArg], act: impl Fn(ScheduleId) -> anyhow::Result<()>) -> anyhow
     let mut code = ExitCode::SUCCESS;
     for IdArg(id) in ids {
         if let Err(error) = act(*id) {
-            eprintln!("spoolgate: {}", explain(&error));
+            report(&error);
             code = ExitCode::FAILURE;
         }
     }

@@ -8,9 +8,12 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
-use std::{io::Write, process::ExitCode};
+use std::{process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// What is logged before the process ends at once has so long to be written.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Serves all tenants of a configuration.
 #[derive(Debug, Args)]
@@ -32,16 +35,15 @@ impl Serve {
 fn run(config: Config) -> anyhow::Result<ExitCode> {
     // Before there are threads, and before the limit on open files is raised.
     let starter = Starter::launch().context("cannot start the process that starts commands")?;
-    log::start(&config.log).map_err(|text| anyhow!(text))?;
+    // Dropped last, so that the log has all that is said.
+    let _flush = log::start(&config.log).map_err(|text| anyhow!(text))?;
     daemon::keep_small();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let locks = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(&stop)?;
         daemon::serve(config, starter, stop, |line| {
-            // Standard output may be closed; the log says the same.
-            let _ = writeln!(std::io::stdout(), "{line}");
-            let _ = std::io::stdout().flush();
+            log::announce(line);
             tracing::info!("{line}");
         })
         .await
@@ -66,6 +68,7 @@ fn stop_on_signal(stop: &CancellationToken) -> anyhow::Result<()> {
             }
             if stop.is_cancelled() {
                 tracing::warn!("ended at once by a second signal");
+                log::flush(LAST_WORDS);
                 std::process::exit(1);
             }
             stop.cancel();

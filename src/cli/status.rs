@@ -1,10 +1,11 @@
 //! `spoolgate status`: of the whole spool, or of one job.
 
 use super::{
-    Common, explain,
+    Common,
     jobs::JobArg,
     ls, open_spool,
     output::{safe, tell},
+    report,
 };
 use crate::{
     job::{JobName, Place, stamp},
@@ -52,7 +53,7 @@ impl Status {
                     }
                 }
                 Err(error) => {
-                    eprintln!("spoolgate: {}", explain(&error));
+                    report(&error);
                     code = ExitCode::FAILURE;
                 }
             }

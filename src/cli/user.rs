@@ -2,7 +2,7 @@
 
 use super::{
     At, Common, access,
-    output::{self, tell},
+    output::{self, mention, tell},
     token::{ApiKey, Token},
 };
 use crate::auth::{
@@ -108,7 +108,7 @@ impl Password {
             return Ok((random_password(), true));
         }
         if std::io::stdin().is_terminal() {
-            eprintln!("Password (it will be seen as you type):");
+            mention!("Password (it will be seen as you type):");
         }
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line)?;

@@ -3,10 +3,11 @@
 //! [`reasons`] is pure: what was seen goes in, sentences come out.
 
 use super::{
-    Common, explain,
+    Common,
     jobs::{JobArg, path_of},
     open_spool,
     output::{safe, tell},
+    report,
 };
 use crate::{
     config::{Config, Tenant},
@@ -51,7 +52,7 @@ impl Why {
                     }
                 }
                 Err(error) => {
-                    eprintln!("spoolgate: {}", explain(&error));
+                    report(&error);
                     code = ExitCode::FAILURE;
                 }
             }

@@ -179,13 +179,22 @@ impl Daemon {
     }
 
     /// The same, where `program` stands for the program or what is to run it.
-    pub(crate) fn serve_by(&mut self, mut program: Command) {
-        assert!(self.child.is_none(), "it is served already");
+    pub(crate) fn serve_by(&mut self, program: Command) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log_path())
             .unwrap();
+        self.serve_with(program, log);
+    }
+
+    /// The same, with another log.
+    pub(crate) fn serve_logging_to(&mut self, log: impl Into<Stdio>) {
+        self.serve_with(program(), log);
+    }
+
+    fn serve_with(&mut self, mut program: Command, log: impl Into<Stdio>) {
+        assert!(self.child.is_none(), "it is served already");
         let mut child = program
             .arg("serve")
             .arg("--config")

@@ -12,6 +12,7 @@ mod doors;
 mod full_disk;
 mod harness;
 mod lifecycle;
+mod logging;
 mod operators;
 mod partner;
 mod posting;
