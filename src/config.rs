@@ -13,6 +13,7 @@ use crate::{
     job::{InterfaceName, WorkerTags},
     modes::{Guard, guard},
     peer::{Network, Networks},
+    plain::{self, Links},
     processor::{Command, ExitCodes, Post, Processor},
     schedule::LaneRules,
     spool::{Retention, Rules, SEGMENT_BYTES_MIN},
@@ -31,6 +32,8 @@ use std::{
 
 /// What the tenant of the interfaces outside of `tenants` is called.
 pub const DEFAULT_TENANT: &str = "default";
+/// Of the configuration itself.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 /// A document no interface says otherwise about may have so many bytes.
 const BODY_BYTES_MAX: u64 = 100 << 20;
 const PROCESSOR_TIMEOUT_S: u64 = 300;
@@ -214,10 +217,9 @@ impl Config {
             path: path.into(),
             source,
         };
-        let mut file = std::fs::File::open(path).map_err(unreadable)?;
+        let file = plain::open(path, Links::Follow).map_err(unreadable)?;
         guard(&file, path, Guard::Configuration).map_err(ConfigError::Mode)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(unreadable)?;
+        let text = plain::text_of(file, FILE_BYTES_MAX).map_err(unreadable)?;
         Self::parse(&text, path).map_err(|text| ConfigError::Invalid {
             path: path.into(),
             text,

@@ -5,7 +5,7 @@
 //!
 //! - [`job`] is the vocabulary: names, ids, places, and the one function that knows which moves
 //!   are legal. [`joblog`] is what happened to a job. Both are pure.
-//! - [`modes`] says who may read and write what the service trusts.
+//! - [`modes`] says who may read and write what the service trusts, [`plain`] reads small files.
 //! - [`xml`] says whether a document is well-formed and valid, and transforms it.
 //! - [`auth`] says who calls and what they may do.
 //! - [`timetable`] says at which moments there are to be jobs, by the expressions of [`cron`].
@@ -48,6 +48,7 @@ pub mod joblog;
 pub mod log;
 pub mod modes;
 pub mod peer;
+pub mod plain;
 pub mod processor;
 pub mod schedule;
 pub mod shipped;

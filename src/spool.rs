@@ -81,6 +81,8 @@ use std::{
 
 /// Files up to this size are in the journal whole; larger ones are synced, and it has their move.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// The longest joblog that is read: more than all its messages can have.
+const LOG_BYTES_MAX: u64 = 256 << 20;
 
 /// Milliseconds of the Unix epoch, now.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -594,12 +596,18 @@ impl<F: Fs> Spool<F> {
 
     fn logged(&self, job: &JobName) -> Result<Option<JobLog>, Unread> {
         let path = Self::log_path(job);
-        let bytes = match self.fs.read(&path) {
+        // What no wait makes readable: it is not ours, no plain file, or huge.
+        let lasting = [
+            io::ErrorKind::FileTooLarge,
+            io::ErrorKind::InvalidInput,
+            io::ErrorKind::PermissionDenied,
+        ];
+        let bytes = match self.fs.read_small(&path, LOG_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) => {
                 return if error.kind() == io::ErrorKind::NotFound {
                     Ok(None)
-                } else if error.kind() == io::ErrorKind::PermissionDenied {
+                } else if lasting.contains(&error.kind()) {
                     Err(Unread::Ever(error.to_string()))
                 } else {
                     Err(Unread::Now(wrap("read", &path)(error)))

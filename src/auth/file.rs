@@ -11,10 +11,11 @@ use super::grants::{Grants, Right, Role, Scope};
 use super::parse;
 use super::password::check_hash;
 use crate::modes::{Guard, guard};
+use crate::plain::{self, Links};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{
     MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown,
 };
@@ -88,12 +89,13 @@ impl UsersFile {
     /// What stands in the file. One that others may write is not read: who can write it can do
     /// everything.
     pub(super) fn text(path: &Path) -> Result<String, UsersError> {
-        let file = open_plain(path).map_err(UsersError::io("read", path))?;
+        let io = UsersError::io("read", path);
+        let file = match plain::open(path, Links::Follow) {
+            Ok(file) => file,
+            Err(error) => return Err(io(error)),
+        };
         guard(&file, path, Guard::Users).map_err(UsersError::Mode)?;
-        let mut text = String::new();
-        let read = file.take(FILE_BYTES_MAX).read_to_string(&mut text);
-        read.map_err(UsersError::io("read", path))?;
-        Ok(text)
+        plain::text_of(file, FILE_BYTES_MAX).map_err(io)
     }
 
     /// `path` is for the message only.
@@ -191,21 +193,6 @@ impl UsersFile {
     }
 }
 
-/// Opens the file, which has to be a plain one of bounded size: nothing else is waited for.
-fn open_plain(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
-        let message = format!("it is not a plain file of at most {FILE_BYTES_MAX} bytes");
-        return Err(io::Error::other(message));
-    }
-    Ok(file)
-}
-
 fn no_such(user: &str) -> UsersError {
     UsersError::NoSuchUser(user.escape_debug().to_string())
 }
@@ -249,7 +236,11 @@ fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
 /// Waits for the lock. It is a file of its own, because the users file is replaced by each edit.
 fn lock(path: &Path) -> Result<File, UsersError> {
     let lock = beside(path, ".lock");
-    let open = |options: &mut OpenOptions| options.write(true).mode(MODE).open(&lock);
+    // A FIFO of that name is an error and not waited for.
+    let open = |options: &mut OpenOptions| {
+        let options = options.write(true).mode(MODE);
+        options.custom_flags(libc::O_NONBLOCK).open(&lock)
+    };
     let file = match open(OpenOptions::new().create_new(true)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(&mut OpenOptions::new()),
         made => made.and_then(|file| {

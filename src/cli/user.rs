@@ -164,7 +164,7 @@ impl Add {
         let hash = hash_password(&password)?;
         UsersFile::edit(&tenant.users, |users| users.add(&self.name, &hash, grants))?;
         if self.roles.is_empty() && self.rights.is_empty() {
-            eprintln!(
+            mention!(
                 "note: {} has no rights yet; give some in {}",
                 self.name,
                 tenant.users.display()

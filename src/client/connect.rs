@@ -4,6 +4,7 @@
 //! The errors say what the person at the keyboard can do. Nothing is tried twice here.
 
 use super::trust::{Trust, tls_config};
+use crate::plain::{self, Links};
 use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
@@ -22,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two pieces of an answer's body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of a file with a password in its first line.
+const PASSWORD_BYTES_MAX: u64 = 64 * 1024;
 const PASSWORD_VARIABLE: &str = "SPOOLGATE_PASSWORD";
 
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +137,8 @@ impl Login {
                  FILE or --user {user}:PASSWORD"
             )));
         };
-        let text = std::fs::read_to_string(path).map_err(|source| ClientError::File {
+        let text = plain::read_text(path, Links::Follow, PASSWORD_BYTES_MAX);
+        let text = text.map_err(|source| ClientError::File {
             path: path.to_owned(),
             source,
         })?;

@@ -149,7 +149,12 @@ fn lock(to: &Path) -> anyhow::Result<File> {
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let path = dir.join(LOCK_FILE);
     let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).open(&path);
+    let file = options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -4,6 +4,7 @@
 //! can change it or leave it open. Certificate files are read once, when the endpoint is made.
 
 use super::connect::ClientError;
+use crate::plain::{self, Links};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -47,6 +48,9 @@ pub(super) fn tls_config(trust: &Trust) -> Result<ClientConfig, ClientError> {
     Ok(config)
 }
 
+/// A bundle of all authorities of the world has 0.3 MB.
+const PEM_BYTES_MAX: u64 = 16 << 20;
+
 /// Believes the certificates in a file and those that they have issued.
 #[derive(Debug)]
 struct Named {
@@ -56,9 +60,11 @@ struct Named {
 
 impl Named {
     fn new(path: &Path, provider: Arc<CryptoProvider>) -> Result<Self, ClientError> {
-        let text = std::fs::read(path).map_err(|source| ClientError::File {
-            path: path.to_owned(),
-            source,
+        let text = plain::read(path, Links::Follow, PEM_BYTES_MAX).map_err(|source| {
+            ClientError::File {
+                path: path.to_owned(),
+                source,
+            }
         })?;
         let wrong = |e: &dyn std::fmt::Display| {
             ClientError::Trust(format!("{}: not a PEM certificate: {e}", path.display()))

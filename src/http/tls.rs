@@ -12,7 +12,10 @@ pub use facts::Facts;
 pub use own::{RENEWAL_DAYS, generate, renew};
 
 use super::connection::Protocol;
-use crate::modes::{Guard, guard};
+use crate::{
+    modes::{Guard, guard},
+    plain::{self, Links},
+};
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
@@ -22,9 +25,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -221,13 +222,13 @@ fn read_pair(
 
 /// A key that others could read or replace is no key.
 fn read_key(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let file = open_plain(path).map_err(io_error("read", path))?;
+    let file = plain::open(path, Links::Follow).map_err(io_error("read", path))?;
     guard(&file, path, Guard::Key).map_err(TlsError::Mode)?;
-    read_all(file).map_err(io_error("read", path))
+    plain::bytes_of(file, PEM_BYTES_MAX).map_err(io_error("read", path))
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read_plain(path).map_err(io_error("read", path))?;
+    let pem = plain::read(path, Links::Follow, PEM_BYTES_MAX).map_err(io_error("read", path))?;
     let bad = |reason: String| TlsError::BadCertificate {
         path: path.into(),
         reason,
@@ -239,31 +240,6 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(bad("no CERTIFICATE section in it; PEM is expected".into()));
     }
     Ok(chain)
-}
-
-fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
-    read_all(open_plain(path)?)
-}
-
-/// A FIFO or a directory is not waited for, and no more is read than a chain and a key have.
-fn open_plain(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > PEM_BYTES_MAX {
-        let message = format!("it is not a plain file of at most {PEM_BYTES_MAX} bytes");
-        return Err(io::Error::other(message));
-    }
-    Ok(file)
-}
-
-fn read_all(file: File) -> io::Result<Vec<u8>> {
-    let mut pem = Vec::new();
-    file.take(PEM_BYTES_MAX).read_to_end(&mut pem)?;
-    Ok(pem)
 }
 
 fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {

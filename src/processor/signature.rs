@@ -3,11 +3,13 @@
 //!
 //! Contract with the receiver: `README.md`, "Posting to a URL".
 
-use crate::job::hex;
+use crate::{
+    job::hex,
+    plain::{self, Links},
+};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::{
-    fs::File,
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -20,7 +22,7 @@ const PIECE_BYTES: usize = 128 * 1024;
 pub(super) fn secret(path: &Path) -> Result<Vec<u8>, String> {
     let at = path.display();
     let unreadable = |error: io::Error| format!("the secret {at} cannot be read: {error}");
-    let file = File::open(path).map_err(unreadable)?;
+    let file = plain::open(path, Links::Follow).map_err(unreadable)?;
     // Of the file that is read, not of what may lie there meanwhile.
     let mode = file.metadata().map_err(unreadable)?.mode();
     if mode & 0o077 != 0 {

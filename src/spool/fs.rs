@@ -8,7 +8,10 @@
 //! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
 //! is for joblogs and never for jobs.
 
-use crate::job::hex;
+use crate::{
+    job::hex,
+    plain::{self, Links},
+};
 use rustix::{
     fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags},
     process::{Gid, Uid},
@@ -78,10 +81,18 @@ pub trait Fs: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Option<Self::Lock>>;
     /// A new directory; one that exists already is no error. Says whether it was made.
     fn make_dir(&self, path: &Path) -> io::Result<bool>;
-    /// The whole of a small file.
+    /// The whole of a plain file that we made.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Up to `n_bytes` of what stands from `offset` on: fewer only at the file's end.
     fn read_at(&self, file: &Self::File, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>>;
+    /// The whole of a plain file of at most `bytes_max` bytes; a larger one is an error of the kind
+    /// `FileTooLarge`. Others may have made it.
+    fn read_small(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        match self.stat(path)? {
+            Some(stat) if stat.bytes > bytes_max => Err(plain::too_large(bytes_max)),
+            Some(_) | None => self.read(path),
+        }
+    }
     /// Removes a directory with all that is in it, whatever that is; one that does not exist is no
     /// error. After an error as much of it is gone as can be.
     fn remove_tree(&self, path: &Path) -> io::Result<()>;
@@ -232,6 +243,9 @@ impl RealFs {
     }
 }
 
+/// The largest file that we make and read as a whole: a segment of the largest journal.
+const READ_BYTES_MAX: u64 = 2 << 30;
+
 /// How often, and after which pause, a directory is opened again when descriptors are short.
 const OPENS_MAX: u32 = 200;
 const SHORTAGE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -249,7 +263,7 @@ impl Fs for RealFs {
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<File> {
         self.meet("copy", to)?;
-        let mut from = self.open(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut from = plain::open(&self.absolute(from), Links::Refuse)?;
         let mut copy = self.create(to)?;
         io::copy(&mut from, &mut copy)?;
         Ok(copy)
@@ -397,10 +411,12 @@ impl Fs for RealFs {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_small(path, READ_BYTES_MAX)
+    }
+
+    fn read_small(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         self.meet("read", path)?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut self.open(path, OFlags::RDONLY)?, &mut bytes)?;
-        Ok(bytes)
+        plain::read(&self.absolute(path), Links::Refuse, bytes_max)
     }
 
     fn read_at(&self, file: &File, offset: u64, n_bytes: usize) -> io::Result<Vec<u8>> {
@@ -489,7 +505,7 @@ impl Fs for RealFs {
 
     fn update(&self, path: &Path) -> io::Result<File> {
         self.meet("update", path)?;
-        self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)
+        plain::open(&self.absolute(path), Links::Refuse)
     }
 
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {

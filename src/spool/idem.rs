@@ -17,6 +17,9 @@ use std::{
 /// A commit takes less than this, so younger records at a crash may be of one that never ended.
 const COMMIT_MS_MAX: i64 = 30 * 60 * 1000;
 
+/// A record says little.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
+
 /// A user's key, reduced to a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdemKey(String);
@@ -60,7 +63,7 @@ impl IdemRecord {
 impl<F: Fs> Spool<F> {
     pub fn find_record(&self, key: &IdemKey) -> Result<Option<IdemRecord>, SpoolError> {
         let path = key.path();
-        match self.fs.read(&path) {
+        match self.fs.read_small(&path, RECORD_BYTES_MAX) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(wrap("read", &path)(error)),
@@ -126,7 +129,7 @@ impl<F: Fs> Spool<F> {
         };
         self.fs.list(dir, entry).map_err(wrap("list", dir))?;
         for path in paths {
-            let bytes = match self.fs.read(&path) {
+            let bytes = match self.fs.read_small(&path, RECORD_BYTES_MAX) {
                 Ok(bytes) => bytes,
                 // A commit that failed has taken it back meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -4,7 +4,10 @@
 //! durably, and never replaced. Whoever reads it can forge them.
 
 use super::{Fs, RealFs};
-use crate::job::{KEY_BYTES, hex, parse_hex};
+use crate::{
+    job::{KEY_BYTES, hex, parse_hex},
+    plain::{self, Links},
+};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
@@ -13,8 +16,8 @@ use std::{
 };
 
 const KEY: &str = ".key";
-/// A key and some line ends.
-const TEXT_BYTES_MAX: u64 = 2 * KEY_BYTES as u64 + 16;
+/// More than a key has, so that one with something behind it is malformed.
+const TEXT_BYTES_MAX: u64 = 4096;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +55,12 @@ fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, KeyError> {
         path: path.to_owned(),
         source,
     };
-    let mut options = OpenOptions::new();
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
-    let file = match options.read(true).custom_flags(flags).open(path) {
+    let file = match plain::open(path, Links::Refuse) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(io)?,
+        opened => opened.map_err(io)?,
     };
-    let meta = file.metadata().map_err(io)?;
-    if !meta.is_file() {
-        return Err(KeyError::Malformed(path.to_owned()));
-    }
-    if meta.mode() & 0o077 != 0 {
+    // Of the file that is read, not of what may lie there meanwhile.
+    if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
         return Err(KeyError::Readable(path.to_owned()));
     }
     let mut bytes = Vec::new();
@@ -132,7 +130,7 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         let fifo = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
-        assert!(matches!(key(&fs), Err(KeyError::Malformed(_))));
+        assert!(matches!(key(&fs), Err(KeyError::Io { .. })));
         fs::remove_file(&path).unwrap();
         let elsewhere = dir.path().join("elsewhere");
         fs::write(&elsewhere, "00".repeat(KEY_BYTES)).unwrap();

@@ -16,6 +16,8 @@ pub struct SpoolLock {
     _file: std::fs::File,
 }
 
+/// A process id.
+const TEXT_BYTES_MAX: u64 = 64;
 const LOOKS: u32 = 10;
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -66,7 +68,7 @@ impl SpoolLock {
 }
 
 fn holder_of(fs: &RealFs, path: &Path) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&fs.read(path)?).trim().to_owned())
+    Ok(String::from_utf8_lossy(&fs.read_small(path, TEXT_BYTES_MAX)?).trim().to_owned())
 }
 
 /// Does somebody hold the lock on this file? Makes nothing; a file that is not there is held by

@@ -13,6 +13,9 @@ use crate::{
 };
 use std::{io, path::PathBuf};
 
+/// Of the text of a hold.
+const HOLD_BYTES_MAX: u64 = 64 * 1024;
+
 impl<F: Fs> Spool<F> {
     /// Sends a job to a queue, its attempts counted from one again.
     pub fn requeue(
@@ -133,10 +136,11 @@ impl<F: Fs> Spool<F> {
     /// Why an interface is held, `None` when it is not.
     pub fn hold_text(&self, interface: &InterfaceName) -> Result<Option<String>, SpoolError> {
         let path = hold_path(interface);
-        match self.fs.read(&path) {
+        match self.fs.read_small(&path, HOLD_BYTES_MAX) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(wrap("read", &path)(error)),
+            // Whatever has that name holds the interface.
+            Err(error) => Ok(Some(format!("{}: {error}", path.display()))),
         }
     }
 }

@@ -50,7 +50,9 @@ impl<F: Fs> Spool<F> {
         path: &Path,
     ) -> Result<Result<Map<String, Value>, String>, SpoolError> {
         let bytes = match self.stat(path)? {
-            Some(stat) if stat.bytes <= VARIABLES_BYTES_MAX => self.fs.read(path),
+            Some(stat) if stat.bytes <= VARIABLES_BYTES_MAX => {
+                self.fs.read_small(path, VARIABLES_BYTES_MAX)
+            }
             Some(_) => return Ok(Err(format!("it has more than {VARIABLES_BYTES_MAX} bytes"))),
             None => return Ok(Err("it is not there any more".into())),
         };

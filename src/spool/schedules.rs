@@ -20,6 +20,8 @@ use std::{
 };
 
 const DIR: &str = "schedules";
+/// A schedule holds the document of its jobs.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 
 fn schedule_path(id: ScheduleId) -> PathBuf {
     Path::new(DIR).join(format!("{id}.json"))
@@ -78,7 +80,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn read_saved(&self, path: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
-        match self.fs.read(path) {
+        match self.fs.read_small(path, FILE_BYTES_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(wrap("read", path)(error)),

@@ -11,9 +11,10 @@
 //! document is a [`Finding`] with its place, never an error of the server.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
+
+use crate::plain::{self, Links};
 
 #[cfg(test)]
 mod cases;
@@ -87,7 +88,7 @@ impl<'a> Source<'a> {
         Ok(match self {
             Source::File(path) => Box::new(BufReader::with_capacity(
                 READ_BUFFER_BYTES,
-                File::open(path)?,
+                plain::open(path, Links::Refuse)?,
             )),
             Source::Memory(bytes) => Box::new(*bytes),
         })

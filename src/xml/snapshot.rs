@@ -9,12 +9,14 @@
 //! [`PrivateDir`]; a crash leaves it behind in the directory for temporary files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::plain::{self, Links};
 
 use super::intake::{Element, InspectError, walk};
 use super::{Finding, Source, XmlLimits, decode};
@@ -193,14 +195,8 @@ fn read_inside(dir: &Path, file: &str) -> io::Result<Vec<u8>> {
     if !path.starts_with(dir.canonicalize()?) {
         return Err(io::Error::other("a symbolic link leaves the directory"));
     }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
+    // The links have been followed; one that comes now is not.
+    plain::read(&path, Links::Refuse, FILE_BYTES_MAX)
 }
 
 #[cfg(test)]

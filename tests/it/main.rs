@@ -15,6 +15,7 @@ mod lifecycle;
 mod logging;
 mod operators;
 mod partner;
+mod plain_files;
 mod posting;
 mod power;
 mod processors;
