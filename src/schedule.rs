@@ -44,7 +44,7 @@ pub enum Event {
     Resume(InterfaceName),
     /// A scan failed; the next rescan tries again.
     ScanFailed(InterfaceName),
-    /// It is so late, in milliseconds of the Unix epoch.
+    /// It is so late, in milliseconds of the clock by which jobs are due.
     Tick(i64),
 }
 

@@ -12,11 +12,12 @@ mod runs;
 mod settle;
 mod stranded;
 mod turns;
+mod waits;
 
 use crate::{
     job::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
-    schedule::{Action, Event, LaneRules, Pace, Scheduler, Turn},
+    schedule::{Action, End, Event, LaneRules, Pace, Scheduler, Turn},
     spool::{Adopted, Spool},
 };
 use eta::Lines;
@@ -32,6 +33,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use turns::Turns;
+use waits::{Clocks, Waits};
 
 /// Events on their way to the scheduler. Hints beyond that become one rescan.
 const EVENTS_MAX: usize = 16 * 1024;
@@ -146,6 +148,9 @@ struct Core {
     runs: Arc<Runs>,
     paces: Mutex<BTreeMap<InterfaceName, Pace>>,
     lines: Lines,
+    waits: Mutex<Waits>,
+    /// Where the steady clock begins.
+    begun: tokio::time::Instant,
     running_max: usize,
     /// Interfaces that have been scanned once: before that, nobody knows what is new.
     scanned: Mutex<BTreeSet<InterfaceName>>,
@@ -175,6 +180,8 @@ impl Worker {
             runs: Arc::default(),
             paces: Mutex::default(),
             lines: Lines::default(),
+            waits: Mutex::default(),
+            begun: tokio::time::Instant::now(),
             running_max: parts.running_max,
             scanned: Mutex::default(),
             unstarted: Mutex::default(),
@@ -227,7 +234,7 @@ impl Worker {
             let due = self.due_in();
             let event = tokio::select! {
                 told = self.told.recv() => self.event_of(told),
-                () = tokio::time::sleep(due) => Some(Event::Tick(self.core.spool.now_ms())),
+                () = tokio::time::sleep(due) => Some(Event::Tick(self.core.clocks().steady_ms)),
                 () = tokio::time::sleep_until(rescan_at) => {
                     rescan_at = tokio::time::Instant::now() + rescan_every;
                     tokio::spawn(self.core.clone().reclaim_all());
@@ -251,7 +258,7 @@ impl Worker {
     fn event_of(&self, told: Option<Told>) -> Option<Event> {
         match told {
             None => Some(Event::Drain),
-            Some(Told::Event(event)) => Some(event),
+            Some(Told::Event(event)) => Some(self.core.timed(event)),
             Some(Told::Arrived(interface, job)) => match job.kind() {
                 Kind::Json => {
                     self.core.clone().meet(interface, job);
@@ -262,13 +269,13 @@ impl Worker {
         }
     }
 
-    /// Until the next deferred job is due; looked at again now and then, as clocks step.
+    /// Until the next deferred job is due.
     fn due_in(&self) -> Duration {
         let most = Duration::from_secs(10);
         match self.scheduler.next_due_ms() {
             None => most,
             Some(due_ms) => {
-                let wait_ms = due_ms.saturating_sub(self.core.spool.now_ms()).max(0);
+                let wait_ms = due_ms.saturating_sub(self.core.clocks().steady_ms).max(0);
                 Duration::from_millis(wait_ms.cast_unsigned()).min(most)
             }
         }
@@ -276,12 +283,71 @@ impl Worker {
 }
 
 impl Core {
+    /// The wall clock, and one that is never set.
+    fn clocks(&self) -> Clocks {
+        let steady_ms = self.begun.elapsed().as_millis();
+        Clocks {
+            wall_ms: self.spool.now_ms(),
+            steady_ms: i64::try_from(steady_ms).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The same event as the scheduler is to see it: with due moments by the steady clock.
+    fn timed(&self, event: Event) -> Event {
+        let now = self.clocks();
+        let mut waits = self.waits();
+        let mut due = |interface: &InterfaceName, job: &JobName, named_ms| {
+            let retry = self.lanes.get(interface).map(|lane| &lane.retry);
+            let wait_ms_max = retry.map_or(i64::MAX, Retry::wait_ms_max);
+            waits.due_ms(interface, job, named_ms, now, wait_ms_max)
+        };
+        match event {
+            Event::Ended(interface, job, End::Deferred { due_ms }) => {
+                let due_ms = due(&interface, &job, due_ms);
+                Event::Ended(interface, job, End::Deferred { due_ms })
+            }
+            Event::Listed {
+                interface,
+                held,
+                ready,
+                deferred,
+            } => {
+                let named = deferred.iter();
+                let timed = named.map(|(ms, job)| (due(&interface, job, *ms), job.clone()));
+                let timed = timed.collect();
+                waits.keep(&interface, &deferred);
+                Event::Listed {
+                    interface,
+                    held,
+                    ready,
+                    deferred: timed,
+                }
+            }
+            other @ (Event::Adopted(..)
+            | Event::Arrived(..)
+            | Event::Drain
+            | Event::Ended(..)
+            | Event::Hint(_)
+            | Event::Released(..)
+            | Event::Rescan
+            | Event::Resume(_)
+            | Event::ScanFailed(_)
+            | Event::Tick(_)) => other,
+        }
+    }
+
+    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn act(self: &Arc<Self>, action: Action) {
         let this = self.clone();
         match action {
             Action::Exit => {}
             Action::Release(interface, job, due_ms) => {
-                tokio::spawn(this.release(interface, job, due_ms));
+                // Known of every deferred job that the scheduler was told of.
+                let named_ms = self.waits().named_ms(&interface, &job).unwrap_or(due_ms);
+                tokio::spawn(this.release(interface, job, named_ms));
             }
             Action::Scan(interface) => {
                 let failed = Event::ScanFailed(interface.clone());

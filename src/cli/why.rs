@@ -80,11 +80,19 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
             why.push("it was cut off when the service ended; the next start recovers it".into());
         }
         Place::Work { attempt, .. } => why.push(format!("attempt {attempt} is running")),
-        Place::Deferred { due_ms, .. } => {
+        Place::Deferred { interface, due_ms } => {
             why.push(format!(
                 "it failed for now and is due at {}",
                 stamp(*due_ms)
             ));
+            let longest = tenant.interfaces.get(interface);
+            let longest_ms = longest.map_or(i64::MAX, |i| i.lane.retry.wait_ms_max());
+            if *due_ms > spool.now_ms().saturating_add(longest_ms) {
+                let longest_s = longest_ms / 1000;
+                why.push(format!(
+                    "the clock was wrong then, or is now: it is tried after {longest_s} s at most"
+                ));
+            }
             why.extend(last_word());
             if SpoolLock::holder(spool.fs())?.is_none() {
                 why.push(NO_SERVICE.into());

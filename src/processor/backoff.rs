@@ -60,6 +60,11 @@ impl Retry {
         Ok(())
     }
 
+    /// The longest of all waits.
+    pub fn wait_ms_max(&self) -> i64 {
+        (self.max_s * 1000.0) as i64
+    }
+
     /// As [`Retry::wait_ms`], where somebody asked for patience: no shorter than that, and no longer
     /// than the cap.
     pub fn asked_wait_ms(&self, attempt: u32, chance: f64, asked: Option<Duration>) -> Option<i64> {

@@ -57,7 +57,12 @@ impl Handle {
                 let started_ms = core.runs.of(&job.name).and_then(|run| run.started_ms());
                 Ahead::Running { started_ms }
             }
-            Place::Deferred { due_ms, .. } => Ahead::Deferred { due_ms: *due_ms },
+            Place::Deferred { interface, due_ms } => {
+                let now = core.clocks();
+                let left_ms = core.waits().left_ms(interface, &job.name, now);
+                let due_ms = left_ms.map_or(*due_ms, |left_ms| now.wall_ms + left_ms);
+                Ahead::Deferred { due_ms }
+            }
             Place::Queue(interface) => {
                 let jobs = core.lines.before(&core.spool, interface, &job.name);
                 let running = core.runs.count(interface);

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod clients;
+mod clock;
 mod contract;
 mod control;
 mod crash;
