@@ -5,11 +5,14 @@
 //! Stop: stop accepting → finish requests → running commands finish, or are ended at the deadline
 //! and their jobs given back, not counted → unlock.
 
+mod clock;
 #[cfg(test)]
 mod fault_tests;
 mod memory;
+mod supervise;
 mod tenant;
 mod timetable;
+mod watcher;
 
 pub use memory::keep_small;
 
@@ -18,11 +21,14 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs};
 use crate::{
     config::Config,
     http::{self, Site, Sites, tls},
+    log,
     processor::Starter,
     spool::{LockError, RealFs, Spool, SpoolLock},
 };
 use anyhow::Context;
+use clock::ClockWatch;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use supervise::Supervisor;
 use tenant::{Prepared, Running};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,14 +36,24 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Serves until `stop`. `announce` gets one line per listener once it accepts. Gives the locks of
-/// the spools: to be dropped after the runtime, whose blocking threads may still work on them.
+/// What is left of a service that has stopped.
+pub struct Stopped {
+    /// To be dropped after the runtime, whose blocking threads may still work on the spools.
+    pub locks: Vec<SpoolLock>,
+    /// Why it has stopped by itself, if it has.
+    pub failure: Option<String>,
+}
+
+/// Serves until `stop`. `announce` gets one line per listener once it accepts.
+///
+/// # Errors
+/// What keeps the service from starting.
 pub async fn serve(
     config: Config,
     starter: Starter,
     stop: CancellationToken,
     announce: impl Fn(&str),
-) -> anyhow::Result<Vec<SpoolLock>> {
+) -> anyhow::Result<Stopped> {
     let config = fitting(config, raise_open_files());
     let kill = CancellationToken::new();
     // Whatever can keep the service from starting comes before the first command is started.
@@ -51,6 +67,10 @@ pub async fn serve(
     }
     let sockets = Sockets::bind(&config)?;
     let shared = tenant::Shared::new(&config.limits, starter);
+    let supervisor = Supervisor::new(stop.clone());
+    let about = Arc::new(About {
+        clock: ClockWatch::default(),
+    });
     let mut tenants = Vec::new();
     for (n, tenant) in config.tenants.iter().enumerate() {
         let reload_tls = (n == 0).then(|| certificate.clone());
@@ -63,9 +83,15 @@ pub async fn serve(
     let listeners = sockets.listen()?;
     let lines = listeners.lines()?;
     let spools: Vec<_> = tenants.iter().map(|tenant| tenant.spool.clone()).collect();
-    let running: Vec<Running> = tenants.into_iter().map(|t| t.run(&stop)).collect();
-    let readiness = readiness(spools, &running, &stop);
-    let tasks = listeners.serve(&config, certificate, sites, readiness, &stop);
+    let tenants = tenants.into_iter();
+    let running: Vec<Running> = tenants.map(|t| t.run(&supervisor, &stop)).collect();
+    let (watched, until) = (about.clone(), stop.clone());
+    supervisor.keep("the watch of the clock", move || {
+        let (watched, until) = (watched.clone(), until.clone());
+        async move { watched.clock.run(until).await }
+    });
+    let readiness = readiness(spools, &supervisor, about, &stop);
+    let tasks = listeners.serve(&config, certificate, sites, readiness, &supervisor, &stop);
     for line in &lines {
         announce(line);
     }
@@ -88,7 +114,13 @@ pub async fn serve(
     }
     timer.abort();
     tracing::info!("stopped");
-    Ok(locks)
+    let failure = supervisor.failure();
+    Ok(Stopped { locks, failure })
+}
+
+/// What the whole service watches.
+struct About {
+    clock: ClockWatch,
 }
 
 /// Every connection is a descriptor, and the usual soft limit is meant for programs with few. Gives
@@ -243,6 +275,7 @@ impl Listeners {
         certificate: Arc<tls::Certificate>,
         sites: Sites,
         readiness: Arc<http::Readiness>,
+        supervisor: &Supervisor,
         stop: &CancellationToken,
     ) -> TaskTracker {
         let deadline = Duration::from_secs(config.limits.stop_deadline_s);
@@ -256,16 +289,20 @@ impl Listeners {
         let tasks = TaskTracker::new();
         if let Some(plain) = self.plain {
             let stop = stop.clone();
-            tasks.spawn(http::serve_plain(plain, limits.clone(), stop, deadline));
+            let plain = http::serve_plain(plain, limits.clone(), stop, deadline);
+            tasks.spawn(supervisor.essential("the plain listener", plain));
         }
         if let Some(ops) = self.ops {
-            tasks.spawn(http::serve_ops(ops, readiness, stop.clone()));
+            let ops = http::serve_ops(ops, readiness, stop.clone());
+            tasks.spawn(supervisor.essential("the ops listener", ops));
         }
         let (sites, stop) = (Arc::new(sites), stop.clone());
         let stop_memory = stop.clone();
         let main = http::serve_tls(self.main, certificate, sites, limits, stop, deadline);
-        tasks.spawn(main);
-        tasks.spawn(memory::give_back(stop_memory));
+        tasks.spawn(supervisor.essential("the listener", main));
+        supervisor.keep("the giving back of memory", move || {
+            memory::give_back(stop_memory.clone())
+        });
         tasks.close();
         tasks
     }
@@ -298,24 +335,33 @@ fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Sites> {
     Ok(Sites::new(sites.collect())?)
 }
 
-/// Ready while every spool accepts jobs and is worked on; not while stopping.
+/// Ready while every spool accepts jobs and is worked on; not while stopping. What is less than that is
+/// a warning.
 fn readiness(
     spools: Vec<Arc<Spool>>,
-    running: &[Running],
+    supervisor: &Supervisor,
+    about: Arc<About>,
     stop: &CancellationToken,
 ) -> Arc<http::Readiness> {
-    let workers: Vec<_> = running.iter().map(Running::worker).collect();
-    let stop = stop.clone();
+    let (supervisor, stop) = (supervisor.clone(), stop.clone());
     Arc::new(move || {
+        if let Some(failure) = supervisor.failure() {
+            return Err(failure);
+        }
         if stop.is_cancelled() {
             return Err("stopping".into());
         }
-        if workers.iter().any(|worker| worker.is_finished()) {
-            return Err("the worker has broken down: nothing is processed; restart".into());
+        if let Some(reason) = spools.iter().find_map(|spool| spool.unready()) {
+            return Err(reason);
         }
-        match spools.iter().find_map(|spool| spool.unready()) {
-            None => Ok(()),
-            Some(reason) => Err(reason),
-        }
+        let mut warnings = supervisor.warnings();
+        warnings.extend(about.clock.warning());
+        warnings.extend(log_warning(log::lost_lines()));
+        Ok(warnings)
     })
+}
+
+fn log_warning(n_lines: u64) -> Option<String> {
+    let text = format!("{n_lines} log lines were lost since the start");
+    (n_lines > 0).then(|| text + ": standard error cannot be written to")
 }

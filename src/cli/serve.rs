@@ -39,7 +39,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     let _flush = log::start(&config.log).map_err(|text| anyhow!(text))?;
     daemon::keep_small();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let locks = runtime.block_on(async {
+    let stopped = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(&stop)?;
         daemon::serve(config, starter, stop, |line| {
@@ -50,8 +50,11 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     })?;
     // The blocking threads end first, then the next owner may come.
     drop(runtime);
-    drop(locks);
-    Ok(ExitCode::SUCCESS)
+    drop(stopped.locks);
+    match stopped.failure {
+        None => Ok(ExitCode::SUCCESS),
+        Some(reason) => Err(anyhow!("stopped: {reason}")),
+    }
 }
 
 /// The first SIGTERM or SIGINT stops in order; a second one ends the process at once, which loses

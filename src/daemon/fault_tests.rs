@@ -11,7 +11,10 @@
 //! joblog'` so those sites that begin like that; without it each site is tried with one of them, once
 //! and lasting in turns.
 
-use super::tenant::{Prepared, Running, Shared};
+use super::{
+    supervise::Supervisor,
+    tenant::{Prepared, Running, Shared},
+};
 use crate::{
     auth::{Caller, Grants, Role},
     config::Config,
@@ -110,7 +113,7 @@ impl Service {
         Ok(Self {
             gateway: prepared.gateway.clone(),
             spool: prepared.spool.clone(),
-            running: prepared.run(&stop),
+            running: prepared.run(&Supervisor::new(stop.clone()), &stop),
             stop,
             kill,
         })

@@ -1,6 +1,10 @@
 //! One tenant, prepared and then at work: its spool, gateway, users, watcher and worker.
 
-use super::timetable::{self, Alarm};
+use super::{
+    supervise::{Supervisor, blocking},
+    timetable::{self, Alarm},
+    watcher::Watcher,
+};
 use crate::{
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
@@ -13,7 +17,7 @@ use crate::{
     processor::Starter,
     schedule::Event,
     spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
-    watch::{Seen, Watch, Watched},
+    watch::{Seen, Watched},
     worker::{self, Hints, Worker},
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
 };
@@ -30,7 +34,7 @@ use std::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
-    task::{AbortHandle, JoinHandle},
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -82,8 +86,7 @@ pub(super) struct Prepared {
     pub(super) spool: Arc<Spool>,
     worker: Worker,
     alarm: Arc<Alarm>,
-    keeper: Keeper,
-    watch: Option<Watch>,
+    keeper: Arc<Keeper>,
     woken: Arc<Woken>,
     lock: SpoolLock,
 }
@@ -93,7 +96,6 @@ pub(super) struct Running {
     spool: Arc<Spool>,
     worker: JoinHandle<()>,
     timetable: JoinHandle<()>,
-    keeper: JoinHandle<()>,
     lock: SpoolLock,
 }
 
@@ -198,14 +200,6 @@ impl Prepared {
         let (lock, spool, adopted) = take(tenant)?;
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
-        let keeper = Keeper {
-            schemas: Arc::new(schemas(config, tenant)),
-            stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
-            users: users.clone(),
-            certificate,
-            spool: spool.clone(),
-            retention: tenant.retention.clone(),
-        };
         let interfaces = &tenant.interfaces;
         let worker = Worker::new(worker::Parts {
             spool: spool.clone(),
@@ -220,8 +214,19 @@ impl Prepared {
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
-        let (watch, woken) = watch(config, tenant, &spool, &hints, &alarm);
-        keeper.look().await;
+        let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm);
+        let keeper = Arc::new(Keeper {
+            tenant: tenant.name.clone(),
+            schemas: Arc::new(schemas(config, tenant)),
+            stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
+            users: users.clone(),
+            certificate,
+            spool: spool.clone(),
+            retention: tenant.retention.clone(),
+            watcher,
+            hints,
+        });
+        keeper.clone().look().await;
         let saved = alarm.clone();
         let gateway = Gateway::new(Parts {
             seal,
@@ -248,24 +253,45 @@ impl Prepared {
             worker,
             alarm,
             keeper,
-            watch,
             woken,
             lock,
         })
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.
-    pub(super) fn run(self, stop: &CancellationToken) -> Running {
-        let hints = self.worker.hints();
-        let poll = self.watch.is_none().then_some(POLL_EVERY);
-        let (gateway, alarm) = (self.gateway.clone(), self.alarm);
-        let timetable = timetable::run(gateway, alarm, self.watch.is_some(), stop.clone());
-        let keeper = self.keeper.run(self.woken, self.watch, hints, stop.clone());
+    pub(super) fn run(self, supervisor: &Supervisor, stop: &CancellationToken) -> Running {
+        let keeper = self.keeper;
+        let named = |task: &str| format!("{task} of tenant {}", keeper.tenant);
+        let poll = keeper.watcher.is_none().then_some(POLL_EVERY);
+        let worker = supervisor.essential(named("the worker"), self.worker.run(poll));
+        let (gateway, alarm, until) = (self.gateway, self.alarm.clone(), stop.clone());
+        let is_watched = keeper.watcher.is_some();
+        let timetable = supervisor.keep(named("the clock of the schedules"), move || {
+            // After one that broke down nobody knows what it had looked at.
+            alarm.touch_all();
+            timetable::run(gateway.clone(), alarm.clone(), is_watched, until.clone())
+        });
+        let (reloading, woken, until) = (keeper.clone(), self.woken.clone(), stop.clone());
+        supervisor.keep(named("the reloading of files"), move || {
+            reloading.clone().reload(woken.clone(), until.clone())
+        });
+        let (sweeping, until) = (keeper.clone(), stop.clone());
+        supervisor.keep(named("the sweep of old days"), move || {
+            sweeping.clone().keep_days(until.clone())
+        });
+        if let Some(watcher) = &keeper.watcher {
+            let (hints, alarm, woken) = (keeper.hints.clone(), self.alarm, self.woken);
+            let missed = move || {
+                hints.tell(Event::Rescan);
+                alarm.touch_all();
+                woken.notify.notify_one();
+            };
+            watcher.keep(named("the watcher"), supervisor, stop.clone(), missed);
+        }
         Running {
             spool: self.spool,
-            worker: tokio::spawn(self.worker.run(poll)),
-            timetable: tokio::spawn(timetable),
-            keeper: tokio::spawn(keeper),
+            worker: tokio::spawn(worker),
+            timetable,
             lock: self.lock,
         }
     }
@@ -296,21 +322,12 @@ fn map<T>(
 }
 
 impl Running {
-    /// False when nothing is processed any more although nobody said stop.
-    pub(super) fn worker(&self) -> AbortHandle {
-        self.worker.abort_handle()
-    }
-
     /// Waits for the running commands, then gives the lock: the spool is free for the next owner
     /// once it is dropped, which must be after the last blocking call has ended.
     pub(super) async fn stopped(self) -> SpoolLock {
-        if let Err(error) = self.worker.await {
-            tracing::error!(%error, "the worker broke down");
-        }
-        if let Err(error) = self.timetable.await {
-            tracing::error!(%error, "the clock of the schedules broke down");
-        }
-        self.keeper.abort();
+        // What they came to is the supervisor's to tell.
+        let _ = self.worker.await;
+        let _ = self.timetable.await;
         let spool = self.spool.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || spool.close_journal()).await {
             tracing::error!(%error, "closing the journal broke down");
@@ -334,7 +351,7 @@ fn watch(
     spool: &Arc<Spool>,
     hints: &Hints,
     alarm: &Arc<Alarm>,
-) -> (Option<Watch>, Arc<Woken>) {
+) -> (Option<Arc<Watcher>>, Arc<Woken>) {
     let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
     let schedules = root.join("schedules");
     let watched = Watched {
@@ -363,8 +380,8 @@ fn watch(
         }
         on_seen(seen, &spool, &hints, &wake);
     };
-    match Watch::arm(watched, sink) {
-        Ok(watch) => (Some(watch), woken),
+    match Watcher::arm(watched, Arc::new(sink)) {
+        Ok(watcher) => (Some(Arc::new(watcher)), woken),
         Err(error) => {
             tracing::warn!(
                 %error, tenant = tenant.name,
@@ -407,113 +424,115 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
 
 /// Keeps in force what lies in files: schemas, stylesheets, users, certificate; sweeps old days.
 struct Keeper {
+    tenant: String,
     schemas: Arc<Schemas>,
     stylesheets: Arc<Stylesheets>,
     users: Arc<Users>,
     certificate: Option<Arc<Certificate>>,
     spool: Arc<Spool>,
     retention: Retention,
+    watcher: Option<Arc<Watcher>>,
+    hints: Hints,
 }
 
 impl Keeper {
-    async fn run(
-        self,
-        woken: Arc<Woken>,
-        watch: Option<Watch>,
-        hints: Hints,
-        stop: CancellationToken,
-    ) {
-        let watch = watch.map(Arc::new);
-        let mut sweep_at = tokio::time::Instant::now();
+    /// Reads files again that have changed, until `stop`.
+    async fn reload(self: Arc<Self>, woken: Arc<Woken>, stop: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => {
-                tracing::error!(%error, "SIGHUP cannot be caught; changed files are not watched");
+                tracing::error!(%error, "SIGHUP cannot be caught");
                 return;
             }
         };
         loop {
             tokio::select! {
-                _ = hangup.recv() => tracing::info!("SIGHUP: changed files are read again"),
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: changed files are read again");
+                }
                 () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
             }
             if woken.replaced.swap(false, Ordering::AcqRel) {
-                self.rearm(watch.clone(), &hints).await;
+                self.clone().rearm().await;
             }
-            self.look().await;
-            self.file_strays().await;
+            self.clone().look().await;
+        }
+    }
+
+    /// Puts what lies outside of its day into it, and removes old days, until `stop`.
+    async fn keep_days(self: Arc<Self>, stop: CancellationToken) {
+        let mut sweep_at = tokio::time::Instant::now();
+        loop {
+            let this = self.clone();
+            blocking(move || this.file_strays()).await;
             if sweep_at <= tokio::time::Instant::now() {
                 sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
-                self.sweep().await;
+                let this = self.clone();
+                blocking(move || this.sweep()).await;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
 
-    async fn rearm(&self, watch: Option<Arc<Watch>>, hints: &Hints) {
-        let spool = self.spool.clone();
-        let rearmed = tokio::task::spawn_blocking(move || {
-            spool.restore_dirs()?;
-            if let Some(watch) = watch {
-                watch.rearm()?;
+    async fn rearm(self: Arc<Self>) {
+        let this = self.clone();
+        let rearmed = blocking(move || {
+            this.spool.restore_dirs()?;
+            if let Some(watcher) = &this.watcher {
+                watcher.rearm()?;
             }
             anyhow::Ok(())
         });
         match rearmed.await {
-            Ok(Ok(())) => tracing::warn!("a queue's directory was replaced; it is watched anew"),
-            Ok(Err(error)) => tracing::error!(%error, "a replaced queue cannot be watched"),
-            Err(error) => tracing::error!(%error, "rearming broke down"),
+            Ok(()) => tracing::warn!("a queue's directory was replaced; it is watched anew"),
+            Err(error) => tracing::error!(%error, "a replaced queue cannot be watched"),
         }
-        hints.tell(Event::Rescan);
+        self.hints.tell(Event::Rescan);
     }
 
-    async fn look(&self) {
-        let (schemas, stylesheets) = (self.schemas.clone(), self.stylesheets.clone());
-        let (users, certificate) = (self.users.clone(), self.certificate.clone());
-        let looked = tokio::task::spawn_blocking(move || {
-            say("schema", &schemas.reload());
-            say("stylesheet", &stylesheets.reload());
-            users.remember();
-            match users.reload() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("users are reloaded"),
-                Err(error) => tracing::error!(%error, "the users before stay in force"),
-            }
-            if let Some(certificate) = &certificate {
-                super::renew_certificate(certificate.path(), certificate.key_path());
-            }
-            match certificate.map(|certificate| certificate.reload()) {
-                None | Some(Ok(false)) => {}
-                Some(Ok(true)) => tracing::info!("the certificate is reloaded"),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the certificate before stays in force");
-                }
-            }
-        });
-        if let Err(error) = looked.await {
-            tracing::error!(%error, "reloading broke down");
+    async fn look(self: Arc<Self>) {
+        blocking(move || self.look_at_files()).await;
+    }
+
+    fn look_at_files(&self) {
+        say("schema", &self.schemas.reload());
+        say("stylesheet", &self.stylesheets.reload());
+        self.users.remember();
+        match self.users.reload() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("users are reloaded"),
+            Err(error) => tracing::error!(%error, "the users before stay in force"),
+        }
+        let Some(certificate) = &self.certificate else {
+            return;
+        };
+        super::renew_certificate(certificate.path(), certificate.key_path());
+        match certificate.reload() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the certificate is reloaded"),
+            Err(error) => tracing::error!(%error, "the certificate before stays in force"),
         }
     }
 
-    async fn file_strays(&self) {
-        let spool = self.spool.clone();
-        let filed = tokio::task::spawn_blocking(move || spool.file_strays()).await;
-        if let Ok(Err(error)) = filed {
+    fn file_strays(&self) {
+        if let Err(error) = self.spool.file_strays() {
             tracing::error!(%error, "jobs outside of their days cannot be looked for");
         }
     }
 
-    async fn sweep(&self) {
-        let (spool, retention) = (self.spool.clone(), self.retention.clone());
-        match tokio::task::spawn_blocking(move || spool.sweep(&retention)).await {
-            Ok(Ok(removed)) => {
+    fn sweep(&self) {
+        match self.spool.sweep(&self.retention) {
+            Ok(removed) => {
                 for path in removed {
                     tracing::info!(path = %path.display(), "its retention has passed; removed");
                 }
             }
-            Ok(Err(error)) => tracing::error!(%error, "old days cannot be removed"),
-            Err(error) => tracing::error!(%error, "the sweep broke down"),
+            Err(error) => tracing::error!(%error, "old days cannot be removed"),
         }
     }
 }

@@ -17,8 +17,8 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 use std::{net::SocketAddr, sync::Arc};
 
-/// Tells whether new work is welcome, or why not.
-pub type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
+/// Tells whether new work is welcome, and what is not well nevertheless; or why not.
+pub type Readiness = dyn Fn() -> Result<Vec<String>, String> + Send + Sync;
 
 /// Where somebody speaks HTTP without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +83,19 @@ pub(super) async fn probe(
         }
         ("/livez", _) => request::text(StatusCode::OK, "ok\n"),
         ("/readyz", _) => match readiness() {
-            Ok(()) => request::text(StatusCode::OK, "ok\n"),
+            Ok(warnings) => request::text(StatusCode::OK, ready(&warnings)),
             Err(reason) => request::text(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
         },
         _ => request::text(StatusCode::NOT_FOUND, "no such path\n"),
     };
     Ok(response.map(|payload: Payload| Body::new(payload)))
+}
+
+/// `ok`, and a line for each warning.
+fn ready(warnings: &[String]) -> String {
+    let mut text = "ok\n".to_owned();
+    for warning in warnings {
+        text.extend(["warning: ", warning, "\n"]);
+    }
+    text
 }

@@ -26,6 +26,8 @@
 mod disk;
 mod record;
 mod replay;
+#[cfg(test)]
+mod thread_tests;
 
 pub(super) use record::Op;
 
@@ -359,9 +361,10 @@ impl<F: Fs> Spool<F> {
         journal.threaded.store(true, Ordering::Release);
         let mut threads = super::lock(&journal.threads);
         let committer = journal.clone();
-        let commit = move || while committer.work() {};
+        let commit = move || committer.guarded("the committer", |journal| while journal.work() {});
         let checkpointer = journal.clone();
-        let checkpoint = move || while checkpointer.keep() {};
+        let checkpoint =
+            move || checkpointer.guarded("the checkpointer", |journal| while journal.keep() {});
         let named = |name: &str| std::thread::Builder::new().name(name.into());
         for spawned in [
             named("journal").spawn(commit),
@@ -659,6 +662,22 @@ impl<F: Fs> Journal<F> {
         }
         let reason = self.health.reason()?;
         Some(Err(Unmet::Disk(io::Error::other(reason.to_owned()))))
+    }
+
+    /// Runs one of the threads. A panic there is a bug, and final as a failed write is: whoever waits
+    /// for the thread is let go.
+    fn guarded(&self, name: &'static str, run: impl FnOnce(&Self)) {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        if catch_unwind(AssertUnwindSafe(|| run(self))).is_ok() {
+            return;
+        }
+        let error = io::Error::other(format!("{name} panicked"));
+        self.health.fail("go on with", Path::new(DIR), &error);
+        // A lock: whoever looked before it waits by now, or sees the reason.
+        let wakers = std::mem::take(&mut super::lock(&self.state).wakers);
+        self.advanced.notify_all();
+        self.pressed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// One turn of the committer. False when it has nothing more to do.

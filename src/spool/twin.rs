@@ -21,6 +21,12 @@ pub enum Twin {
     NoReplay,
     /// What became of a job is not recorded.
     NoSettle,
+    /// The checkpointer panics.
+    #[cfg(test)]
+    PanicsInCheckpoint,
+    /// The committer panics.
+    #[cfg(test)]
+    PanicsInFlush,
     /// Nothing is ever synced: what syncing costs is measured against it.
     NoSync,
 }
@@ -59,6 +65,8 @@ impl Twin {
     }
 
     pub(super) fn flushes(self) -> bool {
+        #[cfg(test)]
+        assert_ne!(self, Self::PanicsInFlush, "injected");
         !matches!(self, Self::NoFlush | Self::NoSync)
     }
 
@@ -67,6 +75,8 @@ impl Twin {
     }
 
     pub(super) fn syncs_checkpoints(self) -> bool {
+        #[cfg(test)]
+        assert_ne!(self, Self::PanicsInCheckpoint, "injected");
         !matches!(self, Self::NoCheckpointSync | Self::NoSync)
     }
 }

@@ -1,0 +1,159 @@
+//! The watcher of a tenant's directories, armed anew when its thread has ended.
+//!
+//! Its thread belongs to a library and ends with any panic there or in what it calls. What it
+//! calls then goes, too, and says so as it goes: nothing else would.
+
+use super::supervise::{Supervisor, blocking};
+use crate::watch::{Seen, Watch, Watched};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// What is called with everything that was seen, on the watcher's thread.
+pub(super) type Sink = dyn Fn(Seen) + Send + Sync;
+
+pub(super) struct Watcher {
+    watched: Watched,
+    sink: Arc<Sink>,
+    watch: Mutex<Option<Arc<Watch>>>,
+    life: Arc<Life>,
+}
+
+/// Says that the watcher's thread has ended.
+#[derive(Default)]
+struct Life {
+    has_ended: AtomicBool,
+    ended: Notify,
+}
+
+struct Pulse(Arc<Life>);
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.0.has_ended.store(true, Ordering::Release);
+        self.0.ended.notify_one();
+    }
+}
+
+impl Watcher {
+    /// Arms a watcher: from now on `sink` is told.
+    ///
+    /// # Errors
+    /// When directories cannot be watched.
+    pub(super) fn arm(watched: Watched, sink: Arc<Sink>) -> anyhow::Result<Self> {
+        let watcher = Self {
+            watched,
+            sink,
+            watch: Mutex::default(),
+            life: Arc::default(),
+        };
+        watcher.arm_anew()?;
+        Ok(watcher)
+    }
+
+    fn arm_anew(&self) -> anyhow::Result<()> {
+        self.life.has_ended.store(false, Ordering::Release);
+        let (sink, pulse) = (self.sink.clone(), Pulse(self.life.clone()));
+        let watch = Watch::arm(self.watched.clone(), move |seen| {
+            let _alive = &pulse;
+            sink(seen);
+        })?;
+        let before = self.slot().replace(Arc::new(watch));
+        // It would wait for a thread that has gone, and panic. It holds next to nothing.
+        std::mem::forget(before);
+        Ok(())
+    }
+
+    /// Watches the directories that now have the watched names.
+    ///
+    /// # Errors
+    /// When they cannot be watched.
+    pub(super) fn rearm(&self) -> anyhow::Result<()> {
+        let watch = self.slot().clone();
+        match watch.filter(|_| !self.life.has_ended.load(Ordering::Acquire)) {
+            Some(watch) => Ok(watch.rearm()?),
+            // It is armed anew soon.
+            None => Ok(()),
+        }
+    }
+
+    /// Arms it anew whenever its thread has ended. `missed` is called when it is armed again: what
+    /// happened meanwhile was not seen.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        name: String,
+        supervisor: &Supervisor,
+        stop: CancellationToken,
+        missed: impl Fn() + Send + Sync + 'static,
+    ) -> JoinHandle<()> {
+        let (this, missed) = (self.clone(), Arc::new(missed));
+        supervisor.keep(name, move || {
+            let (this, missed, stop) = (this.clone(), missed.clone(), stop.clone());
+            async move {
+                if this.life.has_ended.load(Ordering::Acquire) {
+                    let that = this.clone();
+                    if let Err(error) = blocking(move || that.arm_anew()).await {
+                        tracing::error!(%error, "directories cannot be watched");
+                        return;
+                    }
+                    missed();
+                }
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = this.life.ended.notified() => {}
+                }
+            }
+        })
+    }
+
+    /// Consistent between statements.
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Watch>>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::mpsc, time::Duration};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_watcher_whose_thread_has_panicked_is_seen_and_armed_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("queue/a")).unwrap();
+        let watched = Watched {
+            root: root.clone(),
+            interfaces: vec!["a".parse().unwrap()],
+            dirs: Vec::new(),
+            files: Vec::new(),
+        };
+        let (sender, told) = mpsc::channel();
+        let sink = move |seen: Seen| {
+            assert!(!format!("{seen:?}").contains("bad"), "injected");
+            sender.send(format!("{seen:?}")).unwrap();
+        };
+        let watcher = Arc::new(Watcher::arm(watched, Arc::new(sink)).unwrap());
+        let stop = CancellationToken::new();
+        let supervisor = Supervisor::new(stop.clone());
+        let (again, armed) = mpsc::channel();
+        let missed = move || again.send(()).unwrap();
+        let task = watcher.keep("the watcher".into(), &supervisor, stop.clone(), missed);
+        std::fs::write(root.join("queue/a/bad"), "").unwrap();
+        let patience = Duration::from_secs(60);
+        let armed = tokio::task::spawn_blocking(move || armed.recv_timeout(patience).is_ok());
+        assert!(armed.await.unwrap(), "it is not armed anew");
+        assert!(supervisor.warnings()[0].contains("the watcher"));
+        std::fs::write(root.join("queue/a/good"), "").unwrap();
+        let seen = tokio::task::spawn_blocking(move || {
+            std::iter::from_fn(|| told.recv_timeout(patience).ok())
+                .any(|seen| seen.contains("good"))
+        });
+        assert!(seen.await.unwrap(), "nothing is seen any more");
+        stop.cancel();
+        task.await.unwrap();
+    }
+}
