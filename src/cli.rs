@@ -23,7 +23,7 @@ mod why;
 use crate::{
     config::{Config, Tenant},
     daemon, modes,
-    spool::Spool,
+    spool::{RealFs, Spool, SpoolLock},
 };
 use anyhow::{anyhow, bail};
 use clap::{Args, Parser, Subcommand};
@@ -188,6 +188,14 @@ fn has_spool(tenant: &Tenant) -> anyhow::Result<()> {
             tenant.root.display()
         )
     })
+}
+
+/// Does the service that works on a spool not know the configuration as it now is?
+fn is_unknown_to_service(config: &Config, tenant: &Tenant) -> bool {
+    let fs = RealFs::new(&tenant.root);
+    let served = matches!(SpoolLock::holder(&fs), Ok(Some(_)));
+    let known = SpoolLock::configuration(&fs).ok().flatten();
+    served && known.is_some_and(|sha256| sha256 != config.sha256)
 }
 
 /// An error with its causes, each told once: many of ours name theirs already.

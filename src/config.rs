@@ -10,7 +10,7 @@ mod mistakes;
 use crate::{
     cron::Changes,
     gateway::{AdmissionLimits, Direction, Interface},
-    job::{InterfaceName, WorkerTags},
+    job::{InterfaceName, WorkerTags, hex},
     modes::{Guard, guard},
     peer::{Network, Networks},
     plain::{self, Links},
@@ -22,9 +22,9 @@ use crate::{
 };
 use file::{ConfigFile, InterfaceFile, ProcessorFile, ServerFile};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -58,6 +58,8 @@ pub enum ConfigError {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub path: PathBuf,
+    /// Of its text, in hexadecimal digits.
+    pub sha256: String,
     pub listen: SocketAddr,
     pub plain_listen: Option<SocketAddr>,
     pub ops_listen: Option<SocketAddr>,
@@ -233,10 +235,11 @@ impl Config {
     /// The first mistake in words, with its line, its key and what may stand there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let file: ConfigFile = toml::from_str(text).map_err(|e| mistakes::explain(&e, text))?;
-        Self::decide(file, path).map_err(|message| mistakes::locate(&message, text))
+        let sha256 = hex(&Sha256::digest(text));
+        Self::decide(file, path, sha256).map_err(|message| mistakes::locate(&message, text))
     }
 
-    fn decide(file: ConfigFile, path: &Path) -> Result<Self, String> {
+    fn decide(file: ConfigFile, path: &Path, sha256: String) -> Result<Self, String> {
         let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
@@ -300,6 +303,7 @@ impl Config {
         };
         Ok(Self {
             path: absolute.clone(),
+            sha256,
             listen: file.server.listen.unwrap_or(([0, 0, 0, 0], 8443).into()),
             plain_listen: file.server.plain_listen,
             ops_listen: file.server.ops_listen,

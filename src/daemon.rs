@@ -6,6 +6,7 @@
 //! and their jobs given back, not counted → unlock.
 
 mod clock;
+mod config_file;
 #[cfg(test)]
 mod fault_tests;
 mod memory;
@@ -27,6 +28,7 @@ use crate::{
 };
 use anyhow::Context;
 use clock::ClockWatch;
+use config_file::ConfigFile;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
 use tenant::{Prepared, Running};
@@ -70,12 +72,13 @@ pub async fn serve(
     let supervisor = Supervisor::new(stop.clone());
     let about = Arc::new(About {
         clock: ClockWatch::default(),
+        config: ConfigFile::of(&config),
     });
     let mut tenants = Vec::new();
     for (n, tenant) in config.tenants.iter().enumerate() {
-        let reload_tls = (n == 0).then(|| certificate.clone());
+        let common = (n == 0).then(|| (certificate.clone(), about.clone()));
         let shared = shared.for_tenant(n);
-        let prepared = Prepared::new(&config, tenant, shared, reload_tls, &stop, &kill);
+        let prepared = Prepared::new(&config, tenant, shared, common, &stop, &kill);
         let prepared = prepared.await;
         tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }
@@ -121,6 +124,7 @@ pub async fn serve(
 /// What the whole service watches.
 struct About {
     clock: ClockWatch,
+    config: ConfigFile,
 }
 
 /// Every connection is a descriptor, and the usual soft limit is meant for programs with few. Gives
@@ -356,6 +360,7 @@ fn readiness(
         }
         let mut warnings = supervisor.warnings();
         warnings.extend(about.clock.warning());
+        warnings.extend(about.config.warning());
         warnings.extend(log_warning(log::lost_lines()));
         Ok(warnings)
     })

@@ -1,6 +1,6 @@
 //! `spoolgate check`: what would go wrong, before it does.
 
-use super::{ConfigArg, Format, output::tell};
+use super::{ConfigArg, Format, is_unknown_to_service, output::tell};
 use crate::{
     config::{Config, Engine, Tenant},
     daemon,
@@ -47,7 +47,7 @@ impl Check {
         };
         let mut findings = vec![Finding {
             what: path.display().to_string(),
-            outcome: Ok("understood".into()),
+            outcome: Ok(understood(&config)),
         }];
         findings.push(certificate(&config));
         for tenant in tenants {
@@ -55,6 +55,15 @@ impl Check {
         }
         findings.push(programs(&config));
         print(&findings, self.format.json)
+    }
+}
+
+/// What is to be known of a configuration without mistakes.
+fn understood(config: &Config) -> String {
+    let mut tenants = config.tenants.iter();
+    match tenants.any(|tenant| is_unknown_to_service(config, tenant)) {
+        true => "understood; the running service was started with another one: restart it".into(),
+        false => "understood".into(),
     }
 }
 

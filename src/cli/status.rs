@@ -1,7 +1,7 @@
 //! `spoolgate status`: of the whole spool, or of one job.
 
 use super::{
-    Common,
+    Common, is_unknown_to_service,
     jobs::JobArg,
     ls, open_spool,
     output::{safe, tell},
@@ -37,7 +37,8 @@ impl Status {
         let spool = open_spool(&tenant)?;
         if self.jobs.is_empty() {
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
-            overview(as_json, &spool, holder)?;
+            let is_stale = is_unknown_to_service(&config, &tenant);
+            overview(as_json, &spool, holder, is_stale)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut code = ExitCode::SUCCESS;
@@ -62,7 +63,12 @@ impl Status {
     }
 }
 
-fn overview(as_json: bool, spool: &Spool, holder: Option<String>) -> anyhow::Result<()> {
+fn overview(
+    as_json: bool,
+    spool: &Spool,
+    holder: Option<String>,
+    is_stale: bool,
+) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for interface in spool.interfaces() {
         let queued = spool.queued(interface)?;
@@ -82,7 +88,8 @@ fn overview(as_json: bool, spool: &Spool, holder: Option<String>) -> anyhow::Res
     let failed = spool.settled(&Place::JobErrors)?.len();
     if as_json {
         let all = serde_json::json!({
-            "service": holder, "interfaces": rows, "joberrors": failed,
+            "service": holder, "restart_needed": is_stale, "interfaces": rows,
+            "joberrors": failed,
         });
         tell!("{all}")?;
         return Ok(());
@@ -90,6 +97,9 @@ fn overview(as_json: bool, spool: &Spool, holder: Option<String>) -> anyhow::Res
     match holder {
         Some(process) => tell!("service: running, process {process}")?,
         None => tell!("service: not running")?,
+    }
+    if is_stale {
+        tell!("the configuration was changed since the service was started: restart it")?;
     }
     tell!(
         "{:<16} {:>8} {:>8} {:>8} {:>8}  oldest queued",

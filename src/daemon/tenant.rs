@@ -1,6 +1,7 @@
 //! One tenant, prepared and then at work: its spool, gateway, users, watcher and worker.
 
 use super::{
+    About,
     supervise::{Supervisor, blocking},
     timetable::{self, Alarm},
     watcher::Watcher,
@@ -159,10 +160,11 @@ fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
 }
 
 /// Takes the spool: lock → probe → recover.
-fn take(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
+fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-    let lock = SpoolLock::take(&RealFs::new(root))?;
+    let mut lock = SpoolLock::take(&RealFs::new(root))?;
+    lock.say_configuration(&config.sha256)?;
     let spool = open_spool(tenant)?;
     let options = ProbeOptions {
         accept_risk: tenant.accept_risk,
@@ -191,13 +193,13 @@ impl Prepared {
         config: &Config,
         tenant: &Tenant,
         shared: Shared,
-        certificate: Option<Arc<Certificate>>,
+        common: Option<(Arc<Certificate>, Arc<About>)>,
         stop: &CancellationToken,
         kill: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
         let users = Users::open(&tenant.users, seal.clone())?;
-        let (lock, spool, adopted) = take(tenant)?;
+        let (lock, spool, adopted) = take(config, tenant)?;
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
         let interfaces = &tenant.interfaces;
@@ -220,7 +222,7 @@ impl Prepared {
             schemas: Arc::new(schemas(config, tenant)),
             stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
             users: users.clone(),
-            certificate,
+            common,
             spool: spool.clone(),
             retention: tenant.retention.clone(),
             watcher,
@@ -362,6 +364,7 @@ fn watch(
             tenant.users.clone(),
             config.certificate.clone(),
             config.key.clone(),
+            config.path.clone(),
         ],
         root,
         interfaces: tenant.interfaces.keys().cloned().collect(),
@@ -428,7 +431,8 @@ struct Keeper {
     schemas: Arc<Schemas>,
     stylesheets: Arc<Stylesheets>,
     users: Arc<Users>,
-    certificate: Option<Arc<Certificate>>,
+    /// What all tenants have in common: one of them looks after it.
+    common: Option<(Arc<Certificate>, Arc<About>)>,
     spool: Arc<Spool>,
     retention: Retention,
     watcher: Option<Arc<Watcher>>,
@@ -448,7 +452,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
-                    tracing::info!("SIGHUP: changed files are read again");
+                    tracing::info!("SIGHUP: changed files are read again, save the configuration");
                 }
                 () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -508,7 +512,7 @@ impl Keeper {
             Ok(true) => tracing::info!("users are reloaded"),
             Err(error) => tracing::error!(%error, "the users before stay in force"),
         }
-        let Some(certificate) = &self.certificate else {
+        let Some((certificate, about)) = &self.common else {
             return;
         };
         super::renew_certificate(certificate.path(), certificate.key_path());
@@ -517,6 +521,7 @@ impl Keeper {
             Ok(true) => tracing::info!("the certificate is reloaded"),
             Err(error) => tracing::error!(%error, "the certificate before stays in force"),
         }
+        about.config.look();
     }
 
     fn file_strays(&self) {

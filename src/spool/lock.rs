@@ -13,11 +13,11 @@ use std::{io, io::Write, path::Path};
 /// Held by `serve` for its whole life; dropping it lets the next owner in.
 #[derive(Debug)]
 pub struct SpoolLock {
-    _file: std::fs::File,
+    file: std::fs::File,
 }
 
-/// A process id.
-const TEXT_BYTES_MAX: u64 = 64;
+/// A process id and a hash.
+const TEXT_BYTES_MAX: u64 = 256;
 const LOOKS: u32 = 10;
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -45,10 +45,10 @@ impl SpoolLock {
             Some(mut file) => {
                 file.set_len(0)?;
                 writeln!(file, "{}", std::process::id())?;
-                Ok(Self { _file: file })
+                Ok(Self { file })
             }
             None => Err(LockError::Taken {
-                holder: holder_of(fs, path)?,
+                holder: said(fs)?.into_iter().next().unwrap_or_default(),
             }),
         }
     }
@@ -63,12 +63,25 @@ impl SpoolLock {
         if !is_locked(fs, path)? {
             return Ok(None);
         }
-        Ok(Some(holder_of(fs, path)?))
+        Ok(Some(said(fs)?.into_iter().next().unwrap_or_default()))
     }
-}
 
-fn holder_of(fs: &RealFs, path: &Path) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&fs.read_small(path, TEXT_BYTES_MAX)?).trim().to_owned())
+    /// Says with which configuration the spool is served, for [`SpoolLock::configuration`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn say_configuration(&mut self, sha256: &str) -> io::Result<()> {
+        writeln!(self.file, "{sha256}")
+    }
+
+    /// What the process that serves the spool has said of its configuration. Of a spool that nobody
+    /// serves it says nothing that counts.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn configuration(fs: &RealFs) -> io::Result<Option<String>> {
+        Ok(said(fs)?.into_iter().nth(1))
+    }
 }
 
 /// Does somebody hold the lock on this file? Makes nothing; a file that is not there is held by
@@ -87,6 +100,13 @@ pub(super) fn is_locked(fs: &RealFs, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// The lines of the lock's file.
+fn said(fs: &RealFs) -> io::Result<Vec<String>> {
+    let text = fs.read_small(Path::new(".lock"), TEXT_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,10 +115,14 @@ mod tests {
     fn the_second_owner_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
         let fs = RealFs::new(dir.path());
-        let first = SpoolLock::take(&fs).unwrap();
+        let mut first = SpoolLock::take(&fs).unwrap();
+        first.say_configuration("abc").unwrap();
         let second = SpoolLock::take(&fs).unwrap_err().to_string();
         assert!(second.contains(&std::process::id().to_string()), "{second}");
-        assert!(SpoolLock::holder(&fs).unwrap().is_some());
+        let us = std::process::id().to_string();
+        assert_eq!(SpoolLock::holder(&fs).unwrap(), Some(us));
+        let said = SpoolLock::configuration(&fs).unwrap();
+        assert_eq!(said.as_deref(), Some("abc"));
         drop(first);
         // A child that another test is just starting holds it until its exec.
         let free = || SpoolLock::holder(&fs).unwrap().is_none();

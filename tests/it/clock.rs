@@ -1,4 +1,4 @@
-//! A clock that was wrong.
+//! A clock that was wrong, and a configuration that is not the one in force.
 
 use crate::harness::{Daemon, order};
 use std::fs;
@@ -31,4 +31,33 @@ fn no_wait_is_longer_than_the_longest() {
     fs::write(daemon.config(), text).unwrap();
     daemon.serve();
     daemon.wait_for_place(&job, "bak/flaky");
+}
+
+#[test]
+fn a_changed_configuration_is_told_everywhere() {
+    let mut daemon = Daemon::start();
+    let ready = || {
+        let answer = daemon.bare_curl(&[&format!("{}/readyz", daemon.ops)]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    };
+    assert_eq!(ready(), "ok\n");
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    fs::write(daemon.config(), format!("{text}# changed\n")).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("the probe tells", || {
+        ready().contains("warning: the configuration")
+    });
+    let warned = daemon.log().contains("restart the service to apply it");
+    assert!(warned, "{}", daemon.log());
+    let status = daemon.operator(&["status"]);
+    assert!(status.contains("restart it"), "{status}");
+    let json = daemon.operator(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["restart_needed"], true);
+    assert!(daemon.operator(&["check"]).contains("restart it"));
+    daemon.stop();
+    daemon.serve();
+    let status = daemon.operator(&["status"]);
+    assert!(!status.contains("restart it"), "{status}");
 }
