@@ -8,6 +8,7 @@
 //! directory, [`Place::step`] is the only function that knows which moves are legal, and a path
 //! is a pure function of place and name.
 
+mod ids;
 mod name;
 mod place;
 #[cfg(test)]
@@ -15,9 +16,10 @@ mod properties;
 mod seal;
 mod terms;
 
+pub use ids::{Horizon, Ids, RANGES_MAX, Range};
 pub use name::{
-    Ids, InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX,
-    Reference, parse_stamp, stamp,
+    InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,
+    parse_stamp, stamp,
 };
 pub use place::{Illegal, Job, Place, Transition, deferred_entry, work_entry};
 #[cfg(test)]

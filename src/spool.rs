@@ -141,7 +141,7 @@ pub struct Spool<F: Fs = RealFs> {
     fs: Arc<F>,
     clock: Clock,
     interfaces: BTreeMap<InterfaceName, Rules>,
-    ids: Mutex<Ids>,
+    ids: Arc<Mutex<Ids>>,
     /// The last id that earlier runs are known to have given out.
     earlier_id: AtomicU64,
     /// Set by the spool's owner. Without it, what has to be durable costs a sync of everything.
@@ -181,7 +181,7 @@ impl<F: Fs> Spool<F> {
     /// A spool as it is, to look at: nothing is made, neither now nor by any call that only reads.
     pub fn existing(fs: F, interfaces: BTreeMap<InterfaceName, Rules>, clock: Clock) -> Self {
         Self {
-            ids: Mutex::new(Ids::above(clock() - 1)),
+            ids: Arc::new(Mutex::new(Ids::above(clock() - 1))),
             earlier_id: AtomicU64::new(0),
             fs: Arc::new(fs),
             clock,

@@ -17,8 +17,8 @@ pub const REFERENCE_BYTES_MAX: usize = 64;
 const INTERFACE_BYTES_MAX: usize = 64;
 /// 2020-01-01T00:00:00Z in milliseconds of the Unix epoch: where ids start counting.
 const EPOCH_MS: i64 = 1_577_836_800_000;
-const SEQUENCE_BITS: u32 = 12;
-const SEQUENCE_MAX: u64 = (1 << SEQUENCE_BITS) - 1;
+pub(super) const SEQUENCE_BITS: u32 = 12;
+pub(super) const SEQUENCE_MAX: u64 = (1 << SEQUENCE_BITS) - 1;
 const TIME_BITS: u32 = 41;
 const STAMP_BYTES: usize = "20261122T045748.123Z".len();
 
@@ -173,12 +173,12 @@ fn without_xml(reduced: &str) -> Option<&str> {
     is_xml.then(|| stem.trim_end_matches('-'))
 }
 
-/// Milliseconds since 2020-01-01 (41 bits) and a counter (12 bits): below 2^53, strictly rising.
+/// Milliseconds since 2020-01-01 (41 bits) and a counter (12 bits): below 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(u64);
 
 impl JobId {
-    fn new(unix_ms: i64, sequence: u64) -> Option<Self> {
+    pub(super) fn new(unix_ms: i64, sequence: u64) -> Option<Self> {
         let ms = u64::try_from(unix_ms.checked_sub(EPOCH_MS)?).ok()?;
         (ms >> TIME_BITS == 0 && sequence <= SEQUENCE_MAX)
             .then_some(Self(ms << SEQUENCE_BITS | sequence))
@@ -200,38 +200,6 @@ impl JobId {
 
     fn sequence(self) -> u64 {
         self.0 & SEQUENCE_MAX
-    }
-}
-
-/// The source of ids: strictly rising, also when the clock steps back or stands still.
-#[derive(Debug)]
-pub struct Ids {
-    last: u64,
-}
-
-impl Ids {
-    /// Every id will be later than the moment `floor_ms` (milliseconds of the Unix epoch).
-    pub fn above(floor_ms: i64) -> Self {
-        let last = JobId::new(floor_ms, SEQUENCE_MAX).map_or(0, JobId::get);
-        Self { last }
-    }
-
-    /// Every id so far, and any of a moment up to `now_ms`, is not later than this one.
-    pub fn peek(&self, now_ms: i64) -> JobId {
-        let now = JobId::new(now_ms, SEQUENCE_MAX).map_or(0, JobId::get);
-        JobId(now.max(self.last))
-    }
-
-    /// Every later id will be above `id`.
-    pub fn skip(&mut self, id: u64) {
-        self.last = self.last.max(id);
-    }
-
-    /// The next id; its time is `now_ms` unless that has been used up or passed already.
-    pub fn next(&mut self, now_ms: i64) -> JobId {
-        let now = JobId::new(now_ms, 0).map_or(0, JobId::get);
-        self.last = now.max(self.last + 1);
-        JobId(self.last)
     }
 }
 
@@ -458,23 +426,6 @@ mod tests {
     }
 
     #[test]
-    fn ids_rise_when_the_clock_does_not() {
-        let now = parse_stamp("20261122T045748.123Z").unwrap();
-        let mut ids = Ids::above(now);
-        let mut last = JobId::new(now, SEQUENCE_MAX).unwrap();
-        for step in [0, -5000, 0, 0, 1, 2, -3_600_000] {
-            for _ in 0..5000 {
-                let id = ids.next(now + step);
-                assert!(id > last);
-                last = id;
-            }
-        }
-        let later = ids.next(now + 60_000);
-        assert_eq!(later.unix_ms(), now + 60_000);
-        assert_eq!(later.sequence(), 0);
-    }
-
-    #[test]
     fn references_are_reduced_not_refused() {
         let reduced = |text| Reference::reduce(text).map(|r| r.as_str().to_owned());
         assert_eq!(reduced("order-10834"), Some("order-10834".into()));
@@ -541,7 +492,7 @@ mod tests {
     fn any_reduced_reference_makes_a_name_that_parses() {
         for text in ["a", "-a-", "a--b", ".a", "a b", &"x-".repeat(80), "x.json"] {
             let name = JobName::new(
-                Ids::above(0).next(EPOCH_MS + 1),
+                JobId::from_number(1 << SEQUENCE_BITS),
                 Reference::reduce(text),
                 Kind::Xml,
             );

@@ -102,7 +102,8 @@ impl<F: Fs> Spool<F> {
     }
 
     pub(super) fn drop_unanswered_records(&self) -> Result<usize, SpoolError> {
-        let floor_ms = self.earlier_id().unix_ms();
+        // Ids of a false future tell no time that has been.
+        let floor_ms = self.earlier_id().unix_ms().min(self.now_ms());
         let mut removed = 0;
         self.each_record(|path, job| {
             let recent = job.id().unix_ms() > floor_ms - COMMIT_MS_MAX;

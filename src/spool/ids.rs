@@ -1,29 +1,47 @@
-//! Ids that rise across restarts and clock steps, also after a crash.
+//! Ids that come once, across restarts and clock steps, also after a crash.
 //!
 //! Every id that anybody was told of is in the journal's records or below its mark, so a start
 //! that has read both begins above them.
 
 use super::Fs;
-use crate::job::{JobId, JobName};
+use crate::job::{Horizon, Ids, JobId, JobName};
 use std::sync::atomic::Ordering;
 
 impl<F: Fs> super::Spool<F> {
     /// A new job id.
     pub fn next_id(&self) -> JobId {
-        let id = super::lock(&self.ids).next((self.clock)());
-        self.used_id(id.get());
-        id
+        super::lock(&self.ids).next((self.clock)())
     }
 
-    /// The last id that was given out, or the one just before now.
+    /// The last id that was given out by a clock that is nearly right, or the one just before now.
     pub fn last_id(&self) -> JobId {
-        super::lock(&self.ids).peek((self.clock)())
+        super::lock(&self.ids).latest((self.clock)())
     }
 
-    /// The id of a job of an earlier run, which no new one may reach.
-    pub(super) fn saw_id(&self, id: u64) {
-        super::lock(&self.ids).skip(id);
-        self.earlier_id.fetch_max(id, Ordering::Relaxed);
+    /// Which jobs there can be by now.
+    pub fn horizon(&self) -> Horizon {
+        super::lock(&self.ids).horizon((self.clock)())
+    }
+
+    /// Puts jobs into the order in which they arrived. That is the one of their names, unless the
+    /// clock was wrong in between.
+    pub fn sort_by_arrival(&self, jobs: &mut [JobName]) {
+        let ids = super::lock(&self.ids).clone();
+        jobs.sort_by_cached_key(|job| ids.order(job.id()));
+    }
+
+    /// The ids that earlier runs have given out, as far as the mark knows them.
+    pub(super) fn saw_ids(&self, given: Ids) {
+        if let Some(last) = given.ranges().last() {
+            self.earlier_id.fetch_max(last.last, Ordering::Relaxed);
+            *super::lock(&self.ids) = given;
+        }
+    }
+
+    /// The id of a job of an earlier run, which no new one may have.
+    pub(super) fn saw_id(&self, id: JobId) {
+        super::lock(&self.ids).note(id);
+        self.earlier_id.fetch_max(id.get(), Ordering::Relaxed);
     }
 
     /// The last id of earlier runs, or of now when there was none.
@@ -36,7 +54,7 @@ impl<F: Fs> super::Spool<F> {
 
     pub(super) fn saw_job(&self, job: Option<&JobName>) {
         if let Some(job) = job {
-            self.saw_id(job.id().get());
+            self.saw_id(job.id());
         }
     }
 }

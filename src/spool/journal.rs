@@ -38,7 +38,7 @@ use super::{
     twin::Twin,
     wrap,
 };
-use crate::job::JobId;
+use crate::job::{Ids, JobId};
 use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, segment_head, segment_path};
 use record::{Chain, Hashed, PAYLOAD_BYTES_MAX};
 use sha2::{Digest, Sha256};
@@ -245,8 +245,8 @@ pub(super) struct Journal<F: Fs> {
     pressed: Condvar,
     /// The spool's count of moves.
     moves: Arc<AtomicU64>,
-    /// The last id that was given out.
-    last_id: AtomicU64,
+    /// The spool's source of ids.
+    ids: Arc<Mutex<Ids>>,
     /// Threads write and checkpoint; without them, whoever waits does.
     threaded: AtomicBool,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -271,6 +271,7 @@ impl<F: Fs> Spool<F> {
         self.make_dir(dir)?;
         let mark = self.read_mark()?;
         let (records, end) = self.read_segments(mark.through)?;
+        self.saw_ids(mark.given);
         let mut replayed = Replayed {
             records: records.len(),
             mended: 0,
@@ -283,10 +284,9 @@ impl<F: Fs> Spool<F> {
                 self.saw_job(thread.job.as_ref());
             }
         }
-        self.saw_id(mark.last_id);
         self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
         let journal = self.lay_out(segment_bytes, end)?;
-        self.records.begin(self.last_id().get());
+        self.records.begin(self.horizon());
         // Without threads yet, so the only one: cannot be set already.
         let _ = self.journal.set(Arc::new(journal));
         Ok(replayed)
@@ -296,7 +296,7 @@ impl<F: Fs> Spool<F> {
     fn lay_out(&self, segment_bytes: u64, end: u64) -> Result<Journal<F>, SpoolError> {
         let mark = Mark {
             through: end,
-            last_id: self.last_id().get(),
+            given: super::lock(&self.ids).clone(),
         };
         let mark_file = self.laid_out(&mark_path(), 2 * MARK_BYTES as u64)?;
         let files = [
@@ -342,12 +342,12 @@ impl<F: Fs> Spool<F> {
             expected: AtomicUsize::new(0),
             pressed: Condvar::new(),
             moves: self.moves.clone(),
-            last_id: AtomicU64::new(mark.last_id),
+            ids: self.ids.clone(),
             threaded: AtomicBool::new(false),
             threads: Mutex::default(),
         };
         journal
-            .write_mark(mark)
+            .write_mark(&mark)
             .map_err(wrap("write", &mark_path()))?;
         Ok(journal)
     }
@@ -513,13 +513,6 @@ impl<F: Fs> Spool<F> {
             Ok(((), ticket)) => ticket,
             // The spool is unhealthy, and has said so.
             Err(_) => Ticket::NONE,
-        }
-    }
-
-    /// Ids up to this one have been given out.
-    pub(super) fn used_id(&self, id: u64) {
-        if let Some(journal) = self.journal.get() {
-            journal.last_id.fetch_max(id, Ordering::Relaxed);
         }
     }
 }
@@ -965,10 +958,8 @@ impl<F: Fs> Journal<F> {
                 self.fs.sync_all()?;
             }
         }
-        self.write_mark(Mark {
-            through,
-            last_id: self.last_id.load(Ordering::Relaxed),
-        })?;
+        let given = super::lock(&self.ids).clone();
+        self.write_mark(&Mark { through, given })?;
         let mut state = super::lock(&self.state);
         state.checkpointed = state.checkpointed.max(through);
         state.marked_at = Instant::now();
@@ -977,7 +968,7 @@ impl<F: Fs> Journal<F> {
         Ok(Covered::All)
     }
 
-    fn write_mark(&self, mark: Mark) -> io::Result<()> {
+    fn write_mark(&self, mark: &Mark) -> io::Result<()> {
         let mut file = super::lock(&self.mark);
         let offset = (file.1 * MARK_BYTES) as u64;
         file.1 = 1 - file.1;

@@ -17,14 +17,11 @@ mod line;
 pub use line::{Accepted, Act, Came, Ended, fingerprint};
 
 use super::{Fs, Spool, SpoolError, lock, wrap};
-use crate::job::{InterfaceName, Job, JobId, JobName};
+use crate::job::{Horizon, InterfaceName, Job, JobId, JobName};
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock},
 };
 
 pub(super) const DIR: &str = "records";
@@ -186,8 +183,8 @@ pub(super) struct Records<F: Fs> {
     writer: Mutex<files::Writer<F::File>>,
     /// Whoever reads a day.
     reading: Mutex<()>,
-    /// The last id before the start: of jobs that came later, all is in memory.
-    since: AtomicU64,
+    /// The ids before the start: of jobs that came later, all is in memory.
+    since: OnceLock<Horizon>,
     /// Who owns the files.
     owner: OnceLock<u32>,
 }
@@ -198,14 +195,19 @@ impl<F: Fs> Records<F> {
             known: Mutex::default(),
             writer: Mutex::default(),
             reading: Mutex::default(),
-            since: AtomicU64::new(u64::MAX),
+            since: OnceLock::new(),
             owner: OnceLock::new(),
         }
     }
 
-    /// Ids above `id` are new from now on: nothing before knows of them.
-    pub(super) fn begin(&self, id: u64) {
-        self.since.store(id, Ordering::Relaxed);
+    /// Other ids than these are new from now on: nothing before knows of them.
+    pub(super) fn begin(&self, given: Horizon) {
+        // Once, by the owner's start.
+        let _ = self.since.set(given);
+    }
+
+    fn is_new(&self, id: JobId) -> bool {
+        self.since.get().is_some_and(|given| !given.has(id))
     }
 
     /// Takes note of a line that has been recorded, in the order of the records.
@@ -261,9 +263,9 @@ impl<F: Fs> Spool<F> {
 
     /// Reads what came before the start, so that what is told from now on comes after it.
     fn read_day(&self, job: &JobName) -> Result<(), SpoolError> {
-        let since = self.records.since.load(Ordering::Relaxed);
         let day = job.day();
-        let is_read = || job.id().get() > since || lock(&self.records.known).read.contains(&day);
+        let is_read =
+            || self.records.is_new(job.id()) || lock(&self.records.known).read.contains(&day);
         if is_read() {
             return Ok(());
         }
@@ -273,7 +275,7 @@ impl<F: Fs> Spool<F> {
         }
         let mut before = Day::default();
         self.each_ended(&day, &mut |ended| {
-            if ended.job.id().get() <= since {
+            if !self.records.is_new(ended.job.id()) {
                 before.tell(&ended);
             }
         })?;

@@ -194,7 +194,7 @@ impl<F: Fs> Spool<F> {
             self.fs.unlink(&mark).map_err(wrap("remove", &mark))?;
         }
         if let Some(last) = self.schedules()?.last() {
-            self.saw_id(last.get().get());
+            self.saw_id(last.get());
         }
         Ok(())
     }

@@ -4,16 +4,16 @@ use super::Core;
 use crate::{
     job::{InterfaceName, Job, JobName, Place},
     schedule::{Event, Released},
-    spool::{Accepted, Came, Moved, SpoolError},
+    spool::{Accepted, Came, Moved, Scan, SpoolError},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// A queue with files that are still being written is scanned so often.
 const UNFINISHED_EVERY: Duration = Duration::from_secs(2);
 
 impl Core {
     pub(super) fn scan(&self, interface: InterfaceName, handle: &tokio::runtime::Handle) -> Event {
-        let horizon = self.spool.last_id();
+        let horizon = self.spool.horizon();
         let mut scan = match self.spool.scan(&interface) {
             Ok(scan) => scan,
             Err(error) => {
@@ -41,8 +41,9 @@ impl Core {
         {
             // A listing may show a job that came while it was read, and lack an older one.
             let n_ready = scan.ready.len();
-            scan.ready.retain(|job| job.id() <= horizon);
+            scan.ready.retain(|job| horizon.has(job.id()));
             again |= scan.ready.len() < n_ready;
+            again |= self.hold_back(&mut scan);
         }
         if again {
             let hints = self.hints.clone();
@@ -54,7 +55,7 @@ impl Core {
         }
         let deferred = scan.deferred.iter().map(|(_, job)| job);
         let found = scan.ready.iter().chain(deferred);
-        self.turns.keep(&interface, horizon, found);
+        self.turns.keep(&interface, &horizon, found);
         self.turns.read(&self.spool, &interface, &scan.ready);
         let turn = |job| (self.turns.of(&self.spool, &interface, &job), job);
         let ready = scan.ready.into_iter().map(turn);
@@ -65,6 +66,19 @@ impl Core {
             ready,
             deferred: scan.deferred,
         }
+    }
+
+    /// Leaves out what arrived after jobs with later names, so that the order of the names is that of
+    /// arrival. Says whether anything was left out.
+    fn hold_back(&self, scan: &mut Scan) -> bool {
+        let deferred = scan.deferred.iter().map(|(_, job)| job);
+        let mut jobs: Vec<JobName> = scan.ready.iter().chain(deferred).cloned().collect();
+        self.spool.sort_by_arrival(&mut jobs);
+        let in_order = jobs.windows(2).take_while(|two| two[0] < two[1]).count() + 1;
+        let later: BTreeSet<JobName> = jobs.drain(in_order.min(jobs.len())..).collect();
+        scan.ready.retain(|job| !later.contains(job));
+        scan.deferred.retain(|(_, job)| !later.contains(job));
+        !later.is_empty()
     }
 
     /// Looks when a job that has arrived has its turn, and tells.
@@ -133,5 +147,90 @@ impl Core {
         if end == Released::Stuck {
             self.resume_later(interface).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        job::Kind,
+        processor::Retry,
+        schedule::LaneRules,
+        spool::{Attributes, RealFs, Rules, Spool},
+        worker::{Lane, Parts, Worker},
+    };
+    use std::{
+        collections::BTreeMap,
+        sync::atomic::{AtomicI64, Ordering},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    /// Jobs of a clock that was a year ahead, between two of the true time.
+    #[tokio::test]
+    async fn an_ordered_interface_keeps_the_order_of_arrival_over_a_leap() {
+        const NOW_MS: i64 = 1_795_323_468_123;
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+        };
+        let clock = Arc::new(AtomicI64::new(NOW_MS));
+        let shown = clock.clone();
+        let spool = Spool::open(
+            RealFs::new(dir.path()),
+            BTreeMap::from([(interface.clone(), rules)]),
+            Box::new(move || shown.load(Ordering::SeqCst)),
+        );
+        let spool = Arc::new(spool.unwrap());
+        let queue = |ms| {
+            clock.store(ms, Ordering::SeqCst);
+            let name = JobName::new(spool.next_id(), None, Kind::Xml);
+            let sealed = spool.begin(name.clone()).unwrap();
+            let sealed = sealed.seal(&Attributes::default()).unwrap();
+            let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
+            spool.wait(ticket).unwrap();
+            name
+        };
+        let year_ms = 365 * 24 * 60 * 60 * 1000;
+        let first = queue(NOW_MS);
+        let ahead = [queue(NOW_MS + year_ms), queue(NOW_MS + year_ms + 1)];
+        let last = queue(NOW_MS + 2_000);
+        assert!(last < ahead[0], "the names alone tell another order");
+        let lane = Lane {
+            processor: None,
+            retry: Retry::default(),
+            rules: LaneRules {
+                running_max: 1,
+                ordered: true,
+            },
+            at_most_once: false,
+        };
+        let worker = Worker::new(Parts {
+            spool: spool.clone(),
+            lanes: BTreeMap::from([(interface.clone(), lane)]),
+            running_max: 1,
+            tags: crate::job::WorkerTags::All,
+            adopted: Vec::new(),
+            starter: crate::processor::Starter::launch().unwrap(),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        });
+        let handle = tokio::runtime::Handle::current();
+        let listed = || {
+            let Event::Listed { ready, .. } = worker.core.scan(interface.clone(), &handle) else {
+                panic!("the queue cannot be listed");
+            };
+            ready.into_iter().map(|(job, _)| job).collect()
+        };
+        let jobs: Vec<JobName> = listed();
+        assert_eq!(jobs, [first.clone(), ahead[0].clone(), ahead[1].clone()]);
+        for gone in [&first, &ahead[0], &ahead[1]] {
+            let path = Place::Queue(interface.clone()).path(gone);
+            std::fs::remove_file(dir.path().join(path)).unwrap();
+        }
+        let jobs: Vec<JobName> = listed();
+        assert_eq!(jobs, [last]);
     }
 }

@@ -4,7 +4,7 @@
 //! listed, and only JSON jobs are read at all.
 
 use crate::{
-    job::{InterfaceName, Job, JobId, JobName, Kind, Place, WorkerTags},
+    job::{Horizon, InterfaceName, Job, JobId, JobName, Kind, Place, WorkerTags},
     schedule::Turn,
     spool::{Accepted, Spool},
 };
@@ -100,7 +100,7 @@ impl Turns {
     pub(super) fn keep<'j>(
         &self,
         interface: &InterfaceName,
-        horizon: JobId,
+        horizon: &Horizon,
         found: impl Iterator<Item = &'j JobName>,
     ) {
         let mut known = self.known();
@@ -108,7 +108,7 @@ impl Turns {
             return;
         };
         let found: HashSet<JobId> = found.map(JobName::id).collect();
-        known.retain(|id, _| *id > horizon || found.contains(id));
+        known.retain(|id, _| !horizon.has(*id) || found.contains(id));
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<InterfaceName, HashMap<JobId, Turn>>> {
@@ -120,7 +120,7 @@ impl Turns {
 mod tests {
     use super::*;
     use crate::{
-        job::{Priority, Terms},
+        job::{Ids, Priority, Range, Terms},
         spool::{Attributes, RealFs, Rules},
     };
     use std::sync::Arc;
@@ -189,7 +189,14 @@ mod tests {
         assert_eq!(turn(&later), Turn::default());
         let knows = |job: &JobName| turns.known()[&bench.interface].contains_key(&job.id());
         assert!(!knows(&xml) && knows(&ours) && knows(&others));
-        turns.keep(&bench.interface, others.id(), [&ours].into_iter());
+        let id = others.id().get();
+        let range = Range {
+            first: id,
+            last: id,
+            born: 0,
+        };
+        let horizon = Ids::of([range]).horizon(0);
+        turns.keep(&bench.interface, &horizon, [&ours].into_iter());
         assert!(knows(&ours), "it is still there");
         assert!(!knows(&others), "it has gone");
         assert!(knows(&later), "it came after the scan");

@@ -8,6 +8,7 @@ use super::{
     super::{Fs, Spool, SpoolError, wrap},
     record::{Chain, Op, Records},
 };
+use crate::job::{Ids, RANGES_MAX, Range};
 use sha2::{Digest, Sha256};
 use std::{
     io,
@@ -18,6 +19,8 @@ pub(super) const DIR: &str = "journal";
 pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
 /// Marks are written alternately to the two halves, so that a torn one leaves the other.
 pub(super) const MARK_BYTES: usize = 4096;
+/// How far, how many ranges of ids, and three numbers of each.
+const MARK_NUMBERS: usize = 2 + 3 * RANGES_MAX;
 const MAGIC: &[u8; 8] = b"SPOOLJ1\n";
 
 pub(super) fn segment_path(number: usize) -> PathBuf {
@@ -43,24 +46,47 @@ fn unhashed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     said.try_into().ok()
 }
 
-/// How far a checkpoint covers the records, and the last id that was given out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far a checkpoint covers the records, and which ids were given out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) through: u64,
-    pub(super) last_id: u64,
+    pub(super) given: Ids,
 }
 
 impl Mark {
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        hashed(&[self.through.to_le_bytes(), self.last_id.to_le_bytes()].concat())
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut numbers = vec![self.through, self.given.ranges().len() as u64];
+        for range in self.given.ranges() {
+            numbers.extend([range.first, range.last, range.born]);
+        }
+        numbers.resize(MARK_NUMBERS, 0);
+        hashed(
+            &numbers
+                .into_iter()
+                .flat_map(u64::to_le_bytes)
+                .collect::<Vec<u8>>(),
+        )
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let said: [u8; 16] = unhashed(bytes)?;
-        let (through, last_id) = said.split_first_chunk()?;
-        Some(Self {
-            through: u64::from_le_bytes(*through),
-            last_id: u64::from_le_bytes(last_id.try_into().ok()?),
+        let said: [u8; 8 * MARK_NUMBERS] = unhashed(bytes)?;
+        let (numbers, _) = said.as_chunks();
+        let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
+        let (through, n_ranges) = (numbers.next()?, numbers.next()?);
+        let mut ranges = Vec::new();
+        for _ in 0..n_ranges {
+            let (first, last, born) = (numbers.next()?, numbers.next()?, numbers.next()?);
+            ranges.push(Range { first, last, born });
+        }
+        let given = Ids::of(ranges);
+        Some(Self { through, given })
+    }
+
+    /// Of two marks, the later one has more.
+    fn age(&self) -> (u64, u64, u64) {
+        let newest = self.given.ranges().iter().max_by_key(|range| range.born);
+        newest.map_or((self.through, 0, 0), |range| {
+            (self.through, range.born, range.last)
         })
     }
 }
@@ -82,9 +108,7 @@ impl<F: Fs> Spool<F> {
     pub(super) fn read_mark(&self) -> Result<Mark, SpoolError> {
         let bytes = self.read_if_there(&mark_path())?;
         let halves = bytes.chunks(MARK_BYTES).filter_map(Mark::from_bytes);
-        Ok(halves
-            .max_by_key(|mark| (mark.through, mark.last_id))
-            .unwrap_or_default())
+        Ok(halves.max_by_key(Mark::age).unwrap_or_default())
     }
 
     fn read_if_there(&self, path: &Path) -> Result<Vec<u8>, SpoolError> {
@@ -163,9 +187,14 @@ mod tests {
     fn marks_and_heads_read_back_and_say_nothing_when_they_are_torn() {
         let mark = Mark {
             through: 7,
-            last_id: u64::MAX,
+            given: Ids::of((0..RANGES_MAX as u64).map(|n| Range {
+                first: 10 * n,
+                last: 10 * n + 7,
+                born: 100 - n,
+            })),
         };
         let bytes = mark.to_bytes();
+        assert!(bytes.len() <= MARK_BYTES);
         assert_eq!(Mark::from_bytes(&bytes), Some(mark));
         let head = segment_head(9, &[3; 32]);
         assert_eq!(head.len(), SEGMENT_HEAD_BYTES);

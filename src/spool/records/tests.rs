@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::job::{Ids, Kind, Place, Priority, Terms};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 const START_MS: i64 = 1_795_323_468_123;
 const SEGMENT_BYTES: u64 = 1 << 20;
