@@ -24,6 +24,8 @@ pub(super) enum Commands {
     Ls(Ls),
     /// Show schedules, and what became of their latest jobs
     Show(Show),
+    /// Let schedules follow the clock again that wait since it was set back
+    Reset(Reset),
     /// End schedules for ever; their jobs stay
     Rm(Rm),
     /// Say when a cron expression names moments, before it is used or to explain one
@@ -35,6 +37,7 @@ impl Commands {
         match self {
             Self::Ls(ls) => ls.run(),
             Self::Next(next) => next.run(),
+            Self::Reset(reset) => reset.run(),
             Self::Rm(rm) => rm.run(),
             Self::Show(show) => show.run(),
         }
@@ -139,6 +142,38 @@ impl Show {
                 tell!("{key:<15} {}", safe(&text))?;
             }
             Ok(())
+        })
+    }
+}
+
+/// Lets schedules follow the clock from now on. A moment comes once, so after a clock that was ahead
+/// has been set back, a schedule waits until it has caught up; this ends the wait. A running service
+/// does it at once, else the next one.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:   spoolgate schedule reset 20261125T125442.123Z-00042")]
+pub(super) struct Reset {
+    /// Ids, or the paths of their files
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<IdArg>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Reset {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
+        let spool = writable_spool(&tenant)?;
+        each(&self.ids, |id| {
+            if !spool.ask_reset(id)? {
+                bail!("no schedule {id} in this spool");
+            }
+            match self.common.format.json {
+                true => tell!(
+                    "{}",
+                    json!({"schedule": id.to_string(), "outcome": "reset"})
+                ),
+                false => tell!("{id} follows the clock from now on"),
+            }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The clock of a tenant's schedules: sleeps until one has a moment, and lets the gateway follow.
 
+use super::clock::{Leaps, steady_ms};
 use crate::{
     gateway::{Agenda, Gateway, Touched},
     timetable::ScheduleId,
@@ -47,7 +48,10 @@ impl Alarm {
     /// A file in `schedules` has changed.
     pub(super) fn touch_file(&self, path: &Path) {
         let name = path.file_name().and_then(|name| name.to_str());
-        let id = name.and_then(|name| name.strip_suffix(".json"));
+        let id = name.and_then(|name| {
+            let id = name.strip_suffix(".json");
+            id.or_else(|| name.strip_suffix(".reset"))
+        });
         if let Some(id) = id.and_then(|id| id.parse().ok()) {
             self.touch(id);
         }
@@ -66,6 +70,27 @@ impl Alarm {
     }
 }
 
+/// Since when the clock has run without a leap. Moments that it jumped over were missed, as if nobody
+/// had been there.
+struct Since {
+    moment: Timestamp,
+    leaps: Leaps,
+}
+
+impl Since {
+    fn new(moment: Timestamp) -> Self {
+        let leaps = Leaps::default();
+        Self { moment, leaps }
+    }
+
+    fn at(&mut self, now: Timestamp, steady_ms: i64) -> Timestamp {
+        if self.leaps.look(now.as_millisecond(), steady_ms).is_some() {
+            self.moment = now;
+        }
+        self.moment
+    }
+}
+
 /// Follows all schedules until `stop`.
 pub(super) async fn run(
     gateway: Arc<Gateway>,
@@ -73,7 +98,7 @@ pub(super) async fn run(
     is_watched: bool,
     stop: CancellationToken,
 ) {
-    let since = Timestamp::now();
+    let mut since = Since::new(Timestamp::now());
     let mut agenda = Agenda::default();
     let look_every = if is_watched { LOOK_EVERY } else { POLL_EVERY };
     let mut look_at = Instant::now();
@@ -83,7 +108,8 @@ pub(super) async fn run(
             alarm.touch_all();
             look_at = Instant::now() + look_every;
         }
-        agenda = gateway.follow_schedules(agenda, alarm.take(), since).await;
+        let begun = since.at(Timestamp::now(), steady_ms());
+        agenda = gateway.follow_schedules(agenda, alarm.take(), begun).await;
         if sweep_at <= Instant::now() {
             agenda = gateway.sweep_schedules(agenda).await;
             sweep_at = Instant::now() + SWEEP_EVERY;
@@ -102,5 +128,25 @@ pub(super) async fn run(
             () = alarm.notify.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_clock_jumps_over_counts_as_missed() {
+        let at = |ms| Timestamp::from_millisecond(ms).unwrap();
+        let mut since = Since::new(at(1_000));
+        assert_eq!(since.at(at(1_000), 0), at(1_000));
+        assert_eq!(since.at(at(61_000), 60_000), at(1_000), "it has run on");
+        assert_eq!(
+            since.at(at(92_000), 61_000),
+            at(92_000),
+            "half a minute forward"
+        );
+        assert_eq!(since.at(at(93_000), 62_000), at(92_000));
+        assert_eq!(since.at(at(5_000), 63_000), at(5_000), "set back");
     }
 }

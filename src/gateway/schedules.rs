@@ -51,6 +51,8 @@ pub struct Agenda {
     next: BTreeMap<ScheduleId, Option<Timestamp>>,
     /// Everything has been read once.
     is_complete: bool,
+    /// Those of which it was told that they wait for the clock to catch up.
+    ahead: BTreeSet<ScheduleId>,
 }
 
 impl Agenda {
@@ -337,6 +339,7 @@ impl Gateway {
             match self.read_schedule(id) {
                 Ok(Some((schedule, progress))) => {
                     self.quotas.has_schedule(id, &schedule.submitter);
+                    let progress = self.by_the_clock(agenda, id, progress);
                     let known = agenda.next.insert(id, schedule.next(&progress));
                     if known.is_none() && was_complete {
                         self.spool.saw_schedule(id, true);
@@ -356,6 +359,34 @@ impl Gateway {
             Some(schedule) => Ok(Some((schedule, self.spool.progress(id)?))),
             None => Ok(None),
         }
+    }
+
+    /// How far a schedule is, after the reset that somebody may have asked for. One that waits for a
+    /// clock that was set back is told of, once.
+    fn by_the_clock(&self, agenda: &mut Agenda, id: ScheduleId, progress: Progress) -> Progress {
+        let now = self.now();
+        if self.spool.is_reset_asked(id).unwrap_or(false) {
+            let reset = progress.reset(now);
+            match self.spool.reset_schedule(id, &reset) {
+                Ok(()) => {
+                    agenda.ahead.remove(&id);
+                    tracing::info!(schedule = %id, "reset: it follows the clock from now on");
+                    return reset;
+                }
+                Err(error) => tracing::error!(schedule = %id, %error, "it cannot be reset now"),
+            }
+        }
+        if !progress.is_ahead_of(now) {
+            agenda.ahead.remove(&id);
+        } else if agenda.ahead.insert(id) {
+            let through = progress.through.unwrap_or(now);
+            tracing::warn!(
+                schedule = %id, %through,
+                "the clock was set back: this schedule waits until it has caught up; \
+                 `spoolgate schedule reset {id}` lets it follow the clock from now on",
+            );
+        }
+        progress
     }
 
     /// Somebody has taken it away.

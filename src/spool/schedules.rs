@@ -31,6 +31,11 @@ fn progress_path(id: ScheduleId) -> PathBuf {
     Path::new(DIR).join(format!("{id}.fired"))
 }
 
+/// There while somebody asks for a reset.
+fn reset_path(id: ScheduleId) -> PathBuf {
+    Path::new(DIR).join(format!("{id}.reset"))
+}
+
 /// What a schedule is called when an operator's command has removed it, until the next start.
 fn mark_path(schedule: &Path) -> PathBuf {
     schedule.with_extension("removed")
@@ -130,6 +135,37 @@ impl<F: Fs> Spool<F> {
             step: None,
         };
         Ok((op, naming))
+    }
+
+    /// Asks the service that works on this spool, or the next one, to let a schedule follow the clock
+    /// from then on. False when there is no such schedule. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub fn ask_reset(&self, id: ScheduleId) -> Result<bool, SpoolError> {
+        if !self.is_schedule(id.get())? {
+            return Ok(false);
+        }
+        let ticket = self.put("reset", &reset_path(id), b"")?;
+        self.wait(ticket).map(|()| true)
+    }
+
+    /// Was that asked for?
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn is_reset_asked(&self, id: ScheduleId) -> Result<bool, SpoolError> {
+        Ok(self.stat(&reset_path(id))?.is_some())
+    }
+
+    /// Lets a schedule go on as `progress` says, as was asked for. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the disk refuses it; it is then asked for still.
+    pub fn reset_schedule(&self, id: ScheduleId, progress: &Progress) -> Result<(), SpoolError> {
+        let ticket = self.save_progress(id, progress)?;
+        self.wait(ticket)?;
+        self.remove_file(&reset_path(id)).map(drop)
     }
 
     /// Is that the id of a schedule?

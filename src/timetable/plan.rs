@@ -93,6 +93,19 @@ impl Progress {
         }
     }
 
+    /// From `now` on, whatever a clock that was ahead had made of it.
+    pub fn reset(&self, now: Timestamp) -> Self {
+        Self {
+            through: Some(now),
+            ..self.clone()
+        }
+    }
+
+    /// Does it wait for a clock that was set back?
+    pub fn is_ahead_of(&self, now: Timestamp) -> bool {
+        self.through.is_some_and(|through| through > now + LATE)
+    }
+
     /// After moments up to this one were left out.
     pub fn skipped(&self, through: Timestamp) -> Self {
         Self {

@@ -565,3 +565,45 @@ async fn a_schedule_that_has_ended_goes_with_its_last_job() {
     let left = std::fs::read_dir(world.root.path().join("schedules")).unwrap();
     assert_eq!(left.count(), 0);
 }
+
+/// Of every second; the clock leaps by half an hour while the service is up.
+#[tokio::test]
+async fn moments_that_a_clock_jumps_over_get_one_job_together() {
+    let world = World::new(Missed::Once);
+    let mut service = world.start();
+    service.save(request("* * * * * ?")).await.unwrap();
+    service.look().await;
+    world.set("2026-11-25T12:30:00.5Z");
+    // As the service does when it sees the leap.
+    service.since = service.gateway.now();
+    service.look().await;
+    assert_eq!(service.moments(), ["12:30:00"]);
+}
+
+#[tokio::test]
+async fn a_schedule_that_waits_for_the_clock_can_be_reset() {
+    let world = World::new(Missed::Once);
+    let mut service = world.start();
+    let id = service.save(request("0 0 * * * ?")).await.unwrap();
+    world.set("2027-11-25T12:30:00Z");
+    service.since = service.gateway.now();
+    service.look().await;
+    assert_eq!(service.moments().len(), 1);
+    let next = |service: &Service| service.agenda.as_ref().unwrap().next().unwrap();
+    world.set("2026-11-25T12:31:00Z");
+    service.look().await;
+    assert_eq!(next(&service), at("2027-11-25T13:00:00Z"), "it waits");
+    assert!(service.agenda.as_ref().unwrap().ahead.contains(&id));
+    assert!(service.gateway.spool.ask_reset(id).unwrap());
+    service.follow(Touched::These([id].into())).await;
+    assert_eq!(next(&service), at("2026-11-25T13:00:00Z"));
+    assert!(service.agenda.as_ref().unwrap().ahead.is_empty());
+    assert!(!service.gateway.spool.is_reset_asked(id).unwrap());
+    // Also for a service that comes later.
+    service.die();
+    let mut service = world.start();
+    service.look().await;
+    assert_eq!(next(&service), at("2026-11-25T13:00:00Z"));
+    let none = ScheduleId::new(service.gateway.spool.next_id());
+    assert!(!service.gateway.spool.ask_reset(none).unwrap());
+}
