@@ -233,7 +233,11 @@ impl Core {
             if failures >= SETTLES_MAX || !self.can_settle() {
                 return Err(error);
             }
-            tracing::error!(job = %claim.job(), %error, "cannot be settled now; tried again");
+            let (job, full) = (claim.job(), matches!(error, SpoolError::Full { .. }));
+            match full {
+                true => tracing::error!(%job, %error, "disk full: the job waits to be settled"),
+                false => tracing::error!(%job, %error, "cannot be settled now; tried again"),
+            }
             std::thread::sleep(AGAIN_EVERY);
         }
     }

@@ -151,7 +151,6 @@ def what_is_wrong():
         ("POST", f"{ROOT}/process/report", b"copies=2", ada, 400),
         ("POST", f"{ROOT}/process/report", b"{} {}", ada, 400),
         ("POST", f"{ROOT}/process/report", b"\xff", ada, 400),
-        ("POST", f"{ROOT}/process/report?x={'y' * 1100}", b"{}", ada, 400),
         ("GET", f"{ROOT}/process/report", None, ada, 405),
         ("GET", f"{ROOT}/status/007", None, ada, 404),
         ("GET", f"{ROOT}/status/99999999999999999999", None, ada, 404),
