@@ -1,6 +1,7 @@
 //! The command line: what was typed, and where it goes.
 //!
-//! Operators' commands work on the directories, with the service down or up. `push` and `poll`
+//! Operators' commands look at the directories, with the service down or up; those that change
+//! something are calls to the running service, or have the spool to themselves. `push` and `poll`
 //! are the partner's side and speak to the service over HTTPS only.
 
 mod access;
@@ -10,6 +11,7 @@ mod hold;
 mod init;
 mod jobs;
 mod ls;
+mod operator;
 mod output;
 mod partner;
 mod schedule;
@@ -169,12 +171,6 @@ fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     Ok(daemon::existing_spool(tenant))
 }
 
-/// The same, to act in it.
-fn writable_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
-    has_spool(tenant)?;
-    daemon::open_spool(tenant)
-}
-
 /// A path that was mistyped is no reason to make a new spool there.
 fn has_spool(tenant: &Tenant) -> anyhow::Result<()> {
     let queue = tenant.root.join("queue");
@@ -214,16 +210,6 @@ fn explain(error: &anyhow::Error) -> String {
 /// Tells an error on standard error.
 pub fn report(error: &anyhow::Error) {
     output::mention!("spoolgate: {}", explain(error));
-}
-
-/// Who types: for the notes in joblogs.
-fn whoami() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    match name {
-        Ok(name) if !name.is_empty() => format!("{name} (uid {uid})"),
-        Ok(_) | Err(_) => format!("uid {uid}"),
-    }
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub plain_listen: Option<SocketAddr>,
     pub ops_listen: Option<SocketAddr>,
+    /// The operators' socket, if it is not to be beside the spool.
+    pub control: Option<PathBuf>,
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub log: LogConfig,
@@ -307,6 +309,7 @@ impl Config {
             listen: file.server.listen.unwrap_or(([0, 0, 0, 0], 8443).into()),
             plain_listen: file.server.plain_listen,
             ops_listen: file.server.ops_listen,
+            control: file.server.control.map(|path| dir.join(path)),
             certificate: tls(&file.tls.certificate, "certs/cert.pem"),
             key: tls(&file.tls.key, "certs/key.pem"),
             log: file.log,

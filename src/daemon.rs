@@ -1,6 +1,6 @@
 //! The service: opens every tenant's spool, serves, and stops in order.
 //!
-//! Start: bind → lock → probe → recover → arm the watcher → first scan → listen. A listing of a queue
+//! Start: bind → lock → probe → recover → arm the watcher → control socket → first scan → listen. A listing of a queue
 //! does not need the scan: what it does not know yet it looks at itself.
 //! Stop: stop accepting → finish requests → running commands finish, or are ended at the deadline
 //! and their jobs given back, not counted → unlock.
@@ -10,6 +10,7 @@ mod config_file;
 #[cfg(test)]
 mod fault_tests;
 mod memory;
+mod operators;
 mod supervise;
 mod tenant;
 mod timetable;
@@ -17,7 +18,9 @@ mod watcher;
 
 pub use memory::keep_small;
 
-pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs};
+pub(crate) use operators::control_places;
+
+pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs, take_over};
 
 use crate::{
     config::Config,
@@ -60,13 +63,7 @@ pub async fn serve(
     let kill = CancellationToken::new();
     // Whatever can keep the service from starting comes before the first command is started.
     let certificate = Arc::new(certificate(&config)?);
-    for tenant in &config.tenants {
-        // A better answer than a port that is taken.
-        let fs = RealFs::new(&tenant.root);
-        if let Ok(Some(holder)) = SpoolLock::holder(&fs) {
-            return Err(LockError::Taken { holder }.into());
-        }
-    }
+    check_unserved(&config)?;
     let sockets = Sockets::bind(&config)?;
     let shared = tenant::Shared::new(&config.limits, starter);
     let supervisor = Supervisor::new(stop.clone());
@@ -83,6 +80,7 @@ pub async fn serve(
         tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }
     let sites = sites(&config, &tenants)?;
+    let control = operators::Socket::bind(&config, &tenants)?;
     let listeners = sockets.listen()?;
     let lines = listeners.lines()?;
     let spools: Vec<_> = tenants.iter().map(|tenant| tenant.spool.clone()).collect();
@@ -95,6 +93,9 @@ pub async fn serve(
     });
     let readiness = readiness(spools, &supervisor, about, &stop);
     let tasks = listeners.serve(&config, certificate, sites, readiness, &supervisor, &stop);
+    if let Some(control) = control {
+        control.keep(&supervisor, &tasks, &stop);
+    }
     for line in &lines {
         announce(line);
     }
@@ -119,6 +120,18 @@ pub async fn serve(
     tracing::info!("stopped");
     let failure = supervisor.failure();
     Ok(Stopped { locks, failure })
+}
+
+/// A better answer than a port that is taken.
+fn check_unserved(config: &Config) -> Result<(), LockError> {
+    let mut spools = config
+        .tenants
+        .iter()
+        .map(|tenant| RealFs::new(&tenant.root));
+    match spools.find_map(|fs| SpoolLock::holder(&fs).ok().flatten()) {
+        Some(holder) => Err(LockError::Taken { holder }),
+        None => Ok(()),
+    }
 }
 
 /// What the whole service watches.

@@ -15,6 +15,7 @@
 //!   the schedule decides.
 //! - [`gateway`] turns a command of a caller into a reply or a fault, and is where async meets the
 //!   spool. A [`dialect`] translates between it and HTTP, purely. [`http`] is the server.
+//! - [`admin`] is what operators do to a spool, [`control`] their way into a running service.
 //! - [`config`], [`log`] and [`daemon`] put it together; [`cli`] is what operators type, [`client`]
 //!   what partners do; [`shipped`] is what the binary brings along.
 //!
@@ -34,10 +35,12 @@
 // Tests say what went wrong by failing.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod cron;
 pub mod daemon;
 pub mod dialect;

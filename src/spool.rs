@@ -55,7 +55,7 @@ pub use health::Health;
 pub use idem::{IdemKey, IdemRecord};
 pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use key::{KeyError, key};
-pub use lock::{LockError, SpoolLock};
+pub use lock::{LockError, Owner, SpoolLock};
 pub use look::{Arrival, Scan};
 pub use probe::{ProbeError, ProbeOptions, probe};
 pub use records::{Accepted, Act, Came, Ended, fingerprint};

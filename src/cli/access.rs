@@ -1,5 +1,6 @@
 //! What to do about a file that is not for whoever types.
 
+use crate::admin::{group_name, user_name};
 use anyhow::anyhow;
 use std::{
     io::{self, ErrorKind},
@@ -48,20 +49,6 @@ fn advice(path: &Path) -> String {
         "{} belongs to {owner}, and {members}: run the command with `sudo -u {owner}`, or as root",
         path.display()
     )
-}
-
-fn user_name(uid: u32) -> String {
-    let user = uzers::get_user_by_uid(uid);
-    user.map_or(format!("#{uid}"), |user| {
-        user.name().to_string_lossy().into()
-    })
-}
-
-fn group_name(gid: u32) -> String {
-    let group = uzers::get_group_by_gid(gid);
-    group.map_or(format!("#{gid}"), |group| {
-        group.name().to_string_lossy().into()
-    })
 }
 
 #[cfg(test)]

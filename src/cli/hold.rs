@@ -2,11 +2,11 @@
 
 use super::{
     Common,
+    jobs::exit_code,
+    operator::Operator,
     output::{safe, tell},
-    whoami, writable_spool,
 };
-use crate::{job::InterfaceName, spool::Spool};
-use anyhow::bail;
+use crate::{admin::Act, job::InterfaceName};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -39,54 +39,31 @@ pub(super) struct Release {
 
 impl Hold {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let common = &self.common;
-        let spool = open(common, &self.interfaces)?;
-        let mut told = Ok(());
-        let since = format!("{:.0}", jiff::Timestamp::now());
-        let mut text = format!("by {} since {since}", whoami());
-        if !self.reason.is_empty() {
-            text = format!("{text}: {}", self.reason);
-        }
-        for interface in &self.interfaces {
-            match spool.hold_text(interface)? {
-                // Who held it first, and why, is worth more than that it is held twice.
-                Some(earlier) if self.reason.is_empty() => {
-                    let text = format!("was held already {}", safe(&earlier));
-                    told = told.and(say(common, interface, &text));
-                }
-                Some(_) | None => {
-                    spool.hold(interface, &format!("{text}\n"))?;
-                    told = told.and(say(common, interface, "held"));
-                }
-            }
-        }
-        told.map(|()| ExitCode::SUCCESS)
+        each(&self.common, &self.interfaces, |interface| Act::Hold {
+            interface: interface.clone(),
+            reason: self.reason.clone(),
+        })
     }
 }
 
 impl Release {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let common = &self.common;
-        let spool = open(common, &self.interfaces)?;
-        let mut told = Ok(());
-        for interface in &self.interfaces {
-            let released = spool.release(interface)?;
-            let text = if released { "released" } else { "was not held" };
-            told = told.and(say(common, interface, text));
-        }
-        told.map(|()| ExitCode::SUCCESS)
+        each(&self.common, &self.interfaces, |interface| Act::Release {
+            interface: interface.clone(),
+        })
     }
 }
 
-fn open(common: &Common, interfaces: &[InterfaceName]) -> anyhow::Result<Spool> {
-    let (_, tenant) = common.at.load()?;
-    let spool = writable_spool(&tenant)?;
-    for interface in interfaces {
-        if !spool.has_interface(interface) {
-            bail!("unknown interface {interface}; `spoolgate status` lists them");
-        }
-    }
-    Ok(spool)
+/// Does something with every interface; one that fails does not stop the others.
+fn each(
+    common: &Common,
+    interfaces: &[InterfaceName],
+    act: impl Fn(&InterfaceName) -> Act,
+) -> anyhow::Result<ExitCode> {
+    let mut operator = Operator::open(&common.at)?;
+    let say = |interface: &InterfaceName, outcome: &str| say(common, interface, &safe(outcome));
+    let done = operator.each(interfaces, |interface| act(interface), say)?;
+    Ok(exit_code(done))
 }
 
 fn say(common: &Common, interface: &InterfaceName, what: &str) -> anyhow::Result<()> {

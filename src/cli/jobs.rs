@@ -1,11 +1,16 @@
 //! `spoolgate requeue` and `rm`, and how a job is named on the command line.
 
-use super::{Common, output::tell, report, whoami, writable_spool};
-use crate::{
-    job::{InterfaceName, Job, JobName, Place, deferred_entry, work_entry},
-    spool::{Moved, Spool},
+use super::{
+    Common,
+    operator::Operator,
+    output::{safe, tell},
 };
-use anyhow::{Context, anyhow, bail};
+use crate::{
+    admin::Act,
+    job::{InterfaceName, Job, JobName, deferred_entry, work_entry},
+    spool::Spool,
+};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -46,27 +51,7 @@ pub(super) fn path_of(job: &Job) -> String {
     job.place.path(&job.name).display().to_string()
 }
 
-/// Refuses what must not be done to a job in work.
-fn not_in_work(spool: &Spool, job: &Job, advice: &str) -> anyhow::Result<()> {
-    if spool.is_cut_off(job)? {
-        bail!(
-            "{} was cut off when the service ended; start the service, which recovers it",
-            job.name
-        );
-    }
-    if matches!(job.place, Place::Work { .. }) {
-        bail!("{} is running; {advice}", job.name);
-    }
-    Ok(())
-}
-
-/// The interface that a job belongs to, as far as anything says so.
-pub(super) fn interface_of(spool: &Spool, job: &Job) -> Option<InterfaceName> {
-    spool.interface_of(job)
-}
-
-/// Sends jobs to a queue again, their attempts counted from one. The same as `mv` by hand, with a
-/// note in the joblog.
+/// Sends jobs to a queue again, their attempts counted from one, with a note in the joblog.
 #[derive(Debug, Args)]
 #[command(after_long_help = REQUEUE_EXAMPLES)]
 pub(super) struct Requeue {
@@ -86,31 +71,11 @@ A day's failed:   spoolgate requeue spool/joberrors/2026-11-22/*.xml";
 
 impl Requeue {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
-        let spool = writable_spool(&tenant)?;
-        let to: Option<InterfaceName> = match &self.to {
-            None => None,
-            Some(name) => Some(name.parse().map_err(|e| anyhow!("--to {name}: {e}"))?),
-        };
-        if let Some(to) = &to
-            && !spool.has_interface(to)
-        {
-            bail!("unknown interface {to}; `spoolgate status` lists them");
-        }
-        each(&self.common, &self.jobs, |arg| {
-            let job = arg.find(&spool)?;
-            not_in_work(&spool, &job, "wait for its end")?;
-            let to = to.clone().or_else(|| interface_of(&spool, &job));
-            let to = to.with_context(|| {
-                format!(
-                    "{}: its interface is not known; say --to INTERFACE",
-                    job.name
-                )
-            })?;
-            match spool.requeue(&job, &to, &whoami())? {
-                Moved::Done(job) => Ok(path_of(&job)),
-                Moved::Gone => bail!("{} has moved meanwhile; look again", job.name),
-            }
+        let to = self.to.as_ref().map(|name| name.parse::<InterfaceName>());
+        let to = to.transpose().map_err(|e| anyhow!("--to: {e}"))?;
+        each(&self.common, &self.jobs, |job| Act::Requeue {
+            job: job.name().clone(),
+            to: to.clone(),
         })
     }
 }
@@ -128,15 +93,8 @@ pub(super) struct Rm {
 
 impl Rm {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
-        let spool = writable_spool(&tenant)?;
-        each(&self.common, &self.jobs, |arg| {
-            let job = arg.find(&spool)?;
-            not_in_work(&spool, &job, "hold its interface and wait for its end")?;
-            match spool.remove(&job, &whoami())? {
-                Moved::Done(_) => Ok("removed".into()),
-                Moved::Gone => bail!("{} has moved meanwhile; look again", job.name),
-            }
+        each(&self.common, &self.jobs, |job| Act::Remove {
+            job: job.name().clone(),
         })
     }
 }
@@ -145,31 +103,33 @@ impl Rm {
 fn each(
     common: &Common,
     jobs: &[JobArg],
-    act: impl Fn(&JobArg) -> anyhow::Result<String>,
+    act: impl Fn(&JobArg) -> Act,
 ) -> anyhow::Result<ExitCode> {
-    let mut failed = false;
-    let mut told = Ok(());
     let mut all = Vec::new();
-    for job in jobs {
-        let name = job.name();
-        match act(job) {
-            Ok(text) if common.format.json => {
-                all.push(serde_json::json!({"job": name.to_string(), "outcome": text}));
+    let mut operator = Operator::open(&common.at)?;
+    let done = operator.each(
+        jobs,
+        |job| act(job),
+        |job, outcome| {
+            let name = job.name();
+            if common.format.json {
+                all.push(serde_json::json!({"job": name.to_string(), "outcome": outcome}));
+                return Ok(());
             }
-            Ok(text) => told = told.and(tell!("{name} {text}")),
-            Err(error) => {
-                failed = true;
-                report(&error);
-            }
-        }
-    }
+            tell!("{name} {}", safe(outcome))
+        },
+    )?;
     if common.format.json {
-        told = tell!("{}", serde_json::Value::from(all));
+        tell!("{}", serde_json::Value::from(all))?;
     }
-    told?;
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
+    Ok(exit_code(done))
+}
+
+/// What the shell sees: was everything done?
+pub(super) fn exit_code(done: bool) -> ExitCode {
+    if done {
         ExitCode::SUCCESS
-    })
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -158,7 +158,7 @@ pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Val
         "state": state,
         "place": job.place.to_string(),
         "path": path_of(job),
-        "interface": super::jobs::interface_of(spool, job).map(|i| i.to_string()),
+        "interface": spool.interface_of(job).map(|i| i.to_string()),
         "received": stamp(spool.received_ms(job)),
         "attempt": attempt,
         "attempts": spool.attempts_of(&job.name).ok(),

@@ -2,17 +2,21 @@
 //! is done here, as it sees an `rm` or `mv` of the files.
 
 use super::{
-    Common, ConfigArg, Format, open_spool,
+    Common, ConfigArg, Format,
+    jobs::exit_code,
+    open_spool,
+    operator::Operator,
     output::{safe, tell},
-    report, writable_spool,
+    report,
 };
 use crate::{
+    admin::Act,
     config::Config,
     cron::{Changes, Cron},
     spool::Spool,
     timetable::{Progress, Schedule, ScheduleId, Zone},
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -161,20 +165,16 @@ pub(super) struct Reset {
 
 impl Reset {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
-        let spool = writable_spool(&tenant)?;
-        each(&self.ids, |id| {
-            if !spool.ask_reset(id)? {
-                bail!("no schedule {id} in this spool");
-            }
+        let act = |id: &&IdArg| Act::ResetSchedule { schedule: id.0 };
+        let mut operator = Operator::open(&self.common.at)?;
+        let done = operator.each(&self.ids, act, |id, outcome| {
+            let id = id.0.to_string();
             match self.common.format.json {
-                true => tell!(
-                    "{}",
-                    json!({"schedule": id.to_string(), "outcome": "reset"})
-                ),
+                true => tell!("{}", json!({"schedule": id, "outcome": outcome})),
                 false => tell!("{id} follows the clock from now on"),
             }
-        })
+        })?;
+        Ok(exit_code(done))
     }
 }
 
@@ -192,20 +192,16 @@ pub(super) struct Rm {
 
 impl Rm {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
-        let spool = writable_spool(&tenant)?;
-        each(&self.ids, |id| {
-            if !spool.remove_schedule(id)? {
-                bail!("no schedule {id} in this spool");
-            }
+        let act = |id: &&IdArg| Act::RemoveSchedule { schedule: id.0 };
+        let mut operator = Operator::open(&self.common.at)?;
+        let done = operator.each(&self.ids, act, |id, outcome| {
+            let id = id.0.to_string();
             match self.common.format.json {
-                true => tell!(
-                    "{}",
-                    json!({"schedule": id.to_string(), "outcome": "removed"})
-                ),
-                false => tell!("{id} removed"),
+                true => tell!("{}", json!({"schedule": id, "outcome": outcome})),
+                false => tell!("{id} {}", safe(outcome)),
             }
-        })
+        })?;
+        Ok(exit_code(done))
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct ServerFile {
     pub(super) listen: Option<SocketAddr>,
     pub(super) plain_listen: Option<SocketAddr>,
     pub(super) ops_listen: Option<SocketAddr>,
+    pub(super) control: Option<PathBuf>,
     pub(super) worker_tags: Option<Vec<String>>,
     pub(super) time_zone: Option<String>,
     pub(super) clock_changes: Option<Changes>,

@@ -7,6 +7,7 @@ use super::{
     watcher::Watcher,
 };
 use crate::{
+    admin::{Admin, Change},
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
     gateway::{
@@ -17,7 +18,7 @@ use crate::{
     job::{InterfaceName, Job, JobName, Seal},
     processor::Starter,
     schedule::Event,
-    spool::{Adopted, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
+    spool::{Adopted, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
     watch::{Seen, Watched},
     worker::{self, Hints, Worker},
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
@@ -163,7 +164,7 @@ fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
 fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-    let mut lock = SpoolLock::take(&RealFs::new(root))?;
+    let mut lock = SpoolLock::take(&RealFs::new(root), Owner::Service)?;
     lock.say_configuration(&config.sha256)?;
     let spool = open_spool(tenant)?;
     let options = ProbeOptions {
@@ -186,6 +187,16 @@ fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spoo
         "recovered",
     );
     Ok((lock, Arc::new(spool), recovery.adopted))
+}
+
+/// Takes a spool that no service has for an operator's command, as a service would: lock → replay →
+/// recover. The journal is to be closed before the lock is given back.
+pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>)> {
+    let lock = SpoolLock::take(&RealFs::new(&tenant.root), Owner::Command)?;
+    let spool = open_spool(tenant)?;
+    spool.open_journal(tenant.segment_bytes)?;
+    spool.recover()?;
+    Ok((lock, Arc::new(spool)))
 }
 
 impl Prepared {
@@ -257,6 +268,15 @@ impl Prepared {
             keeper,
             woken,
             lock,
+        })
+    }
+
+    /// What operators do to the tenant's spool; the worker is told.
+    pub(super) fn admin(&self) -> Admin {
+        let (hints, alarm) = (self.worker.hints(), self.alarm.clone());
+        Admin::new(self.spool.clone(), move |change| match change {
+            Change::Interface(interface) => hints.tell(Event::Hint(interface)),
+            Change::Schedule(id) => alarm.touch(id),
         })
     }
 

@@ -8,9 +8,14 @@ use rustix::{
     fs::{FlockOperation, Mode, OFlags},
     io::Errno,
 };
-use std::{io, io::Write, path::Path};
+use std::{
+    io,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-/// Held by `serve` for its whole life; dropping it lets the next owner in.
+/// The right to a spool; dropping it lets the next owner in.
 #[derive(Debug)]
 pub struct SpoolLock {
     file: std::fs::File,
@@ -18,8 +23,22 @@ pub struct SpoolLock {
 
 /// A process id and a hash.
 const TEXT_BYTES_MAX: u64 = 256;
-const LOOKS: u32 = 10;
-const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Who takes a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// An operator's command, for as long as it takes.
+    Command,
+    /// `serve`, for its whole life.
+    Service,
+}
+
+/// What a command writes behind its process id.
+const COMMAND: &str = " command";
+/// Who looks at the lock holds it for an instant, and a command until it has done its work.
+const LOOK_MAX: Duration = Duration::from_millis(200);
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -30,31 +49,37 @@ pub enum LockError {
 }
 
 impl SpoolLock {
-    pub fn take(fs: &RealFs) -> Result<Self, LockError> {
+    /// Takes a spool; waits for an operator's command that has it.
+    ///
+    /// # Errors
+    /// When a service has it, or the lock file cannot be used.
+    pub fn take(fs: &RealFs, owner: Owner) -> Result<Self, LockError> {
         let path = Path::new(".lock");
-        let mut taken = fs.lock(path)?;
-        // An operator's look holds it for an instant.
-        for _ in 0..LOOKS {
-            if taken.is_some() {
-                break;
-            }
-            std::thread::sleep(LOOK);
-            taken = fs.lock(path)?;
-        }
-        match taken {
-            Some(mut file) => {
+        let begun = Instant::now();
+        loop {
+            if let Some(mut file) = fs.lock(path)? {
+                let what = match owner {
+                    Owner::Command => COMMAND,
+                    Owner::Service => "",
+                };
                 file.set_len(0)?;
-                writeln!(file, "{}", std::process::id())?;
-                Ok(Self { file })
+                writeln!(file, "{}{what}", std::process::id())?;
+                return Ok(Self { file });
             }
-            None => Err(LockError::Taken {
-                holder: said(fs)?.into_iter().next().unwrap_or_default(),
-            }),
+            let holder = holder_of(fs)?;
+            let patience = match holder.strip_suffix(COMMAND) {
+                Some(_) => COMMAND_MAX,
+                None => LOOK_MAX,
+            };
+            if begun.elapsed() > patience {
+                return Err(LockError::Taken { holder });
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 
     /// The process that serves the spool now, for operators. Makes nothing, and needs no right but
-    /// to read the lock file.
+    /// to read the lock file. A command that has the spool serves nobody.
     ///
     /// # Errors
     /// When there is a lock file that cannot be read.
@@ -63,7 +88,8 @@ impl SpoolLock {
         if !is_locked(fs, path)? {
             return Ok(None);
         }
-        Ok(Some(said(fs)?.into_iter().next().unwrap_or_default()))
+        let holder = holder_of(fs)?;
+        Ok((!holder.ends_with(COMMAND)).then_some(holder))
     }
 
     /// Says with which configuration the spool is served, for [`SpoolLock::configuration`].
@@ -101,6 +127,10 @@ pub(super) fn is_locked(fs: &RealFs, path: &Path) -> io::Result<bool> {
 }
 
 /// The lines of the lock's file.
+fn holder_of(fs: &RealFs) -> io::Result<String> {
+    Ok(said(fs)?.into_iter().next().unwrap_or_default())
+}
+
 fn said(fs: &RealFs) -> io::Result<Vec<String>> {
     let text = fs.read_small(Path::new(".lock"), TEXT_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&text);
@@ -115,9 +145,11 @@ mod tests {
     fn the_second_owner_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
         let fs = RealFs::new(dir.path());
-        let mut first = SpoolLock::take(&fs).unwrap();
+        let mut first = SpoolLock::take(&fs, Owner::Service).unwrap();
         first.say_configuration("abc").unwrap();
-        let second = SpoolLock::take(&fs).unwrap_err().to_string();
+        let second = SpoolLock::take(&fs, Owner::Service)
+            .unwrap_err()
+            .to_string();
         assert!(second.contains(&std::process::id().to_string()), "{second}");
         let us = std::process::id().to_string();
         assert_eq!(SpoolLock::holder(&fs).unwrap(), Some(us));
@@ -131,6 +163,21 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 20, "the lock is not given back");
             std::thread::yield_now();
         }
-        SpoolLock::take(&fs).unwrap();
+        SpoolLock::take(&fs, Owner::Service).unwrap();
+    }
+
+    #[test]
+    fn a_command_is_waited_for_and_serves_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = RealFs::new(dir.path());
+        let command = SpoolLock::take(&fs, Owner::Command).unwrap();
+        assert_eq!(SpoolLock::holder(&fs).unwrap(), None);
+        std::thread::scope(|scope| {
+            let service = scope.spawn(|| SpoolLock::take(&fs, Owner::Service));
+            std::thread::sleep(2 * LOOK_MAX);
+            assert!(!service.is_finished(), "it waits longer than for a look");
+            drop(command);
+            assert!(service.join().unwrap().is_ok());
+        });
     }
 }

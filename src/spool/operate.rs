@@ -1,7 +1,7 @@
 //! What operators do: requeue, remove, hold, release, and notes in a job's log.
 //!
-//! All of it works on the directories with the service up or down, and each is what `mv`, `rm`
-//! and `touch` would do, plus a word in the joblog.
+//! Each is what `mv`, `rm` and `touch` would do, recorded and with a word in the joblog. Only the
+//! owner of the spool does it.
 
 use super::{
     Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file,
@@ -47,8 +47,26 @@ impl<F: Fs> Spool<F> {
         by: &Transition,
         ended: Option<Ended>,
     ) -> Result<Moved, SpoolError> {
-        let (moved, ticket) = self.shift(job, by, ended)?;
+        let to = match job.place.step(by)? {
+            Some(Place::Queue(to)) => Some(to),
+            Some(
+                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Work { .. },
+            )
+            | None => None,
+        };
+        if let Some(to) = &to {
+            // A scan that began before it is there must not take it for one that came by hand.
+            self.set_arriving(to, &job.name);
+        }
+        let shifted = self.shift(job, by, ended);
+        self.arrived(&job.name);
+        let (moved, ticket) = shifted?;
         self.wait(ticket)?;
+        if let (Place::Queue(from), Moved::Done(_)) = (&job.place, &moved)
+            && to.as_ref() != Some(from)
+        {
+            self.forget_ready(from, &job.name);
+        }
         Ok(moved)
     }
 
@@ -60,18 +78,30 @@ impl<F: Fs> Spool<F> {
     /// Archives a job of an `out` interface that was completely retrieved.
     pub fn archive(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
         let ended = self.act(job, Act::Fetched, by_whom)?;
-        let moved = self.shift_durably(job, &Transition::Archive, Some(ended))?;
-        if let Some(interface) = job.place.interface() {
-            self.forget_ready(interface, &job.name);
-        }
-        Ok(moved)
+        self.shift_durably(job, &Transition::Archive, Some(ended))
     }
 
-    /// Removes a job for ever; its log stays and says so.
+    /// Removes a job for ever; its log stays and says so. A job that had none gets one.
     pub fn remove(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
         job.place.step(&Transition::Discard)?;
         let ended = self.act(job, Act::Removed, by_whom)?;
-        self.log_if_room(job, &format!("removed by {by_whom}"))?;
+        let text = format!("removed by {by_whom}");
+        if self.read_log(&job.name).is_some() {
+            self.log_if_room(job, &text)?;
+        } else if self.stat(&job.place.path(&job.name))?.is_some() {
+            let mut messages = vec![Message::new(self.now_ms(), Level::Info, text)];
+            if let Some(note) = self.note_of(job) {
+                messages.insert(0, Message::new(self.received_ms(job), Level::Info, note));
+            }
+            match self.write_log(self.log_of_failure(job, 0, messages)) {
+                // Earlier in the journal than the removal, so durable with it.
+                Ok(_) => {}
+                Err(SpoolError::Full { .. }) => {
+                    tracing::warn!(job = %job.name, "no space left for its log");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         self.shift_durably(job, &Transition::Discard, Some(ended))
     }
 

@@ -1,4 +1,5 @@
-//! Operators' commands: those that read make nothing, those that write lock nobody out.
+//! Operators' commands: those that read make nothing, those that write lock nobody out, and what they
+//! say is done stays done. They are calls to the running service, or have the spool to themselves.
 
 use crate::harness::{Daemon, PROGRAM, order, shell, with_keys};
 use std::{
@@ -128,4 +129,247 @@ fn what_root_writes_is_for_the_owner_of_the_spool() {
     let said = daemon.messages(&job).join("\n");
     assert!(said.contains("requeued to orders_in by "), "{said}");
     assert!(said.contains("exit code 1"), "{said}");
+}
+
+/// A daemon with an order that waits, as nothing processes it.
+fn with_a_waiting_job() -> (Daemon, String) {
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", ""));
+    let job = daemon.upload_text(&order("1"), "").job();
+    (daemon, job)
+}
+
+/// The files of a job that is not a log.
+fn files_of(daemon: &Daemon, job: &str) -> Vec<String> {
+    let all = ["bak", "deferred", "joberrors", "queue", "work"].map(|dir| daemon.files(dir));
+    let mut all = all.concat();
+    all.retain(|path| path.contains(job));
+    all
+}
+
+#[test]
+fn what_was_done_survives_a_crash_of_the_service() {
+    let (mut daemon, removed) = with_a_waiting_job();
+    let sent = daemon.upload_text(&order("2"), "").job();
+    for act in [
+        &["rm", &removed][..],
+        &["requeue", &sent, "--to", "items_in"],
+        &["hold", "persons_in"],
+    ] {
+        daemon.operator(&["hold", "items_in"]);
+        daemon.operator(act);
+    }
+    daemon.kill();
+    daemon.serve();
+    assert_eq!(files_of(&daemon, &removed), [""; 0]);
+    assert_eq!(files_of(&daemon, &sent), [format!("queue/items_in/{sent}")]);
+    assert!(daemon.spool("queue/persons_in/.hold").exists());
+    let said = daemon.messages(&removed).join("\n");
+    assert!(said.contains("removed by "), "{said}");
+    daemon.operator(&["release", "items_in"]);
+    daemon.wait_for_place(&sent, "bak/items_in");
+    let said = daemon.messages(&sent).join("\n");
+    assert!(said.contains("requeued to items_in by "), "{said}");
+    assert!(!said.contains("by hand"), "{said}");
+}
+
+#[test]
+fn what_was_done_while_the_service_was_down_stays_done() {
+    let (mut daemon, removed) = with_a_waiting_job();
+    let sent = daemon.upload_text(&order("2"), "").job();
+    daemon.kill();
+    daemon.operator(&["rm", &removed]);
+    daemon.operator(&["hold", "items_in"]);
+    daemon.operator(&["requeue", &sent, "--to", "items_in"]);
+    assert_eq!(files_of(&daemon, &removed), [""; 0]);
+    daemon.serve();
+    assert_eq!(files_of(&daemon, &removed), [""; 0]);
+    assert_eq!(files_of(&daemon, &sent), [format!("queue/items_in/{sent}")]);
+    daemon.operator(&["release", "items_in"]);
+    daemon.wait_for_place(&sent, "bak/items_in");
+    let log = daemon.joblog(&sent);
+    assert_eq!(log["status"], "ok", "{log}");
+}
+
+#[test]
+fn a_job_that_is_sent_on_runs_at_once() {
+    let (daemon, job) = with_a_waiting_job();
+    let moved = daemon.operator(&["requeue", &job, "--to", "items_in"]);
+    assert_eq!(moved.trim_end(), format!("{job} queue/items_in/{job}"));
+    daemon.soon("it is done", || daemon.place(&job) == "bak/items_in");
+    let said = daemon.messages(&job).join("\n");
+    assert!(!said.contains("by hand"), "{said}");
+}
+
+#[test]
+fn nothing_is_sent_to_an_interface_that_is_gone() {
+    let (mut daemon, job) = with_a_failed_job();
+    daemon.stop();
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    let renamed = "[interfaces.orders_new]\nschema = \"orders_in\"\n";
+    let text = text.replace("[interfaces.orders_in]\n", renamed);
+    let text = text.replace("schema = \"orders_in\"\nschema", "schema");
+    fs::write(daemon.config(), text).unwrap();
+    let refused = |arguments: &[&str]| {
+        let output = daemon.spoolgate(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("items_in, orders_new, "), "{said}");
+        said
+    };
+    let down = refused(&["requeue", &job]);
+    daemon.serve();
+    let refused = |arguments: &[&str]| {
+        let output = daemon.spoolgate(arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(refused(&["requeue", &job]), down);
+    assert!(down.contains("belongs to orders_in"), "{down}");
+    for act in [
+        &["requeue", &job, "--to", "orders_in"][..],
+        &["hold", "orders_in"],
+        &["release", "orders_in"],
+    ] {
+        let said = refused(act);
+        assert!(
+            said.contains("unknown interface orders_in; there are "),
+            "{said}"
+        );
+    }
+    let failed = format!("joberrors/{}/{job}", crate::harness::day(&job));
+    assert_eq!(files_of(&daemon, &job), [failed]);
+    daemon.operator(&["requeue", &job, "--to", "orders_new"]);
+}
+
+#[test]
+fn nothing_is_done_beside_a_service_that_cannot_be_reached() {
+    let (mut daemon, job) = with_a_waiting_job();
+    let socket = daemon.dir().join("control.sock");
+    let aside = daemon.dir().join("aside.sock");
+    fs::rename(&socket, &aside).unwrap();
+    let output = daemon.spoolgate(&["rm", &job]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        &format!("process {}", daemon.pid()),
+        socket.to_str().unwrap(),
+        "nothing was done",
+        "server.control",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(daemon.place(&job), "queue/orders_in");
+    fs::rename(&aside, &socket).unwrap();
+    daemon.operator(&["hold", "orders_in"]);
+    // What a crash leaves is in nobody's way; an orderly end leaves nothing.
+    daemon.kill();
+    assert!(socket.exists());
+    daemon.operator(&["release", "orders_in"]);
+    daemon.serve();
+    daemon.operator(&["rm", &job]);
+    daemon.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn two_services_side_by_side_are_told_apart() {
+    let (mut first, job) = with_a_waiting_job();
+    first.stop();
+    let other = first.dir().join("other.toml");
+    let text = fs::read_to_string(first.config()).unwrap();
+    let text = text.replace("root = \"spool\"", "root = \"other\"");
+    fs::write(&other, text).unwrap();
+    first.serve();
+    let config = other.to_str().unwrap();
+    let mut serve = Command::new(PROGRAM);
+    let log = fs::File::create(first.dir().join("other.log")).unwrap();
+    serve.args(["serve", "--config", config]).stderr(log);
+    let mut second = serve.stdout(std::process::Stdio::null()).spawn().unwrap();
+    first.wait("the second", || first.text("other.log").contains("serving"));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(arguments)
+            .args(["--config", config])
+            .output()
+            .unwrap()
+    };
+    let held = run(&["hold", "orders_in"]);
+    let unknown = run(&["rm", &job]);
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(held.status.success(), "{held:?}");
+    let held = |root: &str| {
+        first
+            .dir()
+            .join(root)
+            .join("queue/orders_in/.hold")
+            .exists()
+    };
+    assert!(held("other") && !held("spool"));
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    assert_eq!(first.place(&job), "queue/orders_in");
+}
+
+#[test]
+fn the_socket_is_for_members_of_its_group() {
+    if !is_root() {
+        return;
+    }
+    let (daemon, job) = with_a_waiting_job();
+    fs::set_permissions(daemon.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = daemon.dir().join("control.sock");
+    let run = |gid: u32| {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["hold", "orders_in", "--config"])
+            .arg(daemon.config());
+        with_one_group(&command, STRANGER, gid).output().unwrap()
+    };
+    let said = |output: &Output| String::from_utf8(output.stderr.clone()).unwrap();
+    let denied = run(STRANGER);
+    assert_eq!(denied.status.code(), Some(1), "{denied:?}");
+    assert!(
+        said(&denied).contains("members of the group root"),
+        "{denied:?}"
+    );
+    // Also where the file lets anybody in.
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(daemon.spool(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let denied = run(STRANGER);
+    assert_eq!(denied.status.code(), Some(1), "{denied:?}");
+    assert!(
+        said(&denied).contains("members of the group root may act"),
+        "{denied:?}"
+    );
+    assert!(!daemon.spool("queue/orders_in/.hold").exists());
+    let member = run(0);
+    assert!(member.status.success(), "{member:?}");
+    let hold = fs::read_to_string(daemon.spool("queue/orders_in/.hold")).unwrap();
+    assert!(hold.contains("(uid 65534)"), "{hold}");
+
+    let mut sudo = Command::new(PROGRAM);
+    let sudo = sudo.args(["rm", &job, "--config"]).arg(daemon.config());
+    let sudo = sudo
+        .env("SUDO_USER", "olga")
+        .env("SUDO_UID", "1000")
+        .output();
+    assert!(sudo.unwrap().status.success());
+    let said = daemon.messages(&job).join("\n");
+    assert!(
+        said.ends_with("removed by olga (uid 1000) by way of sudo"),
+        "{said}"
+    );
+}
+
+/// The command as another user with one group only.
+fn with_one_group(command: &Command, uid: u32, gid: u32) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped
+        .arg(format!("--reuid={uid}"))
+        .arg(format!("--regid={gid}"))
+        .arg("--clear-groups")
+        .arg(command.get_program())
+        .args(command.get_args());
+    wrapped
 }

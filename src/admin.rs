@@ -1,0 +1,434 @@
+//! What operators do to a spool: requeue, remove, hold, release, end a schedule.
+//!
+//! One place for all of it: the running service carries out what comes through its socket, and a
+//! command on a spool that no service has carries it out itself, after it has taken the lock and
+//! replayed the journal. Either way the journal has the act before its outcome is told, so what was
+//! told survives a crash.
+//!
+//! All calls block.
+
+mod actor;
+mod text;
+
+pub use actor::{Actor, Sudo, group_name, user_name};
+
+use crate::{
+    job::{InterfaceName, Job, JobName, Place},
+    spool::{Moved, Spool, SpoolError},
+    timetable::ScheduleId,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Longest reason of a hold, in characters.
+pub const REASON_CHARS_MAX: usize = 1000;
+
+/// One thing that an operator wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Act {
+    /// Starts nothing more of the interface, for that reason.
+    Hold {
+        #[serde(with = "text")]
+        interface: InterfaceName,
+        reason: String,
+    },
+    /// Ends a hold.
+    Release {
+        #[serde(with = "text")]
+        interface: InterfaceName,
+    },
+    /// Removes a job for ever; its log stays.
+    Remove {
+        #[serde(with = "text")]
+        job: JobName,
+    },
+    /// Ends a schedule for ever; its jobs stay.
+    RemoveSchedule {
+        #[serde(with = "text")]
+        schedule: ScheduleId,
+    },
+    /// Lets a schedule follow the clock again that waits since it was set back.
+    ResetSchedule {
+        #[serde(with = "text")]
+        schedule: ScheduleId,
+    },
+    /// Sends a job to the queue of an interface, its own unless given, its attempts counted from
+    /// one.
+    Requeue {
+        #[serde(with = "text")]
+        job: JobName,
+        #[serde(
+            default,
+            serialize_with = "text::serialize_option",
+            deserialize_with = "text::deserialize_option",
+            skip_serializing_if = "Option::is_none"
+        )]
+        to: Option<InterfaceName>,
+    },
+}
+
+/// Why an act was not carried out. Nothing has changed, save that of a [`SpoolError`] nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    #[error(
+        "{job} belongs to {interface}, which is not configured (any more); say --to INTERFACE: {}",
+        known.join(", ")
+    )]
+    GoneInterface {
+        job: JobName,
+        interface: InterfaceName,
+        known: Vec<String>,
+    },
+    #[error("{0} has moved meanwhile; look again")]
+    Moved(JobName),
+    #[error("no job {0} in this spool")]
+    NoJob(JobName),
+    #[error("no schedule {0} in this spool")]
+    NoSchedule(ScheduleId),
+    #[error("the reason has more than {REASON_CHARS_MAX} characters")]
+    Reason,
+    #[error("{job} is running; {advice}")]
+    Running { job: JobName, advice: &'static str },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("{job}: its interface is not known; say --to INTERFACE: {}", known.join(", "))]
+    Unclaimed { job: JobName, known: Vec<String> },
+    #[error("unknown interface {interface}; there are {}", known.join(", "))]
+    UnknownInterface {
+        interface: InterfaceName,
+        known: Vec<String>,
+    },
+}
+
+/// What an act has changed, for those who go on with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its jobs, or its hold.
+    Interface(InterfaceName),
+    Schedule(ScheduleId),
+}
+
+/// Carries out acts in one spool, whose journal is open.
+pub struct Admin {
+    spool: Arc<Spool>,
+    changed: Box<dyn Fn(Change) + Send + Sync>,
+}
+
+impl Admin {
+    /// `changed` is told of each change; it must not block.
+    pub fn new(spool: Arc<Spool>, changed: impl Fn(Change) + Send + Sync + 'static) -> Self {
+        Self {
+            spool,
+            changed: Box::new(changed),
+        }
+    }
+
+    /// Carries out an act. The words that are given say what was done, which is durable.
+    ///
+    /// # Errors
+    /// When the act is refused, or the disk fails.
+    pub fn act(&self, act: &Act, by: &Actor) -> Result<String, ActError> {
+        match act {
+            Act::Hold { interface, reason } => self.hold(interface, reason, by),
+            Act::Release { interface } => self.release(interface, by),
+            Act::Remove { job } => self.remove(job, by),
+            Act::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by),
+            Act::ResetSchedule { schedule } => self.reset_schedule(*schedule, by),
+            Act::Requeue { job, to } => self.requeue(job, to.as_ref(), by),
+        }
+    }
+
+    fn hold(
+        &self,
+        interface: &InterfaceName,
+        reason: &str,
+        by: &Actor,
+    ) -> Result<String, ActError> {
+        self.known(interface)?;
+        if reason.chars().count() > REASON_CHARS_MAX {
+            return Err(ActError::Reason);
+        }
+        // Who held it first, and why, is worth more than that it is held twice.
+        if reason.is_empty()
+            && let Some(earlier) = self.spool.hold_text(interface)?
+        {
+            return Ok(format!("was held already {earlier}"));
+        }
+        let since = jiff::Timestamp::now();
+        let colon = if reason.is_empty() { "" } else { ": " };
+        let text = format!("by {by} since {since:.0}{colon}{reason}\n");
+        self.spool.hold(interface, &text)?;
+        tracing::info!(%interface, %by, "held");
+        (self.changed)(Change::Interface(interface.clone()));
+        Ok("held".into())
+    }
+
+    fn release(&self, interface: &InterfaceName, by: &Actor) -> Result<String, ActError> {
+        self.known(interface)?;
+        if !self.spool.release(interface)? {
+            return Ok("was not held".into());
+        }
+        tracing::info!(%interface, %by, "released");
+        (self.changed)(Change::Interface(interface.clone()));
+        Ok("released".into())
+    }
+
+    fn remove(&self, name: &JobName, by: &Actor) -> Result<String, ActError> {
+        let job = self.find(name, "hold its interface and wait for its end")?;
+        match self.spool.remove(&job, &by.to_string())? {
+            Moved::Done(_) => {}
+            Moved::Gone => return Err(ActError::Moved(job.name)),
+        }
+        tracing::info!(job = %name, place = %job.place, %by, "removed");
+        self.left(&job.place);
+        Ok("removed".into())
+    }
+
+    fn remove_schedule(&self, schedule: ScheduleId, by: &Actor) -> Result<String, ActError> {
+        if !self.spool.remove_schedule(schedule)? {
+            return Err(ActError::NoSchedule(schedule));
+        }
+        tracing::info!(%schedule, %by, "removed");
+        (self.changed)(Change::Schedule(schedule));
+        Ok("removed".into())
+    }
+
+    fn reset_schedule(&self, schedule: ScheduleId, by: &Actor) -> Result<String, ActError> {
+        if !self.spool.ask_reset(schedule)? {
+            return Err(ActError::NoSchedule(schedule));
+        }
+        tracing::info!(%schedule, %by, "reset");
+        (self.changed)(Change::Schedule(schedule));
+        Ok("reset".into())
+    }
+
+    fn requeue(
+        &self,
+        name: &JobName,
+        to: Option<&InterfaceName>,
+        by: &Actor,
+    ) -> Result<String, ActError> {
+        let job = self.find(name, "wait for its end")?;
+        let to = self.target(&job, to)?;
+        let moved = match self.spool.requeue(&job, &to, &by.to_string())? {
+            Moved::Done(moved) => moved,
+            Moved::Gone => return Err(ActError::Moved(job.name)),
+        };
+        tracing::info!(job = %moved.name, from = %job.place, interface = %to, %by, "requeued");
+        self.left(&job.place);
+        (self.changed)(Change::Interface(to));
+        Ok(moved.place.path(&moved.name).display().to_string())
+    }
+
+    /// Where a job is sent: a job that nobody looks at would wait for ever.
+    fn target(&self, job: &Job, to: Option<&InterfaceName>) -> Result<InterfaceName, ActError> {
+        if let Some(to) = to {
+            return self.known(to).cloned();
+        }
+        let Some(own) = self.spool.interface_of(job) else {
+            return Err(ActError::Unclaimed {
+                job: job.name.clone(),
+                known: self.interfaces(),
+            });
+        };
+        if !self.spool.has_interface(&own) {
+            return Err(ActError::GoneInterface {
+                job: job.name.clone(),
+                interface: own,
+                known: self.interfaces(),
+            });
+        }
+        Ok(own)
+    }
+
+    /// A job that is not worked on.
+    fn find(&self, name: &JobName, advice: &'static str) -> Result<Job, ActError> {
+        let place = self.spool.find(name)?;
+        let place = place.ok_or_else(|| ActError::NoJob(name.clone()))?;
+        let name = name.clone();
+        if matches!(place, Place::Work { .. }) {
+            return Err(ActError::Running { job: name, advice });
+        }
+        Ok(Job { place, name })
+    }
+
+    /// What waited behind a job may go on.
+    fn left(&self, place: &Place) {
+        match place {
+            Place::Deferred { interface, .. } | Place::Queue(interface) => {
+                (self.changed)(Change::Interface(interface.clone()));
+            }
+            Place::Bak(_) | Place::JobErrors | Place::Work { .. } => {}
+        }
+    }
+
+    fn known<'i>(&self, interface: &'i InterfaceName) -> Result<&'i InterfaceName, ActError> {
+        match self.spool.has_interface(interface) {
+            true => Ok(interface),
+            false => Err(ActError::UnknownInterface {
+                interface: interface.clone(),
+                known: self.interfaces(),
+            }),
+        }
+    }
+
+    fn interfaces(&self) -> Vec<String> {
+        self.spool.interfaces().map(ToString::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        job::Kind,
+        joblog::{JobLog, Status},
+        spool::{RealFs, Rules, SEGMENT_BYTES_MIN},
+    };
+    use std::{
+        collections::BTreeMap,
+        path::Path,
+        sync::{Mutex, PoisonError},
+    };
+
+    type Changes = Arc<Mutex<Vec<Change>>>;
+
+    fn admin(dir: &Path, interfaces: &[&str]) -> (Admin, Arc<Spool>, Changes) {
+        let rules = Rules {
+            attempts_max: 3,
+            at_most_once: false,
+        };
+        let interfaces = interfaces.iter();
+        let interfaces: BTreeMap<_, _> = interfaces
+            .map(|name| (name.parse().unwrap(), rules.clone()))
+            .collect();
+        let clock = Box::new(|| 1_795_323_468_123);
+        let spool = Arc::new(Spool::open(RealFs::new(dir), interfaces, clock).unwrap());
+        spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
+        let changes = Changes::default();
+        let told = changes.clone();
+        let changed = move |change| {
+            told.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(change)
+        };
+        (Admin::new(spool.clone(), changed), spool, changes)
+    }
+
+    fn olga() -> Actor {
+        Actor::known("olga", 1000)
+    }
+
+    fn put(dir: &Path, path: &str) {
+        let path = dir.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "<a/>").unwrap();
+    }
+
+    #[test]
+    fn acts_are_told_in_logs_and_to_the_service() {
+        let dir = tempfile::tempdir().unwrap();
+        let (admin, spool, changes) = admin(dir.path(), &["a", "b"]);
+        let name = JobName::new(spool.next_id(), None, Kind::Xml);
+        let a: InterfaceName = "a".parse().unwrap();
+        put(dir.path(), &format!("bak/a/{}/{name}", name.day()));
+        let act = |act: Act| admin.act(&act, &olga()).map_err(|e| e.to_string());
+        let requeue = |to: Option<&str>| Act::Requeue {
+            job: name.clone(),
+            to: to.map(|to| to.parse().unwrap()),
+        };
+        assert_eq!(act(requeue(Some("b"))), Ok(format!("queue/b/{name}")));
+        assert!(
+            act(requeue(None))
+                .unwrap_err()
+                .contains("cannot be requeued")
+        );
+        assert_eq!(act(Act::Remove { job: name.clone() }), Ok("removed".into()));
+        let is = |name: &str| Change::Interface(name.parse().unwrap());
+        assert_eq!(*changes.lock().unwrap(), [is("b"), is("b")]);
+        let gone = format!("no job {name} in this spool");
+        assert_eq!(act(Act::Remove { job: name.clone() }), Err(gone.clone()));
+        assert_eq!(act(requeue(None)), Err(gone));
+
+        let hold = |reason: &str| Act::Hold {
+            interface: a.clone(),
+            reason: reason.into(),
+        };
+        assert_eq!(act(hold("audit")), Ok("held".into()));
+        let text = spool.hold_text(&a).unwrap().unwrap();
+        assert!(text.starts_with("by olga (uid 1000) since "), "{text}");
+        assert!(text.ends_with("Z: audit"), "{text}");
+        assert_eq!(act(hold("")), Ok(format!("was held already {text}")));
+        assert!(act(hold(&"x".repeat(1001))).is_err());
+        let release = || Act::Release {
+            interface: a.clone(),
+        };
+        assert_eq!(act(release()), Ok("released".into()));
+        assert_eq!(act(release()), Ok("was not held".into()));
+    }
+
+    #[test]
+    fn a_job_is_never_sent_where_nothing_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (admin, spool, changes) = admin(dir.path(), &["a", "b"]);
+        let name = JobName::new(spool.next_id(), None, Kind::Xml);
+        let path = format!("joberrors/{}/{name}", name.day());
+        put(dir.path(), &path);
+        let requeue = |to: Option<&str>| {
+            let to = to.map(|to| to.parse().unwrap());
+            let job = name.clone();
+            admin
+                .act(&Act::Requeue { job, to }, &olga())
+                .map_err(|e| e.to_string())
+        };
+        let refused = requeue(None).unwrap_err();
+        assert!(refused.ends_with("say --to INTERFACE: a, b"), "{refused}");
+        let refused = requeue(Some("gone")).unwrap_err();
+        assert_eq!(refused, "unknown interface gone; there are a, b");
+        let log = JobLog {
+            job: name.clone(),
+            interface: Some("gone".parse().unwrap()),
+            status: Status::Error,
+            received_ms: 1,
+            started_ms: None,
+            finished_ms: 2,
+            attempts: 1,
+            bytes: 4,
+            sha256: None,
+            messages: Vec::new(),
+        };
+        spool.wait(spool.write_log(log).unwrap()).unwrap();
+        let refused = requeue(None).unwrap_err();
+        assert!(
+            refused.contains("belongs to gone, which is not configured"),
+            "{refused}"
+        );
+        assert!(dir.path().join(&path).exists());
+        assert!(changes.lock().unwrap().is_empty());
+        assert_eq!(requeue(Some("a")), Ok(format!("queue/a/{name}")));
+    }
+
+    #[test]
+    fn a_job_that_is_worked_on_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (admin, spool, _) = admin(dir.path(), &["a"]);
+        let name = JobName::new(spool.next_id(), None, Kind::Xml);
+        put(dir.path(), &format!("work/a/{name}.a1"));
+        let job = name.clone();
+        let refused = admin.act(&Act::Remove { job }, &olga()).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("is running; hold its interface")
+        );
+        let requeue = Act::Requeue {
+            job: name,
+            to: None,
+        };
+        assert!(matches!(
+            admin.act(&requeue, &olga()),
+            Err(ActError::Running { .. })
+        ));
+    }
+}

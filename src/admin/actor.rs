@@ -1,0 +1,126 @@
+//! Who acts, as joblogs and holds name it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+const USER_CHARS_MAX: usize = 64;
+
+/// Who did something: a login of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    name: Option<String>,
+    uid: u32,
+    by_sudo: bool,
+}
+
+/// Whom `sudo` made root, by the variables that it sets.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sudo {
+    pub user: String,
+    pub uid: u32,
+}
+
+impl Sudo {
+    /// Of this process.
+    pub fn of_environment() -> Option<Self> {
+        let user = std::env::var("SUDO_USER").ok()?;
+        let uid = std::env::var("SUDO_UID").ok()?.parse().ok()?;
+        let sudo = Self { user, uid };
+        sudo.is_sound().then_some(sudo)
+    }
+
+    /// The name can stand in a log line.
+    fn is_sound(&self) -> bool {
+        let plain = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
+        let n_chars = self.user.chars().count();
+        (1..=USER_CHARS_MAX).contains(&n_chars) && self.user.chars().all(plain)
+    }
+}
+
+impl Actor {
+    /// The user with this id. What is said of `sudo` is believed of root only, who could be anybody
+    /// anyway.
+    pub fn of(uid: u32, sudo: Option<&Sudo>) -> Self {
+        match sudo.filter(|sudo| uid == 0 && sudo.is_sound()) {
+            Some(sudo) => Self {
+                name: Some(sudo.user.clone()),
+                uid: sudo.uid,
+                by_sudo: true,
+            },
+            None => Self {
+                name: login(uid),
+                uid,
+                by_sudo: false,
+            },
+        }
+    }
+
+    /// Whoever runs this process.
+    pub fn of_process() -> Self {
+        let uid = rustix::process::getuid().as_raw();
+        Self::of(uid, Sudo::of_environment().as_ref())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn known(name: &str, uid: u32) -> Self {
+        Self {
+            name: Some(name.into()),
+            uid,
+            by_sudo: false,
+        }
+    }
+}
+
+/// `olga (uid 1000) by way of sudo`
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} (uid {})", self.uid)?,
+            None => write!(f, "uid {}", self.uid)?,
+        }
+        match self.by_sudo {
+            true => f.write_str(" by way of sudo"),
+            false => Ok(()),
+        }
+    }
+}
+
+fn login(uid: u32) -> Option<String> {
+    let user = uzers::get_user_by_uid(uid)?;
+    Some(user.name().to_string_lossy().into_owned())
+}
+
+/// The login of a user, or its number.
+pub fn user_name(uid: u32) -> String {
+    login(uid).unwrap_or_else(|| format!("#{uid}"))
+}
+
+/// The name of a group, or its number.
+pub fn group_name(gid: u32) -> String {
+    let group = uzers::get_group_by_gid(gid);
+    group.map_or(format!("#{gid}"), |group| {
+        group.name().to_string_lossy().into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sudo_is_believed_of_root_only() {
+        let sudo = |user: &str| Sudo {
+            user: user.into(),
+            uid: 1000,
+        };
+        let said = |uid, user: &str| Actor::of(uid, Some(&sudo(user))).to_string();
+        assert_eq!(said(0, "olga"), "olga (uid 1000) by way of sudo");
+        assert_eq!(Actor::of(0, None).to_string(), "root (uid 0)");
+        assert_eq!(said(4_000_000_000, "olga"), "uid 4000000000");
+        let long = "x".repeat(65);
+        for bad in ["", "a b", "a\nb", "a\u{202e}b", long.as_str()] {
+            assert_eq!(said(0, bad), "root (uid 0)", "{bad:?}");
+        }
+    }
+}

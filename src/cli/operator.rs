@@ -1,0 +1,119 @@
+//! What acts in a spool: the service that has it, or, when none does, this command.
+//!
+//! Nothing is ever done beside a running service, which would not know of it.
+
+use super::{At, has_spool, report};
+use crate::{
+    admin::{Act, Actor, Admin},
+    config::{Config, Tenant},
+    control::{Client, ClientError},
+    daemon,
+    spool::{LockError, Spool, SpoolLock},
+};
+use anyhow::bail;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// So long until a service that is just starting or ending can be reached, or has gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) enum Operator {
+    Service(Client),
+    Own(Own),
+}
+
+/// A spool that is this command's until the end.
+pub(super) struct Own {
+    admin: Admin,
+    spool: Arc<Spool>,
+    actor: Actor,
+    _lock: SpoolLock,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.spool.close_journal();
+    }
+}
+
+impl Operator {
+    /// Reaches the service that has the spool, or takes the spool.
+    pub(super) fn open(at: &At) -> anyhow::Result<Self> {
+        let (config, tenant) = at.load()?;
+        let begun = Instant::now();
+        loop {
+            match Self::reach(&config, &tenant)? {
+                Ok(operator) => return Ok(operator),
+                Err(holder) if begun.elapsed() > PATIENCE => bail!(
+                    "the service (process {holder}) has this spool, and its control socket cannot \
+                     be reached at {}; nothing was done. Its log says at the start where the \
+                     socket is or why there is none; server.control names a place for it",
+                    sockets(&config)
+                ),
+                Err(_) => std::thread::sleep(LOOK_EVERY),
+            }
+        }
+    }
+
+    /// The inner error is the process that has the spool and cannot be reached.
+    fn reach(config: &Config, tenant: &Tenant) -> anyhow::Result<Result<Self, String>> {
+        match Client::connect(&daemon::control_places(config), &tenant.root) {
+            Ok(client) => return Ok(Ok(Self::Service(client))),
+            Err(ClientError::Absent) => {}
+            Err(ClientError::Unreachable { .. }) if !tenant.root.exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+        has_spool(tenant)?;
+        match daemon::take_over(tenant) {
+            Ok((lock, spool)) => Ok(Ok(Self::Own(Own {
+                admin: Admin::new(spool.clone(), |_| {}),
+                spool,
+                actor: Actor::of_process(),
+                _lock: lock,
+            }))),
+            Err(error) => match error.downcast_ref() {
+                Some(LockError::Taken { holder }) => Ok(Err(holder.clone())),
+                Some(LockError::Io(_)) | None => Err(error),
+            },
+        }
+    }
+
+    /// Does one thing; gives the words for it.
+    pub(super) fn act(&mut self, act: &Act) -> anyhow::Result<String> {
+        match self {
+            Self::Service(client) => Ok(client.act(act)?),
+            Self::Own(own) => Ok(own.admin.act(act, &own.actor)?),
+        }
+    }
+
+    /// Does several things, one after the other. `tell` prints what was done; one that fails does
+    /// not stop the others. False when one did.
+    pub(super) fn each<T>(
+        &mut self,
+        all: impl IntoIterator<Item = T>,
+        act: impl Fn(&T) -> Act,
+        mut tell: impl FnMut(T, &str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        let (mut done, mut told) = (true, Ok(()));
+        for one in all {
+            match self.act(&act(&one)) {
+                // That nobody reads it any more is no reason to stop.
+                Ok(outcome) => told = told.and(tell(one, &outcome)),
+                Err(error) => {
+                    done = false;
+                    report(&error);
+                }
+            }
+        }
+        told.map(|()| done)
+    }
+}
+
+fn sockets(config: &Config) -> String {
+    let places = daemon::control_places(config);
+    let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+    places.join(" or ")
+}

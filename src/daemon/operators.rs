@@ -1,0 +1,71 @@
+//! The operators' socket of the service.
+
+use super::{supervise::Supervisor, tenant::Prepared};
+use crate::{
+    config::Config,
+    control::{self, Listener, SpoolId, server::Admins},
+};
+use anyhow::Context;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Where the operators' socket of a service can be.
+pub(crate) fn control_places(config: &Config) -> Vec<PathBuf> {
+    let root = config.tenants.first().map(|tenant| tenant.root.as_path());
+    control::places(root.unwrap_or(Path::new("/")), config.control.as_deref())
+}
+
+/// The socket, bound, and what is asked through it.
+pub(super) struct Socket {
+    listener: Arc<Listener>,
+    admins: Arc<Admins>,
+}
+
+impl Socket {
+    /// A service that cannot have one serves its partners all the same: then there is `None`.
+    pub(super) fn bind(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Option<Self>> {
+        let mut admins = Admins::new();
+        for (prepared, tenant) in tenants.iter().zip(&config.tenants) {
+            let root = tenant.root.display();
+            let id = SpoolId::of(&tenant.root).with_context(|| format!("cannot look at {root}"))?;
+            admins.insert(id, Arc::new(prepared.admin()));
+        }
+        match Listener::bind(&control_places(config)) {
+            Ok(listener) => {
+                let path = listener.path().display();
+                tracing::info!(%path, "operators' commands come in here");
+                Ok(Some(Self {
+                    listener: Arc::new(listener),
+                    admins: Arc::new(admins),
+                }))
+            }
+            Err(reason) => {
+                tracing::error!(
+                    reason,
+                    "there is no control socket: operators' commands that change something are \
+                     refused; name a place for it that this user can write to in server.control",
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Answers until `stop`. What is under way then is among `tasks`: the journal is closed after it.
+    pub(super) fn keep(
+        self,
+        supervisor: &Supervisor,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        let until = stop.clone();
+        let kept = supervisor.keep("the control socket", move || {
+            let Self { listener, admins } = &self;
+            listener.clone().serve(admins.clone(), until.clone())
+        });
+        // The supervisor has told what became of it.
+        tasks.spawn(async move { drop(kept.await) });
+    }
+}

@@ -1,0 +1,30 @@
+//! A line on the operators' socket: it is refused with words, or it is a request that is written
+//! and read the same again, whose names stay inside the spool.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use spoolgate::{
+    admin::Act,
+    control::protocol::{Ask, VERSION, request},
+};
+
+fuzz_target!(|data: &[u8]| {
+    let asked = match request(data) {
+        Ok(asked) => asked,
+        Err(text) => {
+            assert!(!text.is_empty());
+            return;
+        }
+    };
+    assert_eq!(asked.version, VERSION);
+    let written = serde_json::to_vec(&asked).expect("a request can be written");
+    assert_eq!(request(&written).as_ref(), Ok(&asked));
+    let name = match &asked.ask {
+        Ask::Ping => return,
+        Ask::Act(Act::Hold { interface, .. } | Act::Release { interface }) => interface.to_string(),
+        Ask::Act(Act::Remove { job } | Act::Requeue { job, .. }) => job.to_string(),
+        Ask::Act(Act::RemoveSchedule { schedule } | Act::ResetSchedule { schedule }) => schedule.to_string(),
+    };
+    assert!(!name.contains(['/', '\0']) && !name.starts_with('.'), "{name}");
+});
