@@ -160,6 +160,7 @@ fn ascii(text: &str) -> String {
             DIAERESIS if ascii.ends_with(['a', 'o', 'u', 'A', 'O', 'U']) => ascii.push('e'),
             // Other marks that combine with a letter are lost with nothing in their place.
             '\u{300}'..='\u{36f}' => {}
+            c if c.is_control() => ascii.push('-'),
             _ => ascii.push_str(deunicode::deunicode_char(c).unwrap_or("-")),
         }
     }

@@ -86,9 +86,10 @@ pub enum Source<'a> {
 impl<'a> Source<'a> {
     pub fn open(&self) -> io::Result<Box<dyn BufRead + 'a>> {
         Ok(match self {
+            // The path is the service's own: a part, or what it has open already, by a link of /proc.
             Source::File(path) => Box::new(BufReader::with_capacity(
                 READ_BUFFER_BYTES,
-                plain::open(path, Links::Refuse)?,
+                plain::open(path, Links::Follow)?,
             )),
             Source::Memory(bytes) => Box::new(*bytes),
         })
