@@ -259,7 +259,7 @@ impl Admin {
             Place::Deferred { interface, .. } | Place::Queue(interface) => {
                 (self.changed)(Change::Interface(interface.clone()));
             }
-            Place::Bak(_) | Place::JobErrors | Place::Work { .. } => {}
+            Place::Bak(_) | Place::JobErrors | Place::Refused | Place::Work { .. } => {}
         }
     }
 

@@ -369,7 +369,7 @@ impl Gateway {
                     ),
                 })
             }
-            Place::Bak(_) | Place::JobErrors => {
+            Place::Bak(_) | Place::JobErrors | Place::Refused => {
                 let log = self.spool.read_log(name);
                 let log = log.unwrap_or_else(|| self.bare_log(&job));
                 fits(log.interface.as_ref())?;
@@ -382,9 +382,11 @@ impl Gateway {
     fn bare_log(&self, job: &Job) -> JobLog {
         let status = match job.place {
             Place::Bak(_) => Status::Ok,
-            Place::Deferred { .. } | Place::JobErrors | Place::Queue(_) | Place::Work { .. } => {
-                Status::Error
-            }
+            Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused
+            | Place::Work { .. } => Status::Error,
         };
         let received_ms = self.spool.received_ms(job);
         let text = format!("moved by hand to {}", job.place);

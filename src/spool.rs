@@ -322,8 +322,11 @@ impl<F: Fs> Spool<F> {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(wrap("make directory", dir)(error));
             }
-            // Somebody has taken its parent away.
+            // It lies within a day, or somebody has taken its parent away.
             self.restore_dirs()?;
+            if let Some(parent) = dir.parent() {
+                self.make_dir(parent)?;
+            }
             self.make_dir(dir)?;
         }
         lock(&self.days).insert(dir.to_owned());
@@ -360,7 +363,7 @@ impl<F: Fs> Spool<F> {
         };
         let from = job.place.path(&job.name);
         let mut name = job.name.clone();
-        if matches!(to, Place::Bak(_) | Place::JobErrors) {
+        if matches!(to, Place::Bak(_) | Place::JobErrors | Place::Refused) {
             self.day_dir(&to.dir(&name))?;
         }
         let from_work = matches!(job.place, Place::Work { .. });

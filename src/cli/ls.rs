@@ -65,8 +65,10 @@ fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
     let mut jobs = Vec::new();
     let mut add = |place: Place, name: JobName| jobs.push(Job { place, name });
     if state == "joberrors" && interface.is_none() {
-        for name in spool.settled(&Place::JobErrors)? {
-            add(Place::JobErrors, name);
+        for place in [Place::JobErrors, Place::Refused] {
+            for name in spool.settled(&place)? {
+                add(place.clone(), name);
+            }
         }
         return Ok(jobs);
     }
@@ -147,6 +149,7 @@ pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Val
         Place::Deferred { due_ms, .. } => ("deferred", None, Some(stamp(*due_ms))),
         Place::JobErrors => ("failed", None, None),
         Place::Queue(_) => ("queued", None, None),
+        Place::Refused => ("refused", None, None),
         // Who may not look at the lock sees what is the rule.
         Place::Work { attempt, .. } if spool.is_cut_off(job).unwrap_or(false) => {
             ("cut off", Some(*attempt), None)

@@ -7,7 +7,7 @@ use super::{
     output::{line, safe, tell},
 };
 use crate::{
-    job::{Job, JobName, stamp},
+    job::{Job, JobName, Place, stamp},
     joblog::JobLog,
     spool::Spool,
 };
@@ -43,26 +43,47 @@ impl Log {
         if self.xml {
             line(log.to_xml().trim_end())?;
         } else if self.common.format.json {
-            tell!("{}", json(&log, submitter(&spool, name)))?;
+            tell!("{}", json(&log, &Around::of(&spool, name)))?;
         } else {
-            text(&log, submitter(&spool, name))?;
+            text(&log, &Around::of(&spool, name))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Who submitted a job, also one that is not there any more.
-fn submitter(spool: &Spool, name: &JobName) -> Option<String> {
-    match spool.find(name).ok().flatten() {
-        Some(place) => spool.submitter_of(&Job {
-            place,
-            name: name.clone(),
-        }),
-        None => Some(spool.accepted(name).ok().flatten()?.submitter.clone()),
+/// What is known of a job beside its log.
+struct Around {
+    /// Also of one that is not there any more.
+    submitter: Option<String>,
+    is_refused: bool,
+}
+
+impl Around {
+    fn of(spool: &Spool, name: &JobName) -> Self {
+        let place = spool.find(name).ok().flatten();
+        let is_refused = place == Some(Place::Refused);
+        let recorded = || Some(spool.accepted(name).ok().flatten()?.submitter.clone());
+        let name = name.clone();
+        let submitter = match place {
+            Some(place) => spool.submitter_of(&Job { place, name }),
+            None => recorded(),
+        };
+        Self {
+            submitter,
+            is_refused,
+        }
+    }
+
+    /// How the job ended.
+    fn status(&self, log: &JobLog) -> &'static str {
+        match self.is_refused {
+            true => "refused",
+            false => log.status.as_str(),
+        }
     }
 }
 
-fn json(log: &JobLog, submitter: Option<String>) -> serde_json::Value {
+fn json(log: &JobLog, around: &Around) -> serde_json::Value {
     let messages: Vec<_> = (log.messages.iter())
         .map(|m| {
             serde_json::json!({
@@ -74,25 +95,25 @@ fn json(log: &JobLog, submitter: Option<String>) -> serde_json::Value {
     serde_json::json!({
         "job": log.job.to_string(),
         "interface": log.interface.as_ref().map(|i| i.as_str()),
-        "status": log.status.as_str(),
+        "status": around.status(log),
         "received": stamp(log.received_ms),
         "started": log.started_ms.map(stamp),
         "finished": stamp(log.finished_ms),
         "attempts": log.attempts,
         "bytes": log.bytes,
         "sha256": log.sha256,
-        "submitter": submitter,
+        "submitter": around.submitter,
         "messages": messages,
     })
 }
 
-fn text(log: &JobLog, submitter: Option<String>) -> anyhow::Result<()> {
+fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
     let interface = log.interface.as_ref().map_or("-", |i| i.as_str());
-    tell!("{} {interface} {}", log.job, log.status.as_str())?;
+    tell!("{} {interface} {}", log.job, around.status(log))?;
     tell!(
         "received {} from {} finished {} attempts {} bytes {}",
         stamp(log.received_ms),
-        submitter.as_deref().unwrap_or("-"),
+        around.submitter.as_deref().unwrap_or("-"),
         stamp(log.finished_ms),
         log.attempts,
         log.bytes

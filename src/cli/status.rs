@@ -86,10 +86,11 @@ fn overview(
         }));
     }
     let failed = spool.settled(&Place::JobErrors)?.len();
+    let refused = spool.settled(&Place::Refused)?.len();
     if as_json {
         let all = serde_json::json!({
             "service": holder, "restart_needed": is_stale, "interfaces": rows,
-            "joberrors": failed,
+            "joberrors": failed, "refused": refused,
         });
         tell!("{all}")?;
         return Ok(());
@@ -128,7 +129,7 @@ fn overview(
             text("done"),
         )?;
     }
-    tell!("joberrors: {failed}")?;
+    tell!("joberrors: {failed}, and {refused} refused")?;
     Ok(())
 }
 

@@ -71,9 +71,11 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
     match &job.place {
         Place::Bak(_) => why.push("it is done".to_owned()),
         Place::JobErrors => {
-            why.push(
-                "it was refused or has failed for good; `spoolgate requeue` tries again".into(),
-            );
+            why.push("it has failed for good; `spoolgate requeue` tries again".into());
+            why.extend(last_word());
+        }
+        Place::Refused => {
+            why.push("its document was refused; its submitter is to send a right one".into());
             why.extend(last_word());
         }
         Place::Work { .. } if spool.is_cut_off(job)? => {

@@ -346,7 +346,7 @@ impl Told {
         let mut left = Vec::new();
         for (job, (_, end)) in &self.jobs {
             match spool.find(job) {
-                Ok(Some(Place::Bak(_) | Place::JobErrors)) => {}
+                Ok(Some(Place::Bak(_) | Place::JobErrors | Place::Refused)) => {}
                 Ok(Some(Place::Queue(_))) if *end == End::Retrieved && was_unhealthy => {}
                 other => left.push(format!("{job}: {other:?}")),
             }
@@ -380,7 +380,10 @@ impl Told {
                     matches!(place, Place::Bak(_)),
                     "{context}: {job} is in {place}"
                 ),
-                End::Failed => assert_eq!(place, Place::JobErrors, "{context}: {job}"),
+                End::Failed => assert!(
+                    matches!(place, Place::JobErrors | Place::Refused),
+                    "{context}: {job} is in {place}"
+                ),
                 End::Any => {}
                 End::Retrieved if matches!(place, Place::Queue(_)) => continue,
                 End::Retrieved => {}

@@ -4,7 +4,7 @@
 //! `tmp`. Once a body is complete its commit runs to the end, even if the client has gone. An
 //! upload that is dropped before leaves nothing behind.
 //!
-//! An XML document that is not in order is kept in `joberrors`, with what is wrong with it; a JSON
+//! An XML document that is not in order is kept among the refused in `joberrors`, with what is wrong with it; a JSON
 //! request that is not in order is refused, and nothing is kept.
 
 use super::{

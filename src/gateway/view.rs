@@ -66,7 +66,7 @@ impl State {
             Place::Deferred { .. } | Place::Queue(_) => Self::Waiting,
             Place::Work { .. } => Self::Running,
             Place::Bak(_) => Self::Done,
-            Place::JobErrors => Self::Failed,
+            Place::JobErrors | Place::Refused => Self::Failed,
         }
     }
 
@@ -174,7 +174,7 @@ impl Gateway {
         }
         // A cancelled job is told from a failed one by its log, which only those are read for.
         let state_of = |job: &Job| match job.place {
-            Place::JobErrors => self.ended_badly(&job.name).0,
+            Place::JobErrors | Place::Refused => self.ended_badly(&job.name).0,
             Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
                 State::of(&job.place)
             }
@@ -280,7 +280,7 @@ impl Gateway {
             .or(logged)
             .or_else(|| spool.interface_of(job));
         let (state, error) = match job.place {
-            Place::JobErrors => ending(log.as_ref()),
+            Place::JobErrors | Place::Refused => ending(log.as_ref()),
             Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
                 (State::of(&job.place), None)
             }

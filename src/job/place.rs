@@ -7,6 +7,7 @@
 //! | in work | `work/<interface>/<job>.a<N>` | `Archive`, `Defer`, `Fail`, `Release` |
 //! | done | `bak/<interface>/<day>/<job>` | `Requeue`, `Discard` |
 //! | failed | `joberrors/<day>/<job>` | `Requeue`, `Discard` |
+//! | refused | `joberrors/<day>/refused/<job>` | `Requeue`, `Discard` |
 //!
 //! [`Place::step`] is the only function that knows this table; `ARCHITECTURE.md` has it with
 //! what recovery does.
@@ -24,6 +25,8 @@ pub enum Place {
     },
     JobErrors,
     Queue(InterfaceName),
+    /// What was not accepted, kept beside what has failed.
+    Refused,
     Work {
         interface: InterfaceName,
         attempt: u32,
@@ -87,23 +90,39 @@ impl Place {
                 Some(Place::Queue(interface.clone()))
             }
             (Place::Queue(from), T::Requeue(to)) if from != to => Some(Place::Queue(to.clone())),
-            (Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors, T::Requeue(to)) => {
-                Some(Place::Queue(to.clone()))
-            }
             (
-                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_),
+                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Refused,
+                T::Requeue(to),
+            ) => Some(Place::Queue(to.clone())),
+            (
+                Place::Bak(_)
+                | Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Queue(_)
+                | Place::Refused,
                 T::Discard,
             ) => None,
-            (Place::Bak(_) | Place::JobErrors, T::Archive | T::Fail | T::Release)
+            (
+                Place::Bak(_) | Place::JobErrors | Place::Refused,
+                T::Archive | T::Fail | T::Release,
+            )
             | (Place::Deferred { .. }, T::Archive)
             | (Place::Queue(_), T::Release | T::Requeue(_))
             | (Place::Work { .. }, T::Discard | T::Requeue(_))
             | (
-                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Work { .. },
+                Place::Bak(_)
+                | Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Refused
+                | Place::Work { .. },
                 T::Claim { .. },
             )
             | (
-                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_),
+                Place::Bak(_)
+                | Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Queue(_)
+                | Place::Refused,
                 T::Defer { .. },
             ) => {
                 return Err(Illegal {
@@ -122,6 +141,7 @@ impl Place {
             Place::JobErrors => ["joberrors", &name.day()].iter().collect(),
             Place::Deferred { interface, .. } => ["deferred", interface.as_str()].iter().collect(),
             Place::Queue(interface) => ["queue", interface.as_str()].iter().collect(),
+            Place::Refused => ["joberrors", &name.day(), "refused"].iter().collect(),
             Place::Work { interface, .. } => ["work", interface.as_str()].iter().collect(),
         }
     }
@@ -129,7 +149,7 @@ impl Place {
     /// The file of `name` at this place, relative to the spool.
     pub fn path(&self, name: &JobName) -> PathBuf {
         let file = match self {
-            Place::Bak(_) | Place::JobErrors | Place::Queue(_) => name.to_string(),
+            Place::Bak(_) | Place::JobErrors | Place::Queue(_) | Place::Refused => name.to_string(),
             Place::Deferred { due_ms, .. } => format!("{}@{name}", stamp(*due_ms)),
             Place::Work { attempt, .. } => format!("{name}.a{attempt}"),
         };
@@ -142,7 +162,7 @@ impl Place {
             | Place::Deferred { interface, .. }
             | Place::Queue(interface)
             | Place::Work { interface, .. } => Some(interface),
-            Place::JobErrors => None,
+            Place::JobErrors | Place::Refused => None,
         }
     }
 }
@@ -153,7 +173,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Bak(interface) => write!(f, "bak/{interface}"),
-            Place::JobErrors => f.write_str("joberrors"),
+            Place::JobErrors | Place::Refused => f.write_str("joberrors"),
             Place::Deferred { interface, .. }
             | Place::Queue(interface)
             | Place::Work { interface, .. } => write!(f, "queue/{interface}"),
@@ -192,12 +212,13 @@ pub fn deferred_entry(entry: &str) -> Option<(JobName, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn job() -> JobName {
         "20261122T045748.123Z-00042-x.xml".parse().unwrap()
     }
 
-    fn places() -> [Place; 5] {
+    fn places() -> [Place; 6] {
         let interface: InterfaceName = "a".parse().unwrap();
         [
             Place::Queue(interface.clone()),
@@ -211,6 +232,7 @@ mod tests {
             },
             Place::Bak(interface),
             Place::JobErrors,
+            Place::Refused,
         ]
     }
 
@@ -242,7 +264,12 @@ mod tests {
                 };
                 let to = to.replace(&job().to_string(), "J");
                 let dir = place.dir(&job());
-                let from = dir.iter().next().unwrap().display();
+                let from = if place == Place::Refused {
+                    dir.as_path()
+                } else {
+                    Path::new(dir.iter().next().unwrap())
+                };
+                let from = from.display();
                 table += &format!("{from} {word} {to}\n");
             }
         }
@@ -267,6 +294,9 @@ bak requeue b queue/b/J
 joberrors discard gone
 joberrors requeue a queue/a/J
 joberrors requeue b queue/b/J
+joberrors/2026-11-22/refused discard gone
+joberrors/2026-11-22/refused requeue a queue/a/J
+joberrors/2026-11-22/refused requeue b queue/b/J
 ";
         assert_eq!(table, expected);
     }
@@ -283,7 +313,7 @@ joberrors requeue b queue/b/J
                 Place::Work { attempt, .. } => {
                     assert_eq!(work_entry(file), Some((job(), *attempt)));
                 }
-                Place::Bak(_) | Place::JobErrors | Place::Queue(_) => {
+                Place::Bak(_) | Place::JobErrors | Place::Queue(_) | Place::Refused => {
                     assert_eq!(file.parse(), Ok(job()));
                 }
             }
@@ -305,7 +335,14 @@ joberrors requeue b queue/b/J
         let seen: Vec<String> = places().iter().map(Place::to_string).collect();
         assert_eq!(
             seen,
-            ["queue/a", "queue/a", "queue/a", "bak/a", "joberrors"]
+            [
+                "queue/a",
+                "queue/a",
+                "queue/a",
+                "bak/a",
+                "joberrors",
+                "joberrors"
+            ]
         );
     }
 }

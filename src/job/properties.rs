@@ -70,6 +70,7 @@ fn any_place() -> impl Strategy<Value = Place> {
         some_interface().prop_map(Place::Bak),
         some_interface().prop_map(Place::Queue),
         Just(Place::JobErrors),
+        Just(Place::Refused),
         (some_interface(), YEAR_0_MS..YEAR_9999_MS)
             .prop_map(|(interface, due_ms)| Place::Deferred { interface, due_ms }),
         (some_interface(), 1..=u32::MAX)
@@ -287,6 +288,7 @@ proptest! {
             Place::Deferred { .. } => ("deferred", 3),
             Place::JobErrors => ("joberrors", 3),
             Place::Queue(_) => ("queue", 3),
+            Place::Refused => ("joberrors", 4),
             Place::Work { .. } => ("work", 3),
         };
         prop_assert_eq!((components[0], components.len()), (top, length));
@@ -296,11 +298,17 @@ proptest! {
         if matches!(place, Place::Bak(_) | Place::JobErrors) {
             prop_assert_eq!(components[length - 2], name.day());
         }
+        if place == Place::Refused {
+            let day = name.day();
+            prop_assert_eq!(&components[1..3], &[&day, "refused"]);
+        }
         let file = components[length - 1];
         let read = match &place {
             Place::Deferred { due_ms, .. } => deferred_entry(file) == Some((name, *due_ms)),
             Place::Work { attempt, .. } => work_entry(file) == Some((name, *attempt)),
-            Place::Bak(_) | Place::JobErrors | Place::Queue(_) => file.parse() == Ok(name),
+            Place::Bak(_) | Place::JobErrors | Place::Queue(_) | Place::Refused => {
+                file.parse() == Ok(name)
+            }
         };
         prop_assert!(read, "{} does not read back", file);
     }

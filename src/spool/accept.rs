@@ -1,4 +1,4 @@
-//! Accepting a job: a part in `tmp`, sealed, then moved into its queue, or kept in `joberrors`.
+//! Accepting a job: a part in `tmp`, sealed, then moved into its queue, or kept among the refused.
 //!
 //! Only [`Part::seal`] makes a [`Sealed`], and only a `Sealed` can become a job. A part that is
 //! dropped removes its file; one that a crash leaves is removed at the next start.
@@ -101,7 +101,7 @@ impl<F: Fs> Spool<F> {
         landed
     }
 
-    /// Keeps a refused document in `joberrors`, its log first. Durable with the ticket.
+    /// Keeps a refused document in `joberrors`, apart from what has failed, its log first. Durable with the ticket.
     pub fn refuse(
         &self,
         sealed: Sealed<F>,
@@ -112,9 +112,9 @@ impl<F: Fs> Spool<F> {
         refused.error = log.reason().map(super::fingerprint);
         // Earlier in the journal than the job, so durable with it.
         let _ = self.write_log(log)?;
-        self.day_dir(&Place::JobErrors.dir(&sealed.part.name))?;
+        self.day_dir(&Place::Refused.dir(&sealed.part.name))?;
         let before = self.keyed(key)?;
-        self.land(sealed, Place::JobErrors, Some(refused), before, Vec::new())
+        self.land(sealed, Place::Refused, Some(refused), before, Vec::new())
     }
 
     /// Of a job that could not get its name although its record was made: removes what is left of

@@ -30,7 +30,7 @@ impl<F: Fs> Spool<F> {
             Place::Deferred { interface, .. }
             | Place::Queue(interface)
             | Place::Work { interface, .. } => interface,
-            Place::Bak(_) | Place::JobErrors => {
+            Place::Bak(_) | Place::JobErrors | Place::Refused => {
                 let (from, by) = (job.place.clone(), Transition::Fail);
                 return Err(Illegal { from, by }.into());
             }
@@ -65,9 +65,11 @@ impl<F: Fs> Spool<F> {
         }
         let attempts = match job.place {
             Place::Work { attempt, .. } => attempt,
-            Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_) => {
-                self.attempts_of(&job.name)?
-            }
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused => self.attempts_of(&job.name)?,
         };
         let mut ended = self.ended(&job.name, Act::Cancelled)?;
         ended.by = Some(user.to_owned());
@@ -76,9 +78,11 @@ impl<F: Fs> Spool<F> {
         }
         let end = match job.place {
             Place::Work { .. } => Message::cancelled(self.now_ms(), user),
-            Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_) => {
-                Message::deleted(self.now_ms(), user)
-            }
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused => Message::deleted(self.now_ms(), user),
         };
         let mut messages = self.last_words(job, end);
         // A log that is there has the note already.

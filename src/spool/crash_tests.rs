@@ -67,6 +67,7 @@ enum Known {
     Cancelled,
     Done,
     Failed,
+    Refused,
 }
 
 fn log(job: &JobName, status: Status) -> JobLog {
@@ -107,7 +108,7 @@ impl Told {
         let keyed = Some((&key, &record));
         let ((_, ticket), known) = if record.refused {
             let log = log(&name, Status::Error);
-            (spool.refuse(sealed, log, keyed)?, Known::Failed)
+            (spool.refuse(sealed, log, keyed)?, Known::Refused)
         } else {
             (
                 spool.enqueue(sealed, &interface("a"), keyed)?,
@@ -237,6 +238,7 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, twin: Twin) {
                 "{context}: {job} in {place}"
             ),
             Known::Failed => assert_eq!(place, Place::JobErrors, "{context}: {job}"),
+            Known::Refused => assert_eq!(place, Place::Refused, "{context}: {job}"),
             Known::Cancelled => {
                 let name = job.clone();
                 let cancelled = spool.was_cancelled(&Job { place, name });
@@ -322,7 +324,8 @@ fn check_records(files: &BTreeMap<String, Vec<u8>>, told: &Told, context: &str) 
         let is_told = match known {
             Known::Accepted => true,
             Known::Done => matches!(last, Some(Act::Done | Act::Fetched)),
-            Known::Failed => matches!(last, Some(Act::Failed | Act::Refused)),
+            Known::Failed => last == Some(&Act::Failed),
+            Known::Refused => last == Some(&Act::Refused),
             Known::Cancelled => last == Some(&Act::Cancelled),
         };
         assert!(

@@ -109,9 +109,13 @@ impl<F: Fs> Spool<F> {
     /// Is the job in another place of the spool, be it under another name?
     fn is_elsewhere(&self, document: &Document<F>, name: &JobName) -> Result<bool, SpoolError> {
         match self.find(name)? {
-            Some(Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_)) => {
-                return Ok(true);
-            }
+            Some(
+                Place::Bak(_)
+                | Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Queue(_)
+                | Place::Refused,
+            ) => return Ok(true),
             Some(Place::Work { .. }) | None => {}
         }
         let of_interfaces = ["queue", "deferred", "work", "bak"].into_iter();

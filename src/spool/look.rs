@@ -181,11 +181,12 @@ impl<F: Fs> Spool<F> {
         Ok(found)
     }
 
-    /// The jobs at a place that has days: `bak` of an interface, or `joberrors`. Oldest first.
+    /// The jobs at a place that has days: `bak` of an interface, what has failed, or what was refused.
+    /// Oldest first.
     pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
         let root: PathBuf = match place {
             Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
-            Place::JobErrors => "joberrors".into(),
+            Place::JobErrors | Place::Refused => "joberrors".into(),
             Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => return Ok(Vec::new()),
         };
         let mut days = Vec::new();
@@ -197,7 +198,10 @@ impl<F: Fs> Spool<F> {
         self.fs.list(&root, each).map_err(wrap("list", &root))?;
         days.sort();
         let mut names = Vec::new();
-        for day in days {
+        for mut day in days {
+            if *place == Place::Refused {
+                day.push("refused");
+            }
             names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
         }
         names.sort_unstable();
@@ -232,14 +236,13 @@ impl<F: Fs> Spool<F> {
         for name in self.settled(&bak)? {
             found.insert(name, bak.clone());
         }
-        let failed = self
-            .settled(&Place::JobErrors)?
-            .into_iter()
-            .map(|name| Job {
-                place: Place::JobErrors,
+        let mut failed = Vec::new();
+        for place in [Place::JobErrors, Place::Refused] {
+            failed.extend(self.settled(&place)?.into_iter().map(|name| Job {
+                place: place.clone(),
                 name,
-            });
-        let failed: Vec<Job> = failed.collect();
+            }));
+        }
         let known = self.accepted_of_all(&failed)?;
         for job in failed {
             let came = known
@@ -283,7 +286,8 @@ impl<F: Fs> Spool<F> {
             };
             (name.id() == id).then_some(name)
         };
-        let mut dirs = vec![Path::new("joberrors").join(&day)];
+        let errors = Path::new("joberrors").join(&day);
+        let mut dirs = vec![errors.join("refused"), errors];
         for interface in self.interfaces.keys() {
             let of = |state: &str| Path::new(state).join(interface.as_str());
             let states = [
@@ -344,7 +348,7 @@ impl<F: Fs> Spool<F> {
             self.interfaces
                 .keys()
                 .map(|interface| Place::Bak(interface.clone()))
-                .chain([Place::JobErrors])
+                .chain([Place::JobErrors, Place::Refused])
         };
         for place in settled() {
             if is_file(&place)? {
@@ -641,7 +645,11 @@ impl<F: Fs> Spool<F> {
                 self.is_ready(interface, &job.name)
                     || self.readiness(&job.place.path(&job.name)) == Readiness::Complete
             }
-            Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Work { .. } => true,
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Refused
+            | Place::Work { .. } => true,
         }
     }
 

@@ -246,7 +246,7 @@ impl Walk {
         }
         let name = names[self.below(names.len())].clone();
         let job = match self.spool.find(&name)? {
-            None | Some(Place::Bak(_) | Place::JobErrors) => return Ok(()),
+            None | Some(Place::Bak(_) | Place::JobErrors | Place::Refused) => return Ok(()),
             Some(place) => Job { place, name },
         };
         self.trace.push(format!("cancel {}", job.name));

@@ -50,7 +50,11 @@ impl<F: Fs> Spool<F> {
         let to = match job.place.step(by)? {
             Some(Place::Queue(to)) => Some(to),
             Some(
-                Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Work { .. },
+                Place::Bak(_)
+                | Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Refused
+                | Place::Work { .. },
             )
             | None => None,
         };

@@ -108,6 +108,7 @@ impl<F: Fs> Spool<F> {
                 Place::Deferred { .. }
                 | Place::JobErrors
                 | Place::Queue(_)
+                | Place::Refused
                 | Place::Work { .. } => "joberrors".into(),
             };
             for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
@@ -386,7 +387,11 @@ impl<F: Fs> Spool<F> {
         interface: &InterfaceName,
         recovery: &mut Recovery,
     ) -> Result<(), SpoolError> {
-        let settled = [Place::Bak(interface.clone()), Place::JobErrors];
+        let settled = [
+            Place::Bak(interface.clone()),
+            Place::JobErrors,
+            Place::Refused,
+        ];
         let queue = Place::Queue(interface.clone());
         let deferred: Vec<(JobName, Place)> = (self.deferred(interface)?.into_iter())
             .map(|(name, due_ms)| {

@@ -126,7 +126,7 @@ impl<F: Fs> Spool<F> {
                 continue;
             }
             self.fs.remove_tree(&path).map_err(wrap("remove", &path))?;
-            super::lock(&self.days).remove(&path);
+            super::lock(&self.days).retain(|day| !day.starts_with(&path));
             removed.push(path);
         }
         Ok(())

@@ -66,7 +66,9 @@ impl Handle {
                 return Ok(Some(Cancelled::NotActive));
             };
             let was_running = match &place {
-                Place::Bak(_) | Place::JobErrors => return Ok(Some(Cancelled::NotActive)),
+                Place::Bak(_) | Place::JobErrors | Place::Refused => {
+                    return Ok(Some(Cancelled::NotActive));
+                }
                 Place::Deferred { .. } | Place::Queue(_) => false,
                 Place::Work { .. } => true,
             };

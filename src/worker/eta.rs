@@ -52,7 +52,7 @@ impl Handle {
     pub fn eta_ms(&self, job: &Job) -> Option<i64> {
         let core: &Core = &self.0;
         let ahead = match &job.place {
-            Place::Bak(_) | Place::JobErrors => return None,
+            Place::Bak(_) | Place::JobErrors | Place::Refused => return None,
             Place::Work { .. } => {
                 let started_ms = core.runs.of(&job.name).and_then(|run| run.started_ms());
                 Ahead::Running { started_ms }

@@ -1022,3 +1022,35 @@ fn the_demo_shows_everything_and_succeeds() {
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
     assert!(left.is_empty(), "it cleans up: {left:?}");
 }
+
+/// What was refused lies apart from what has failed, and is called so; partners see no difference.
+#[test]
+fn refused_documents_lie_apart_from_failed_jobs() {
+    let fails = |text: String| with_keys(&text, "orders_in", &shell("exit 1", ""));
+    let daemon = Daemon::start_with(fails);
+    let failed = daemon.upload_text(&order("1"), "").job();
+    daemon.wait_for_place(&failed, "joberrors");
+    let answer = daemon.upload_text("no document", "?Interfacename=orders_in");
+    let refused = answer.header("x-job-name").unwrap().to_owned();
+    assert_eq!(daemon.place(&refused), "joberrors");
+    let apart = daemon.spool(&format!("joberrors/{}/refused/{refused}", day(&refused)));
+    assert_eq!(fs::read_to_string(apart).unwrap(), "no document");
+    let listed = json(&daemon, &["ls", "joberrors"]);
+    let state = |name: &str| {
+        let mut all = listed.as_array().unwrap().iter();
+        all.find(|job| job["job"] == name).unwrap()["state"].clone()
+    };
+    assert_eq!(
+        (state(&failed), state(&refused)),
+        ("failed".into(), "refused".into())
+    );
+    let status = json(&daemon, &["status"]);
+    assert_eq!(
+        (&status["joberrors"], &status["refused"]),
+        (&1.into(), &1.into())
+    );
+    let why = daemon.operator(&["why", &refused]);
+    assert!(why.contains("was refused"), "{why}");
+    assert_eq!(json(&daemon, &["log", &refused])["status"], "refused");
+    assert_eq!(json(&daemon, &["log", &failed])["status"], "error");
+}

@@ -131,7 +131,7 @@ fn a_refused_document_says_where_and_is_kept() {
         assert!(n_findings >= 1, "{body}");
         assert_eq!(daemon.place(job), "joberrors");
         let day = format!("{}-{}-{}", &job[..4], &job[4..6], &job[6..8]);
-        let kept = fs::read_to_string(daemon.spool(&format!("joberrors/{day}/{job}")));
+        let kept = fs::read_to_string(daemon.spool(&format!("joberrors/{day}/refused/{job}")));
         assert_eq!(kept.unwrap(), text);
     }
     assert_eq!(daemon.files("queue"), NOTHING);

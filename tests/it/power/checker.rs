@@ -194,7 +194,9 @@ fn meaning(path: &str) -> Meaning {
             job(lane(i).map(Place::Deferred), name, None)
         }
         ["bak", i, day, entry] => job(lane(i).map(Place::Bak), entry.parse().ok(), Some(day)),
-        ["joberrors", day, entry] => job(Some(Place::JobErrors), entry.parse().ok(), Some(day)),
+        ["joberrors", day, entry] | ["joberrors", day, "refused", entry] => {
+            job(Some(Place::JobErrors), entry.parse().ok(), Some(day))
+        }
         ["joblog", day, entry] => {
             let name = entry
                 .strip_suffix(".xml")
