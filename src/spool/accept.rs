@@ -237,10 +237,19 @@ impl<F: Fs> Part<F> {
     pub fn seal(mut self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
         if self.inline.is_none() {
             self.spool.sync_file(&self.file, self.path())?;
+        }
+        let name = self.spool.dated(&self.name);
+        if name != self.name {
+            let to = part_path(&name);
+            let renamed = self.spool.fs.rename(self.path(), &to);
+            renamed.map_err(wrap("rename", self.path()))?;
+            self.path = Some(to);
+            self.name = name;
+        }
+        if self.inline.is_none() {
             // A replay looks for it there.
             self.spool.sync_dir(Path::new("tmp"))?;
         }
-        self.name = self.spool.dated(&self.name);
         let (came, received_ms) = (attributes.came.clone(), self.spool.now_ms());
         let mut accepted = Accepted::new(self.name.clone(), came, received_ms);
         accepted.dialect.clone_from(&attributes.dialect);
@@ -311,6 +320,7 @@ mod tests {
             part.write(b"<a/>").unwrap();
             now.fetch_add(took_ms, Ordering::Relaxed);
             let sealed = part.seal(&Attributes::default()).unwrap();
+            assert!(dir.path().join(part_path(sealed.name())).exists());
             let (job, _) = spool.enqueue(sealed, &interface, None).unwrap();
             assert_eq!(job.name != name, again);
             assert_eq!(job.name.reference(), Some("r"));
