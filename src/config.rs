@@ -558,6 +558,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
             bytes_max: file.max_bytes.unwrap_or(BODY_BYTES_MAX),
             aliases: file.aliases.clone(),
             questions: file.questions.clone(),
+            visible: file.visible,
         },
         rules: Rules {
             attempts_max: file.retry.attempts,
@@ -677,6 +678,7 @@ fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Comma
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::Visible;
 
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(text, Path::new("/etc/spoolgate/spoolgate.toml"))
@@ -794,6 +796,20 @@ mod tests {
                      exit_codes = { done = [3, 3], failed = [0, 75, 255] } }";
         assert!(parse(&format!("{ONE}ordered = true\nconcurrency = 1\n{works}")).is_ok());
         assert!(parse(&format!("{out}{{ command = [\"true\"] }}")).is_ok());
+    }
+
+    #[test]
+    fn partners_share_an_interface_unless_it_says_otherwise() {
+        let visible = |keys: &str| {
+            let config = parse(&format!("{ONE}{keys}"))?;
+            let interface = &config.tenants[0].interfaces[&"a".parse().unwrap()];
+            Ok::<_, String>(interface.gateway.visible)
+        };
+        assert_eq!(visible(""), Ok(Visible::Interface));
+        assert_eq!(visible("visible = \"interface\""), Ok(Visible::Interface));
+        assert_eq!(visible("visible = \"own\""), Ok(Visible::Own));
+        let error = visible("visible = \"mine\"").unwrap_err();
+        assert!(error.contains("own"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod hands;
 mod places;
 mod quotas;
 mod schedules;
+mod sight;
 mod targets;
 mod upload;
 mod view;
@@ -26,6 +27,7 @@ pub use download::{Completion, Download};
 pub use hands::{Cancelling, Hands};
 pub use places::{Places, Validations};
 pub use schedules::{Agenda, ScheduleRules, Touched};
+pub use sight::Visible;
 pub use targets::Target;
 pub use upload::Upload;
 pub use view::{State, View};
@@ -87,6 +89,7 @@ pub struct Interface {
     pub aliases: Vec<String>,
     /// What it asks of a job, for clients that want to know.
     pub questions: Vec<serde_json::Map<String, serde_json::Value>>,
+    pub visible: Visible,
 }
 
 /// One tenant's gateway.
@@ -135,6 +138,14 @@ pub struct Parts {
     pub validations: Arc<Validations>,
     pub hands: Box<dyn Hands>,
     pub schedules: ScheduleRules,
+}
+
+/// A job that is open for its retrieval.
+struct Opened {
+    job: Job,
+    download: Download,
+    /// Once it has been retrieved completely it goes to `bak`.
+    taken: bool,
 }
 
 impl Gateway {
@@ -216,9 +227,10 @@ impl Gateway {
             Command::List { interface } => {
                 let interface = self.allowed(caller, Right::List, &interface)?.clone();
                 self.archived(|_, of| *of == interface).await;
+                let caller = caller.clone();
                 let names = self.blocking(move |this| match this.is_withheld(&interface)? {
                     true => Ok(Vec::new()),
-                    false => this.spool.list(&interface).map_err(|e| spool_fault(&e)),
+                    false => this.listed(&caller, &interface),
                 });
                 Ok(Reply::Jobs(names.await??))
             }
@@ -250,7 +262,8 @@ impl Gateway {
                 self.archived(|name, _| *name == job).await;
                 // What is asked most is answered without a change of threads.
                 if let Some(place) = self.spool.find_waiting(&job)
-                    && place.interface().is_some_and(|i| caller.may_any(i))
+                    && (place.interface())
+                        .is_some_and(|i| caller.may_any(i) && self.sees_all(caller, i))
                 {
                     return Ok(Reply::Status(place));
                 }
@@ -324,24 +337,6 @@ impl Gateway {
         })
     }
 
-    /// A job that the caller may know of.
-    fn visible(&self, caller: &Caller, name: &JobName) -> Result<Job, Fault> {
-        let unknown = || Fault::UnknownJob {
-            job: name.to_string(),
-        };
-        let found = self.spool.find(name).map_err(|e| spool_fault(&e))?;
-        let job = Job {
-            place: found.ok_or_else(unknown)?,
-            name: name.clone(),
-        };
-        let visible = match self.spool.interface_of(&job) {
-            Some(interface) => caller.may_any(&interface),
-            None => (self.spool.submitter_of(&job)).is_some_and(|submitter| caller.is(&submitter)),
-        };
-        let visible = visible || caller.has(crate::auth::Role::Operator);
-        visible.then_some(job).ok_or_else(unknown)
-    }
-
     fn log(
         &self,
         caller: &Caller,
@@ -412,15 +407,14 @@ impl Gateway {
         name: JobName,
         head: bool,
     ) -> Result<Reply, Fault> {
-        let user = caller.user.clone();
-        let this = self.clone();
-        let opened = self.blocking(move |this| this.open(&interface, &name));
-        let (job, mut download) = opened.await??;
-        download.head = head;
+        let who = caller.clone();
+        let opened = self.blocking(move |this| this.open(&who, &interface, &name));
+        let mut opened = opened.await??;
+        opened.download.head = head;
         if !head {
-            download.completion = this.completion(job, user);
+            opened.download.completion = self.completion(opened.job, opened.taken, caller);
         }
-        Ok(Reply::Content(download))
+        Ok(Reply::Content(opened.download))
     }
 
     /// Opens a file that the processor made of a job.
@@ -482,17 +476,20 @@ impl Gateway {
             retry_after_s: RETRY_SOON_S,
             reason: "too many transformations are under way".into(),
         })?;
+        let who = caller.clone();
         let transformed = self.blocking(move |this| {
             // A client that hangs up does not end the transformation.
             let _place = place;
-            this.transform_blocking(&interface, &name, &sheet)
+            let opened = this.open(&who, &interface, &name)?;
+            let transformed = this.transformed(&opened, &sheet)?;
+            Ok::<_, Fault>((opened.job, opened.taken, transformed))
         });
-        let (job, transformed) = transformed.await??;
+        let (job, taken, transformed) = transformed.await??;
         let body = self.held(transformed.body)?;
         let completion = if head {
             None
         } else {
-            self.completion(job, caller.user.clone())
+            self.completion(job, taken, caller)
         };
         Ok(Reply::Transformed {
             content_type: transformed.content_type,
@@ -502,23 +499,16 @@ impl Gateway {
         })
     }
 
-    fn transform_blocking(
-        &self,
-        interface: &InterfaceName,
-        name: &JobName,
-        sheet: &str,
-    ) -> Result<(Job, Transformed), Fault> {
-        let (job, download) = self.open(interface, name)?;
+    fn transformed(&self, of: &Opened, sheet: &str) -> Result<Transformed, Fault> {
         // By its descriptor, so that the job may move meanwhile.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", download.file.as_raw_fd()));
+        let path = PathBuf::from(format!("/proc/self/fd/{}", of.download.file.as_raw_fd()));
         let (source, limits) = (Source::File(&path), XsltLimits::default());
-        match self.stylesheets.transform(sheet, &source, &limits) {
-            Ok(transformed) => Ok((job, transformed)),
-            Err(error) => {
-                tracing::error!(job = %name, stylesheet = sheet, %error, "no transformation");
-                Err(xslt_fault(sheet, &error))
-            }
-        }
+        let transformed = self.stylesheets.transform(sheet, &source, &limits);
+        transformed.map_err(|error| {
+            let job = &of.job.name;
+            tracing::error!(%job, stylesheet = sheet, %error, "no transformation");
+            xslt_fault(sheet, &error)
+        })
     }
 
     /// A transformed document with its place among those that are held in memory.
@@ -555,7 +545,12 @@ impl Gateway {
     }
 
     /// Opens a job of an interface for reading, wherever it is by now.
-    fn open(&self, interface: &InterfaceName, name: &JobName) -> Result<(Job, Download), Fault> {
+    fn open(
+        &self,
+        caller: &Caller,
+        interface: &InterfaceName,
+        name: &JobName,
+    ) -> Result<Opened, Fault> {
         for _ in 0..OPENS_MAX {
             let Some(place) = self.spool.find(name).map_err(|e| spool_fault(&e))? else {
                 break;
@@ -563,16 +558,19 @@ impl Gateway {
             if place.interface() != Some(interface) {
                 break;
             }
-            if matches!(place, Place::Queue(_)) && self.is_withheld(interface)? {
+            let job = Job {
+                place,
+                name: name.clone(),
+            };
+            let Some(taken) = self.takes(caller, interface, &job)? else {
+                break;
+            };
+            if matches!(job.place, Place::Queue(_)) && self.is_withheld(interface)? {
                 return Err(Fault::Busy {
                     retry_after_s: RETRY_LATER_S,
                     reason: format!("{interface} is on hold: its jobs can be fetched later"),
                 });
             }
-            let job = Job {
-                place,
-                name: name.clone(),
-            };
             let sha256 = self.spool.checksum_of(&job);
             if !self.spool.is_whole(&job) {
                 // Somebody is still copying it there.
@@ -585,23 +583,21 @@ impl Gateway {
                     Fault::Internal
                 })?;
                 download.kind = Some(name.kind());
-                return Ok((job, download));
+                return Ok(Opened {
+                    job,
+                    download,
+                    taken,
+                });
             }
         }
         let job = name.to_string();
         Err(Fault::UnknownJob { job })
     }
 
-    /// What happens when a job has been retrieved completely: an `out` job in its queue goes to
-    /// `bak`. Source: the dStore contract, "Life of a job".
-    fn completion(self: &Arc<Self>, job: Job, user: Arc<str>) -> Option<Completion> {
-        let Place::Queue(interface) = &job.place else {
-            return None;
-        };
-        if self.interfaces.get(interface)?.direction != Direction::Out {
-            return None;
-        }
-        let interface = interface.clone();
+    /// What happens when a job has been retrieved completely, if anything does.
+    fn completion(self: &Arc<Self>, job: Job, taken: bool, caller: &Caller) -> Option<Completion> {
+        let interface = job.place.interface().filter(|_| taken)?.clone();
+        let user = caller.user.clone();
         Some(Completion::new(self.clone(), job, interface, user))
     }
 

@@ -3,7 +3,7 @@
 use super::{Engine, Limits, LogConfig};
 use crate::{
     cron::Changes,
-    gateway::Direction,
+    gateway::{Direction, Visible},
     processor::{ExitCodes, PartnersSee, Retry},
     spool::Retention,
     timetable::Missed,
@@ -81,6 +81,8 @@ pub(super) struct InterfaceFile {
     pub(super) aliases: Vec<String>,
     #[serde(default)]
     pub(super) questions: Vec<serde_json::Map<String, serde_json::Value>>,
+    #[serde(default)]
+    pub(super) visible: Visible,
     #[serde(default)]
     pub(super) ordered: bool,
     pub(super) concurrency: Option<usize>,

@@ -1,6 +1,7 @@
 //! Cancelling a job: who may, and what is answered.
 //!
-//! Source: the Alteryx contract, "curators cancel any job, others those they created".
+//! Source: the Alteryx contract, "curators cancel any job, others those they created". Where partners
+//! see their own jobs alone, those of others are unknown.
 
 use super::{Fault, Reply};
 use super::{
@@ -40,11 +41,16 @@ impl Gateway {
 
     fn cancellable(&self, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
         let job = self.job_of(of)?;
-        let submitter = self.spool.submitter_of(&job);
-        match is_curator(caller) || submitter.is_some_and(|user| caller.is(&user)) {
-            true if self.is_deleted(&job) => Err(unknown(of)),
-            true => Ok(job.name),
-            false => Err(Fault::Forbidden {
+        if is_curator(caller) || self.owns(caller, &job)? {
+            return match self.is_deleted(&job) {
+                true => Err(unknown(of)),
+                false => Ok(job.name),
+            };
+        }
+        let interface = self.spool.interface_of(&job);
+        match interface.is_some_and(|interface| self.sees_all(caller, &interface)) {
+            false => Err(unknown(of)),
+            true => Err(Fault::Forbidden {
                 reason: "a job is cancelled by its submitter or a curator".into(),
             }),
         }

@@ -16,7 +16,7 @@ use super::{
     Direction, Document, Fault, Gateway, RETRY_LATER_S, Reach, Reply, ScheduleRequest, Submit,
     admission, spool_fault, unknown_interface,
     upload::{Outcome, check_kind},
-    view::{self, View},
+    view::View,
 };
 use crate::{
     auth::Caller,
@@ -234,7 +234,7 @@ impl Gateway {
             return Ok(None);
         };
         let interface = Some(&schedule.interface);
-        if !view::reaches(caller, interface, &schedule.submitter, reach) {
+        if !self.reaches(caller, interface, &schedule.submitter, reach) {
             return Ok(None);
         }
         let (latest, next) = (self.latest(&progress)?, schedule.next(&progress));

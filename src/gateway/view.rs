@@ -120,7 +120,7 @@ impl Gateway {
         let interface = view.interface.as_ref();
         // Who is shown his own jobs has deleted this one.
         let is_gone = reach != Reach::Interface && view.is_deleted();
-        if is_gone || !reaches(caller, interface, &view.submitter, reach) {
+        if is_gone || !self.reaches(caller, interface, &view.submitter, reach) {
             return Err(unknown(of));
         }
         let may_download = interface.is_some_and(|i| caller.may(Right::Download, i));
@@ -167,10 +167,13 @@ impl Gateway {
             let known = self.spool.accepted_of_all(jobs);
             known.map_err(|e| spool_fault(&e))
         };
-        if reach == Reach::Own && !is_curator(caller) {
-            let known = known(&jobs)?;
-            let own = |job: &Job| known.get(&job.name.id());
-            jobs.retain(|job| own(job).is_some_and(|known| caller.is(&known.submitter)));
+        let sees_all = match reach {
+            Reach::Curator => true,
+            Reach::Interface => self.sees_all(caller, interface),
+            Reach::Own => is_curator(caller),
+        };
+        if !sees_all {
+            self.keep_own(caller, &mut jobs)?;
         }
         // A cancelled job is told from a failed one by its log, which only those are read for.
         let state_of = |job: &Job| match job.place {
@@ -328,23 +331,6 @@ fn check_reach(caller: &Caller, reach: Reach) -> Result<(), Fault> {
         true => Err(Fault::Forbidden {
             reason: "only curators may see this".into(),
         }),
-    }
-}
-
-/// Is what somebody has submitted to an interface shown to the caller?
-pub(super) fn reaches(
-    caller: &Caller,
-    interface: Option<&InterfaceName>,
-    submitter: &str,
-    reach: Reach,
-) -> bool {
-    let own = caller.is(submitter);
-    match reach {
-        Reach::Curator => is_curator(caller),
-        Reach::Own => own || is_curator(caller),
-        Reach::Interface => {
-            interface.map_or(own, |i| caller.may_any(i)) || caller.has(Role::Operator)
-        }
     }
 }
 

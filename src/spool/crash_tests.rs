@@ -258,7 +258,7 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, twin: Twin) {
     }
     // Whatever is in a queue under a job's name was acknowledged, or was on its way to be.
     for interface in [interface("a"), interface("out")] {
-        for name in spool.list(&interface).unwrap() {
+        for Job { name, .. } in spool.list(&interface).unwrap() {
             let bytes = &files[&places(&files, &name)[0]];
             let whole: [&[u8]; 4] = [b"first", b"second", b"last", b"made"];
             assert!(

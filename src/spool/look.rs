@@ -98,24 +98,39 @@ impl Entry {
 }
 
 impl<F: Fs> Spool<F> {
-    /// The names of the jobs that wait or run in an interface, oldest first: `queue`, `deferred`
-    /// and `work` are one to partners. Files that are still being written are left out.
-    pub fn list(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
-        let mut names = Vec::new();
+    /// The jobs that wait or run in an interface, oldest first: `queue`, `deferred` and `work` are one
+    /// to partners. Files that are still being written are left out.
+    ///
+    /// # Errors
+    /// When one of the directories cannot be listed.
+    pub fn list(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut jobs = Vec::new();
         for _ in 0..LOOKS_MAX {
             let before = self.moves.load(Ordering::SeqCst);
             // In the direction in which jobs travel, so that one on its way is met.
             let deferred = self.deferred(interface)?;
-            names = self.complete_in(interface)?;
-            names.extend(deferred.into_iter().map(|(name, _)| name));
-            names.extend(self.working(interface)?.into_iter().map(|(name, _)| name));
-            names.sort_unstable();
-            names.dedup();
-            if self.moves.load(Ordering::SeqCst) == before || names.len() > 10_000 {
+            let queued = self.complete_in(interface)?;
+            let working = self.working(interface)?;
+            // One that was met twice is where it was last.
+            jobs = Vec::with_capacity(working.len() + queued.len() + deferred.len());
+            let job = |name, place| Job { place, name };
+            jobs.extend(working.into_iter().map(|(name, attempt)| {
+                let interface = interface.clone();
+                job(name, Place::Work { interface, attempt })
+            }));
+            let queue = Place::Queue(interface.clone());
+            jobs.extend(queued.into_iter().map(|name| job(name, queue.clone())));
+            jobs.extend(deferred.into_iter().map(|(name, due_ms)| {
+                let interface = interface.clone();
+                job(name, Place::Deferred { interface, due_ms })
+            }));
+            jobs.sort_by(|one, other| one.name.cmp(&other.name));
+            jobs.dedup_by(|later, kept| later.name == kept.name);
+            if self.moves.load(Ordering::SeqCst) == before || jobs.len() > 10_000 {
                 break;
             }
         }
-        Ok(names)
+        Ok(jobs)
     }
 
     /// The names of all jobs that wait or run in an interface, complete or not, in no order.

@@ -7,7 +7,7 @@ use super::{
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
-    job::{InterfaceName, JobName, Kind, Place},
+    job::{InterfaceName, Job, JobName, Kind},
     timetable::{Plan, Progress, Schedule, ScheduleId},
 };
 use jiff::{Timestamp, ToSpan};
@@ -149,8 +149,8 @@ fn every_moment_has_one_job_after_a_stop_at_every_call() {
                     follow(&spool, id).unwrap();
                     let jobs = spool.list(&queue()).unwrap();
                     assert_eq!(jobs.len(), MOMENTS as usize, "{context}: {jobs:?}");
-                    let whole = |job: &JobName| {
-                        let path = Place::Queue(queue()).path(job);
+                    let whole = |job: &Job| {
+                        let path = job.place.path(&job.name);
                         fs.files()[path.to_str().unwrap()] == schedule.document.as_bytes()
                     };
                     assert!(jobs.iter().all(whole), "{context}");

@@ -16,6 +16,7 @@ mod lifecycle;
 mod logging;
 mod operators;
 mod partner;
+mod partners;
 mod plain_files;
 mod posting;
 mod power;

@@ -5,7 +5,7 @@ use crate::{
     auth::{Grants, Right, Scope},
     gateway::{
         AdmissionLimits, Cancelling, Hands, InFlight, Interface, JobRef, JsonCheck, Parts, Places,
-        State, Wish,
+        State, Visible, Wish,
     },
     job::{KEY_BYTES, Place, Priority, Seal},
     spool::{Cancelled, RealFs, Rules, Spool},
@@ -79,6 +79,7 @@ impl World {
             bytes_max: 1000,
             aliases: vec![alias.into()],
             questions: Vec::new(),
+            visible: Visible::Interface,
         };
         let rules = Rules {
             attempts_max: 1,
@@ -202,12 +203,8 @@ impl Service {
     /// Moments of the jobs that wait, oldest job first.
     fn moments(&self) -> Vec<String> {
         let spool = &self.gateway.spool;
-        let names = spool.list(&name("in")).unwrap();
-        let moments = names.into_iter().map(|name| {
-            let job = Job {
-                place: Place::Queue(self::name("in")),
-                name,
-            };
+        let jobs = spool.list(&name("in")).unwrap();
+        let moments = jobs.into_iter().map(|job| {
             let accepted = spool.accepted_of(&job).unwrap().unwrap();
             let params = accepted.params.as_deref().unwrap();
             let params: serde_json::Value = serde_json::from_str(params).unwrap();
@@ -400,7 +397,13 @@ async fn a_full_queue_is_waited_for() {
         service.look().await;
     }
     assert_eq!(service.moments().len(), 5, "as many as the queue takes");
-    let first = service.gateway.spool.list(&name("in")).unwrap().remove(0);
+    let first = service
+        .gateway
+        .spool
+        .list(&name("in"))
+        .unwrap()
+        .remove(0)
+        .name;
     let first = Job {
         place: Place::Queue(name("in")),
         name: first,

@@ -11,7 +11,7 @@ use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
     gateway::{
         AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts, Places,
-        ScheduleRules,
+        ScheduleRules, Visible,
     },
     job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
     spool::{Cancelled, RealFs, Rules, Spool},
@@ -228,6 +228,7 @@ fn interface(name: &str, direction: Direction, root: Option<&str>) -> (Interface
         bytes_max: UPLOAD_BYTES_MAX,
         aliases: Vec::new(),
         questions: Vec::new(),
+        visible: Visible::Interface,
     };
     (name.parse().unwrap(), interface)
 }

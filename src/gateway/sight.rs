@@ -1,0 +1,267 @@
+//! Which jobs a caller may know of.
+//!
+//! Partners share an interface as the original has it: who has a right on it sees all of its jobs.
+//! Where an interface shows its partners their own jobs alone, a job is its submitter's, as the day's
+//! record says; an emitted one is its parent's submitter's. A file that was dropped is nobody's.
+//! Operators, curators and who has the right `manage` on an interface see all of it.
+//!
+//! Invariant: a record that cannot be read is no answer: the caller is told to ask again.
+
+use super::{Direction, Fault, Gateway, Reach, spool_fault, view::is_curator};
+use crate::{
+    auth::{Caller, Right, Role},
+    job::{InterfaceName, Job, JobName, Place},
+};
+use serde::{Deserialize, Serialize};
+
+/// Which jobs of an interface its partners see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visible {
+    /// All of them.
+    #[default]
+    Interface,
+    /// Those that they submitted, and what was emitted from those.
+    Own,
+}
+
+impl Visible {
+    /// Do partners see each other's jobs?
+    pub fn is_shared(self) -> bool {
+        self == Self::Interface
+    }
+}
+
+impl Gateway {
+    /// Is every job of an interface shown to a caller with a right on it? Of an interface that is
+    /// not configured any more, only to those who see all everywhere.
+    pub(super) fn sees_all(&self, caller: &Caller, interface: &InterfaceName) -> bool {
+        let known = self.interfaces.get(interface);
+        known.is_some_and(|known| known.visible.is_shared())
+            || is_curator(caller)
+            || caller.may(Right::Manage, interface)
+    }
+
+    /// Is a job the caller's?
+    ///
+    /// # Errors
+    /// When what was recorded of the job cannot be read.
+    pub(super) fn owns(&self, caller: &Caller, job: &Job) -> Result<bool, Fault> {
+        let known = self.spool.accepted_of(job).map_err(|e| spool_fault(&e))?;
+        Ok(known.is_some_and(|known| caller.is(&known.submitter)))
+    }
+
+    /// Leaves the caller's own jobs.
+    ///
+    /// # Errors
+    /// As those of [`Gateway::owns`].
+    pub(super) fn keep_own(&self, caller: &Caller, jobs: &mut Vec<Job>) -> Result<(), Fault> {
+        let known = self.spool.accepted_of_all(jobs);
+        let known = known.map_err(|e| spool_fault(&e))?;
+        let owner = |job: &Job| known.get(&job.name.id()).map(|known| &known.submitter);
+        jobs.retain(|job| owner(job).is_some_and(|owner| caller.is(owner)));
+        Ok(())
+    }
+
+    /// The names of the jobs that wait in an interface and are shown to a caller with a right on it.
+    pub(super) fn listed(
+        &self,
+        caller: &Caller,
+        interface: &InterfaceName,
+    ) -> Result<Vec<JobName>, Fault> {
+        let jobs = self.spool.list(interface);
+        let mut jobs = jobs.map_err(|e| spool_fault(&e))?;
+        if !self.sees_all(caller, interface) {
+            self.keep_own(caller, &mut jobs)?;
+        }
+        Ok(jobs.into_iter().map(|job| job.name).collect())
+    }
+
+    /// A job that the caller may know of.
+    pub(super) fn visible(&self, caller: &Caller, name: &JobName) -> Result<Job, Fault> {
+        let unknown = || Fault::UnknownJob {
+            job: name.to_string(),
+        };
+        let found = self.spool.find(name).map_err(|e| spool_fault(&e))?;
+        let job = Job {
+            place: found.ok_or_else(unknown)?,
+            name: name.clone(),
+        };
+        let visible = caller.has(Role::Operator)
+            || match self.spool.interface_of(&job) {
+                Some(interface) => {
+                    caller.may_any(&interface)
+                        && (self.sees_all(caller, &interface) || self.owns(caller, &job)?)
+                }
+                None => self.owns(caller, &job)?,
+            };
+        visible.then_some(job).ok_or_else(unknown)
+    }
+
+    /// Is what somebody has submitted to an interface shown to the caller?
+    pub(super) fn reaches(
+        &self,
+        caller: &Caller,
+        interface: Option<&InterfaceName>,
+        submitter: &str,
+        reach: Reach,
+    ) -> bool {
+        let own = caller.is(submitter);
+        match (reach, interface) {
+            (Reach::Curator, _) => is_curator(caller),
+            (Reach::Own, _) => own || is_curator(caller),
+            (Reach::Interface, None) => own || caller.has(Role::Operator),
+            (Reach::Interface, Some(interface)) => {
+                caller.may_any(interface) && (own || self.sees_all(caller, interface))
+            }
+        }
+    }
+
+    /// Whether a job goes to `bak` when a caller with the right to fetch from its interface has fetched
+    /// it; `None`: it is not shown to that caller. Where partners see their own jobs alone, nobody but
+    /// a job's owner takes it away. Source: the dStore contract, "Life of a job".
+    ///
+    /// # Errors
+    /// As those of [`Gateway::owns`].
+    pub(super) fn takes(
+        &self,
+        caller: &Caller,
+        interface: &InterfaceName,
+        job: &Job,
+    ) -> Result<Option<bool>, Fault> {
+        let Some(known) = self.interfaces.get(interface) else {
+            return Ok(None);
+        };
+        let is_theirs = known.visible.is_shared() || self.owns(caller, job)?;
+        if !is_theirs && !self.sees_all(caller, interface) {
+            return Ok(None);
+        }
+        let is_queued = matches!(job.place, Place::Queue(_));
+        Ok(Some(
+            is_theirs && is_queued && known.direction == Direction::Out,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        AdmissionLimits, Cancelling, Hands, InFlight, Interface, Parts, Places, ScheduleRules,
+    };
+    use super::*;
+    use crate::{
+        auth::{Grants, Scope},
+        job::{KEY_BYTES, Kind, Seal},
+        spool::{Attributes, Cancelled, RealFs, Rules, Spool},
+        xml::{Schemas, Stylesheets, XsdSchema},
+    };
+    use std::{path::Path, sync::Arc};
+
+    /// No worker.
+    struct Nobody;
+
+    impl Hands for Nobody {
+        fn arrived(&self, _: &InterfaceName, _: &JobName) {}
+
+        fn cancel(&self, _: JobName, _: Arc<str>) -> Cancelling<'_> {
+            Box::pin(std::future::ready(Ok(Cancelled::NotActive)))
+        }
+
+        fn eta_ms(&self, _: &Job) -> Option<i64> {
+            None
+        }
+    }
+
+    fn out() -> InterfaceName {
+        "out".parse().unwrap()
+    }
+
+    fn gateway(root: &Path, visible: Visible) -> Gateway {
+        let interface = Interface {
+            direction: Direction::Out,
+            root: None,
+            namespace: None,
+            schema: None,
+            bytes_max: 1000,
+            aliases: Vec::new(),
+            questions: Vec::new(),
+            visible,
+        };
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+        };
+        let clock = Box::new(|| 1_795_323_468_123);
+        let spool = Spool::open(RealFs::new(root), [(out(), rules)].into(), clock).unwrap();
+        Gateway::new(Parts {
+            seal: Seal::new([7; KEY_BYTES]),
+            spool: Arc::new(spool),
+            interfaces: [(out(), interface)].into(),
+            schemas: Arc::new(Schemas::open(&root.join("schemas"), Box::new(XsdSchema))),
+            stylesheets: Arc::new(Stylesheets::open(&root.join("xslt"))),
+            limits: AdmissionLimits::default(),
+            in_flight: Arc::new(InFlight::default()),
+            transforms: Places::new(4, 2),
+            validations: Arc::default(),
+            hands: Box::new(Nobody),
+            schedules: ScheduleRules {
+                time_zone: "UTC".parse().unwrap(),
+                clock_changes: Default::default(),
+                missed: Default::default(),
+                saved: Box::new(|_| ()),
+            },
+        })
+    }
+
+    fn caller(user: &str, right: Right, role: Option<Role>) -> Caller {
+        let mut grants = Grants::default();
+        grants.set_rights(Scope::Interface(out()), [right].into());
+        grants.set_roles(role.into_iter().collect());
+        Caller::new(user, grants)
+    }
+
+    #[test]
+    fn a_job_is_shown_to_its_owner_and_to_those_who_see_all() {
+        for visible in [Visible::Interface, Visible::Own] {
+            let dir = tempfile::tempdir().unwrap();
+            let gateway = gateway(dir.path(), visible);
+            let spool = &gateway.spool;
+            let name = JobName::new(spool.next_id(), None, Kind::Xml);
+            let mut part = spool.begin(name).unwrap();
+            part.write(b"<a/>").unwrap();
+            let sealed = part.seal(&Attributes {
+                submitter: "ada".into(),
+                ..Attributes::default()
+            });
+            let (of_ada, _) = spool.enqueue(sealed.unwrap(), &out(), None).unwrap();
+            std::fs::write(dir.path().join("queue/out/x"), "<a/>").unwrap();
+            let dropped = Job {
+                place: Place::Queue(out()),
+                name: spool.scan(&out()).unwrap().arrived.remove(0).name,
+            };
+            let all = visible.is_shared();
+            for (caller, sees_hers, sees_dropped) in [
+                (caller("ada", Right::Download, None), true, all),
+                (caller("bob", Right::Download, None), all, all),
+                (caller("", Right::Download, None), all, all),
+                (caller("mia", Right::Manage, None), true, true),
+                (caller("cleo", Right::List, Some(Role::Curator)), true, true),
+                (Caller::operator("olga"), true, true),
+            ] {
+                let user = &caller.user;
+                let both = [(&of_ada, sees_hers), (&dropped, sees_dropped)];
+                let seen = both.iter().filter(|(_, sees)| *sees);
+                let seen: Vec<JobName> = seen.map(|(job, _)| job.name.clone()).collect();
+                assert_eq!(gateway.listed(&caller, &out()).unwrap(), seen, "{user}");
+                for (job, sees) in both {
+                    assert_eq!(gateway.visible(&caller, &job.name).is_ok(), sees, "{user}");
+                    let takes = gateway.takes(&caller, &out(), job).unwrap();
+                    let is_hers = **user == *"ada" && *job == of_ada;
+                    assert_eq!(takes, sees.then_some(all || is_hers), "{user}");
+                }
+                let reached = gateway.reaches(&caller, Some(&out()), "ada", Reach::Interface);
+                assert_eq!(reached, sees_hers, "{user}");
+            }
+        }
+    }
+}
