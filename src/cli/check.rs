@@ -2,16 +2,21 @@
 
 use super::{ConfigArg, Format, is_unknown_to_service, output::tell};
 use crate::{
+    auth::{Caller, Role, UsersFile},
     config::{Config, Engine, Tenant},
     daemon,
     http::tls,
+    job::InterfaceName,
     processor::Processor,
     spool::{ProbeOptions, RealFs, SpoolLock, probe},
     xml::{ReloadOutcome, ReloadReport, Stylesheets, xmllint_present, xsltproc_present},
 };
 use anyhow::anyhow;
 use clap::Args;
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+/// So many of the users of an interface are named.
+const PARTNERS_NAMED_MAX: usize = 5;
 
 /// One thing that was looked at.
 struct Finding {
@@ -160,11 +165,14 @@ fn check_tenant(config: &Config, tenant: &Tenant, findings: &mut Vec<Finding>) {
             }
         }
     }
-    match crate::auth::UsersFile::load(&tenant.users) {
+    match UsersFile::load(&tenant.users) {
         Err(error) => say(tenant.users.display().to_string(), Err(error.to_string())),
         Ok(users) => {
             let text = format!("{} users", users.list().count());
             say(tenant.users.display().to_string(), Ok(text));
+            for (name, note) in shared(tenant, &users) {
+                say(format!("interface {name}"), Ok(note));
+            }
         }
     }
     let schemas = daemon::schemas(config, tenant);
@@ -190,6 +198,31 @@ fn check_tenant(config: &Config, tenant: &Tenant, findings: &mut Vec<Finding>) {
         };
         say(format!("interface {name}"), checked);
     }
+}
+
+/// The interfaces where several partners see each other's jobs, and who they are.
+fn shared<'t>(
+    tenant: &'t Tenant,
+    users: &'t UsersFile,
+) -> impl Iterator<Item = (&'t InterfaceName, String)> {
+    let shared = (tenant.interfaces.iter()).filter(|(_, of)| of.gateway.visible.is_shared());
+    shared.filter_map(|(name, _)| Some((name, shared_by(users, name)?)))
+}
+
+/// Says who shares an interface, if several partners do.
+fn shared_by(users: &UsersFile, interface: &InterfaceName) -> Option<String> {
+    let is_partner = |caller: &Caller| !caller.has(Role::Operator) && caller.may_any(interface);
+    let callers = (users.list()).map(|(name, account)| Caller::new(name, account.grants.clone()));
+    let mut names: Vec<Arc<str>> = callers.filter(is_partner).map(|c| c.user).collect();
+    let n_names = names.len();
+    names.truncate(PARTNERS_NAMED_MAX);
+    let more = if n_names > names.len() { ", …" } else { "" };
+    (n_names > 1).then(|| {
+        format!(
+            "{n_names} users see each other's jobs ({}{more}); visible = \"own\" keeps them apart",
+            names.join(", "),
+        )
+    })
 }
 
 fn reload(

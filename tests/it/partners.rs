@@ -180,3 +180,17 @@ fn json_jobs_are_apart_too() {
     assert_eq!(daemon.place(&name.to_string()), "queue/printing");
     assert_eq!(call(&ada, "DELETE", &format!("v3/jobs/{id}")).status, 200);
 }
+
+#[test]
+fn check_notes_who_shares_an_interface() {
+    let daemon = Daemon::init();
+    daemon.configure(apart);
+    for name in ["ada", "bob"] {
+        daemon.add_user(name, &["items_in=upload", "orders_in=upload"]);
+    }
+    daemon.add_user("cleo", &["persons_in=upload"]);
+    let said = daemon.operator(&["check"]);
+    let note = "ok      interface items_in: 2 users see each other's jobs (ada, bob)";
+    assert!(said.contains(note), "{said}");
+    assert_eq!(said.matches("each other's").count(), 1, "{said}");
+}
