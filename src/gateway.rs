@@ -7,12 +7,14 @@
 mod admission;
 mod cancel;
 mod command;
+mod digests;
 mod download;
 mod hands;
 mod places;
 mod quotas;
 mod schedules;
 mod sight;
+mod taken;
 mod targets;
 mod upload;
 mod view;
@@ -99,6 +101,9 @@ pub struct Gateway {
     interfaces: BTreeMap<InterfaceName, Interface>,
     /// Interfaces by the ids that are made from their names.
     made_ids: HashMap<String, InterfaceName>,
+    /// Parts of jobs that have been retrieved.
+    taken: taken::Taken,
+    digests: digests::Digests,
     /// Jobs since the start.
     arrivals: Mutex<HashMap<InterfaceName, u64>>,
     schemas: Arc<Schemas>,
@@ -154,6 +159,8 @@ impl Gateway {
         let made_ids = made_ids.map(|name| (targets::made_id(name), name.clone()));
         Self {
             made_ids: made_ids.collect(),
+            taken: taken::Taken::default(),
+            digests: digests::Digests::default(),
             arrivals: Mutex::default(),
             spool: parts.spool,
             seal: parts.seal,
@@ -412,7 +419,8 @@ impl Gateway {
         let mut opened = opened.await??;
         opened.download.head = head;
         if !head {
-            opened.download.completion = self.completion(opened.job, opened.taken, caller);
+            let bytes = opened.download.bytes;
+            opened.download.completion = self.completion(opened.job, opened.taken, caller, bytes);
         }
         Ok(Reply::Content(opened.download))
     }
@@ -449,12 +457,13 @@ impl Gateway {
         let name = view.files.get(number).ok_or_else(unknown)?;
         let opened = self.spool.open_result(&view.job, name);
         let file = opened.map_err(|e| spool_fault(&e))?.ok_or_else(unknown)?;
-        let download = Download::new(file, None).map_err(|error| {
+        let digest = self.digests.of(&file);
+        let download = digest.and_then(|sha256| Download::new(name.clone(), file, sha256));
+        let download = download.map_err(|error| {
             tracing::error!(job = %view.job, name, %error, "the result cannot be read");
             Fault::Internal
         })?;
         Ok(Reply::Result {
-            name: name.clone(),
             job: view.job,
             download,
         })
@@ -482,14 +491,15 @@ impl Gateway {
             let _place = place;
             let opened = this.open(&who, &interface, &name)?;
             let transformed = this.transformed(&opened, &sheet)?;
-            Ok::<_, Fault>((opened.job, opened.taken, transformed))
+            let bytes = opened.download.bytes;
+            Ok::<_, Fault>((opened.job, opened.taken, bytes, transformed))
         });
-        let (job, taken, transformed) = transformed.await??;
+        let (job, taken, bytes, transformed) = transformed.await??;
         let body = self.held(transformed.body)?;
         let completion = if head {
             None
         } else {
-            self.completion(job, taken, caller)
+            self.completion(job, taken, caller, bytes)
         };
         Ok(Reply::Transformed {
             content_type: transformed.content_type,
@@ -578,7 +588,11 @@ impl Gateway {
             }
             let opened = self.spool.open_job(&job).map_err(|e| spool_fault(&e))?;
             if let Some(file) = opened {
-                let mut download = Download::new(file, sha256).map_err(|error| {
+                // Of what was dropped by hand nobody knows it yet.
+                let sha256 = sha256.map_or_else(|| self.digests.of(&file), |known| Ok(Some(known)));
+                let download =
+                    sha256.and_then(|sha256| Download::new(name.to_string(), file, sha256));
+                let mut download = download.map_err(|error| {
                     tracing::error!(job = %name, %error, "the job cannot be read");
                     Fault::Internal
                 })?;
@@ -595,10 +609,16 @@ impl Gateway {
     }
 
     /// What happens when a job has been retrieved completely, if anything does.
-    fn completion(self: &Arc<Self>, job: Job, taken: bool, caller: &Caller) -> Option<Completion> {
+    fn completion(
+        self: &Arc<Self>,
+        job: Job,
+        taken: bool,
+        caller: &Caller,
+        bytes: u64,
+    ) -> Option<Completion> {
         let interface = job.place.interface().filter(|_| taken)?.clone();
         let user = caller.user.clone();
-        Some(Completion::new(self.clone(), job, interface, user))
+        Some(Completion::new(self.clone(), job, interface, user, bytes))
     }
 
     fn archive(&self, job: &Job, user: &str) -> Result<(), SpoolError> {

@@ -62,12 +62,14 @@ pub(super) fn view(state: State) -> View {
     }
 }
 
-/// A file of three bytes.
-pub(super) fn download() -> Download {
+/// A file of three bytes, `abc`.
+pub(super) fn download(name: &str) -> Download {
+    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     Download {
+        name: name.into(),
         bytes: 3,
         file: tempfile::tempfile().unwrap(),
-        sha256: None,
+        sha256: Some(sha256.into()),
         kind: None,
         head: false,
         completion: None,

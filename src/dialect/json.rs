@@ -1,11 +1,11 @@
 //! What the JSON dialects share: answers, objects as clients write them, and path segments.
 
-use super::Payload;
+use super::{Payload, headers};
 use crate::gateway::{Download, Fault};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ACCEPT_RANGES, ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -32,17 +32,15 @@ pub(super) fn response(status: StatusCode, body: &Value) -> Response<Payload> {
 /// The answer to a fault, with the headers that belong to it whatever the dialect.
 pub(super) fn fault(status: StatusCode, fault: &Fault, body: &Value) -> Response<Payload> {
     let mut response = response(status, body);
-    let headers = response.headers_mut();
+    let all = response.headers_mut();
     match fault {
         Fault::Busy { retry_after_s, .. } | Fault::TooMany { retry_after_s, .. } => {
-            headers.insert(RETRY_AFTER, (*retry_after_s).into());
+            all.insert(RETRY_AFTER, (*retry_after_s).into());
         }
         Fault::MethodNotAllowed { allow } => {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            all.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        Fault::Unsupported { is_encoded, .. } => {
-            super::headers::mark_unsupported(headers, *is_encoded)
-        }
+        Fault::Unsupported { is_encoded, .. } => headers::mark_unsupported(all, *is_encoded),
         Fault::Conflict { .. }
         | Fault::Field { .. }
         | Fault::Forbidden { .. }
@@ -122,39 +120,13 @@ fn shown(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// A file that a processor made, to be saved by the client under its name.
-pub(super) fn file(name: &str, download: Download) -> Response<Payload> {
-    let mut response = Response::new(Payload::File(download));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(name)));
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Ok(value) = HeaderValue::try_from(attachment(name)) {
-        headers.insert(CONTENT_DISPOSITION, value);
-    }
+pub(super) fn file(download: Download) -> Response<Payload> {
+    let kind = HeaderValue::from_static(content_type(&download.name));
+    let mut response = Response::new(Payload::Bytes(Bytes::new()));
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    headers::describe(response.headers_mut(), &download);
+    *response.body_mut() = Payload::File(download);
     response
-}
-
-/// `attachment` with a file's name in ASCII and, where that is not all of it, in full (RFC 6266).
-fn attachment(name: &str) -> String {
-    use fmt::Write;
-    let quotable = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%');
-    let ascii: String = name
-        .chars()
-        .map(|c| if quotable(c) { c } else { '_' })
-        .collect();
-    let mut text = format!("attachment; filename=\"{ascii}\"");
-    if ascii != name {
-        text += "; filename*=UTF-8''";
-        for byte in name.bytes() {
-            // Writing to a string cannot fail.
-            let _ = match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
-                    write!(text, "{}", char::from(byte))
-                }
-                _ => write!(text, "%{byte:02X}"),
-            };
-        }
-    }
-    text
 }
 
 /// The type of a file by its extension.
@@ -562,17 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_keeps_its_name() {
-        let cases = [
-            ("a b.csv", "attachment; filename=\"a b.csv\""),
-            (
-                "gr\u{f6}\"\u{df}e\n.pdf",
-                "attachment; filename=\"gr___e_.pdf\"; filename*=UTF-8''gr%C3%B6%22%C3%9Fe%0A.pdf",
-            ),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(attachment(name), expected, "{name}");
-        }
+    fn a_type_is_known_by_its_extension() {
         assert_eq!(content_type("Report.PDF"), "application/pdf");
         assert_eq!(content_type("pdf"), "application/octet-stream");
     }

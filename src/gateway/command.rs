@@ -233,7 +233,6 @@ pub enum Reply {
     /// A file that the processor made of a job.
     Result {
         job: JobName,
-        name: String,
         download: super::Download,
     },
     /// The schedule would survive a power cut from now on.

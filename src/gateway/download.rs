@@ -1,8 +1,8 @@
-//! A job on its way to a client.
+//! A job on its way to a client, whole or in part.
 
 use super::{Gateway, lock};
 use crate::job::{InterfaceName, Job, Kind};
-use std::{fs::File, io, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
+use std::{fs::File, io, ops::Range, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// So long until archiving a retrieved job is tried again.
@@ -11,9 +11,11 @@ const ARCHIVE_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 20 } else 
 /// A job's bytes, from an open file: the job may move while they are sent.
 #[derive(Debug)]
 pub struct Download {
+    /// What a client may save it as.
+    pub name: String,
     pub bytes: u64,
     pub file: File,
-    /// As stored at acceptance, in hex; `None` when it is not known to be that of these bytes.
+    /// In hex; `None` when it is not known to be that of these bytes.
     pub sha256: Option<String>,
     /// What the file holds, if it is a job's own document.
     pub kind: Option<Kind>,
@@ -24,8 +26,9 @@ pub struct Download {
 }
 
 impl Download {
-    pub(super) fn new(file: File, sha256: Option<String>) -> io::Result<Self> {
+    pub(super) fn new(name: String, file: File, sha256: Option<String>) -> io::Result<Self> {
         Ok(Self {
+            name,
             bytes: file.metadata()?.size(),
             file,
             sha256,
@@ -36,13 +39,18 @@ impl Download {
     }
 }
 
-/// What is to happen once a job has been retrieved completely: it is archived. Dropping it
-/// before [`Completion::completed`] means that the download broke off, and nothing happens.
+/// What is to happen once a job has been retrieved completely, perhaps in parts: it is archived.
+/// Dropping it before [`Completion::completed`] means that the download broke off, and nothing
+/// happens.
 pub struct Completion {
     gateway: Arc<Gateway>,
     job: Job,
     interface: InterfaceName,
     user: Arc<str>,
+    /// The job's length.
+    bytes: u64,
+    /// What of it is on its way.
+    part: Range<u64>,
     /// While it exists, those who ask for the job wait a little; once it says that all has
     /// arrived, they wait for the disk.
     ended: Option<watch::Sender<bool>>,
@@ -54,19 +62,34 @@ impl Completion {
         job: Job,
         interface: InterfaceName,
         user: Arc<str>,
+        bytes: u64,
     ) -> Self {
         Self {
             gateway,
             job,
             interface,
             user,
+            bytes,
+            part: 0..bytes,
             ended: None,
         }
+    }
+
+    /// Only these bytes of the job are sent.
+    pub fn only(&mut self, part: Range<u64>) {
+        self.part = part;
     }
 
     /// The last byte is on its way: from now on, whoever asks where the job is waits for the
     /// outcome, so that the client which has its document does not see it queued any more.
     pub fn taken(&mut self) {
+        let taken = &self.gateway.taken;
+        if taken.would_be_all(&self.job.name, &self.user, &self.part, self.bytes) {
+            self.announce();
+        }
+    }
+
+    fn announce(&mut self) {
         let (ended, receiver) = watch::channel(false);
         let mut archiving = lock(&self.gateway.archiving);
         if !archiving.contains_key(&self.job.name) {
@@ -76,8 +99,17 @@ impl Completion {
         }
     }
 
-    /// The client has got the last byte: the job goes to `bak`, now or as soon as the disk lets it.
+    /// The client has got the last byte that was sent: if that was the last of the job, it goes to
+    /// `bak`, now or as soon as the disk lets it.
     pub fn completed(mut self) {
+        let taken = &self.gateway.taken;
+        if !taken.add(&self.job.name, &self.user, &self.part, self.bytes) {
+            return;
+        }
+        if self.ended.is_none() {
+            // Other parts were on their way beside it.
+            self.announce();
+        }
         if let Some(ended) = &self.ended {
             ended.send_replace(true);
         }

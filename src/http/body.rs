@@ -236,6 +236,7 @@ mod tests {
         file.write_all(content).unwrap();
         file.rewind().unwrap();
         Body::new(Payload::File(Download {
+            name: "x".into(),
             bytes: announced,
             file,
             sha256: None,

@@ -1,4 +1,5 @@
-//! A part of a file, where the client asks for one and the dialect offers it (RFC 9110, 14).
+//! A part of a file, where the client asks for one and the dialect offers it (RFC 9110, 14), or
+//! nothing of it, where the client has it already (RFC 9110, 13).
 //!
 //! One range is served; a client that asks for several, or in words that are not understood, gets
 //! the whole file, as the standard allows.
@@ -7,7 +8,10 @@ use crate::dialect::Payload;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
+    header::{
+        ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+        IF_RANGE, RANGE,
+    },
     request::Parts,
 };
 use std::io::{Seek, SeekFrom};
@@ -18,6 +22,33 @@ enum Wanted {
     All,
     Nothing,
     Part { first: u64, n_bytes: u64 },
+}
+
+/// Leaves of the answer what the client lacks of it, if the request says what it has.
+pub(super) fn unless_known(head: &Parts, mut response: Response<Payload>) -> Response<Payload> {
+    let asked = matches!(head.method, Method::GET | Method::HEAD);
+    let version = response.headers().get(ETAG);
+    let known = version.is_some_and(|version| {
+        let mut given = head.headers.get_all(IF_NONE_MATCH).iter();
+        given.any(|list| names(list.as_bytes(), version.as_bytes()))
+    });
+    if !asked || response.status() != StatusCode::OK || !known {
+        return response;
+    }
+    // A job that is on its way with it is not retrieved.
+    *response.body_mut() = Payload::Bytes(Bytes::new());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    for about_the_body in [CONTENT_TYPE, CONTENT_DISPOSITION, ACCEPT_RANGES] {
+        response.headers_mut().remove(about_the_body);
+    }
+    response
+}
+
+/// Is a version in a list of them, `*` being any? Weak ones count as strong (RFC 9110, 13.1.2).
+fn names(list: &[u8], version: &[u8]) -> bool {
+    // Ours has no comma.
+    let mut each = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    each.any(|one| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == version)
 }
 
 /// Cuts the answer down to the part of the file that the request asks for.
@@ -49,6 +80,9 @@ pub(super) fn apply(head: &Parts, mut response: Response<Payload>) -> Response<P
                 return response;
             }
             download.bytes = n_bytes;
+            if let Some(completion) = &mut download.completion {
+                completion.only(first..first + n_bytes);
+            }
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             format!("bytes {first}-{}/{total}", first + n_bytes - 1)
         }
@@ -96,6 +130,37 @@ fn parse(range: &str) -> Option<(Option<u64>, Option<u64>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_client_has_is_not_sent_again() {
+        let ours = b"\"ab\"";
+        for list in [
+            "\"ab\"",
+            "W/\"ab\"",
+            "*",
+            "\"x\", \"ab\"",
+            "\"x\",W/\"ab\" ",
+        ] {
+            assert!(names(list.as_bytes(), ours), "{list}");
+        }
+        for list in ["", "ab", "\"a\"", "\"AB\"", "\"ab", "w/\"ab\"", "\"*\""] {
+            assert!(!names(list.as_bytes(), ours), "{list}");
+        }
+        let answered = |method: &str, has: &str| {
+            let request = http::Request::builder().method(method);
+            let request = request.header(IF_NONE_MATCH, has).body(()).unwrap();
+            let mut whole = Response::new(Payload::HeadOf(3));
+            let version = HeaderValue::from_static("\"ab\"");
+            whole.headers_mut().insert(ETAG, version);
+            unless_known(&request.into_parts().0, whole)
+                .status()
+                .as_u16()
+        };
+        assert_eq!(answered("GET", "\"ab\""), 304);
+        assert_eq!(answered("HEAD", "*"), 304);
+        assert_eq!(answered("GET", "\"abc\""), 200);
+        assert_eq!(answered("POST", "\"ab\""), 200);
+    }
 
     #[test]
     fn one_range_is_understood() {

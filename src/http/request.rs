@@ -204,7 +204,9 @@ pub(super) fn finish(
         _ => payload,
     };
     let headers = &mut parts.headers;
-    headers.insert(CONTENT_LENGTH, n_bytes.into());
+    if parts.status != StatusCode::NOT_MODIFIED {
+        headers.insert(CONTENT_LENGTH, n_bytes.into());
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(request_id) = HeaderValue::from_str(&access.request_id) {
@@ -301,7 +303,8 @@ async fn respond(
     let (fault, lack) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
-            return Ok(range::apply(head, dialect.render(head, reply)));
+            let whole = dialect.render(head, reply);
+            return Ok(range::apply(head, range::unless_known(head, whole)));
         }
         Err(Stop::CutOff) => {
             access.bytes_in = intake.n_bytes;

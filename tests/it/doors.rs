@@ -261,6 +261,12 @@ impl World {
                 let (id, runner) = (job.id().get(), self.seal.runner(job.id()));
                 let path = format!("/api/v1/default/download/{id}/0?guid={runner}");
                 assert_eq!(self.daemon.bare_curl(&[&path]).text(), "a,b\n", "{context}");
+                let whole = self.daemon.bare_curl(&["-I", &path]);
+                let version = whole.header("etag").unwrap();
+                assert!(whole.header("repr-digest").is_some(), "{context}");
+                let known = format!("If-None-Match: {version}");
+                let same = self.daemon.bare_curl(&["-H", &known, &path]);
+                assert_eq!(same.status, 304, "{context}");
                 let part = self.daemon.bare_curl(&["-r", "2-", &path]);
                 assert_eq!(
                     (part.status, part.text().as_str()),

@@ -28,7 +28,7 @@ pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
             headers::mark_replayed(response.headers_mut(), replayed);
             response
         }
-        Reply::Result { name, download, .. } => json::file(&name, download),
+        Reply::Result { download, .. } => json::file(download),
         Reply::Shown(view) => match Route::of(head.uri.path()) {
             Some(Route::Messages(_)) => ok(&messages(&view)),
             Some(_) | None => ok(&job(head, &view)),
@@ -105,9 +105,12 @@ fn job(head: &Parts, view: &View) -> Value {
 fn workflows(head: &Parts, targets: &[Target]) -> Value {
     let route = Route::of(head.uri.path());
     match (route, targets) {
-        (Some(Route::Questions(_)), [target]) => {
-            target.questions.iter().cloned().map(Value::Object).collect()
-        }
+        (Some(Route::Questions(_)), [target]) => target
+            .questions
+            .iter()
+            .cloned()
+            .map(Value::Object)
+            .collect(),
         (Some(Route::Workflow(asked)), [target]) => workflow(target, &asked),
         (_, targets) => {
             // What could not be read was refused.

@@ -62,8 +62,7 @@ fn answers() -> Vec<Answer> {
     }
     let result = Ok(Reply::Result {
         job: plain.job.clone(),
-        name: "Bericht März.pdf".into(),
-        download: download(),
+        download: download("Bericht März.pdf"),
     });
     let all = [State::Waiting, State::Running, State::Done, State::Failed];
     let mut answers: Vec<Answer> = vec![
@@ -81,10 +80,18 @@ fn answers() -> Vec<Answer> {
         ("plain", JOB, Ok(Reply::Shown(Box::new(plain)))),
         ("failed", JOB, shown(State::Failed)),
         ("cancelled", JOB, shown(State::Cancelled)),
-        ("asked for by an alias", JOB, Ok(Reply::Shown(Box::new(asked_as)))),
+        (
+            "asked for by an alias",
+            JOB,
+            Ok(Reply::Shown(Box::new(asked_as))),
+        ),
         ("by v1", OLD_JOB, shown(State::Done)),
         ("workflows", WORKFLOWS, targets(&["baking", "printing"])),
-        ("workflows of a name", NAMED, targets(&["baking", "printing"])),
+        (
+            "workflows of a name",
+            NAMED,
+            targets(&["baking", "printing"]),
+        ),
         ("no workflows", WORKFLOWS, targets(&[])),
         ("workflow", WORKFLOW, targets(&["printing"])),
         ("questions", QUESTIONS, targets(&["printing"])),

@@ -5,16 +5,18 @@
 //! asks; a field that cannot be read is refused, because its sender believes that the bytes are
 //! being checked.
 
-use crate::gateway::{Digests, Fault};
+use crate::{
+    dialect::headers::REPR_DIGEST,
+    gateway::{Digests, Fault},
+};
 use base64::{
     Engine,
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
-pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const SHA_256: &str = "sha-256";
 const SHA_512: &str = "sha-512";
 
@@ -59,20 +61,6 @@ fn differs<const N: usize>(expected: &mut Option<[u8; N]>, digest: Vec<u8>) -> O
             .replace(digest)
             .is_some_and(|other| other != digest),
     )
-}
-
-/// The field's value for a digest in hexadecimal; `None` if it is none.
-pub(super) fn field(hex: &str) -> Option<HeaderValue> {
-    // `from_str_radix` would take a sign, and a digit without its partner.
-    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = hex.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    let bytes: [u8; 32] = bytes?.try_into().ok()?;
-    HeaderValue::try_from(format!("{SHA_256}=:{}:", BASE64.encode(bytes))).ok()
 }
 
 /// The algorithm and the digest of one member of the list; `None` if it is malformed.

@@ -2,11 +2,12 @@
 //! bytes, and an answer is one line of text that a terminal survives.
 
 use super::{
-    digest::{self, CONTENT_DIGEST, REPR_DIGEST},
+    digest::{self, CONTENT_DIGEST},
     parameters::Parameters,
     *,
 };
 use crate::{
+    dialect::headers::{self, REPR_DIGEST},
     gateway::Submit,
     job::{any_interface, any_job_name, any_text, settings},
     xml::Finding,
@@ -155,14 +156,14 @@ proptest! {
     #[test]
     fn a_digest_is_written_and_read_alike(bytes in any::<[u8; 32]>(), other in any::<[u8; 32]>()) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let field = digest::field(&hex).unwrap();
+        let field = headers::repr_digest(&hex).unwrap();
         let value = field.to_str().unwrap();
         let expected = |headers: HeaderMap| digest::expected(&headers).map(|wanted| wanted.sha256);
         prop_assert_eq!(expected(headers(&[(CONTENT_DIGEST, value)])), Ok(Some(bytes)));
         let listed = format!("md5=:kAFQmDzST7DWlj99KOF/cg==: ,\t{}", value.replace('=', "").replacen("sha-256", "sha-256=", 1));
         prop_assert_eq!(expected(headers(&[(REPR_DIGEST, &listed)])), Ok(Some(bytes)));
         let other: String = other.iter().map(|byte| format!("{byte:02x}")).collect();
-        let other = digest::field(&other).unwrap();
+        let other = headers::repr_digest(&other).unwrap();
         let both = [(CONTENT_DIGEST, value), (REPR_DIGEST, other.to_str().unwrap())];
         prop_assert_eq!(expected(headers(&both)).is_ok(), value == other);
     }
@@ -172,7 +173,7 @@ proptest! {
         text in prop_oneof![any_text(), "[0-9a-fA-F]{62,66}", "[0-9a-f+-]{64}"],
     ) {
         let is_digest = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        prop_assert_eq!(digest::field(&text).is_some(), is_digest);
+        prop_assert_eq!(headers::repr_digest(&text).is_some(), is_digest);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! it is shown, and every text answer ends its lines. What is shown comes from the reply or fault
 //! alone; neither ever holds a path of the server.
 
-use super::digest::{self, REPR_DIGEST};
 use crate::{
-    dialect::{Payload, headers::{mark_replayed, mark_unsupported}},
+    dialect::{
+        Payload,
+        headers::{self, REPR_DIGEST, mark_replayed, mark_unsupported},
+    },
     gateway::{Download, Fault, Reply},
     job::{JobName, Kind},
     xml::Finding,
@@ -14,7 +16,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use std::fmt::Write;
 
@@ -139,35 +141,30 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
 
 fn accepted(job: &JobName, sha256: &str, replayed: bool) -> Response<Payload> {
     let mut response = text(StatusCode::CREATED, format!("{job}\n"));
-    let headers = response.headers_mut();
-    headers.insert(X_JOB_NAME, header(job.to_string()));
+    let all = response.headers_mut();
+    all.insert(X_JOB_NAME, header(job.to_string()));
     // A job's name consists of characters that stand for themselves in a query.
-    headers.insert(LOCATION, header(format!("/xml/jobstatus?Jobname={job}")));
-    if let Some(digest) = digest::field(sha256) {
-        headers.insert(REPR_DIGEST, digest);
+    all.insert(LOCATION, header(format!("/xml/jobstatus?Jobname={job}")));
+    if let Some(digest) = headers::repr_digest(sha256) {
+        all.insert(REPR_DIGEST, digest);
     }
-    mark_replayed(headers, replayed);
+    mark_replayed(all, replayed);
     response
 }
 
 fn content(download: Download) -> Response<Payload> {
-    let digest = download.sha256.as_deref().and_then(digest::field);
-    let etag = download
-        .sha256
-        .as_ref()
-        .map(|hex| header(format!("\"{hex}\"")));
     let content_type = match download.kind {
         Some(Kind::Json) => JSON,
         Some(Kind::Xml) | None => XML,
     };
-    let payload = match download.head {
-        true => Payload::HeadOf(download.bytes),
-        false => Payload::File(download),
-    };
-    let mut response = response(StatusCode::OK, content_type, payload);
-    if let (Some(digest), Some(etag)) = (digest, etag) {
-        response.headers_mut().insert(REPR_DIGEST, digest);
-        response.headers_mut().insert(ETAG, etag);
+    let mut response = response(
+        StatusCode::OK,
+        content_type,
+        Payload::HeadOf(download.bytes),
+    );
+    headers::describe(response.headers_mut(), &download);
+    if !download.head {
+        *response.body_mut() = Payload::File(download);
     }
     response
 }
@@ -175,17 +172,19 @@ fn content(download: Download) -> Response<Payload> {
 fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payload> {
     let first = format!("{job}: the document was refused and kept in joberrors\n");
     let mut response = text(StatusCode::BAD_REQUEST, first + &told(findings));
-    let headers = response.headers_mut();
-    headers.insert(X_JOB_NAME, header(job.to_string()));
-    if let Some(digest) = digest::field(sha256) {
-        headers.insert(REPR_DIGEST, digest);
+    let all = response.headers_mut();
+    all.insert(X_JOB_NAME, header(job.to_string()));
+    if let Some(digest) = headers::repr_digest(sha256) {
+        all.insert(REPR_DIGEST, digest);
     }
     response
 }
 
 /// One finding a line.
 fn told(findings: &[Finding]) -> String {
-    let lines = findings.iter().map(|finding| shown(&finding.to_string()) + "\n");
+    let lines = findings
+        .iter()
+        .map(|finding| shown(&finding.to_string()) + "\n");
     lines.collect()
 }
 

@@ -20,6 +20,7 @@ fn job() -> JobName {
 
 fn download(head: bool, sha256: Option<&str>) -> Reply {
     Reply::Content(Download {
+        name: job().to_string(),
         bytes: 3,
         file: tempfile::tempfile().unwrap(),
         sha256: sha256.map(str::to_owned),
@@ -54,7 +55,9 @@ fn findings() -> Vec<Finding> {
         column,
         message: message.into(),
     };
-    [(3, 7, "no ItemNo"), (4, 1, "two\nlines")].map(finding).into()
+    [(3, 7, "no ItemNo"), (4, 1, "two\nlines")]
+        .map(finding)
+        .into()
 }
 
 /// Every answer that the files may ask for.

@@ -138,7 +138,10 @@ mod tests {
             ("", "not JSON: EOF"),
             ("{", "not JSON: EOF"),
             ("{}x", "not JSON: trailing"),
-            ("[]", "no composition: invalid type: sequence, expected an object"),
+            (
+                "[]",
+                "no composition: invalid type: sequence, expected an object",
+            ),
             ("\"YQ==\"", "no composition: invalid type: string"),
             ("null", "no composition: invalid type: null"),
         ] {

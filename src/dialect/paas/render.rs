@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(super) fn reply(head: &Parts, reply: Reply) -> Response<Payload> {
     match reply {
         Reply::Created { view, replayed } => created(head, &view, replayed),
-        Reply::Result { name, download, .. } => json::file(&name, download),
+        Reply::Result { download, .. } => json::file(download),
         Reply::Shown(view) => json::response(StatusCode::OK, &status(&view)),
         // The answers to what this dialect has no words for.
         Reply::Accepted { .. }

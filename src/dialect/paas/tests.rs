@@ -19,13 +19,16 @@ fn answers() -> Vec<Answer> {
     };
     let result = Ok(Reply::Result {
         job: view(State::Done).job,
-        name: "Bericht März.pdf".into(),
-        download: download(),
+        download: download("Bericht März.pdf"),
     });
     let mut asked_as = view(State::Waiting);
     asked_as.asked_as = Some("Printing".into());
     let mut answers: Vec<Answer> = vec![
-        ("command as sent", STATUS, Ok(Reply::Shown(Box::new(asked_as)))),
+        (
+            "command as sent",
+            STATUS,
+            Ok(Reply::Shown(Box::new(asked_as))),
+        ),
         ("created", PROCESS, created(false)),
         ("created, replayed", PROCESS, created(true)),
         ("pending", STATUS, shown(State::Waiting)),

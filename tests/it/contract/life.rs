@@ -1,6 +1,6 @@
 //! The life of a job: from an upload or a dropped file to `bak/` or `joberrors/`.
 
-use super::{assert_text, held, with_command};
+use super::{assert_text, digest_field, held, with_command};
 use crate::harness::{Daemon, document, order};
 use std::{fs, process::Stdio};
 
@@ -85,6 +85,74 @@ fn a_download_that_broke_off_does_not_move_the_job() {
     }
     assert!(daemon.curl(&[&path]).body == sent);
     assert_eq!(daemon.place(&job), "bak/orders_out");
+}
+
+#[test]
+fn parts_count_once_one_user_has_every_byte() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let other = daemon.add_user("other", &["orders_out=list,download"]);
+    daemon.serve();
+    let sent = order("1");
+    let job = daemon.drop_in("orders_out", "o.xml", &sent);
+    let path = fetch_path("orders_out", &job);
+    let part = |range: &str| daemon.curl(&["-r", range, &path]);
+    let first = part("0-19");
+    assert_eq!((first.status, first.text()), (206, sent[..20].to_owned()));
+    let total = sent.len();
+    let expected = format!("bytes 0-19/{total}");
+    assert_eq!(first.header("content-range"), Some(&*expected));
+    let digest = digest_field(sent.as_bytes());
+    assert_eq!(first.header("repr-digest"), Some(&*digest), "of the whole");
+    // All but one byte, and the rest by somebody else.
+    assert_eq!(part("21-").status, 206);
+    let theirs = daemon.curl_as(&other, &["-r", "20-", &path]);
+    assert_eq!(theirs.status, 206);
+    assert_eq!(part(&format!("{total}-")).status, 416);
+    assert_eq!(daemon.place(&job), "queue/orders_out");
+    assert_eq!(part("-1").status, 206);
+    assert_eq!(daemon.place(&job), "queue/orders_out");
+    assert_eq!(part("15-25").text(), sent[15..26]);
+    assert_eq!(daemon.place(&job), "bak/orders_out");
+    assert_eq!(daemon.queue("orders_out"), [""; 0]);
+}
+
+#[test]
+fn a_client_that_has_the_bytes_is_not_sent_them_again() {
+    let daemon = Daemon::start();
+    let sent = order("1");
+    let job = daemon.drop_in("orders_out", "o.xml", &sent);
+    let path = fetch_path("orders_out", &job);
+    let head = daemon.curl(&["-I", &path]);
+    let version = head.header("etag").unwrap().to_owned();
+    assert!(version.starts_with('"') && version.len() == 66, "{version}");
+    assert_eq!(head.header("accept-ranges"), Some("bytes"));
+    let named = format!("attachment; filename=\"{job}\"");
+    assert_eq!(head.header("content-disposition"), Some(&*named));
+    let digest = digest_field(sent.as_bytes());
+    assert_eq!(head.header("repr-digest"), Some(&*digest));
+    let known = format!("If-None-Match: \"x\", W/{version}");
+    for arguments in [vec!["-H", &known, &path], vec!["-I", "-H", &known, &path]] {
+        let same = daemon.curl(&arguments);
+        assert_eq!((same.status, same.text().as_str()), (304, ""));
+        assert_eq!(same.header("etag"), Some(&*version));
+    }
+    // Nothing was taken.
+    assert_eq!(daemon.place(&job), "queue/orders_out");
+    let of_this = format!("If-Range: {version}");
+    let part = daemon.curl(&["-H", &of_this, "-r", "0-3", &path]);
+    assert_eq!((part.status, part.text()), (206, sent[..4].to_owned()));
+    // Several parts are the whole, and so is a part of another version.
+    let of_another = ["-H", "If-Range: \"x\"", "-r", "0-3", &path];
+    assert_eq!(daemon.curl(&of_another).text(), sent);
+    assert_eq!(daemon.curl(&["-r", "0-1,3-4", &path]).text(), sent);
+    assert_eq!(
+        daemon.curl(&["-H", "If-None-Match: \"x\"", &path]).text(),
+        sent
+    );
+    assert_eq!(daemon.place(&job), "bak/orders_out");
+    let archived = daemon.curl(&["-I", &path]);
+    assert_eq!(archived.header("etag"), Some(&*version), "wherever it is");
 }
 
 #[test]
