@@ -132,11 +132,10 @@ fn a_client_that_has_the_bytes_is_not_sent_them_again() {
     let digest = digest_field(sent.as_bytes());
     assert_eq!(head.header("repr-digest"), Some(&*digest));
     let known = format!("If-None-Match: \"x\", W/{version}");
-    for arguments in [vec!["-H", &known, &path], vec!["-I", "-H", &known, &path]] {
-        let same = daemon.curl(&arguments);
-        assert_eq!((same.status, same.text().as_str()), (304, ""));
-        assert_eq!(same.header("etag"), Some(&*version));
-    }
+    let same = daemon.curl(&["-H", &known, &path]);
+    assert_eq!((same.status, same.text().as_str()), (304, ""));
+    assert_eq!(same.header("etag"), Some(&*version));
+    assert_eq!(daemon.curl(&["-I", "-H", &known, &path]).status, 304);
     // Nothing was taken.
     assert_eq!(daemon.place(&job), "queue/orders_out");
     let of_this = format!("If-Range: {version}");
