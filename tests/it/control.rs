@@ -318,6 +318,8 @@ fn the_socket_is_for_members_of_its_group() {
     }
     let (daemon, job) = with_a_waiting_job();
     fs::set_permissions(daemon.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Whoever asks can read what the service is, so that the socket alone decides.
+    fs::set_permissions(daemon.config(), fs::Permissions::from_mode(0o644)).unwrap();
     let socket = daemon.dir().join("control.sock");
     let run = |gid: u32| {
         let mut command = Command::new(PROGRAM);

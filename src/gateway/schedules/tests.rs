@@ -564,6 +564,8 @@ async fn a_schedule_that_has_ended_goes_with_its_last_job() {
             .job,
     };
     service.gateway.spool.remove(&job, "olga").unwrap();
+    assert_eq!(sweep(&mut service).await, 1, "its log is there");
+    std::fs::remove_dir_all(world.root.path().join("joblog")).unwrap();
     assert_eq!(sweep(&mut service).await, 0);
     let left = std::fs::read_dir(world.root.path().join("schedules")).unwrap();
     assert_eq!(left.count(), 0);
