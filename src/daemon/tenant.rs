@@ -489,16 +489,17 @@ impl Keeper {
     async fn keep_days(self: Arc<Self>, stop: CancellationToken) {
         let mut sweep_at = tokio::time::Instant::now();
         loop {
+            // The start has just done it, by its recovery.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
             let this = self.clone();
             blocking(move || this.file_strays()).await;
             if sweep_at <= tokio::time::Instant::now() {
                 sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
                 let this = self.clone();
                 blocking(move || this.sweep()).await;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
