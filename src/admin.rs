@@ -298,6 +298,7 @@ mod tests {
         let rules = Rules {
             attempts_max: 3,
             at_most_once: false,
+            drops: Default::default(),
         };
         let interfaces = interfaces.iter();
         let interfaces: BTreeMap<_, _> = interfaces

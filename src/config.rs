@@ -16,7 +16,7 @@ use crate::{
     plain::{self, Links},
     processor::{Command, ExitCodes, Post, Processor},
     schedule::LaneRules,
-    spool::{Retention, Rules, SEGMENT_BYTES_MIN},
+    spool::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
     timetable::{Missed, Zone},
     worker::Lane,
 };
@@ -531,6 +531,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
                 .into(),
         );
     }
+    let drops = drops(file)?;
     at_least_1("max_bytes", file.max_bytes.unwrap_or(BODY_BYTES_MAX))?;
     let running_max = match (&processor, file.concurrency) {
         (_, Some(0)) => return Err("concurrency must be at least 1".into()),
@@ -563,6 +564,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
         rules: Rules {
             attempts_max: file.retry.attempts,
             at_most_once: delivery_once,
+            drops,
         },
         lane: Lane {
             processor,
@@ -573,6 +575,17 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
                 ordered: file.ordered,
             },
         },
+    })
+}
+
+fn drops(file: &InterfaceFile) -> Result<DropRules, String> {
+    let temporary = match &file.temporary_names {
+        None => TemporaryNames::default(),
+        Some(names) => TemporaryNames::new(names).map_err(|e| format!("temporary_names: {e}"))?,
+    };
+    Ok(DropRules {
+        ordered: file.ordered,
+        temporary,
     })
 }
 

@@ -20,6 +20,7 @@ mod crash_fs;
 #[cfg(test)]
 mod crash_tests;
 mod document;
+mod drops;
 #[cfg(test)]
 pub(crate) mod faults;
 mod fs;
@@ -42,6 +43,7 @@ mod retention;
 #[cfg(test)]
 mod schedule_tests;
 mod schedules;
+mod temporary;
 mod terms;
 mod tree;
 mod twin;
@@ -50,17 +52,19 @@ pub use accept::{Attributes, Part, Sealed};
 pub use cancel::Cancelled;
 pub use claim::{Claim, KeptFiles, Published, Settlement};
 pub use document::Fate;
+pub use drops::{Arrival, DropRules, QUIET, REST, Scan};
 pub use fs::{EntryKind, Fs, RealFs, Stat};
 pub use health::Health;
 pub use idem::{IdemKey, IdemRecord};
 pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use key::{KeyError, key};
+pub use lease::{Writers, leases_on_any_file};
 pub use lock::{LockError, Owner, SpoolLock};
-pub use look::{Arrival, Scan};
 pub use probe::{ProbeError, ProbeOptions, probe};
 pub use records::{Accepted, Act, Came, Ended, fingerprint};
 pub use recover::{Adopted, Cut, Recovery};
 pub use retention::Retention;
+pub use temporary::TemporaryNames;
 pub use twin::Twin;
 
 use crate::{
@@ -71,6 +75,7 @@ use journal::{How, Naming, Op};
 use records::Records;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -94,6 +99,8 @@ pub struct Rules {
     pub attempts_max: u32,
     /// After a crash of unknown outcome the job fails instead of running again.
     pub at_most_once: bool,
+    /// How files that are dropped into its queue are taken in.
+    pub drops: DropRules,
 }
 
 /// The operation that failed, for messages.
@@ -118,6 +125,14 @@ pub enum SpoolError {
     /// A sync failed earlier: nothing more is accepted or started.
     #[error("the spool is unhealthy since a disk error: {reason}")]
     Unhealthy { reason: String },
+}
+
+/// A job among many: its id, and a hash of all of its name, since others can bring files whose names
+/// differ in the rest. Of one size, however long the name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct JobKey {
+    id: u64,
+    name: u64,
 }
 
 /// What a move found.
@@ -149,16 +164,18 @@ pub struct Spool<F: Fs = RealFs> {
     records: Arc<Records<F>>,
     health: Health,
     twin: Twin,
-    /// Ids of jobs in each queue that are known to be complete.
-    ready: Mutex<HashMap<InterfaceName, HashSet<u64>>>,
-    /// Ids of those that are on their way there.
-    arriving: Mutex<HashSet<u64>>,
+    /// Jobs in each queue that are known to be complete.
+    ready: Mutex<HashMap<InterfaceName, HashSet<JobKey>>>,
+    /// Those that are on their way there.
+    arriving: Mutex<HashSet<JobKey>>,
+    /// Behind [`JobKey`]; nobody who chooses names knows it.
+    hasher: RandomState,
     /// Counts moves, so that a look that finds nothing knows whether to look again.
     moves: Arc<AtomicU64>,
     /// Day directories that are known to exist, durably.
     days: Mutex<HashSet<PathBuf>>,
     temps: AtomicU64,
-    odd: Mutex<HashSet<PathBuf>>,
+    drops: drops::Drops,
     /// Interfaces of which only lines that are JSON are for the joblog.
     only_json: BTreeSet<InterfaceName>,
 }
@@ -192,10 +209,11 @@ impl<F: Fs> Spool<F> {
             twin: Twin::chosen(),
             ready: Mutex::default(),
             arriving: Mutex::default(),
+            hasher: RandomState::default(),
             moves: Arc::default(),
             days: Mutex::default(),
             temps: AtomicU64::new(0),
-            odd: Mutex::default(),
+            drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
         }
     }
@@ -215,32 +233,51 @@ impl<F: Fs> Spool<F> {
         self
     }
 
+    /// Makes the directories that are missing. What is in the place of one with jobs is left, with
+    /// what would be behind it, and the others are made.
     fn make_tree(&self) -> Result<(), SpoolError> {
         let mut made = false;
         for dir in [
-            "bak",
-            "deferred",
             "idem",
             "joberrors",
             "joblog",
-            "queue",
             "records",
             "results",
             "schedules",
             "schemas",
             "tmp",
-            "work",
             "xslt",
         ] {
             made |= self.make_dir(Path::new(dir))?;
         }
-        for state in ["bak", "deferred", "queue", "work"] {
-            let state = Path::new(state);
-            for interface in self.interfaces.keys() {
-                made |= self.make_dir(&state.join(interface.as_str()))?;
+        let mut failed = None;
+        let mut make = |dir: &Path| {
+            let is_new = self.make_real_dir(dir);
+            made |= matches!(is_new, Ok(true));
+            is_new.map_err(|error| failed.get_or_insert(error)).is_ok()
+        };
+        for state in ["bak", "deferred", "queue", "work"].map(Path::new) {
+            if make(state) {
+                for interface in self.interfaces.keys() {
+                    make(&state.join(interface.as_str()));
+                }
             }
         }
-        if made { self.sync_all() } else { Ok(()) }
+        if made {
+            self.sync_all()?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// A directory in which jobs are: what is behind a link is not the spool's.
+    fn make_real_dir(&self, dir: &Path) -> Result<bool, SpoolError> {
+        if self.make_dir(dir)? {
+            return Ok(true);
+        }
+        match self.stat(dir)? {
+            Some(stat) if stat.kind == EntryKind::Dir => Ok(false),
+            Some(_) | None => Err(wrap("use", dir)(not_a_dir())),
+        }
     }
 
     fn make_dir(&self, dir: &Path) -> Result<bool, SpoolError> {
@@ -368,6 +405,7 @@ impl<F: Fs> Spool<F> {
         }
         let from_work = matches!(job.place, Place::Work { .. });
         if let Place::Queue(interface) = &to {
+            self.queue_dir(interface)?;
             if from_work {
                 self.set_arriving(interface, &name);
             } else {
@@ -623,34 +661,41 @@ impl<F: Fs> Spool<F> {
             .map_err(|why| Unread::Ever(why.to_string()))
     }
 
+    fn job_key(&self, job: &JobName) -> JobKey {
+        JobKey {
+            id: job.id().get(),
+            name: self.hasher.hash_one(job),
+        }
+    }
+
     fn set_ready(&self, interface: &InterfaceName, job: &JobName) {
         let mut ready = lock(&self.ready);
         match ready.get_mut(interface) {
-            Some(ids) => {
-                ids.insert(job.id().get());
+            Some(jobs) => {
+                jobs.insert(self.job_key(job));
             }
             None => {
-                ready.insert(interface.clone(), HashSet::from([job.id().get()]));
+                ready.insert(interface.clone(), HashSet::from([self.job_key(job)]));
             }
         }
     }
 
     /// The job is ready once it is visible; until then a scan that misses it does not forget it.
     fn set_arriving(&self, interface: &InterfaceName, job: &JobName) {
-        lock(&self.arriving).insert(job.id().get());
+        lock(&self.arriving).insert(self.job_key(job));
         self.set_ready(interface, job);
     }
 
     /// A job is durable, and so in its queue.
     pub fn arrived(&self, job: &JobName) {
-        lock(&self.arriving).remove(&job.id().get());
+        lock(&self.arriving).remove(&self.job_key(job));
     }
 
     /// True when the job's file is known to be complete.
     pub fn is_ready(&self, interface: &InterfaceName, job: &JobName) -> bool {
         lock(&self.ready)
             .get(interface)
-            .is_some_and(|ids| ids.contains(&job.id().get()))
+            .is_some_and(|jobs| jobs.contains(&self.job_key(job)))
     }
 
     /// How many jobs of a queue are known to be complete.
@@ -663,7 +708,7 @@ impl<F: Fs> Spool<F> {
         let ready = lock(&self.ready);
         ready
             .get(interface)
-            .map_or(Vec::new(), |ids| ids.iter().copied().collect())
+            .map_or(Vec::new(), |jobs| jobs.iter().map(|job| job.id).collect())
     }
 
     /// A job is said to have left a queue: it may be back already.
@@ -676,8 +721,8 @@ impl<F: Fs> Spool<F> {
 
     /// A job has left a queue.
     pub fn forget_ready(&self, interface: &InterfaceName, job: &JobName) {
-        if let Some(ids) = lock(&self.ready).get_mut(interface) {
-            ids.remove(&job.id().get());
+        if let Some(jobs) = lock(&self.ready).get_mut(interface) {
+            jobs.remove(&self.job_key(job));
         }
     }
 }
@@ -691,6 +736,11 @@ fn wrap(op: Doing, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + '_ {
             SpoolError::Io { op, path, source }
         }
     }
+}
+
+/// What somebody has put in the place of a directory.
+fn not_a_dir() -> io::Error {
+    io::Error::other("it is a link or a file; make it a directory again")
 }
 
 fn is_full(error: &io::Error) -> bool {

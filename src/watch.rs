@@ -1,33 +1,50 @@
 //! Watching directories with notify. An event is a hint, never a fact: it only says where to
 //! look, and a scan decides. Lost events are made good by a rescan, which comes on overflow, when
-//! a watched directory is moved or replaced, and from time to time regardless.
+//! a watched directory is moved or replaced, and from time to time regardless. A directory that
+//! cannot be watched takes nothing from the others, and is tried again.
 //!
 //! This file knows paths and names, and moves nothing. notify 8 reports the opening of every file,
 //! our own scans included: such events are dropped first thing.
 
 use crate::job::InterfaceName;
 use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, ModifyKind, RenameMode},
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Something to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// An entry of a queue appeared, or was closed by a writer.
+    /// An entry of a queue appeared, or may be read by others than before.
     Came(InterfaceName, String),
     /// A watched file, or one in a watched directory other than the queues, changed.
     Changed(PathBuf),
+    /// An entry of a queue is whole as far as events tell: it was renamed to its name, or closed by one
+    /// who could write it.
+    Closed(InterfaceName, String),
     /// An entry of a queue went away.
     Left(InterfaceName, String),
-    /// A queue's directory, or that of all queues, was moved, removed or made anew.
+    /// A watched directory in the spool was moved, removed or made anew.
     Replaced,
     /// Events were lost: look everywhere.
     Rescan,
+    /// Somebody writes an entry of a queue.
+    Written(InterfaceName, String),
+}
+
+/// What happened to an entry of a watched directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Happened {
+    Came,
+    Changed,
+    Closed,
+    Left,
+    Written,
 }
 
 /// Which directories are watched.
@@ -41,17 +58,33 @@ pub struct Watched {
     /// Files of which any change is reported as [`Seen::Changed`]. Their directories are watched,
     /// so that a file which is replaced is seen.
     pub files: Vec<PathBuf>,
+    /// Which directory, seen from the root, has this name now; `None` when none has, or a link leads
+    /// there.
+    pub identity: fn(root: &Path, dir: &Path) -> Option<Identity>,
 }
+
+/// Device and inode.
+pub type Identity = (u64, u64);
 
 /// Watches until dropped.
 pub struct Watch {
-    watcher: Mutex<RecommendedWatcher>,
+    armed: Mutex<Armed>,
     watched: Watched,
+}
+
+struct Armed {
+    watcher: RecommendedWatcher,
+    /// What is watched under each name, or why nothing is.
+    dirs: BTreeMap<PathBuf, Result<Identity, String>>,
 }
 
 impl Watch {
     /// Arms the watcher; from now on `sink` is called from the watcher's thread. It must not
     /// block and must not call back into the watch.
+    ///
+    /// # Errors
+    /// When nothing, or no more, can be watched. One directory that cannot be is none: see
+    /// [`Watch::unwatched`].
     pub fn arm(
         watched: Watched,
         sink: impl Fn(Seen) + Send + 'static,
@@ -66,38 +99,78 @@ impl Watch {
         };
         let config = notify::Config::default().with_follow_symlinks(false);
         let watch = Self {
-            watcher: Mutex::new(RecommendedWatcher::new(handler, config)?),
+            armed: Mutex::new(Armed {
+                watcher: RecommendedWatcher::new(handler, config)?,
+                dirs: BTreeMap::new(),
+            }),
             watched,
         };
-        watch.watch_all()?;
+        watch.rearm(true)?;
         Ok(watch)
     }
 
     /// Watches the directories that now have the watched names: a watch follows the directory
-    /// that it was put on, wherever that is moved. Not to be called from the sink.
-    pub fn rearm(&self) -> Result<(), notify::Error> {
-        {
-            let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-            for dir in self.queues() {
-                // An error says that it was not watched (any more).
-                let _ = watcher.unwatch(&dir);
+    /// that it was put on, wherever that is moved. `all` of them anew, as one that was replaced may look
+    /// the same; else those that are others than before. Says whether a directory is watched that was
+    /// not: what happened there meanwhile is to be looked for. Not to be called from the sink.
+    ///
+    /// # Errors
+    /// When no more can be watched.
+    pub fn rearm(&self, all: bool) -> Result<bool, notify::Error> {
+        let mut armed = self.armed();
+        let mut is_new = false;
+        for dir in self.dirs() {
+            let before = armed.dirs.get(&dir).cloned();
+            let now = (self.watched.identity)(&self.watched.root, &dir);
+            let stays =
+                now.is_some() && before.as_ref().and_then(|b| b.as_ref().ok()) == now.as_ref();
+            if stays && !all {
+                continue;
             }
+            if matches!(before, Some(Ok(_))) {
+                // An error says that it was not watched any more.
+                let _ = armed.watcher.unwatch(&dir);
+            }
+            let watching = match now {
+                None => Err(
+                    "it is no directory, or a link to one; make it a directory again".to_owned(),
+                ),
+                Some(now) => match armed.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+                    Ok(()) => Ok(now),
+                    Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
+                        return Err(error);
+                    }
+                    Err(error) => Err(error.to_string()),
+                },
+            };
+            is_new |= watching.is_ok();
+            armed.dirs.insert(dir, watching);
         }
-        self.watch_all()
+        Ok(is_new)
     }
 
-    fn watch_all(&self) -> Result<(), notify::Error> {
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The directories that are not watched, with the reason.
+    pub fn unwatched(&self) -> BTreeMap<PathBuf, String> {
+        let armed = self.armed();
+        let unwatched = armed.dirs.iter().filter_map(|(dir, watching)| {
+            let why = watching.as_ref().err()?;
+            Some((dir.clone(), why.clone()))
+        });
+        unwatched.collect()
+    }
+
+    fn armed(&self) -> MutexGuard<'_, Armed> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
         let parents = self.watched.files.iter().filter_map(|file| file.parent());
         let mut dirs: Vec<PathBuf> = parents.map(Path::to_owned).collect();
         dirs.extend(self.queues());
         dirs.extend(self.watched.dirs.iter().cloned());
         dirs.sort();
         dirs.dedup();
-        for dir in dirs {
-            watcher.watch(&dir, RecursiveMode::NonRecursive)?;
-        }
-        Ok(())
+        dirs
     }
 
     fn queues(&self) -> Vec<PathBuf> {
@@ -119,61 +192,68 @@ fn translate(watched: &Watched, event: &Event) -> Vec<Seen> {
     if event.need_rescan() {
         return vec![Seen::Rescan];
     }
-    let (came, left) = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Create(_) => {
-            (event.paths.as_slice(), [].as_slice())
-        }
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => (event.paths.as_slice(), &[][..]),
+    let happened = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Happened::Closed,
+        EventKind::Create(_) => Happened::Came,
+        // Owner, permissions, access lists.
+        EventKind::Modify(ModifyKind::Metadata(_)) => Happened::Changed,
+        EventKind::Modify(ModifyKind::Data(_)) => Happened::Written,
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => {
-            (&[][..], event.paths.as_slice())
+            Happened::Left
         }
         // The From and To that come before it say the same.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => (&[][..], &[][..]),
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Vec::new(),
         // The watched directory itself was moved.
         EventKind::Modify(ModifyKind::Name(_)) => return vec![Seen::Replaced],
         EventKind::Access(_) | EventKind::Any | EventKind::Modify(_) | EventKind::Other => {
-            (&[][..], &[][..])
+            return Vec::new();
         }
     };
-    let mut seen = Vec::new();
-    for (paths, here) in [(left, false), (came, true)] {
-        seen.extend(paths.iter().filter_map(|path| locate(watched, path, here)));
-    }
-    seen
+    let located = |path: &PathBuf| locate(watched, path, happened);
+    event.paths.iter().filter_map(located).collect()
 }
 
-fn locate(watched: &Watched, path: &Path, here: bool) -> Option<Seen> {
+fn locate(watched: &Watched, path: &Path, happened: Happened) -> Option<Seen> {
+    // Whoever may now read a directory wants all of it to be looked at.
+    let directory = match happened {
+        Happened::Changed => Seen::Rescan,
+        Happened::Came | Happened::Closed | Happened::Left | Happened::Written => Seen::Replaced,
+    };
+    if watched.dirs.iter().any(|known| known == path) {
+        return Some(directory);
+    }
     let Ok(inside) = path.strip_prefix(watched.root.join("queue")) else {
         let dir = path.parent();
         let known = watched.files.iter().any(|file| file == path)
             || watched.dirs.iter().any(|known| dir == Some(known));
-        return known.then(|| Seen::Changed(path.into()));
+        // A file that is being written is looked at when it is closed.
+        return (known && happened != Happened::Written).then(|| Seen::Changed(path.into()));
     };
     let mut parts = inside.components().map(|part| part.as_os_str());
     let Some(interface) = parts.next() else {
-        return Some(Seen::Replaced);
+        return Some(directory);
     };
     let interface = (watched.interfaces.iter())
         .find(|known| interface.to_str() == Some(known.as_str()))?
         .clone();
-    match parts.next() {
-        None => Some(Seen::Replaced),
-        Some(name) => {
-            let name = name.to_string_lossy().into_owned();
-            Some(if here {
-                Seen::Came(interface, name)
-            } else {
-                Seen::Left(interface, name)
-            })
-        }
-    }
+    let Some(name) = parts.next() else {
+        return Some(directory);
+    };
+    let name = name.to_string_lossy().into_owned();
+    Some(match happened {
+        Happened::Came | Happened::Changed => Seen::Came(interface, name),
+        Happened::Closed => Seen::Closed(interface, name),
+        Happened::Left => Seen::Left(interface, name),
+        Happened::Written => Seen::Written(interface, name),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use notify::event::{CreateKind, Flag, RemoveKind};
-    use std::{sync::mpsc, time::Duration};
+    use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
+    use std::{os::unix::fs::MetadataExt, sync::mpsc, time::Duration};
 
     fn watched(root: &Path) -> Watched {
         Watched {
@@ -181,6 +261,10 @@ mod tests {
             interfaces: vec!["a".parse().unwrap()],
             dirs: vec![root.join("schemas")],
             files: vec![root.join("users.toml")],
+            identity: |_, dir| {
+                let meta = std::fs::symlink_metadata(dir).ok()?;
+                meta.is_dir().then(|| (meta.dev(), meta.ino()))
+            },
         }
     }
 
@@ -199,8 +283,21 @@ mod tests {
         let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         let from = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         let remove = EventKind::Remove(RemoveKind::File);
-        for kind in [create, close, to] {
+        let chmod = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+        for kind in [create, chmod] {
             assert_eq!(see(kind, "/s/queue/a/x"), came, "{kind:?}");
+        }
+        for kind in [close, to] {
+            let closed = [Seen::Closed(a.clone(), "x".into())];
+            assert_eq!(see(kind, "/s/queue/a/x"), closed, "{kind:?}");
+        }
+        let write = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let written = [Seen::Written(a.clone(), "x".into())];
+        assert_eq!(see(write, "/s/queue/a/x"), written);
+        assert_eq!(see(write, "/s/users.toml"), []);
+        for dir in ["/s/queue", "/s/queue/a", "/s/schemas"] {
+            assert_eq!(see(chmod, dir), [Seen::Rescan]);
+            assert_eq!(see(create, dir), [Seen::Replaced]);
         }
         for kind in [from, remove] {
             assert_eq!(
@@ -260,8 +357,37 @@ mod tests {
         std::fs::rename(root.join("queue/a"), root.join("old")).unwrap();
         std::fs::create_dir(root.join("queue/a")).unwrap();
         wait(&Seen::Replaced);
-        watch.rearm().unwrap();
+        assert!(watch.rearm(true).unwrap());
         std::fs::write(root.join("queue/a/x"), "x").unwrap();
-        wait(&Seen::Came("a".parse().unwrap(), "x".into()));
+        wait(&Seen::Closed("a".parse().unwrap(), "x".into()));
+        // A link in its place is not followed, and takes nothing from the others.
+        std::fs::rename(root.join("queue/a"), root.join("older")).unwrap();
+        std::os::unix::fs::symlink("../old", root.join("queue/a")).unwrap();
+        wait(&Seen::Replaced);
+        assert!(watch.rearm(true).unwrap());
+        assert_eq!(
+            Vec::from_iter(watch.unwatched().keys()),
+            [&root.join("queue/a")]
+        );
+        std::fs::write(root.join("queue/a/y"), "y").unwrap();
+        std::fs::write(root.join("schemas/z"), "z").unwrap();
+        wait(&Seen::Changed(root.join("schemas/z")));
+        // What is another directory than before is noticed without an event.
+        assert!(!watch.rearm(false).unwrap());
+        std::fs::remove_file(root.join("queue/a")).unwrap();
+        std::fs::create_dir(root.join("queue/a")).unwrap();
+        assert!(watch.rearm(false).unwrap());
+        assert!(watch.unwatched().is_empty());
+        std::fs::write(root.join("queue/a/back"), "x").unwrap();
+        let back = Seen::Closed("a".parse().unwrap(), "back".into());
+        let linked = Seen::Closed("a".parse().unwrap(), "y".into());
+        loop {
+            let one = seen.recv_timeout(Duration::from_secs(20));
+            let one = one.expect("nothing came");
+            assert_ne!(one, linked, "the link was followed");
+            if one == back {
+                return;
+            }
+        }
     }
 }

@@ -18,9 +18,10 @@ use crate::{
     job::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
     schedule::{Action, End, Event, LaneRules, Pace, Scheduler, Turn},
-    spool::{Adopted, Spool},
+    spool::{Adopted, REST, Spool},
 };
 use eta::Lines;
+use look::Rescans;
 use runs::{Registered, Runs};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -86,6 +87,8 @@ pub struct Parts {
 enum Told {
     /// A job is complete in its queue; nobody has looked yet when it has its turn.
     Arrived(InterfaceName, JobName),
+    /// Others have dropped something into this queue, where it rests for a moment.
+    Dropped(InterfaceName),
     Event(Event),
 }
 
@@ -100,6 +103,11 @@ impl Hints {
     /// A job is complete in its queue.
     pub fn arrived(&self, interface: &InterfaceName, job: &JobName) {
         self.try_tell(Told::Arrived(interface.clone(), job.clone()));
+    }
+
+    /// Others have dropped something into this queue: it is scanned once that has rested.
+    pub fn dropped(&self, interface: InterfaceName) {
+        self.try_tell(Told::Dropped(interface));
     }
 
     pub fn tell(&self, event: Event) {
@@ -156,6 +164,10 @@ struct Core {
     scanned: Mutex<BTreeSet<InterfaceName>>,
     /// Jobs that lie in `work` for runs which never began.
     unstarted: Mutex<HashSet<JobName>>,
+    /// When a queue is scanned next for what was not complete: one timer each.
+    rescans: Arc<Rescans>,
+    /// Why queues cannot be scanned, as it was said.
+    troubles: Mutex<BTreeMap<InterfaceName, String>>,
     stop: CancellationToken,
     /// Running commands are to end now.
     kill: CancellationToken,
@@ -185,6 +197,8 @@ impl Worker {
             running_max: parts.running_max,
             scanned: Mutex::default(),
             unstarted: Mutex::default(),
+            rescans: Arc::default(),
+            troubles: Mutex::default(),
             stop: parts.stop,
             kill: parts.kill,
         };
@@ -259,6 +273,11 @@ impl Worker {
         match told {
             None => Some(Event::Drain),
             Some(Told::Event(event)) => Some(self.core.timed(event)),
+            Some(Told::Dropped(interface)) => {
+                let handle = tokio::runtime::Handle::current();
+                self.core.scan_after(interface, REST, &handle);
+                None
+            }
             Some(Told::Arrived(interface, job)) => match job.kind() {
                 Kind::Json => {
                     self.core.clone().meet(interface, job);

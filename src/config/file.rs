@@ -85,6 +85,7 @@ pub(super) struct InterfaceFile {
     pub(super) visible: Visible,
     #[serde(default)]
     pub(super) ordered: bool,
+    pub(super) temporary_names: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
     pub(super) delivery: Option<String>,
     #[serde(default)]

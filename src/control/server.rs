@@ -269,6 +269,7 @@ mod tests {
             let rules = Rules {
                 attempts_max: 3,
                 at_most_once: false,
+                drops: Default::default(),
             };
             let interface: InterfaceName = "a".parse().unwrap();
             let interfaces = [(interface, rules)].into();

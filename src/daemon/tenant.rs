@@ -19,16 +19,17 @@ use crate::{
     processor::Starter,
     schedule::Event,
     spool::{Adopted, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
-    watch::{Seen, Watched},
+    watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
 };
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -237,6 +238,7 @@ impl Prepared {
             spool: spool.clone(),
             retention: tenant.retention.clone(),
             watcher,
+            unwatched: Mutex::default(),
             hints,
         });
         keeper.clone().look().await;
@@ -303,7 +305,9 @@ impl Prepared {
         });
         if let Some(watcher) = &keeper.watcher {
             let (hints, alarm, woken) = (keeper.hints.clone(), self.alarm, self.woken);
+            let spool = self.spool.clone();
             let missed = move || {
+                spool.forget_closed();
                 hints.tell(Event::Rescan);
                 alarm.touch_all();
                 woken.notify.notify_one();
@@ -386,6 +390,7 @@ fn watch(
             config.key.clone(),
             config.path.clone(),
         ],
+        identity,
         root,
         interfaces: tenant.interfaces.keys().cloned().collect(),
     };
@@ -415,33 +420,60 @@ fn watch(
     }
 }
 
+/// Which directory has this name; `None` when none has. No link leads to a queue: what lies behind one
+/// is not the spool's.
+fn identity(root: &Path, dir: &Path) -> Option<Identity> {
+    let meta = match dir.strip_prefix(root) {
+        Ok(inside) if inside.starts_with("queue") => {
+            let own = |dir: &Path| dir.symlink_metadata().ok().filter(|meta| meta.is_dir());
+            own(&root.join("queue")).and_then(|_| own(dir))
+        }
+        Ok(_) | Err(_) => dir.metadata().ok().filter(|meta| meta.is_dir()),
+    };
+    meta.map(|meta| (meta.dev(), meta.ino()))
+}
+
 fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
     match seen {
-        Seen::Came(interface, name) => {
-            // What we accepted ourselves is known before it is visible.
-            let job = name.parse::<JobName>();
-            let ours = job.is_ok_and(|job| spool.is_ready(&interface, &job));
-            let hidden = name.starts_with('.') && name != ".hold";
-            if !ours && !hidden {
-                hints.tell(Event::Hint(interface));
+        Seen::Came(interface, name) => came(spool, hints, interface, &name),
+        Seen::Closed(interface, name) => {
+            if !spool.is_ignored(&interface, &name) {
+                spool.closed(&interface, &name);
             }
+            came(spool, hints, interface, &name);
         }
         Seen::Left(interface, name) => {
+            spool.reopened(&interface, &name);
             if name == ".hold" {
                 hints.tell(Event::Hint(interface));
             } else if let Ok(job) = name.parse() {
                 spool.left(&interface, &job);
             }
         }
+        Seen::Written(interface, name) => spool.reopened(&interface, &name),
         Seen::Changed(_) => woken.notify.notify_one(),
         Seen::Replaced => {
             woken.replaced.store(true, Ordering::Release);
             woken.notify.notify_one();
         }
         Seen::Rescan => {
+            spool.forget_closed();
             hints.tell(Event::Rescan);
             woken.notify.notify_one();
         }
+    }
+}
+
+/// An entry of a queue is there, or is complete.
+fn came(spool: &Spool, hints: &Hints, interface: InterfaceName, name: &str) {
+    if name == ".hold" {
+        return hints.tell(Event::Hint(interface));
+    }
+    // What we accepted ourselves is known before it is visible.
+    let job = name.parse::<JobName>();
+    let ours = job.is_ok_and(|job| spool.is_ready(&interface, &job));
+    if !ours && !spool.is_ignored(&interface, name) {
+        hints.dropped(interface);
     }
 }
 
@@ -456,6 +488,8 @@ struct Keeper {
     spool: Arc<Spool>,
     retention: Retention,
     watcher: Option<Arc<Watcher>>,
+    /// What was said to be no directory, and why.
+    unwatched: Mutex<BTreeMap<PathBuf, String>>,
     hints: Hints,
 }
 
@@ -469,6 +503,7 @@ impl Keeper {
                 return;
             }
         };
+        self.clone().rearm(false).await;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
@@ -478,9 +513,8 @@ impl Keeper {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            if woken.replaced.swap(false, Ordering::AcqRel) {
-                self.clone().rearm().await;
-            }
+            let replaced = woken.replaced.swap(false, Ordering::AcqRel);
+            self.clone().rearm(replaced).await;
             self.clone().look().await;
         }
     }
@@ -504,20 +538,51 @@ impl Keeper {
         }
     }
 
-    async fn rearm(self: Arc<Self>) {
-        let this = self.clone();
-        let rearmed = blocking(move || {
-            this.spool.restore_dirs()?;
-            if let Some(watcher) = &this.watcher {
-                watcher.rearm()?;
-            }
-            anyhow::Ok(())
-        });
-        match rearmed.await {
-            Ok(()) => tracing::warn!("a queue's directory was replaced; it is watched anew"),
-            Err(error) => tracing::error!(%error, "a replaced queue cannot be watched"),
+    async fn rearm(self: Arc<Self>, replaced: bool) {
+        blocking(move || self.watch_what_is_there(replaced)).await;
+    }
+
+    /// Watches the directories that are there now: all of them once one was replaced, else those that
+    /// are others than before.
+    fn watch_what_is_there(&self, replaced: bool) {
+        if replaced && let Err(error) = self.spool.restore_dirs() {
+            tracing::error!(%error, "a directory of the spool cannot be made anew");
         }
-        self.hints.tell(Event::Rescan);
+        let rearmed = match &self.watcher {
+            None => Ok(replaced),
+            Some(watcher) => watcher.rearm(replaced),
+        };
+        let is_new = rearmed.unwrap_or_else(|error| {
+            tracing::error!(%error, "directories cannot be watched");
+            true
+        });
+        self.say_what_is_not_watched();
+        if replaced {
+            tracing::warn!("a directory of the spool was replaced; what is there is watched anew");
+        }
+        if is_new {
+            self.spool.forget_closed();
+            self.hints.tell(Event::Rescan);
+        }
+    }
+
+    /// Says once of each directory that it is none, and when it is one again.
+    fn say_what_is_not_watched(&self) {
+        let watcher = self.watcher.as_ref();
+        let now = watcher.map_or_else(BTreeMap::new, |watcher| watcher.unwatched());
+        let mut before = self
+            .unwatched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (dir, why) in &now {
+            if before.get(dir) != Some(why) {
+                tracing::error!(dir = %dir.display(), "nothing is taken from here: {why}");
+            }
+        }
+        for dir in before.keys().filter(|dir| !now.contains_key(*dir)) {
+            tracing::info!(dir = %dir.display(), "is watched again");
+        }
+        *before = now;
     }
 
     async fn look(self: Arc<Self>) {

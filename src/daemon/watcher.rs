@@ -5,9 +5,13 @@
 
 use super::supervise::{Supervisor, blocking};
 use crate::watch::{Seen, Watch, Watched};
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -67,17 +71,24 @@ impl Watcher {
         Ok(())
     }
 
-    /// Watches the directories that now have the watched names.
+    /// Watches the directories that now have the watched names, `all` of them anew or those that are
+    /// others than before. Says whether one is watched that was not.
     ///
     /// # Errors
-    /// When they cannot be watched.
-    pub(super) fn rearm(&self) -> anyhow::Result<()> {
+    /// When no more can be watched.
+    pub(super) fn rearm(&self, all: bool) -> anyhow::Result<bool> {
         let watch = self.slot().clone();
         match watch.filter(|_| !self.life.has_ended.load(Ordering::Acquire)) {
-            Some(watch) => Ok(watch.rearm()?),
+            Some(watch) => Ok(watch.rearm(all)?),
             // It is armed anew soon.
-            None => Ok(()),
+            None => Ok(false),
         }
+    }
+
+    /// The directories that are not watched, with the reason.
+    pub(super) fn unwatched(&self) -> BTreeMap<PathBuf, String> {
+        let watch = self.slot().clone();
+        watch.map_or_else(BTreeMap::new, |watch| watch.unwatched())
     }
 
     /// Arms it anew whenever its thread has ended. `missed` is called when it is armed again: what
@@ -118,7 +129,7 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{sync::mpsc, time::Duration};
+    use std::{os::unix::fs::MetadataExt, sync::mpsc, time::Duration};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_watcher_whose_thread_has_panicked_is_seen_and_armed_anew() {
@@ -130,6 +141,10 @@ mod tests {
             interfaces: vec!["a".parse().unwrap()],
             dirs: Vec::new(),
             files: Vec::new(),
+            identity: |_, dir| {
+                let meta = dir.metadata().ok()?;
+                Some((meta.dev(), meta.ino()))
+            },
         };
         let (sender, told) = mpsc::channel();
         let sink = move |seen: Seen| {

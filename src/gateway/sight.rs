@@ -190,6 +190,7 @@ mod tests {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
+            drops: Default::default(),
         };
         let clock = Box::new(|| 1_795_323_468_123);
         let spool = Spool::open(RealFs::new(root), [(out(), rules)].into(), clock).unwrap();

@@ -92,6 +92,7 @@ impl<F: Fs> Spool<F> {
         before: Vec<(Op, Naming)>,
         after: Vec<(Op, Naming)>,
     ) -> Result<(Job, Ticket), SpoolError> {
+        self.queue_dir(to)?;
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
         self.set_arriving(to, &sealed.part.name);
         let landed = self.land(sealed, Place::Queue(to.clone()), None, before, after);
@@ -294,7 +295,7 @@ impl<F: Fs> Drop for Part<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Rules;
+    use super::super::{DropRules, Rules};
     use super::*;
     use crate::job::Kind;
     use std::sync::atomic::{AtomicI64, Ordering};
@@ -306,6 +307,7 @@ mod tests {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
+            drops: DropRules::default(),
         };
         let now = Arc::new(AtomicI64::new(1_795_323_468_123));
         let clock = now.clone();

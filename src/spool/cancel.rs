@@ -134,7 +134,7 @@ impl<F: Fs> Spool<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RealFs, Rules, Settlement};
+    use super::super::{DropRules, RealFs, Rules, Settlement};
     use super::*;
     use crate::job::{JobName, Kind};
     use std::{collections::BTreeMap, sync::Arc};
@@ -146,6 +146,7 @@ mod tests {
         let rules = Rules {
             attempts_max: 3,
             at_most_once: false,
+            drops: DropRules::default(),
         };
         let interfaces = BTreeMap::from([(interface.clone(), rules)]);
         let clock = Box::new(|| 1_795_323_468_123);

@@ -8,7 +8,10 @@
 //! before its bytes are. What was written last can be torn: of bytes that were written over in
 //! place the first half is there, of those that were appended too, and then zeros.
 
-use super::fs::{EntryKind, Fs, Stat};
+use super::{
+    fs::{EntryKind, Fs, Stat},
+    lease::Writers,
+};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -342,10 +345,6 @@ impl Fs for CrashFs {
         stat.uid != 0
     }
 
-    fn is_complete(&self, path: &Path) -> io::Result<bool> {
-        self.call("is_complete")?.find(path).map(|_| true)
-    }
-
     fn list(&self, dir: &Path, each: &mut dyn FnMut(&OsStr, EntryKind)) -> io::Result<()> {
         let disk = self.call("list")?;
         for (path, at) in &disk.now {
@@ -507,5 +506,9 @@ impl Fs for CrashFs {
 
     fn writable(&self, path: &Path) -> io::Result<usize> {
         self.call("writable")?.find(path)
+    }
+
+    fn writers(&self, path: &Path) -> io::Result<Writers> {
+        self.call("writers")?.find(path).map(|_| Writers::None)
     }
 }

@@ -3,8 +3,8 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Accepted, Act, Attributes, Ended, Fs, IdemKey, IdemRecord, Moved, Rules, Settlement, Spool,
-    SpoolError, Twin,
+    Accepted, Act, Attributes, DropRules, Ended, Fs, IdemKey, IdemRecord, Moved, Rules, Settlement,
+    Spool, SpoolError, Twin,
     crash_fs::{CrashFs, IMAGES, Image},
 };
 use crate::{
@@ -37,6 +37,7 @@ fn start(fs: CrashFs, at_most_once: bool, twin: Twin) -> Result<Arc<Spool<CrashF
     let rules = Rules {
         attempts_max: 3,
         at_most_once,
+        drops: DropRules::default(),
     };
     let interfaces = ["a", "out"].map(|name| (interface(name), rules.clone()));
     let now = AtomicI64::new(START_MS);

@@ -157,14 +157,7 @@ pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
         all.extend((!stays).then_some(Errno::NOENT));
     }
     let opens = [
-        "copy",
-        "create",
-        "is_complete",
-        "list",
-        "lock",
-        "read",
-        "update",
-        "writable",
+        "copy", "create", "writers", "list", "lock", "read", "update", "writable",
     ];
     if opens.contains(&site.op) {
         all.push(Errno::MFILE);

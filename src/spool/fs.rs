@@ -8,6 +8,7 @@
 //! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
 //! is for joblogs and never for jobs.
 
+use super::lease::Writers;
 use crate::{
     job::hex,
     plain::{self, Links},
@@ -70,8 +71,6 @@ pub trait Fs: Send + Sync + 'static {
     fn digest(&self, path: &Path) -> io::Result<String>;
     /// Gives us all rights on a directory of ours, as far as that is possible.
     fn give_rights(&self, dir: &Path);
-    /// True when nobody has the file open for writing.
-    fn is_complete(&self, path: &Path) -> io::Result<bool>;
     /// True when the file belongs to another user than ours.
     fn is_foreign(&self, stat: &Stat) -> bool;
     /// Calls `each` with every entry; in no order, nothing for a directory that does not exist.
@@ -123,6 +122,8 @@ pub trait Fs: Send + Sync + 'static {
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Opens an existing file to write over it.
     fn writable(&self, path: &Path) -> io::Result<Self::File>;
+    /// Who has the file open for writing.
+    fn writers(&self, path: &Path) -> io::Result<Writers>;
 }
 
 /// The disk, below one directory.
@@ -342,11 +343,6 @@ impl Fs for RealFs {
         !us.is_root() && stat.uid != us.as_raw()
     }
 
-    fn is_complete(&self, path: &Path) -> io::Result<bool> {
-        self.meet("is_complete", path)?;
-        super::lease::nobody_writes(&self.absolute(path))
-    }
-
     fn list(
         &self,
         dir: &Path,
@@ -522,6 +518,11 @@ impl Fs for RealFs {
     fn writable(&self, path: &Path) -> io::Result<File> {
         self.meet("writable", path)?;
         self.open(path, OFlags::RDWR)
+    }
+
+    fn writers(&self, path: &Path) -> io::Result<Writers> {
+        self.meet("writers", path)?;
+        super::lease::writers(&self.absolute(path))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Is anybody still writing this file? The kernel answers exactly.
 //!
-//! A read lease is refused with `EAGAIN` while any process has the file open for writing. Where
-//! leases are not to be had (another owner's file without `CAP_LEASE`, some filesystems) the file
-//! counts as complete once it has been unchanged for [`SETTLE_TIME`].
+//! A read lease is refused with `EAGAIN` while any process has the file open for writing. Leases on
+//! another owner's file need `CAP_LEASE`, and some filesystems have none: nobody can say then.
 //!
 //! One of three files with `unsafe` code (the others are `daemon/memory.rs` and `http/delivery.rs`): no crate in use offers
 //! `F_SETLEASE`.
@@ -10,34 +9,37 @@
 use rustix::fs::{Mode, OFlags};
 use std::{
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// How long a file must be unchanged where no lease can be had.
-pub(super) const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Does somebody have a file open for writing?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    None,
+    Some,
+    /// No lease is to be had on it.
+    Unknown,
+}
 
-/// True when nobody has the regular file open for writing.
-pub(super) fn nobody_writes(path: &Path) -> io::Result<bool> {
+/// Who has the regular file open for writing.
+pub(super) fn writers(path: &Path) -> io::Result<Writers> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;
     match take_read_lease(&fd) {
         // Closing the descriptor ends the lease.
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(_) => {
-            let meta = std::fs::metadata(path)?;
-            let changed_s = meta.mtime().max(meta.ctime()).max(0).cast_unsigned();
-            let changed = UNIX_EPOCH + Duration::from_secs(changed_s + 1);
-            Ok(SystemTime::now()
-                .duration_since(changed)
-                .is_ok_and(|age| age >= SETTLE_TIME))
-        }
+        Ok(()) => Ok(Writers::None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Writers::Some),
+        Err(_) => Ok(Writers::Unknown),
     }
+}
+
+/// True when this process may take leases on files of other users: it is root or has `CAP_LEASE`. A
+/// service that may not cannot say whether another user still writes a dropped file, and waits for the
+/// close that it sees, or for [`QUIET`](super::QUIET).
+pub fn leases_on_any_file() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|all| all.effective.contains(rustix::thread::CapabilitySet::LEASE))
 }
 
 /// True when leases work for the file; used by the probe.
@@ -82,12 +84,12 @@ mod tests {
             .append(true)
             .open(&path)
             .unwrap();
-        assert!(!nobody_writes(&path).unwrap());
+        assert_eq!(writers(&path).unwrap(), Writers::Some);
         drop(first);
-        assert!(!nobody_writes(&path).unwrap());
+        assert_eq!(writers(&path).unwrap(), Writers::Some);
         drop(second);
         let reader = std::fs::File::open(&path).unwrap();
-        assert!(nobody_writes(&path).unwrap());
+        assert_eq!(writers(&path).unwrap(), Writers::None);
         drop(reader);
     }
 

@@ -1,18 +1,15 @@
-//! Looking: what is queued, where a job is, and what has arrived in a queue by other hands.
+//! Looking: what is queued, and where a job is.
 //!
-//! A look decides by the directory alone. It never waits and never moves a job, save that
-//! [`Spool::scan`] takes in a complete foreign file by renaming it to a job's name.
+//! A look decides by the directory alone. It never waits and never moves a job; what has arrived in a
+//! queue by other hands is taken in by `drops.rs`.
 
-use super::{
-    Accepted, Came, EntryKind, Fs, INLINE_BYTES_MAX, Op, RealFs, Spool, SpoolError, Stat, lock,
-    text, wrap,
-};
+use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, lock, wrap};
 use crate::job::{
-    InterfaceName, Job, JobId, JobName, Kind, Place, Reference, deferred_entry, hex, work_entry,
+    InterfaceName, Job, JobId, JobName, Kind, Place, deferred_entry, hex, work_entry,
 };
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ffi::OsStr,
     fs::File,
     io,
@@ -22,80 +19,6 @@ use std::{
 
 /// Rounds of a look that found nothing while jobs moved.
 const LOOKS_MAX: usize = 4;
-/// More files than that are synced by one sync of everything.
-const SYNCED_ALONE_MAX: usize = 8;
-
-/// What a scan of one queue found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Scan {
-    /// The queue has a `.hold` file.
-    pub held: bool,
-    /// Complete jobs, oldest first.
-    pub ready: Vec<JobName>,
-    /// Jobs that wait for their next attempt, with the due moment.
-    pub deferred: Vec<(i64, JobName)>,
-    /// Of `ready`, those that came by other hands than ours since the last scan.
-    pub arrived: Vec<Arrival>,
-    /// Files that somebody is still writing: scan again soon.
-    pub unfinished: usize,
-}
-
-/// A job that came by other hands.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Arrival {
-    pub name: JobName,
-    /// The name under which it was dropped, if it had to be taken in.
-    pub dropped_as: Option<String>,
-}
-
-/// Can a file in a queue be taken for a job?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Readiness {
-    Complete,
-    /// Gone, or not to be opened.
-    Unreadable,
-    /// Somebody has it open for writing.
-    Written,
-}
-
-/// What a file in a queue's directory is.
-enum Entry {
-    Job(JobName),
-    /// A job's file under the name that it had in `work` or `deferred`.
-    Misplaced(JobName),
-    Foreign(String),
-    /// Not for us: hidden, or marked as unfinished by its writer.
-    Ignored,
-    Odd,
-}
-
-impl Entry {
-    fn of(name: &OsStr, kind: EntryKind) -> Self {
-        let Some(text) = name.to_str() else {
-            return Self::Odd;
-        };
-        if text.starts_with('.') {
-            return Self::Ignored;
-        }
-        if kind != EntryKind::File {
-            return Self::Odd;
-        }
-        if [".part", ".tmp", ".filepart", "~"]
-            .iter()
-            .any(|end| text.ends_with(end))
-        {
-            return Self::Ignored;
-        }
-        if let Ok(job) = text.parse() {
-            return Self::Job(job);
-        }
-        let misplaced = work_entry(text).map(|(job, _)| job);
-        match misplaced.or_else(|| deferred_entry(text).map(|(job, _)| job)) {
-            Some(job) => Self::Misplaced(job),
-            None => Self::Foreign(text.to_owned()),
-        }
-    }
-}
 
 impl<F: Fs> Spool<F> {
     /// The jobs that wait or run in an interface, oldest first: `queue`, `deferred` and `work` are one
@@ -153,19 +76,15 @@ impl<F: Fs> Spool<F> {
             let ready = lock(&self.ready);
             let ready = ready.get(interface);
             names.retain(|job| {
-                let known = ready.is_some_and(|ids| ids.contains(&job.id().get()));
+                let known = ready.is_some_and(|jobs| jobs.contains(&self.job_key(job)));
                 if !known {
                     unknown.push(job.clone());
                 }
                 known
             });
         }
-        for job in unknown {
-            if self.readiness(&dir.join(job.to_string())) == Readiness::Complete {
-                self.set_ready(interface, &job);
-                names.push(job);
-            }
-        }
+        unknown.retain(|job| self.is_complete(interface, job));
+        names.append(&mut unknown);
         Ok(names)
     }
 
@@ -324,11 +243,11 @@ impl<F: Fs> Spool<F> {
     /// Where a job waits, if it is among those that are known to: one look at one name. `None`
     /// says nothing.
     pub fn find_waiting(&self, name: &JobName) -> Option<Place> {
-        let id = name.id().get();
+        let job = self.job_key(name);
         let interface = {
             let ready = lock(&self.ready);
             let mut known = ready.iter();
-            known.find(|(_, ids)| ids.contains(&id))?.0.clone()
+            known.find(|(_, jobs)| jobs.contains(&job))?.0.clone()
         };
         let place = Place::Queue(interface);
         let stat = self.stat(&place.path(name)).ok().flatten()?;
@@ -430,254 +349,6 @@ impl<F: Fs> Spool<F> {
     pub fn is_held(&self, interface: &InterfaceName) -> Result<bool, SpoolError> {
         let path: PathBuf = ["queue", interface.as_str(), ".hold"].iter().collect();
         Ok(self.stat(&path)?.is_some())
-    }
-
-    /// Lists a queue, takes in what others have dropped there and what is complete.
-    pub fn scan(&self, interface: &InterfaceName) -> Result<Scan, SpoolError> {
-        self.healthy()?;
-        let dir = Path::new("queue").join(interface.as_str());
-        let mut scan = Scan::default();
-        // Before the queue: a job that is released meanwhile is seen in one of the two.
-        let deferred = self.deferred(interface)?;
-        scan.deferred = deferred
-            .into_iter()
-            .map(|(name, due)| (due, name))
-            .collect();
-        scan.deferred.sort_unstable();
-        let mut others = Vec::new();
-        let known = lock(&self.ready)
-            .get(interface)
-            .cloned()
-            .unwrap_or_default();
-        let mut seen = HashSet::with_capacity(known.len());
-        let each = &mut |name: &OsStr, kind| match Entry::of(name, kind) {
-            Entry::Job(job) if known.contains(&job.id().get()) => {
-                seen.insert(job.id().get());
-                scan.ready.push(job);
-            }
-            Entry::Ignored => {}
-            other @ (Entry::Foreign(_) | Entry::Job(_) | Entry::Misplaced(_) | Entry::Odd) => {
-                others.push((name.to_os_string(), other));
-            }
-        };
-        self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
-        // What was accepted during the listing may not be in it; what was there before and is
-        // not any more has left, by our hands or by others.
-        if let Some(ids) = lock(&self.ready).get_mut(interface) {
-            let arriving = lock(&self.arriving);
-            ids.retain(|id| seen.contains(id) || !known.contains(id) || arriving.contains(id));
-        }
-        for (name, entry) in others {
-            // One odd entry must not keep the others from their turn.
-            if let Err(error) = self.meet(interface, &dir, &name, entry, &mut scan) {
-                self.healthy()?;
-                self.report_odd(&dir.join(&name), &error.to_string());
-            }
-        }
-        scan.held = self.is_held(interface)?;
-        scan.ready.sort_unstable();
-        Ok(scan)
-    }
-
-    /// One entry of a queue that was not known to be a complete job.
-    fn meet(
-        &self,
-        interface: &InterfaceName,
-        dir: &Path,
-        name: &OsStr,
-        entry: Entry,
-        scan: &mut Scan,
-    ) -> Result<(), SpoolError> {
-        let path = dir.join(name);
-        if matches!(entry, Entry::Odd) {
-            self.report_odd(&path, "only plain files with a readable name can be jobs");
-            return Ok(());
-        }
-        match self.readiness(&path) {
-            Readiness::Complete => {}
-            Readiness::Unreadable => return Ok(()),
-            Readiness::Written => {
-                scan.unfinished += 1;
-                return Ok(());
-            }
-        }
-        let (job, dropped_as) = match entry {
-            // It may have been accepted by us after the set was taken.
-            Entry::Job(job) if self.is_ready(interface, &job) => {
-                scan.ready.push(job);
-                return Ok(());
-            }
-            Entry::Job(job) => (job, None),
-            Entry::Misplaced(job) => (job, Some(name.to_string_lossy().into_owned())),
-            Entry::Foreign(old) => {
-                let reference = Reference::of_dropped_file(&old);
-                (
-                    JobName::new(self.next_id(), reference, Kind::Xml),
-                    Some(old),
-                )
-            }
-            Entry::Ignored | Entry::Odd => return Ok(()),
-        };
-        let job = match &dropped_as {
-            None => job,
-            Some(old) => match self.take_in(interface, &path, job, old)? {
-                Some(job) => job,
-                None => return Ok(()),
-            },
-        };
-        self.set_ready(interface, &job);
-        scan.ready.push(job.clone());
-        scan.arrived.push(Arrival {
-            name: job,
-            dropped_as,
-        });
-        Ok(())
-    }
-
-    /// Gives a dropped file a job's name. `None` when it is gone, or the name is taken.
-    fn take_in(
-        &self,
-        interface: &InterfaceName,
-        path: &Path,
-        job: JobName,
-        dropped_as: &str,
-    ) -> Result<Option<JobName>, SpoolError> {
-        let Some(stat) = self.stat(path)? else {
-            return Ok(None);
-        };
-        if self.fs.is_foreign(&stat) {
-            return self
-                .take_copy(interface, path, job, dropped_as, &stat)
-                .map(Some);
-        }
-        let to = Place::Queue(interface.clone()).path(&job);
-        let ops = self.ops_of_drop(interface, (path, &to), &job, dropped_as, &stat);
-        match self.record(&ops, || self.fs.rename(path, &to)) {
-            // Nobody has been told of it, so it need not be waited for.
-            Ok(_) => Ok(Some(job)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                tracing::warn!(path = %path.display(), %job, "left alone: the job is there already");
-                Ok(None)
-            }
-            Err(error) => Err(wrap("take in", path)(error)),
-        }
-    }
-
-    /// What is recorded of a file that becomes a job. One that was a job already has its line.
-    fn ops_of_drop(
-        &self,
-        interface: &InterfaceName,
-        (from, to): (&Path, &Path),
-        job: &JobName,
-        dropped_as: &str,
-        stat: &Stat,
-    ) -> Vec<Op> {
-        let moved = Op::moved(from, to);
-        if work_entry(dropped_as).is_some() || deferred_entry(dropped_as).is_some() {
-            return vec![moved];
-        }
-        let dropped_as = dropped_as.to_owned();
-        let came = Came::Dropped { dropped_as };
-        let mut accepted = Accepted::new(job.clone(), came, self.now_ms());
-        accepted.dialect = "drop".to_owned();
-        accepted.submitter = format!("uid {}", stat.uid);
-        accepted.interface = Some(interface.clone());
-        accepted.bytes = stat.bytes;
-        accepted.uid = Some(stat.uid);
-        vec![moved, Op::Accepted(Box::new(accepted))]
-    }
-
-    /// The owner of another user's file could write to it for ever: the job is a copy of it.
-    fn take_copy(
-        &self,
-        interface: &InterfaceName,
-        path: &Path,
-        job: JobName,
-        dropped_as: &str,
-        stat: &Stat,
-    ) -> Result<JobName, SpoolError> {
-        let temp = Path::new("tmp").join(format!("{job}.part"));
-        let is_new = work_entry(dropped_as).is_none() && deferred_entry(dropped_as).is_none();
-        let copied = (|| {
-            drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
-            self.sync_here(&temp)?;
-            self.sync_dir(Path::new("tmp"))?;
-            // A large one may have taken long.
-            let job = if is_new { self.dated(&job) } else { job };
-            let to = Place::Queue(interface.clone()).path(&job);
-            let ops = self.ops_of_drop(interface, (&temp, &to), &job, dropped_as, stat);
-            let recorded = self.record(&ops, || self.fs.rename(&temp, &to));
-            let ((), ticket) = recorded.map_err(wrap("take in", path))?;
-            Ok::<_, SpoolError>((job, ticket))
-        })();
-        let (job, ticket) = copied.inspect_err(|_| drop(self.fs.unlink(&temp)))?;
-        self.wait(ticket)?;
-        self.fs.unlink(path).map_err(wrap("remove", path))?;
-        Ok(job)
-    }
-
-    fn sync_here(&self, path: &Path) -> Result<(), SpoolError> {
-        let file = self.fs.update(path).map_err(wrap("open", path))?;
-        self.sync_file(&file, path)
-    }
-
-    /// Jobs that others have brought to a queue: makes them durable as they are, and records that
-    /// they are there now, whatever was recorded of them.
-    pub fn saw(&self, interface: &InterfaceName, names: &[JobName]) -> Result<(), SpoolError> {
-        let place = Place::Queue(interface.clone());
-        if names.len() > SYNCED_ALONE_MAX {
-            self.sync_all()?;
-        }
-        for name in names {
-            let path = place.path(name);
-            if names.len() <= SYNCED_ALONE_MAX {
-                match self.sync_here(&path) {
-                    // It has moved on, with all that is recorded of that.
-                    Err(SpoolError::Io { source, .. })
-                        if source.kind() == io::ErrorKind::NotFound =>
-                    {
-                        continue;
-                    }
-                    other => other?,
-                }
-            }
-            let _ = self.note_ops(&[Op::Seen { path: text(&path) }]);
-        }
-        Ok(())
-    }
-
-    pub(super) fn report_odd(&self, path: &Path, why: &str) {
-        if lock(&self.odd).insert(path.to_owned()) {
-            tracing::warn!(path = %path.display(), "left alone: {why}");
-        }
-    }
-
-    /// True when a queued job's file is whole: nobody is writing it.
-    pub fn is_whole(&self, job: &Job) -> bool {
-        match &job.place {
-            Place::Queue(interface) => {
-                self.is_ready(interface, &job.name)
-                    || self.readiness(&job.place.path(&job.name)) == Readiness::Complete
-            }
-            Place::Bak(_)
-            | Place::Deferred { .. }
-            | Place::JobErrors
-            | Place::Refused
-            | Place::Work { .. } => true,
-        }
-    }
-
-    fn readiness(&self, path: &Path) -> Readiness {
-        match self.fs.is_complete(path) {
-            Ok(true) => Readiness::Complete,
-            Ok(false) => Readiness::Written,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Readiness::Unreadable,
-            Err(error) => {
-                self.report_odd(path, &format!("cannot be read: {error}"));
-                Readiness::Unreadable
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! each mistake must be noticed.
 
 use super::{
-    Accepted, Attributes, Ended, Fs, Moved, Rules, Settlement, Spool, SpoolError, Twin,
+    Accepted, Attributes, DropRules, Ended, Fs, Moved, Rules, Settlement, Spool, SpoolError, Twin,
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
@@ -66,6 +66,7 @@ fn start(fs: &CrashFs, clock: &Arc<AtomicI64>, twin: Twin) -> Arc<Spool<CrashFs>
     let rules = |at_most_once| Rules {
         attempts_max: 3,
         at_most_once,
+        drops: DropRules::default(),
     };
     let interfaces = BTreeMap::from([
         (interface("least"), rules(false)),

@@ -128,8 +128,8 @@ fn try_all(
         Err(error) => return Err(failed("rename without replacing")(error)),
     }
     if !lease::leases_work(&fs.absolute(second)).map_err(failed("take a lease"))? {
-        let text = "leases do not work: a dropped file counts as complete once it is unchanged \
-                    for two seconds";
+        let text = "leases do not work: a dropped file counts as complete once its writer was seen to \
+                    close it, or after 30 seconds without a change";
         warnings.push(text.into());
     }
     Ok(())

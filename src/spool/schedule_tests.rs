@@ -3,7 +3,7 @@
 //! was saved is there, and one that was removed is not.
 
 use super::{
-    Attributes, IdemKey, IdemRecord, Rules, Spool, SpoolError,
+    Attributes, DropRules, IdemKey, IdemRecord, Rules, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
@@ -29,6 +29,7 @@ fn spool(fs: CrashFs) -> Result<Spool<CrashFs>, SpoolError> {
     let rules = Rules {
         attempts_max: 3,
         at_most_once: false,
+        drops: DropRules::default(),
     };
     let now = AtomicI64::new(START_MS);
     let clock = Box::new(move || now.fetch_add(1, Ordering::SeqCst));

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::{
         job::Kind,
-        spool::{Attributes, RealFs, Rules},
+        spool::{Attributes, DropRules, RealFs, Rules},
     };
 
     #[test]
@@ -97,6 +97,7 @@ mod tests {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
+            drops: DropRules::default(),
         };
         let interfaces = BTreeMap::from([(interface.clone(), rules)]);
         let clock = Box::new(|| 1_795_323_468_123);

@@ -4,12 +4,20 @@ use super::Core;
 use crate::{
     job::{InterfaceName, Job, JobName, Place},
     schedule::{Event, Released},
-    spool::{Accepted, Came, Moved, Scan, SpoolError},
+    spool::{Accepted, Came, Moved, REST, Scan, SpoolError},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 
-/// A queue with files that are still being written is scanned so often.
-const UNFINISHED_EVERY: Duration = Duration::from_secs(2);
+/// Jobs that wait for others, which arrived before them and have later names, are looked at so often.
+const HELD_BACK_EVERY: Duration = Duration::from_secs(2);
+
+/// When each queue is to be scanned again. An earlier scan serves a later wish as well.
+pub(super) type Rescans = Mutex<BTreeMap<InterfaceName, Instant>>;
 
 impl Core {
     pub(super) fn scan(&self, interface: InterfaceName, handle: &tokio::runtime::Handle) -> Event {
@@ -17,10 +25,11 @@ impl Core {
         let mut scan = match self.spool.scan(&interface) {
             Ok(scan) => scan,
             Err(error) => {
-                tracing::error!(%interface, %error, "the queue cannot be scanned");
+                self.cannot_scan(&interface, Some(error.to_string()));
                 return Event::ScanFailed(interface);
             }
         };
+        self.cannot_scan(&interface, None);
         let first = {
             let mut scanned = self.scanned.lock().unwrap_or_else(|e| e.into_inner());
             scanned.insert(interface.clone())
@@ -33,7 +42,6 @@ impl Core {
         for arrival in &scan.arrived {
             self.record_arrival(&interface, &arrival.name, arrival.dropped_as.as_deref());
         }
-        let mut again = scan.unfinished > 0;
         if self
             .lanes
             .get(&interface)
@@ -42,16 +50,15 @@ impl Core {
             // A listing may show a job that came while it was read, and lack an older one.
             let n_ready = scan.ready.len();
             scan.ready.retain(|job| horizon.has(job.id()));
-            again |= scan.ready.len() < n_ready;
-            again |= self.hold_back(&mut scan);
+            if scan.ready.len() < n_ready {
+                scan.look_again(REST);
+            }
+            if self.hold_back(&mut scan) {
+                scan.look_again(HELD_BACK_EVERY);
+            }
         }
-        if again {
-            let hints = self.hints.clone();
-            let interface = interface.clone();
-            handle.spawn(async move {
-                tokio::time::sleep(UNFINISHED_EVERY).await;
-                hints.tell(Event::Hint(interface));
-            });
+        if let Some(after) = scan.again {
+            self.scan_after(interface.clone(), after, handle);
         }
         let deferred = scan.deferred.iter().map(|(_, job)| job);
         let found = scan.ready.iter().chain(deferred);
@@ -79,6 +86,48 @@ impl Core {
         scan.ready.retain(|job| !later.contains(job));
         scan.deferred.retain(|(_, job)| !later.contains(job));
         !later.is_empty()
+    }
+
+    /// Says once why a queue cannot be scanned, and when it can be again.
+    fn cannot_scan(&self, interface: &InterfaceName, why: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &why {
+            Some(why) => troubles.insert(interface.clone(), why.clone()),
+            None => troubles.remove(interface),
+        };
+        match (before, why) {
+            (before, Some(why)) if before.as_ref() != Some(&why) => {
+                tracing::error!(%interface, "the queue cannot be scanned: {why}");
+            }
+            (Some(_), None) => tracing::info!(%interface, "the queue can be scanned again"),
+            (Some(_) | None, Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Asks for a scan of a queue after a while.
+    pub(super) fn scan_after(
+        &self,
+        interface: InterfaceName,
+        after: Duration,
+        handle: &tokio::runtime::Handle,
+    ) {
+        let at = Instant::now() + after;
+        let mut rescans = self.rescans.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = rescans.get(&interface);
+        if earlier.is_some_and(|earlier| *earlier <= at) {
+            return;
+        }
+        rescans.insert(interface.clone(), at);
+        let (hints, rescans) = (self.hints.clone(), self.rescans.clone());
+        handle.spawn(async move {
+            tokio::time::sleep_until(at).await;
+            let mut rescans = rescans.lock().unwrap_or_else(PoisonError::into_inner);
+            // Else one that was asked for later comes, or has come, earlier.
+            if rescans.get(&interface) == Some(&at) {
+                rescans.remove(&interface);
+                hints.tell(Event::Hint(interface));
+            }
+        });
     }
 
     /// Looks when a job that has arrived has its turn, and tells.
@@ -175,6 +224,7 @@ mod tests {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
+            drops: Default::default(),
         };
         let clock = Arc::new(AtomicI64::new(NOW_MS));
         let shown = clock.clone();

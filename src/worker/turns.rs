@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::{
         job::{Ids, Priority, Range, Terms},
-        spool::{Attributes, RealFs, Rules},
+        spool::{Attributes, DropRules, RealFs, Rules},
     };
     use std::sync::Arc;
 
@@ -138,6 +138,7 @@ mod tests {
             let rules = Rules {
                 attempts_max: 1,
                 at_most_once: false,
+                drops: DropRules::default(),
             };
             let interfaces = BTreeMap::from([(interface.clone(), rules)]);
             let clock = Box::new(|| 1_700_000_000_000);

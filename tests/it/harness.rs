@@ -7,7 +7,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
+    os::unix::{
+        fs::{PermissionsExt, lchown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
@@ -176,6 +179,27 @@ impl Daemon {
 
     pub(crate) fn serve(&mut self) {
         self.serve_by(program());
+    }
+
+    /// Serves as a user to whom all has been given.
+    pub(crate) fn serve_as(&mut self, uid: u32) {
+        self.serve_by(as_user(uid));
+    }
+
+    /// Gives all that is here to a user that is not root, and so may take no leases on files of
+    /// others. False, with a word, when that cannot be tried here.
+    pub(crate) fn give_to(&self, uid: u32) -> bool {
+        let tried = as_user(uid).arg("--version").output();
+        if !tried.is_ok_and(|tried| tried.status.success()) {
+            eprintln!("skipped: only root can be another user, who must be able to run {PROGRAM}");
+            return false;
+        }
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.dir(), open).unwrap();
+        for entry in walkdir::WalkDir::new(self.dir()) {
+            lchown(entry.unwrap().path(), Some(uid), Some(uid)).unwrap();
+        }
+        true
     }
 
     /// The same, where `program` stands for the program or what is to run it.
@@ -478,6 +502,14 @@ fn answer(head: &str, output: Output, log: &str) -> Answer {
             .collect(),
         body: output.stdout,
     }
+}
+
+/// The program, run by another user.
+fn as_user(uid: u32) -> Command {
+    let mut command = Command::new("setpriv");
+    let user = [format!("--reuid={uid}"), format!("--regid={uid}")];
+    command.args(user).args(["--clear-groups", PROGRAM]);
+    command
 }
 
 /// Waits for a condition, not for a time.

@@ -10,7 +10,10 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::{ffi::OsStrExt, fs::symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
@@ -71,6 +74,10 @@ fn a_file_may_be_dropped_by_mv_cp_and_ln() {
         fs::write(&from, order(program)).unwrap();
         let to = daemon.spool("queue/orders_in");
         run(program, &[from.as_ref(), to.as_ref()]);
+        if program == "ln" {
+            // A job has one name.
+            fs::remove_file(&from).unwrap();
+        }
         let reference = format!("by-{program}");
         daemon.soon(&name, || archived(&daemon, &reference).is_some());
         let path = archived(&daemon, &reference).unwrap();
@@ -108,6 +115,8 @@ fn what_can_be_no_job_is_left_alone_and_reported_once() {
         "upload.xml.tmp",
         "upload.xml.filepart",
         "upload.xml~",
+        "upload.xml.1a2b3c4d.PARTIAL",
+        "upload.xml.writing",
     ];
     for name in ignored {
         fs::write(queue.join(name), order(name)).unwrap();
@@ -236,7 +245,7 @@ fn any_name_is_taken_in_under_a_jobs_name() {
     let long = "x".repeat(255);
     let names = [
         ("with several  spaces.xml", Some("with-several-spaces")),
-        ("Bestellung für Köln.xml", Some("Bestellung-f-r-K-ln")),
+        ("Bestellung für Köln.xml", Some("Bestellung-fuer-Koeln")),
         ("two\nlines.xml", Some("two-lines")),
         ("-rf", Some("rf")),
         ("$(reboot);'\"\\*?.xml", Some("reboot")),
@@ -326,19 +335,8 @@ fn a_burst_that_overflows_the_watcher_is_listed_completely() {
     const FILES: usize = 20_000;
     let daemon = Daemon::start();
     let dir = outside(&daemon);
-    let first = dir.join("0");
-    fs::write(&first, "<ListOfOrders/>").unwrap();
-    for n in 1..FILES {
-        // Some filesystems bound the links of one file.
-        if n % 1000 == 0 {
-            fs::write(dir.join(n.to_string()), "<ListOfOrders/>").unwrap();
-        } else {
-            fs::hard_link(
-                dir.join((n - n % 1000).to_string()),
-                dir.join(n.to_string()),
-            )
-            .unwrap();
-        }
+    for n in 0..FILES {
+        fs::write(dir.join(n.to_string()), "<ListOfOrders/>").unwrap();
     }
     let moved = |from: &str, to: &str| fs::rename(dir.join(from), daemon.spool(to)).unwrap();
     fs::write(dir.join("last"), order("last")).unwrap();
@@ -459,4 +457,244 @@ fn touch_holds_and_rm_releases() {
             daemon.soon("released", || daemon.place(&job) == "bak/orders_in");
         }
     }
+}
+
+/// A processor that writes down the references of its jobs, in the order in which it is run.
+fn in_turn(name: &str, ordered: bool) -> String {
+    let script = crate::harness::shell("echo $SPOOLGATE_REF >> order.log", "");
+    format!(
+        "\n[interfaces.{name}]\ndirection = \"in\"\nschema = \"\"\nordered = {ordered}\n{script}\n"
+    )
+}
+
+fn turns(daemon: &Daemon) -> Vec<String> {
+    daemon
+        .text("order.log")
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Moves files of these names into a queue by one `mv`, which ends with an error when one that it has
+/// moved is not there any more.
+fn mv_all(daemon: &Daemon, names: &[String], interface: &str) {
+    let mut files = Vec::new();
+    // Made the other way round, so that the order of inodes or entries is no help.
+    for name in names.iter().rev() {
+        let path = outside(daemon).join(format!("{name}.xml"));
+        fs::write(&path, order(name)).unwrap();
+        files.push(path);
+    }
+    files.reverse();
+    files.push(daemon.spool(&format!("queue/{interface}")));
+    let arguments: Vec<&OsStr> = files.iter().map(|path| path.as_os_str()).collect();
+    run("mv", &arguments);
+}
+
+#[test]
+fn many_files_of_one_mv_are_worked_on_in_order_and_mv_finds_them_all() {
+    const FILES: usize = 300;
+    let mut daemon = Daemon::start_with(|text| text + &in_turn("turns", true));
+    let names =
+        |round: &str| -> Vec<String> { (0..FILES).map(|n| format!("{round}{n:03}")).collect() };
+    let (up, down) = (names("up"), names("down"));
+    mv_all(&daemon, &up, "turns");
+    daemon.wait("they are done", || turns(&daemon).len() == FILES);
+    assert_eq!(turns(&daemon), up);
+    daemon.stop();
+    mv_all(&daemon, &down, "turns");
+    daemon.serve();
+    daemon.wait("they are done too", || turns(&daemon).len() == 2 * FILES);
+    assert_eq!(turns(&daemon), [up, down].concat());
+}
+
+#[test]
+fn temporary_names_can_be_chosen() {
+    let names = "temporary_names = [\"*.halb\", \"vor-*\"]\nprocessor = { archive = true }";
+    let edit = |text: String| crate::harness::with_keys(&text, "orders_in", names);
+    let daemon = Daemon::start_with(edit);
+    for name in ["x.HALB", "vor-y.xml", ".z.part"] {
+        fs::write(
+            daemon.spool(&format!("queue/orders_in/{name}")),
+            order(name),
+        )
+        .unwrap();
+    }
+    // No longer one of them.
+    fs::write(daemon.spool("queue/orders_in/whole.part"), order("whole")).unwrap();
+    daemon.soon("whole.part", || archived(&daemon, "whole.part").is_some());
+    sentinel(&daemon, "last");
+    assert_eq!(daemon.files("bak").len(), 2);
+    let bad = Daemon::init();
+    let all = "temporary_names = [\"*\"]\nprocessor = { archive = true }";
+    bad.configure(|text| crate::harness::with_keys(&text, "orders_in", all));
+    let refused = bad.spoolgate(&["check"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let key = "interfaces.orders_in.temporary_names";
+    assert!(said.contains(key) && said.contains("*.part"), "{said}");
+}
+
+/// An account that is not root's and owns nothing here.
+const SERVICE: u32 = 64_207;
+
+/// A service without the capability for leases, whom root brings files.
+fn unprivileged(more: &str) -> Option<Daemon> {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text + more);
+    if !daemon.give_to(SERVICE) {
+        return None;
+    }
+    daemon.serve_as(SERVICE);
+    Some(daemon)
+}
+
+#[test]
+fn without_leases_the_writers_close_is_waited_for() {
+    let Some(daemon) = unprivileged("") else {
+        return;
+    };
+    let text = order("slow");
+    let (first, second) = text.split_at(20);
+    let path = daemon.spool("queue/orders_in/slow.xml");
+    let mut writer = SlowWriter::open(&path);
+    writer.write(first);
+    for round in 0..3 {
+        // A file that is complete is not kept waiting.
+        sentinel(&daemon, &format!("beside-{round}"));
+        assert!(path.exists() && archived(&daemon, "slow").is_none());
+    }
+    writer.write(second);
+    writer.close();
+    daemon.soon("closed", || archived(&daemon, "slow").is_some());
+    assert_eq!(content(&daemon, &archived(&daemon, "slow").unwrap()), text);
+    let warned = daemon.log().matches("CAP_LEASE").count();
+    assert_eq!(warned, 1, "{}", daemon.log());
+}
+
+#[test]
+fn a_file_becomes_a_job_once_it_is_made_readable() {
+    let Some(daemon) = unprivileged("") else {
+        return;
+    };
+    let path = daemon.spool("queue/orders_in/later.xml");
+    let prepared = outside(&daemon).join("later.xml");
+    fs::write(&prepared, order("later")).unwrap();
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    fs::set_permissions(&prepared, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(prepared, &path).unwrap();
+    let said = || {
+        let log = daemon.log();
+        let of = |line: &&str| line.contains("later.xml") && line.contains("cannot be read");
+        log.lines().filter(of).count()
+    };
+    daemon.soon("it is reported", || said() == 1);
+    sentinel(&daemon, "first");
+    sentinel(&daemon, "second");
+    assert_eq!(said(), 1);
+    mode(0o200);
+    daemon.soon("it has changed and is as bad", || said() == 2);
+    mode(0o644);
+    daemon.soon("it is readable", || archived(&daemon, "later").is_some());
+}
+
+/// What lay there before the service started may be half a file: nobody has seen it closed. Those
+/// that came later wait for it where the order counts.
+#[test]
+fn what_nobody_saw_closed_has_to_be_quiet_for_long() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text + &in_turn("turns", true) + &in_turn("any", false));
+    let drop = |daemon: &Daemon, name: &str, interface: &str| {
+        let prepared = outside(daemon).join(name);
+        fs::write(&prepared, order(name)).unwrap();
+        let path = daemon.spool(&format!("queue/{interface}/{name}-{interface}.xml"));
+        fs::rename(prepared, path).unwrap();
+    };
+    for interface in ["turns", "any"] {
+        fs::create_dir_all(daemon.spool(&format!("queue/{interface}"))).unwrap();
+    }
+    if !daemon.give_to(SERVICE) {
+        return;
+    }
+    ["turns", "any"]
+        .iter()
+        .for_each(|interface| drop(&daemon, "before", interface));
+    daemon.serve_as(SERVICE);
+    ["turns", "any"]
+        .iter()
+        .for_each(|interface| drop(&daemon, "after", interface));
+    daemon.wait("all are done", || turns(&daemon).len() == 4);
+    let turns = turns(&daemon);
+    let at = |name: &str| turns.iter().position(|turn| turn == name).unwrap();
+    assert!(at("before-turns") < at("after-turns"), "{turns:?}");
+    assert_eq!(at("after-any"), 0, "{turns:?}");
+}
+
+#[test]
+fn a_queue_that_became_a_link_is_reported_once_and_the_others_go_on() {
+    let daemon = Daemon::start();
+    let elsewhere = outside(&daemon).join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("mine.xml"), order("mine")).unwrap();
+    let queue = daemon.spool("queue/items_in");
+    while symlink(&elsewhere, &queue).is_err() {
+        // The server was quicker and has made it anew.
+        let _ = fs::remove_dir(&queue);
+    }
+    let said = |what: &str| daemon.log().matches(what).count();
+    daemon.soon("it is reported", || said("nothing is taken from here") >= 1);
+    let items = crate::harness::document("items_in/assortment.valid.xml");
+    assert_eq!(daemon.upload(&items, "").status, 503);
+    sentinel(&daemon, "first");
+    sentinel(&daemon, "second");
+    fs::write(elsewhere.join("another.xml"), order("another")).unwrap();
+    sentinel(&daemon, "third");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 2);
+    assert_eq!(said("nothing is taken from here"), 1, "{}", daemon.log());
+    assert_eq!(said("the queue cannot be scanned"), 1, "{}", daemon.log());
+    fs::remove_file(&queue).unwrap();
+    fs::create_dir_all(&queue).unwrap();
+    daemon.soon("it is a queue again", || said("is watched again") == 1);
+    let job = daemon.upload(&items, "").job();
+    daemon.wait_for_place(&job, "bak/items_in");
+    let path = queue.join("back.xml");
+    fs::write(&path, fs::read(&items).unwrap()).unwrap();
+    daemon.soon("it is watched", || !path.exists());
+}
+
+/// In a directory like `/tmp`, where nobody takes away what is another's.
+#[test]
+fn what_cannot_be_taken_away_becomes_no_job() {
+    let Some(daemon) = unprivileged("") else {
+        return;
+    };
+    let queue = daemon.spool("queue/orders_in");
+    std::os::unix::fs::chown(&queue, Some(0), None).unwrap();
+    let mode = |mode| fs::set_permissions(&queue, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o1777);
+    let prepared = outside(&daemon).join("sticky.xml");
+    fs::write(&prepared, order("sticky")).unwrap();
+    fs::rename(prepared, queue.join("sticky.xml")).unwrap();
+    let said = || {
+        let log = daemon.log();
+        log.lines()
+            .filter(|line| line.contains("cannot take away"))
+            .count()
+    };
+    daemon.soon("it is reported", || said() == 1);
+    for round in 0..3 {
+        // Each hold and its end wake a scan.
+        daemon.operator(&["hold", "orders_in"]);
+        daemon.operator(&["release", "orders_in"]);
+        let job = daemon.upload_text(&order(&round.to_string()), "").job();
+        daemon.wait_for_place(&job, "bak/orders_in");
+    }
+    assert_eq!(
+        (said(), daemon.files("bak").len()),
+        (1, 3),
+        "{}",
+        daemon.log()
+    );
+    mode(0o777);
+    daemon.soon("it is taken in", || archived(&daemon, "sticky").is_some());
+    assert_eq!(daemon.files("bak").len(), 4);
 }

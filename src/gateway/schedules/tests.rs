@@ -8,7 +8,7 @@ use crate::{
         State, Visible, Wish,
     },
     job::{KEY_BYTES, Place, Priority, Seal},
-    spool::{Cancelled, RealFs, Rules, Spool},
+    spool::{Cancelled, DropRules, RealFs, Rules, Spool},
     xml::{Schemas, Stylesheets, XsdSchema},
 };
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -84,6 +84,7 @@ impl World {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
+            drops: DropRules::default(),
         };
         let clock = self.clock.clone();
         let clock = Box::new(move || clock.load(Ordering::SeqCst));

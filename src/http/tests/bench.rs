@@ -14,7 +14,7 @@ use crate::{
         ScheduleRules, Visible,
     },
     job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
-    spool::{Cancelled, RealFs, Rules, Spool},
+    spool::{Cancelled, DropRules, RealFs, Rules, Spool},
     timetable::{Missed, Zone},
     xml::{Schemas, Stylesheets, XsdSchema},
 };
@@ -112,6 +112,7 @@ impl Tenant {
             let rules = Rules {
                 attempts_max: 1,
                 at_most_once: false,
+                drops: DropRules::default(),
             };
             (name.clone(), rules)
         });

@@ -1,7 +1,7 @@
 //! What a command does to its own directories, on a real disk.
 
 use super::*;
-use crate::spool::{Attributes, Rules};
+use crate::spool::{Attributes, DropRules, Rules};
 use std::{
     collections::BTreeMap,
     fs,
@@ -29,6 +29,7 @@ impl Bench {
         let rules = Rules {
             attempts_max: 3,
             at_most_once: false,
+            drops: DropRules::default(),
         };
         let interfaces = BTreeMap::from([(interface.clone(), rules)]);
         let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());

@@ -14,6 +14,7 @@ fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
+            drops: Default::default(),
         };
         let interface = "a".parse().unwrap();
         let interfaces = [("a".parse().unwrap(), rules)].into();

@@ -1,7 +1,7 @@
 //! Lines are found, believed, counted and made whole.
 
 use super::{
-    super::{Attributes, RealFs, Rules, Settlement, crash_fs::CrashFs},
+    super::{Attributes, DropRules, RealFs, Rules, Settlement, crash_fs::CrashFs},
     *,
 };
 use crate::job::{Ids, Kind, Place, Priority, Terms};
@@ -18,6 +18,7 @@ fn open<F: Fs>(fs: F) -> Arc<Spool<F>> {
     let rules = Rules {
         attempts_max: 5,
         at_most_once: false,
+        drops: DropRules::default(),
     };
     let now = std::sync::atomic::AtomicI64::new(START_MS);
     let clock = Box::new(move || now.fetch_add(1, Ordering::Relaxed));

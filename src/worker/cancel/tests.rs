@@ -5,7 +5,7 @@ use crate::{
     job::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
     schedule::LaneRules,
-    spool::{Adopted, Attributes, Cut, EntryKind, Fs, RealFs, Rules, Spool},
+    spool::{Adopted, Attributes, Cut, DropRules, EntryKind, Fs, RealFs, Rules, Spool},
     worker::{Lane, Parts, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
@@ -25,6 +25,7 @@ impl Bench {
         let rules = Rules {
             attempts_max: 3,
             at_most_once: false,
+            drops: DropRules::default(),
         };
         let interfaces = BTreeMap::from([(interface.clone(), rules)]);
         let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
