@@ -71,6 +71,8 @@ pub enum Act {
 /// Why an act was not carried out. Nothing has changed, save that of a [`SpoolError`] nobody knows.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
+    #[error("{0} was cut off when the service ended; start the service, which recovers it")]
+    CutOff(JobName),
     #[error(
         "{job} belongs to {interface}, which is not configured (any more); say --to INTERFACE: {}",
         known.join(", ")
@@ -247,10 +249,16 @@ impl Admin {
         let place = self.spool.find(name)?;
         let place = place.ok_or_else(|| ActError::NoJob(name.clone()))?;
         let name = name.clone();
-        if matches!(place, Place::Work { .. }) {
-            return Err(ActError::Running { job: name, advice });
+        let job = Job { place, name };
+        if !matches!(job.place, Place::Work { .. }) {
+            return Ok(job);
         }
-        Ok(Job { place, name })
+        // Its command has ended meanwhile, and only a service knows what that means.
+        if self.spool.is_cut_off(&job)? {
+            return Err(ActError::CutOff(job.name));
+        }
+        let job = job.name;
+        Err(ActError::Running { job, advice })
     }
 
     /// What waited behind a job may go on.
@@ -284,7 +292,7 @@ mod tests {
     use crate::{
         job::Kind,
         joblog::{JobLog, Status},
-        spool::{RealFs, Rules, SEGMENT_BYTES_MIN},
+        spool::{Fs, RealFs, Rules, SEGMENT_BYTES_MIN},
     };
     use std::{
         collections::BTreeMap,
@@ -416,8 +424,13 @@ mod tests {
         let (admin, spool, _) = admin(dir.path(), &["a"]);
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         put(dir.path(), &format!("work/a/{name}.a1"));
-        let job = name.clone();
-        let refused = admin.act(&Act::Remove { job }, &olga()).unwrap_err();
+        let remove = || Act::Remove { job: name.clone() };
+        let refused = admin.act(&remove(), &olga()).unwrap_err();
+        assert!(matches!(refused, ActError::CutOff(_)), "{refused}");
+        let _run = spool
+            .fs()
+            .lock(&Path::new("work/a").join(format!("{name}.lock")));
+        let refused = admin.act(&remove(), &olga()).unwrap_err();
         assert!(
             refused
                 .to_string()

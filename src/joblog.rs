@@ -174,6 +174,11 @@ impl JobLog {
     /// Why the job ended badly: what the processor called an error in its last run says more than
     /// how that ended.
     pub fn reason(&self) -> Option<&str> {
+        self.telling().map(|message| message.text.as_str())
+    }
+
+    /// The message that says so.
+    pub fn telling(&self) -> Option<&Message> {
         let is_error = |message: &&Message| message.level == Level::Error;
         // That it was the last attempt is no reason.
         let said = match self.messages.split_last() {
@@ -182,7 +187,7 @@ impl JobLog {
         };
         let (end, before) = said.split_last()?;
         let last = said.iter().rfind(is_error);
-        let reason = match end.level == Level::Error && !self.is_cancelled() {
+        match end.level == Level::Error && !self.is_cancelled() {
             true => {
                 let of_run = |message: &&Message| Some(message.time_ms) >= self.started_ms;
                 let mut of_run = before.iter().rev().take_while(of_run);
@@ -190,8 +195,7 @@ impl JobLog {
                 said.or(last)
             }
             false => last.or(Some(end)),
-        };
-        reason.map(|message| message.text.as_str())
+        }
     }
 
     /// Puts the messages of earlier runs before this one's, which all keep their place.

@@ -20,8 +20,9 @@ use std::{io::Write, process::ExitCode};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Ls {
-    /// queue, deferred, work, bak or joberrors, each but the last with an interface if wanted:
-    /// queue/orders_in. Default: all but bak
+    /// queue, deferred, work, bak or joberrors, with an interface if wanted, as in
+    /// queue/orders_in; bak and joberrors also with a day, as in bak/orders_in/2026-11-22; or an
+    /// interface alone. Default: all but bak
     #[arg(value_name = "PLACE")]
     places: Vec<String>,
     /// Show the newest N of each place only
@@ -39,7 +40,7 @@ impl Ls {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (config, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
-        let usual = ["queue", "deferred", "work", "joberrors"].map(String::from);
+        let usual: Vec<String> = USUAL.iter().map(ToString::to_string).collect();
         let places = if self.places.is_empty() {
             &usual[..]
         } else {
@@ -56,53 +57,116 @@ impl Ls {
     }
 }
 
-/// The jobs at a place as it is typed.
-fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
-    let (state, interface) = match place.split_once('/') {
-        Some((state, interface)) => (state, Some(interface)),
-        None => (place, None),
+/// A place as it is typed: `STATE`, `STATE/INTERFACE`, `INTERFACE`, and behind `bak/INTERFACE` and
+/// `joberrors` also a day.
+struct Wanted<'p> {
+    states: &'p [&'p str],
+    interface: Option<InterfaceName>,
+    day: Option<&'p str>,
+}
+
+const STATES: &[&str] = &["queue", "deferred", "work", "joberrors", "bak"];
+/// What is of interest without being asked for.
+const USUAL: &[&str] = &["queue", "deferred", "work", "joberrors"];
+
+fn wanted<'p>(spool: &Spool, place: &'p str) -> anyhow::Result<Wanted<'p>> {
+    let known = |name: &str| {
+        spool
+            .interfaces()
+            .find(|known| known.as_str() == name)
+            .cloned()
     };
-    let mut jobs = Vec::new();
-    let mut add = |place: Place, name: JobName| jobs.push(Job { place, name });
-    if state == "joberrors" && interface.is_none() {
-        for place in [Place::JobErrors, Place::Refused] {
-            for name in spool.settled(&place)? {
-                add(place.clone(), name);
-            }
+    let (first, rest) = place.split_once('/').unwrap_or((place, ""));
+    let state = STATES.iter().position(|state| *state == first);
+    let mut wanted = Wanted {
+        states: state.map_or(USUAL, |at| &STATES[at..=at]),
+        interface: None,
+        day: None,
+    };
+    if state.is_none() {
+        wanted.interface = known(first);
+        if wanted.interface.is_none() || !rest.is_empty() {
+            bail!(
+                "{place} is no place; use queue, deferred, work, bak or joberrors, with an \
+                 interface behind it if wanted, or an interface alone"
+            );
         }
-        return Ok(jobs);
+        return Ok(wanted);
     }
-    let wanted: Vec<&InterfaceName> = (spool.interfaces())
-        .filter(|name| interface.is_none_or(|wanted| wanted == name.as_str()))
-        .collect();
-    if wanted.is_empty() {
-        bail!("{place}: no such interface; `spoolgate status` lists them");
+    for part in rest.split('/').filter(|part| !part.is_empty()) {
+        if is_day(part) && matches!(first, "bak" | "joberrors") && wanted.day.is_none() {
+            wanted.day = Some(part);
+        } else if wanted.interface.is_none() && wanted.day.is_none() {
+            wanted.interface = known(part);
+            if wanted.interface.is_none() {
+                bail!("{place}: no such interface; `spoolgate status` lists them");
+            }
+        } else {
+            bail!("{place}: {part} is neither an interface nor a day such as 2026-11-22");
+        }
     }
-    for interface in wanted {
+    Ok(wanted)
+}
+
+fn is_day(text: &str) -> bool {
+    text.len() == "2026-11-22".len() && text.parse::<jiff::civil::Date>().is_ok()
+}
+
+/// The jobs at a place as it is typed, oldest first.
+fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
+    let wanted = wanted(spool, place)?;
+    let mut jobs = Vec::new();
+    for state in wanted.states {
+        jobs.extend(jobs_in(spool, state, wanted.interface.as_ref())?);
+    }
+    jobs.retain(|job| wanted.day.is_none_or(|day| job.name.day() == day));
+    Ok(jobs)
+}
+
+fn jobs_in(
+    spool: &Spool,
+    state: &str,
+    interface: Option<&InterfaceName>,
+) -> anyhow::Result<Vec<Job>> {
+    let job = |place: Place, name: JobName| Job { place, name };
+    if state == "joberrors" {
+        let mut ended = Vec::new();
+        for place in [Place::JobErrors, Place::Refused] {
+            let names = spool.settled(&place)?.into_iter();
+            ended.extend(names.map(|name| job(place.clone(), name)));
+        }
+        ended.retain(|job| interface.is_none() || spool.interface_of(job).as_ref() == interface);
+        return Ok(ended);
+    }
+    let mut jobs = Vec::new();
+    let all = spool
+        .interfaces()
+        .filter(|name| interface.is_none_or(|wanted| wanted == *name));
+    for interface in all {
+        let here = || interface.clone();
         match state {
             "bak" => {
-                for name in spool.settled(&Place::Bak(interface.clone()))? {
-                    add(Place::Bak(interface.clone()), name);
-                }
+                let names = spool.settled(&Place::Bak(here()))?.into_iter();
+                jobs.extend(names.map(|name| job(Place::Bak(here()), name)));
             }
             "deferred" => {
-                for (name, due_ms) in spool.deferred(interface)? {
-                    let interface = interface.clone();
-                    add(Place::Deferred { interface, due_ms }, name);
-                }
+                let deferred = spool.deferred(interface)?.into_iter();
+                jobs.extend(deferred.map(|(name, due_ms)| {
+                    let interface = here();
+                    job(Place::Deferred { interface, due_ms }, name)
+                }));
             }
             "queue" => {
-                for name in spool.queued(interface)? {
-                    add(Place::Queue(interface.clone()), name);
-                }
+                let names = spool.queued(interface)?.into_iter();
+                jobs.extend(names.map(|name| job(Place::Queue(here()), name)));
             }
-            "work" => {
-                for (name, attempt) in spool.working(interface)? {
-                    let interface = interface.clone();
-                    add(Place::Work { interface, attempt }, name);
-                }
+            _ => {
+                let working = spool.working(interface)?.into_iter();
+                jobs.extend(working.map(|(name, attempt)| {
+                    let interface = here();
+                    job(Place::Work { interface, attempt }, name)
+                }));
             }
-            other => bail!("{other} is no place; use queue, deferred, work, bak or joberrors"),
         }
     }
     jobs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -142,6 +206,17 @@ fn more(config: &Config, spool: &Spool, job: &Job) -> String {
     }
 }
 
+/// How often a job was tried: in its present life while it waits or runs, else as its log says.
+fn attempts(spool: &Spool, job: &Job) -> Option<u32> {
+    match &job.place {
+        Place::Work { attempt, .. } => Some(*attempt),
+        Place::Deferred { .. } | Place::Queue(_) => spool.attempts_of(&job.name).ok(),
+        Place::Bak(_) | Place::JobErrors | Place::Refused => {
+            Some(spool.read_log(&job.name)?.attempts)
+        }
+    }
+}
+
 /// A job with all that is known of it at a glance.
 pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Value {
     let (state, attempt, due) = match &job.place {
@@ -164,7 +239,7 @@ pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Val
         "interface": spool.interface_of(job).map(|i| i.to_string()),
         "received": stamp(spool.received_ms(job)),
         "attempt": attempt,
-        "attempts": spool.attempts_of(&job.name).ok(),
+        "attempts": attempts(spool, job),
         "due": due,
         "priority": spool.priority_of(job).as_str(),
         "worker": spool.worker_of(job).map(|worker| worker.to_string()),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     job::{Job, JobName, Place, stamp},
-    joblog::JobLog,
+    joblog::{JobLog, Level, Message, Status},
     spool::Spool,
 };
 use anyhow::{Context, bail};
@@ -34,8 +34,19 @@ impl Log {
         let (_, tenant) = self.common.at.load()?;
         let spool = open_spool(&tenant)?;
         let name = self.job.name();
-        let Some(log) = spool.read_log(name) else {
-            match spool.find(name)? {
+        let place = spool.find(name)?;
+        let log = match (spool.read_log(name), &place) {
+            (log, Some(place @ Place::Work { attempt, .. })) if !self.xml => {
+                let job = Job {
+                    place: place.clone(),
+                    name: name.clone(),
+                };
+                Some(so_far(&spool, &job, *attempt, log))
+            }
+            (log, _) => log,
+        };
+        let Some(log) = log else {
+            match place {
                 None => bail!("no job {name} in this spool, and no log of one"),
                 Some(place) => bail!("{name} is in {place} and has no log yet"),
             }
@@ -51,35 +62,57 @@ impl Log {
     }
 }
 
+/// The log of a job that is running: of earlier attempts, and what its command has said so far.
+fn so_far(spool: &Spool, job: &Job, attempt: u32, log: Option<JobLog>) -> JobLog {
+    let now_ms = spool.now_ms();
+    let mut log = log.unwrap_or_else(|| JobLog {
+        job: job.name.clone(),
+        interface: job.place.interface().cloned(),
+        status: Status::Ok,
+        received_ms: spool.received_ms(job),
+        started_ms: None,
+        finished_ms: now_ms,
+        attempts: attempt,
+        bytes: spool.bytes_of(job).ok().flatten().unwrap_or(0),
+        sha256: spool.checksum_of(job),
+        messages: Vec::new(),
+    });
+    (log.attempts, log.finished_ms) = (attempt, now_ms);
+    log.messages.extend(spool.output_so_far(job, now_ms));
+    let text = format!("attempt {attempt} is running");
+    log.messages.push(Message::new(now_ms, Level::Info, text));
+    log
+}
+
 /// What is known of a job beside its log.
 struct Around {
     /// Also of one that is not there any more.
     submitter: Option<String>,
-    is_refused: bool,
+    /// What its place says that the log does not.
+    stage: Option<&'static str>,
 }
 
 impl Around {
     fn of(spool: &Spool, name: &JobName) -> Self {
         let place = spool.find(name).ok().flatten();
-        let is_refused = place == Some(Place::Refused);
+        let stage = match &place {
+            Some(Place::Refused) => Some("refused"),
+            Some(Place::Work { .. }) => Some("running"),
+            Some(Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_))
+            | None => None,
+        };
         let recorded = || Some(spool.accepted(name).ok().flatten()?.submitter.clone());
         let name = name.clone();
         let submitter = match place {
             Some(place) => spool.submitter_of(&Job { place, name }),
             None => recorded(),
         };
-        Self {
-            submitter,
-            is_refused,
-        }
+        Self { submitter, stage }
     }
 
-    /// How the job ended.
+    /// How the job ended, or that it runs.
     fn status(&self, log: &JobLog) -> &'static str {
-        match self.is_refused {
-            true => "refused",
-            false => log.status.as_str(),
-        }
+        self.stage.unwrap_or(log.status.as_str())
     }
 }
 
@@ -113,7 +146,7 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
     tell!(
         "received {} from {} finished {} attempts {} bytes {}",
         stamp(log.received_ms),
-        around.submitter.as_deref().unwrap_or("-"),
+        safe(around.submitter.as_deref().unwrap_or("-")),
         stamp(log.finished_ms),
         log.attempts,
         log.bytes

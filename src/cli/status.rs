@@ -102,8 +102,10 @@ fn overview(
     if is_stale {
         tell!("the configuration was changed since the service was started: restart it")?;
     }
+    let names = spool.interfaces().map(|interface| interface.as_str().len());
+    let width = names.max().unwrap_or(0).max(16);
     tell!(
-        "{:<16} {:>8} {:>8} {:>8} {:>8}  oldest queued",
+        "{:<width$} {:>8} {:>8} {:>8} {:>8}  oldest queued",
         "interface",
         "queued",
         "running",
@@ -121,7 +123,7 @@ fn overview(
             .as_str()
             .map_or(String::new(), |text| format!("  HELD {}", safe(text)));
         tell!(
-            "{:<16} {:>8} {:>8} {:>8} {:>8}  {oldest}{hold}",
+            "{:<width$} {:>8} {:>8} {:>8} {:>8}  {oldest}{hold}",
             text("interface"),
             text("queued"),
             text("running"),

@@ -62,21 +62,24 @@ impl Why {
 }
 
 fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Result<Vec<String>> {
-    let last_word = || {
-        let log = spool.read_log(&job.name);
-        let last = log.and_then(|mut log| log.messages.pop());
-        last.map(|message| format!("the last word of its log: {}", message.text))
+    let reason = || {
+        let log = spool.read_log(&job.name)?;
+        let said = log.telling()?;
+        let line = said
+            .line
+            .map_or(String::new(), |line| format!("line {line}: "));
+        Some(format!("its log says: {line}{}", said.text))
     };
     let mut why = Vec::new();
     match &job.place {
         Place::Bak(_) => why.push("it is done".to_owned()),
         Place::JobErrors => {
             why.push("it has failed for good; `spoolgate requeue` tries again".into());
-            why.extend(last_word());
+            why.extend(reason());
         }
         Place::Refused => {
             why.push("its document was refused; its submitter is to send a right one".into());
-            why.extend(last_word());
+            why.extend(reason());
         }
         Place::Work { .. } if spool.is_cut_off(job)? => {
             why.push("it was cut off when the service ended; the next start recovers it".into());
@@ -95,7 +98,7 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
                     "the clock was wrong then, or is now: it is tried after {longest_s} s at most"
                 ));
             }
-            why.extend(last_word());
+            why.extend(reason());
             if SpoolLock::holder(spool.fs())?.is_none() {
                 why.push(NO_SERVICE.into());
             }

@@ -351,8 +351,16 @@ impl<F: Fs> Spool<F> {
         })
     }
 
-    /// What the command said before the end: its output is in the lock file.
+    /// What the command said before the end.
     pub(super) fn last_words(&self, job: &Job, end: Message) -> Vec<Message> {
+        let mut messages = self.output_so_far(job, end.time_ms);
+        messages.push(end);
+        messages
+    }
+
+    /// What the command of a job in `work` has said, as messages of the moment `time_ms`: its output
+    /// is in the lock file.
+    pub fn output_so_far(&self, job: &Job, time_ms: i64) -> Vec<Message> {
         let mut messages = Vec::new();
         if let Some(interface) = job.place.interface() {
             let run = run_file(interface, &job.name, "run");
@@ -367,16 +375,15 @@ impl<F: Fs> Spool<F> {
                 let message = |line: &str| {
                     let plain = || {
                         let shown = !self.only_json.contains(interface);
-                        shown.then(|| Message::new(end.time_ms, level, line))
+                        shown.then(|| Message::new(time_ms, level, line))
                     };
-                    Message::structured(end.time_ms, line).or_else(plain)
+                    Message::structured(time_ms, line).or_else(plain)
                 };
                 messages.extend(lines.take(MESSAGES_MAX).filter_map(message));
             }
             // How it ended must find room in the log.
             messages.truncate(MESSAGES_MAX - 10);
         }
-        messages.push(end);
         messages
     }
 

@@ -317,9 +317,9 @@ fn the_socket_is_for_members_of_its_group() {
         return;
     }
     let (daemon, job) = with_a_waiting_job();
-    fs::set_permissions(daemon.dir(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Whoever asks can read what the service is, so that the socket alone decides.
-    fs::set_permissions(daemon.config(), fs::Permissions::from_mode(0o644)).unwrap();
+    for (path, mode) in [(daemon.dir(), 0o755), (&daemon.config(), 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
     let socket = daemon.dir().join("control.sock");
     let run = |gid: u32| {
         let mut command = Command::new(PROGRAM);

@@ -715,11 +715,89 @@ fn a_job_that_was_cut_off_is_not_called_running() {
         json(&daemon, &["ls", "work"])[0]["state"] != "running"
     });
     is("cut off");
-    // Whoever acts recovers it first.
-    daemon.operator(&["rm", &job]);
-    refused(&daemon, &["status", &job], "no job");
-    let said = daemon.messages(&job).join("\n");
-    assert!(said.contains("cut off by a crash"), "{said}");
+    // How it ended is kept, and only a service settles that.
+    refused(
+        &daemon,
+        &["rm", &job],
+        "start the service, which recovers it",
+    );
+    is("cut off");
+}
+
+#[test]
+fn places_are_typed_as_they_are_seen() {
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell("exit 1", "")));
+    let failed = daemon.upload_text(&order("1"), "").job();
+    daemon.wait_for_place(&failed, "joberrors");
+    let items = document("items_in/assortment.valid.xml");
+    let done = daemon.upload(&items, "").job();
+    daemon.wait_for_place(&done, "bak/items_in");
+    daemon.operator(&["hold", "orders_in"]);
+    let waiting = daemon.upload_text(&order("2"), "").job();
+    let of_day = format!("joberrors/orders_in/{}", day(&failed));
+    let done_of_day = format!("bak/items_in/{}", day(&done));
+    for (place, jobs) in [
+        ("orders_in", vec![&waiting, &failed]),
+        ("items_in", vec![]),
+        ("joberrors", vec![&failed]),
+        ("joberrors/orders_in", vec![&failed]),
+        ("joberrors/items_in", vec![]),
+        (&of_day, vec![&failed]),
+        ("joberrors/2020-02-29", vec![]),
+        (&done_of_day, vec![&done]),
+        ("bak/items_in/2020-02-29/", vec![]),
+        ("queue/orders_in/", vec![&waiting]),
+    ] {
+        let listed = json(&daemon, &["ls", place]);
+        let listed: Vec<_> = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|j| &j["job"])
+            .collect();
+        assert_eq!(listed, jobs, "{place}");
+    }
+    for (place, words) in [
+        ("queue/nowhere", "no such interface"),
+        ("nowhere/orders_in", "no place"),
+        ("orders_in/2026-11-22", "no place"),
+        (
+            "queue/orders_in/2026-11-22",
+            "neither an interface nor a day",
+        ),
+        ("bak/items_in/2026-11-99", "neither an interface nor a day"),
+    ] {
+        refused(&daemon, &["ls", place], words);
+    }
+}
+
+#[test]
+fn what_is_known_of_a_job_that_failed_says_how_often_and_why() {
+    let said = r#"echo "{\"text\":\"no such item\",\"level\":\"error\",\"line\":7}"; exit 1"#;
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(said, "")));
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait_for_place(&job, "joberrors");
+    assert_eq!(json(&daemon, &["status", &job])["attempts"], 1);
+    assert_eq!(json(&daemon, &["ls", "joberrors"])[0]["attempts"], 1);
+    let why = daemon.operator(&["why", &job]);
+    assert!(why.contains("its log says: line 7: no such item"), "{why}");
+}
+
+#[test]
+fn the_log_of_a_running_job_shows_what_there_is() {
+    let script = "echo half; touch started; while [ -e gate ]; do sleep 0.02; done";
+    let daemon = Daemon::init();
+    let gate = daemon.scratch("gate", "");
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    let mut daemon = daemon;
+    daemon.serve();
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("its start", || daemon.dir().join("started").exists());
+    assert_eq!(daemon.joblog(&job)["status"], "running");
+    assert_eq!(daemon.messages(&job), ["half", "attempt 1 is running"]);
+    fs::remove_file(gate).unwrap();
+    daemon.wait_for_place(&job, "bak/orders_in");
+    assert_eq!(daemon.joblog(&job)["status"], "ok");
 }
 
 #[test]
