@@ -13,13 +13,17 @@ mod text;
 pub use actor::{Actor, Sudo, group_name, user_name};
 
 use crate::{
-    job::{InterfaceName, Job, JobName, Place},
+    gateway::Verifier,
+    job::{InterfaceName, Job, JobName, Kind, Place},
+    joblog::{Level, Message},
     spool::{Moved, Spool, SpoolError},
     timetable::ScheduleId,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
+/// Of a document that is still wrong, so many findings are told; its log has all.
+const FINDINGS_TOLD_MAX: usize = 20;
 /// Longest reason of a hold, in characters.
 pub const REASON_CHARS_MAX: usize = 1000;
 
@@ -54,7 +58,7 @@ pub enum Act {
         schedule: ScheduleId,
     },
     /// Sends a job to the queue of an interface, its own unless given, its attempts counted from
-    /// one.
+    /// one. A document that was refused is validated again first, as at its upload.
     Requeue {
         #[serde(with = "text")]
         job: JobName,
@@ -65,6 +69,9 @@ pub enum Act {
             skip_serializing_if = "Option::is_none"
         )]
         to: Option<InterfaceName>,
+        /// Also a document that was refused and is still wrong.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unchecked: bool,
     },
 }
 
@@ -86,6 +93,15 @@ pub enum ActError {
     Moved(JobName),
     #[error("no job {0} in this spool")]
     NoJob(JobName),
+    #[error("{job} is still wrong for {interface}, and its log says why:\n{findings}")]
+    StillWrong {
+        job: JobName,
+        interface: InterfaceName,
+        /// A line each, the first ones.
+        findings: String,
+    },
+    #[error("{job} cannot be validated again: {reason}; --unchecked sends it all the same")]
+    Unverified { job: JobName, reason: String },
     #[error("no schedule {0} in this spool")]
     NoSchedule(ScheduleId),
     #[error("the reason has more than {REASON_CHARS_MAX} characters")]
@@ -114,14 +130,20 @@ pub enum Change {
 /// Carries out acts in one spool, whose journal is open.
 pub struct Admin {
     spool: Arc<Spool>,
+    verifier: Verifier,
     changed: Box<dyn Fn(Change) + Send + Sync>,
 }
 
 impl Admin {
     /// `changed` is told of each change; it must not block.
-    pub fn new(spool: Arc<Spool>, changed: impl Fn(Change) + Send + Sync + 'static) -> Self {
+    pub fn new(
+        spool: Arc<Spool>,
+        verifier: Verifier,
+        changed: impl Fn(Change) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             spool,
+            verifier,
             changed: Box::new(changed),
         }
     }
@@ -137,7 +159,7 @@ impl Admin {
             Act::Remove { job } => self.remove(job, by),
             Act::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by),
             Act::ResetSchedule { schedule } => self.reset_schedule(*schedule, by),
-            Act::Requeue { job, to } => self.requeue(job, to.as_ref(), by),
+            Act::Requeue { job, to, unchecked } => self.requeue(job, to.as_ref(), *unchecked, by),
         }
     }
 
@@ -209,10 +231,15 @@ impl Admin {
         &self,
         name: &JobName,
         to: Option<&InterfaceName>,
+        unchecked: bool,
         by: &Actor,
     ) -> Result<String, ActError> {
         let job = self.find(name, "wait for its end")?;
         let to = self.target(&job, to)?;
+        // What has failed was valid; and whether JSON is right only its dialect knows.
+        if job.place == Place::Refused && !unchecked && name.kind() == Kind::Xml {
+            self.verify(&job, &to, by)?;
+        }
         let moved = match self.spool.requeue(&job, &to, &by.to_string())? {
             Moved::Done(moved) => moved,
             Moved::Gone => return Err(ActError::Moved(job.name)),
@@ -223,12 +250,55 @@ impl Admin {
         Ok(moved.place.path(&moved.name).display().to_string())
     }
 
+    /// Validates a refused document again. One that is still wrong stays, and its log says so.
+    fn verify(&self, job: &Job, to: &InterfaceName, by: &Actor) -> Result<(), ActError> {
+        let (name, now_ms) = (&job.name, self.spool.now_ms());
+        let document = self.path(job);
+        let findings = self.verifier.verify(&document, to, now_ms);
+        let findings = findings.map_err(|reason| ActError::Unverified {
+            job: name.clone(),
+            reason,
+        })?;
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let line = |found: &Message| match found.line {
+            Some(line) => format!("  line {line}: {}", found.text),
+            None => format!("  {}", found.text),
+        };
+        let told = findings.iter().take(FINDINGS_TOLD_MAX).map(line);
+        let told: Vec<String> = told.collect();
+        let text = format!("validated again for {to} by {by}: still wrong");
+        let mut messages = vec![Message::new(now_ms, Level::Info, text)];
+        messages.extend(findings);
+        self.spool.add_messages(job, messages)?;
+        Err(ActError::StillWrong {
+            job: name.clone(),
+            interface: to.clone(),
+            findings: told.join("\n"),
+        })
+    }
+
+    fn path(&self, job: &Job) -> PathBuf {
+        self.spool.fs().absolute(&job.place.path(&job.name))
+    }
+
     /// Where a job is sent: a job that nobody looks at would wait for ever.
     fn target(&self, job: &Job, to: Option<&InterfaceName>) -> Result<InterfaceName, ActError> {
         if let Some(to) = to {
             return self.known(to).cloned();
         }
-        let Some(own) = self.spool.interface_of(job) else {
+        let own = self.spool.interface_of(job);
+        // Whose it is may be known by now.
+        let own = own.or_else(|| match job.place {
+            Place::Refused => self.verifier.recognise(&self.path(job)),
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Work { .. } => None,
+        });
+        let Some(own) = own else {
             return Err(ActError::Unclaimed {
                 job: job.name.clone(),
                 known: self.interfaces(),
@@ -290,9 +360,11 @@ impl Admin {
 mod tests {
     use super::*;
     use crate::{
+        gateway::Interface,
         job::Kind,
         joblog::{JobLog, Status},
         spool::{Fs, RealFs, Rules, SEGMENT_BYTES_MIN},
+        xml::{Schemas, XsdSchema},
     };
     use std::{
         collections::BTreeMap,
@@ -322,7 +394,18 @@ mod tests {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(change)
         };
-        (Admin::new(spool.clone(), changed), spool, changes)
+        let schemas = Schemas::open(&dir.join("schemas"), Box::new(XsdSchema));
+        let takes = Interface {
+            root: Some("a".into()),
+            ..Interface::any()
+        };
+        let takes = interfaces_of(&spool).map(|name| (name, takes.clone()));
+        let verifier = Verifier::new(takes.collect(), Arc::new(schemas));
+        (Admin::new(spool.clone(), verifier, changed), spool, changes)
+    }
+
+    fn interfaces_of(spool: &Spool) -> impl Iterator<Item = InterfaceName> {
+        spool.interfaces().cloned()
     }
 
     fn olga() -> Actor {
@@ -346,6 +429,7 @@ mod tests {
         let requeue = |to: Option<&str>| Act::Requeue {
             job: name.clone(),
             to: to.map(|to| to.parse().unwrap()),
+            unchecked: false,
         };
         assert_eq!(act(requeue(Some("b"))), Ok(format!("queue/b/{name}")));
         assert!(
@@ -387,8 +471,9 @@ mod tests {
         let requeue = |to: Option<&str>| {
             let to = to.map(|to| to.parse().unwrap());
             let job = name.clone();
+            let unchecked = false;
             admin
-                .act(&Act::Requeue { job, to }, &olga())
+                .act(&Act::Requeue { job, to, unchecked }, &olga())
                 .map_err(|e| e.to_string())
         };
         let refused = requeue(None).unwrap_err();
@@ -419,6 +504,45 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_document_is_validated_again_and_a_failed_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (admin, spool, _) = admin(dir.path(), &["a"]);
+        let requeue = |job: &JobName, unchecked| {
+            let (job, to) = (job.clone(), Some("a".parse().unwrap()));
+            let act = Act::Requeue { job, to, unchecked };
+            admin.act(&act, &olga()).map_err(|error| error.to_string())
+        };
+        let new = |place: &Place, text: &str| {
+            let name = JobName::new(spool.next_id(), None, Kind::Xml);
+            put(dir.path(), place.path(&name).to_str().unwrap());
+            std::fs::write(dir.path().join(place.path(&name)), text).unwrap();
+            name
+        };
+        let wrong = new(&Place::Refused, "<b/>");
+        let said = requeue(&wrong, false).unwrap_err();
+        assert!(
+            said.contains("still wrong for a") && said.contains("takes a"),
+            "{said}"
+        );
+        assert_eq!(spool.find(&wrong).unwrap(), Some(Place::Refused));
+        let log = spool.read_log(&wrong).unwrap();
+        let said: Vec<&str> = log.messages.iter().map(|m| m.text.as_str()).collect();
+        assert_eq!(
+            said[0],
+            "validated again for a by olga (uid 1000): still wrong"
+        );
+        assert!(said[1].contains("the root element is b"), "{said:?}");
+        for (job, unchecked) in [
+            (wrong, true),
+            (new(&Place::Refused, "<a/>"), false),
+            (new(&Place::JobErrors, "<b/>"), false),
+        ] {
+            let path = format!("queue/a/{job}");
+            assert_eq!(requeue(&job, unchecked), Ok(path));
+        }
+    }
+
+    #[test]
     fn a_job_that_is_worked_on_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (admin, spool, _) = admin(dir.path(), &["a"]);
@@ -439,6 +563,7 @@ mod tests {
         let requeue = Act::Requeue {
             job: name,
             to: None,
+            unchecked: false,
         };
         assert!(matches!(
             admin.act(&requeue, &olga()),

@@ -17,6 +17,7 @@ mod sight;
 mod taken;
 mod targets;
 mod upload;
+mod verify;
 mod view;
 
 pub use crate::timetable::Wish;
@@ -32,6 +33,7 @@ pub use schedules::{Agenda, ScheduleRules, Touched};
 pub use sight::Visible;
 pub use targets::Target;
 pub use upload::Upload;
+pub use verify::Verifier;
 pub use view::{State, View};
 
 use crate::{

@@ -51,7 +51,8 @@ pub(super) fn path_of(job: &Job) -> String {
     job.place.path(&job.name).display().to_string()
 }
 
-/// Sends jobs to a queue again, their attempts counted from one, with a note in the joblog.
+/// Sends jobs to a queue again, their attempts counted from one, with a note in the joblog. A
+/// document that was refused is validated again first; one that is still wrong stays.
 #[derive(Debug, Args)]
 #[command(after_long_help = REQUEUE_EXAMPLES)]
 pub(super) struct Requeue {
@@ -61,13 +62,17 @@ pub(super) struct Requeue {
     /// The interface to send them to; their own unless given
     #[arg(long, value_name = "INTERFACE")]
     to: Option<String>,
+    /// Send refused documents without validating them again
+    #[arg(long)]
+    unchecked: bool,
     #[command(flatten)]
     common: Common,
 }
 
 const REQUEUE_EXAMPLES: &str = "\
 One job:          spoolgate requeue 20261122T085826.976Z-00000.xml
-A day's failed:   spoolgate requeue spool/joberrors/2026-11-22/*.xml";
+A day's failed:   spoolgate requeue spool/joberrors/2026-11-22/*.xml
+Its refused:      spoolgate requeue spool/joberrors/2026-11-22/refused/*.xml";
 
 impl Requeue {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
@@ -76,6 +81,7 @@ impl Requeue {
         each(&self.common, &self.jobs, |job| Act::Requeue {
             job: job.name().clone(),
             to: to.clone(),
+            unchecked: self.unchecked,
         })
     }
 }

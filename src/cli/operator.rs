@@ -2,7 +2,10 @@
 //!
 //! Nothing is ever done beside a running service, which would not know of it.
 
-use super::{At, has_spool, report};
+use super::{
+    At, explain, has_spool,
+    output::{mention, safe},
+};
 use crate::{
     admin::{Act, Actor, Admin},
     config::{Config, Tenant},
@@ -67,9 +70,9 @@ impl Operator {
             Err(error) => return Err(error.into()),
         }
         has_spool(tenant)?;
-        match daemon::take_over(tenant) {
-            Ok((lock, spool)) => Ok(Ok(Self::Own(Own {
-                admin: Admin::new(spool.clone(), |_| {}),
+        match daemon::take_over(config, tenant) {
+            Ok((lock, spool, admin)) => Ok(Ok(Self::Own(Own {
+                admin,
                 spool,
                 actor: Actor::of_process(),
                 _lock: lock,
@@ -104,7 +107,9 @@ impl Operator {
                 Ok(outcome) => told = told.and(tell(one, &outcome)),
                 Err(error) => {
                     done = false;
-                    report(&error);
+                    let said = explain(&error);
+                    let lines: Vec<String> = said.lines().map(safe).collect();
+                    mention!("spoolgate: {}", lines.join("\n"));
                 }
             }
         }

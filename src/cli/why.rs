@@ -78,7 +78,11 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
             why.extend(reason());
         }
         Place::Refused => {
-            why.push("its document was refused; its submitter is to send a right one".into());
+            why.push(
+                "its document was refused; its submitter is to send a right one; `spoolgate \
+                 requeue` validates it again"
+                    .into(),
+            );
             why.extend(reason());
         }
         Place::Work { .. } if spool.is_cut_off(job)? => {

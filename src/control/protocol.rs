@@ -107,8 +107,8 @@ mod tests {
                 .prop_map(|(interface, reason)| Act::Hold { interface, reason }),
             any_interface().prop_map(|interface| Act::Release { interface }),
             any_job_name().prop_map(|job| Act::Remove { job }),
-            (any_job_name(), option::of(any_interface()))
-                .prop_map(|(job, to)| Act::Requeue { job, to }),
+            (any_job_name(), option::of(any_interface()), any::<bool>())
+                .prop_map(|(job, to, unchecked)| Act::Requeue { job, to, unchecked }),
         ]
     }
 

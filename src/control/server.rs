@@ -243,10 +243,13 @@ mod tests {
     use crate::{
         admin::Act,
         control::Client,
+        gateway::Verifier,
         job::InterfaceName,
         spool::{RealFs, Rules, SEGMENT_BYTES_MIN, Spool},
+        xml::{Schemas, XsdSchema},
     };
     use std::{
+        collections::BTreeMap,
         io::{BufRead, Read, Write},
         os::unix::net::UnixStream as Blocking,
     };
@@ -276,7 +279,9 @@ mod tests {
             let clock = Box::new(|| 1_795_323_468_123);
             let spool = Arc::new(Spool::open(RealFs::new(&root), interfaces, clock).unwrap());
             spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
-            let admin = Arc::new(Admin::new(spool, |_| {}));
+            let schemas = Schemas::open(&root.join("schemas"), Box::new(XsdSchema));
+            let verifier = Verifier::new(BTreeMap::new(), Arc::new(schemas));
+            let admin = Arc::new(Admin::new(spool, verifier, |_| {}));
             let admins = Admins::from([(SpoolId::of(&root).unwrap(), admin)]);
             let listener = Listener::bind(&[dir.path().join("s")]).unwrap();
             let stop = CancellationToken::new();

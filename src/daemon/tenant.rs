@@ -11,8 +11,8 @@ use crate::{
     auth::Users,
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
     gateway::{
-        AdmissionLimits, Cancelling, Gateway, Hands, InFlight, Parts, Places, ScheduleRules,
-        Validations,
+        AdmissionLimits, Cancelling, Gateway, Hands, InFlight, Interface, Parts, Places,
+        ScheduleRules, Validations, Verifier,
     },
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
@@ -84,6 +84,8 @@ impl Shared {
 
 /// A tenant that is ready to work: its spool is ours and recovered, and nothing runs yet.
 pub(super) struct Prepared {
+    /// What each interface takes.
+    takes: BTreeMap<InterfaceName, Interface>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) users: Arc<Users>,
     pub(super) spool: Arc<Spool>,
@@ -192,12 +194,19 @@ fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spoo
 
 /// Takes a spool that no service has for an operator's command, as a service would: lock → replay →
 /// recover. The journal is to be closed before the lock is given back.
-pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>)> {
+pub(crate) fn take_over(
+    config: &Config,
+    tenant: &Tenant,
+) -> anyhow::Result<(SpoolLock, Arc<Spool>, Admin)> {
     let lock = SpoolLock::take(&RealFs::new(&tenant.root), Owner::Command)?;
     let spool = open_spool(tenant)?;
     spool.open_journal(tenant.segment_bytes)?;
     spool.recover()?;
-    Ok((lock, Arc::new(spool)))
+    let spool = Arc::new(spool);
+    let takes = map(&tenant.interfaces, |interface| interface.gateway.clone());
+    let verifier = Verifier::new(takes, Arc::new(schemas(config, tenant)));
+    let admin = Admin::new(spool.clone(), verifier, |_| {});
+    Ok((lock, spool, admin))
 }
 
 impl Prepared {
@@ -262,6 +271,7 @@ impl Prepared {
             hands: Box::new(worker.handle()),
         });
         Ok(Self {
+            takes: map(interfaces, |interface| interface.gateway.clone()),
             gateway: Arc::new(gateway),
             users,
             spool,
@@ -276,7 +286,8 @@ impl Prepared {
     /// What operators do to the tenant's spool; the worker is told.
     pub(super) fn admin(&self) -> Admin {
         let (hints, alarm) = (self.worker.hints(), self.alarm.clone());
-        Admin::new(self.spool.clone(), move |change| match change {
+        let verifier = Verifier::new(self.takes.clone(), self.keeper.schemas.clone());
+        Admin::new(self.spool.clone(), verifier, move |change| match change {
             Change::Interface(interface) => hints.tell(Event::Hint(interface)),
             Change::Schedule(id) => alarm.touch(id),
         })

@@ -554,18 +554,9 @@ impl Upload {
         if let Some(chosen) = chosen {
             let candidates = self.gateway.candidates(&self.caller, Some(chosen))?;
             let (name, interface) = candidates[0];
-            let fits = interface
-                .root
-                .as_ref()
-                .is_none_or(|wanted| *wanted == root.name)
-                && (interface.root.is_none() || interface.namespace == root.namespace);
-            return Ok(if fits {
-                Ok((name, interface))
-            } else {
-                let wanted = interface.root.as_deref().unwrap_or_default();
-                let found = &root.name;
-                let text = format!("the root element is {found}, but {name} takes {wanted}");
-                Err(Finding::new(root.line, root.column, &text))
+            return Ok(match interface.misfit(name, root) {
+                None => Ok((name, interface)),
+                Some(finding) => Err(finding),
             });
         }
         let known = (self.gateway.interfaces.iter()).find(|(name, interface)| {
@@ -833,7 +824,7 @@ fn record(sealed: &Sealed<RealFs>, interface: Option<&InterfaceName>, refused: b
     }
 }
 
-fn message_of(finding: &Finding, now_ms: i64) -> Message {
+pub(super) fn message_of(finding: &Finding, now_ms: i64) -> Message {
     let text = match finding.column {
         0 => finding.message.clone(),
         column => format!("column {column}: {}", finding.message),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     job::{InterfaceName, Job, Place, Transition},
-    joblog::{Level, Message},
+    joblog::{JobLog, Level, Message},
 };
 use std::{io, path::PathBuf};
 
@@ -129,6 +129,20 @@ impl<F: Fs> Spool<F> {
             self.wait(ticket)?;
         }
         Ok(())
+    }
+
+    /// Adds messages to the log of a job that has ended; one without a log gets one. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    /// When the log cannot be read or written.
+    pub fn add_messages(&self, job: &Job, messages: Vec<Message>) -> Result<(), SpoolError> {
+        let log = match self.read_log(&job.name) {
+            Some(log) => JobLog { messages, ..log },
+            None => self.log_of_failure(job, 0, messages),
+        };
+        let ticket = self.write_log(log)?;
+        self.wait(ticket)
     }
 
     /// Adds a word to a job's log; for a job without a log yet the record keeps it until it gets one.
