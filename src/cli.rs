@@ -7,6 +7,7 @@
 mod access;
 mod check;
 mod demo;
+mod findings;
 mod hold;
 mod init;
 mod jobs;

@@ -11,6 +11,7 @@ mod config_file;
 mod fault_tests;
 mod memory;
 mod operators;
+mod probe;
 mod supervise;
 mod tenant;
 mod timetable;
@@ -25,16 +26,15 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs, t
 use crate::{
     config::Config,
     http::{self, Site, Sites, tls},
-    log,
     processor::Starter,
-    spool::{LockError, RealFs, Spool, SpoolLock},
+    spool::{LockError, RealFs, SpoolLock},
 };
 use anyhow::Context;
 use clock::ClockWatch;
 use config_file::ConfigFile;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
-use tenant::{Prepared, Running};
+use tenant::{Prepared, Running, Served};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -75,24 +75,26 @@ pub async fn serve(
     for (n, tenant) in config.tenants.iter().enumerate() {
         let common = (n == 0).then(|| (certificate.clone(), about.clone()));
         let shared = shared.for_tenant(n);
-        let prepared = Prepared::new(&config, tenant, shared, common, &stop, &kill);
-        let prepared = prepared.await;
+        let prepared = Prepared::new(&config, tenant, shared, common, &stop, &kill).await;
         tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }
     let sites = sites(&config, &tenants)?;
     let control = operators::Socket::bind(&config, &tenants)?;
     let listeners = sockets.listen()?;
     let lines = listeners.lines()?;
-    let spools: Vec<_> = tenants.iter().map(|tenant| tenant.spool.clone()).collect();
-    let tenants = tenants.into_iter();
-    let running: Vec<Running> = tenants.map(|t| t.run(&supervisor, &stop)).collect();
-    let (watched, until) = (about.clone(), stop.clone());
-    supervisor.keep("the watch of the clock", move || {
-        let (watched, until) = (watched.clone(), until.clone());
-        async move { watched.clock.run(until).await }
-    });
-    let readiness = readiness(spools, &supervisor, about, &stop);
-    let tasks = listeners.serve(&config, certificate, sites, readiness, &supervisor, &stop);
+    let tenants = tenants.into_iter().zip(&config.tenants);
+    let begun = tenants.map(|(prepared, tenant)| prepared.run(tenant, &supervisor, &stop));
+    let (running, served): (Vec<Running>, Vec<Served>) = begun.unzip();
+    watch_clock(&about, &supervisor, &stop);
+    let probed = probe::Probed {
+        config: config.clone(),
+        certificate: certificate.clone(),
+        served,
+        supervisor: supervisor.clone(),
+        about,
+    };
+    let ready = probe::readiness(probed, &stop);
+    let tasks = listeners.serve(&config, certificate, sites, ready, &supervisor, &stop);
     if let Some(control) = control {
         control.keep(&supervisor, &tasks, &stop);
     }
@@ -132,6 +134,14 @@ fn check_unserved(config: &Config) -> Result<(), LockError> {
         Some(holder) => Err(LockError::Taken { holder }),
         None => Ok(()),
     }
+}
+
+fn watch_clock(about: &Arc<About>, supervisor: &Supervisor, stop: &CancellationToken) {
+    let (watched, until) = (about.clone(), stop.clone());
+    supervisor.keep("the watch of the clock", move || {
+        let (watched, until) = (watched.clone(), until.clone());
+        async move { watched.clock.run(until).await }
+    });
 }
 
 /// What the whole service watches.
@@ -350,36 +360,4 @@ fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Sites> {
         realm: "spoolgate".into(),
     });
     Ok(Sites::new(sites.collect())?)
-}
-
-/// Ready while every spool accepts jobs and is worked on; not while stopping. What is less than that is
-/// a warning.
-fn readiness(
-    spools: Vec<Arc<Spool>>,
-    supervisor: &Supervisor,
-    about: Arc<About>,
-    stop: &CancellationToken,
-) -> Arc<http::Readiness> {
-    let (supervisor, stop) = (supervisor.clone(), stop.clone());
-    Arc::new(move || {
-        if let Some(failure) = supervisor.failure() {
-            return Err(failure);
-        }
-        if stop.is_cancelled() {
-            return Err("stopping".into());
-        }
-        if let Some(reason) = spools.iter().find_map(|spool| spool.unready()) {
-            return Err(reason);
-        }
-        let mut warnings = supervisor.warnings();
-        warnings.extend(about.clock.warning());
-        warnings.extend(about.config.warning());
-        warnings.extend(log_warning(log::lost_lines()));
-        Ok(warnings)
-    })
-}
-
-fn log_warning(n_lines: u64) -> Option<String> {
-    let text = format!("{n_lines} log lines were lost since the start");
-    (n_lines > 0).then(|| text + ": standard error cannot be written to")
 }

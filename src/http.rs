@@ -31,7 +31,7 @@ mod stream;
 pub mod tls;
 
 pub use limits::Limits;
-pub use ops::Readiness;
+pub use ops::{Readiness, Report};
 pub use sites::{Site, Sites, SitesError};
 
 use accept::Standing;

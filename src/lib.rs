@@ -16,6 +16,7 @@
 //! - [`gateway`] turns a command of a caller into a reply or a fault, and is where async meets the
 //!   spool. A [`dialect`] translates between it and HTTP, purely. [`http`] is the server.
 //! - [`admin`] is what operators do to a spool, [`control`] their way into a running service.
+//! - [`health`] says what keeps partners from being served, for the probes and for operators.
 //! - [`config`], [`log`] and [`daemon`] put it together; [`cli`] is what operators type, [`client`]
 //!   what partners do; [`shipped`] is what the binary brings along.
 //!
@@ -45,6 +46,7 @@ pub mod cron;
 pub mod daemon;
 pub mod dialect;
 pub mod gateway;
+pub mod health;
 pub mod http;
 pub mod job;
 pub mod joblog;

@@ -170,6 +170,13 @@ impl UsersFile {
         Ok(())
     }
 
+    /// Has anybody a right or a role?
+    pub fn anybody_may(&self) -> bool {
+        let grants = self.users.values().map(|account| &account.grants);
+        let mut any = grants.map(|grants| grants.roles().is_empty() && grants.rights().is_empty());
+        any.any(|without| !without)
+    }
+
     /// By name.
     pub fn list(&self) -> impl Iterator<Item = (&str, &Account)> {
         self.users.iter().map(|(name, account)| (&**name, account))

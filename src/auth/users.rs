@@ -220,6 +220,13 @@ impl Users {
         self.check(Claim::new(user, password), peer).await
     }
 
+    /// Has anybody a right or a role?
+    pub fn anybody_may(&self) -> bool {
+        let loaded = self.shared.loaded.read();
+        let loaded = loaded.unwrap_or_else(PoisonError::into_inner);
+        loaded.users.anybody_may()
+    }
+
     /// The user as if it had given its password: for who may read the users file.
     pub fn known(&self, user: &str) -> Option<Caller> {
         let loaded = self.shared.loaded();

@@ -1,31 +1,30 @@
 //! `spoolgate check`: what would go wrong, before it does.
 
-use super::{ConfigArg, Format, is_unknown_to_service, output::tell};
+use super::{
+    ConfigArg, Format,
+    findings::{self, Found},
+    output::tell,
+};
 use crate::{
     auth::{Caller, Role, UsersFile},
-    config::{Config, Engine, Tenant},
+    config::{Config, DEFAULT_TENANT, Engine, Tenant},
     daemon,
-    http::tls,
+    health::{Finding, Grade, Stops, count},
+    http::tls::{Certificate, TlsError},
     job::InterfaceName,
     processor::Processor,
-    spool::{ProbeOptions, RealFs, SpoolLock, probe},
-    xml::{ReloadOutcome, ReloadReport, Stylesheets, xmllint_present, xsltproc_present},
+    spool::{ProbeOptions, RealFs, probe},
+    xml::{ReloadOutcome, ReloadReport, xmllint_present, xsltproc_present},
 };
 use anyhow::anyhow;
 use clap::Args;
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 /// So many of the users of an interface are named.
 const PARTNERS_NAMED_MAX: usize = 5;
 
-/// One thing that was looked at.
-struct Finding {
-    what: String,
-    /// `Ok` with a remark, or what is wrong and what to do.
-    outcome: Result<String, String>,
-}
-
-/// Tries everything that can be tried without serving.
+/// Tries everything that can be tried without serving, and makes nothing. Exit code 1 when
+/// anything FAILED, 0 with warnings only.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Check {
@@ -50,39 +49,38 @@ impl Check {
             None => config.tenants.iter().collect(),
             Some(name) => vec![config.tenant(Some(name)).map_err(|text| anyhow!(text))?],
         };
-        let mut findings = vec![Finding {
-            what: path.display().to_string(),
-            outcome: Ok(understood(&config)),
-        }];
-        findings.push(certificate(&config));
-        for tenant in tenants {
-            check_tenant(&config, tenant, &mut findings);
+        let certificate = findings::certificate(&config);
+        let tenants: Vec<Found<'_>> = (tenants.into_iter())
+            .map(|tenant| Found::look(&config, tenant))
+            .collect();
+        let mut all = findings::all(&config, certificate.as_ref(), &tenants, true);
+        all.push(fine(path.display().to_string(), "understood"));
+        all.extend(usable(&config, certificate.as_ref()));
+        for found in &tenants {
+            check_tenant(found, &mut all);
         }
-        findings.push(programs(&config));
-        print(&findings, self.format.json)
+        all.push(programs(&config));
+        print(all, self.format.json)
     }
 }
 
-/// What is to be known of a configuration without mistakes.
-fn understood(config: &Config) -> String {
-    let mut tenants = config.tenants.iter();
-    match tenants.any(|tenant| is_unknown_to_service(config, tenant)) {
-        true => "understood; the running service was started with another one: restart it".into(),
-        false => "understood".into(),
-    }
-}
-
-fn print(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
-    let failed = findings.iter().filter(|f| f.outcome.is_err()).count();
+/// The worst first. Of what failed nothing good is said.
+fn print(mut findings: Vec<Finding>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let failed: Vec<String> = (findings.iter())
+        .filter(|finding| finding.grade == Grade::Failed)
+        .map(|finding| finding.what.clone())
+        .collect();
+    findings.retain(|f| f.grade != Grade::Fine || !failed.contains(&f.what));
+    findings.sort_by_key(|finding| finding.grade);
+    let grade = |grade| findings.iter().filter(move |f| f.grade == grade).count();
+    let (failed, warnings) = (grade(Grade::Failed), grade(Grade::Warning));
     if as_json {
         let all: Vec<_> = findings.iter().map(json).collect();
-        tell!("{}", serde_json::json!({"findings": all, "failed": failed}))?;
+        let all = serde_json::json!({"findings": all, "failed": failed, "warnings": warnings});
+        tell!("{all}")?;
     } else {
-        for finding in findings {
-            match &finding.outcome {
-                Ok(text) => tell!("ok      {}: {text}", finding.what)?,
-                Err(text) => tell!("FAILED  {}: {text}", finding.what)?,
-            }
+        for finding in &findings {
+            tell!("{:<7} {finding}", word(finding.grade))?;
         }
     }
     Ok(if failed == 0 {
@@ -92,111 +90,91 @@ fn print(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn json(finding: &Finding) -> serde_json::Value {
-    let (ok, text) = match &finding.outcome {
-        Ok(text) => (true, text),
-        Err(text) => (false, text),
-    };
-    serde_json::json!({"what": finding.what, "ok": ok, "text": text})
+/// What a line of `check` and `status` begins with.
+pub(super) fn word(grade: Grade) -> &'static str {
+    match grade {
+        Grade::Failed => "FAILED",
+        Grade::Warning => "warning",
+        Grade::Fine => "ok",
+    }
 }
 
-fn certificate(config: &Config) -> Finding {
-    let (certificate, key) = (&config.certificate, &config.key);
-    let outcome = if !certificate.exists() && !key.exists() {
-        Ok("none yet; the first serve makes one".into())
-    } else {
-        match tls::Certificate::load(certificate, key) {
-            Ok(_) => Ok("certificate and key belong together".into()),
-            Err(error) => Err(error.to_string()),
-        }
-    };
+/// The same as an object.
+pub(super) fn json(finding: &Finding) -> serde_json::Value {
+    serde_json::json!({
+        "what": finding.what,
+        "grade": word(finding.grade).to_lowercase(),
+        "ok": finding.grade != Grade::Failed,
+        "text": finding.text,
+    })
+}
+
+fn graded(grade: Grade, what: String, text: impl Into<String>) -> Finding {
     Finding {
-        what: certificate.display().to_string(),
-        outcome,
+        grade,
+        stops: Stops::Nobody,
+        what,
+        text: text.into(),
     }
+}
+
+fn fine(what: String, text: impl Into<String>) -> Finding {
+    graded(Grade::Fine, what, text)
+}
+
+fn usable(config: &Config, certificate: Option<&Result<Certificate, TlsError>>) -> Option<Finding> {
+    let text = match certificate {
+        None => "none yet; the first serve makes one",
+        Some(Ok(_)) => "certificate and key belong together",
+        Some(Err(_)) => return None,
+    };
+    Some(fine(config.certificate.display().to_string(), text))
 }
 
 fn programs(config: &Config) -> Finding {
-    let outcome = if config.engine == Engine::Xmllint && !xmllint_present() {
-        Err("xml.engine is xmllint, which is missing: apt-get install libxml2-utils".into())
+    let (grade, text) = if config.engine == Engine::Xmllint && !xmllint_present() {
+        let text = "xml.engine is xmllint, which is missing: apt-get install libxml2-utils";
+        (Grade::Failed, text)
     } else if xsltproc_present() {
-        Ok("all found".into())
+        (Grade::Fine, "all found")
     } else {
-        Ok("xsltproc is missing: requests with xslt get 503 until apt-get install xsltproc".into())
+        let text = "xsltproc is missing: requests with xslt get 503 until apt-get install xsltproc";
+        (Grade::Warning, text)
     };
-    Finding {
-        what: "programs".into(),
-        outcome,
-    }
+    graded(grade, "programs".into(), text)
 }
 
-fn check_tenant(config: &Config, tenant: &Tenant, findings: &mut Vec<Finding>) {
-    let mut say = |what: String, outcome| {
-        let what = if tenant.name == "default" {
+fn check_tenant(found: &Found<'_>, findings: &mut Vec<Finding>) {
+    let tenant = found.tenant;
+    let mut say = |grade, what: String, text: String| {
+        let what = if tenant.name == DEFAULT_TENANT {
             what
         } else {
             format!("{}: {what}", tenant.name)
         };
-        findings.push(Finding { what, outcome });
+        findings.push(graded(grade, what, text));
     };
-    let spool = daemon::open_spool(tenant);
-    let root = tenant.root.display().to_string();
-    match spool {
-        Err(error) => say(root, Err(super::explain(&error))),
-        Ok(_) => {
-            let fs = RealFs::new(&tenant.root);
-            let options = ProbeOptions {
-                accept_risk: tenant.accept_risk,
-            };
-            match probe(&fs, &daemon::spool_dirs(tenant), options) {
-                Err(error) => say(root.clone(), Err(error.to_string())),
-                Ok(warnings) if warnings.is_empty() => {
-                    say(root.clone(), Ok("keeps what is acknowledged".into()));
-                }
-                Ok(warnings) => say(root.clone(), Ok(warnings.join("; "))),
-            }
-            let key = daemon::seal(tenant).map(|_| "only its owner can use it".into());
-            say(
-                format!("{root}/.key"),
-                key.map_err(|error| super::explain(&error)),
-            );
-            if let Ok(Some(holder)) = SpoolLock::holder(&fs) {
-                say(root, Ok(format!("served by process {holder}")));
-            }
+    check_spool(found, &mut say);
+    if let Ok(users) = &found.users {
+        let n = i64::try_from(users.list().count()).unwrap_or(i64::MAX);
+        let text = count(n, "user");
+        say(Grade::Fine, tenant.users.display().to_string(), text);
+        for (name, note) in shared(tenant, users) {
+            say(Grade::Fine, format!("interface {name}"), note);
         }
     }
-    match UsersFile::load(&tenant.users) {
-        Err(error) => say(tenant.users.display().to_string(), Err(error.to_string())),
-        Ok(users) => {
-            let text = format!("{} users", users.list().count());
-            say(tenant.users.display().to_string(), Ok(text));
-            for (name, note) in shared(tenant, &users) {
-                say(format!("interface {name}"), Ok(note));
-            }
-        }
-    }
-    let schemas = daemon::schemas(config, tenant);
-    reload("schema", &schemas.reload(), &mut say);
-    let stylesheets = Stylesheets::open(&tenant.root.join("xslt"));
-    reload("stylesheet", &stylesheets.reload(), &mut say);
+    reload("schema", &found.schemas, &mut say);
+    reload("stylesheet", &found.stylesheets, &mut say);
     for (name, interface) in &tenant.interfaces {
-        if let Some(schema) = &interface.gateway.schema
-            && !schemas.names().contains(schema)
-        {
-            let file = format!("schemas/{schema}.xsd");
-            let text = if tenant.root.join(&file).exists() {
-                format!("{file} is broken: uploads get 503 after the next start; mend it")
-            } else {
-                format!("{file} is missing: uploads get 503; add it, or set schema = \"\"")
-            };
-            say(format!("interface {name}"), Err(text));
+        let what = format!("interface {name}");
+        match &interface.lane.processor {
+            None | Some(Processor::Archive) => {}
+            Some(Processor::Command(command)) => {
+                let text = format!("its command is {}", command.argv[0]);
+                say(Grade::Fine, what, text);
+            }
+            Some(Processor::Post(_)) => say(Grade::Fine, what, "its jobs are posted".into()),
         }
-        let checked = match &interface.lane.processor {
-            None | Some(Processor::Archive) => continue,
-            Some(Processor::Command(command)) => program(&command.argv[0], &command.dir),
-            Some(Processor::Post(post)) => post.check().map(|()| "can be posted".into()),
-        };
-        say(format!("interface {name}"), checked);
     }
 }
 
@@ -225,36 +203,52 @@ fn shared_by(users: &UsersFile, interface: &InterfaceName) -> Option<String> {
     })
 }
 
-fn reload(
-    kind: &str,
-    reports: &[ReloadReport],
-    say: &mut impl FnMut(String, Result<String, String>),
-) {
-    for report in reports {
-        let what = format!("{kind} {}", report.name);
-        match &report.outcome {
-            ReloadOutcome::Loaded => say(what, Ok("good".into())),
-            ReloadOutcome::Refused { reason, .. } => say(what, Err(reason.clone())),
-            ReloadOutcome::Vanished => say(what, Err("the file is gone".into())),
+/// Nothing is made, and nothing is tried beside a running service, which has tried it.
+fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
+    let tenant = found.tenant;
+    let root = tenant.root.display().to_string();
+    let fs = RealFs::new(&tenant.root);
+    if let Some(holder) = &found.holder {
+        say(
+            Grade::Fine,
+            root.clone(),
+            format!("served by process {holder}"),
+        );
+    } else if !tenant.root.join("tmp").exists() {
+        let text = "not there yet; the first serve makes it";
+        say(Grade::Fine, root.clone(), text.into());
+    } else {
+        let mut dirs = daemon::spool_dirs(tenant);
+        dirs.retain(|dir| tenant.root.join(dir).symlink_metadata().is_ok());
+        let options = ProbeOptions {
+            accept_risk: tenant.accept_risk,
+        };
+        match probe(&fs, &dirs, options) {
+            Err(error) => say(Grade::Failed, root.clone(), error.to_string()),
+            Ok(warnings) if warnings.is_empty() => {
+                let text = "keeps what is acknowledged";
+                say(Grade::Fine, root.clone(), text.into());
+            }
+            Ok(warnings) => say(Grade::Warning, root.clone(), warnings.join("; ")),
+        }
+    }
+    if tenant.root.join(".key").symlink_metadata().is_ok() {
+        let what = format!("{root}/.key");
+        match daemon::seal(tenant) {
+            Ok(_) => say(Grade::Fine, what, "only its owner can use it".into()),
+            Err(error) => say(Grade::Failed, what, super::explain(&error)),
         }
     }
 }
 
-/// Can the processor's program be run?
-fn program(program: &str, dir: &Path) -> Result<String, String> {
-    use rustix::fs::{Access, access};
-    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    let found = if program.contains('/') {
-        runs(&dir.join(program))
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))
-    };
-    if found {
-        Ok(format!("{program} can be run"))
-    } else {
-        Err(format!(
-            "the command {program} is not found or not executable"
-        ))
+fn reload(kind: &str, reports: &[ReloadReport], say: &mut impl FnMut(Grade, String, String)) {
+    // A directory that cannot be read is told of already.
+    for report in reports.iter().filter(|report| report.name != "*") {
+        let what = format!("{kind} {}", report.name);
+        match &report.outcome {
+            ReloadOutcome::Loaded => say(Grade::Fine, what, "good".into()),
+            ReloadOutcome::Refused { reason, .. } => say(Grade::Failed, what, reason.clone()),
+            ReloadOutcome::Vanished => say(Grade::Failed, what, "the file is gone".into()),
+        }
     }
 }

@@ -1,21 +1,24 @@
 //! `spoolgate status`: of the whole spool, or of one job.
 
 use super::{
-    Common, is_unknown_to_service,
+    Common, check,
+    findings::{self, Found},
+    is_unknown_to_service,
     jobs::JobArg,
     ls, open_spool,
     output::{safe, tell},
     report,
 };
 use crate::{
+    health::{Finding, Grade},
     job::{JobName, Place, stamp},
     spool::{RealFs, Spool, SpoolLock},
 };
 use clap::Args;
 use std::process::ExitCode;
 
-/// Without a job: how many jobs are where, per interface, and whether the service runs. With
-/// one: where it is and what is known of it.
+/// Without a job: how many jobs are where, per interface, whether the service runs, and what is
+/// wrong; exit code 1 when partners fail. With one: where it is and what is known of it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Status {
@@ -37,9 +40,24 @@ impl Status {
         let spool = open_spool(&tenant)?;
         if self.jobs.is_empty() {
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
+            let certificate = findings::certificate(&config);
+            let found = [Found::look(&config, &tenant)];
+            let mut findings = findings::all(&config, certificate.as_ref(), &found, false);
+            // The table says so.
+            findings.retain(|finding| !finding.text.contains("it is held"));
             let is_stale = is_unknown_to_service(&config, &tenant);
-            overview(as_json, &spool, holder, is_stale)?;
-            return Ok(ExitCode::SUCCESS);
+            overview(as_json, &spool, holder, is_stale, &findings)?;
+            for finding in findings.iter().filter(|_| !as_json) {
+                let word = check::word(finding.grade);
+                tell!("{word:<7} {}", safe(&finding.to_string()))?;
+            }
+            let failed = findings
+                .iter()
+                .any(|finding| finding.grade == Grade::Failed);
+            return Ok(match failed {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            });
         }
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
@@ -68,6 +86,7 @@ fn overview(
     spool: &Spool,
     holder: Option<String>,
     is_stale: bool,
+    findings: &[Finding],
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for interface in spool.interfaces() {
@@ -91,6 +110,7 @@ fn overview(
         let all = serde_json::json!({
             "service": holder, "restart_needed": is_stale, "interfaces": rows,
             "joberrors": failed, "refused": refused,
+            "findings": findings.iter().map(check::json).collect::<Vec<_>>(),
         });
         tell!("{all}")?;
         return Ok(());
@@ -98,9 +118,6 @@ fn overview(
     match holder {
         Some(process) => tell!("service: running, process {process}")?,
         None => tell!("service: not running")?,
-    }
-    if is_stale {
-        tell!("the configuration was changed since the service was started: restart it")?;
     }
     let names = spool.interfaces().map(|interface| interface.as_str().len());
     let width = names.max().unwrap_or(0).max(16);

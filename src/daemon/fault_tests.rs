@@ -113,7 +113,9 @@ impl Service {
         Ok(Self {
             gateway: prepared.gateway.clone(),
             spool: prepared.spool.clone(),
-            running: prepared.run(&Supervisor::new(stop.clone()), &stop),
+            running: prepared
+                .run(tenant, &Supervisor::new(stop.clone()), &stop)
+                .0,
             stop,
             kill,
         })

@@ -14,6 +14,7 @@ use crate::{
         AdmissionLimits, Cancelling, Gateway, Hands, InFlight, Interface, Parts, Places,
         ScheduleRules, Validations, Verifier,
     },
+    health::gather::TenantSource,
     http::tls::Certificate,
     job::{InterfaceName, Job, JobName, Seal},
     processor::Starter,
@@ -223,10 +224,9 @@ impl Prepared {
         let (lock, spool, adopted) = take(config, tenant)?;
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
-        let interfaces = &tenant.interfaces;
         let worker = Worker::new(worker::Parts {
             spool: spool.clone(),
-            lanes: map(interfaces, |interface| interface.lane.clone()),
+            lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
             running_max: config.limits.running_max,
             starter: shared.starter,
             tags: config.worker_tags.clone(),
@@ -249,6 +249,7 @@ impl Prepared {
             watcher,
             unwatched: Mutex::default(),
             hints,
+            trouble: Mutex::default(),
         });
         keeper.clone().look().await;
         let saved = alarm.clone();
@@ -261,7 +262,7 @@ impl Prepared {
                 saved: Box::new(move |id| saved.touch(id)),
             },
             spool: spool.clone(),
-            interfaces: map(interfaces, |interface| interface.gateway.clone()),
+            interfaces: map(&tenant.interfaces, |interface| interface.gateway.clone()),
             schemas: keeper.schemas.clone(),
             stylesheets: keeper.stylesheets.clone(),
             limits: admission(config, tenant),
@@ -271,7 +272,7 @@ impl Prepared {
             hands: Box::new(worker.handle()),
         });
         Ok(Self {
-            takes: map(interfaces, |interface| interface.gateway.clone()),
+            takes: map(&tenant.interfaces, |interface| interface.gateway.clone()),
             gateway: Arc::new(gateway),
             users,
             spool,
@@ -294,7 +295,12 @@ impl Prepared {
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.
-    pub(super) fn run(self, supervisor: &Supervisor, stop: &CancellationToken) -> Running {
+    pub(super) fn run(
+        self,
+        tenant: &Tenant,
+        supervisor: &Supervisor,
+        stop: &CancellationToken,
+    ) -> (Running, Served) {
         let keeper = self.keeper;
         let named = |task: &str| format!("{task} of tenant {}", keeper.tenant);
         let poll = keeper.watcher.is_none().then_some(POLL_EVERY);
@@ -325,12 +331,17 @@ impl Prepared {
             };
             watcher.keep(named("the watcher"), supervisor, stop.clone(), missed);
         }
-        Running {
+        let served = Served {
+            tenant: tenant.clone(),
+            keeper,
+        };
+        let running = Running {
             spool: self.spool,
             worker: tokio::spawn(worker),
             timetable,
             lock: self.lock,
-        }
+        };
+        (running, served)
     }
 }
 
@@ -370,6 +381,46 @@ impl Running {
             tracing::error!(%error, "closing the journal broke down");
         }
         self.lock
+    }
+}
+
+/// Why files that changed did not come into force.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    certificate: Option<String>,
+    users: Option<String>,
+}
+
+/// What the probes look at.
+pub(super) struct Served {
+    tenant: Tenant,
+    keeper: Arc<Keeper>,
+}
+
+impl Served {
+    pub(super) fn source(&self) -> TenantSource<'_> {
+        let keeper = &self.keeper;
+        let trouble = keeper.trouble.lock();
+        let trouble = trouble.unwrap_or_else(PoisonError::into_inner);
+        TenantSource {
+            tenant: &self.tenant,
+            spool: &keeper.spool,
+            is_served: true,
+            users: match &trouble.users {
+                Some(error) => Err(format!("{error}; the users before stay in force")),
+                None => Ok(keeper.users.anybody_may()),
+            },
+            schemas: &keeper.schemas,
+            stylesheets: &keeper.stylesheets,
+        }
+    }
+
+    /// Why the certificate that lies there did not come into force, which is looked at with the
+    /// files of one tenant.
+    pub(super) fn certificate_trouble(&self) -> Option<String> {
+        let trouble = self.keeper.trouble.lock();
+        let trouble = trouble.unwrap_or_else(PoisonError::into_inner);
+        trouble.certificate.clone()
     }
 }
 
@@ -502,6 +553,7 @@ struct Keeper {
     /// What was said to be no directory, and why.
     unwatched: Mutex<BTreeMap<PathBuf, String>>,
     hints: Hints,
+    trouble: Mutex<Trouble>,
 }
 
 impl Keeper {
@@ -604,21 +656,23 @@ impl Keeper {
         say("schema", &self.schemas.reload());
         say("stylesheet", &self.stylesheets.reload());
         self.users.remember();
-        match self.users.reload() {
+        let users = self.users.reload();
+        match &users {
             Ok(false) => {}
             Ok(true) => tracing::info!("users are reloaded"),
             Err(error) => tracing::error!(%error, "the users before stay in force"),
         }
-        let Some((certificate, about)) = &self.common else {
-            return;
+        let certificate = match &self.common {
+            None => None,
+            Some((certificate, about)) => {
+                about.config.look();
+                reload_certificate(certificate)
+            }
         };
-        super::renew_certificate(certificate.path(), certificate.key_path());
-        match certificate.reload() {
-            Ok(false) => {}
-            Ok(true) => tracing::info!("the certificate is reloaded"),
-            Err(error) => tracing::error!(%error, "the certificate before stays in force"),
-        }
-        about.config.look();
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Trouble {
+            certificate,
+            users: users.err().map(|error| error.to_string()),
+        };
     }
 
     fn file_strays(&self) {
@@ -635,6 +689,22 @@ impl Keeper {
                 }
             }
             Err(error) => tracing::error!(%error, "old days cannot be removed"),
+        }
+    }
+}
+
+/// Why the certificate that lies there does not come into force, if so.
+fn reload_certificate(certificate: &Certificate) -> Option<String> {
+    super::renew_certificate(certificate.path(), certificate.key_path());
+    match certificate.reload() {
+        Ok(false) => None,
+        Ok(true) => {
+            tracing::info!("the certificate is reloaded");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the certificate before stays in force");
+            Some(format!("{error}; the one before stays in force"))
         }
     }
 }

@@ -15,10 +15,22 @@ use http::{
     header::{ALLOW, CONNECTION},
 };
 use hyper::body::{Body as _, Incoming};
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-/// Tells whether new work is welcome, and what is not well nevertheless; or why not.
-pub type Readiness = dyn Fn() -> Result<Vec<String>, String> + Send + Sync;
+/// How the service is.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Why no partner can be served.
+    pub down: Option<String>,
+    /// What else is wrong, each in a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// Tells how the service is. Blocks: it looks at files.
+pub type Readiness = dyn Fn() -> Report + Send + Sync;
+
+/// A disk that takes longer to be looked at serves nobody.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where somebody speaks HTTP without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,20 +94,45 @@ pub(super) async fn probe(
             refused
         }
         ("/livez", _) => request::text(StatusCode::OK, "ok\n"),
-        ("/readyz", _) => match readiness() {
-            Ok(warnings) => request::text(StatusCode::OK, ready(&warnings)),
-            Err(reason) => request::text(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
-        },
+        ("/readyz", _) => {
+            let strict = request.uri().query() == Some("strict");
+            let readiness = readiness.clone();
+            let look = tokio::task::spawn_blocking(move || readiness());
+            let report = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+                Ok(Ok(report)) => report,
+                Ok(Err(_)) => unknown("the look at the service's state broke down; see the log"),
+                Err(_) => unknown("the disk does not answer; check it, then restart"),
+            };
+            ready(&report, strict)
+        }
         _ => request::text(StatusCode::NOT_FOUND, "no such path\n"),
     };
     Ok(response.map(|payload: Payload| Body::new(payload)))
 }
 
-/// `ok`, and a line for each warning.
-fn ready(warnings: &[String]) -> String {
-    let mut text = "ok\n".to_owned();
-    for warning in warnings {
-        text.extend(["warning: ", warning, "\n"]);
+fn unknown(reason: &str) -> Report {
+    Report {
+        down: Some(reason.to_owned()),
+        warnings: Vec::new(),
     }
-    text
+}
+
+/// 503 when nobody can be served, or `strict` and anything is wrong.
+fn ready(report: &Report, strict: bool) -> Response<Payload> {
+    let bad = report.down.is_some() || (strict && !report.warnings.is_empty());
+    let status = match bad {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::OK,
+    };
+    let mut text = match &report.down {
+        Some(reason) => format!("{reason}\n"),
+        None if bad => String::new(),
+        None => "ok\n".to_owned(),
+    };
+    for warning in &report.warnings {
+        text.push_str("warning: ");
+        text.push_str(warning);
+        text.push('\n');
+    }
+    request::text(status, text)
 }

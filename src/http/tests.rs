@@ -970,7 +970,7 @@ async fn the_ops_port_tells_health() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let trouble = Arc::new(Mutex::new(Ok(Vec::new())));
+    let trouble = Arc::new(Mutex::new(Report::default()));
     let readiness = trouble.clone();
     let readiness: Arc<Readiness> = Arc::new(move || readiness.lock().unwrap().clone());
     let server = tokio::spawn(serve_ops(listener, readiness, stop.clone()));
@@ -979,15 +979,21 @@ async fn the_ops_port_tells_health() {
         in_clear(address, &request).await[9..12].to_owned()
     };
     assert_eq!(ask("GET /readyz").await, "200");
-    *trouble.lock().unwrap() = Ok(vec!["one thing".to_owned(), "another".to_owned()]);
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");
-    let warned = in_clear(address, &request).await;
-    assert!(warned.starts_with("HTTP/1.1 200"), "{warned}");
+    assert_eq!(ask("GET /readyz?strict").await, "200");
+    trouble
+        .lock()
+        .unwrap()
+        .warnings
+        .push("a queue is full".into());
+    assert_eq!(ask("GET /readyz").await, "200");
+    assert_eq!(ask("GET /readyz?strict").await, "503");
+    let get = format!("GET /readyz HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");
+    let all = in_clear(address, &get).await;
     assert!(
-        warned.ends_with("ok\nwarning: one thing\nwarning: another\n"),
-        "{warned}"
+        all.ends_with("\r\n\r\nok\nwarning: a queue is full\n"),
+        "{all}"
     );
-    *trouble.lock().unwrap() = Err("the spool is read-only".into());
+    trouble.lock().unwrap().down = Some("the spool is read-only".into());
     assert_eq!(ask("GET /livez").await, "200");
     assert_eq!(ask("GET /readyz").await, "503");
     assert_eq!(ask("POST /readyz").await, "405");

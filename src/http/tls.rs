@@ -9,7 +9,7 @@ mod facts;
 mod own;
 
 pub use facts::Facts;
-pub use own::{RENEWAL_DAYS, generate, renew};
+pub use own::{generate, is_renewed, renew};
 
 use super::connection::Protocol;
 use crate::{

@@ -127,6 +127,15 @@ impl Schemas {
         self.engine.is_outside()
     }
 
+    pub fn is_in_force(&self, name: &str) -> bool {
+        self.shelf.find(name).is_some()
+    }
+
+    /// Is there a file of this name that the last reload could not load?
+    pub fn is_refused(&self, name: &str) -> bool {
+        self.shelf.is_refused(name)
+    }
+
     pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {
         let kept = self.shelf.find(name).ok_or(Unavailable::Unknown)?;
         let mut compiled = match kept.value.take() {

@@ -91,6 +91,12 @@ impl<T> Shelf<T> {
         kept.get(name).cloned()
     }
 
+    /// The names of all files that the last reload could not load.
+    pub(super) fn all_refused(&self) -> Vec<String> {
+        let refused = self.refused.read().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().cloned().collect()
+    }
+
     /// Is there a file of this name that the last reload could not load?
     pub(super) fn is_refused(&self, name: &str) -> bool {
         let refused = self.refused.read().unwrap_or_else(PoisonError::into_inner);

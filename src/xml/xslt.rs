@@ -106,6 +106,11 @@ impl Stylesheets {
         })
     }
 
+    /// The names of the files that the last reload could not load, sorted.
+    pub fn refused(&self) -> Vec<String> {
+        self.shelf.all_refused()
+    }
+
     /// The names of the stylesheets in force, sorted.
     pub fn names(&self) -> Vec<String> {
         self.shelf.names()

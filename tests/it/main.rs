@@ -21,6 +21,7 @@ mod plain_files;
 mod posting;
 mod power;
 mod processors;
+mod readiness;
 mod scale;
 mod schedules;
 mod security;

@@ -31,8 +31,8 @@ const AUTHORITY: &str = "Spoolgate authority ";
 const AUTHORITY_YEARS: i64 = 10;
 /// What browsers and Apple's systems accept at most.
 const DAYS: i64 = 397;
-/// With fewer days left it is renewed, and one of anybody else's is warned of.
-pub const RENEWAL_DAYS: i64 = 30;
+/// With fewer days left it is renewed.
+const RENEWAL_DAYS: i64 = 30;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Makes an authority and a certificate for `names`, 127.0.0.1 and ::1, signed by it, as
@@ -100,8 +100,7 @@ pub fn renew(certificate: &Path, key: &Path, now_s: i64) -> Result<Option<Facts>
     let old = Facts::of(old).map_err(bad)?;
     let authority = Facts::of(issuer).map_err(bad)?;
     let authority_key = certificate.with_file_name(AUTHORITY_KEY_FILE);
-    let ours = old.issuer == authority.subject && authority.subject.contains(AUTHORITY);
-    if !ours || !authority_key.exists() || !due(&old, &authority, now_s) {
+    if !is_ours(&old, &authority) || !authority_key.exists() || !due(&old, &authority, now_s) {
         return Ok(None);
     }
     let (key, signing) = (pair(key, &old)?, pair(&authority_key, &authority)?);
@@ -113,6 +112,24 @@ pub fn renew(certificate: &Path, key: &Path, now_s: i64) -> Result<Option<Facts>
     let authority = pem.rfind(BEGIN).map_or("", |at| &pem[at..]);
     replace(certificate, &(new.pem() + authority))?;
     Ok(Some(facts))
+}
+
+/// Is it a certificate of our own making, with what its renewal needs?
+pub fn is_renewed(certificate: &Path) -> bool {
+    let Ok(chain) = read_chain(certificate) else {
+        return false;
+    };
+    let [own, authority] = &chain[..] else {
+        return false;
+    };
+    let (Ok(own), Ok(authority)) = (Facts::of(own), Facts::of(authority)) else {
+        return false;
+    };
+    is_ours(&own, &authority) && certificate.with_file_name(AUTHORITY_KEY_FILE).exists()
+}
+
+fn is_ours(own: &Facts, authority: &Facts) -> bool {
+    own.issuer == authority.subject && authority.subject.contains(AUTHORITY)
 }
 
 /// Nothing is won by an end that is no later.

@@ -1,0 +1,186 @@
+//! What is wrong, for `check` and `status`: found in the files, and told by the running service.
+
+use super::is_unknown_to_service;
+use crate::{
+    auth::{UsersError, UsersFile},
+    config::{Config, Tenant},
+    daemon,
+    health::{
+        self, Finding, Grade, Stops,
+        gather::{CertificateSource, TenantSource, facts},
+    },
+    http::tls::{Certificate, TlsError},
+    spool::{RealFs, Spool, SpoolLock},
+    xml::{ReloadReport, Schemas, Stylesheets},
+};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// The service itself gives up after five seconds.
+const PATIENCE: Duration = Duration::from_secs(7);
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// A tenant as a start would find it. Nothing is made.
+pub(super) struct Found<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) users: Result<UsersFile, UsersError>,
+    pub(super) schemas: Vec<ReloadReport>,
+    pub(super) stylesheets: Vec<ReloadReport>,
+    /// The process that serves it.
+    pub(super) holder: Option<String>,
+    spool: Spool,
+    schema_store: Schemas,
+    stylesheet_store: Stylesheets,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn look(config: &Config, tenant: &'a Tenant) -> Self {
+        let schema_store = daemon::schemas(config, tenant);
+        let stylesheet_store = Stylesheets::open(&tenant.root.join("xslt"));
+        Self {
+            tenant,
+            users: UsersFile::load(&tenant.users),
+            schemas: schema_store.reload(),
+            stylesheets: stylesheet_store.reload(),
+            holder: SpoolLock::holder(&RealFs::new(&tenant.root)).ok().flatten(),
+            spool: daemon::existing_spool(tenant),
+            schema_store,
+            stylesheet_store,
+        }
+    }
+}
+
+/// Everything that is wrong, the worst first. What whoever types may not read, and the service
+/// may, is wrong only if `strict`.
+pub(super) fn all(
+    config: &Config,
+    certificate: Option<&Result<Certificate, TlsError>>,
+    tenants: &[Found<'_>],
+    strict: bool,
+) -> Vec<Finding> {
+    let sources: Vec<_> = tenants.iter().map(|found| source(found, strict)).collect();
+    let host_name = daemon::host_name();
+    let trouble = certificate.and_then(|certificate| certificate.as_ref().err());
+    let trouble = trouble.filter(|error| {
+        let denied = matches!(error, TlsError::Io { source, .. }
+            if source.kind() == ErrorKind::PermissionDenied);
+        strict || !denied
+    });
+    let certificate = CertificateSource {
+        in_force: certificate.and_then(|certificate| certificate.as_ref().ok()),
+        trouble: trouble.map(ToString::to_string),
+        host_name: host_name.as_deref(),
+    };
+    let mut findings = health::judge(&facts(config, &certificate, &sources));
+    if tenants
+        .iter()
+        .any(|found| is_unknown_to_service(config, found.tenant))
+    {
+        findings.push(Finding {
+            grade: Grade::Warning,
+            stops: Stops::Nobody,
+            what: config.path.display().to_string(),
+            text: "it was changed since the service was started; restart to apply it".into(),
+        });
+    }
+    // A spool that was never served has no schemas yet, nor anything else.
+    let is_new = |tenant: &Tenant| !tenant.root.exists();
+    if tenants.iter().all(|found| is_new(found.tenant)) {
+        findings.retain(|finding| !finding.what.ends_with("/schemas"));
+    }
+    if tenants.iter().any(|found| found.holder.is_some()) {
+        let told = config.ops_listen.and_then(ask).unwrap_or_default();
+        let known: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        findings.extend(told.into_iter().filter(|told| !known.contains(&told.text)));
+        findings.sort_by_key(|finding| finding.grade);
+    }
+    findings
+}
+
+/// The certificate as a start would find it; none: a start would make one.
+pub(super) fn certificate(config: &Config) -> Option<Result<Certificate, TlsError>> {
+    let there = config.certificate.exists() || config.key.exists();
+    there.then(|| Certificate::load(&config.certificate, &config.key))
+}
+
+fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
+    let users = match &found.users {
+        Ok(users) => Ok(users.anybody_may()),
+        Err(UsersError::Io { source, .. })
+            if !strict && source.kind() == ErrorKind::PermissionDenied =>
+        {
+            Ok(true)
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    TenantSource {
+        tenant: found.tenant,
+        spool: &found.spool,
+        is_served: false,
+        users,
+        schemas: &found.schema_store,
+        stylesheets: &found.stylesheet_store,
+    }
+}
+
+/// What the service says of itself. None: it does not say anything there.
+fn ask(mut at: SocketAddr) -> Option<Vec<Finding>> {
+    if at.ip().is_unspecified() {
+        at.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let mut stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut answer)
+        .ok()?;
+    told(&String::from_utf8_lossy(&answer))
+}
+
+fn told(answer: &str) -> Option<Vec<Finding>> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let finding = |grade, text: &str| Finding {
+        grade,
+        stops: Stops::Nobody,
+        what: "service".into(),
+        text: text.to_owned(),
+    };
+    let lines = body.lines().filter(|line| *line != "ok");
+    let findings = lines.map(|line| match line.strip_prefix("warning: ") {
+        Some(text) => finding(Grade::Warning, text),
+        None => finding(Grade::Failed, line),
+    });
+    let answers = head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.1 503");
+    answers.then(|| findings.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_says_is_understood() {
+        let said = |answer| {
+            let told = told(answer)?;
+            let told = told.iter().map(|f| (f.grade, f.text.clone()));
+            Some(told.collect::<Vec<_>>())
+        };
+        assert_eq!(said("HTTP/1.1 200 OK\r\na: b\r\n\r\nok\n"), Some(vec![]));
+        assert_eq!(
+            said("HTTP/1.1 503 x\r\n\r\nbad disk\nwarning: a: b\n"),
+            Some(vec![
+                (Grade::Failed, "bad disk".into()),
+                (Grade::Warning, "a: b".into())
+            ])
+        );
+        assert_eq!(said("HTTP/1.1 404 x\r\n\r\nno such path\n"), None);
+        assert_eq!(said("220 another server"), None);
+    }
+}

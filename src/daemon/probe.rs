@@ -1,0 +1,99 @@
+//! What `/readyz` says: everything that keeps partners from being served.
+//!
+//! The look costs a few calls per interface, so its outcome is good for a second, and one look goes
+//! on at a time: many who ask cost no more than one.
+
+use super::{About, host_name, supervise::Supervisor, tenant::Served};
+use crate::{
+    config::Config,
+    health::{
+        self,
+        gather::{CertificateSource, TenantSource, facts},
+    },
+    http::{self, Report, tls},
+    log::lost_lines,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+const GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// What is looked at.
+pub(super) struct Probed {
+    pub(super) config: Config,
+    pub(super) certificate: Arc<tls::Certificate>,
+    pub(super) served: Vec<Served>,
+    pub(super) supervisor: Supervisor,
+    pub(super) about: Arc<About>,
+}
+
+/// Not ready while stopping. What is wrong now goes into the log.
+pub(super) fn readiness(probed: Probed, stop: &CancellationToken) -> Arc<http::Readiness> {
+    let stop = stop.clone();
+    let last: Mutex<Option<(Instant, Report)>> = Mutex::default();
+    let down = |reason: String| Report {
+        down: Some(reason),
+        warnings: Vec::new(),
+    };
+    let readiness: Arc<http::Readiness> = Arc::new(move || {
+        if let Some(failure) = probed.supervisor.failure() {
+            return down(failure);
+        }
+        if stop.is_cancelled() {
+            return down("stopping".into());
+        }
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, report)) = &*last
+            && at.elapsed() < GOOD_FOR
+        {
+            return report.clone();
+        }
+        let report = probed.look();
+        *last = Some((Instant::now(), report.clone()));
+        report
+    });
+    let first = readiness.clone();
+    tokio::task::spawn_blocking(move || log(&first()));
+    readiness
+}
+
+fn log(report: &Report) {
+    if let Some(reason) = &report.down {
+        tracing::error!("no partner can be served: {reason}");
+    }
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+impl Probed {
+    fn look(&self) -> Report {
+        let tenants: Vec<TenantSource<'_>> = self.served.iter().map(Served::source).collect();
+        let host_name = host_name();
+        let certificate = CertificateSource {
+            in_force: Some(&self.certificate),
+            trouble: self.served.first().and_then(Served::certificate_trouble),
+            host_name: host_name.as_deref(),
+        };
+        let findings = health::judge(&facts(&self.config, &certificate, &tenants));
+        let down = health::down(&findings, tenants.len());
+        let others = findings.iter().filter(|finding| Some(*finding) != down);
+        let mut warnings: Vec<String> = others.map(ToString::to_string).collect();
+        warnings.extend(self.supervisor.warnings());
+        warnings.extend(self.about.clock.warning());
+        warnings.extend(self.about.config.warning());
+        warnings.extend(log_warning(lost_lines()));
+        Report {
+            down: down.map(ToString::to_string),
+            warnings,
+        }
+    }
+}
+
+fn log_warning(n_lines: u64) -> Option<String> {
+    let text = format!("{n_lines} log lines were lost since the start");
+    (n_lines > 0).then(|| text + ": standard error cannot be written to")
+}
