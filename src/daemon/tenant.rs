@@ -210,6 +210,28 @@ pub(crate) fn take_over(
     Ok((lock, spool, admin))
 }
 
+/// The worker of a tenant; nothing runs yet.
+fn worker_of(
+    config: &Config,
+    tenant: &Tenant,
+    spool: &Arc<Spool>,
+    adopted: Vec<Adopted>,
+    starter: Starter,
+    stop: &CancellationToken,
+    kill: &CancellationToken,
+) -> Worker {
+    Worker::new(worker::Parts {
+        spool: spool.clone(),
+        lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
+        running_max: config.limits.running_max,
+        starter,
+        tags: config.worker_tags.clone(),
+        adopted,
+        stop: stop.clone(),
+        kill: kill.clone(),
+    })
+}
+
 impl Prepared {
     pub(super) async fn new(
         config: &Config,
@@ -224,16 +246,8 @@ impl Prepared {
         let (lock, spool, adopted) = take(config, tenant)?;
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
-        let worker = Worker::new(worker::Parts {
-            spool: spool.clone(),
-            lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
-            running_max: config.limits.running_max,
-            starter: shared.starter,
-            tags: config.worker_tags.clone(),
-            adopted,
-            stop: stop.clone(),
-            kill: kill.clone(),
-        });
+        let starter = shared.starter;
+        let worker = worker_of(config, tenant, &spool, adopted, starter, stop, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());

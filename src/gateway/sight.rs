@@ -236,10 +236,15 @@ mod tests {
             });
             let (of_ada, _) = spool.enqueue(sealed.unwrap(), &out(), None).unwrap();
             std::fs::write(dir.path().join("queue/out/x"), "<a/>").unwrap();
-            let dropped = Job {
-                place: Place::Queue(out()),
-                name: spool.scan(&out()).unwrap().arrived.remove(0).name,
+            // Not before it rests.
+            let name = loop {
+                if let Some(arrival) = spool.scan(&out()).unwrap().arrived.pop() {
+                    break arrival.name;
+                }
+                std::thread::yield_now();
             };
+            let place = Place::Queue(out());
+            let dropped = Job { place, name };
             let all = visible.is_shared();
             for (caller, sees_hers, sees_dropped) in [
                 (caller("ada", Right::Download, None), true, all),

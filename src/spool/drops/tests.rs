@@ -1,3 +1,5 @@
+//! Dropped files on a real disk: their order, their rest, their writers and their names.
+
 use super::{super::RealFs, *};
 use crate::spool::Rules;
 use std::{
