@@ -154,7 +154,8 @@ pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
         let stays = ["journal", "joblog"]
             .iter()
             .any(|dir| site.path.starts_with(dir));
-        all.extend((!stays).then_some(Errno::NOENT));
+        let is_there = site.op == "unlink";
+        all.extend((!stays && !is_there).then_some(Errno::NOENT));
     }
     let opens = [
         "copy", "create", "writers", "list", "lock", "read", "update", "writable",

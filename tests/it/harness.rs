@@ -313,12 +313,13 @@ impl Daemon {
             .arg("-D")
             .arg(&head)
             .args(options)
-            .arg(url)
+            .arg(&url)
             .output()
             .expect("curl is needed for these tests: apt-get install curl");
         let head = fs::read_to_string(&head).unwrap_or_default();
         let answer = answer(&head, output, &self.log());
-        if answer.status >= 400 {
+        // The probes are for operators, who are told which file is meant.
+        if answer.status >= 400 && !url.starts_with(&self.ops) {
             let dir = self.dir.path().to_str().unwrap();
             let told = answer.text().contains(dir) || head.contains(dir);
             assert!(!told, "a path of the server: {head}{}", answer.text());

@@ -321,7 +321,8 @@ fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
 #[test]
 fn a_file_that_a_crash_left_aside_becomes_its_job_once() {
     let bench = Bench::new(false);
-    let job: JobName = "20200229T235959.999Z-00001-r.xml".parse().unwrap();
+    let reference = Reference::of_dropped_file("r");
+    let job = JobName::new(bench.spool.next_id(), reference, Kind::Xml);
     let left = aside(Path::new(""), &job).display().to_string();
     bench.put(&left);
     bench.set_after(&left, 10_000);
