@@ -327,9 +327,11 @@ fn a_file_that_a_crash_left_aside_becomes_its_job_once() {
     bench.put(&left);
     bench.set_after(&left, 10_000);
     let scan = bench.scan();
-    assert_eq!((&scan.ready, scan.arrived.len()), (&vec![job.clone()], 1));
+    assert_eq!((scan.ready.len(), scan.arrived.len()), (1, 1));
     assert!(!bench.path(&left).exists());
-    // The crash came after that.
+    // The crash came after it had got its name.
+    let job = scan.ready[0].clone();
+    let left = aside(Path::new(""), &job).display().to_string();
     bench.put(&left);
     bench.set_after(&left, 10_000);
     assert_eq!(bench.scan().ready, [job]);
