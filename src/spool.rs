@@ -34,6 +34,7 @@ mod lock;
 mod look;
 #[cfg(test)]
 mod model_tests;
+mod mount;
 mod operate;
 mod probe;
 mod records;
@@ -60,6 +61,7 @@ pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use key::{KeyError, key};
 pub use lease::{Writers, leases_on_any_file};
 pub use lock::{LockError, Owner, SpoolLock};
+pub use mount::MountId;
 pub use probe::{ProbeError, ProbeOptions, probe};
 pub use records::{Accepted, Act, Came, Ended, fingerprint};
 pub use recover::{Adopted, Cut, Recovery};
@@ -80,7 +82,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -163,6 +165,8 @@ pub struct Spool<F: Fs = RealFs> {
     journal: OnceLock<Arc<journal::Journal<F>>>,
     records: Arc<Records<F>>,
     health: Health,
+    /// What an earlier run did to files is in them: only its process has ended.
+    intact: AtomicBool,
     twin: Twin,
     /// Jobs in each queue that are known to be complete.
     ready: Mutex<HashMap<InterfaceName, HashSet<JobKey>>>,
@@ -206,6 +210,7 @@ impl<F: Fs> Spool<F> {
             journal: OnceLock::new(),
             records: Arc::new(Records::new()),
             health: Health::default(),
+            intact: AtomicBool::new(false),
             twin: Twin::chosen(),
             ready: Mutex::default(),
             arriving: Mutex::default(),

@@ -10,7 +10,7 @@ use super::{
     report,
 };
 use crate::{
-    health::{Finding, Grade},
+    health::{Finding, Grade, count},
     job::{JobName, Place, stamp},
     spool::{RealFs, Spool, SpoolLock},
 };
@@ -104,12 +104,16 @@ fn overview(
             "hold": hold,
         }));
     }
+    let restored = spool.restored()?;
     let failed = spool.settled(&Place::JobErrors)?.len();
     let refused = spool.settled(&Place::Refused)?.len();
     if as_json {
         let all = serde_json::json!({
             "service": holder, "restart_needed": is_stale, "interfaces": rows,
             "joberrors": failed, "refused": refused,
+            "restored": restored.map(|(at_ms, files)| serde_json::json!({
+                "at": stamp(at_ms), "files": files,
+            })),
             "findings": findings.iter().map(check::json).collect::<Vec<_>>(),
         });
         tell!("{all}")?;
@@ -149,6 +153,13 @@ fn overview(
         )?;
     }
     tell!("joberrors: {failed}, and {refused} refused")?;
+    if let Some((at_ms, files)) = restored {
+        let (at, n) = (stamp(at_ms), count(files.len() as i64, "file"));
+        tell!("restored after a crash, {at}: {n}")?;
+        for file in &files {
+            tell!("  {}", safe(file))?;
+        }
+    }
     Ok(())
 }
 

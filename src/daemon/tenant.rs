@@ -183,7 +183,9 @@ fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spoo
     tracing::info!(
         tenant = tenant.name,
         records = replayed.records,
-        mended = replayed.mended,
+        intact = replayed.intact,
+        finished = replayed.finished,
+        restored = replayed.restored.len(),
         adopted = recovery.adopted.len(),
         failed = recovery.failed.len(),
         removed = recovery.removed,

@@ -11,6 +11,7 @@
 use super::{
     fs::{EntryKind, Fs, Stat},
     lease::Writers,
+    mount::MountId,
 };
 use std::{
     collections::BTreeMap,
@@ -114,6 +115,9 @@ struct Disk {
     /// One call fails with this error of the operating system; the others go on.
     fail_at: Option<(usize, i32)>,
     failed: Option<&'static str>,
+    /// How often it was mounted. The machine keeps the id of its boot, as where only the
+    /// filesystem goes away.
+    mounts: u64,
     /// Files that are not root's.
     owners: BTreeMap<usize, u32>,
 }
@@ -133,6 +137,7 @@ impl CrashFs {
             stop_at: usize::MAX,
             fail_at: None,
             failed: None,
+            mounts: 1,
             owners: BTreeMap::new(),
         })))
     }
@@ -168,7 +173,15 @@ impl CrashFs {
         disk.owners.insert(at, uid);
     }
 
-    /// The disk that the next start finds.
+    /// The disk that the next start finds when only the process was killed.
+    pub(crate) fn kill(&self) -> Self {
+        let mut disk = self.disk().clone();
+        disk.stop_at = usize::MAX;
+        disk.fail_at = None;
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// The disk that the next start finds after the power was cut.
     pub(crate) fn reboot(&self, image: Image) -> Self {
         let mut disk = self.disk().clone();
         let kept = match image {
@@ -205,6 +218,7 @@ impl CrashFs {
                 *torn = None;
             }
         }
+        disk.mounts += 1;
         disk.stop_at = usize::MAX;
         disk.fail_at = None;
         Self(Arc::new(Mutex::new(disk)))
@@ -369,6 +383,11 @@ impl Fs for CrashFs {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    fn mount(&self) -> io::Result<Option<MountId>> {
+        let mount = self.call("mount")?.mounts;
+        Ok(Some(MountId { boot: 7, mount }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -360,6 +360,142 @@ fn every_acknowledged_job_survives_a_stop_at_every_call() {
     }
 }
 
+/// The machine goes on, and the next start finds what was done. Then the power goes after all.
+#[test]
+fn every_acknowledged_job_survives_the_end_of_the_process_at_every_call() {
+    let calls = calls_of_a_day();
+    for n in 0..calls {
+        let (fs, told) = killed_at(n);
+        // Nobody has done anything meanwhile, so all names that were recorded are given: of what is
+        // new, and of jobs that are done. Other moves may have been made and not recorded.
+        let started = |fs: CrashFs| {
+            let spool = open(fs.clone(), false).unwrap();
+            spool.recover().unwrap();
+            let named = |path: String| {
+                let (state, _) = path.split_once('/')?;
+                let at_its_place =
+                    path.starts_with("bak/a/") || ["idem", "results"].contains(&state);
+                let job = path.rsplit(['/', '@']).next()?.to_owned();
+                match state {
+                    _ if at_its_place => Some(path),
+                    "bak" | "deferred" | "joberrors" | "queue" => Some(job),
+                    _ => None,
+                }
+            };
+            let files = fs.files().into_keys();
+            files.filter_map(named).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(
+            started(fs.kill()),
+            started(fs.reboot(Image::Best)),
+            "killed at call {n}"
+        );
+        let fs = fs.kill();
+        check(fs.clone(), &told, &format!("killed at call {n}"));
+        for image in IMAGES {
+            let context = format!("killed at call {n}, then {image:?}");
+            check(fs.reboot(image), &told, &context);
+        }
+    }
+}
+
+/// What somebody does while no service is there stays done after the end of the process alone,
+/// whenever it came.
+#[test]
+fn what_is_done_by_hand_after_the_end_of_the_process_stays() {
+    let mut n_removed = 0;
+    for n in 0..calls_of_a_day() {
+        let (fs, told) = killed_at(n);
+        let fs = fs.kill();
+        let before = fs.files();
+        let names: Vec<JobName> = told.jobs.keys().cloned().collect();
+        for (at, job) in names.iter().enumerate() {
+            let context = format!("killed at call {n}, {job}");
+            let fs = fs.kill();
+            let mut found = places(&before, job);
+            // What a run has besides the job.
+            found.retain(|path| !path.contains(".xml.lock") && !path.contains(".xml.run"));
+            assert_eq!(found.len(), 1, "{context}: {found:?}");
+            let path = Path::new(&found[0]);
+            let elsewhere = format!("queue/out/{job}");
+            let moves = at % 2 == 1 && !found[0].starts_with("queue/out");
+            match moves {
+                true => fs.rename(path, Path::new(&elsewhere)).unwrap(),
+                false => fs.unlink(path).unwrap(),
+            }
+            let spool = open(fs.clone(), false).unwrap();
+            spool.recover().unwrap();
+            let found = places(&fs.files(), job);
+            match moves {
+                true => assert_eq!(found, [elsewhere], "{context}"),
+                false => assert!(found.is_empty(), "{context}: {found:?}"),
+            }
+            n_removed += 1;
+        }
+    }
+    assert!(n_removed > 300, "the day has become too short: {n_removed}");
+}
+
+#[test]
+fn a_disk_that_has_failed_is_not_trusted_though_only_the_process_ended() {
+    let intact = |fs: &CrashFs| {
+        let spool = Spool::open(fs.kill(), BTreeMap::new(), Box::new(|| START_MS)).unwrap();
+        spool.open_journal(SEGMENT_BYTES).unwrap().intact
+    };
+    let mut n_failed = 0;
+    for n in 0.. {
+        let fs = CrashFs::new();
+        let spool = open(fs.clone(), false).unwrap();
+        fs.fail_at(n, rustix::io::Errno::IO.raw_os_error());
+        let _ = Told::default().day(&spool);
+        match (fs.failed_call(), spool.unhealthy()) {
+            ("none", _) => break,
+            // The mark itself may be what could not be written: it was not that which failed first.
+            (_, Some(reason)) => {
+                n_failed += 1;
+                assert!(!intact(&fs), "call {n}: {reason}");
+            }
+            (_, None) => assert!(intact(&fs), "call {n}"),
+        }
+    }
+    assert!(n_failed > 20, "{n_failed}");
+}
+
+/// How a command ended is believed where its results must be there too.
+#[test]
+fn a_kept_end_counts_after_the_end_of_the_process_alone() {
+    let fs = CrashFs::new();
+    let spool = open(fs.clone(), false).unwrap();
+    let job = Told::default().accept(&spool, "first").unwrap();
+    let mut claim = spool.claim(&interface("a"), &job).unwrap().unwrap();
+    claim.prepare().unwrap();
+    claim.begin();
+    let kept = fs.create(&claim.kept_path()).unwrap();
+    fs.write(&kept, b"0").unwrap();
+    fs.stop_at(0);
+    drop(claim);
+    let recovered = |fs: CrashFs| open(fs, false).unwrap().recover().unwrap();
+    assert_eq!(recovered(fs.kill()).adopted[0].name, job);
+    for image in IMAGES {
+        let recovery = recovered(fs.reboot(image));
+        assert_eq!(recovery.adopted, [], "{image:?}");
+        assert_eq!(recovery.requeued, std::slice::from_ref(&job), "{image:?}");
+    }
+}
+
+/// A day that is cut short at call `n`, and what was told until then.
+fn killed_at(n: usize) -> (CrashFs, Told) {
+    let (fs, mut told) = (CrashFs::new(), Told::default());
+    fs.stop_at(n);
+    let _ = open(fs.clone(), false).and_then(|spool| told.day(&spool));
+    (fs, told)
+}
+
+fn calls_of_a_day() -> usize {
+    let (fs, _) = killed_at(usize::MAX);
+    fs.calls()
+}
+
 #[test]
 fn a_stop_during_recovery_loses_nothing_either() {
     let mut told = Told::default();
@@ -456,6 +592,7 @@ fn broken_twins_are_caught() {
         })
     };
     for twin in [
+        Twin::BootIdAlone,
         Twin::NoCheckpointSync,
         Twin::NoFlush,
         Twin::NoReplay,

@@ -8,7 +8,10 @@
 //! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
 //! is for joblogs and never for jobs.
 
-use super::lease::Writers;
+use super::{
+    lease::Writers,
+    mount::{MountId, mount_of},
+};
 use crate::{
     job::hex,
     plain::{self, Links},
@@ -80,6 +83,8 @@ pub trait Fs: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Option<Self::Lock>>;
     /// A new directory; one that exists already is no error. Says whether it was made.
     fn make_dir(&self, path: &Path) -> io::Result<bool>;
+    /// On which mount the spool is; `None` where the system cannot tell.
+    fn mount(&self) -> io::Result<Option<MountId>>;
     /// The whole of a plain file that we made.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Up to `n_bytes` of what stands from `offset` on: fewer only at the file's end.
@@ -404,6 +409,11 @@ impl Fs for RealFs {
             Err(rustix::io::Errno::EXIST) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn mount(&self) -> io::Result<Option<MountId>> {
+        self.meet("mount", Path::new(""))?;
+        mount_of(&self.root)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -12,13 +12,30 @@ use std::{
 };
 
 /// Shared by all who can notice that the disk fails. The first reason stays.
-#[derive(Clone, Debug, Default)]
-pub struct Health(Arc<OnceLock<String>>);
+#[derive(Clone, Default)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    reason: OnceLock<String>,
+    then: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Health").field(&self.reason()).finish()
+    }
+}
 
 impl Health {
     /// Why the spool accepts and starts nothing, if so.
     pub fn reason(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+        self.0.reason.get().map(String::as_str)
+    }
+
+    /// What is to be done once when the disk fails; only the first of these counts.
+    pub(super) fn when_failed(&self, then: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.then.set(Box::new(then));
     }
 
     pub(super) fn check(&self) -> Result<(), SpoolError> {
@@ -32,7 +49,10 @@ impl Health {
 
     pub(super) fn fail(&self, op: Doing, path: &Path, error: &io::Error) -> SpoolError {
         let reason = format!("cannot {op} {}: {error}", path.display());
-        if self.0.set(reason).is_ok() {
+        if self.0.reason.set(reason).is_ok() {
+            if let Some(then) = self.0.then.get() {
+                then();
+            }
             tracing::error!(
                 path = %path.display(), %error,
                 "{op} failed; the spool is unhealthy: nothing more is accepted or started. \

@@ -32,15 +32,18 @@ mod thread_tests;
 pub(super) use record::Op;
 
 use super::{
-    Fs, Health, INLINE_BYTES_MAX, Spool, SpoolError,
+    Fs, Health, INLINE_BYTES_MAX, MountId, Spool, SpoolError,
     records::{Act, Ended, Records, Said},
     text,
     twin::Twin,
     wrap,
 };
 use crate::job::{Ids, JobId};
-use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, segment_head, segment_path};
+use disk::{
+    DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head, segment_path,
+};
 use record::{Chain, Hashed, PAYLOAD_BYTES_MAX};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -66,6 +69,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// A flush waits for records that are on their way, for so long and for so many.
 const GATHER: Duration = Duration::from_millis(2);
 const GATHERED_MAX: usize = 32;
+
+/// The names of this many bytes of restored files are told.
+const RESTORED_BYTES_MAX: u64 = 256 << 20;
 
 /// Steps that failed and that nobody has asked about yet; beyond that the oldest are forgotten.
 const FAILED_MAX: usize = 4096;
@@ -99,18 +105,19 @@ impl Ticket {
 }
 
 /// A name that a file is to get once its record is flushed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Naming {
     pub(super) from: PathBuf,
     pub(super) to: PathBuf,
     pub(super) how: How,
     /// The job whose step it is part of. Once a name of a step cannot be given, those that come
     /// after it are not given either, until somebody has waited for the step and was told.
+    #[serde(skip)]
     pub(super) step: Option<JobId>,
 }
 
 /// How a file gets its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum How {
     /// It is a job that is settled, and stays where it is if somebody has moved it meanwhile.
     Moved,
@@ -235,6 +242,7 @@ pub(super) struct Journal<F: Fs> {
     state: Mutex<State>,
     segments: Mutex<Segments<F::File>>,
     mark: Mutex<(F::File, usize)>,
+    mount: Option<MountId>,
     /// There is something to write.
     appended: Condvar,
     /// Something has been flushed or checkpointed, or failed.
@@ -257,44 +265,108 @@ pub(super) struct Journal<F: Fs> {
 pub struct Replayed {
     /// Records after the last checkpoint.
     pub records: usize,
-    /// Files that had to be put right.
-    pub mended: usize,
+    /// Only its process had ended: all that it had done to files was in them.
+    pub intact: bool,
+    /// Names that had been recorded and not given, and lines of the days' records.
+    pub finished: usize,
+    /// Files that were missing, torn or elsewhere, by their paths in the spool.
+    pub restored: Vec<PathBuf>,
 }
 
 impl<F: Fs> Spool<F> {
     /// Takes up the journal of an earlier run: does again what a crash may have undone, makes
-    /// that durable, and begins to record. To be called by the spool's owner, before recovery.
+    /// that durable, and begins to record. After a crash of the process alone, what people have done
+    /// to files since then stays. To be called by the spool's owner, before recovery.
     ///
     /// An error leaves the journal as it was, so that nothing in it is lost.
     pub fn open_journal(&self, segment_bytes: u64) -> Result<Replayed, SpoolError> {
         let dir = Path::new(DIR);
         self.make_dir(dir)?;
         let mark = self.read_mark()?;
+        let mount = self.fs.mount().map_err(wrap("look at", Path::new("")))?;
         let (records, end) = self.read_segments(mark.through)?;
         self.saw_ids(mark.given);
         let mut replayed = Replayed {
             records: records.len(),
-            mended: 0,
+            intact: self.twin.trusts(mark.mount, mount),
+            ..Replayed::default()
         };
+        self.intact.store(replayed.intact, Ordering::Relaxed);
         if self.twin.replays() {
-            let said = records.iter().flatten().filter_map(Op::said).collect();
-            replayed.mended += self.complete_records(said)?;
-            for thread in replay::threads(records.into_iter()) {
-                replayed.mended += usize::from(self.mend(&thread)?);
-                self.saw_job(thread.job.as_ref());
+            let ops = || records.iter().flat_map(|record| &record.ops);
+            replayed.finished += self.complete_records(ops().filter_map(Op::said).collect())?;
+            for job in ops().flat_map(Op::paths).filter_map(replay::job_of) {
+                self.saw_job(Some(&job));
+            }
+            match replayed.intact {
+                true => replayed.finished += self.give_missing(&records)?,
+                false => replayed.restored = self.restore_all(records)?,
             }
         }
+        self.note_restored(&replayed)?;
         self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
-        let journal = self.lay_out(segment_bytes, end)?;
+        let journal = Arc::new(self.lay_out(segment_bytes, end, mount)?);
         self.records.begin(self.horizon());
+        let failed = Arc::downgrade(&journal);
+        self.health.when_failed(move || {
+            if let Some(journal) = failed.upgrade() {
+                journal.distrust();
+            }
+        });
         // Without threads yet, so the only one: cannot be set already.
-        let _ = self.journal.set(Arc::new(journal));
+        let _ = self.journal.set(journal);
         Ok(replayed)
     }
 
+    /// Notes for operators what a crash had taken, until a start that finds all in order.
+    fn note_restored(&self, replayed: &Replayed) -> Result<(), SpoolError> {
+        let path = restored_path();
+        if !replayed.restored.is_empty() {
+            let lines = replayed.restored.iter().map(|path| text(path) + "\n");
+            let temp = self.write_temp("restored", lines.collect::<String>().as_bytes())?;
+            return self.fs.replace(&temp, &path).map_err(wrap("write", &path));
+        }
+        if replayed.records == 0 {
+            match self.fs.unlink(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(wrap("remove", &path)(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// When files were restored after a crash, in milliseconds of the Unix epoch, and their paths;
+    /// `None` once a service was stopped and started since.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn restored(&self) -> Result<Option<(i64, Vec<String>)>, SpoolError> {
+        let path = restored_path();
+        let Some(stat) = self.stat(&path)? else {
+            return Ok(None);
+        };
+        match self.fs.read_small(&path, RESTORED_BYTES_MAX) {
+            Ok(bytes) => {
+                let lines = String::from_utf8_lossy(&bytes);
+                let paths = lines.lines().map(str::to_owned).collect();
+                Ok(Some((stat.modified_ms, paths)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrap("read", &path)(error)),
+        }
+    }
+
     /// Makes the files that are missing, and a mark that covers all that was found.
-    fn lay_out(&self, segment_bytes: u64, end: u64) -> Result<Journal<F>, SpoolError> {
+    fn lay_out(
+        &self,
+        segment_bytes: u64,
+        end: u64,
+        mount: Option<MountId>,
+    ) -> Result<Journal<F>, SpoolError> {
         let mark = Mark {
+            mount,
             through: end,
             given: super::lock(&self.ids).clone(),
         };
@@ -337,6 +409,7 @@ impl<F: Fs> Spool<F> {
                 offset: segment_bytes,
             }),
             mark: Mutex::new((mark_file, 0)),
+            mount,
             appended: Condvar::new(),
             advanced: Condvar::new(),
             expected: AtomicUsize::new(0),
@@ -464,7 +537,7 @@ impl<F: Fs> Spool<F> {
         change: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<(T, Ticket)> {
         match self.journal.get() {
-            Some(journal) => journal.append(&Hashed::new(ops), Vec::new(), change),
+            Some(journal) => journal.append(&Hashed::new(ops, &[]), Vec::new(), change),
             None => {
                 let changed = change()?;
                 self.say(ops);
@@ -480,7 +553,7 @@ impl<F: Fs> Spool<F> {
         match self.journal.get() {
             Some(journal) => {
                 let path = namings.last().map(|naming| naming.to.clone());
-                let appended = journal.append(&Hashed::new(ops), namings, || Ok(()));
+                let appended = journal.append(&Hashed::new(ops, &namings), namings, || Ok(()));
                 let ((), ticket) =
                     appended.map_err(|e| wrap("record", &path.unwrap_or_default())(e))?;
                 Ok(ticket)
@@ -845,7 +918,7 @@ impl<F: Fs> Journal<F> {
             .first()
             .map_or(PathBuf::new(), |naming| naming.to.clone());
         let mut state = super::lock(&self.state);
-        let hashed = Hashed::new(&ops);
+        let hashed = Hashed::new(&ops, &[]);
         hashed.said.iter().for_each(|said| self.records.tell(said));
         let taken_back = state.push(&hashed);
         let Some(step) = step else {
@@ -959,13 +1032,30 @@ impl<F: Fs> Journal<F> {
             }
         }
         let given = super::lock(&self.ids).clone();
-        self.write_mark(&Mark { through, given })?;
+        let mount = self.mount.filter(|_| self.health.reason().is_none());
+        self.write_mark(&Mark {
+            through,
+            given,
+            mount,
+        })?;
         let mut state = super::lock(&self.state);
         state.checkpointed = state.checkpointed.max(through);
         state.marked_at = Instant::now();
         drop(state);
         self.advanced.notify_all();
         Ok(Covered::All)
+    }
+
+    /// The disk has failed: what was written may be gone without a reboot, and the next start is to
+    /// look at all of it. Best effort: a disk that does not take this takes nothing any more.
+    fn distrust(&self) {
+        let through = super::lock(&self.state).checkpointed;
+        let given = super::lock(&self.ids).clone();
+        let _ = self.write_mark(&Mark {
+            through,
+            given,
+            mount: None,
+        });
     }
 
     fn write_mark(&self, mark: &Mark) -> io::Result<()> {

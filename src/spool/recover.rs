@@ -4,11 +4,10 @@
 //! |---|---|
 //! | anything in `tmp` | removed: it was never acknowledged |
 //! | `work/…/<job>.a<N>`, lock held | adopted: its command outlived us; watched until it ends |
-//! | the same, lock free, with `.exit` | its command ended while no service was there; the worker settles it by its exit status |
+//! | the same, lock free, with `.exit`, after a crash of the process alone | its command ended while no service was there; the worker settles it by its exit status |
 //! | the same, lock free | a crash is an attempt: back to the queue, or to `joberrors` at the limit or when the interface delivers at most once |
 //! | `.exit`, `.lock` or `.run` in `work` without a job | removed |
 //! | one file in two places | the place that loses nothing is kept |
-//! | the mark of a schedule that an operator's command has removed | removed: the replay has seen it |
 //! | an idempotency record of the last minutes without a job | removed: no answer was sent |
 //!
 //! What is not understood is left alone and reported.
@@ -25,6 +24,7 @@ use crate::{
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 /// What has cut off a run.
@@ -248,9 +248,11 @@ impl<F: Fs> Spool<F> {
                 attempt,
                 cut: Cut::Crash,
             };
-            // If its end was kept, the worker knows what that means.
+            // If its end was kept, the worker knows what that means. After a reboot that may be on
+            // the disk, and what the command has written not.
             let kept = run_file(interface, &found.name, "exit");
-            if lock.is_none() || self.stat(&kept)?.is_some() {
+            let is_kept = self.intact.load(Ordering::Relaxed) && self.stat(&kept)?.is_some();
+            if lock.is_none() || is_kept {
                 recovery.adopted.push(found);
                 continue;
             }

@@ -3,7 +3,7 @@
 //! was saved is there, and one that was removed is not.
 
 use super::{
-    Attributes, DropRules, IdemKey, IdemRecord, Rules, Spool, SpoolError,
+    Attributes, DropRules, Fs, IdemKey, IdemRecord, Rules, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
@@ -24,8 +24,7 @@ fn queue() -> InterfaceName {
     "a".parse().unwrap()
 }
 
-/// Beside a journal, or with it.
-fn spool(fs: CrashFs) -> Result<Spool<CrashFs>, SpoolError> {
+fn open(fs: CrashFs) -> Result<Arc<Spool<CrashFs>>, SpoolError> {
     let rules = Rules {
         attempts_max: 3,
         at_most_once: false,
@@ -33,11 +32,7 @@ fn spool(fs: CrashFs) -> Result<Spool<CrashFs>, SpoolError> {
     };
     let now = AtomicI64::new(START_MS);
     let clock = Box::new(move || now.fetch_add(1, Ordering::SeqCst));
-    Spool::open(fs, [(queue(), rules)].into(), clock)
-}
-
-fn open(fs: CrashFs) -> Result<Arc<Spool<CrashFs>>, SpoolError> {
-    let spool = spool(fs)?;
+    let spool = Spool::open(fs, [(queue(), rules)].into(), clock)?;
     spool.open_journal(SEGMENT_BYTES)?;
     spool.recover()?;
     Ok(Arc::new(spool))
@@ -180,18 +175,21 @@ fn what_was_removed_stays_removed() {
         follow(&service, id).unwrap();
         (fs, service, id)
     };
-    // By the service; by a command beside it, whose journal still has the file.
-    for beside in [false, true] {
+    // By the service; by a command after its end, whose journal still has the file.
+    for after_end in [false, true] {
         for n in 0.. {
-            let (fs, service, id) = saved();
+            let (mut fs, service, id) = saved();
+            if after_end {
+                fs = fs.kill();
+            }
             fs.stop_at(n);
-            let removed = match beside {
+            let removed = match after_end {
                 false => service.remove_schedule(id),
-                true => spool(fs.clone()).and_then(|spool| spool.remove_schedule(id)),
+                true => open(fs.clone()).and_then(|spool| spool.remove_schedule(id)),
             };
             for image in IMAGES {
                 let spool = open(fs.reboot(image)).unwrap();
-                let context = format!("beside {beside}, call {n}, {image:?}");
+                let context = format!("after the end: {after_end}, call {n}, {image:?}");
                 match &removed {
                     Ok(removed) => {
                         assert!(removed, "{context}");
@@ -206,4 +204,17 @@ fn what_was_removed_stays_removed() {
             }
         }
     }
+}
+
+/// By `rm`, while no service was there.
+#[test]
+fn what_was_removed_by_hand_after_the_end_of_the_process_stays_removed() {
+    let fs = CrashFs::new();
+    let service = open(fs.clone()).unwrap();
+    let id = save(&service, &schedule(10)).unwrap();
+    follow(&service, id).unwrap();
+    let fs = fs.kill();
+    let path = format!("schedules/{id}.json");
+    fs.unlink(std::path::Path::new(&path)).unwrap();
+    assert_eq!(open(fs).unwrap().schedules().unwrap(), []);
 }

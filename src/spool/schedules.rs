@@ -36,11 +36,6 @@ fn reset_path(id: ScheduleId) -> PathBuf {
     Path::new(DIR).join(format!("{id}.reset"))
 }
 
-/// What a schedule is called when an operator's command has removed it, until the next start.
-fn mark_path(schedule: &Path) -> PathBuf {
-    schedule.with_extension("removed")
-}
-
 impl<F: Fs> Spool<F> {
     /// The ids of all schedules, oldest first.
     pub fn schedules(&self) -> Result<Vec<ScheduleId>, SpoolError> {
@@ -198,37 +193,13 @@ impl<F: Fs> Spool<F> {
     /// Ends a schedule. False when there is none. Durable when it returns.
     pub fn remove_schedule(&self, id: ScheduleId) -> Result<bool, SpoolError> {
         // The first one decides.
-        let removed = match self.journal.get() {
-            Some(_) => self.remove_file(&schedule_path(id))?,
-            None => self.take_away(id)?,
-        };
+        let removed = self.remove_file(&schedule_path(id))?;
         self.remove_file(&progress_path(id))?;
         Ok(removed)
     }
 
-    /// The same beside the service's journal, which may make the file again: a mark tells the
-    /// replay that it is not to.
-    fn take_away(&self, id: ScheduleId) -> Result<bool, SpoolError> {
-        let path = schedule_path(id);
-        match self.fs.replace(&path, &mark_path(&path)) {
-            Ok(()) => self.sync_all().map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(wrap("remove", &path)(error)),
-        }
-    }
-
-    /// Has an operator's command taken that file away?
-    pub(super) fn was_taken_away(&self, path: &Path) -> Result<bool, SpoolError> {
-        let is_schedule = path.parent() == Some(Path::new(DIR));
-        Ok(is_schedule && self.stat(&mark_path(path))?.is_some())
-    }
-
-    /// Removes the marks that a replay has seen, and makes no later id that of a schedule.
+    /// Makes no later id that of a schedule.
     pub(super) fn recover_schedules(&self) -> Result<(), SpoolError> {
-        for id in self.schedule_files(".removed")? {
-            let mark = mark_path(&schedule_path(id));
-            self.fs.unlink(&mark).map_err(wrap("remove", &mark))?;
-        }
         if let Some(last) = self.schedules()?.last() {
             self.saw_id(last.get());
         }

@@ -4,6 +4,7 @@
 //! always [`Twin::None`], and nothing reads the environment. With the feature, the variable
 //! `SPOOLGATE_TWIN` names the mistake.
 
+use super::MountId;
 use crate::job::Transition;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,9 @@ pub enum Twin {
     /// No mistake.
     #[default]
     None,
+    /// Files are trusted after a crash when the boot is the same, though the filesystem was mounted
+    /// anew.
+    BootIdAlone,
     /// A claim is neither recorded nor waited for: attempts are not counted across a power cut.
     NoAttempts,
     /// A checkpoint voids the records without syncing what they say.
@@ -38,6 +42,7 @@ impl Twin {
         let name = std::env::var("SPOOLGATE_TWIN").unwrap_or_default();
         match name.as_str() {
             "" => Self::None,
+            "boot-id-alone" => Self::BootIdAlone,
             "no-attempts" => Self::NoAttempts,
             "no-checkpoint-sync" => Self::NoCheckpointSync,
             "no-flush" => Self::NoFlush,
@@ -61,6 +66,15 @@ impl Twin {
                 self == Self::NoSettle
             }
             Transition::Discard | Transition::Release | Transition::Requeue(_) => false,
+        }
+    }
+
+    /// What was done to files in `before` is in them now.
+    pub(super) fn trusts(self, before: Option<MountId>, now: Option<MountId>) -> bool {
+        match (before, now) {
+            (Some(before), Some(now)) if self == Self::BootIdAlone => before.boot == now.boot,
+            (Some(before), Some(now)) => before == now,
+            (None, _) | (_, None) => false,
         }
     }
 

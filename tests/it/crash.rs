@@ -572,3 +572,35 @@ fn a_job_whose_file_is_written_to_fails_and_shows_no_digest_of_other_bytes() {
     let said = daemon.messages(&job);
     assert!(said[0].contains("was changed by its command"), "{said:?}");
 }
+
+/// What an operator does with `rm`, `mv` and an editor before the next start stays done: the end of
+/// the process alone has taken nothing from the files.
+#[test]
+fn what_is_done_by_hand_while_a_killed_service_is_away_stays() {
+    let mut daemon = Daemon::start_with(|text| text);
+    fs::write(daemon.spool("queue/orders_in/.hold"), "").unwrap();
+    let jobs: Vec<String> = (1..=4)
+        .map(|n| daemon.upload_text(&order(&n.to_string()), "").job())
+        .collect();
+    daemon.kill();
+    let queued = |job: &str| daemon.spool(&format!("queue/orders_in/{job}"));
+    let moved = daemon.spool(&format!("joberrors/{}", jobs[1]));
+    fs::remove_file(queued(&jobs[0])).unwrap();
+    fs::rename(queued(&jobs[1]), &moved).unwrap();
+    fs::write(queued(&jobs[2]), "edited").unwrap();
+    daemon.serve();
+    let names = |state: &str| -> Vec<String> {
+        let all = daemon.files(state).into_iter();
+        all.filter_map(|path| path.rsplit('/').next().map(str::to_owned))
+            .filter(|name| jobs.contains(name))
+            .collect()
+    };
+    assert_eq!(names("queue"), jobs[2..]);
+    assert_eq!(names("joberrors"), jobs[1..2]);
+    let edited = daemon.spool(&format!("queue/orders_in/{}", jobs[2]));
+    assert_eq!(fs::read_to_string(edited).unwrap(), "edited");
+    assert!(daemon.log().contains("intact=true"), "{}", daemon.log());
+    let status = daemon.operator(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["restored"], serde_json::Value::Null, "{status}");
+}

@@ -6,9 +6,12 @@
 
 use super::{
     super::{Fs, Spool, SpoolError, wrap},
-    record::{Chain, Op, Records},
+    record::{Chain, Record, Records},
 };
-use crate::job::{Ids, RANGES_MAX, Range};
+use crate::{
+    job::{Ids, RANGES_MAX, Range},
+    spool::MountId,
+};
 use sha2::{Digest, Sha256};
 use std::{
     io,
@@ -19,8 +22,8 @@ pub(super) const DIR: &str = "journal";
 pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
 /// Marks are written alternately to the two halves, so that a torn one leaves the other.
 pub(super) const MARK_BYTES: usize = 4096;
-/// How far, how many ranges of ids, and three numbers of each.
-const MARK_NUMBERS: usize = 2 + 3 * RANGES_MAX;
+/// How far, the mount, how many ranges of ids, and three numbers of each.
+const MARK_NUMBERS: usize = 6 + 3 * RANGES_MAX;
 const MAGIC: &[u8; 8] = b"SPOOLJ1\n";
 
 pub(super) fn segment_path(number: usize) -> PathBuf {
@@ -29,6 +32,11 @@ pub(super) fn segment_path(number: usize) -> PathBuf {
 
 pub(super) fn mark_path() -> PathBuf {
     Path::new(DIR).join("mark")
+}
+
+/// What the last start had to restore, a path in the spool per line.
+pub(super) fn restored_path() -> PathBuf {
+    Path::new(DIR).join("restored")
 }
 
 /// What is said, after whose it is and before its hash.
@@ -46,16 +54,21 @@ fn unhashed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     said.try_into().ok()
 }
 
-/// How far a checkpoint covers the records, and which ids were given out.
+/// How far a checkpoint covers the records, which ids were given out, and on which mount that was,
+/// unless that is not known or what was written to it cannot be trusted any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) through: u64,
     pub(super) given: Ids,
+    pub(super) mount: Option<MountId>,
 }
 
 impl Mark {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut numbers = vec![self.through, self.given.ranges().len() as u64];
+        let mut numbers = vec![self.through, u64::from(self.mount.is_some())];
+        let MountId { boot, mount } = self.mount.unwrap_or(MountId { boot: 0, mount: 0 });
+        numbers.extend([(boot >> 64) as u64, boot as u64, mount]);
+        numbers.push(self.given.ranges().len() as u64);
         for range in self.given.ranges() {
             numbers.extend([range.first, range.last, range.born]);
         }
@@ -72,22 +85,29 @@ impl Mark {
         let said: [u8; 8 * MARK_NUMBERS] = unhashed(bytes)?;
         let (numbers, _) = said.as_chunks();
         let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
-        let (through, n_ranges) = (numbers.next()?, numbers.next()?);
+        let (through, is_known) = (numbers.next()?, numbers.next()? == 1);
+        let boot = u128::from(numbers.next()?) << 64 | u128::from(numbers.next()?);
+        let mount = numbers.next()?;
+        let mount = is_known.then_some(MountId { boot, mount });
+        let n_ranges = numbers.next()?;
         let mut ranges = Vec::new();
         for _ in 0..n_ranges {
             let (first, last, born) = (numbers.next()?, numbers.next()?, numbers.next()?);
             ranges.push(Range { first, last, born });
         }
         let given = Ids::of(ranges);
-        Some(Self { through, given })
+        Some(Self {
+            through,
+            given,
+            mount,
+        })
     }
 
-    /// Of two marks, the later one has more.
-    fn age(&self) -> (u64, u64, u64) {
+    /// Of two marks, the later one has more. Once a mount is not trusted it stays so.
+    fn age(&self) -> (u64, u64, u64, bool) {
         let newest = self.given.ranges().iter().max_by_key(|range| range.born);
-        newest.map_or((self.through, 0, 0), |range| {
-            (self.through, range.born, range.last)
-        })
+        let (born, last) = newest.map_or((0, 0), |range| (range.born, range.last));
+        (self.through, born, last, self.mount.is_none())
     }
 }
 
@@ -120,7 +140,7 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The records after number `through`, in order, and the number of the last record of all.
-    pub(super) fn read_segments(&self, through: u64) -> Result<(Vec<Vec<Op>>, u64), SpoolError> {
+    pub(super) fn read_segments(&self, through: u64) -> Result<(Vec<Record>, u64), SpoolError> {
         let mut segments = Vec::new();
         for number in 0..2 {
             let bytes = self.read_if_there(&segment_path(number))?;
@@ -137,13 +157,13 @@ impl<F: Fs> Spool<F> {
                 next: first,
                 chain: before,
             };
-            for (sequence, ops) in records {
+            for (sequence, record) in records {
                 if sequence > through {
                     if sequence != end + 1 {
                         tracing::error!(sequence, after = end, "the journal has a gap");
                     }
                     end = sequence;
-                    found.push(ops);
+                    found.push(record);
                 }
             }
         }
@@ -187,6 +207,10 @@ mod tests {
     fn marks_and_heads_read_back_and_say_nothing_when_they_are_torn() {
         let mark = Mark {
             through: 7,
+            mount: Some(MountId {
+                boot: 5 << 64 | 6,
+                mount: 8,
+            }),
             given: Ids::of((0..RANGES_MAX as u64).map(|n| Range {
                 first: 10 * n,
                 last: 10 * n + 7,

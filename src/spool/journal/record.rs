@@ -6,8 +6,9 @@
 //! written whole, or that is left over from an earlier use of the same segment.
 //!
 //! On disk: `length u32 | sequence u64 | chain 32 bytes | payload`, all little-endian; the payload
-//! is `length u32 | operations as JSON | bodies`.
+//! is `length u32 | operations, lengths of bodies and names to give as JSON | bodies`.
 
+use super::Naming;
 use crate::spool::records::{Accepted, Ended, Said};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -51,6 +52,19 @@ impl Op {
         }
     }
 
+    /// The names of files that it speaks of.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        let paths: [Option<&String>; 2] = match self {
+            Self::Accepted(_) | Self::Ended(_) => [None, None],
+            Self::Move { from, to } => [Some(from), Some(to)],
+            Self::Put { path, .. }
+            | Self::Remove { path }
+            | Self::Seen { path }
+            | Self::Void { path } => [Some(path), None],
+        };
+        paths.into_iter().flatten().map(String::as_str)
+    }
+
     /// The file, or the directory, `from` is `to` now. Paths in the spool are made of validated
     /// names, so as text they lose nothing.
     pub(in crate::spool) fn moved(from: &Path, to: &Path) -> Self {
@@ -62,6 +76,14 @@ impl Op {
     }
 }
 
+/// What one step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) ops: Vec<Op>,
+    /// The names that files get once the record is flushed, in this order.
+    pub(super) namings: Vec<Naming>,
+}
+
 /// The hash of a record and of all before it.
 pub(super) type Chain = [u8; 32];
 
@@ -70,12 +92,12 @@ pub(super) const HEAD_BYTES: usize = 4 + 8 + 32;
 /// No record is longer: what a length claims beyond that is not a record.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// The operations as a record's payload.
-pub(super) fn payload(ops: &[Op]) -> Vec<u8> {
+/// A record's payload.
+fn payload(ops: &[Op], namings: &[Naming]) -> Vec<u8> {
     let bodies: Vec<&[u8]> = ops.iter().filter_map(body).collect();
     let lengths: Vec<usize> = bodies.iter().map(|body| body.len()).collect();
     // Strings and numbers always serialise.
-    let json = serde_json::to_vec(&(ops, lengths)).unwrap_or_default();
+    let json = serde_json::to_vec(&(ops, lengths, namings)).unwrap_or_default();
     let n_bytes: usize = bodies.iter().map(|body| body.len()).sum();
     let mut payload = Vec::with_capacity(4 + json.len() + n_bytes);
     payload.extend((json.len() as u32).to_le_bytes());
@@ -99,10 +121,11 @@ fn body(op: &Op) -> Option<&[u8]> {
 }
 
 /// Reads a payload whose hash was right; `None` when it is not one of ours.
-fn ops(payload: &[u8]) -> Option<Vec<Op>> {
+fn record(payload: &[u8]) -> Option<Record> {
     let (length, rest) = payload.split_first_chunk()?;
     let (json, mut bodies) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    let (mut ops, lengths): (Vec<Op>, Vec<usize>) = serde_json::from_slice(json).ok()?;
+    let (mut ops, lengths, namings): (Vec<Op>, Vec<usize>, Vec<Naming>) =
+        serde_json::from_slice(json).ok()?;
     let mut lengths = lengths.into_iter();
     for op in &mut ops {
         if let Op::Put { bytes, .. } = op {
@@ -111,7 +134,7 @@ fn ops(payload: &[u8]) -> Option<Vec<Op>> {
             bodies = rest;
         }
     }
-    bodies.is_empty().then_some(ops)
+    bodies.is_empty().then_some(Record { ops, namings })
 }
 
 /// The chain after a payload of that hash.
@@ -132,8 +155,8 @@ pub(super) struct Hashed {
 }
 
 impl Hashed {
-    pub(super) fn new(ops: &[Op]) -> Self {
-        let payload = payload(ops);
+    pub(super) fn new(ops: &[Op], namings: &[Naming]) -> Self {
+        let payload = payload(ops, namings);
         let hash = Sha256::digest(&payload).into();
         let said = ops.iter().filter_map(Op::said).collect();
         Self {
@@ -170,9 +193,9 @@ pub(super) struct Records<'b> {
 }
 
 impl Iterator for Records<'_> {
-    type Item = (u64, Vec<Op>);
+    type Item = (u64, Record);
 
-    fn next(&mut self) -> Option<(u64, Vec<Op>)> {
+    fn next(&mut self) -> Option<(u64, Record)> {
         let (length, rest) = self.bytes.split_first_chunk()?;
         let (sequence, rest) = rest.split_first_chunk()?;
         let (chain, rest) = rest.split_first_chunk::<32>()?;
@@ -185,17 +208,17 @@ impl Iterator for Records<'_> {
         if link(&self.chain, sequence, &Sha256::digest(payload).into()) != *chain {
             return None;
         }
-        let ops = ops(payload)?;
+        let record = record(payload)?;
         self.bytes = rest;
         self.next += 1;
         self.chain = *chain;
-        Some((sequence, ops))
+        Some((sequence, record))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::How, *};
     use crate::{
         job::JobName,
         spool::records::{Act, Came},
@@ -221,23 +244,35 @@ mod tests {
         ]
     }
 
+    fn some() -> Record {
+        Record {
+            ops: some_ops(),
+            namings: vec![Naming {
+                from: "tmp/x.part".into(),
+                to: "queue/a/x".into(),
+                how: How::New,
+                step: None,
+            }],
+        }
+    }
+
     fn three() -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut chain = [7; 32];
         for sequence in 5..8 {
-            chain = Hashed::new(&some_ops()).append(sequence, &chain, &mut bytes);
+            chain = Hashed::new(&some().ops, &some().namings).append(sequence, &chain, &mut bytes);
         }
         bytes
     }
 
-    fn read(bytes: &[u8], next: u64, chain: Chain) -> Vec<(u64, Vec<Op>)> {
+    fn read(bytes: &[u8], next: u64, chain: Chain) -> Vec<(u64, Record)> {
         Records { bytes, next, chain }.collect()
     }
 
     #[test]
     fn records_read_back() {
         let found = read(&three(), 5, [7; 32]);
-        assert_eq!(found, [(5, some_ops()), (6, some_ops()), (7, some_ops())]);
+        assert_eq!(found, [(5, some()), (6, some()), (7, some())]);
     }
 
     #[test]

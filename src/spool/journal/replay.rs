@@ -1,5 +1,9 @@
 //! Doing again what a crash may have undone, from the records that no checkpoint covers.
 //!
+//! When only the process has ended, nothing is undone: on the same mount in the same boot, what was
+//! done to files is in them, and what they do not show was done by somebody else since. Then only
+//! the names are given that had not been given yet. Otherwise all is looked at, as follows.
+//!
 //! The records of one file make a [`Thread`]: the names that it had, in order, and what it holds.
 //! A file under another name goes to its last one: what is not recorded was told to nobody. A file
 //! that is nowhere is made again if its bytes were recorded, and so is one whose bytes are torn.
@@ -7,8 +11,8 @@
 
 use super::{
     super::{Fs, Spool, SpoolError, wrap},
-    make_parents,
-    record::Op,
+    Naming, give, make_parents,
+    record::{Op, Record},
 };
 use crate::job::{Job, JobName, deferred_entry, work_entry};
 use std::{
@@ -107,9 +111,59 @@ pub(super) fn threads(records: impl Iterator<Item = Vec<Op>>) -> Vec<Thread> {
     threads
 }
 
+/// The names that may not have been given yet: what a later record says of either name was done after
+/// that, or takes it back.
+fn last_namings(records: &[Record]) -> Vec<&Naming> {
+    let mut last: HashMap<&Path, usize> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        let paths = record.ops.iter().flat_map(Op::paths).map(Path::new);
+        last.extend(paths.map(|path| (path, at)));
+    }
+    let mut found = Vec::new();
+    for (at, record) in records.iter().enumerate() {
+        let is_past = |path: &Path| last.get(path).is_some_and(|last| *last > at);
+        let namings = record.namings.iter();
+        found.extend(namings.filter(|naming| !is_past(&naming.from) && !is_past(&naming.to)));
+    }
+    found
+}
+
 impl<F: Fs> Spool<F> {
+    /// Gives the names that were recorded and not given, in order; says how many. A file that is not
+    /// where it was to get its name has got it, or belongs to a step that was told to nobody.
+    pub(super) fn give_missing(&self, records: &[Record]) -> Result<usize, SpoolError> {
+        let mut n_given = 0;
+        for naming in last_namings(records) {
+            if self.stat(&naming.from)?.is_none() {
+                continue;
+            }
+            match give(&*self.fs, naming) {
+                Ok(_) => n_given += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    tracing::warn!(path = %naming.to.display(), "another file has this name");
+                }
+                Err(error) => return Err(wrap("publish", &naming.to)(error)),
+            }
+        }
+        Ok(n_given)
+    }
+
+    /// Makes the files what the records say; gives the paths of those that were not so.
+    pub(super) fn restore_all(&self, records: Vec<Record>) -> Result<Vec<PathBuf>, SpoolError> {
+        let mut restored = Vec::new();
+        for thread in threads(records.into_iter().map(|record| record.ops)) {
+            if self.mend(&thread)?
+                && let Some(path) = thread.names.last()
+            {
+                tracing::warn!(path, removed = thread.removed, "restored after a crash");
+                restored.push(PathBuf::from(path));
+            }
+        }
+        Ok(restored)
+    }
+
     /// Makes the file what its thread says. True when something was to be done.
-    pub(super) fn mend(&self, thread: &Thread) -> Result<bool, SpoolError> {
+    fn mend(&self, thread: &Thread) -> Result<bool, SpoolError> {
         if thread.void {
             return Ok(false);
         }
@@ -122,9 +176,6 @@ impl<F: Fs> Spool<F> {
         let path = PathBuf::from(last);
         let mut mended = false;
         if self.stat(&path)?.is_none() {
-            if self.was_taken_away(&path)? {
-                return Ok(false);
-            }
             match self.earlier_name(thread)? {
                 Some(earlier) => {
                     self.put_at(&earlier, &path)?;
@@ -210,7 +261,7 @@ impl<F: Fs> Spool<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::How, *};
 
     const JOB: &str = "20261122T045748.123Z-00042.xml";
 
@@ -246,6 +297,48 @@ mod tests {
         assert_eq!(found[0].bytes.as_deref(), Some(b"body".as_slice()));
         assert_eq!(found[1].bytes.as_deref(), Some(b"2".as_slice()));
         assert_eq!(found[1].names, ["joblog/x.xml"]);
+    }
+
+    #[test]
+    fn a_name_is_given_unless_later_records_speak_of_it() {
+        let (queue, work) = (format!("queue/a/{JOB}"), format!("work/a/{JOB}.a1"));
+        let failed = format!("joberrors/20261122/{JOB}");
+        let named = |from: &str, to: &str, ops: Vec<Op>| Record {
+            ops,
+            namings: vec![Naming {
+                from: from.into(),
+                to: to.into(),
+                how: How::Moved,
+                step: None,
+            }],
+        };
+        let done = |op: Op| Record {
+            ops: vec![op],
+            namings: Vec::new(),
+        };
+        let settled = named(&work, &failed, vec![moved(&work, &failed)]);
+        let given = |later: Vec<Op>| {
+            let later = later.into_iter().map(done);
+            let records: Vec<Record> = [settled.clone()].into_iter().chain(later).collect();
+            last_namings(&records).len()
+        };
+        assert_eq!(given(vec![]), 1);
+        assert_eq!(given(vec![moved("queue/a/x", "work/a/x.a1")]), 1);
+        // Taken back; moved by hand, seen in the queue, and claimed again; moved on; removed.
+        assert_eq!(given(vec![moved(&failed, &work)]), 0);
+        let seen = Op::Seen {
+            path: queue.clone(),
+        };
+        assert_eq!(given(vec![seen, moved(&queue, &work)]), 0);
+        assert_eq!(given(vec![moved(&failed, &queue)]), 0);
+        assert_eq!(
+            given(vec![Op::Remove {
+                path: failed.clone()
+            }]),
+            0
+        );
+        let log = [1, 2].map(|n| named(&format!("tmp/{n}"), "joblog/x", vec![put("joblog/x", "")]));
+        assert_eq!(last_namings(&log)[0].from, Path::new("tmp/2"));
     }
 
     #[test]
