@@ -632,7 +632,13 @@ mod tests {
         let ended = run(one, "").await;
         assert_eq!(ended.outcome, failed(3));
         assert_eq!(texts(&ended).len(), 1);
-        let [left] = sleeping(&time).try_into().unwrap();
+        // It may not have become `sleep` yet.
+        let left = loop {
+            if let [left] = sleeping(&time)[..] {
+                break left;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         kill_process(left, Signal::KILL).unwrap();
     }
 
