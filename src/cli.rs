@@ -169,7 +169,9 @@ impl Cli {
 /// A tenant's spool, to look at it: nothing is made.
 fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     has_spool(tenant)?;
-    Ok(daemon::existing_spool(tenant))
+    let spool = daemon::existing_spool(tenant);
+    spool.check_format()?;
+    Ok(spool)
 }
 
 /// A path that was mistyped is no reason to make a new spool there.

@@ -23,6 +23,7 @@ mod document;
 mod drops;
 #[cfg(test)]
 pub(crate) mod faults;
+mod format;
 mod fs;
 mod health;
 mod idem;
@@ -54,6 +55,7 @@ pub use cancel::Cancelled;
 pub use claim::{Claim, KeptFiles, Published, Settlement};
 pub use document::Fate;
 pub use drops::{Arrival, DropRules, QUIET, REST, Scan};
+pub use format::FormatError;
 pub use fs::{EntryKind, Fs, RealFs, Stat};
 pub use health::Health;
 pub use idem::{IdemKey, IdemRecord};

@@ -114,6 +114,7 @@ pub(crate) fn rules(tenant: &Tenant) -> BTreeMap<InterfaceName, Rules> {
 pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    existing_spool(tenant).check_format()?;
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
     let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
     let interfaces = tenant.interfaces.iter();
@@ -177,6 +178,7 @@ fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spoo
     for warning in probe(spool.fs(), &spool_dirs(tenant), options)? {
         tracing::warn!(tenant = tenant.name, "{warning}");
     }
+    spool.take_format()?;
     let replayed = spool.open_journal(tenant.segment_bytes)?;
     let recovery = spool.recover()?;
     spool.start_journal();
@@ -203,6 +205,7 @@ pub(crate) fn take_over(
 ) -> anyhow::Result<(SpoolLock, Arc<Spool>, Admin)> {
     let lock = SpoolLock::take(&RealFs::new(&tenant.root), Owner::Command)?;
     let spool = open_spool(tenant)?;
+    spool.take_format()?;
     spool.open_journal(tenant.segment_bytes)?;
     spool.recover()?;
     let spool = Arc::new(spool);

@@ -124,6 +124,9 @@ fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
 }
 
 fn stopped(source: &TenantSource<'_>) -> Option<String> {
+    if let Err(error) = source.spool.check_format() {
+        return Some(error.to_string());
+    }
     let reason = source.is_served.then(|| source.spool.unready()).flatten()?;
     Some(format!(
         "the spool is unhealthy, nothing is accepted or started: {reason}; check the disk, then \

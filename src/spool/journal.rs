@@ -29,7 +29,10 @@ mod replay;
 #[cfg(test)]
 mod thread_tests;
 
+#[cfg(test)]
+pub(super) use disk::a_segment_from;
 pub(super) use record::Op;
+pub(super) use replay::job_of;
 
 use super::{
     Fs, Health, INLINE_BYTES_MAX, MountId, Spool, SpoolError,

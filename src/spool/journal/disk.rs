@@ -9,7 +9,7 @@ use super::{
     record::{Chain, Record, Records},
 };
 use crate::{
-    job::{Ids, RANGES_MAX, Range},
+    job::{Ids, JobId, RANGES_MAX, Range},
     spool::MountId,
 };
 use sha2::{Digest, Sha256};
@@ -124,6 +124,23 @@ fn read_segment_head(bytes: &[u8]) -> Option<(u64, Chain)> {
     Some((u64::from_le_bytes(*first), before.try_into().ok()?))
 }
 
+/// The records in a segment.
+fn records_of(first: u64, before: Chain, segment: &[u8]) -> Records<'_> {
+    Records {
+        bytes: segment.get(SEGMENT_HEAD_BYTES..).unwrap_or_default(),
+        next: first,
+        chain: before,
+    }
+}
+
+/// What a spool of format 1 says of its journal.
+pub(in crate::spool) struct Earlier {
+    /// All records are covered by the mark.
+    pub(in crate::spool) is_clean: bool,
+    through: u64,
+    last_id: u64,
+}
+
 impl<F: Fs> Spool<F> {
     pub(super) fn read_mark(&self) -> Result<Mark, SpoolError> {
         let bytes = self.read_if_there(&mark_path())?;
@@ -139,8 +156,59 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// The records after number `through`, in order, and the number of the last record of all.
-    pub(super) fn read_segments(&self, through: u64) -> Result<(Vec<Record>, u64), SpoolError> {
+    /// The journal of a spool of format 1, whose marks say how far they cover the records and what the
+    /// last id was; `None` when this is none.
+    pub(in crate::spool) fn journal_of_format_1(&self) -> Result<Option<Earlier>, SpoolError> {
+        let bytes = self.read_if_there(&mark_path())?;
+        if bytes
+            .chunks(MARK_BYTES)
+            .any(|half| Mark::from_bytes(half).is_some())
+        {
+            return Ok(None);
+        }
+        let halves = bytes.chunks(MARK_BYTES).filter_map(|half| {
+            let said: [u8; 16] = unhashed(half)?;
+            let (numbers, _) = said.as_chunks();
+            Some((
+                u64::from_le_bytes(numbers[0]),
+                u64::from_le_bytes(numbers[1]),
+            ))
+        });
+        let Some((through, last_id)) = halves.max() else {
+            return Ok(None);
+        };
+        let mut end = through;
+        for (first, before, bytes) in self.segments()? {
+            let mut records = records_of(first, before, &bytes);
+            while let Some((sequence, _)) = records.next_payload() {
+                end = end.max(sequence);
+            }
+        }
+        Ok(Some(Earlier {
+            is_clean: end == through,
+            through,
+            last_id,
+        }))
+    }
+
+    /// Writes its mark as it is now.
+    pub(in crate::spool) fn take_up_journal(&self, earlier: &Earlier) -> Result<(), SpoolError> {
+        let mut given = Ids::default();
+        given.note(JobId::from_number(earlier.last_id));
+        let mark = Mark {
+            through: earlier.through,
+            given,
+            mount: None,
+        };
+        let mut bytes = mark.to_bytes();
+        bytes.resize(2 * MARK_BYTES, 0);
+        let temp = self.write_temp("mark", &bytes)?;
+        let replaced = self.fs.replace(&temp, &mark_path());
+        replaced.map_err(wrap("write", &mark_path()))
+    }
+
+    /// What the segments hold, by the number of their first record.
+    fn segments(&self) -> Result<Vec<(u64, Chain, Vec<u8>)>, SpoolError> {
         let mut segments = Vec::new();
         for number in 0..2 {
             let bytes = self.read_if_there(&segment_path(number))?;
@@ -149,15 +217,15 @@ impl<F: Fs> Spool<F> {
             }
         }
         segments.sort_by_key(|segment| segment.0);
+        Ok(segments)
+    }
+
+    /// The records after number `through`, in order, and the number of the last record of all.
+    pub(super) fn read_segments(&self, through: u64) -> Result<(Vec<Record>, u64), SpoolError> {
         let mut end = through;
         let mut found = Vec::new();
-        for (first, before, bytes) in segments {
-            let records = Records {
-                bytes: bytes.get(SEGMENT_HEAD_BYTES..).unwrap_or_default(),
-                next: first,
-                chain: before,
-            };
-            for (sequence, record) in records {
+        for (first, before, bytes) in self.segments()? {
+            for (sequence, record) in records_of(first, before, &bytes) {
                 if sequence > through {
                     if sequence != end + 1 {
                         tracing::error!(sequence, after = end, "the journal has a gap");
@@ -197,6 +265,14 @@ impl<F: Fs> Spool<F> {
             wrap("lay out", path)(error)
         })
     }
+}
+
+/// A segment that holds one record of this number.
+#[cfg(test)]
+pub(in crate::spool) fn a_segment_from(first: u64) -> Vec<u8> {
+    let mut segment = segment_head(first, &[0; 32]);
+    super::record::Hashed::new(&[], &[]).append(first, &[0; 32], &mut segment);
+    segment
 }
 
 #[cfg(test)]

@@ -192,10 +192,9 @@ pub(super) struct Records<'b> {
     pub(super) chain: Chain,
 }
 
-impl Iterator for Records<'_> {
-    type Item = (u64, Record);
-
-    fn next(&mut self) -> Option<(u64, Record)> {
+impl<'b> Records<'b> {
+    /// The number and the payload of the next record, whatever it says.
+    pub(super) fn next_payload(&mut self) -> Option<(u64, &'b [u8])> {
         let (length, rest) = self.bytes.split_first_chunk()?;
         let (sequence, rest) = rest.split_first_chunk()?;
         let (chain, rest) = rest.split_first_chunk::<32>()?;
@@ -208,11 +207,19 @@ impl Iterator for Records<'_> {
         if link(&self.chain, sequence, &Sha256::digest(payload).into()) != *chain {
             return None;
         }
-        let record = record(payload)?;
         self.bytes = rest;
         self.next += 1;
         self.chain = *chain;
-        Some((sequence, record))
+        Some((sequence, payload))
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = (u64, Record);
+
+    fn next(&mut self) -> Option<(u64, Record)> {
+        let (sequence, payload) = self.next_payload()?;
+        Some((sequence, record(payload)?))
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Thread {
 }
 
 /// The job whose file has this path.
-pub(super) fn job_of(path: &str) -> Option<JobName> {
+pub(in crate::spool) fn job_of(path: &str) -> Option<JobName> {
     let (state, rest) = path.split_once('/')?;
     let entry = rest.rsplit('/').next()?;
     match state {
