@@ -514,6 +514,7 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
     let faults = Faults::of(&dir.path().join("spool"));
     let service = Service::start(dir.path()).await.unwrap();
     let context = format!("{plan:?}");
+    faults.begin();
     if let Some(plan) = &plan {
         faults.plan(plan.clone());
     }
@@ -716,5 +717,9 @@ fn a_disk_that_fails_and_heals_costs_no_acknowledged_job() {
         broken.len(),
         broken.join("\n")
     );
-    assert!(met * 2 > n_plans, "only {met} of {n_plans} faults were met");
+    println!("{met} of {n_plans} faults were met");
+    assert!(
+        met * 10 > n_plans * 8,
+        "only {met} of {n_plans} faults were met"
+    );
 }

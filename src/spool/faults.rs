@@ -71,7 +71,12 @@ impl Faults {
         state.failures
     }
 
-    /// Every site that has been met.
+    /// From now on sites count as met anew: those of a start are none of the day's.
+    pub(crate) fn begin(&self) {
+        self.state().seen.clear();
+    }
+
+    /// Every site that has been met since the beginning of the day.
     pub(crate) fn seen(&self) -> Vec<Site> {
         self.state().seen.keys().cloned().collect()
     }
