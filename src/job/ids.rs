@@ -119,6 +119,11 @@ impl Ids {
         (born, id)
     }
 
+    /// Has no later id been lower? False once a clock that was wrong has been put right.
+    pub fn have_risen(&self) -> bool {
+        self.0.is_sorted_by_key(|range| range.born)
+    }
+
     /// A clock that shows no time for which there are ids stands still at the last one.
     fn time(&self, now_ms: i64, sequence: u64) -> u64 {
         let newest = self.0.iter().max_by_key(|range| range.born);

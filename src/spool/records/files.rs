@@ -246,9 +246,18 @@ impl<F: Fs> Spool<F> {
                 return Ok(Some(found));
             }
             let low = bisect(&*self.fs, &file, size, id.saturating_sub(WINDOW))?;
-            self.seek(&file, low..size, id, id + WINDOW)
+            let found = self.seek(&file, low..size, id, id + WINDOW)?;
+            match found {
+                None if !self.ids_have_risen() => self.seek(&file, 0..size, id, u64::MAX),
+                found => Ok(found),
+            }
         })();
         looked.map_err(unreadable(&path))
+    }
+
+    /// Is the order of the lines that of the ids? Otherwise a line may be anywhere in its file.
+    fn ids_have_risen(&self) -> bool {
+        super::lock(&self.ids).have_risen()
     }
 
     /// The line of a job among those that begin in `within`, up to one with an id above `last`.
@@ -297,8 +306,12 @@ impl<F: Fs> Spool<F> {
         let (first, last) = ids.iter().fold((u64::MAX, 0), |(first, last), id| {
             (first.min(*id), last.max(*id))
         });
+        let rise = self.ids_have_risen();
         let read = (|| {
-            let low = bisect(&*self.fs, &file, size, first.saturating_sub(WINDOW))?;
+            let low = match rise {
+                true => bisect(&*self.fs, &file, size, first.saturating_sub(WINDOW))?,
+                false => 0,
+            };
             let mut lines = Lines::new(&*self.fs, &file, low, CHUNK_BYTES);
             while let Some((_, line)) = lines.next()? {
                 match id_of(line) {
@@ -308,7 +321,7 @@ impl<F: Fs> Spool<F> {
                             each(Arc::new(accepted));
                         }
                     }
-                    Some(id) if id > last + WINDOW => break,
+                    Some(id) if rise && id > last + WINDOW => break,
                     Some(_) | None => {}
                 }
             }

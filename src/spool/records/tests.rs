@@ -106,6 +106,40 @@ fn a_line_is_found_again_whatever_its_size_and_the_order_of_its_neighbours() {
     assert_eq!(found, wanted);
 }
 
+/// A clock that was hours ahead and is put right within the day: the later lines have lower ids.
+#[test]
+fn a_line_is_found_after_a_leap_of_the_clock_too() {
+    const LEAP_MS: i64 = 5 * 60 * 60 * 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(RealFs::new(dir.path()));
+    let mut lines = Vec::new();
+    for ahead_ms in [0, LEAP_MS, 0] {
+        for n in 0..1000 {
+            let id = lock(&spool.ids).next(START_MS + ahead_ms + n);
+            let job = JobName::new(id, None, Kind::Json);
+            lines.push(Accepted::new(job, Came::Uploaded, START_MS));
+        }
+    }
+    let path = dir.path().join(accepted_path(&lines[0].job.day()));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text: Vec<String> = lines.iter().map(|line| line.to_line() + "\n").collect();
+    std::fs::write(&path, text.concat()).unwrap();
+    let day = lines[0].job.day();
+    for line in lines.iter().step_by(7) {
+        let found = spool.look_up(&day, line.job.id().get()).unwrap();
+        assert_eq!(found.as_deref(), Some(line));
+    }
+    let wanted = lines[2000..].iter().map(|line| line.job.id().get());
+    let wanted: std::collections::HashSet<u64> = wanted.collect();
+    let mut found = std::collections::HashSet::new();
+    spool
+        .look_up_all(&day, wanted.clone(), &mut |line| {
+            found.insert(line.job.id().get());
+        })
+        .unwrap();
+    assert_eq!(found, wanted);
+}
+
 #[test]
 fn what_was_asked_for_is_there_after_a_start() {
     let fs = CrashFs::new();
