@@ -222,6 +222,7 @@ impl<F: Fs> Spool<F> {
         if self.stat(&job.place.path(name))?.is_none() {
             return Ok(None);
         }
+        let document = self.earlier_document(adopted)?;
         Ok(Some(Claim {
             spool: self.clone(),
             job,
@@ -231,7 +232,7 @@ impl<F: Fs> Spool<F> {
             lock,
             begun: true,
             settled: false,
-            document: None,
+            document: Some(document),
             fate: Fate::Whole,
             output: None,
             emitted: Vec::new(),

@@ -6,13 +6,16 @@
 //! replaced is restored from the descriptor that we have kept. One whose bytes were changed is no
 //! longer what was accepted, so the job fails, and its log says why.
 
-use super::{EntryKind, Fs, Op, Spool, SpoolError, Stat, wrap};
+use super::{Adopted, EntryKind, Fs, Op, Spool, SpoolError, Stat, wrap};
 use crate::job::{JobName, Place};
 use std::{
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
 };
+
+/// The rights of a file that we make.
+const FILE_MODE: u32 = 0o640;
 
 /// A job's document as its command was given it.
 pub(super) struct Document<F: Fs> {
@@ -62,6 +65,41 @@ impl<F: Fs> Spool<F> {
             sha256,
             mode,
         })
+    }
+
+    /// The document of a run that nobody has followed. It was changed if it was written to since the
+    /// run began, unless its bytes are those that were accepted.
+    pub(super) fn earlier_document(&self, adopted: &Adopted) -> Result<Document<F>, SpoolError> {
+        let job = adopted.job();
+        let path = job.place.path(&job.name);
+        let file = self.fs.update(&path).map_err(wrap("open", &path))?;
+        let stat = self.stat(&path)?;
+        let mut stat =
+            stat.ok_or_else(|| wrap("look at", &path)(io::ErrorKind::NotFound.into()))?;
+        // Its other name is the one that the command works on.
+        let mode = (stat.links > 1).then_some(FILE_MODE);
+        let (_, begun_ms) = self.run_of(adopted);
+        if let Some(begun_ms) = begun_ms.filter(|begun_ms| *begun_ms < stat.modified_ms) {
+            stat.changed_ns = 0;
+            stat.modified_ms = begun_ms;
+        }
+        let sha256 = self.known_of(&job).and_then(|known| known.sha256.clone());
+        Ok(Document {
+            file,
+            stat,
+            sha256,
+            mode,
+        })
+    }
+
+    /// Has a command that was cut off changed the bytes of the job's own file?
+    pub(super) fn was_changed(&self, adopted: &Adopted) -> Result<bool, SpoolError> {
+        let (name, path) = (&adopted.name, adopted.job().place.path(&adopted.name));
+        if self.stat(&path)?.is_none() {
+            return Ok(false);
+        }
+        let document = self.earlier_document(adopted)?;
+        Ok(self.fate_of(&document, name, &path)? == Fate::Changed)
     }
 
     /// Looks at the file of a job in `work` after its command, and restores it if need be.

@@ -310,6 +310,12 @@ impl<F: Fs> Spool<F> {
         let (text, by) = if cut == Cut::NotStarted {
             let text = format!("attempt {attempt} could not be started; queued again");
             (text, Transition::Release)
+        } else if self.was_changed(found)? {
+            let text = format!(
+                "attempt {attempt} was cut off, and its command has changed the job's document: it is \
+                 no longer what was accepted"
+            );
+            (text, Transition::Fail)
         } else if rules.at_most_once {
             let text = format!(
                 "attempt {attempt} was cut off and its outcome is unknown; \

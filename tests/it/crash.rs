@@ -573,6 +573,32 @@ fn a_job_whose_file_is_written_to_fails_and_shows_no_digest_of_other_bytes() {
     assert!(said[0].contains("was changed by its command"), "{said:?}");
 }
 
+/// Nobody was there to look, and all the same it is no longer what was accepted: neither is its end
+/// believed, nor does it run again.
+#[test]
+fn a_job_whose_file_is_written_to_while_no_service_is_there_fails() {
+    for is_cut_off in [false, true] {
+        let mut daemon = gated(GATED, "");
+        let job = start_one(&daemon);
+        daemon.kill();
+        let own = daemon.spool(&format!("work/orders_in/{job}.a1"));
+        fs::write(own, order("another")).unwrap();
+        if is_cut_off {
+            kill_command(&daemon);
+        }
+        open_gate(&daemon);
+        let kept = daemon.spool(&format!("work/orders_in/{job}.exit"));
+        daemon.wait("its end", || is_cut_off || kept.exists());
+        daemon.serve();
+        daemon.wait_for_place(&job, "joberrors");
+        let said = daemon.messages(&job);
+        let told = said
+            .iter()
+            .any(|text| text.contains("no longer what was accepted"));
+        assert!(told, "{said:?}");
+    }
+}
+
 /// What an operator does with `rm`, `mv` and an editor before the next start stays done: the end of
 /// the process alone has taken nothing from the files.
 #[test]
