@@ -57,6 +57,8 @@ pub(super) enum Kind {
     NameTwice,
     /// Done, and what it emitted is nowhere.
     NoEmitted,
+    /// Accepted, and the day's record has not its one line.
+    NoLine,
     /// Settled without a log.
     NoLog,
     /// Done without its results.
@@ -114,6 +116,7 @@ pub(super) fn check(history: &History, tree: &Tree) -> Vec<Violation> {
     checker.runs();
     checker.order();
     checker.logs();
+    checker.lines();
     checker.results();
     checker.fetched(&history.fetched);
     checker.repeats(&history.repeats);
@@ -163,6 +166,8 @@ enum Meaning {
     Illegal,
     Job(Place, JobName),
     Leftover,
+    /// Lines of a day's record, of the jobs that came if that is so.
+    Lines(bool),
     Litter,
     Log(JobName),
     Record,
@@ -210,6 +215,8 @@ fn meaning(path: &str) -> Meaning {
             Some(name) => Meaning::Result(name, file.to_owned()),
             None => Meaning::Illegal,
         },
+        ["records", _, "accepted.jsonl"] => Meaning::Lines(true),
+        ["records", _, "ended.jsonl"] => Meaning::Lines(false),
         ["idem", entry] if entry.ends_with(".json") => Meaning::Record,
         [
             "queue" | "deferred" | "bak" | "joberrors" | "joblog" | "results" | "idem",
@@ -232,6 +239,8 @@ struct Checker<'h> {
     spots: BTreeMap<String, Vec<Spot<'h>>>,
     /// Names of jobs, by reference.
     names: BTreeMap<String, BTreeSet<String>>,
+    /// How many lines the days' records have of a job that came; unless they are as they were.
+    lines: Option<HashMap<String, usize>>,
     logs: HashMap<String, &'h File>,
     results: BTreeMap<String, BTreeMap<String, &'h File>>,
     runs: HashMap<&'h str, Vec<&'h Run>>,
@@ -247,6 +256,7 @@ impl<'h> Checker<'h> {
             uploads: uploads.map(|u| (u.reference.as_str(), u)).collect(),
             spots: BTreeMap::new(),
             names: BTreeMap::new(),
+            lines: None,
             logs: HashMap::new(),
             results: BTreeMap::new(),
             runs: HashMap::new(),
@@ -275,6 +285,7 @@ impl<'h> Checker<'h> {
                 spots.push(Spot { place, file });
             }
             Meaning::Leftover => self.say(Kind::Leftover, &file.path, "nobody's any more"),
+            Meaning::Lines(of_those_that_came) => self.read_lines(file, of_those_that_came),
             Meaning::Litter => self.say(Kind::Litter, &file.path, "it stays for ever"),
             Meaning::Log(name) => {
                 self.logs.insert(name.to_string(), file);
@@ -293,6 +304,26 @@ impl<'h> Checker<'h> {
                 let files = self.results.entry(name.to_string()).or_default();
                 files.insert(entry, file);
             }
+        }
+    }
+
+    fn read_lines(&mut self, file: &'h File, of_those_that_came: bool) {
+        let Some(content) = &file.content else { return };
+        let text = &content.text;
+        let mut torn = !text.is_empty() && !text.ends_with('\n');
+        for line in text.lines() {
+            let line = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+            match line["job"].as_str() {
+                Some(job) if of_those_that_came => {
+                    let lines = self.lines.get_or_insert_default();
+                    *lines.entry(job.to_owned()).or_default() += 1;
+                }
+                Some(_) => {}
+                None => torn = true,
+            }
+        }
+        if torn {
+            self.say(Kind::Torn, &file.path, "has a line that says nothing");
         }
     }
 
@@ -549,6 +580,26 @@ impl<'h> Checker<'h> {
                     Kind::OutOfOrder,
                     job,
                     format!("{before}, earlier, ran {when}"),
+                );
+            }
+        }
+    }
+
+    /// Of every job that was acknowledged there is one line.
+    fn lines(&mut self) {
+        let Some(lines) = self.lines.take() else {
+            return;
+        };
+        for upload in &self.history.uploads {
+            let (Answer::Accepted { job, .. } | Answer::Refused { job }) = &upload.answer else {
+                continue;
+            };
+            let n = lines.get(job).copied().unwrap_or(0);
+            if n != 1 {
+                self.say(
+                    Kind::NoLine,
+                    job,
+                    format!("the day's record has {n} lines of it"),
                 );
             }
         }

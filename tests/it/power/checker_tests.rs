@@ -108,6 +108,12 @@ impl World {
         let text = result_text("c1-3-er");
         world.put(&format!("results/{DAY}/{done}/result.json"), &text);
         world.told(&done, "bak/least_in");
+        let lines = SORTS.iter().map(|sort| line(&sort.job()));
+        world.put(
+            &format!("records/{DAY}/accepted.jsonl"),
+            &lines.collect::<String>(),
+        );
+        world.put(&format!("records/{DAY}/ended.jsonl"), &line(&done));
         world.put("idem/0a.json", "{\"job\":\"x\"}");
         world.put("queue/plain_in/.hold", "");
         world
@@ -248,6 +254,10 @@ impl World {
     }
 }
 
+fn line(job: &str) -> String {
+    format!("{{\"job\":\"{job}\"}}\n")
+}
+
 /// What is found after a change of the good world.
 fn after(change: impl FnOnce(&mut World)) -> Vec<Kind> {
     let mut world = World::new();
@@ -280,6 +290,29 @@ fn what_was_acknowledged_and_is_gone_is_lost() {
         world.upload("c1-1-n").answer = Answer::None;
     });
     assert_eq!(unanswered, [], "nobody was told of it");
+}
+
+#[test]
+fn each_job_that_was_acknowledged_has_one_line_that_is_whole() {
+    let others = |world: &mut World| {
+        let lines = SORTS[1..].iter().map(|sort| line(&sort.job()));
+        world.write("accepted.jsonl", &lines.collect::<String>());
+    };
+    assert_eq!(after(others), [Kind::NoLine]);
+    let twice = after(|world| {
+        let lines = SORTS.iter().map(|sort| line(&sort.job()));
+        world.write(
+            "accepted.jsonl",
+            &(lines.collect::<String>() + &line(&plain(1))),
+        );
+    });
+    assert_eq!(twice, [Kind::NoLine]);
+    for torn in ["{\"job\":\"x", "x\n", "{}\n"] {
+        assert_eq!(
+            after(|world| world.write("ended.jsonl", torn)),
+            [Kind::Torn]
+        );
+    }
 }
 
 #[test]
