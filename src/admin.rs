@@ -14,7 +14,7 @@ pub use actor::{Actor, Sudo, group_name, user_name};
 
 use crate::{
     gateway::Verifier,
-    job::{InterfaceName, Job, JobName, Kind, Place},
+    job::{InterfaceName, Job, JobName, Kind, Place, Queue},
     joblog::{Level, Message},
     spool::{Moved, Spool, SpoolError},
     timetable::ScheduleId,
@@ -240,7 +240,7 @@ impl Admin {
         if job.place == Place::Refused && !unchecked && name.kind() == Kind::Xml {
             self.verify(&job, &to, by)?;
         }
-        let moved = match self.spool.requeue(&job, &to, &by.to_string())? {
+        let moved = match self.spool.requeue(&job, &(&to).into(), &by.to_string())? {
             Moved::Done(moved) => moved,
             Moved::Gone => return Err(ActError::Moved(job.name)),
         };
@@ -334,7 +334,7 @@ impl Admin {
     /// What waited behind a job may go on.
     fn left(&self, place: &Place) {
         match place {
-            Place::Deferred { interface, .. } | Place::Queue(interface) => {
+            Place::Deferred { interface, .. } | Place::Queue(Queue { interface, .. }) => {
                 (self.changed)(Change::Interface(interface.clone()));
             }
             Place::Bak(_) | Place::JobErrors | Place::Refused | Place::Work { .. } => {}

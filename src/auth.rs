@@ -24,7 +24,7 @@ mod throttle;
 mod token;
 mod users;
 
-pub use file::{Account, USER_BYTES_MAX, UsersError, UsersFile};
+pub use file::{Account, UsersError, UsersFile};
 pub use grants::{Caller, Grants, Right, Role, Scope, UnknownWord};
 pub use parse::check_user;
 pub use password::{HashError, hash_password, random_password};

@@ -586,6 +586,7 @@ fn drops(file: &InterfaceFile) -> Result<DropRules, String> {
     Ok(DropRules {
         ordered: file.ordered,
         temporary,
+        addressed: false,
     })
 }
 

@@ -1,8 +1,8 @@
 //! The domain: names, ids, places, transitions. Pure: no files, no clock, no async, no HTTP words.
 //!
 //! What a path would interpret (`..`, `/`, a leading dot) does not exist as a value of these
-//! types: [`InterfaceName`], [`JobName`] and [`Reference`] are built by parsing only, and from
-//! then on nothing re-checks them.
+//! types: [`InterfaceName`], [`JobName`], [`Reference`] and [`UserName`] are built by parsing only,
+//! and from then on nothing re-checks them.
 //!
 //! Invariant: where a job is, is which directory its file lies in. [`Place`] prints as that
 //! directory, [`Place::step`] is the only function that knows which moves are legal, and a path
@@ -19,9 +19,9 @@ mod terms;
 pub use ids::{Horizon, Ids, RANGES_MAX, Range};
 pub use name::{
     InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,
-    parse_stamp, stamp,
+    USER_BYTES_MAX, UserName, parse_stamp, stamp,
 };
-pub use place::{Illegal, Job, Place, Transition, deferred_entry, work_entry};
+pub use place::{Illegal, Job, Place, Queue, Transition, deferred_entry, work_entry};
 #[cfg(test)]
 pub(crate) use properties::{any_interface, any_job_name, any_text, settings};
 pub use seal::{KEY_BYTES, Seal, hex, parse_hex, parse_uuid, uuid_text};

@@ -13,6 +13,7 @@
 //! States, recovery and the reasons of each step: `ARCHITECTURE.md`.
 
 mod accept;
+mod address;
 mod cancel;
 mod claim;
 #[cfg(test)]
@@ -51,6 +52,7 @@ mod tree;
 mod twin;
 
 pub use accept::{Attributes, Part, Sealed};
+pub use address::Astray;
 pub use cancel::Cancelled;
 pub use claim::{Claim, KeptFiles, Published, Settlement};
 pub use document::Fate;
@@ -72,7 +74,7 @@ pub use temporary::TemporaryNames;
 pub use twin::Twin;
 
 use crate::{
-    job::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Transition},
+    job::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Queue, Transition},
     joblog::{JobLog, Level, Message},
 };
 use journal::{How, Naming, Op};
@@ -171,7 +173,7 @@ pub struct Spool<F: Fs = RealFs> {
     intact: AtomicBool,
     twin: Twin,
     /// Jobs in each queue that are known to be complete.
-    ready: Mutex<HashMap<InterfaceName, HashSet<JobKey>>>,
+    ready: Mutex<HashMap<Queue, HashSet<JobKey>>>,
     /// Those that are on their way there.
     arriving: Mutex<HashSet<JobKey>>,
     /// Behind [`JobKey`]; nobody who chooses names knows it.
@@ -184,6 +186,8 @@ pub struct Spool<F: Fs = RealFs> {
     drops: drops::Drops,
     /// Interfaces of which only lines that are JSON are for the joblog.
     only_json: BTreeSet<InterfaceName>,
+    /// Who is a user; until that is said, everybody is.
+    users: OnceLock<address::IsUser>,
 }
 
 impl<F: Fs> Spool<F> {
@@ -222,6 +226,7 @@ impl<F: Fs> Spool<F> {
             temps: AtomicU64::new(0),
             drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
+            users: OnceLock::new(),
         }
     }
 
@@ -400,6 +405,9 @@ impl<F: Fs> Spool<F> {
             if *by == Transition::Fail {
                 ended.interface = self.interface_to_tell(job);
             }
+            if ended.addressee.is_none() {
+                ended.addressee = self.addressee_to_tell(job);
+            }
             Op::Ended(Box::new(ended))
         });
         let Some(to) = job.place.step(by)? else {
@@ -411,12 +419,12 @@ impl<F: Fs> Spool<F> {
             self.day_dir(&to.dir(&name))?;
         }
         let from_work = matches!(job.place, Place::Work { .. });
-        if let Place::Queue(interface) = &to {
-            self.queue_dir(interface)?;
+        if let Place::Queue(queue) = &to {
+            self.make_queue(queue)?;
             if from_work {
-                self.set_arriving(interface, &name);
+                self.set_arriving(queue, &name);
             } else {
-                self.set_ready(interface, &name);
+                self.set_ready(queue, &name);
             }
         }
         let settles = from_work || matches!(by, Transition::Archive);
@@ -675,22 +683,22 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    fn set_ready(&self, interface: &InterfaceName, job: &JobName) {
+    fn set_ready(&self, queue: &Queue, job: &JobName) {
         let mut ready = lock(&self.ready);
-        match ready.get_mut(interface) {
+        match ready.get_mut(queue) {
             Some(jobs) => {
                 jobs.insert(self.job_key(job));
             }
             None => {
-                ready.insert(interface.clone(), HashSet::from([self.job_key(job)]));
+                ready.insert(queue.clone(), HashSet::from([self.job_key(job)]));
             }
         }
     }
 
     /// The job is ready once it is visible; until then a scan that misses it does not forget it.
-    fn set_arriving(&self, interface: &InterfaceName, job: &JobName) {
+    fn set_arriving(&self, queue: &Queue, job: &JobName) {
         lock(&self.arriving).insert(self.job_key(job));
-        self.set_ready(interface, job);
+        self.set_ready(queue, job);
     }
 
     /// A job is durable, and so in its queue.
@@ -699,36 +707,49 @@ impl<F: Fs> Spool<F> {
     }
 
     /// True when the job's file is known to be complete.
-    pub fn is_ready(&self, interface: &InterfaceName, job: &JobName) -> bool {
+    pub fn is_ready(&self, queue: &Queue, job: &JobName) -> bool {
         lock(&self.ready)
-            .get(interface)
+            .get(queue)
             .is_some_and(|jobs| jobs.contains(&self.job_key(job)))
     }
 
-    /// How many jobs of a queue are known to be complete.
+    /// How many jobs of an interface's queue are known to be complete.
     pub fn ready_jobs(&self, interface: &InterfaceName) -> usize {
-        lock(&self.ready).get(interface).map_or(0, HashSet::len)
+        let mut n_jobs = 0;
+        self.each_ready(interface, |jobs| n_jobs += jobs.len());
+        n_jobs
     }
 
     /// The ids of these jobs, in no order.
     pub fn ready_ids(&self, interface: &InterfaceName) -> Vec<u64> {
+        let mut ids = Vec::new();
+        self.each_ready(interface, |jobs| ids.extend(jobs.iter().map(|job| job.id)));
+        ids
+    }
+
+    fn each_ready(&self, interface: &InterfaceName, mut each: impl FnMut(&HashSet<JobKey>)) {
         let ready = lock(&self.ready);
-        ready
-            .get(interface)
-            .map_or(Vec::new(), |jobs| jobs.iter().map(|job| job.id).collect())
+        if self.is_addressed(interface) {
+            let of = ready
+                .iter()
+                .filter(|(queue, _)| queue.interface == *interface);
+            of.for_each(|(_, jobs)| each(jobs));
+        } else if let Some(jobs) = ready.get(&interface.into()) {
+            each(jobs);
+        }
     }
 
     /// A job is said to have left a queue: it may be back already.
-    pub fn left(&self, interface: &InterfaceName, job: &JobName) {
-        let path = Place::Queue(interface.clone()).path(job);
+    pub fn left(&self, queue: &Queue, job: &JobName) {
+        let path = Place::Queue(queue.clone()).path(job);
         if matches!(self.fs.stat(&path), Ok(None)) {
-            self.forget_ready(interface, job);
+            self.forget_ready(queue, job);
         }
     }
 
     /// A job has left a queue.
-    pub fn forget_ready(&self, interface: &InterfaceName, job: &JobName) {
-        if let Some(jobs) = lock(&self.ready).get_mut(interface) {
+    pub fn forget_ready(&self, queue: &Queue, job: &JobName) {
+        if let Some(jobs) = lock(&self.ready).get_mut(queue) {
             jobs.remove(&self.job_key(job));
         }
     }

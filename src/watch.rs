@@ -6,7 +6,7 @@
 //! This file knows paths and names, and moves nothing. notify 8 reports the opening of every file,
 //! our own scans included: such events are dropped first thing.
 
-use crate::job::InterfaceName;
+use crate::job::{InterfaceName, Queue, UserName};
 use notify::{
     ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, ModifyKind, RenameMode},
@@ -21,20 +21,20 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// An entry of a queue appeared, or may be read by others than before.
-    Came(InterfaceName, String),
+    Came(Queue, String),
     /// A watched file, or one in a watched directory other than the queues, changed.
     Changed(PathBuf),
     /// An entry of a queue is whole as far as events tell: it was renamed to its name, or closed by one
     /// who could write it.
-    Closed(InterfaceName, String),
+    Closed(Queue, String),
     /// An entry of a queue went away.
-    Left(InterfaceName, String),
+    Left(Queue, String),
     /// A watched directory in the spool was moved, removed or made anew.
     Replaced,
     /// Events were lost: look everywhere.
     Rescan,
     /// Somebody writes an entry of a queue.
-    Written(InterfaceName, String),
+    Written(Queue, String),
 }
 
 /// What happened to an entry of a watched directory.
@@ -53,6 +53,8 @@ pub struct Watched {
     /// The spool's root; its `queue/<interface>` directories are watched, and their parents.
     pub root: PathBuf,
     pub interfaces: Vec<InterfaceName>,
+    /// Those of them whose queue has directories in which jobs wait, too: `@<user>`.
+    pub addressed: Vec<InterfaceName>,
     /// Directories of which any change is reported as [`Seen::Changed`].
     pub dirs: Vec<PathBuf>,
     /// Files of which any change is reported as [`Seen::Changed`]. Their directories are watched,
@@ -135,7 +137,7 @@ impl Watch {
                 None => Err(
                     "it is no directory, or a link to one; make it a directory again".to_owned(),
                 ),
-                Some(now) => match armed.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+                Some(now) => match armed.watcher.watch(&dir, self.mode(&dir)) {
                     Ok(()) => Ok(now),
                     Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
                         return Err(error);
@@ -171,6 +173,18 @@ impl Watch {
         dirs.sort();
         dirs.dedup();
         dirs
+    }
+
+    /// Whether what is in the directories of a directory is watched, also of those that are yet to be
+    /// made.
+    fn mode(&self, dir: &Path) -> RecursiveMode {
+        let queue = self.watched.root.join("queue");
+        let inside = dir.strip_prefix(&queue).ok().and_then(Path::to_str);
+        let addressed = &self.watched.addressed;
+        match addressed.iter().any(|name| inside == Some(name.as_str())) {
+            true => RecursiveMode::Recursive,
+            false => RecursiveMode::NonRecursive,
+        }
     }
 
     fn queues(&self) -> Vec<PathBuf> {
@@ -240,12 +254,23 @@ fn locate(watched: &Watched, path: &Path, happened: Happened) -> Option<Seen> {
     let Some(name) = parts.next() else {
         return Some(directory);
     };
+    let (queue, name) = match parts.next() {
+        None => (Queue::from(interface), name),
+        Some(inner) => {
+            let user = name.to_str().and_then(UserName::of_dir)?;
+            (Queue::of_user(&interface, user), inner)
+        }
+    };
+    // Deeper than that nothing is a job.
+    if parts.next().is_some() {
+        return None;
+    }
     let name = name.to_string_lossy().into_owned();
     Some(match happened {
-        Happened::Came | Happened::Changed => Seen::Came(interface, name),
-        Happened::Closed => Seen::Closed(interface, name),
-        Happened::Left => Seen::Left(interface, name),
-        Happened::Written => Seen::Written(interface, name),
+        Happened::Came | Happened::Changed => Seen::Came(queue, name),
+        Happened::Closed => Seen::Closed(queue, name),
+        Happened::Left => Seen::Left(queue, name),
+        Happened::Written => Seen::Written(queue, name),
     })
 }
 
@@ -258,7 +283,8 @@ mod tests {
     fn watched(root: &Path) -> Watched {
         Watched {
             root: root.into(),
-            interfaces: vec!["a".parse().unwrap()],
+            interfaces: ["a", "b"].map(|name| name.parse().unwrap()).into(),
+            addressed: vec!["b".parse().unwrap()],
             dirs: vec![root.join("schemas")],
             files: vec![root.join("users.toml")],
             identity: |_, dir| {
@@ -276,7 +302,7 @@ mod tests {
     fn events_become_hints() {
         let watched = watched(Path::new("/s"));
         let see = |kind, path| translate(&watched, &event(kind, path));
-        let a: InterfaceName = "a".parse().unwrap();
+        let a: Queue = "a".parse().unwrap();
         let came = vec![Seen::Came(a.clone(), "x".into())];
         let create = EventKind::Create(CreateKind::File);
         let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
@@ -328,6 +354,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_a_user_is_seen_as_such() {
+        let watched = watched(Path::new("/s"));
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let see = |path| translate(&watched, &event(close, path));
+        for (path, queue, name) in [
+            ("/s/queue/b/@shop/x", "b/@shop", "x"),
+            ("/s/queue/b/@shop", "b", "@shop"),
+            ("/s/queue/b/x", "b", "x"),
+        ] {
+            let closed = Seen::Closed(queue.parse().unwrap(), name.into());
+            assert_eq!(see(path), [closed], "{path}");
+        }
+        for path in [
+            "/s/queue/b/shop/x",
+            "/s/queue/b/@/x",
+            "/s/queue/b/@shop/x/y",
+        ] {
+            assert_eq!(see(path), [], "{path}");
+        }
+    }
+
+    /// Also in a directory that is made later.
+    #[test]
+    fn directories_of_users_are_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for made in ["queue/a", "queue/b/@ada", "schemas"] {
+            std::fs::create_dir_all(root.join(made)).unwrap();
+        }
+        let (sender, seen) = mpsc::channel();
+        let _watch = Watch::arm(watched(&root), move |s| sender.send(s).unwrap()).unwrap();
+        let sees = |queue: &str| {
+            let wanted = Seen::Closed(queue.parse().unwrap(), "x".into());
+            std::iter::from_fn(|| seen.recv_timeout(Duration::from_secs(1)).ok())
+                .any(|seen| seen == wanted)
+        };
+        std::fs::write(root.join("queue/b/@ada/x"), "x").unwrap();
+        assert!(sees("b/@ada"));
+        std::fs::create_dir(root.join("queue/b/@bob")).unwrap();
+        // What comes before the directory is watched is found by the scan that it causes.
+        while !sees("b/@bob") {
+            std::fs::write(root.join("queue/b/@bob/x"), "x").unwrap();
+        }
+    }
+
+    #[test]
     fn an_overflow_has_no_paths_and_is_seen() {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert_eq!(
@@ -341,7 +413,7 @@ mod tests {
     fn a_replaced_directory_is_watched_again() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        for made in ["queue/a", "schemas"] {
+        for made in ["queue/a", "queue/b", "schemas"] {
             std::fs::create_dir_all(root.join(made)).unwrap();
         }
         let (sender, seen) = mpsc::channel();

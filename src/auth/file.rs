@@ -21,8 +21,6 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-pub const USER_BYTES_MAX: usize = 64;
 /// A quarter of a million users with many rights each.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 const MODE: u32 = 0o600;

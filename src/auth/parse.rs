@@ -4,9 +4,10 @@
 //! known one. Nothing is skipped: a file with one mistake is refused as a whole, because a right
 //! that silently does not count is found out on the wrong day. No file is touched here.
 
-use super::file::{Account, USER_BYTES_MAX, UsersFile};
+use super::file::{Account, UsersFile};
 use super::grants::{Grants, Right, Role, Scope, nearest};
 use super::password::check_hash;
+use crate::job::{USER_BYTES_MAX, UserName};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
@@ -37,16 +38,14 @@ pub(super) fn users_file(text: &str) -> Result<UsersFile, Mistake> {
     Ok(file)
 }
 
-/// User names are 1..=64 of `[A-Za-z0-9._@-]`: they stand in headers, logs and attributes.
+/// User names are as [`UserName`] has them: they stand in headers, logs, attributes and directories.
 pub fn check_user(name: &str) -> Result<(), String> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'-');
-    if (1..=USER_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(format!(
-        "`{}` is not a user name; use 1 to {USER_BYTES_MAX} of A-Z a-z 0-9 . _ @ -",
-        name.escape_debug()
-    ))
+    name.parse::<UserName>().map(drop).map_err(|_| {
+        format!(
+            "`{}` is not a user name; use 1 to {USER_BYTES_MAX} of A-Z a-z 0-9 . _ @ -",
+            name.escape_debug()
+        )
+    })
 }
 
 type Value<'i> = Spanned<DeValue<'i>>;

@@ -157,8 +157,7 @@ fn jobs_in(
                 }));
             }
             "queue" => {
-                let names = spool.queued(interface)?.into_iter();
-                jobs.extend(names.map(|name| job(Place::Queue(here()), name)));
+                jobs.extend(spool.queued(interface)?);
             }
             _ => {
                 let working = spool.working(interface)?.into_iter();

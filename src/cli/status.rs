@@ -100,7 +100,7 @@ fn overview(
             "running": spool.working(interface)?.len(),
             "deferred": spool.deferred(interface)?.len(),
             "done": spool.settled(&Place::Bak(interface.clone()))?.len(),
-            "oldest": queued.first().map(received),
+            "oldest": queued.first().map(|job| received(&job.name)),
             "hold": hold,
         }));
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, Tenant},
-    job::{InterfaceName, Job, JobName, Place, Priority, WorkerTag, WorkerTags, stamp},
+    job::{InterfaceName, Job, JobName, Place, Priority, Queue, WorkerTag, WorkerTags, stamp},
     spool::{Spool, SpoolLock},
 };
 use clap::Args;
@@ -107,7 +107,7 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
                 why.push(NO_SERVICE.into());
             }
         }
-        Place::Queue(interface) => {
+        Place::Queue(Queue { interface, .. }) => {
             why.extend(reasons(&Seen::of(config, tenant, spool, job, interface)?));
         }
     }
@@ -118,7 +118,7 @@ const NO_SERVICE: &str = "the service is not running: `spoolgate serve`";
 
 /// What a queued job waits for in the first place, in a few words; `None`: its turn.
 pub(super) fn in_short(config: &Config, spool: &Spool, job: &Job) -> Option<String> {
-    let Place::Queue(interface) = &job.place else {
+    let Place::Queue(Queue { interface, .. }) = &job.place else {
         return None;
     };
     if matches!(spool.is_held(interface), Ok(true)) {
@@ -167,11 +167,7 @@ impl Seen {
         for interface in spool.interfaces() {
             n_running += spool.working(interface)?.len();
         }
-        let place = |name: &JobName| Job {
-            place: Place::Queue(interface.clone()),
-            name: name.clone(),
-        };
-        let queued: Vec<Job> = spool.queued(interface)?.iter().map(place).collect();
+        let queued = spool.queued(interface)?;
         let known = spool.accepted_of_all(&queued)?;
         let known = |job: &Job| known.get(&job.name.id());
         let turn = |job: &Job| match known(job) {
@@ -222,9 +218,7 @@ fn blocker(
         let state = format!("failed for now and is due at {}", stamp(due_ms));
         (name, state)
     });
-    let queued = spool.queued(interface)?.into_iter().find_map(|name| {
-        let place = Place::Queue(interface.clone());
-        let job = Job { place, name };
+    let queued = spool.queued(interface)?.into_iter().find_map(|job| {
         let worker = not_ours(&config.worker_tags, spool, &job)?;
         Some((job.name, format!("waits for worker {worker}")))
     });

@@ -16,7 +16,7 @@ use crate::{
     },
     health::gather::TenantSource,
     http::tls::Certificate,
-    job::{InterfaceName, Job, JobName, Seal},
+    job::{InterfaceName, Job, JobName, Queue, Seal},
     processor::Starter,
     schedule::Event,
     spool::{Adopted, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
@@ -474,6 +474,7 @@ fn watch(
         identity,
         root,
         interfaces: tenant.interfaces.keys().cloned().collect(),
+        addressed: spool.addressed_interfaces().cloned().collect(),
     };
     let woken = Arc::new(Woken::default());
     let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
@@ -516,22 +517,22 @@ fn identity(root: &Path, dir: &Path) -> Option<Identity> {
 
 fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
     match seen {
-        Seen::Came(interface, name) => came(spool, hints, interface, &name),
-        Seen::Closed(interface, name) => {
-            if !spool.is_ignored(&interface, &name) {
-                spool.closed(&interface, &name);
+        Seen::Came(queue, name) => came(spool, hints, queue, &name),
+        Seen::Closed(queue, name) => {
+            if !spool.is_ignored(&queue.interface, &name) {
+                spool.closed(&queue, &name);
             }
-            came(spool, hints, interface, &name);
+            came(spool, hints, queue, &name);
         }
-        Seen::Left(interface, name) => {
-            spool.reopened(&interface, &name);
+        Seen::Left(queue, name) => {
+            spool.reopened(&queue, &name);
             if name == ".hold" {
-                hints.tell(Event::Hint(interface));
+                hints.tell(Event::Hint(queue.interface));
             } else if let Ok(job) = name.parse() {
-                spool.left(&interface, &job);
+                spool.left(&queue, &job);
             }
         }
-        Seen::Written(interface, name) => spool.reopened(&interface, &name),
+        Seen::Written(queue, name) => spool.reopened(&queue, &name),
         Seen::Changed(_) => woken.notify.notify_one(),
         Seen::Replaced => {
             woken.replaced.store(true, Ordering::Release);
@@ -546,15 +547,15 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
 }
 
 /// An entry of a queue is there, or is complete.
-fn came(spool: &Spool, hints: &Hints, interface: InterfaceName, name: &str) {
+fn came(spool: &Spool, hints: &Hints, queue: Queue, name: &str) {
     if name == ".hold" {
-        return hints.tell(Event::Hint(interface));
+        return hints.tell(Event::Hint(queue.interface));
     }
     // What we accepted ourselves is known before it is visible.
     let job = name.parse::<JobName>();
-    let ours = job.is_ok_and(|job| spool.is_ready(&interface, &job));
-    if !ours && !spool.is_ignored(&interface, name) {
-        hints.dropped(interface);
+    let ours = job.is_ok_and(|job| spool.is_ready(&queue, &job));
+    if !ours && !spool.is_ignored(&queue.interface, name) {
+        hints.dropped(queue.interface);
     }
 }
 

@@ -139,6 +139,7 @@ mod tests {
         let watched = Watched {
             root: root.clone(),
             interfaces: vec!["a".parse().unwrap()],
+            addressed: Vec::new(),
             dirs: Vec::new(),
             files: Vec::new(),
             identity: |_, dir| {

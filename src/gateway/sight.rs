@@ -239,11 +239,11 @@ mod tests {
             // Not before it rests.
             let name = loop {
                 if let Some(arrival) = spool.scan(&out()).unwrap().arrived.pop() {
-                    break arrival.name;
+                    break arrival.job.name;
                 }
                 std::thread::yield_now();
             };
-            let place = Place::Queue(out());
+            let place = Place::Queue(out().into());
             let dropped = Job { place, name };
             let all = visible.is_shared();
             for (caller, sees_hers, sees_dropped) in [

@@ -249,7 +249,7 @@ impl Gateway {
         submitter: &str,
         terms: &Terms,
     ) -> View {
-        let (id, place) = (job.id(), Place::Queue(interface.clone()));
+        let (id, place) = (job.id(), Place::Queue(interface.clone().into()));
         let name = job.clone();
         let eta_ms = self.hands.eta_ms(&Job { place, name });
         View {

@@ -15,6 +15,8 @@ pub const NAME_BYTES_MAX: usize = 200;
 /// Longest reference part in bytes.
 pub const REFERENCE_BYTES_MAX: usize = 64;
 const INTERFACE_BYTES_MAX: usize = 64;
+/// Longest user name in bytes.
+pub const USER_BYTES_MAX: usize = 64;
 /// 2020-01-01T00:00:00Z in milliseconds of the Unix epoch: where ids start counting.
 const EPOCH_MS: i64 = 1_577_836_800_000;
 pub(super) const SEQUENCE_BITS: u32 = 12;
@@ -38,18 +40,22 @@ pub enum NameError {
 }
 
 fn check(text: &str, max: usize) -> Result<(), NameError> {
-    if text.is_empty() {
-        return Err(NameError::Empty);
-    }
-    if text.len() > max {
-        return Err(NameError::TooLong {
-            len: text.len(),
-            max,
-        });
-    }
+    check_length(text, max)?;
     if text.starts_with('.') {
         return Err(NameError::LeadingDot);
     }
+    check_bytes(text, allowed)
+}
+
+fn check_length(text: &str, max: usize) -> Result<(), NameError> {
+    match text.len() {
+        0 => Err(NameError::Empty),
+        len if len > max => Err(NameError::TooLong { len, max }),
+        _ => Ok(()),
+    }
+}
+
+fn check_bytes(text: &str, allowed: impl Fn(u8) -> bool) -> Result<(), NameError> {
     match text.bytes().enumerate().find(|(_, b)| !allowed(*b)) {
         Some((at, byte)) => Err(NameError::BadByte { at, byte }),
         None => Ok(()),
@@ -79,6 +85,37 @@ impl FromStr for InterfaceName {
 }
 
 impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user's name, which also names the directory `@<user>` of what is addressed to him.
+/// Invariant: 1..=64 bytes of `[A-Za-z0-9._@-]`. With the `@` before it, none is a way out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserName(std::sync::Arc<str>);
+
+impl UserName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The user of a directory `@<user>`.
+    pub fn of_dir(dir: &str) -> Option<Self> {
+        dir.strip_prefix('@')?.parse().ok()
+    }
+}
+
+impl FromStr for UserName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let length = check_length(text, USER_BYTES_MAX);
+        length.and_then(|()| check_bytes(text, |b| allowed(b) || b == b'@'))?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -3,6 +3,7 @@
 //! | state | path under the spool | moved on by |
 //! |---|---|---|
 //! | queued | `queue/<interface>/<job>` | `Claim`, `Archive` (fetched), `Fail`, `Requeue`, `Discard` |
+//! | queued for a user | `queue/<interface>/@<user>/<job>` | the same, but `Claim` |
 //! | deferred | `deferred/<interface>/<due>@<job>` | `Release`, `Fail`, `Requeue`, `Discard` |
 //! | in work | `work/<interface>/<job>.a<N>` | `Archive`, `Defer`, `Fail`, `Release` |
 //! | done | `bak/<interface>/<day>/<job>` | `Requeue`, `Discard` |
@@ -12,8 +13,70 @@
 //! [`Place::step`] is the only function that knows this table; `ARCHITECTURE.md` has it with
 //! what recovery does.
 
-use super::name::{InterfaceName, JobName, parse_stamp, stamp};
-use std::{fmt, path::PathBuf};
+use super::name::{InterfaceName, JobName, NameError, UserName, parse_stamp, stamp};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// Where jobs wait: in an interface's queue, or in the part of it that is one user's alone. Prints and
+/// parses as its directory below `queue`: `<interface>` or `<interface>/@<user>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Queue {
+    pub interface: InterfaceName,
+    /// For whom the jobs are; `None`: for whoever has a right on the interface.
+    pub addressee: Option<UserName>,
+}
+
+impl Queue {
+    /// What an interface has for one user.
+    pub fn of_user(interface: &InterfaceName, user: UserName) -> Self {
+        Self {
+            interface: interface.clone(),
+            addressee: Some(user),
+        }
+    }
+
+    /// Its directory, relative to the spool.
+    pub fn dir(&self) -> PathBuf {
+        let mut dir: PathBuf = ["queue", self.interface.as_str()].iter().collect();
+        if let Some(user) = &self.addressee {
+            dir.push(format!("@{user}"));
+        }
+        dir
+    }
+}
+
+impl From<InterfaceName> for Queue {
+    fn from(interface: InterfaceName) -> Self {
+        Self {
+            interface,
+            addressee: None,
+        }
+    }
+}
+
+impl From<&InterfaceName> for Queue {
+    fn from(interface: &InterfaceName) -> Self {
+        interface.clone().into()
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.addressee {
+            None => self.interface.fmt(f),
+            Some(user) => write!(f, "{}/@{user}", self.interface),
+        }
+    }
+}
+
+impl FromStr for Queue {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once("/@") {
+            None => text.parse::<InterfaceName>().map(Self::from),
+            Some((interface, user)) => Ok(Self::of_user(&interface.parse()?, user.parse()?)),
+        }
+    }
+}
 
 /// Where a job file lies. The directory is the state; there is no second record of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +87,7 @@ pub enum Place {
         due_ms: i64,
     },
     JobErrors,
-    Queue(InterfaceName),
+    Queue(Queue),
     /// What was not accepted, kept beside what has failed.
     Refused,
     Work {
@@ -56,7 +119,7 @@ pub enum Transition {
     /// Back to its own queue: due again, or given back unfinished.
     Release,
     /// The operator sends the job to a queue, a new life with its attempts counted from one.
-    Requeue(InterfaceName),
+    Requeue(Queue),
 }
 
 /// A transition that the state machine does not have.
@@ -72,11 +135,14 @@ impl Place {
     pub fn step(&self, by: &Transition) -> Result<Option<Place>, Illegal> {
         use Transition as T;
         let to = match (self, by) {
-            (Place::Queue(interface), T::Claim { attempt }) => Some(Place::Work {
-                interface: interface.clone(),
-                attempt: *attempt,
-            }),
-            (Place::Queue(interface) | Place::Work { interface, .. }, T::Archive) => {
+            // What is for a user is for no processor.
+            (Place::Queue(queue), T::Claim { attempt }) if queue.addressee.is_none() => {
+                Some(Place::Work {
+                    interface: queue.interface.clone(),
+                    attempt: *attempt,
+                })
+            }
+            (Place::Queue(Queue { interface, .. }) | Place::Work { interface, .. }, T::Archive) => {
                 Some(Place::Bak(interface.clone()))
             }
             (Place::Work { interface, .. }, T::Defer { due_ms }) => Some(Place::Deferred {
@@ -87,7 +153,7 @@ impl Place {
                 Some(Place::JobErrors)
             }
             (Place::Deferred { interface, .. } | Place::Work { interface, .. }, T::Release) => {
-                Some(Place::Queue(interface.clone()))
+                Some(Place::Queue(interface.into()))
             }
             (Place::Queue(from), T::Requeue(to)) if from != to => Some(Place::Queue(to.clone())),
             (
@@ -107,7 +173,7 @@ impl Place {
                 T::Archive | T::Fail | T::Release,
             )
             | (Place::Deferred { .. }, T::Archive)
-            | (Place::Queue(_), T::Release | T::Requeue(_))
+            | (Place::Queue(_), T::Claim { .. } | T::Release | T::Requeue(_))
             | (Place::Work { .. }, T::Discard | T::Requeue(_))
             | (
                 Place::Bak(_)
@@ -140,7 +206,7 @@ impl Place {
             Place::Bak(interface) => ["bak", interface.as_str(), &name.day()].iter().collect(),
             Place::JobErrors => ["joberrors", &name.day()].iter().collect(),
             Place::Deferred { interface, .. } => ["deferred", interface.as_str()].iter().collect(),
-            Place::Queue(interface) => ["queue", interface.as_str()].iter().collect(),
+            Place::Queue(queue) => queue.dir(),
             Place::Refused => ["joberrors", &name.day(), "refused"].iter().collect(),
             Place::Work { interface, .. } => ["work", interface.as_str()].iter().collect(),
         }
@@ -160,9 +226,21 @@ impl Place {
         match self {
             Place::Bak(interface)
             | Place::Deferred { interface, .. }
-            | Place::Queue(interface)
+            | Place::Queue(Queue { interface, .. })
             | Place::Work { interface, .. } => Some(interface),
             Place::JobErrors | Place::Refused => None,
+        }
+    }
+
+    /// The user in whose part of a queue this is.
+    pub fn addressee(&self) -> Option<&UserName> {
+        match self {
+            Place::Queue(queue) => queue.addressee.as_ref(),
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Refused
+            | Place::Work { .. } => None,
         }
     }
 }
@@ -175,7 +253,7 @@ impl fmt::Display for Place {
             Place::Bak(interface) => write!(f, "bak/{interface}"),
             Place::JobErrors | Place::Refused => f.write_str("joberrors"),
             Place::Deferred { interface, .. }
-            | Place::Queue(interface)
+            | Place::Queue(Queue { interface, .. })
             | Place::Work { interface, .. } => write!(f, "queue/{interface}"),
         }
     }
@@ -218,10 +296,11 @@ mod tests {
         "20261122T045748.123Z-00042-x.xml".parse().unwrap()
     }
 
-    fn places() -> [Place; 6] {
+    fn places() -> [Place; 7] {
         let interface: InterfaceName = "a".parse().unwrap();
         [
-            Place::Queue(interface.clone()),
+            Place::Queue((&interface).into()),
+            Place::Queue("a/@shop".parse().unwrap()),
             Place::Deferred {
                 interface: interface.clone(),
                 due_ms: job().id().unix_ms(),
@@ -238,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_state_machine_is_this_table() {
-        let (a, b): (InterfaceName, InterfaceName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let [a, b, user] = ["a", "b", "a/@shop"].map(|queue| queue.parse::<Queue>().unwrap());
         let moves = [
             ("archive", Transition::Archive),
             ("claim", Transition::Claim { attempt: 3 }),
@@ -253,6 +332,7 @@ mod tests {
             ("release", Transition::Release),
             ("requeue a", Transition::Requeue(a)),
             ("requeue b", Transition::Requeue(b)),
+            ("requeue @", Transition::Requeue(user)),
         ];
         let mut table = String::new();
         for place in places() {
@@ -264,7 +344,7 @@ mod tests {
                 };
                 let to = to.replace(&job().to_string(), "J");
                 let dir = place.dir(&job());
-                let from = if place == Place::Refused {
+                let from = if place == Place::Refused || place.addressee().is_some() {
                     dir.as_path()
                 } else {
                     Path::new(dir.iter().next().unwrap())
@@ -279,11 +359,18 @@ queue claim work/a/J.a3
 queue discard gone
 queue fail joberrors/2026-11-22/J
 queue requeue b queue/b/J
+queue requeue @ queue/a/@shop/J
+queue/a/@shop archive bak/a/2026-11-22/J
+queue/a/@shop discard gone
+queue/a/@shop fail joberrors/2026-11-22/J
+queue/a/@shop requeue a queue/a/J
+queue/a/@shop requeue b queue/b/J
 deferred discard gone
 deferred fail joberrors/2026-11-22/J
 deferred release queue/a/J
 deferred requeue a queue/a/J
 deferred requeue b queue/b/J
+deferred requeue @ queue/a/@shop/J
 work archive bak/a/2026-11-22/J
 work defer deferred/a/20200913T122640.000Z@J
 work fail joberrors/2026-11-22/J
@@ -291,12 +378,15 @@ work release queue/a/J
 bak discard gone
 bak requeue a queue/a/J
 bak requeue b queue/b/J
+bak requeue @ queue/a/@shop/J
 joberrors discard gone
 joberrors requeue a queue/a/J
 joberrors requeue b queue/b/J
+joberrors requeue @ queue/a/@shop/J
 joberrors/2026-11-22/refused discard gone
 joberrors/2026-11-22/refused requeue a queue/a/J
 joberrors/2026-11-22/refused requeue b queue/b/J
+joberrors/2026-11-22/refused requeue @ queue/a/@shop/J
 ";
         assert_eq!(table, expected);
     }
@@ -331,11 +421,30 @@ joberrors/2026-11-22/refused requeue b queue/b/J
     }
 
     #[test]
+    fn no_name_of_a_user_leads_out_of_a_queue() {
+        for name in ["shop", ".", "..", "@", "a@b.example"] {
+            let queue: Queue = format!("a/@{name}").parse().unwrap();
+            assert_eq!(queue.dir(), Path::new("queue/a").join(format!("@{name}")));
+            assert_eq!(queue.to_string(), format!("a/@{name}"));
+            let user = queue.addressee.unwrap();
+            assert_eq!(UserName::of_dir(&format!("@{name}")), Some(user));
+        }
+        let long = format!("a/@{}", "u".repeat(65));
+        for odd in [
+            "a/@", "a/@x/y", "a/@../b", "a/@x\0", "a/@ü", "a/x", "/@x", &long,
+        ] {
+            assert!(odd.parse::<Queue>().is_err(), "{odd}");
+        }
+        assert_eq!(UserName::of_dir("shop"), None);
+    }
+
+    #[test]
     fn partners_see_three_places() {
         let seen: Vec<String> = places().iter().map(Place::to_string).collect();
         assert_eq!(
             seen,
             [
+                "queue/a",
                 "queue/a",
                 "queue/a",
                 "queue/a",

@@ -65,10 +65,18 @@ fn some_interface() -> impl Strategy<Value = InterfaceName> {
     ]
 }
 
+pub(crate) fn any_queue() -> impl Strategy<Value = Queue> {
+    let addressee = prop::option::of("[ab]|[A-Za-z0-9._@-]{1,64}");
+    (some_interface(), addressee).prop_map(|(interface, user)| Queue {
+        interface,
+        addressee: user.map(|user| user.parse().unwrap()),
+    })
+}
+
 fn any_place() -> impl Strategy<Value = Place> {
     prop_oneof![
         some_interface().prop_map(Place::Bak),
-        some_interface().prop_map(Place::Queue),
+        any_queue().prop_map(Place::Queue),
         Just(Place::JobErrors),
         Just(Place::Refused),
         (some_interface(), YEAR_0_MS..YEAR_9999_MS)
@@ -86,7 +94,7 @@ fn any_transition() -> impl Strategy<Value = Transition> {
         Just(Transition::Release),
         (1..=u32::MAX).prop_map(|attempt| Transition::Claim { attempt }),
         (YEAR_0_MS..YEAR_9999_MS).prop_map(|due_ms| Transition::Defer { due_ms }),
-        some_interface().prop_map(Transition::Requeue),
+        any_queue().prop_map(Transition::Requeue),
     ]
 }
 
@@ -97,7 +105,7 @@ fn is_legal(from: &Place, by: &Transition) -> bool {
     let working = matches!(from, Place::Work { .. });
     match by {
         Transition::Archive => queued || working,
-        Transition::Claim { .. } => queued,
+        Transition::Claim { .. } => queued && from.addressee().is_none(),
         Transition::Defer { .. } => working,
         Transition::Discard => !working,
         Transition::Fail => queued || deferred || working,
@@ -277,6 +285,13 @@ proptest! {
     }
 
     #[test]
+    fn a_queue_prints_and_reads_back(queue in any_queue()) {
+        prop_assert_eq!(queue.to_string().parse(), Ok(queue.clone()));
+        let printed = Path::new("queue").join(queue.to_string());
+        prop_assert_eq!(queue.dir(), printed);
+    }
+
+    #[test]
     fn a_path_is_pure_and_inside_the_spool(place in any_place(), name in any_job_name()) {
         let path = place.path(&name);
         prop_assert_eq!(place.clone().path(&name.clone()), path.clone());
@@ -287,7 +302,7 @@ proptest! {
             Place::Bak(_) => ("bak", 4),
             Place::Deferred { .. } => ("deferred", 3),
             Place::JobErrors => ("joberrors", 3),
-            Place::Queue(_) => ("queue", 3),
+            Place::Queue(queue) => ("queue", 3 + usize::from(queue.addressee.is_some())),
             Place::Refused => ("joberrors", 4),
             Place::Work { .. } => ("work", 3),
         };
@@ -345,7 +360,7 @@ proptest! {
                     (Transition::Requeue(to), _) => Place::Queue(to),
                     (Transition::Fail, _) => Place::JobErrors,
                     (Transition::Archive, Some(interface)) => Place::Bak(interface),
-                    (Transition::Release, Some(interface)) => Place::Queue(interface),
+                    (Transition::Release, Some(interface)) => Place::Queue(interface.into()),
                     (Transition::Claim { attempt }, Some(interface)) => {
                         Place::Work { interface, attempt }
                     }
@@ -363,7 +378,7 @@ proptest! {
     #[test]
     fn a_job_is_in_one_place_all_its_life(
         name in any_job_name(),
-        start in some_interface(),
+        start in any_queue(),
         life in prop::collection::vec(any_transition(), 0..20),
     ) {
         let mut place = Place::Queue(start);

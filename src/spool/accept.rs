@@ -8,7 +8,7 @@ use super::{
     Spool, SpoolError, Ticket, text, wrap,
 };
 use crate::{
-    job::{InterfaceName, Job, JobName, Place, Terms, hex},
+    job::{InterfaceName, Job, JobName, Place, Queue, Terms, hex},
     joblog::JobLog,
 };
 use sha2::{Digest, Sha256};
@@ -92,10 +92,11 @@ impl<F: Fs> Spool<F> {
         before: Vec<(Op, Naming)>,
         after: Vec<(Op, Naming)>,
     ) -> Result<(Job, Ticket), SpoolError> {
-        self.queue_dir(to)?;
+        let queue = Queue::from(to);
+        self.queue_dir(&queue)?;
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
-        self.set_arriving(to, &sealed.part.name);
-        let landed = self.land(sealed, Place::Queue(to.clone()), None, before, after);
+        self.set_arriving(&queue, &sealed.part.name);
+        let landed = self.land(sealed, Place::Queue(queue), None, before, after);
         if let Err(error) = &landed {
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }

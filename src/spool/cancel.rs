@@ -6,7 +6,7 @@
 
 use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
 use crate::{
-    job::{Illegal, InterfaceName, Job, Place, Transition},
+    job::{Illegal, Job, Place, Queue, Transition},
     joblog::{JobLog, Level, Message, Status},
 };
 /// What came of cancelling a job.
@@ -28,7 +28,7 @@ impl<F: Fs> Spool<F> {
         self.healthy()?;
         let interface = match &job.place {
             Place::Deferred { interface, .. }
-            | Place::Queue(interface)
+            | Place::Queue(Queue { interface, .. })
             | Place::Work { interface, .. } => interface,
             Place::Bak(_) | Place::JobErrors | Place::Refused => {
                 let (from, by) = (job.place.clone(), Transition::Fail);
@@ -40,12 +40,12 @@ impl<F: Fs> Spool<F> {
         if lock.is_none() {
             return Ok(Moved::Gone);
         }
-        let mut moved = self.cancel_locked(job, interface, user)?;
+        let mut moved = self.cancel_locked(job, user)?;
         if moved == Moved::Gone && matches!(job.place, Place::Deferred { .. }) {
             // It was due meanwhile.
-            let place = Place::Queue(interface.clone());
+            let place = Place::Queue(interface.clone().into());
             let name = job.name.clone();
-            moved = self.cancel_locked(&Job { place, name }, interface, user)?;
+            moved = self.cancel_locked(&Job { place, name }, user)?;
         }
         if moved != Moved::Gone {
             self.clean_run(interface, &job.name);
@@ -53,12 +53,7 @@ impl<F: Fs> Spool<F> {
         Ok(moved)
     }
 
-    fn cancel_locked(
-        &self,
-        job: &Job,
-        interface: &InterfaceName,
-        user: &str,
-    ) -> Result<Moved, SpoolError> {
+    fn cancel_locked(&self, job: &Job, user: &str) -> Result<Moved, SpoolError> {
         let path = job.place.path(&job.name);
         if self.stat(&path)?.is_none() {
             return Ok(Moved::Gone);
@@ -96,8 +91,8 @@ impl<F: Fs> Spool<F> {
         self.wait(ticket)?;
         let (moved, ticket) = self.shift(job, &Transition::Fail, Some(ended))?;
         self.wait(ticket)?;
-        if matches!(job.place, Place::Queue(_)) {
-            self.forget_ready(interface, &job.name);
+        if let Place::Queue(queue) = &job.place {
+            self.forget_ready(queue, &job.name);
         }
         Ok(moved)
     }
@@ -136,7 +131,7 @@ impl<F: Fs> Spool<F> {
 mod tests {
     use super::super::{DropRules, RealFs, Rules, Settlement};
     use super::*;
-    use crate::job::{JobName, Kind};
+    use crate::job::{InterfaceName, JobName, Kind};
     use std::{collections::BTreeMap, sync::Arc};
 
     /// A spool with a job in its queue.
@@ -184,7 +179,9 @@ mod tests {
         assert_eq!(spool.cancel(&queued, "olga").unwrap(), Moved::Gone);
         assert!(spool.cancel(&ended, "olga").is_err(), "it has ended");
         assert!(spool.claim(&interface, &name).unwrap().is_none());
-        spool.requeue(&ended, &interface, "an operator").unwrap();
+        spool
+            .requeue(&ended, &interface.clone().into(), "an operator")
+            .unwrap();
         assert!(!spool.was_cancelled(&found(&spool, &name)));
     }
 

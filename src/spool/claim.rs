@@ -107,7 +107,7 @@ impl<F: Fs> Spool<F> {
     ) -> Result<Option<Claim<F>>, SpoolError> {
         self.healthy()?;
         let queued = Job {
-            place: Place::Queue(interface.clone()),
+            place: Place::Queue(interface.into()),
             name: name.clone(),
         };
         let earlier = self.attempts_of(name)?;
@@ -143,7 +143,7 @@ impl<F: Fs> Spool<F> {
                 Ok(None)
             }
             Moved::Done(job) => {
-                self.forget_ready(interface, name);
+                self.forget_ready(&interface.into(), name);
                 // From here on a failure gives the job back.
                 let claim = Claim {
                     spool: self.clone(),
@@ -666,7 +666,7 @@ impl<F: Fs> Claim<F> {
         let stat = spool.fs.stat(from).map_err(wrap("look at", from))?;
         let reference = Reference::of_dropped_file(file);
         let name = JobName::new(spool.next_id(), reference, Kind::of_file(file));
-        let place = Place::Queue(interface.clone());
+        let place = Place::Queue(interface.into());
         let to = place.path(&name);
         // Out of the command's directory, so that settling again does not emit it again.
         let part = part_path(&name);
@@ -701,7 +701,7 @@ impl<F: Fs> Claim<F> {
             }
             wrap("take", from)(error)
         })?;
-        spool.set_arriving(interface, &name);
+        spool.set_arriving(&interface.into(), &name);
         let naming = Naming {
             from: part,
             to,

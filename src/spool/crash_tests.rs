@@ -192,7 +192,7 @@ impl Told {
         };
         // From here on the job may be in either place until we are told.
         self.know(&second, Known::Accepted);
-        spool.requeue(&failed, &interface("a"), "operator")?;
+        spool.requeue(&failed, &interface("a").into(), "operator")?;
         self.run(spool, &second, Settlement::GivenBack)?;
         // It waits for its next attempt, and then in its queue.
         let deferred = self.accept(spool, "second")?;

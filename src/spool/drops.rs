@@ -17,9 +17,11 @@
 
 use super::{
     Accepted, Came, EntryKind, Fs, Op, Spool, SpoolError, Stat, TemporaryNames, Writers, lock,
-    not_a_dir, text, wrap,
+    text, wrap,
 };
-use crate::job::{InterfaceName, Job, JobName, Kind, Place, Reference, deferred_entry, work_entry};
+use crate::job::{
+    InterfaceName, Job, JobName, Kind, Place, Queue, Reference, deferred_entry, work_entry,
+};
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
@@ -55,6 +57,8 @@ pub struct DropRules {
     pub ordered: bool,
     /// Names under which others write what they rename at the end.
     pub temporary: TemporaryNames,
+    /// A file is for the user in whose directory, `@<user>`, it is dropped; one beside is nobody's.
+    pub addressed: bool,
 }
 
 /// What a scan of one queue found.
@@ -82,7 +86,7 @@ impl Scan {
 /// A job that came by other hands.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arrival {
-    pub name: JobName,
+    pub job: Job,
     /// The name under which it was dropped, if it had to be taken in.
     pub dropped_as: Option<String>,
 }
@@ -117,9 +121,9 @@ struct Pending {
 /// What is remembered of dropped files between scans.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
-    pending: Mutex<HashMap<InterfaceName, HashMap<OsString, Pending>>>,
+    pending: Mutex<HashMap<Queue, HashMap<OsString, Pending>>>,
     /// Names that were renamed in, or that a writer has closed and nobody written to since.
-    closed: Mutex<HashMap<InterfaceName, HashSet<String>>>,
+    closed: Mutex<HashMap<Queue, HashSet<String>>>,
     /// What has been reported as left alone: how it was then, and why.
     odd: Mutex<HashMap<PathBuf, (Option<Mark>, String)>>,
     /// Interfaces that have been scanned once.
@@ -244,7 +248,7 @@ fn aside(dir: &Path, job: &JobName) -> PathBuf {
 
 /// What holds for all entries of one scan.
 struct Round<'a> {
-    interface: &'a InterfaceName,
+    queue: &'a Queue,
     dir: &'a Path,
     /// No scan has been made before: jobs that are here now were accepted by an earlier run.
     first: bool,
@@ -252,14 +256,14 @@ struct Round<'a> {
 }
 
 impl<F: Fs> Spool<F> {
-    /// Lists a queue, takes in what others have dropped there and what is complete.
+    /// Lists an interface's queue, takes in what others have dropped there and what is complete. What
+    /// is for nobody, because of where it lies, is left alone.
     ///
     /// # Errors
     /// When the queue is no directory of its own, cannot be listed, or the spool is unhealthy. What is
     /// wrong with one file is reported, once, and is no error.
     pub fn scan(&self, interface: &InterfaceName) -> Result<Scan, SpoolError> {
         self.healthy()?;
-        let dir = self.queue_dir(interface)?;
         let mut scan = Scan::default();
         // Before the queue: a job that is released meanwhile is seen in one of the two.
         let deferred = self.deferred(interface)?;
@@ -268,21 +272,34 @@ impl<F: Fs> Spool<F> {
             .map(|(name, due)| (due, name))
             .collect();
         scan.deferred.sort_unstable();
-        let others = self.list_queue(interface, &dir, &mut scan)?;
-        self.forget_gone(interface, &dir, &others);
+        let queues = self.queues_to_scan(interface)?;
+        let first = lock(&self.drops.scanned).insert(interface.clone());
+        for queue in &queues {
+            self.scan_queue(queue, first, &mut scan)?;
+        }
+        scan.held = self.is_held(interface)?;
+        scan.ready.sort_unstable();
+        Ok(scan)
+    }
+
+    fn scan_queue(&self, queue: &Queue, first: bool, scan: &mut Scan) -> Result<(), SpoolError> {
+        let dir = self.queue_dir(queue)?;
+        let others = self.list_queue(queue, &dir, scan)?;
+        self.forget_gone(queue, &dir, &others);
         let round = Round {
-            interface,
+            queue,
             dir: &dir,
-            first: lock(&self.drops.scanned).insert(interface.clone()),
+            first,
             now_ns: self.now_ms().saturating_mul(1_000_000),
         };
-        let ordered = (self.interfaces.get(interface)).is_some_and(|rules| rules.drops.ordered);
+        let rules = self.interfaces.get(&queue.interface);
+        let ordered = rules.is_some_and(|rules| rules.drops.ordered);
         let mut held_up = false;
         for found in self.in_order(&round, others) {
             let met = if held_up && ordered && matches!(found.entry, Entry::Foreign) {
                 Ok(Some(Wait::Turn))
             } else {
-                self.meet(&round, &found, &mut scan)
+                self.meet(&round, &found, scan)
             };
             match met {
                 Ok(None) => {}
@@ -300,44 +317,20 @@ impl<F: Fs> Spool<F> {
                 }
             }
         }
-        scan.held = self.is_held(interface)?;
-        scan.ready.sort_unstable();
-        Ok(scan)
-    }
-
-    /// A queue's directory.
-    ///
-    /// # Errors
-    /// When it, or the one of all queues, has been replaced by a link or a file: what is behind is
-    /// nobody's queue.
-    pub fn queue_dir(&self, interface: &InterfaceName) -> Result<PathBuf, SpoolError> {
-        let queues = Path::new("queue");
-        let queue = queues.join(interface.as_str());
-        for dir in [queues, &queue] {
-            if self
-                .stat(dir)?
-                .is_some_and(|stat| stat.kind != EntryKind::Dir)
-            {
-                return Err(wrap("use", dir)(not_a_dir()));
-            }
-        }
-        Ok(queue)
+        Ok(())
     }
 
     /// Puts the jobs that are known to be complete into the scan, and gives the other entries.
     fn list_queue(
         &self,
-        interface: &InterfaceName,
+        queue: &Queue,
         dir: &Path,
         scan: &mut Scan,
     ) -> Result<Vec<(OsString, Entry)>, SpoolError> {
-        let rules = self.interfaces.get(interface);
+        let rules = self.interfaces.get(&queue.interface);
         let temporary = rules.map_or_else(TemporaryNames::default, |r| r.drops.temporary.clone());
         let mut others = Vec::new();
-        let known = lock(&self.ready)
-            .get(interface)
-            .cloned()
-            .unwrap_or_default();
+        let known = lock(&self.ready).get(queue).cloned().unwrap_or_default();
         let mut seen = HashSet::with_capacity(known.len());
         let each = &mut |name: &OsStr, kind| match Entry::of(name, kind, &temporary) {
             Entry::Job(job) if known.contains(&self.job_key(&job)) => {
@@ -356,7 +349,7 @@ impl<F: Fs> Spool<F> {
         self.fs.list(dir, each).map_err(wrap("list", dir))?;
         // What was accepted during the listing may not be in it; what was there before and is
         // not any more has left, by our hands or by others.
-        if let Some(jobs) = lock(&self.ready).get_mut(interface) {
+        if let Some(jobs) = lock(&self.ready).get_mut(queue) {
             let arriving = lock(&self.arriving);
             jobs.retain(|job| seen.contains(job) || !known.contains(job) || arriving.contains(job));
         }
@@ -364,14 +357,18 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Forgets what is not here any more.
-    fn forget_gone(&self, interface: &InterfaceName, dir: &Path, here: &[(OsString, Entry)]) {
+    fn forget_gone(&self, queue: &Queue, dir: &Path, here: &[(OsString, Entry)]) {
         let here: HashSet<&OsStr> = here.iter().map(|(name, _)| name.as_os_str()).collect();
-        if let Some(pending) = lock(&self.drops.pending).get_mut(interface) {
+        if let Some(pending) = lock(&self.drops.pending).get_mut(queue) {
             pending.retain(|name, _| here.contains(name.as_os_str()));
         }
-        lock(&self.drops.odd).retain(|path, _| {
-            path.parent() != Some(dir) || path.file_name().is_some_and(|name| here.contains(name))
-        });
+        self.forget_odd(dir, |name| here.contains(name));
+    }
+
+    /// Forgets what was reported in a directory and is not here any more.
+    pub(super) fn forget_odd(&self, dir: &Path, is_here: impl Fn(&OsStr) -> bool) {
+        lock(&self.drops.odd)
+            .retain(|path, _| path.parent() != Some(dir) || path.file_name().is_some_and(&is_here));
     }
 
     /// The entries as they came.
@@ -411,7 +408,7 @@ impl<F: Fs> Spool<F> {
                 return Ok(None);
             }
             // It may have been accepted by us after the set was taken.
-            Entry::Job(job) if self.is_ready(round.interface, job) => {
+            Entry::Job(job) if self.is_ready(round.queue, job) => {
                 scan.ready.push(job.clone());
                 return Ok(None);
             }
@@ -429,7 +426,7 @@ impl<F: Fs> Spool<F> {
             return Ok(Some(Wait::Rest));
         }
         let of = job.as_ref();
-        match self.readiness(round.interface, &found.path, &found.stat, of, round.first) {
+        match self.readiness(round.queue, &found.path, &found.stat, of, round.first) {
             Readiness::Complete => {}
             Readiness::Unreadable => return Ok(None),
             Readiness::Waits(wait) => return Ok(Some(wait)),
@@ -454,9 +451,11 @@ impl<F: Fs> Spool<F> {
                 Taken::Not => return Ok(None),
             }
         }
-        self.set_ready(round.interface, &name);
+        self.set_ready(round.queue, &name);
         scan.ready.push(name.clone());
-        scan.arrived.push(Arrival { name, dropped_as });
+        let place = Place::Queue(round.queue.clone());
+        let job = Job { place, name };
+        scan.arrived.push(Arrival { job, dropped_as });
         Ok(None)
     }
 
@@ -465,14 +464,14 @@ impl<F: Fs> Spool<F> {
         let ours = round.first && matches!(found.entry, Entry::Job(_));
         let age_ns = round.now_ns.saturating_sub(found.stat.changed_ns);
         let is_old = u64::try_from(age_ns).is_ok_and(|ns| Duration::from_nanos(ns) >= REST);
-        !ours && !is_old && self.unchanged(round.interface, &found.name, &found.stat) < REST
+        !ours && !is_old && self.unchanged(round.queue, &found.name, &found.stat) < REST
     }
 
     /// For how long a file has been seen as it is now.
-    fn unchanged(&self, interface: &InterfaceName, name: &OsStr, stat: &Stat) -> Duration {
+    fn unchanged(&self, queue: &Queue, name: &OsStr, stat: &Stat) -> Duration {
         let mark = Mark::of(stat);
         let mut pending = lock(&self.drops.pending);
-        let pending = pending.entry(interface.clone()).or_default();
+        let pending = pending.entry(queue.clone()).or_default();
         match pending.get(name) {
             Some(pending) if pending.mark == mark => pending.since.elapsed(),
             Some(_) | None => {
@@ -486,7 +485,7 @@ impl<F: Fs> Spool<F> {
     /// Whether a file in a queue is complete; `job` is its name if it is that of a job.
     fn readiness(
         &self,
-        interface: &InterfaceName,
+        queue: &Queue,
         path: &Path,
         stat: &Stat,
         job: Option<&JobName>,
@@ -495,8 +494,8 @@ impl<F: Fs> Spool<F> {
         let Some(name) = path.file_name() else {
             return Readiness::Unreadable;
         };
-        if stat.links > 1 && !job.is_some_and(|job| self.is_as_accepted(interface, job)) {
-            let since = self.unchanged(interface, name, stat);
+        if stat.links > 1 && !job.is_some_and(|job| self.is_as_accepted(queue, job)) {
+            let since = self.unchanged(queue, name, stat);
             if since >= LINKED_AT_MOST {
                 let why = format!(
                     "it has {} names (hard links) and can be changed by another; remove the other \
@@ -512,11 +511,11 @@ impl<F: Fs> Spool<F> {
             Ok(Writers::Some) => Readiness::Waits(Wait::Writer),
             Ok(Writers::Unknown) => {
                 let accepted = first && job.is_some() && !self.fs.is_foreign(stat);
-                if accepted || self.is_closed(interface, name) {
+                if accepted || self.is_closed(queue, name) {
                     return Readiness::Complete;
                 }
-                let quiet = self.unchanged(interface, name, stat);
-                self.warn_of_leases(interface, stat.uid);
+                let quiet = self.unchanged(queue, name, stat);
+                self.warn_of_leases(&queue.interface, stat.uid);
                 match QUIET.checked_sub(quiet) {
                     Some(left) if !left.is_zero() => Readiness::Waits(Wait::Quiet(left)),
                     Some(_) | None => Readiness::Complete,
@@ -532,8 +531,8 @@ impl<F: Fs> Spool<F> {
     }
 
     /// True when a queued file under a job's name is what was accepted as that job, to the byte.
-    fn is_as_accepted(&self, interface: &InterfaceName, job: &JobName) -> bool {
-        let place = Place::Queue(interface.clone());
+    fn is_as_accepted(&self, queue: &Queue, job: &JobName) -> bool {
+        let place = Place::Queue(queue.clone());
         let path = place.path(job);
         let name = job.clone();
         let accepted = self.checksum_of(&Job { place, name });
@@ -554,8 +553,8 @@ impl<F: Fs> Spool<F> {
     /// True when a queued job's file is whole: nobody is writing it.
     pub fn is_whole(&self, job: &Job) -> bool {
         match &job.place {
-            Place::Queue(interface) => {
-                self.is_ready(interface, &job.name) || self.is_complete(interface, &job.name)
+            Place::Queue(queue) => {
+                self.is_ready(queue, &job.name) || self.is_complete(queue, &job.name)
             }
             Place::Bak(_)
             | Place::Deferred { .. }
@@ -566,27 +565,27 @@ impl<F: Fs> Spool<F> {
     }
 
     /// True when a job's file in a queue, which no scan has met yet, can be shown.
-    pub(super) fn is_complete(&self, interface: &InterfaceName, job: &JobName) -> bool {
-        let path = Place::Queue(interface.clone()).path(job);
+    pub(super) fn is_complete(&self, queue: &Queue, job: &JobName) -> bool {
+        let path = Place::Queue(queue.clone()).path(job);
         let Ok(Some(stat)) = self.stat(&path) else {
             return false;
         };
         stat.kind == EntryKind::File
-            && self.readiness(interface, &path, &stat, Some(job), false) == Readiness::Complete
+            && self.readiness(queue, &path, &stat, Some(job), false) == Readiness::Complete
     }
 
     /// An entry of a queue was renamed to its name, or closed by one who wrote it.
-    pub fn closed(&self, interface: &InterfaceName, name: &str) {
+    pub fn closed(&self, queue: &Queue, name: &str) {
         let mut closed = lock(&self.drops.closed);
-        let names = closed.entry(interface.clone()).or_default();
+        let names = closed.entry(queue.clone()).or_default();
         if names.len() < CLOSED_MAX {
             names.insert(name.to_owned());
         }
     }
 
     /// Somebody writes an entry of a queue, or it has gone.
-    pub fn reopened(&self, interface: &InterfaceName, name: &str) {
-        if let Some(names) = lock(&self.drops.closed).get_mut(interface) {
+    pub fn reopened(&self, queue: &Queue, name: &str) {
+        if let Some(names) = lock(&self.drops.closed).get_mut(queue) {
             names.remove(name);
         }
     }
@@ -596,10 +595,10 @@ impl<F: Fs> Spool<F> {
         lock(&self.drops.closed).clear();
     }
 
-    fn is_closed(&self, interface: &InterfaceName, name: &OsStr) -> bool {
+    fn is_closed(&self, queue: &Queue, name: &OsStr) -> bool {
         let closed = lock(&self.drops.closed);
         let name = name.to_str();
-        (closed.get(interface)).is_some_and(|names| name.is_some_and(|n| names.contains(n)))
+        (closed.get(queue)).is_some_and(|names| name.is_some_and(|n| names.contains(n)))
     }
 
     /// True when a scan of the queue passes over this name: hidden, or a temporary one.
@@ -633,7 +632,7 @@ impl<F: Fs> Spool<F> {
             self.sync_dir(round.dir)?;
             return self.copy_aside(round, &aside, &job, dropped_as);
         }
-        let to = Place::Queue(round.interface.clone()).path(&job);
+        let to = Place::Queue(round.queue.clone()).path(&job);
         let is_new = !matches!(found.entry, Entry::Misplaced(_));
         let accepted = is_new.then(|| self.dropped(round, &job, dropped_as, &found.stat));
         let ops = Vec::from_iter([Op::moved(path, &to)].into_iter().chain(accepted));
@@ -657,7 +656,8 @@ impl<F: Fs> Spool<F> {
         let mut accepted = Accepted::new(job.clone(), came, self.now_ms());
         accepted.dialect = "drop".to_owned();
         accepted.submitter = format!("uid {}", stat.uid);
-        accepted.interface = Some(round.interface.clone());
+        accepted.interface = Some(round.queue.interface.clone());
+        accepted.addressee.clone_from(&round.queue.addressee);
         accepted.bytes = stat.bytes;
         accepted.uid = Some(stat.uid);
         Op::Accepted(Box::new(accepted))
@@ -695,7 +695,7 @@ impl<F: Fs> Spool<F> {
                 renamed.map_err(wrap("rename", path))?;
                 self.sync_dir(round.dir)?;
             }
-            let to = Place::Queue(round.interface.clone()).path(&name);
+            let to = Place::Queue(round.queue.clone()).path(&name);
             let accepted = is_new.then(|| self.dropped(round, &name, dropped_as, &before));
             let ops = Vec::from_iter([Op::moved(&temp, &to)].into_iter().chain(accepted));
             let moved = self.record(&ops, || self.fs.rename(&temp, &to));
@@ -727,14 +727,13 @@ impl<F: Fs> Spool<F> {
     ///
     /// # Errors
     /// When a sync fails, after which the spool is unhealthy.
-    pub fn saw(&self, interface: &InterfaceName, names: &[JobName]) -> Result<(), SpoolError> {
-        let place = Place::Queue(interface.clone());
-        if names.len() > SYNCED_ALONE_MAX {
+    pub fn saw(&self, jobs: &[Job]) -> Result<(), SpoolError> {
+        if jobs.len() > SYNCED_ALONE_MAX {
             self.sync_all()?;
         }
-        for name in names {
-            let path = place.path(name);
-            if names.len() <= SYNCED_ALONE_MAX {
+        for job in jobs {
+            let path = job.place.path(&job.name);
+            if jobs.len() <= SYNCED_ALONE_MAX {
                 match self.sync_here(&path) {
                     // It has moved on, with all that is recorded of that.
                     Err(SpoolError::Io { source, .. })

@@ -5,7 +5,7 @@
 
 use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, lock, wrap};
 use crate::job::{
-    InterfaceName, Job, JobId, JobName, Kind, Place, deferred_entry, hex, work_entry,
+    InterfaceName, Job, JobId, JobName, Kind, Place, Queue, deferred_entry, hex, work_entry,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -32,7 +32,7 @@ impl<F: Fs> Spool<F> {
             let before = self.moves.load(Ordering::SeqCst);
             // In the direction in which jobs travel, so that one on its way is met.
             let deferred = self.deferred(interface)?;
-            let queued = self.complete_in(interface)?;
+            let queued = self.complete_jobs(interface)?;
             let working = self.working(interface)?;
             // One that was met twice is where it was last.
             jobs = Vec::with_capacity(working.len() + queued.len() + deferred.len());
@@ -41,8 +41,7 @@ impl<F: Fs> Spool<F> {
                 let interface = interface.clone();
                 job(name, Place::Work { interface, attempt })
             }));
-            let queue = Place::Queue(interface.clone());
-            jobs.extend(queued.into_iter().map(|name| job(name, queue.clone())));
+            jobs.extend(queued);
             jobs.extend(deferred.into_iter().map(|(name, due_ms)| {
                 let interface = interface.clone();
                 job(name, Place::Deferred { interface, due_ms })
@@ -58,23 +57,41 @@ impl<F: Fs> Spool<F> {
 
     /// The names of all jobs that wait or run in an interface, complete or not, in no order.
     pub(super) fn waiting(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
-        let queue = Path::new("queue").join(interface.as_str());
         let deferred = self.deferred(interface)?.into_iter().map(|(name, _)| name);
-        let mut names = self.entries(&queue, |text| text.parse().ok())?;
-        names.extend(deferred);
+        let mut names: Vec<JobName> = deferred.collect();
+        for queue in self.queues(interface)? {
+            names.extend(self.entries(&queue.dir(), |text| text.parse().ok())?);
+        }
         names.extend(self.working(interface)?.into_iter().map(|(name, _)| name));
         Ok(names)
     }
 
-    /// The complete jobs in a queue, in no order.
-    fn complete_in(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
-        let dir = Path::new("queue").join(interface.as_str());
-        let mut names = self.entries(&dir, |text| text.parse::<JobName>().ok())?;
+    /// The complete jobs in an interface's queue, in no order. What lies beside the directories of
+    /// users is no job.
+    fn complete_jobs(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut queues = self.queues(interface)?;
+        if self.is_addressed(interface) {
+            queues.retain(|queue| queue.addressee.is_some());
+        }
+        let mut jobs = Vec::new();
+        for queue in queues {
+            let names = self.complete_in(&queue)?;
+            let place = Place::Queue(queue);
+            jobs.extend(names.into_iter().map(|name| Job {
+                place: place.clone(),
+                name,
+            }));
+        }
+        Ok(jobs)
+    }
+
+    fn complete_in(&self, queue: &Queue) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = self.entries(&queue.dir(), |text| text.parse::<JobName>().ok())?;
         let mut unknown = Vec::new();
         {
             // Not while listing: whoever accepts or claims a job waits for this lock.
             let ready = lock(&self.ready);
-            let ready = ready.get(interface);
+            let ready = ready.get(queue);
             names.retain(|job| {
                 let known = ready.is_some_and(|jobs| jobs.contains(&self.job_key(job)));
                 if !known {
@@ -83,7 +100,7 @@ impl<F: Fs> Spool<F> {
                 known
             });
         }
-        unknown.retain(|job| self.is_complete(interface, job));
+        unknown.retain(|job| self.is_complete(queue, job));
         names.append(&mut unknown);
         Ok(names)
     }
@@ -143,10 +160,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The complete jobs in a queue itself, oldest first.
-    pub fn queued(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
-        let mut names = self.complete_in(interface)?;
-        names.sort_unstable();
-        Ok(names)
+    pub fn queued(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut jobs = self.complete_jobs(interface)?;
+        jobs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(jobs)
     }
 
     /// All jobs of an interface wherever they are, in no order; files that are still being
@@ -158,9 +175,8 @@ impl<F: Fs> Spool<F> {
             let interface = interface.clone();
             found.insert(name, Place::Deferred { interface, due_ms });
         }
-        let queue = Place::Queue(interface.clone());
-        for name in self.complete_in(interface)? {
-            found.insert(name, queue.clone());
+        for job in self.complete_jobs(interface)? {
+            found.insert(job.name, job.place);
         }
         for (name, attempt) in self.working(interface)? {
             let interface = interface.clone();
@@ -224,13 +240,9 @@ impl<F: Fs> Spool<F> {
         let mut dirs = vec![errors.join("refused"), errors];
         for interface in self.interfaces.keys() {
             let of = |state: &str| Path::new(state).join(interface.as_str());
-            let states = [
-                of("deferred"),
-                of("queue"),
-                of("work"),
-                of("bak").join(&day),
-            ];
-            dirs.extend(states);
+            dirs.push(of("deferred"));
+            dirs.extend(self.queues(interface)?.iter().map(Queue::dir));
+            dirs.extend([of("work"), of("bak").join(&day)]);
         }
         for dir in dirs {
             if let Some(name) = self.entries(&dir, of_id)?.pop() {
@@ -244,12 +256,12 @@ impl<F: Fs> Spool<F> {
     /// says nothing.
     pub fn find_waiting(&self, name: &JobName) -> Option<Place> {
         let job = self.job_key(name);
-        let interface = {
+        let queue = {
             let ready = lock(&self.ready);
             let mut known = ready.iter();
             known.find(|(_, jobs)| jobs.contains(&job))?.0.clone()
         };
-        let place = Place::Queue(interface);
+        let place = Place::Queue(queue);
         let stat = self.stat(&place.path(name)).ok().flatten()?;
         (stat.kind == EntryKind::File).then_some(place)
     }
@@ -271,12 +283,20 @@ impl<F: Fs> Spool<F> {
             let stat = self.stat(&place.path(name))?;
             Ok(stat.is_some_and(|stat| stat.kind == EntryKind::File))
         };
-        // The cheap looks first; the directories that must be listed only when they fail.
-        for interface in self.interfaces.keys() {
-            let place = Place::Queue(interface.clone());
-            if is_file(&place)? {
-                return Ok(Some(place));
+        let queued = || -> Result<Option<Place>, SpoolError> {
+            for interface in self.interfaces.keys() {
+                for queue in self.queues(interface)? {
+                    let place = Place::Queue(queue);
+                    if is_file(&place)? {
+                        return Ok(Some(place));
+                    }
+                }
             }
+            Ok(None)
+        };
+        // The cheap looks first; the directories that must be listed only when they fail.
+        if let Some(place) = queued()? {
+            return Ok(Some(place));
         }
         let settled = || {
             self.interfaces
@@ -304,12 +324,12 @@ impl<F: Fs> Spool<F> {
             }
         }
         // It may have settled, or come back to its queue, while those were listed.
-        for place in settled().chain(self.interfaces.keys().cloned().map(Place::Queue)) {
+        for place in settled() {
             if is_file(&place)? {
                 return Ok(Some(place));
             }
         }
-        Ok(None)
+        queued()
     }
 
     /// The size of a job's file in bytes, `None` when it is not there (any more).

@@ -10,7 +10,7 @@ use super::{
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
-    job::{InterfaceName, Job, JobName, Kind, Place, Transition},
+    job::{InterfaceName, Job, JobName, Kind, Place, Queue, Transition},
     joblog::{JobLog, Status},
 };
 use std::{
@@ -63,14 +63,18 @@ fn interface(name: &str) -> InterfaceName {
 }
 
 fn start(fs: &CrashFs, clock: &Arc<AtomicI64>, twin: Twin) -> Arc<Spool<CrashFs>> {
-    let rules = |at_most_once| Rules {
+    let rules = |at_most_once, addressed| Rules {
         attempts_max: 3,
         at_most_once,
-        drops: DropRules::default(),
+        drops: DropRules {
+            addressed,
+            ..DropRules::default()
+        },
     };
     let interfaces = BTreeMap::from([
-        (interface("least"), rules(false)),
-        (interface("most"), rules(true)),
+        (interface("least"), rules(false, false)),
+        (interface("most"), rules(true, false)),
+        (interface("users"), rules(false, true)),
     ]);
     let clock = clock.clone();
     let now = Box::new(move || clock.fetch_add(1, Ordering::SeqCst));
@@ -107,7 +111,13 @@ impl Walk {
     }
 
     fn some_interface(&mut self) -> InterfaceName {
-        interface(["least", "most"][self.below(2)])
+        interface(["least", "most", "users"][self.below(3)])
+    }
+
+    /// One to which jobs are sent by hand.
+    fn some_queue(&mut self) -> Queue {
+        let queues = ["least", "most", "users/@ada", "users/@bob"];
+        queues[self.below(queues.len())].parse().unwrap()
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -125,7 +135,8 @@ impl Walk {
     }
 
     fn accept(&mut self) -> Result<(), SpoolError> {
-        let to = self.some_interface();
+        // Nobody uploads to single users.
+        let to = interface(["least", "most"][self.below(2)]);
         let name = JobName::new(self.spool.next_id(), None, Kind::Xml);
         let n_bytes = [0, 3000, super::INLINE_BYTES_MAX + 1][self.below(3)];
         let bytes = [name.to_string().into_bytes(), vec![b'x'; n_bytes]].concat();
@@ -150,21 +161,23 @@ impl Walk {
     }
 
     /// A job that waits in a queue.
-    fn queued(&mut self) -> Result<Option<(InterfaceName, JobName)>, SpoolError> {
+    fn queued(&mut self) -> Result<Option<Job>, SpoolError> {
         let from = self.some_interface();
-        let names = self.spool.queued(&from)?;
-        if names.is_empty() {
+        let mut jobs = self.spool.queued(&from)?;
+        if jobs.is_empty() {
             return Ok(None);
         }
-        let at = self.below(names.len());
-        Ok(Some((from, names[at].clone())))
+        Ok(Some(jobs.swap_remove(self.below(jobs.len()))))
     }
 
     fn run(&mut self) -> Result<(), SpoolError> {
-        let Some((from, name)) = self.queued()? else {
+        let Some(Job { place, name }) = self.queued()? else {
             return Ok(());
         };
-        let Some(mut claim) = self.spool.claim(&from, &name)? else {
+        let Some(from) = place.interface().filter(|_| place.addressee().is_none()) else {
+            return Ok(());
+        };
+        let Some(mut claim) = self.spool.claim(from, &name)? else {
             return Ok(());
         };
         claim.begin();
@@ -222,18 +235,13 @@ impl Walk {
     }
 
     fn fetch(&mut self) -> Result<(), SpoolError> {
-        let Some((from, name)) = self.queued()? else {
+        let Some(job) = self.queued()? else {
             return Ok(());
         };
-        let place = Place::Queue(from);
-        self.trace.push(format!("fetch {name}"));
-        let _ = self.spool.write_log(self.log(&name))?;
-        let job = Job {
-            place,
-            name: name.clone(),
-        };
+        self.trace.push(format!("fetch {}", job.name));
+        let _ = self.spool.write_log(self.log(&job.name))?;
         self.spool.archive(&job, "shop")?;
-        if let Some(known) = self.jobs.get_mut(&name) {
+        if let Some(known) = self.jobs.get_mut(&job.name) {
             known.promise = Promise::Done;
         }
         Ok(())
@@ -267,7 +275,7 @@ impl Walk {
         let Some(place) = self.spool.find(&name)? else {
             return Ok(());
         };
-        let to = self.some_interface();
+        let to = self.some_queue();
         let job = Job { place, name };
         if job.place.step(&Transition::Requeue(to.clone())).is_err() {
             return Ok(());
@@ -285,6 +293,7 @@ impl Walk {
             _ => {
                 // By `mv`, of which nobody is told before the next scan.
                 let from = job.place.path(&job.name);
+                self.spool.make_queue(&to)?;
                 let path = Place::Queue(to).path(&job.name);
                 self.fs.rename(&from, &path).unwrap();
             }
@@ -295,8 +304,8 @@ impl Walk {
     fn scan(&mut self) -> Result<(), SpoolError> {
         let of = self.some_interface();
         let arrived = self.spool.scan(&of)?.arrived;
-        let names: Vec<JobName> = arrived.into_iter().map(|arrival| arrival.name).collect();
-        self.spool.saw(&of, &names)
+        let jobs: Vec<Job> = arrived.into_iter().map(|arrival| arrival.job).collect();
+        self.spool.saw(&jobs)
     }
 
     fn crash(&mut self) -> Result<(), String> {
@@ -395,7 +404,7 @@ impl Walk {
     /// A job that must not run twice is not queued again after a run of unknown outcome.
     fn check_runs(&self) -> Result<(), String> {
         let most = interface("most");
-        for name in self
+        for Job { name, .. } in self
             .spool
             .queued(&most)
             .map_err(|error| error.to_string())?

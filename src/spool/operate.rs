@@ -8,7 +8,7 @@ use super::{
     lock::is_locked, text, wrap,
 };
 use crate::{
-    job::{InterfaceName, Job, Place, Transition},
+    job::{InterfaceName, Job, Place, Queue, Transition},
     joblog::{JobLog, Level, Message},
 };
 use std::{io, path::PathBuf};
@@ -18,19 +18,16 @@ const HOLD_BYTES_MAX: u64 = 64 * 1024;
 
 impl<F: Fs> Spool<F> {
     /// Sends a job to a queue, its attempts counted from one again.
-    pub fn requeue(
-        &self,
-        job: &Job,
-        to: &InterfaceName,
-        by_whom: &str,
-    ) -> Result<Moved, SpoolError> {
+    pub fn requeue(&self, job: &Job, to: &Queue, by_whom: &str) -> Result<Moved, SpoolError> {
         let by = Transition::Requeue(to.clone());
         job.place.step(&by)?;
         let mut ended = self.act(job, Act::Requeued, by_whom)?;
-        let text = format!("requeued to {to} by {by_whom}");
+        // Without the user: another one may read the log later.
+        let text = format!("requeued to {} by {by_whom}", to.interface);
         self.log_if_room(job, &text)?;
         ended.text = Some(text);
-        ended.interface = Some(to.clone());
+        ended.interface = Some(to.interface.clone());
+        ended.addressee.clone_from(&to.addressee);
         self.shift_durably(job, &by, Some(ended))
     }
 
@@ -154,6 +151,7 @@ impl<F: Fs> Spool<F> {
         self.add_to_log(job, text)?;
         let mut ended = self.ended(&job.name, Act::Noted)?;
         ended.text = Some(text.to_owned());
+        ended.addressee = self.addressee_to_tell(job);
         // Nobody is told of it, so not waited for.
         let _ = self.note_ops(&[Op::Ended(Box::new(ended))]);
         Ok(())

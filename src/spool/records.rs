@@ -17,7 +17,7 @@ mod line;
 pub use line::{Accepted, Act, Came, Ended, fingerprint};
 
 use super::{Fs, Spool, SpoolError, lock, wrap};
-use crate::job::{Horizon, InterfaceName, Job, JobId, JobName};
+use crate::job::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
@@ -86,11 +86,16 @@ struct Day {
     lives: HashMap<u64, Life>,
     /// The interfaces of those that have another one than their first line says.
     moved: HashMap<u64, InterfaceName>,
+    /// The same of those for whom they are.
+    addressed: HashMap<u64, UserName>,
 }
 
 impl Day {
     fn tell(&mut self, ended: &Ended) {
         let id = ended.job.id().get();
+        if let Some(user) = &ended.addressee {
+            self.addressed.insert(id, user.clone());
+        }
         match ended.act {
             Act::Cancelled | Act::Done | Act::Failed | Act::Fetched | Act::Refused => {
                 self.lives.remove(&id);
@@ -99,6 +104,7 @@ impl Day {
             Act::Removed => {
                 self.lives.remove(&id);
                 self.moved.remove(&id);
+                self.addressed.remove(&id);
             }
             Act::CutOff | Act::Deferred => {
                 self.lives.entry(id).or_default().attempts = ended.attempt.unwrap_or(0);
@@ -283,6 +289,7 @@ impl<F: Fs> Spool<F> {
         let now = known.days.entry(day.clone()).or_default();
         now.lives.extend(before.lives);
         now.moved.extend(before.moved);
+        now.addressed.extend(before.addressed);
         known.read.insert(day);
         Ok(())
     }
@@ -407,6 +414,38 @@ impl<F: Fs> Spool<F> {
         let known = lock(&self.records.known);
         let day = known.days.get(&job.day());
         Ok(day.and_then(|day| day.moved.get(&job.id().get()).cloned()))
+    }
+
+    /// For whom a job is: where it lies says so, else the last that is known.
+    ///
+    /// # Errors
+    /// When what was recorded of the job or of its day cannot be read.
+    pub fn addressee_of(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+        match job.place.addressee() {
+            Some(user) => Ok(Some(user.clone())),
+            None => self.recorded_addressee(job),
+        }
+    }
+
+    fn recorded_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+        self.read_day(&job.name)?;
+        let last = {
+            let known = lock(&self.records.known);
+            let day = known.days.get(&job.name.day());
+            day.and_then(|day| day.addressed.get(&job.name.id().get()).cloned())
+        };
+        if last.is_some() {
+            return Ok(last);
+        }
+        let accepted = self.accepted_of(job)?;
+        Ok(accepted.and_then(|accepted| accepted.addressee.clone()))
+    }
+
+    /// For whom a job is that leaves the only place which says so, if no line says it.
+    pub(super) fn addressee_to_tell(&self, job: &Job) -> Option<UserName> {
+        let user = job.place.addressee()?;
+        let known = self.recorded_addressee(job).ok().flatten();
+        (known.as_ref() != Some(user)).then(|| user.clone())
     }
 
     /// Attempts of a waiting job that count.

@@ -131,7 +131,7 @@ impl<F: Fs> Spool<F> {
                 let dir = Path::new(state).join(interface.as_str());
                 for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
                     let from = dir.join(name.to_string());
-                    let to = Place::Queue(interface.clone()).path(&name);
+                    let to = Place::Queue(interface.clone().into()).path(&name);
                     match self.move_file(&from, &to) {
                         Ok(_) => {
                             tracing::info!(job = %name, %interface, "moved by hand to {state}")
@@ -407,7 +407,7 @@ impl<F: Fs> Spool<F> {
             Place::JobErrors,
             Place::Refused,
         ];
-        let queue = Place::Queue(interface.clone());
+        let queue = Place::Queue(interface.clone().into());
         let deferred: Vec<(JobName, Place)> = (self.deferred(interface)?.into_iter())
             .map(|(name, due_ms)| {
                 let interface = interface.clone();
@@ -431,10 +431,12 @@ impl<F: Fs> Spool<F> {
                 recovery.removed += self.drop_double(name, place, other)?;
             }
         }
-        let dir = Path::new("queue").join(interface.as_str());
-        for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
-            for place in &settled {
-                recovery.removed += self.drop_double(&name, place, &queue)?;
+        for of in self.queues(interface)? {
+            let (dir, queue) = (of.dir(), Place::Queue(of));
+            for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
+                for place in &settled {
+                    recovery.removed += self.drop_double(&name, place, &queue)?;
+                }
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{Core, Handle};
 use crate::{
-    job::{InterfaceName, Job, JobName, Place},
+    job::{InterfaceName, Job, JobName, Place, Queue},
     schedule::Ahead,
     spool::Spool,
 };
@@ -63,7 +63,7 @@ impl Handle {
                 let due_ms = left_ms.map_or(*due_ms, |left_ms| now.wall_ms + left_ms);
                 Ahead::Deferred { due_ms }
             }
-            Place::Queue(interface) => {
+            Place::Queue(Queue { interface, .. }) => {
                 let jobs = core.lines.before(&core.spool, interface, &job.name);
                 let running = core.runs.count(interface);
                 Ahead::Waiting {
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(jobs.each_ref().map(before), [0, 1, 2]);
         let later = queue();
         assert_eq!(before(&later), 3, "it is behind those that are known");
-        spool.forget_ready(&interface, &jobs[0]);
+        spool.forget_ready(&(&interface).into(), &jobs[0]);
         lines.0.lock().unwrap().get_mut(&interface).unwrap().taken -= 2 * LINE_AGE_MAX;
         assert_eq!(before(&later), 2);
     }

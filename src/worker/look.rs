@@ -35,12 +35,12 @@ impl Core {
             scanned.insert(interface.clone())
         };
         scan.arrived.retain(|a| !first || a.dropped_as.is_some());
-        let arrived: Vec<JobName> = scan.arrived.iter().map(|a| a.name.clone()).collect();
-        if let Err(error) = self.spool.saw(&interface, &arrived) {
+        let arrived: Vec<Job> = scan.arrived.iter().map(|a| a.job.clone()).collect();
+        if let Err(error) = self.spool.saw(&arrived) {
             tracing::error!(%interface, %error, "what was dropped may not survive a power cut");
         }
         for arrival in &scan.arrived {
-            self.record_arrival(&interface, &arrival.name, arrival.dropped_as.as_deref());
+            self.record_arrival(&arrival.job, arrival.dropped_as.as_deref());
         }
         if self
             .lanes
@@ -141,22 +141,24 @@ impl Core {
         }));
     }
 
-    fn record_arrival(&self, interface: &InterfaceName, name: &JobName, dropped: Option<&str>) {
+    fn record_arrival(&self, job: &Job, dropped: Option<&str>) {
+        let Place::Queue(queue) = &job.place else {
+            return;
+        };
+        let (name, interface) = (&job.name, &queue.interface);
+        // Without the user: another one may read the log later.
         let text = match dropped {
             Some(old) => format!("taken in from queue/{interface}, where it was dropped as {old}"),
             None => format!("moved by hand to queue/{interface}"),
         };
-        let job = Job {
-            place: Place::Queue(interface.clone()),
-            name: name.clone(),
-        };
-        tracing::info!(job = %name, %interface, "{text}");
+        let user = queue.addressee.as_ref().map(tracing::field::display);
+        tracing::info!(job = %name, %interface, user, "{text}");
         // What is recorded of it says so.
         let taken_in = |accepted: &Accepted| matches!(accepted.came, Came::Dropped { .. });
         if dropped.is_some() && matches!(self.spool.accepted(name), Ok(Some(a)) if taken_in(&a)) {
             return;
         }
-        if let Err(error) = self.spool.note(&job, &text) {
+        if let Err(error) = self.spool.note(job, &text) {
             tracing::warn!(job = %name, %error, "the note could not be kept");
         }
     }
@@ -277,7 +279,7 @@ mod tests {
         let jobs: Vec<JobName> = listed();
         assert_eq!(jobs, [first.clone(), ahead[0].clone(), ahead[1].clone()]);
         for gone in [&first, &ahead[0], &ahead[1]] {
-            let path = Place::Queue(interface.clone()).path(gone);
+            let path = Place::Queue(interface.clone().into()).path(gone);
             std::fs::remove_file(dir.path().join(path)).unwrap();
         }
         let jobs: Vec<JobName> = listed();

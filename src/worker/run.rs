@@ -113,7 +113,7 @@ impl Core {
     ) -> Result<Begun, SpoolError> {
         let Some(mut claim) = self.spool.claim(interface, job)? else {
             let waits = !self.runs.is_cancelling(job)
-                && self.spool.is_ready(interface, job)
+                && self.spool.is_ready(&interface.into(), job)
                 && !self.spool.is_held(interface)?;
             return Ok(if waits { Begun::Locked } else { Begun::Gone });
         };

@@ -39,7 +39,7 @@ impl Turns {
         }
         drop(known);
         let job = Job {
-            place: Place::Queue(interface.clone()),
+            place: Place::Queue(interface.clone().into()),
             name: name.clone(),
         };
         let accepted = match spool.accepted_of(&job) {
@@ -63,7 +63,7 @@ impl Turns {
             let known = known.get(interface);
             let is_read = |id| known.is_some_and(|known| known.contains_key(&id));
             let unread = |name: &&JobName| name.kind() == Kind::Json && !is_read(name.id());
-            let place = || Place::Queue(interface.clone());
+            let place = || Place::Queue(interface.clone().into());
             let job = |name: &JobName| Job {
                 place: place(),
                 name: name.clone(),

@@ -277,7 +277,7 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
     assert_eq!(&*latest.submitter, "ada");
     let spool = &service.gateway.spool;
     let job = Job {
-        place: Place::Queue(name("in")),
+        place: Place::Queue(name("in").into()),
         name: latest.job,
     };
     assert_eq!(spool.retries_of(&job), Some(2));
@@ -406,11 +406,14 @@ async fn a_full_queue_is_waited_for() {
         .remove(0)
         .name;
     let first = Job {
-        place: Place::Queue(name("in")),
+        place: Place::Queue(name("in").into()),
         name: first,
     };
     service.gateway.spool.remove(&first, "olga").unwrap();
-    service.gateway.spool.forget_ready(&name("in"), &first.name);
+    service
+        .gateway
+        .spool
+        .forget_ready(&name("in").into(), &first.name);
     service.look().await;
     let all = ["12:02:00", "12:03:00", "12:04:00", "12:05:00", "12:06:00"];
     assert_eq!(service.moments(), all);
@@ -554,7 +557,7 @@ async fn a_schedule_that_has_ended_goes_with_its_last_job() {
     world.set("2026-11-28T12:00:00Z");
     assert_eq!(sweep(&mut service).await, 1, "its job is there");
     let job = Job {
-        place: Place::Queue(name("in")),
+        place: Place::Queue(name("in").into()),
         name: service
             .gateway
             .spool

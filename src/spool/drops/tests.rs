@@ -21,6 +21,10 @@ fn a() -> InterfaceName {
     "a".parse().unwrap()
 }
 
+fn queue() -> Queue {
+    a().into()
+}
+
 impl Bench {
     fn new(ordered: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -29,7 +33,7 @@ impl Bench {
             at_most_once: false,
             drops: DropRules {
                 ordered,
-                temporary: TemporaryNames::default(),
+                ..DropRules::default()
             },
         };
         let clock = Arc::new(AtomicI64::new(0));
@@ -100,7 +104,7 @@ fn files_are_taken_in_by_their_change_time_and_then_by_name() {
     let jobs: Vec<_> = scan
         .arrived
         .iter()
-        .map(|arrival| arrival.name.clone())
+        .map(|arrival| arrival.job.name.clone())
         .collect();
     assert_eq!(jobs, scan.ready, "their jobs' names sort alike");
     // One moment for all of them, so it is the name that counts.
@@ -189,17 +193,17 @@ fn a_file_with_another_name_is_left_alone_until_it_has_one() {
 #[test]
 fn a_closed_name_is_open_again_once_it_is_written() {
     let bench = Bench::new(false);
-    let is_closed = || bench.spool.is_closed(&a(), OsStr::new("x"));
-    bench.spool.closed(&a(), "x");
+    let is_closed = || bench.spool.is_closed(&queue(), OsStr::new("x"));
+    bench.spool.closed(&queue(), "x");
     assert!(is_closed());
-    bench.spool.reopened(&a(), "x");
+    bench.spool.reopened(&queue(), "x");
     assert!(!is_closed());
     for n in 0..=CLOSED_MAX {
-        bench.spool.closed(&a(), &n.to_string());
+        bench.spool.closed(&queue(), &n.to_string());
     }
-    assert_eq!(lock(&bench.spool.drops.closed)[&a()].len(), CLOSED_MAX);
+    assert_eq!(lock(&bench.spool.drops.closed)[&queue()].len(), CLOSED_MAX);
     bench.spool.forget_closed();
-    assert!(!bench.spool.is_closed(&a(), OsStr::new("1")));
+    assert!(!bench.spool.is_closed(&queue(), OsStr::new("1")));
 }
 
 #[test]
@@ -210,7 +214,7 @@ fn what_has_been_said_of_files_is_forgotten_with_them() {
     bench.scan();
     let kept = |bench: &Bench| {
         let pending = lock(&bench.spool.drops.pending)
-            .get(&a())
+            .get(&queue())
             .map_or(0, HashMap::len);
         (lock(&bench.spool.drops.odd).len(), pending)
     };
@@ -233,8 +237,8 @@ fn two_files_of_one_id_are_two_jobs() {
     drop(written);
     let scan = bench.scan();
     assert_eq!((scan.ready.len(), scan.arrived.len()), (2, 1));
-    bench.spool.forget_ready(&a(), &one.parse().unwrap());
-    assert!(bench.spool.is_ready(&a(), &other.parse().unwrap()));
+    bench.spool.forget_ready(&queue(), &one.parse().unwrap());
+    assert!(bench.spool.is_ready(&queue(), &other.parse().unwrap()));
 }
 
 #[test]
@@ -284,7 +288,7 @@ fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
     fs::write(&absolute, vec![b'x'; 8 << 20]).unwrap();
     let stop = AtomicI64::new(0);
     let round = Round {
-        interface: &a(),
+        queue: &queue(),
         dir: Path::new("queue/a"),
         first: false,
         now_ns: 0,

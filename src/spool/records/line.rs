@@ -4,7 +4,7 @@
 //! and for each act of a person. A line is one JSON object, and its first member is the job's id, so
 //! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
 
-use crate::job::{InterfaceName, JobName, Priority, Terms, WorkerTag, hex};
+use crate::job::{InterfaceName, JobName, Priority, Terms, UserName, WorkerTag, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -42,6 +42,13 @@ pub struct Accepted {
         with = "as_some_text"
     )]
     pub interface: Option<InterfaceName>,
+    /// For whom it is, where jobs are addressed to users.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "as_some_text"
+    )]
+    pub addressee: Option<UserName>,
     /// The name by which the submitter asked for the interface, where that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_as: Option<String>,
@@ -86,6 +93,7 @@ impl Accepted {
             dialect: String::new(),
             submitter: String::new(),
             interface: None,
+            addressee: None,
             asked_as: None,
             reference_as_sent: None,
             sha256: None,
@@ -181,6 +189,13 @@ pub struct Ended {
         with = "as_some_text"
     )]
     pub interface: Option<InterfaceName>,
+    /// For whom it is from now on, or was, if nothing before says so.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "as_some_text"
+    )]
+    pub addressee: Option<UserName>,
     /// The [`fingerprint`] of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -199,6 +214,7 @@ impl Ended {
             at_ms,
             attempt: None,
             interface: None,
+            addressee: None,
             error: None,
             by: None,
             text: None,

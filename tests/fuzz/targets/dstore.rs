@@ -223,7 +223,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 fn inside(interface: &InterfaceName, job: &JobName) {
-    let path = Place::Queue(interface.clone()).path(job);
+    let path = Place::Queue(interface.clone().into()).path(job);
     let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
     assert_eq!((parts.len(), parts[0]), (3, "queue"));
     for part in parts {

@@ -26,7 +26,7 @@ fn names(text: &str) {
     if let Ok(name) = text.parse::<InterfaceName>() {
         assert_eq!(name.to_string(), text);
         let job: JobName = "20261122T045748.123Z-00042.xml".parse().expect("a name");
-        inside(&Place::Queue(name.clone()), &job);
+        inside(&Place::Queue(name.clone().into()), &job);
         inside(&Place::Bak(name), &job);
     }
     if let Ok(name) = text.parse::<JobName>() {

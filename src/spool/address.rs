@@ -1,0 +1,226 @@
+//! Queues that have a directory for each user: `queue/<interface>/@<user>`.
+//!
+//! The directory says for whom a job is, so `mv` re-addresses it. What lies beside the users'
+//! directories, or in one of somebody who is no user, is nobody's: it is reported and left alone.
+
+use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, not_a_dir, wrap};
+use crate::job::{InterfaceName, Job, Place, Queue, UserName};
+use std::{
+    collections::HashSet,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+/// Says whether there is a user of that name.
+pub(super) type IsUser = Box<dyn Fn(&UserName) -> bool + Send + Sync>;
+
+/// What lies in an addressed queue and is for nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Astray {
+    /// Relative to the spool.
+    pub path: PathBuf,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+/// An entry of an addressed interface's queue that does not wait for its writer.
+enum Addressed {
+    Queue(Queue),
+    /// With the reason why it is nobody's.
+    Astray(OsString, String),
+}
+
+impl<F: Fs> Spool<F> {
+    /// Says once who is a user. `is_user` may block, as all here.
+    pub fn know_users(&self, is_user: impl Fn(&UserName) -> bool + Send + Sync + 'static) {
+        // Once, by who opened the spool.
+        let _ = self.users.set(Box::new(is_user));
+    }
+
+    /// Is there a user of that name, as far as is known?
+    pub fn is_user(&self, user: &UserName) -> bool {
+        self.users.get().is_none_or(|is_user| is_user(user))
+    }
+
+    /// Has the interface's queue a directory for each user?
+    pub fn is_addressed(&self, interface: &InterfaceName) -> bool {
+        let rules = self.interfaces.get(interface);
+        rules.is_some_and(|rules| rules.drops.addressed)
+    }
+
+    /// The interfaces whose queue has a directory for each user.
+    pub fn addressed_interfaces(&self) -> impl Iterator<Item = &InterfaceName> {
+        let addressed = self.interfaces.iter();
+        let addressed = addressed.filter(|(_, rules)| rules.drops.addressed);
+        addressed.map(|(interface, _)| interface)
+    }
+
+    /// Is a job in an addressed queue where it is for nobody?
+    pub fn is_astray(&self, place: &Place) -> bool {
+        let Place::Queue(queue) = place else {
+            return false;
+        };
+        self.is_addressed(&queue.interface)
+            && !(queue.addressee.as_ref()).is_some_and(|user| self.is_user(user))
+    }
+
+    /// Makes a queue's directory if it is not there. A replay makes it again.
+    ///
+    /// # Errors
+    /// As those of [`Spool::queue_dir`], and when it cannot be made.
+    pub fn make_queue(&self, queue: &Queue) -> Result<(), SpoolError> {
+        let dir = self.queue_dir(queue)?;
+        if queue.addressee.is_some() && self.stat(&dir)?.is_none() {
+            if self.stat(&Queue::from(&queue.interface).dir())?.is_none() {
+                self.restore_dirs()?;
+            }
+            self.make_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// A queue's directory.
+    ///
+    /// # Errors
+    /// When it, or one above it, has been replaced by a link or a file: what is behind is nobody's
+    /// queue.
+    pub fn queue_dir(&self, queue: &Queue) -> Result<PathBuf, SpoolError> {
+        let dir = queue.dir();
+        let mut above: Vec<&Path> = dir.ancestors().collect();
+        // The spool itself may be behind one.
+        above.pop();
+        for dir in above.into_iter().rev() {
+            if self
+                .stat(dir)?
+                .is_some_and(|stat| stat.kind != EntryKind::Dir)
+            {
+                return Err(wrap("use", dir)(not_a_dir()));
+            }
+        }
+        Ok(dir)
+    }
+
+    /// The directories in which jobs of an interface wait, those of nobody included.
+    ///
+    /// # Errors
+    /// When the users' directories cannot be listed.
+    pub fn queues(&self, interface: &InterfaceName) -> Result<Vec<Queue>, SpoolError> {
+        let mut queues = vec![Queue::from(interface)];
+        if self.is_addressed(interface) {
+            let dir = queues[0].dir();
+            let each = &mut |name: &OsStr, kind| {
+                let user = name.to_str().and_then(UserName::of_dir);
+                if let Some(user) = user.filter(|_| kind == EntryKind::Dir) {
+                    queues.push(Queue::of_user(interface, user));
+                }
+            };
+            self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
+        }
+        Ok(queues)
+    }
+
+    /// The directories in which jobs of an interface wait for somebody. What is for nobody is
+    /// reported, once.
+    pub(super) fn queues_to_scan(
+        &self,
+        interface: &InterfaceName,
+    ) -> Result<Vec<Queue>, SpoolError> {
+        if !self.is_addressed(interface) {
+            return Ok(vec![interface.into()]);
+        }
+        let (mut queues, mut here) = (Vec::new(), HashSet::new());
+        let dir = Queue::from(interface).dir();
+        for entry in self.addressed(interface)? {
+            match entry {
+                Addressed::Queue(queue) => queues.push(queue),
+                Addressed::Astray(name, why) => {
+                    self.report_odd(&dir.join(&name), &why);
+                    here.insert(name);
+                }
+            }
+        }
+        self.forget_odd(&dir, |name| here.contains(name));
+        Ok(queues)
+    }
+
+    /// What lies in an interface's queue and is for nobody, because of where it lies.
+    ///
+    /// # Errors
+    /// When the queue cannot be listed.
+    pub fn astray(&self, interface: &InterfaceName) -> Result<Vec<Astray>, SpoolError> {
+        if !self.is_addressed(interface) {
+            return Ok(Vec::new());
+        }
+        let dir = Queue::from(interface).dir();
+        let entries = self.addressed(interface)?.into_iter();
+        let mut astray: Vec<Astray> = entries
+            .filter_map(|entry| match entry {
+                Addressed::Queue(_) => None,
+                Addressed::Astray(name, why) => Some(Astray {
+                    path: dir.join(name),
+                    why,
+                }),
+            })
+            .collect();
+        astray.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(astray)
+    }
+
+    /// Why a job is for nobody, if so.
+    pub fn why_astray(&self, job: &Job) -> Option<String> {
+        if !self.is_astray(&job.place) {
+            return None;
+        }
+        Some(match job.place.addressee() {
+            Some(user) => no_user(user.as_str()),
+            None => beside(),
+        })
+    }
+
+    /// The entries of an addressed interface's queue.
+    fn addressed(&self, interface: &InterfaceName) -> Result<Vec<Addressed>, SpoolError> {
+        let dir = self.queue_dir(&interface.into())?;
+        let rules = self.interfaces.get(interface);
+        let temporary = rules.map_or_else(TemporaryNames::default, |r| r.drops.temporary.clone());
+        let mut found = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            let text = name.to_string_lossy();
+            let why = match name.to_str().and_then(UserName::of_dir) {
+                Some(user) if kind == EntryKind::Dir => {
+                    return found.push(Addressed::Queue(Queue::of_user(interface, user)));
+                }
+                None if text.starts_with('.') || temporary.matches(&text) => return,
+                None if kind == EntryKind::Dir => {
+                    no_user(text.strip_prefix('@').unwrap_or_default())
+                }
+                Some(_) | None => beside(),
+            };
+            found.push(Addressed::Astray(name.to_owned(), why));
+        };
+        self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
+        for entry in &mut found {
+            if let Addressed::Queue(queue) = entry
+                && let Some(user) = queue.addressee.as_ref().filter(|user| !self.is_user(user))
+            {
+                *entry = Addressed::Astray(format!("@{user}").into(), no_user(user.as_str()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Of what lies beside the users' directories.
+fn beside() -> String {
+    "nobody sees it: what is for a user belongs into the directory @USER here, so `mv` it there"
+        .to_owned()
+}
+
+/// Of a directory that is nobody's.
+fn no_user(name: &str) -> String {
+    if name.is_empty() {
+        return "nobody sees what is in it: a user's directory is called @USER".to_owned();
+    }
+    format!(
+        "nobody sees what is in it: there is no user {name}; `spoolgate user add {name}`, or `mv` it"
+    )
+}
