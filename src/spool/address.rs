@@ -166,15 +166,21 @@ impl<F: Fs> Spool<F> {
         Ok(astray)
     }
 
-    /// Why a job is for nobody, if so.
+    /// Why a job is for nobody, if so, and what to do.
     pub fn why_astray(&self, job: &Job) -> Option<String> {
-        if !self.is_astray(&job.place) {
-            return None;
-        }
-        Some(match job.place.addressee() {
-            Some(user) => no_user(user.as_str()),
-            None => beside(),
-        })
+        let interface = job
+            .place
+            .interface()
+            .filter(|_| self.is_astray(&job.place))?;
+        let because = match job.place.addressee() {
+            Some(user) => format!("there is no user {user}"),
+            None => "it lies beside the directories of users".to_owned(),
+        };
+        let name = &job.name;
+        Some(format!(
+            "nobody sees it: {because}; `spoolgate requeue {name} --to {interface}/@USER`, or `mv` \
+             it there"
+        ))
     }
 
     /// The entries of an addressed interface's queue.
@@ -198,14 +204,34 @@ impl<F: Fs> Spool<F> {
             found.push(Addressed::Astray(name.to_owned(), why));
         };
         self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
-        for entry in &mut found {
-            if let Addressed::Queue(queue) = entry
-                && let Some(user) = queue.addressee.as_ref().filter(|user| !self.is_user(user))
+        let nobodys = |entry: &Addressed| match entry {
+            Addressed::Queue(Queue {
+                addressee: Some(user),
+                ..
+            }) => !self.is_user(user),
+            Addressed::Queue(_) | Addressed::Astray(..) => false,
+        };
+        let (strangers, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(nobodys);
+        for entry in strangers {
+            let Addressed::Queue(queue) = entry else {
+                continue;
+            };
+            // One that is empty may be that of a user who has gone.
+            if let Some(user) = &queue.addressee
+                && self.has_files(&queue.dir())?
             {
-                *entry = Addressed::Astray(format!("@{user}").into(), no_user(user.as_str()));
+                let name = format!("@{user}").into();
+                found.push(Addressed::Astray(name, no_user(user.as_str())));
             }
         }
         Ok(found)
+    }
+
+    fn has_files(&self, dir: &Path) -> Result<bool, SpoolError> {
+        let mut any = false;
+        let each = &mut |name: &OsStr, _| any |= !name.to_string_lossy().starts_with('.');
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(any)
     }
 }
 
@@ -224,3 +250,6 @@ fn no_user(name: &str) -> String {
         "nobody sees what is in it: there is no user {name}; `spoolgate user add {name}`, or `mv` it"
     )
 }
+
+#[cfg(test)]
+mod tests;

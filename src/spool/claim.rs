@@ -14,7 +14,7 @@ use super::{
     results::VARIABLES, text, wrap,
 };
 use crate::{
-    job::{InterfaceName, Job, JobName, Kind, Place, Reference, Transition, hex},
+    job::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName, hex},
     joblog::{JobLog, Level, Message},
 };
 use sha2::{Digest, Sha256};
@@ -64,8 +64,17 @@ pub struct Claim<F: Fs = RealFs> {
 struct Output {
     /// The names of the result files.
     results: Vec<String>,
-    /// The names of the files to be emitted, with their interfaces.
-    emitted: Vec<(InterfaceName, String)>,
+    /// The files to be emitted.
+    emitted: Vec<Emitted>,
+}
+
+/// A file that a command has left to be a job.
+#[derive(Debug, PartialEq, Eq)]
+struct Emitted {
+    to: Queue,
+    /// Below the directory `emit`.
+    path: PathBuf,
+    name: String,
 }
 
 /// What is left of a run that ended while no service was there.
@@ -107,7 +116,7 @@ impl<F: Fs> Spool<F> {
     ) -> Result<Option<Claim<F>>, SpoolError> {
         self.healthy()?;
         let queued = Job {
-            place: Place::Queue(interface.into()),
+            place: Place::Queue(interface.clone().into()),
             name: name.clone(),
         };
         let earlier = self.attempts_of(name)?;
@@ -328,7 +337,7 @@ impl<F: Fs> Claim<F> {
     }
 
     /// Lays out the document for a command, and the directories that it writes to: `results` and
-    /// `emit/<interface>`.
+    /// `emit/<interface>`, in which it may make `@<user>`.
     pub fn prepare(&mut self) -> Result<(), SpoolError> {
         let run = &self.run;
         let emit = run.join("emit");
@@ -480,7 +489,7 @@ impl<F: Fs> Claim<F> {
     }
 
     /// The files to be emitted, by interface.
-    fn emitted(&self) -> Result<Vec<(InterfaceName, String)>, SpoolError> {
+    fn emitted(&self) -> Result<Vec<Emitted>, SpoolError> {
         let emit = self.run.join("emit");
         let mut interfaces = Vec::new();
         for (name, kind) in self.entries(&emit)? {
@@ -498,16 +507,84 @@ impl<F: Fs> Claim<F> {
         interfaces.sort();
         let mut found = Vec::new();
         for interface in interfaces {
-            let files = self.plain_files(&emit.join(interface.as_str()), "emitted job")?;
-            found.extend(files.into_iter().map(|file| (interface.clone(), file)));
+            let dir = Path::new(interface.as_str());
+            let users = self.users_in(&emit.join(dir), &interface)?;
+            let own = self.plain_files_but(&emit.join(dir), &users, "emitted job")?;
+            let to = match own.is_empty() {
+                true => Queue::from(&interface),
+                false => self.unaddressed(&interface)?,
+            };
+            add_emitted(&mut found, &to, dir, own);
+            for user in users {
+                let dir = dir.join(format!("@{user}"));
+                let files = self.plain_files(&emit.join(&dir), "emitted job")?;
+                add_emitted(&mut found, &Queue::of_user(&interface, user), &dir, files);
+            }
         }
         Ok(found)
     }
 
+    /// The users for whom there are directories in one with what is emitted to an interface.
+    fn users_in(&self, dir: &Path, interface: &InterfaceName) -> Result<Vec<UserName>, SpoolError> {
+        let mut users = Vec::new();
+        for (name, kind) in self.entries(dir)? {
+            let Some(text) = name.to_str().filter(|text| text.starts_with('@')) else {
+                continue;
+            };
+            if kind != EntryKind::Dir {
+                continue;
+            }
+            let refuse = |why: &str| {
+                let text = format!("the processor emitted to {interface}/{text}, {why}");
+                Err(SpoolError::Output(text))
+            };
+            if !self.spool.is_addressed(interface) {
+                return refuse("whose jobs are not for single users");
+            }
+            match UserName::of_dir(text) {
+                Some(user) if self.spool.is_user(&user) => users.push(user),
+                Some(_) | None => return refuse("which is no user"),
+            }
+        }
+        users.sort();
+        Ok(users)
+    }
+
+    /// Where a job goes that was emitted to nobody in particular: to who submitted its parent, if jobs
+    /// are for users there.
+    fn unaddressed(&self, interface: &InterfaceName) -> Result<Queue, SpoolError> {
+        if !self.spool.is_addressed(interface) {
+            return Ok(interface.into());
+        }
+        let accepted = self.spool.accepted_of(&self.job)?;
+        let submitter = accepted.map_or_else(String::new, |known| known.submitter.clone());
+        match submitter.parse() {
+            Ok(user) if self.spool.is_user(&user) => Ok(Queue::of_user(interface, user)),
+            Ok(_) | Err(_) => Err(SpoolError::Output(format!(
+                "the processor emitted to {interface}, whose jobs are for single users, and the \
+                 submitter {submitter:?} is none; emit to {interface}/@USER"
+            ))),
+        }
+    }
+
     /// The files in one of the command's directories, each fit to be published.
     fn plain_files(&self, dir: &Path, what: &str) -> Result<Vec<String>, SpoolError> {
+        self.plain_files_but(dir, &[], what)
+    }
+
+    /// The same beside the directories of users.
+    fn plain_files_but(
+        &self,
+        dir: &Path,
+        users: &[UserName],
+        what: &str,
+    ) -> Result<Vec<String>, SpoolError> {
         let mut files = Vec::new();
         for (name, _) in self.entries(dir)? {
+            let user = name.to_str().and_then(UserName::of_dir);
+            if user.is_some_and(|user| users.contains(&user)) {
+                continue;
+            }
             let text = name.to_str().filter(|text| !text.starts_with('.'));
             let stat = self.spool.stat(&dir.join(&name))?;
             // By itself and not by its entry, which a filesystem need not know more of.
@@ -612,9 +689,8 @@ impl<F: Fs> Claim<F> {
     fn sync_output(&self, output: &Output) -> Result<(), SpoolError> {
         let emit = self.run.join("emit");
         let mut large = !output.results.is_empty();
-        for (interface, file) in &output.emitted {
-            let path = emit.join(interface.as_str()).join(file);
-            large |= self.spool.is_large(&path)?;
+        for emitted in &output.emitted {
+            large |= self.spool.is_large(&emit.join(&emitted.path))?;
         }
         if large { self.spool.sync_all() } else { Ok(()) }
     }
@@ -646,9 +722,9 @@ impl<F: Fs> Claim<F> {
             true => String::new(),
             false => self.spool.submitter_of(&self.job).unwrap_or_default(),
         };
-        for (interface, file) in output.emitted {
-            let from = emit.join(interface.as_str()).join(&file);
-            let job = self.publish_one(&interface, &file, &from, &submitter)?;
+        for emitted in output.emitted {
+            let from = emit.join(&emitted.path);
+            let job = self.publish_one(&emitted.to, &emitted.name, &from, &submitter)?;
             self.emitted.push((job, from));
         }
         Ok(())
@@ -657,16 +733,17 @@ impl<F: Fs> Claim<F> {
     /// Makes a job of a file that the command has left to be one.
     fn publish_one(
         &self,
-        interface: &InterfaceName,
+        queue: &Queue,
         file: &str,
         from: &Path,
         submitter: &str,
     ) -> Result<Job, SpoolError> {
         let spool = &self.spool;
+        spool.make_queue(queue)?;
         let stat = spool.fs.stat(from).map_err(wrap("look at", from))?;
         let reference = Reference::of_dropped_file(file);
         let name = JobName::new(spool.next_id(), reference, Kind::of_file(file));
-        let place = Place::Queue(interface.into());
+        let place = Place::Queue(queue.clone());
         let to = place.path(&name);
         // Out of the command's directory, so that settling again does not emit it again.
         let part = part_path(&name);
@@ -676,7 +753,8 @@ impl<F: Fs> Claim<F> {
         let mut accepted = Accepted::new(name.clone(), came, spool.now_ms());
         accepted.dialect = "emit".to_owned();
         accepted.submitter = submitter.to_owned();
-        accepted.interface = Some(interface.clone());
+        accepted.interface = Some(queue.interface.clone());
+        accepted.addressee.clone_from(&queue.addressee);
         accepted.reference_as_sent = Some(file.to_owned());
         accepted.bytes = stat.map_or(0, |stat| stat.bytes);
         accepted.uid = stat.map(|stat| stat.uid);
@@ -701,7 +779,7 @@ impl<F: Fs> Claim<F> {
             }
             wrap("take", from)(error)
         })?;
-        spool.set_arriving(&interface.into(), &name);
+        spool.set_arriving(queue, &name);
         let naming = Naming {
             from: part,
             to,
@@ -729,6 +807,14 @@ impl<F: Fs> Drop for Claim<F> {
             tracing::error!(job = %self.job.name, %error, "the job stays in work until restart");
         }
     }
+}
+
+fn add_emitted(found: &mut Vec<Emitted>, to: &Queue, dir: &Path, files: Vec<String>) {
+    found.extend(files.into_iter().map(|name| Emitted {
+        to: to.clone(),
+        path: dir.join(&name),
+        name,
+    }));
 }
 
 /// `work/<interface>/<job>.<what>`

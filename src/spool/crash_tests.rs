@@ -40,9 +40,13 @@ fn start(fs: CrashFs, at_most_once: bool, twin: Twin) -> Result<Arc<Spool<CrashF
         drops: DropRules::default(),
     };
     let interfaces = ["a", "out"].map(|name| (interface(name), rules.clone()));
+    let mut interfaces = BTreeMap::from(interfaces);
+    let mut for_users = rules;
+    for_users.drops.addressed = true;
+    interfaces.insert(interface("users"), for_users);
     let now = AtomicI64::new(START_MS);
     let clock = Box::new(move || now.fetch_add(1, Ordering::SeqCst));
-    let spool = Spool::open(fs, BTreeMap::from(interfaces), clock)?.with_twin(twin);
+    let spool = Spool::open(fs, interfaces, clock)?.with_twin(twin);
     spool.open_journal(SEGMENT_BYTES)?;
     Ok(Arc::new(spool))
 }
@@ -134,7 +138,14 @@ impl Told {
         claim.prepare()?;
         *self.runs.entry(job.clone()).or_default() += 1;
         if what == Settlement::Done {
-            for file in ["results/r.txt", "emit/out/new.xml"] {
+            let shop = claim.run_dir().join("emit/users/@shop");
+            let made = spool.fs().make_dir(&shop);
+            made.map_err(super::wrap("make", Path::new("")))?;
+            for file in [
+                "results/r.txt",
+                "emit/out/new.xml",
+                "emit/users/@shop/new.xml",
+            ] {
                 let file = spool.fs().create(&claim.run_dir().join(file));
                 let file = file.map_err(super::wrap("create", Path::new("")))?;
                 let written = spool.fs().write(&file, b"made");
@@ -258,7 +269,7 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, twin: Twin) {
         );
     }
     // Whatever is in a queue under a job's name was acknowledged, or was on its way to be.
-    for interface in [interface("a"), interface("out")] {
+    for interface in ["a", "out", "users"].map(interface) {
         for Job { name, .. } in spool.list(&interface).unwrap() {
             let bytes = &files[&places(&files, &name)[0]];
             let whole: [&[u8]; 4] = [b"first", b"second", b"last", b"made"];

@@ -428,6 +428,37 @@ fn violation(seed: u64, twin: Twin) -> Option<String> {
     walk.crash().err()
 }
 
+/// Whatever of it the disk has kept.
+#[test]
+fn a_job_stays_with_the_user_to_whom_it_was_seen_to_be_moved() {
+    for image in IMAGES {
+        let mut walk = Walk::new(1, Twin::None);
+        while walk.jobs.is_empty() {
+            walk.accept().unwrap();
+        }
+        let spool = walk.spool.clone();
+        let name = walk.jobs.keys().next().unwrap().clone();
+        let place = spool.find(&name).unwrap().unwrap();
+        let [ada, bob] = ["users/@ada", "users/@bob"].map(|queue| queue.parse::<Queue>().unwrap());
+        let job = Job { place, name };
+        spool.requeue(&job, &ada, "operator").unwrap();
+        let (ada, bob) = (Place::Queue(ada), Place::Queue(bob));
+        walk.fs.make_dir("queue/users/@bob".as_ref()).unwrap();
+        let moved = walk.fs.rename(&ada.path(&job.name), &bob.path(&job.name));
+        moved.unwrap();
+        let arrived = spool.scan(&interface("users")).unwrap().arrived;
+        let arrived: Vec<Job> = arrived.into_iter().map(|arrival| arrival.job).collect();
+        assert_eq!(
+            arrived.iter().map(|job| &job.place).collect::<Vec<_>>(),
+            [&bob]
+        );
+        spool.saw(&arrived).unwrap();
+        spool.wait(spool.latest()).unwrap();
+        let spool = start(&walk.fs.reboot(image), &walk.clock, Twin::None);
+        assert_eq!(spool.find(&job.name).unwrap(), Some(bob), "{image:?}");
+    }
+}
+
 #[test]
 fn no_walk_breaks_a_promise() {
     let walks = std::env::var("SPOOLGATE_WALKS").ok();

@@ -427,13 +427,37 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    fn recorded_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+    /// The same of many jobs, by id: one look through each day.
+    ///
+    /// # Errors
+    /// As those of [`Spool::addressee_of`].
+    pub fn addressees_of_all(&self, jobs: &[Job]) -> Result<HashMap<JobId, UserName>, SpoolError> {
+        let elsewhere = jobs.iter().filter(|job| job.place.addressee().is_none());
+        let elsewhere: Vec<Job> = elsewhere.cloned().collect();
+        let accepted = self.accepted_of_all(&elsewhere)?;
+        let mut found = HashMap::with_capacity(jobs.len());
+        for job in jobs {
+            let id = job.name.id();
+            let user = match job.place.addressee() {
+                Some(user) => Some(user.clone()),
+                None => (self.last_addressee(job)?)
+                    .or_else(|| accepted.get(&id).and_then(|known| known.addressee.clone())),
+            };
+            found.extend(user.map(|user| (id, user)));
+        }
+        Ok(found)
+    }
+
+    /// For whom a job was when that was last told to be another one than at its coming.
+    fn last_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
         self.read_day(&job.name)?;
-        let last = {
-            let known = lock(&self.records.known);
-            let day = known.days.get(&job.name.day());
-            day.and_then(|day| day.addressed.get(&job.name.id().get()).cloned())
-        };
+        let known = lock(&self.records.known);
+        let day = known.days.get(&job.name.day());
+        Ok(day.and_then(|day| day.addressed.get(&job.name.id().get()).cloned()))
+    }
+
+    fn recorded_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+        let last = self.last_addressee(job)?;
         if last.is_some() {
             return Ok(last);
         }
