@@ -117,6 +117,13 @@ pub struct InterfaceConfig {
     pub rules: Rules,
 }
 
+impl InterfaceConfig {
+    /// Do partners see each other's jobs?
+    pub fn is_shared(&self) -> bool {
+        self.gateway.visible.is_shared() && !self.rules.drops.addressed
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -531,6 +538,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
                 .into(),
         );
     }
+    check_addressed(file)?;
     let drops = drops(file)?;
     at_least_1("max_bytes", file.max_bytes.unwrap_or(BODY_BYTES_MAX))?;
     let running_max = match (&processor, file.concurrency) {
@@ -578,6 +586,32 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     })
 }
 
+/// Jobs that are for single users are there for them to fetch, and for nobody else to see.
+fn check_addressed(file: &InterfaceFile) -> Result<(), String> {
+    if !file.addressed {
+        return Ok(());
+    }
+    if file.direction != Direction::Out {
+        return Err(
+            "addressed is for what partners fetch: use direction = \"out\", or leave it out".into(),
+        );
+    }
+    if file.processor.is_some() {
+        return Err(
+            "addressed leaves the jobs to the users who are to fetch them: take out processor, or \
+             addressed"
+                .into(),
+        );
+    }
+    if !file.visible.is_shared() {
+        return Err(
+            "visible is decided by addressed already: each user sees what is for him; take it out"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
 fn drops(file: &InterfaceFile) -> Result<DropRules, String> {
     let temporary = match &file.temporary_names {
         None => TemporaryNames::default(),
@@ -586,7 +620,7 @@ fn drops(file: &InterfaceFile) -> Result<DropRules, String> {
     Ok(DropRules {
         ordered: file.ordered,
         temporary,
-        addressed: false,
+        addressed: file.addressed,
     })
 }
 
@@ -803,6 +837,18 @@ mod tests {
             let error = more(keys);
             assert!(error.contains(words), "{keys}: {error}");
         }
+        assert!(more("addressed = true").contains("use direction = \"out\""));
+        let addressed = "[interfaces.o]\ndirection = \"out\"\naddressed = true\n";
+        for (key, words) in [
+            ("processor = { command = [\"true\"] }", "take out processor"),
+            ("visible = \"own\"", "interfaces.o.visible is decided"),
+        ] {
+            let error = said(&format!("{addressed}{key}"));
+            assert!(error.contains(words), "{key}: {error}");
+        }
+        let good = parse(addressed).unwrap();
+        let o = &good.tenants[0].interfaces[&"o".parse().unwrap()];
+        assert!(o.rules.drops.addressed && !o.is_shared());
         let out = "[interfaces.o]\ndirection = \"out\"\nprocessor = ";
         let error = said(&format!("{out}{{ archive = true }}"));
         assert!(error.contains("interfaces.o.processor.archive"), "{error}");

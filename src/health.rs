@@ -13,6 +13,8 @@ const DAY_S: i64 = 24 * 60 * 60;
 const RENEWAL_DAYS: i64 = 30;
 /// One that should have been renewed for so long has not been.
 const GRACE_DAYS: i64 = 3;
+/// Of what lies in a queue and is for nobody, so much is named.
+const ASTRAY_TOLD_MAX: usize = 5;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +134,8 @@ pub struct InterfaceFacts {
     pub held: Option<String>,
     /// Why its processor cannot be started.
     pub processor: Option<String>,
+    /// What lies in its queue and is for nobody, and why.
+    pub astray: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -368,6 +372,13 @@ fn interface(facts: &InterfaceFacts) -> Vec<Finding> {
     if let Some(reason) = &facts.processor {
         found.push(failed(&what, reason.clone()));
     }
+    let told = facts.astray.iter().take(ASTRAY_TOLD_MAX);
+    found.extend(told.map(|(path, why)| warning(path, why.clone())));
+    let more = facts.astray.len().saturating_sub(ASTRAY_TOLD_MAX);
+    if more > 0 {
+        let text = format!("{more} more that lie in its queue are for nobody");
+        found.push(warning(&what, text));
+    }
     if let Some(reason) = &facts.held {
         let because = match reason.trim() {
             "" => String::new(),
@@ -401,6 +412,20 @@ fn date(unix_s: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_astray_is_told_up_to_a_number() {
+        let mut facts = fine();
+        let of = &mut facts.tenants[1].interfaces[0];
+        of.astray = (0..7)
+            .map(|n| (format!("queue/a/{n}"), "nobody sees it".to_owned()))
+            .collect();
+        let found = judge(&facts);
+        assert!(found.iter().all(|finding| finding.grade == Grade::Warning));
+        assert_eq!(found.len(), 6);
+        assert_eq!(found[0].to_string(), "north: queue/a/0: nobody sees it");
+        assert!(found[5].text.starts_with("2 more"), "{}", found[5]);
+    }
 
     const NOW_S: i64 = 1_800_000_000;
 

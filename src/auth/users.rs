@@ -19,13 +19,13 @@
 use super::cache::{Key, Mark, Proven, Refused};
 use super::familiar::{self, Familiar, Pair};
 use super::file::{Account, UsersError, UsersFile};
-use super::grants::Caller;
+use super::grants::{Caller, Role};
 use super::line::{Full, Line, Rank};
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
 use super::throttle::{Address, Throttle};
 use super::token::{self, SCOPES_MAX, Token, check_scope};
-use crate::job::Seal;
+use crate::job::{InterfaceName, Seal, UserName};
 use http_auth_basic::Credentials;
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -218,6 +218,24 @@ impl Users {
     /// for a header: a guess is a guess, wherever it is sent.
     pub async fn login(&self, user: &str, password: &str, peer: IpAddr) -> Result<Caller, Denied> {
         self.check(Claim::new(user, password), peer).await
+    }
+
+    /// Is there a user of that name? One who was added a moment ago is one. Blocking.
+    pub fn is_user(&self, user: &str) -> bool {
+        let is_known = || self.shared.loaded().users.account(user).is_some();
+        is_known() || {
+            self.shared.refresh_now();
+            is_known()
+        }
+    }
+
+    /// The users with a right on an interface, save operators, who have all.
+    pub fn partners_of(&self, interface: &InterfaceName) -> Vec<UserName> {
+        let loaded = self.shared.loaded();
+        let callers = loaded.users.list();
+        let callers = callers.map(|(name, account)| Caller::new(name, account.grants.clone()));
+        let partners = callers.filter(|user| !user.has(Role::Operator) && user.may_any(interface));
+        partners.filter_map(|user| user.user.parse().ok()).collect()
     }
 
     /// Has anybody a right or a role?
@@ -560,6 +578,23 @@ impl Shared {
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::error!(%error, "the users before stay in force"),
             Err(error) => tracing::error!(%error, "reading the users broke down"),
+        }
+    }
+
+    /// The same for who may block. Nothing while somebody else looks.
+    fn refresh_now(&self) {
+        let Ok(mut looked_at) = self.looked_at.try_lock() else {
+            return;
+        };
+        let stamp = std::fs::metadata(&self.path).map(|meta| Stamp::of(&meta));
+        let Ok(stamp) = stamp else {
+            return;
+        };
+        if *looked_at != Some(stamp) {
+            *looked_at = Some(stamp);
+            if let Err(error) = self.reload() {
+                tracing::error!(%error, "the users before stay in force");
+            }
         }
     }
 

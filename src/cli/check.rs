@@ -183,7 +183,7 @@ fn shared<'t>(
     tenant: &'t Tenant,
     users: &'t UsersFile,
 ) -> impl Iterator<Item = (&'t InterfaceName, String)> {
-    let shared = (tenant.interfaces.iter()).filter(|(_, of)| of.gateway.visible.is_shared());
+    let shared = (tenant.interfaces.iter()).filter(|(_, of)| of.is_shared());
     shared.filter_map(|(name, _)| Some((name, shared_by(users, name)?)))
 }
 

@@ -236,6 +236,7 @@ pub(super) fn json(config: &Config, spool: &Spool, job: &Job) -> serde_json::Val
         "place": job.place.to_string(),
         "path": path_of(job),
         "interface": spool.interface_of(job).map(|i| i.to_string()),
+        "addressee": spool.addressee_of(job).ok().flatten().map(|user| user.to_string()),
         "received": stamp(spool.received_ms(job)),
         "attempt": attempt,
         "attempts": attempts(spool, job),

@@ -107,9 +107,10 @@ fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Re
                 why.push(NO_SERVICE.into());
             }
         }
-        Place::Queue(Queue { interface, .. }) => {
-            why.extend(reasons(&Seen::of(config, tenant, spool, job, interface)?));
-        }
+        Place::Queue(Queue { interface, .. }) => match spool.why_astray(job) {
+            Some(astray) => why.push(astray),
+            None => why.extend(reasons(&Seen::of(config, tenant, spool, job, interface)?)),
+        },
     }
     Ok(why)
 }

@@ -84,6 +84,8 @@ pub(super) struct InterfaceFile {
     #[serde(default)]
     pub(super) visible: Visible,
     #[serde(default)]
+    pub(super) addressed: bool,
+    #[serde(default)]
     pub(super) ordered: bool,
     pub(super) temporary_names: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,

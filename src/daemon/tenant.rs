@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     admin::{Admin, Change},
-    auth::Users,
+    auth::{Users, UsersFile},
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
     gateway::{
         AdmissionLimits, Cancelling, Gateway, Hands, InFlight, Interface, Parts, Places,
@@ -26,7 +26,7 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -125,7 +125,20 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
 /// A tenant's spool as it is, to look at: nothing is made.
 pub(crate) fn existing_spool(tenant: &Tenant) -> Spool {
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-    Spool::existing(RealFs::new(&tenant.root), rules(tenant), clock)
+    let spool = Spool::existing(RealFs::new(&tenant.root), rules(tenant), clock);
+    know_users(&spool, tenant);
+    spool
+}
+
+/// Tells a spool who is a user, where jobs are for users and as far as the file can be read.
+fn know_users(spool: &Spool, tenant: &Tenant) {
+    if spool.addressed_interfaces().next().is_none() {
+        return;
+    }
+    if let Ok(users) = UsersFile::load(&tenant.users) {
+        let names: HashSet<String> = users.list().map(|(name, _)| name.to_owned()).collect();
+        spool.know_users(move |user| names.contains(user.as_str()));
+    }
 }
 
 /// What ids and tokens of a tenant are sealed with; its key is made if there is none.
@@ -208,6 +221,7 @@ pub(crate) fn take_over(
     spool.take_format()?;
     spool.open_journal(tenant.segment_bytes)?;
     spool.recover()?;
+    know_users(&spool, tenant);
     let spool = Arc::new(spool);
     let takes = map(&tenant.interfaces, |interface| interface.gateway.clone());
     let verifier = Verifier::new(takes, Arc::new(schemas(config, tenant)));
@@ -251,6 +265,8 @@ impl Prepared {
         let (lock, spool, adopted) = take(config, tenant)?;
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
+        let known = users.clone();
+        spool.know_users(move |user| known.is_user(user.as_str()));
         let starter = shared.starter;
         let worker = worker_of(config, tenant, &spool, adopted, starter, stop, kill);
         let hints = worker.hints();
@@ -677,6 +693,7 @@ impl Keeper {
         say("stylesheet", &self.stylesheets.reload());
         self.users.remember();
         let users = self.users.reload();
+        self.make_queues();
         match &users {
             Ok(false) => {}
             Ok(true) => tracing::info!("users are reloaded"),
@@ -693,6 +710,20 @@ impl Keeper {
             certificate,
             users: users.err().map(|error| error.to_string()),
         };
+    }
+
+    /// Where jobs are for users, makes the directories of those with a right there. Who looks there
+    /// next finds what lies in those of users who have just been added.
+    fn make_queues(&self) {
+        for interface in self.spool.addressed_interfaces() {
+            for user in self.users.partners_of(interface) {
+                let queue = Queue::of_user(interface, user);
+                if let Err(error) = self.spool.make_queue(&queue) {
+                    tracing::error!(%queue, %error, "there is no directory for what is for a user");
+                }
+            }
+            self.hints.tell(Event::Hint(interface.clone()));
+        }
     }
 
     fn file_strays(&self) {

@@ -41,6 +41,9 @@ impl Gateway {
 
     fn cancellable(&self, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
         let job = self.job_of(of)?;
+        if self.is_hidden(caller, &job) {
+            return Err(unknown(of));
+        }
         if is_curator(caller) || self.owns(caller, &job)? {
             return match self.is_deleted(&job) {
                 true => Err(unknown(of)),

@@ -3,6 +3,8 @@
 //! Partners share an interface as the original has it: who has a right on it sees all of its jobs.
 //! Where an interface shows its partners their own jobs alone, a job is its submitter's, as the day's
 //! record says; an emitted one is its parent's submitter's. A file that was dropped is nobody's.
+//! Where jobs are addressed, a job is the user's in whose directory it lies, or lay last. What lies there
+//! where it is for nobody, operators alone see.
 //! Operators, curators and who has the right `manage` on an interface see all of it.
 //!
 //! Invariant: a record that cannot be read is no answer: the caller is told to ask again.
@@ -36,10 +38,13 @@ impl Gateway {
     /// Is every job of an interface shown to a caller with a right on it? Of an interface that is
     /// not configured any more, only to those who see all everywhere.
     pub(super) fn sees_all(&self, caller: &Caller, interface: &InterfaceName) -> bool {
+        self.is_shared(interface) || is_curator(caller) || caller.may(Right::Manage, interface)
+    }
+
+    /// Do the partners of an interface see each other's jobs?
+    fn is_shared(&self, interface: &InterfaceName) -> bool {
         let known = self.interfaces.get(interface);
-        known.is_some_and(|known| known.visible.is_shared())
-            || is_curator(caller)
-            || caller.may(Right::Manage, interface)
+        known.is_some_and(|known| known.visible.is_shared()) && !self.spool.is_addressed(interface)
     }
 
     /// Is a job the caller's?
@@ -47,15 +52,74 @@ impl Gateway {
     /// # Errors
     /// When what was recorded of the job cannot be read.
     pub(super) fn owns(&self, caller: &Caller, job: &Job) -> Result<bool, Fault> {
-        let known = self.spool.accepted_of(job).map_err(|e| spool_fault(&e))?;
-        Ok(known.is_some_and(|known| caller.is(&known.submitter)))
+        let owner = self.owner_of(job)?;
+        Ok(owner.is_some_and(|owner| caller.is(&owner)))
     }
 
-    /// Leaves the caller's own jobs.
+    /// Whose a job is.
+    ///
+    /// # Errors
+    /// When what was recorded of the job cannot be read.
+    pub(super) fn owner_of(&self, job: &Job) -> Result<Option<String>, Fault> {
+        if self.is_addressed(job) {
+            let user = self.spool.addressee_of(job).map_err(|e| spool_fault(&e))?;
+            return Ok(user.map(|user| user.to_string()));
+        }
+        let known = self.spool.accepted_of(job).map_err(|e| spool_fault(&e))?;
+        Ok(known.map(|known| known.submitter.clone()))
+    }
+
+    /// Is the job one of those that are for one user each?
+    pub(super) fn is_addressed(&self, job: &Job) -> bool {
+        let spool = &self.spool;
+        match job.place.interface() {
+            Some(interface) => spool.is_addressed(interface),
+            // Not asked for where it makes no difference.
+            None => {
+                spool.addressed_interfaces().next().is_some()
+                    && (spool.interface_of(job)).is_some_and(|i| spool.is_addressed(&i))
+            }
+        }
+    }
+
+    /// Is a job kept from the caller, whatever he may see of its interface?
+    pub(super) fn is_hidden(&self, caller: &Caller, job: &Job) -> bool {
+        self.spool.is_astray(&job.place) && !caller.has(Role::Operator)
+    }
+
+    /// Leaves the jobs of an interface that are shown to a caller, who sees all or his own.
     ///
     /// # Errors
     /// As those of [`Gateway::owns`].
-    pub(super) fn keep_own(&self, caller: &Caller, jobs: &mut Vec<Job>) -> Result<(), Fault> {
+    pub(super) fn keep_shown(
+        &self,
+        caller: &Caller,
+        interface: &InterfaceName,
+        sees_all: bool,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Fault> {
+        let is_addressed = self.spool.is_addressed(interface);
+        if is_addressed {
+            jobs.retain(|job| !self.is_hidden(caller, job));
+        }
+        match (sees_all, is_addressed) {
+            (true, _) => Ok(()),
+            (false, true) => self.keep_addressed(caller, jobs),
+            (false, false) => self.keep_own(caller, jobs),
+        }
+    }
+
+    /// Leaves the jobs that are for the caller.
+    fn keep_addressed(&self, caller: &Caller, jobs: &mut Vec<Job>) -> Result<(), Fault> {
+        let known = self.spool.addressees_of_all(jobs);
+        let known = known.map_err(|e| spool_fault(&e))?;
+        let user = |job: &Job| known.get(&job.name.id());
+        jobs.retain(|job| user(job).is_some_and(|user| caller.is(user.as_str())));
+        Ok(())
+    }
+
+    /// Leaves the jobs that the caller has submitted.
+    fn keep_own(&self, caller: &Caller, jobs: &mut Vec<Job>) -> Result<(), Fault> {
         let known = self.spool.accepted_of_all(jobs);
         let known = known.map_err(|e| spool_fault(&e))?;
         let owner = |job: &Job| known.get(&job.name.id()).map(|known| &known.submitter);
@@ -71,9 +135,8 @@ impl Gateway {
     ) -> Result<Vec<JobName>, Fault> {
         let jobs = self.spool.list(interface);
         let mut jobs = jobs.map_err(|e| spool_fault(&e))?;
-        if !self.sees_all(caller, interface) {
-            self.keep_own(caller, &mut jobs)?;
-        }
+        let sees_all = self.sees_all(caller, interface);
+        self.keep_shown(caller, interface, sees_all, &mut jobs)?;
         Ok(jobs.into_iter().map(|job| job.name).collect())
     }
 
@@ -91,6 +154,7 @@ impl Gateway {
             || match self.spool.interface_of(&job) {
                 Some(interface) => {
                     caller.may_any(&interface)
+                        && !self.is_hidden(caller, &job)
                         && (self.sees_all(caller, &interface) || self.owns(caller, &job)?)
                 }
                 None => self.owns(caller, &job)?,
@@ -98,15 +162,15 @@ impl Gateway {
         visible.then_some(job).ok_or_else(unknown)
     }
 
-    /// Is what somebody has submitted to an interface shown to the caller?
+    /// Is what is somebody's on an interface shown to the caller?
     pub(super) fn reaches(
         &self,
         caller: &Caller,
         interface: Option<&InterfaceName>,
-        submitter: &str,
+        owner: &str,
         reach: Reach,
     ) -> bool {
-        let own = caller.is(submitter);
+        let own = caller.is(owner);
         match (reach, interface) {
             (Reach::Curator, _) => is_curator(caller),
             (Reach::Own, _) => own || is_curator(caller),
@@ -132,8 +196,8 @@ impl Gateway {
         let Some(known) = self.interfaces.get(interface) else {
             return Ok(None);
         };
-        let is_theirs = known.visible.is_shared() || self.owns(caller, job)?;
-        if !is_theirs && !self.sees_all(caller, interface) {
+        let is_theirs = self.is_shared(interface) || self.owns(caller, job)?;
+        if !is_theirs && !self.sees_all(caller, interface) || self.is_hidden(caller, job) {
             return Ok(None);
         }
         let is_queued = matches!(job.place, Place::Queue(_));
@@ -146,13 +210,14 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        AdmissionLimits, Cancelling, Hands, InFlight, Interface, Parts, Places, ScheduleRules,
+        AdmissionLimits, Cancelling, Hands, InFlight, Interface, JobRef, Parts, Places,
+        ScheduleRules,
     };
     use super::*;
     use crate::{
         auth::{Grants, Scope},
-        job::{KEY_BYTES, Kind, Seal},
-        spool::{Attributes, Cancelled, RealFs, Rules, Spool},
+        job::{KEY_BYTES, Kind, Queue, Seal},
+        spool::{Attributes, Cancelled, DropRules, Moved, RealFs, Rules, Spool},
         xml::{Schemas, Stylesheets, XsdSchema},
     };
     use std::{path::Path, sync::Arc};
@@ -176,7 +241,7 @@ mod tests {
         "out".parse().unwrap()
     }
 
-    fn gateway(root: &Path, visible: Visible) -> Gateway {
+    fn gateway(root: &Path, visible: Visible, addressed: bool) -> Gateway {
         let interface = Interface {
             direction: Direction::Out,
             root: None,
@@ -190,10 +255,14 @@ mod tests {
         let rules = Rules {
             attempts_max: 1,
             at_most_once: false,
-            drops: Default::default(),
+            drops: DropRules {
+                addressed,
+                ..DropRules::default()
+            },
         };
         let clock = Box::new(|| 1_795_323_468_123);
         let spool = Spool::open(RealFs::new(root), [(out(), rules)].into(), clock).unwrap();
+        spool.know_users(|user| user.as_str() != "nobody");
         Gateway::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
             spool: Arc::new(spool),
@@ -225,7 +294,7 @@ mod tests {
     fn a_job_is_shown_to_its_owner_and_to_those_who_see_all() {
         for visible in [Visible::Interface, Visible::Own] {
             let dir = tempfile::tempdir().unwrap();
-            let gateway = gateway(dir.path(), visible);
+            let gateway = gateway(dir.path(), visible, false);
             let spool = &gateway.spool;
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
             let mut part = spool.begin(name).unwrap();
@@ -267,6 +336,67 @@ mod tests {
                 }
                 let reached = gateway.reaches(&caller, Some(&out()), "ada", Reach::Interface);
                 assert_eq!(reached, sees_hers, "{user}");
+            }
+        }
+    }
+
+    /// In its user's directory, after it has left that, beside it, and in that of somebody who is none.
+    #[test]
+    fn an_addressed_job_is_shown_to_its_user_and_to_those_who_see_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let gateway = gateway(dir.path(), Visible::Interface, true);
+        let spool = &gateway.spool;
+        let put = |queue: &str| {
+            let queue: Queue = queue.parse().unwrap();
+            spool.make_queue(&queue).unwrap();
+            let (place, name) = (
+                Place::Queue(queue),
+                JobName::new(spool.next_id(), None, Kind::Xml),
+            );
+            let job = Job { place, name };
+            std::fs::write(dir.path().join(job.place.path(&job.name)), "<a/>").unwrap();
+            job
+        };
+        let (of_ada, beside, nobodys) = (put("out/@ada"), put("out"), put("out/@nobody"));
+        let Moved::Done(fetched) = spool.archive(&put("out/@ada"), "ada").unwrap() else {
+            panic!("it is gone");
+        };
+        let operator = Caller::operator("olga");
+        for (caller, sees_hers, sees_nobodys) in [
+            (caller("ada", Right::Download, None), true, false),
+            (caller("bob", Right::Download, None), false, false),
+            (caller("", Right::Download, None), false, false),
+            (caller("mia", Right::Manage, None), true, false),
+            (
+                caller("cleo", Right::List, Some(Role::Curator)),
+                true,
+                false,
+            ),
+            (operator, true, true),
+        ] {
+            let user = &caller.user;
+            let listed = [(&of_ada, sees_hers), (&nobodys, sees_nobodys)];
+            let listed = listed.iter().filter(|(_, sees)| *sees);
+            let listed: Vec<JobName> = listed.map(|(job, _)| job.name.clone()).collect();
+            assert_eq!(gateway.listed(&caller, &out()).unwrap(), listed, "{user}");
+            for (job, sees) in [
+                (&of_ada, sees_hers),
+                (&fetched, sees_hers),
+                (&beside, sees_nobodys),
+                (&nobodys, sees_nobodys),
+            ] {
+                assert_eq!(gateway.visible(&caller, &job.name).is_ok(), sees, "{user}");
+                let takes = gateway.takes(&caller, &out(), job).unwrap();
+                let is_hers = **user == *"ada" && *job == of_ada;
+                assert_eq!(takes, sees.then_some(is_hers), "{user}");
+                for reach in [Reach::Own, Reach::Interface] {
+                    let of = JobRef::Name(job.name.clone());
+                    let shown = gateway.shown(&caller, &of, reach).is_ok();
+                    assert_eq!(
+                        shown,
+                        sees && (reach == Reach::Interface || **user != *"mia")
+                    );
+                }
             }
         }
     }

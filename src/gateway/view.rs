@@ -113,18 +113,27 @@ impl Gateway {
         reach: Reach,
     ) -> Result<Box<View>, Fault> {
         check_reach(caller, reach)?;
-        let mut view = self.view(self.job_of(of)?)?;
+        let job = self.job_of(of)?;
         if is_capability(of) {
-            return Ok(Box::new(view));
+            return Ok(Box::new(self.view(job)?));
         }
+        if self.is_hidden(caller, &job) {
+            return Err(unknown(of));
+        }
+        let addressee = match self.is_addressed(&job) {
+            true => Some(self.owner_of(&job)?.unwrap_or_default()),
+            false => None,
+        };
+        let mut view = self.view(job)?;
+        let owner = addressee.as_ref().unwrap_or(&view.submitter);
         let interface = view.interface.as_ref();
         // Who is shown his own jobs has deleted this one.
         let is_gone = reach != Reach::Interface && view.is_deleted();
-        if is_gone || !self.reaches(caller, interface, &view.submitter, reach) {
+        if is_gone || !self.reaches(caller, interface, owner, reach) {
             return Err(unknown(of));
         }
         let may_download = interface.is_some_and(|i| caller.may(Right::Download, i));
-        if !may_download && !caller.is(&view.submitter) {
+        if !may_download && !caller.is(owner) {
             view.runner = None;
         }
         Ok(Box::new(view))
@@ -172,9 +181,7 @@ impl Gateway {
             Reach::Interface => self.sees_all(caller, interface),
             Reach::Own => is_curator(caller),
         };
-        if !sees_all {
-            self.keep_own(caller, &mut jobs)?;
-        }
+        self.keep_shown(caller, interface, sees_all, &mut jobs)?;
         // A cancelled job is told from a failed one by its log, which only those are read for.
         let state_of = |job: &Job| match job.place {
             Place::JobErrors | Place::Refused => self.ended_badly(&job.name).0,

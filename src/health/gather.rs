@@ -171,6 +171,9 @@ fn interface_facts(
             Some(Processor::Command(command)) => lacking(&command.argv[0], &command.dir),
             Some(Processor::Post(post)) => post.check().err(),
         },
+        astray: (source.spool.astray(name).unwrap_or_default().into_iter())
+            .map(|astray| (astray.path.display().to_string(), astray.why))
+            .collect(),
     }
 }
 

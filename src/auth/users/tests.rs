@@ -296,6 +296,29 @@ async fn a_user_just_added_is_let_in_at_once() {
     bench.login("shop1", "a", 2).await.unwrap();
 }
 
+#[test]
+fn a_user_just_added_is_known_and_partners_are_those_with_a_right() {
+    let bench = Bench::open();
+    let orders: InterfaceName = "orders".parse().unwrap();
+    let partners = || {
+        let partners = bench.users.partners_of(&orders);
+        Vec::from_iter(partners.iter().map(|user| user.to_string()))
+    };
+    assert!(bench.users.is_user("shop1") && bench.users.is_user("shop2"));
+    assert!(!bench.users.is_user("shop3") && !bench.users.is_user("shop4"));
+    assert_eq!(partners(), ["shop1"]);
+    bench.edit(|file| {
+        let mut grants = Grants::default();
+        grants.set_rights("orders".parse().unwrap(), [Right::List].into());
+        file.add("shop3", &stored('c'), grants)?;
+        let mut grants = Grants::default();
+        grants.set_roles([Role::Operator].into());
+        file.add("olga", &stored('d'), grants)
+    });
+    assert!(bench.users.is_user("shop3") && !bench.users.is_user("shop4"));
+    assert_eq!(partners(), ["shop1", "shop3"]);
+}
+
 #[tokio::test]
 async fn where_users_are_familiar_survives_a_restart() {
     let bench = Bench::open();
