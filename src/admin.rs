@@ -14,7 +14,7 @@ pub use actor::{Actor, Sudo, group_name, user_name};
 
 use crate::{
     gateway::Verifier,
-    job::{InterfaceName, Job, JobName, Kind, Place, Queue},
+    job::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName},
     joblog::{Level, Message},
     spool::{Moved, Spool, SpoolError},
     timetable::ScheduleId,
@@ -57,8 +57,9 @@ pub enum Act {
         #[serde(with = "text")]
         schedule: ScheduleId,
     },
-    /// Sends a job to the queue of an interface, its own unless given, its attempts counted from
-    /// one. A document that was refused is validated again first, as at its upload.
+    /// Sends a job to a queue, that of its own interface unless given, its attempts counted from
+    /// one. Where jobs are for users and none is given, to the one for whom it was last. A document
+    /// that was refused is validated again first, as at its upload.
     Requeue {
         #[serde(with = "text")]
         job: JobName,
@@ -68,7 +69,7 @@ pub enum Act {
             deserialize_with = "text::deserialize_option",
             skip_serializing_if = "Option::is_none"
         )]
-        to: Option<InterfaceName>,
+        to: Option<Queue>,
         /// Also a document that was refused and is still wrong.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unchecked: bool,
@@ -108,8 +109,17 @@ pub enum ActError {
     Reason,
     #[error("{job} is running; {advice}")]
     Running { job: JobName, advice: &'static str },
+    #[error("the jobs of {0} are not for single users; say --to {0}")]
+    NotAddressed(InterfaceName),
+    #[error("there is no user {0}; `spoolgate user list` shows those that there are")]
+    NoUser(UserName),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    #[error("{job}: for which user of {interface} it is, is not known; say --to {interface}/@USER")]
+    Unaddressed {
+        job: JobName,
+        interface: InterfaceName,
+    },
     #[error("{job}: its interface is not known; say --to INTERFACE: {}", known.join(", "))]
     Unclaimed { job: JobName, known: Vec<String> },
     #[error("unknown interface {interface}; there are {}", known.join(", "))]
@@ -230,23 +240,23 @@ impl Admin {
     fn requeue(
         &self,
         name: &JobName,
-        to: Option<&InterfaceName>,
+        to: Option<&Queue>,
         unchecked: bool,
         by: &Actor,
     ) -> Result<String, ActError> {
         let job = self.find(name, "wait for its end")?;
-        let to = self.target(&job, to)?;
+        let to = self.addressed(&job, to)?;
         // What has failed was valid; and whether JSON is right only its dialect knows.
         if job.place == Place::Refused && !unchecked && name.kind() == Kind::Xml {
-            self.verify(&job, &to, by)?;
+            self.verify(&job, &to.interface, by)?;
         }
-        let moved = match self.spool.requeue(&job, &(&to).into(), &by.to_string())? {
+        let moved = match self.spool.requeue(&job, &to, &by.to_string())? {
             Moved::Done(moved) => moved,
             Moved::Gone => return Err(ActError::Moved(job.name)),
         };
-        tracing::info!(job = %moved.name, from = %job.place, interface = %to, %by, "requeued");
+        tracing::info!(job = %moved.name, from = %job.place, queue = %to, %by, "requeued");
         self.left(&job.place);
-        (self.changed)(Change::Interface(to));
+        (self.changed)(Change::Interface(to.interface));
         Ok(moved.place.path(&moved.name).display().to_string())
     }
 
@@ -283,7 +293,30 @@ impl Admin {
         self.spool.fs().absolute(&job.place.path(&job.name))
     }
 
-    /// Where a job is sent: a job that nobody looks at would wait for ever.
+    /// Where a job is sent, and to whom if jobs are for users there.
+    fn addressed(&self, job: &Job, to: Option<&Queue>) -> Result<Queue, ActError> {
+        let interface = self.target(job, to.map(|to| &to.interface))?;
+        let user = to.and_then(|to| to.addressee.clone());
+        match (user, self.spool.is_addressed(&interface)) {
+            (None, false) => Ok(interface.into()),
+            (Some(_), false) => Err(ActError::NotAddressed(interface)),
+            (given, true) => {
+                let last = || self.spool.addressee_of(job);
+                let user = given.map_or_else(last, |user| Ok(Some(user)))?;
+                let unknown = || ActError::Unaddressed {
+                    job: job.name.clone(),
+                    interface: interface.clone(),
+                };
+                let user = user.ok_or_else(unknown)?;
+                match self.spool.is_user(&user) {
+                    true => Ok(Queue::of_user(&interface, user)),
+                    false => Err(ActError::NoUser(user)),
+                }
+            }
+        }
+    }
+
+    /// A job that nobody looks at would wait for ever.
     fn target(&self, job: &Job, to: Option<&InterfaceName>) -> Result<InterfaceName, ActError> {
         if let Some(to) = to {
             return self.known(to).cloned();

@@ -23,7 +23,7 @@ pub use name::{
 };
 pub use place::{Illegal, Job, Place, Queue, Transition, deferred_entry, work_entry};
 #[cfg(test)]
-pub(crate) use properties::{any_interface, any_job_name, any_text, settings};
+pub(crate) use properties::{any_interface, any_job_name, any_queue, any_text, settings};
 pub use seal::{KEY_BYTES, Seal, hex, parse_hex, parse_uuid, uuid_text};
 pub use terms::{
     PARAMS_BYTES_MAX, Priority, PriorityError, Terms, WORKER_TAG_BYTES_MAX, WorkerTag,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     admin::Act,
-    job::{InterfaceName, Job, JobName, deferred_entry, work_entry},
+    job::{Job, JobName, Queue, deferred_entry, work_entry},
     spool::Spool,
 };
 use anyhow::{Context, anyhow};
@@ -59,7 +59,7 @@ pub(super) struct Requeue {
     /// Job names, or the paths of their files
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<JobArg>,
-    /// The interface to send them to; their own unless given
+    /// The interface to send them to, their own unless given; INTERFACE/@USER where jobs are for users
     #[arg(long, value_name = "INTERFACE")]
     to: Option<String>,
     /// Send refused documents without validating them again
@@ -76,7 +76,7 @@ Its refused:      spoolgate requeue spool/joberrors/2026-11-22/refused/*.xml";
 
 impl Requeue {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let to = self.to.as_ref().map(|name| name.parse::<InterfaceName>());
+        let to = self.to.as_ref().map(|name| name.parse::<Queue>());
         let to = to.transpose().map_err(|e| anyhow!("--to: {e}"))?;
         each(&self.common, &self.jobs, |job| Act::Requeue {
             job: job.name().clone(),

@@ -98,7 +98,7 @@ pub(super) fn line(said: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{any_interface, any_job_name, any_text, settings};
+    use crate::job::{any_interface, any_job_name, any_queue, any_text, settings};
     use proptest::{option, prelude::*};
 
     fn any_act() -> impl Strategy<Value = Act> {
@@ -107,7 +107,7 @@ mod tests {
                 .prop_map(|(interface, reason)| Act::Hold { interface, reason }),
             any_interface().prop_map(|interface| Act::Release { interface }),
             any_job_name().prop_map(|job| Act::Remove { job }),
-            (any_job_name(), option::of(any_interface()), any::<bool>())
+            (any_job_name(), option::of(any_queue()), any::<bool>())
                 .prop_map(|(job, to, unchecked)| Act::Requeue { job, to, unchecked }),
         ]
     }

@@ -3,6 +3,7 @@
 // The lint spares test functions, but not what they share; here all of it is for tests.
 #![allow(clippy::unwrap_used)]
 
+mod addressed;
 mod cancel;
 mod clients;
 mod clock;

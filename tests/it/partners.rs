@@ -4,8 +4,8 @@
 use crate::harness::{Answer, Daemon, order, shell, with_keys};
 
 /// Nothing has this name; as long as those that exist.
-const UNKNOWN: &str = "20251122T045748.123Z-00042-of-ada.xml";
-const ORDERS: [&str; 2] = ["orders_in=upload,list,download", "orders_out=list,download"];
+pub(crate) const UNKNOWN: &str = "20251122T045748.123Z-00042-of-ada.xml";
+pub(crate) const ORDERS: [&str; 2] = ["orders_in=upload,list,download", "orders_out=list,download"];
 
 /// The shipped configuration where `orders_in` emits what it gets to `orders_out`, and partners see
 /// their own jobs in both.
@@ -17,7 +17,7 @@ fn apart(text: String) -> String {
 }
 
 /// A curator with rights on the orders, added before the server starts; gives `name:password`.
-fn add_curator(daemon: &Daemon, name: &str) -> String {
+pub(crate) fn add_curator(daemon: &Daemon, name: &str) -> String {
     let rights = ORDERS.iter().flat_map(|right| ["--right", right]);
     let mut arguments = vec!["user", "add", name, "--role", "curator"];
     arguments.extend(rights);
@@ -27,21 +27,21 @@ fn add_curator(daemon: &Daemon, name: &str) -> String {
 }
 
 /// The names of the jobs that wait, as this user sees them.
-fn listed(daemon: &Daemon, login: &str, interface: &str) -> Vec<String> {
+pub(crate) fn listed(daemon: &Daemon, login: &str, interface: &str) -> Vec<String> {
     let path = format!("/xml/jobqueue?Interfacename={interface}");
     let answer = daemon.curl_as(login, &[&path]);
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.text().lines().map(str::to_owned).collect()
 }
 
-fn fetch(daemon: &Daemon, login: &str, interface: &str, job: &str) -> Answer {
+pub(crate) fn fetch(daemon: &Daemon, login: &str, interface: &str, job: &str) -> Answer {
     let path = format!("/xml/job?Interfacename={interface}&Jobname={job}");
     daemon.curl_as(login, &[&path])
 }
 
 /// What a user is told of a job, by any of these requests, is what he is told of one that does not
 /// exist.
-fn is_unknown(daemon: &Daemon, login: &str, interface: &str, job: &str) {
+pub(crate) fn is_unknown(daemon: &Daemon, login: &str, interface: &str, job: &str) {
     for request in [
         "/xml/jobstatus?Jobname=JOB",
         "/xml/joblog?Jobname=JOB",
@@ -53,7 +53,11 @@ fn is_unknown(daemon: &Daemon, login: &str, interface: &str, job: &str) {
     }
 }
 
-fn alike(request: &str, (theirs, job): (&Answer, &str), (unknown, other): (&Answer, &str)) {
+pub(crate) fn alike(
+    request: &str,
+    (theirs, job): (&Answer, &str),
+    (unknown, other): (&Answer, &str),
+) {
     let text = theirs.text().replace(job, "JOB");
     assert!(unknown.status >= 400, "{request}");
     assert_eq!(theirs.status, unknown.status, "{request}: {text}");
