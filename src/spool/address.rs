@@ -3,8 +3,8 @@
 //! The directory says for whom a job is, so `mv` re-addresses it. What lies beside the users'
 //! directories, or in one of somebody who is no user, is nobody's: it is reported and left alone.
 
-use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, not_a_dir, wrap};
-use crate::job::{InterfaceName, Job, Place, Queue, UserName};
+use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, lock, not_a_dir, wrap};
+use crate::job::{InterfaceName, Job, JobName, Place, Queue, UserName};
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
@@ -164,6 +164,32 @@ impl<F: Fs> Spool<F> {
             .collect();
         astray.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(astray)
+    }
+
+    /// Is there a job of that name in the directory of another user, too?
+    pub(super) fn is_for_another_too(
+        &self,
+        queue: &Queue,
+        job: &JobName,
+    ) -> Result<bool, SpoolError> {
+        if queue.addressee.is_none() {
+            return Ok(false);
+        }
+        let key = self.job_key(job);
+        let other = {
+            let ready = lock(&self.ready);
+            let mut others = ready
+                .iter()
+                .filter(|(of, _)| *of != queue && of.interface == queue.interface);
+            others
+                .find(|(_, jobs)| jobs.contains(&key))
+                .map(|(of, _)| of.clone())
+        };
+        // It may have been moved from there to here.
+        match other {
+            Some(other) => Ok(self.stat(&Place::Queue(other).path(job))?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// Why a job is for nobody, if so, and what to do.

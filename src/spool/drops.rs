@@ -413,7 +413,9 @@ impl<F: Fs> Spool<F> {
                 return Ok(None);
             }
             Entry::Job(job) | Entry::Misplaced(job) if found.stat.kind == EntryKind::File => {
-                Some(job.clone())
+                // A copy for another user is another job.
+                let is_copy = self.is_for_another_too(round.queue, job)?;
+                (!is_copy).then(|| job.clone())
             }
             Entry::Aside(_) | Entry::Foreign if found.stat.kind == EntryKind::File => None,
             Entry::Aside(_) | Entry::Foreign | Entry::Job(_) | Entry::Misplaced(_) | Entry::Odd => {

@@ -2,7 +2,7 @@
 
 use super::super::{Attributes, Claim, DropRules, Fate, Moved, RealFs, Rules, Settlement};
 use super::*;
-use crate::job::{JobName, Kind};
+use crate::job::Kind;
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 struct Bench {
@@ -256,6 +256,20 @@ fn the_last_user_for_whom_a_job_was_is_known() {
     };
     bench.restart();
     assert_eq!(bench.addressee(&fetched), Some("ada".into()));
+}
+
+#[test]
+fn a_copy_for_another_user_is_another_job() {
+    let bench = Bench::new();
+    bench.put("out/@ada/order.xml");
+    let job = bench.arrived().pop().unwrap();
+    bench.put(&format!("out/@bob/{}", job.name));
+    let copy = bench.arrived().pop().unwrap();
+    assert_eq!(copy.place, Place::Queue(queue("out/@bob")));
+    assert_ne!(copy.name, job.name);
+    for job in [job, copy] {
+        assert_eq!(bench.spool.find(&job.name).unwrap(), Some(job.place));
+    }
 }
 
 #[test]
