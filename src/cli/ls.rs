@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    job::{InterfaceName, Job, JobName, Place, Priority, stamp},
+    job::{InterfaceName, Job, JobName, Place, Priority, UserName, stamp},
     spool::Spool,
 };
 use anyhow::bail;
@@ -21,7 +21,7 @@ use std::{io::Write, process::ExitCode};
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Ls {
     /// queue, deferred, work, bak or joberrors, with an interface if wanted, as in
-    /// queue/orders_in; bak and joberrors also with a day, as in bak/orders_in/2026-11-22; or an
+    /// queue/orders_in; queue also with a user, as in queue/orders_out/@shop; bak and joberrors also with a day, as in bak/orders_in/2026-11-22; or an
     /// interface alone. Default: all but bak
     #[arg(value_name = "PLACE")]
     places: Vec<String>,
@@ -57,11 +57,12 @@ impl Ls {
     }
 }
 
-/// A place as it is typed: `STATE`, `STATE/INTERFACE`, `INTERFACE`, and behind `bak/INTERFACE` and
-/// `joberrors` also a day.
+/// A place as it is typed: `STATE`, `STATE/INTERFACE`, `INTERFACE`, behind `queue/INTERFACE` also a
+/// user, and behind `bak/INTERFACE` and `joberrors` a day.
 struct Wanted<'p> {
     states: &'p [&'p str],
     interface: Option<InterfaceName>,
+    user: Option<UserName>,
     day: Option<&'p str>,
 }
 
@@ -81,6 +82,7 @@ fn wanted<'p>(spool: &Spool, place: &'p str) -> anyhow::Result<Wanted<'p>> {
     let mut wanted = Wanted {
         states: state.map_or(USUAL, |at| &STATES[at..=at]),
         interface: None,
+        user: None,
         day: None,
     };
     if state.is_none() {
@@ -96,6 +98,11 @@ fn wanted<'p>(spool: &Spool, place: &'p str) -> anyhow::Result<Wanted<'p>> {
     for part in rest.split('/').filter(|part| !part.is_empty()) {
         if is_day(part) && matches!(first, "bak" | "joberrors") && wanted.day.is_none() {
             wanted.day = Some(part);
+        } else if let Some(user) = UserName::of_dir(part)
+            && first == "queue"
+            && wanted.interface.is_some()
+        {
+            wanted.user = Some(user);
         } else if wanted.interface.is_none() && wanted.day.is_none() {
             wanted.interface = known(part);
             if wanted.interface.is_none() {
@@ -120,6 +127,7 @@ fn at(spool: &Spool, place: &str) -> anyhow::Result<Vec<Job>> {
         jobs.extend(jobs_in(spool, state, wanted.interface.as_ref())?);
     }
     jobs.retain(|job| wanted.day.is_none_or(|day| job.name.day() == day));
+    jobs.retain(|job| wanted.user.is_none() || job.place.addressee() == wanted.user.as_ref());
     Ok(jobs)
 }
 

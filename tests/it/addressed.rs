@@ -162,8 +162,10 @@ fn a_move_by_hand_gives_a_job_to_another_user() {
     // It goes back to whom it was for last.
     let back = daemon.operator(&["requeue", &job]);
     assert_eq!(back.trim(), format!("{job} queue/orders_out/@bob/{job}"));
-    let shown = daemon.operator(&["ls", "queue/orders_out", "--json"]);
+    let shown = daemon.operator(&["ls", "queue/orders_out/@bob", "--json"]);
     assert!(shown.contains(r#""addressee":"bob""#), "{shown}");
+    let shown = daemon.operator(&["ls", "queue/orders_out/@ada"]);
+    assert_eq!(shown, "");
     let to = daemon.operator(&["requeue", &job, "--to", "orders_out/@ada"]);
     assert_eq!(to.trim(), format!("{job} queue/orders_out/@ada/{job}"));
     assert_eq!(listed(&daemon, &ada, "orders_out"), [job.as_str()]);
