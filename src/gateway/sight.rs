@@ -12,7 +12,7 @@
 use super::{Direction, Fault, Gateway, Reach, spool_fault, view::is_curator};
 use crate::{
     auth::{Caller, Right, Role},
-    job::{InterfaceName, Job, JobName, Place},
+    job::{InterfaceName, Job, JobName, Place, Queue},
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,9 +133,17 @@ impl Gateway {
         caller: &Caller,
         interface: &InterfaceName,
     ) -> Result<Vec<JobName>, Fault> {
+        let sees_all = self.sees_all(caller, interface);
+        if !sees_all && self.spool.is_addressed(interface) {
+            // Whoever is no user has no such directory.
+            let Ok(user) = caller.user.parse() else {
+                return Ok(Vec::new());
+            };
+            let names = self.spool.list_for(&Queue::of_user(interface, user));
+            return names.map_err(|e| spool_fault(&e));
+        }
         let jobs = self.spool.list(interface);
         let mut jobs = jobs.map_err(|e| spool_fault(&e))?;
-        let sees_all = self.sees_all(caller, interface);
         self.keep_shown(caller, interface, sees_all, &mut jobs)?;
         Ok(jobs.into_iter().map(|job| job.name).collect())
     }
@@ -216,7 +224,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::{Grants, Scope},
-        job::{KEY_BYTES, Kind, Queue, Seal},
+        job::{KEY_BYTES, Kind, Seal},
         spool::{Attributes, Cancelled, DropRules, Moved, RealFs, Rules, Spool},
         xml::{Schemas, Stylesheets, XsdSchema},
     };

@@ -8,6 +8,7 @@ use crate::job::{InterfaceName, Job, JobName, Place, Queue, UserName};
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -100,23 +101,42 @@ impl<F: Fs> Spool<F> {
         Ok(dir)
     }
 
-    /// The directories in which jobs of an interface wait, those of nobody included.
+    /// The directories in which jobs of an interface wait, those of nobody included. One user's that is
+    /// out of our reach is left out: it must not keep the others from their jobs.
     ///
     /// # Errors
     /// When the users' directories cannot be listed.
     pub fn queues(&self, interface: &InterfaceName) -> Result<Vec<Queue>, SpoolError> {
         let mut queues = vec![Queue::from(interface)];
-        if self.is_addressed(interface) {
-            let dir = queues[0].dir();
-            let each = &mut |name: &OsStr, kind| {
-                let user = name.to_str().and_then(UserName::of_dir);
-                if let Some(user) = user.filter(|_| kind == EntryKind::Dir) {
-                    queues.push(Queue::of_user(interface, user));
-                }
-            };
-            self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
+        if !self.is_addressed(interface) {
+            return Ok(queues);
         }
-        Ok(queues)
+        let dir = queues[0].dir();
+        let each = &mut |name: &OsStr, kind| {
+            let user = name.to_str().and_then(UserName::of_dir);
+            if let Some(user) = user.filter(|_| kind == EntryKind::Dir) {
+                queues.push(Queue::of_user(interface, user));
+            }
+        };
+        self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
+        let is_open = |queue| Ok(self.is_open(&queue)?.then_some(queue));
+        let open = queues
+            .into_iter()
+            .map(is_open)
+            .filter_map(Result::transpose);
+        open.collect()
+    }
+
+    /// May we look at what is in the directory of a queue?
+    fn is_open(&self, queue: &Queue) -> Result<bool, SpoolError> {
+        match self.stat(&queue.dir().join(".")) {
+            Err(SpoolError::Io { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ok(queue.addressee.is_none())
+            }
+            other => other.map(|_| true),
+        }
     }
 
     /// The directories in which jobs of an interface wait for somebody. What is for nobody is
@@ -230,27 +250,28 @@ impl<F: Fs> Spool<F> {
             found.push(Addressed::Astray(name.to_owned(), why));
         };
         self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
-        let nobodys = |entry: &Addressed| match entry {
-            Addressed::Queue(Queue {
+        let mut entries = Vec::with_capacity(found.len());
+        for entry in found {
+            let Addressed::Queue(Queue {
                 addressee: Some(user),
-                ..
-            }) => !self.is_user(user),
-            Addressed::Queue(_) | Addressed::Astray(..) => false,
-        };
-        let (strangers, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(nobodys);
-        for entry in strangers {
-            let Addressed::Queue(queue) = entry else {
+                interface,
+            }) = entry
+            else {
+                entries.push(entry);
                 continue;
             };
-            // One that is empty may be that of a user who has gone.
-            if let Some(user) = &queue.addressee
-                && self.has_files(&queue.dir())?
-            {
-                let name = format!("@{user}").into();
-                found.push(Addressed::Astray(name, no_user(user.as_str())));
+            let (name, queue) = (format!("@{user}"), Queue::of_user(&interface, user.clone()));
+            if !self.is_open(&queue)? {
+                let why = "the service cannot look into it; give its user the right to";
+                entries.push(Addressed::Astray(name.into(), why.to_owned()));
+            } else if self.is_user(&user) {
+                entries.push(Addressed::Queue(queue));
+            } else if self.has_files(&queue.dir())? {
+                // One that is empty may be that of a user who has gone.
+                entries.push(Addressed::Astray(name.into(), no_user(user.as_str())));
             }
         }
-        Ok(found)
+        Ok(entries)
     }
 
     fn has_files(&self, dir: &Path) -> Result<bool, SpoolError> {

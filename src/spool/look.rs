@@ -85,6 +85,16 @@ impl<F: Fs> Spool<F> {
         Ok(jobs)
     }
 
+    /// The complete jobs that wait for one user alone, oldest first.
+    ///
+    /// # Errors
+    /// When his directory cannot be listed.
+    pub fn list_for(&self, queue: &Queue) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = self.complete_in(queue)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn complete_in(&self, queue: &Queue) -> Result<Vec<JobName>, SpoolError> {
         let mut names = self.entries(&queue.dir(), |text| text.parse::<JobName>().ok())?;
         let mut unknown = Vec::new();

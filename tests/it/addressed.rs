@@ -6,9 +6,11 @@ use crate::{
     partners::{ORDERS, UNKNOWN, add_curator, alike, fetch, is_unknown, listed},
 };
 use spoolgate::job::JobName;
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 const NONE: [&str; 0] = [];
+/// A user of the system that is not root.
+const SERVICE: u32 = 65_534;
 
 /// The shipped configuration where `orders_out` is addressed and `orders_in` emits to it: to the user
 /// in the reference, if there is one.
@@ -196,6 +198,36 @@ fn requeue_says_what_is_missing() {
     }
     daemon.operator(&["requeue", UNKNOWN, "--to", "orders_out/@bob"]);
     assert_eq!(listed(&daemon, &bob, "orders_out"), [UNKNOWN]);
+}
+
+/// As `mkdir` by root leaves it under a strict umask. Only root can try it.
+#[test]
+fn a_directory_out_of_reach_keeps_nobody_else_from_his_jobs() {
+    let mut daemon = Daemon::init();
+    daemon.configure(addressed);
+    let ada = daemon.add_user("ada", &ORDERS);
+    if !daemon.give_to(SERVICE) {
+        return;
+    }
+    daemon.serve_as(SERVICE);
+    let strict = path(&daemon, "@bob");
+    fs::create_dir(&strict).unwrap();
+    fs::set_permissions(&strict, fs::Permissions::from_mode(0o700)).unwrap();
+    daemon.soon("it is reported", || {
+        daemon.log().contains("the service cannot look into it")
+    });
+    let job = dropped(&daemon, "ada", &ada);
+    let status = format!("/xml/jobstatus?Jobname={job}");
+    assert_eq!(daemon.curl_as(&ada, &[&status]).status, 200);
+    is_unknown(
+        &daemon,
+        &ada,
+        "orders_out",
+        "20251122T045748.123Z-00043.xml",
+    );
+    let admin = format!("admin:{}", daemon.password);
+    assert_eq!(listed(&daemon, &admin, "orders_out"), [job.as_str()]);
+    assert_eq!(fetch(&daemon, &ada, "orders_out", &job).text(), order("1"));
 }
 
 #[test]
