@@ -8,13 +8,12 @@
 //! All calls block.
 
 mod actor;
-mod text;
 
 pub use actor::{Actor, Sudo, group_name, user_name};
 
 use crate::{
     gateway::Verifier,
-    job::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName},
+    job::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
     joblog::{Level, Message},
     spool::{Moved, Spool, SpoolError},
     timetable::ScheduleId,
@@ -65,8 +64,7 @@ pub enum Act {
         job: JobName,
         #[serde(
             default,
-            serialize_with = "text::serialize_option",
-            deserialize_with = "text::deserialize_option",
+            with = "text::option",
             skip_serializing_if = "Option::is_none"
         )]
         to: Option<Queue>,

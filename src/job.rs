@@ -15,6 +15,7 @@ mod place;
 mod properties;
 mod seal;
 mod terms;
+pub(crate) mod text;
 
 pub use ids::{Horizon, Ids, RANGES_MAX, Range};
 pub use name::{

@@ -4,7 +4,7 @@
 //! and for each act of a person. A line is one JSON object, and its first member is the job's id, so
 //! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
 
-use crate::job::{InterfaceName, JobName, Priority, Terms, UserName, WorkerTag, hex};
+use crate::job::{InterfaceName, JobName, Priority, Terms, UserName, WorkerTag, hex, text};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,7 +19,7 @@ pub enum Came {
     Dropped { dropped_as: String },
     /// The processor of that job has made it.
     Emitted {
-        #[serde(with = "as_text")]
+        #[serde(with = "text")]
         parent: JobName,
     },
     /// It is of a schedule's moment; its parameters say of which.
@@ -30,7 +30,7 @@ pub enum Came {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     id: u64,
-    #[serde(with = "as_text")]
+    #[serde(with = "text")]
     pub job: JobName,
     #[serde(flatten)]
     pub came: Came,
@@ -39,14 +39,14 @@ pub struct Accepted {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "as_some_text"
+        with = "text::option"
     )]
     pub interface: Option<InterfaceName>,
     /// For whom it is, where jobs are addressed to users.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "as_some_text"
+        with = "text::option"
     )]
     pub addressee: Option<UserName>,
     /// The name by which the submitter asked for the interface, where that is another one.
@@ -62,12 +62,12 @@ pub struct Accepted {
     /// Whose the file is, where somebody else has made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    #[serde(default, skip_serializing_if = "is_usual", with = "as_text")]
+    #[serde(default, skip_serializing_if = "is_usual", with = "text")]
     pub priority: Priority,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "as_some_text"
+        with = "text::option"
     )]
     pub worker: Option<WorkerTag>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub enum Act {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     id: u64,
-    #[serde(with = "as_text")]
+    #[serde(with = "text")]
     pub job: JobName,
     pub act: Act,
     /// Of the Unix epoch.
@@ -186,14 +186,14 @@ pub struct Ended {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "as_some_text"
+        with = "text::option"
     )]
     pub interface: Option<InterfaceName>,
     /// For whom it is from now on, or was, if nothing before says so.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "as_some_text"
+        with = "text::option"
     )]
     pub addressee: Option<UserName>,
     /// The [`fingerprint`] of the error.
@@ -256,54 +256,6 @@ pub fn fingerprint(error: &str) -> String {
         was_digit = is_digit;
     }
     hex(&hash.finalize()[..8])
-}
-
-/// Values that print and parse as text.
-mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::{fmt::Display, str::FromStr};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(
-        value: &T,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'d, T, D>(from: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'d>,
-    {
-        let text = String::deserialize(from)?;
-        text.parse().map_err(D::Error::custom)
-    }
-}
-
-/// The same of values that may be missing.
-mod as_some_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::{fmt::Display, str::FromStr};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(
-        value: &Option<T>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => to.collect_str(value),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'d, T, D>(from: D) -> Result<Option<T>, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'d>,
-    {
-        let text = Option::<String>::deserialize(from)?;
-        let parsed = text.map(|text| text.parse()).transpose();
-        parsed.map_err(D::Error::custom)
-    }
 }
 
 #[cfg(test)]
