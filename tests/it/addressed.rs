@@ -108,6 +108,7 @@ fn each_user_sees_and_takes_what_is_for_him() {
             assert_eq!(daemon.curl_as(login, &[&task]).status, 200);
         }
         assert_eq!(fetch(&daemon, owner, "orders_out", job).text(), body);
+        daemon.wait_for_place(job, "bak/orders_out");
         assert_eq!(listed(&daemon, owner, "orders_out"), NONE);
         // Flat, and still his.
         let flat = format!("bak/orders_out/{}/{job}", day(job));
@@ -161,6 +162,8 @@ fn a_move_by_hand_gives_a_job_to_another_user() {
     daemon.serve();
     assert!(to.exists());
     assert_eq!(fetch(&daemon, &bob, "orders_out", &job).text(), order("1"));
+    // Once the client has all of it.
+    daemon.wait("it is retrieved", || !to.exists());
     // It goes back to whom it was for last.
     let back = daemon.operator(&["requeue", &job]);
     assert_eq!(back.trim(), format!("{job} queue/orders_out/@bob/{job}"));
