@@ -57,9 +57,7 @@ pub(super) fn apply(head: &Parts, mut response: Response<Payload>) -> Response<P
     if !offered || response.status() != StatusCode::OK || head.method != Method::GET {
         return response;
     }
-    // Of another version than the one that the client has a part of, a part is of no use.
-    let changed = (head.headers.get(IF_RANGE))
-        .is_some_and(|version| Some(version) != response.headers().get(ETAG));
+    let changed = is_other_version(head, response.headers().get(ETAG));
     let mut ranges = head.headers.get_all(RANGE).iter();
     let (Some(range), None, false) = (ranges.next(), ranges.next(), changed) else {
         return response;
@@ -91,6 +89,12 @@ pub(super) fn apply(head: &Parts, mut response: Response<Payload>) -> Response<P
         response.headers_mut().insert(CONTENT_RANGE, value);
     }
     response
+}
+
+/// Has the client a part of another version than this? Then a part is of no use (RFC 9110, 13.1.5).
+fn is_other_version(head: &Parts, version: Option<&HeaderValue>) -> bool {
+    let has = head.headers.get(IF_RANGE);
+    has.is_some_and(|has| Some(has) != version)
 }
 
 fn wanted(range: &[u8], total: u64) -> Wanted {
@@ -160,6 +164,27 @@ mod tests {
         assert_eq!(answered("HEAD", "*"), 304);
         assert_eq!(answered("GET", "\"abc\""), 200);
         assert_eq!(answered("POST", "\"ab\""), 200);
+    }
+
+    #[test]
+    fn a_part_of_another_version_is_of_no_use() {
+        let is_other = |has: &[&'static str], version: Option<&'static str>| {
+            let mut request = http::Request::builder();
+            for has in has {
+                request = request.header(IF_RANGE, *has);
+            }
+            let head = request.body(()).unwrap().into_parts().0;
+            is_other_version(&head, version.map(HeaderValue::from_static).as_ref())
+        };
+        assert!(!is_other(&[], Some("\"ab\"")), "it has not asked");
+        assert!(!is_other(&["\"ab\""], Some("\"ab\"")));
+        assert!(is_other(&["\"a\""], Some("\"ab\"")));
+        assert!(
+            is_other(&["W/\"ab\""], Some("\"ab\"")),
+            "weak is not enough"
+        );
+        assert!(is_other(&["Sun, 22 Nov 2026 10:00:00 GMT"], Some("\"ab\"")));
+        assert!(is_other(&["\"ab\""], None));
     }
 
     #[test]

@@ -184,3 +184,18 @@ fn only_a_token_is_open_and_only_bodies_are_read() {
     }
     assert!(!Alteryx.owns("/webapi") && !Alteryx.owns("/webap\u{e4}/"));
 }
+
+/// Source: the Alteryx contract, doubled slashes.
+#[test]
+fn the_version_of_a_path_is_known_whatever_its_slashes() {
+    for path in [
+        "/user/v1/workflows/a/jobs",
+        "//user//v1//workflows//a//jobs",
+        "/webapi//V1/x",
+    ] {
+        assert!(super::router::is_v1(path), "{path}");
+    }
+    for path in ["/user/v3/jobs", "/v1/x", "/user/x/v1", ""] {
+        assert!(!super::router::is_v1(path), "{path}");
+    }
+}

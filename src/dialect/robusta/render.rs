@@ -118,6 +118,8 @@ mod tests {
         assert_eq!(given(flat.clone()), flat);
         let both = json!({"variables": {"a": 1, "links": 2}, "links": [], "total": 3});
         assert_eq!(given(both), json!({"a": 1, "links": 2, "total": 3}));
+        let linked = json!({"links": [{"rel": "x"}], "total": 3});
+        assert_eq!(given(linked), flat, "links are for other systems");
         assert_eq!(given(json!({"variables": "none"})), json!({}));
     }
 }
