@@ -389,5 +389,12 @@ mod tests {
             .err()
             .unwrap();
         assert!(long.contains("more than 100 bytes"), "{long}");
+        // What has taken its place meanwhile is not its own.
+        let replaced = dir.path().join("r");
+        let listener = Listener::bind(std::slice::from_ref(&replaced)).unwrap();
+        fs::rename(&replaced, dir.path().join("aside")).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(&replaced).unwrap();
+        drop(listener);
+        assert!(replaced.exists());
     }
 }

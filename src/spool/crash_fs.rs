@@ -528,6 +528,12 @@ impl Fs for CrashFs {
     }
 
     fn writers(&self, path: &Path) -> io::Result<Writers> {
-        self.call("writers")?.find(path).map(|_| Writers::None)
+        let disk = self.call("writers")?;
+        let at = disk.find(path)?;
+        // Of what is not ours nobody knows.
+        Ok(match disk.owners.contains_key(&at) {
+            true => Writers::Unknown,
+            false => Writers::None,
+        })
     }
 }

@@ -1,6 +1,9 @@
 //! Dropped files on a real disk: their order, their rest, their writers and their names.
 
-use super::{super::RealFs, *};
+use super::{
+    super::{RealFs, crash_fs::CrashFs},
+    *,
+};
 use crate::spool::Rules;
 use std::{
     collections::BTreeMap,
@@ -25,21 +28,25 @@ fn queue() -> Queue {
     a().into()
 }
 
+fn interfaces(ordered: bool) -> BTreeMap<InterfaceName, Rules> {
+    let rules = Rules {
+        attempts_max: 1,
+        at_most_once: false,
+        drops: DropRules {
+            ordered,
+            ..DropRules::default()
+        },
+    };
+    BTreeMap::from([(a(), rules)])
+}
+
 impl Bench {
     fn new(ordered: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: DropRules {
-                ordered,
-                ..DropRules::default()
-            },
-        };
         let clock = Arc::new(AtomicI64::new(0));
         let of = clock.clone();
         let now = Box::new(move || of.load(Ordering::SeqCst));
-        let spool = Spool::open(RealFs::new(dir.path()), BTreeMap::from([(a(), rules)]), now);
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces(ordered), now);
         Self {
             dir,
             spool: Arc::new(spool.unwrap()),
@@ -340,4 +347,36 @@ fn a_file_that_a_crash_left_aside_becomes_its_job_once() {
     bench.set_after(&left, 10_000);
     assert_eq!(bench.scan().ready, [job]);
     assert!(!bench.path(&left).exists());
+}
+
+/// The first will come once it has been quiet for long; on an ordered interface the second, which is
+/// complete, waits for it.
+#[test]
+fn on_an_ordered_interface_a_file_waits_for_those_before_it() {
+    for ordered in [false, true] {
+        let fs = CrashFs::new();
+        let spool = Spool::open(fs.clone(), interfaces(ordered), Box::new(|| 60_000)).unwrap();
+        for name in ["first", "second"] {
+            fs.create(&Path::new("queue/a").join(name)).unwrap();
+        }
+        // Nobody can say who writes a file of somebody else.
+        fs.give(Path::new("queue/a/first"), 1000);
+        let arrived = spool.scan(&a()).unwrap().arrived.into_iter();
+        let taken: Vec<_> = arrived.filter_map(|arrival| arrival.dropped_as).collect();
+        let expected: &[&str] = if ordered { &[] } else { &["second"] };
+        assert_eq!(taken, expected, "ordered: {ordered}");
+    }
+}
+
+/// A listing that began before the job was named does not make it unknown.
+#[test]
+fn a_job_that_is_arriving_is_not_forgotten() {
+    let bench = Bench::new(false);
+    let job: JobName = "20261122T045748.123Z-00042.xml".parse().unwrap();
+    bench.spool.set_arriving(&queue(), &job);
+    bench.scan();
+    assert!(bench.spool.is_ready(&queue(), &job));
+    bench.spool.arrived(&job);
+    bench.scan();
+    assert!(!bench.spool.is_ready(&queue(), &job), "it is not there");
 }
