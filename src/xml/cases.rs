@@ -143,6 +143,52 @@ fn both_engines_find_the_same_lines() {
     assert_eq!(lines(Box::new(Xmllint)), [3, 4]);
 }
 
+/// Source: XSD 1.1, part 2, G.4.2.2, which lets categories be those of a later version of Unicode.
+#[test]
+fn patterns_know_the_letters_of_today() {
+    let patterns = [
+        (
+            "L",
+            r"\p{L}+",
+            "\u{1E9E}\u{23A}\u{20BB7}\u{2B820}\u{DF}",
+            "1",
+        ),
+        ("Lu", r"\p{Lu}+", "\u{1E9E}", "\u{DF}"),
+        ("N", r"[^\P{N}]+", "\u{1D7CE}1", "a"),
+        ("Sc", r"\p{Sc}+", "\u{20BA}\u{20BD}\u{20AC}", "S"),
+        ("w", r"\w+", "\u{20BA}a1", "-"),
+        ("d", r"\d+", "1\u{1E950}", "a"),
+        (
+            "name",
+            r"[\p{L} .\-]{1,40}",
+            "WEI\u{1E9E}-\u{20BB7}\u{7530}",
+            "a1",
+        ),
+    ];
+    let choices = patterns.map(|(name, pattern, ..)| {
+        format!(
+            r#"<xs:element name="{name}"><xs:simpleType><xs:restriction base="xs:string">
+               <xs:pattern value="{pattern}"/></xs:restriction></xs:simpleType></xs:element>"#
+        )
+    });
+    let schema = format!(
+        r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="T">
+           <xs:complexType><xs:choice>{}</xs:choice></xs:complexType></xs:element></xs:schema>"#,
+        choices.concat()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("orders.xsd"), schema).unwrap();
+    let schemas = Schemas::open(dir.path(), Box::new(XsdSchema));
+    assert_eq!(schemas.reload()[0].to_string(), "orders: loaded");
+    for (name, pattern, good, bad) in patterns {
+        for (text, n_findings) in [(good, 0), (bad, 1)] {
+            let document = format!("<T><{name}>{text}</{name}></T>");
+            let found = findings(&schemas, document.as_bytes());
+            assert_eq!(found.len(), n_findings, "{pattern} {text}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn findings_end_at_the_limit() {
     let (schemas, _dir) = orders(Box::new(XsdSchema));

@@ -17,9 +17,11 @@ use xsd_schema::validation::{
 };
 use xsd_schema::xml::ParseLimits;
 use xsd_schema::{
-    DirectiveFailure, EmbeddedLoader, LoaderChain, ResolverConfig, SchemaLoader, SchemaResolver,
-    SchemaResult, SchemaSet, SchemaSetBuilder, XsdVersion,
+    DirectiveFailure, EmbeddedLoader, LoaderChain, RegexCompat, ResolverConfig, SchemaLoader,
+    SchemaResolver, SchemaResult, SchemaSet, SchemaSetBuilder, XsdVersion,
 };
+
+use xsd_schema::types::facets::PatternFacet;
 
 use super::decode::{Decoder, finding_in};
 use super::position::{Meter, Position};
@@ -52,7 +54,7 @@ impl SchemaEngine for XsdSchema {
             SchemaResolver::with_config_and_loader(ResolverConfig::default(), Box::new(loaders));
         resolver.catalog_mut().add_xml_catalog();
         let text = schema.text(schema.main()).unwrap_or_default();
-        let set = SchemaSetBuilder::with_resolver(resolver, XsdVersion::V1_0)
+        let mut set = SchemaSetBuilder::with_resolver(resolver, XsdVersion::V1_0)
             .add_source(text, &format!("{SCHEME}{}", schema.main()))
             .and_then(SchemaSetBuilder::compile)
             .map_err(|error| schema_error(schema, &error))?
@@ -60,11 +62,26 @@ impl SchemaEngine for XsdSchema {
         if let Some(failure) = set.directive_failures().iter().find(|f| is_fatal(f)) {
             return Err(schema_error(schema, failure.error()));
         }
+        know_todays_characters(&mut set);
         Ok(Box::new(Compiled {
             names: set.name_table.len(),
             name_bytes: set.name_table.heap_bytes(),
             set,
         }))
+    }
+}
+
+/// Compiles the patterns anew, so that `\p{L}`, `\w` and the like know the characters of today: the
+/// engine takes those of XSD 1.0 from Unicode 3.0, which lacks letters that names are written with.
+/// A pattern that is none is refused before this.
+fn know_todays_characters(set: &mut SchemaSet) {
+    let types = set.arenas.entries_mut().simple_types.values_mut();
+    for pattern in types.flat_map(|of| of.facets.patterns.iter_mut().flatten()) {
+        let (value, source) = (pattern.value.clone(), pattern.source.clone());
+        let compiled = PatternFacet::new(value, source, XsdVersion::V1_1, RegexCompat::Strict);
+        if let Ok(compiled) = compiled {
+            *pattern = compiled;
+        }
     }
 }
 
