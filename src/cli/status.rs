@@ -81,13 +81,8 @@ impl Status {
     }
 }
 
-fn overview(
-    as_json: bool,
-    spool: &Spool,
-    holder: Option<String>,
-    is_stale: bool,
-    findings: &[Finding],
-) -> anyhow::Result<()> {
+/// An object per interface: how many of its jobs are where, and whether it is held.
+fn rows(spool: &Spool) -> anyhow::Result<Vec<serde_json::Value>> {
     let mut rows = Vec::new();
     for interface in spool.interfaces() {
         let queued = spool.queued(interface)?;
@@ -104,6 +99,17 @@ fn overview(
             "hold": hold,
         }));
     }
+    Ok(rows)
+}
+
+fn overview(
+    as_json: bool,
+    spool: &Spool,
+    holder: Option<String>,
+    is_stale: bool,
+    findings: &[Finding],
+) -> anyhow::Result<()> {
+    let rows = rows(spool)?;
     let restored = spool.restored()?;
     let failed = spool.settled(&Place::JobErrors)?.len();
     let refused = spool.settled(&Place::Refused)?.len();
@@ -154,11 +160,17 @@ fn overview(
     }
     tell!("joberrors: {failed}, and {refused} refused")?;
     if let Some((at_ms, files)) = restored {
-        let (at, n) = (stamp(at_ms), count(files.len() as i64, "file"));
-        tell!("restored after a crash, {at}: {n}")?;
-        for file in &files {
-            tell!("  {}", safe(file))?;
-        }
+        tell_restored(at_ms, &files)?;
+    }
+    Ok(())
+}
+
+/// What the last replay had to restore.
+fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
+    let (at, n) = (stamp(at_ms), count(files.len() as i64, "file"));
+    tell!("restored after a crash, {at}: {n}")?;
+    for file in files {
+        tell!("  {}", safe(file))?;
     }
     Ok(())
 }
