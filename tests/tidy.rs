@@ -1,9 +1,9 @@
 //! The rules of the house, checked: who may import whom, how long a function may be, and that
-//! README.md and ARCHITECTURE.md say what the code says.
+//! the documents say what the code says.
 //!
 //! It reads the source as text, with comments and literals blanked, and knows as much of Rust as
-//! it needs. The layer table stands in ARCHITECTURE.md, the configuration table in README.md;
-//! both are read from there, so a change of one side alone fails here.
+//! it needs. The layer table stands in ARCHITECTURE.md, the tables of keys, commands and variables
+//! in the pages of docs; all are read from there, so a change of one side alone fails here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,6 +43,14 @@ fn rust_files(dir: &str) -> Vec<String> {
     let mut all = files(dir);
     all.retain(|path| path.ends_with(".rs"));
     all
+}
+
+/// The documents: those of the top level, and the pages of `docs`.
+fn documents() -> Vec<String> {
+    let top = ["ARCHITECTURE.md", "README.md"];
+    let mut pages = files("docs");
+    pages.retain(|path| path.ends_with(".md"));
+    top.map(str::to_owned).into_iter().chain(pages).collect()
 }
 
 /// A file of `src`: its module path, and its code without tests, comments and literals.
@@ -540,8 +548,9 @@ fn default_of(table: &str, field: &str) -> Option<String> {
 }
 
 #[test]
-fn the_readme_has_every_configuration_key_and_its_default() {
-    let rows = table("README.md", "## Configuration");
+fn the_page_of_configuration_has_every_key_and_its_default() {
+    let page = "docs/configuration.md";
+    let rows = table(page, "## The keys");
     let documented = rows.iter().map(|row| quoted(&row[0])[0].to_owned());
     let keys = configuration_keys();
     same(
@@ -556,7 +565,7 @@ fn the_readme_has_every_configuration_key_and_its_default() {
             && *default != row[2]
         {
             mistakes.push(format!(
-                "{key}: the default is {default}, README.md says {}",
+                "{key}: the default is {default}, {page} says {}",
                 row[2]
             ));
         }
@@ -586,13 +595,13 @@ fn commands(of: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_has_every_command() {
+fn the_page_of_operations_has_every_command() {
     let mut known = commands(&[]);
     for group in ["schedule", "user"] {
         known.remove(group);
         known.extend(commands(&[group]));
     }
-    let rows = table("README.md", "## Commands");
+    let rows = table("docs/operations.md", "## Commands");
     let documented = rows.iter().map(|row| {
         let words = quoted(&row[0])[0].split(' ').skip(1);
         let plain = |c: char| c.is_ascii_lowercase() || c == '-';
@@ -610,34 +619,45 @@ fn variables(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_has_every_variable_of_a_command() {
+fn the_page_of_processors_has_every_variable_of_a_command() {
     let text = read("src/processor/command.rs");
     let product = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let rows = table("README.md", "### What the command gets");
+    let rows = table("docs/processors.md", "## What the command gets");
     let documented = rows.iter().flat_map(|row| variables(&row[0])).collect();
     same("variables of a command", &variables(product), &documented);
-    let known: BTreeSet<String> = (rust_files("src").iter())
-        .chain(&rust_files("tests"))
-        .flat_map(|p| variables(&read(p)))
+}
+
+#[test]
+fn the_documents_name_variables_that_something_reads() {
+    let known: BTreeSet<String> = ["src", "tests", "benches"]
+        .iter()
+        .flat_map(|dir| rust_files(dir))
+        .flat_map(|path| variables(&read(&path)))
         .collect();
-    let unknown: Vec<_> = variables(&read("README.md"))
-        .difference(&known)
-        .cloned()
-        .collect();
-    assert!(unknown.is_empty(), "README.md names {unknown:?}");
+    for document in documents() {
+        let named = variables(&read(&document));
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{document} names {unknown:?}");
+    }
 }
 
 #[test]
 fn what_the_documents_name_exists() {
     let all: String = Source::product().iter().map(|s| s.code.as_str()).collect();
     let mut mistakes = Vec::new();
-    for document in ["ARCHITECTURE.md", "README.md"] {
-        let text = read(document);
+    let kept = [
+        "benches/",
+        "contrib/",
+        "docs/",
+        "examples/",
+        "src/",
+        "tests/",
+    ];
+    for document in documents() {
+        let text = read(&document);
         let prose: String = text.split("```").step_by(2).collect();
         for name in quoted(&prose) {
-            let is_file = ["src/", "tests/", "examples/"]
-                .iter()
-                .any(|dir| name.starts_with(dir));
+            let is_file = kept.iter().any(|dir| name.starts_with(dir));
             if is_file && !name.contains(['<', '*', ' ']) && !root().join(name).exists() {
                 mistakes.push(format!("{document} names {name}, which does not exist"));
             }
@@ -699,8 +719,10 @@ fn the_top_level_is_known() {
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",
+        "benches",
         "certs",
         "contrib",
+        "docs",
         "examples",
         "spool",
         "src",
@@ -714,7 +736,7 @@ fn the_top_level_is_known() {
     }
     for path in tracked() {
         let top = path.split('/').next().unwrap_or_default();
-        if !needed.contains(&top) && top != "benches" {
+        if !needed.contains(&top) {
             mistakes.push(format!("{path}: {top} is not a part of the top level"));
         }
     }

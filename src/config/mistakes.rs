@@ -334,8 +334,8 @@ mod tests {
     #[test]
     fn no_key_answers_in_the_words_of_the_parser() {
         let interface = "interfaces.a.direction = \"in\"\n";
-        let documented = include_str!("../../README.md").lines();
-        let rows = documented.skip_while(|line| *line != "## Configuration");
+        let documented = include_str!("../../docs/configuration.md").lines();
+        let rows = documented.skip_while(|line| *line != "## The keys");
         let rows = rows.skip(1).take_while(|line| !line.starts_with("## "));
         let keys = rows.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let mut tried = 0;

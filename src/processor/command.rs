@@ -5,7 +5,7 @@
 //! beside it. The [`Starter`] starts it, and ends it with everything that it has started: on
 //! timeout, on too much output, on shutdown, and what is left of it when it has ended.
 //!
-//! Contract with the program: `README.md`, "Writing a processor".
+//! Contract with the program: `docs/processors.md`, "Writing a processor".
 
 use super::{
     Ended, Outcome, PartnersSee, adopted, now_ms,

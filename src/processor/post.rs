@@ -7,7 +7,7 @@
 //! What goes wrong on the way is told in the joblog without addresses and paths: partners read it.
 //! The service's own log has them.
 //!
-//! Contract with the receiver: `README.md`, "Posting to a URL".
+//! Contract with the receiver: `docs/processors.md`, "Posting to a URL".
 
 use super::{
     Ended, Outcome, PartnersSee, Run, now_ms,

@@ -1,7 +1,7 @@
 //! The signature by which a receiver knows that a job comes from us and is whole: HMAC-SHA256 under
 //! a secret that both have in a file, over the moment, a dot and the body.
 //!
-//! Contract with the receiver: `README.md`, "Posting to a URL".
+//! Contract with the receiver: `docs/processors.md`, "Posting to a URL".
 
 use crate::{
     job::hex,

@@ -141,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_names_them_all() {
-        let readme = include_str!("../../README.md");
+    fn the_page_of_configuration_names_them_all() {
+        let page = include_str!("../../docs/configuration.md");
         for pattern in USUAL {
-            assert!(readme.contains(&format!("`{pattern}`")), "{pattern}");
+            assert!(page.contains(&format!("`{pattern}`")), "{pattern}");
         }
     }
 

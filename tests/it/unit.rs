@@ -25,7 +25,7 @@ fn the_unit_and_the_documents_speak_of_the_same_paths() {
     let keys = keys(&unit);
     let users = read("contrib/systemd/spoolgate.sysusers.conf");
     let dirs = read("contrib/systemd/spoolgate.tmpfiles.conf");
-    let readme = read("README.md");
+    let page = read("docs/operations.md");
     let (config, state) = ("/etc/spoolgate", "/var/lib/spoolgate");
     assert_eq!(keys["ConfigurationDirectory"], ["spoolgate"]);
     assert_eq!(keys["StateDirectory"], ["spoolgate"]);
@@ -36,14 +36,17 @@ fn the_unit_and_the_documents_speak_of_the_same_paths() {
     assert!(dirs.contains(&format!("\nd {config} {mode} root {user}\n")));
     let mode = keys["StateDirectoryMode"][0];
     assert!(dirs.contains(&format!("\nd {state} {mode} {user} {user}\n")));
-    assert!(readme.contains(&format!("spoolgate init {config} --state {state}\n")));
+    assert!(page.contains(&format!("spoolgate init {config} --state {state}\n")));
     for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/systemd")).unwrap()
     {
         let file = file.unwrap().file_name().into_string().unwrap();
-        assert!(readme.contains(&file), "README.md does not speak of {file}");
+        assert!(
+            page.contains(&file),
+            "docs/operations.md does not speak of {file}"
+        );
     }
     assert!(
-        !readme.contains("[Service]"),
+        !page.contains("[Service]"),
         "the unit stands in contrib only"
     );
 }
