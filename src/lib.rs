@@ -30,8 +30,8 @@
 //!
 //! Invariant: what a client sees and what the log says are separate; no answer holds a path.
 //!
-//! `ARCHITECTURE.md` has the table of states, the protocol step by step and the reasons;
-//! `tests/tidy.rs` checks who imports whom.
+//! `ARCHITECTURE.md` has the table of states and the layers, `docs/internals.md` the protocol step
+//! by step and the reasons; `tests/tidy.rs` checks who imports whom.
 
 // Tests say what went wrong by failing.
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -10,7 +10,7 @@
 //! and starts nothing more, and says why. What was acknowledged stays.
 //!
 //! All calls block. Async stops at the gateway and the worker, which call from blocking threads.
-//! States, recovery and the reasons of each step: `ARCHITECTURE.md`.
+//! States and recovery: `ARCHITECTURE.md`. The reasons of each step: `docs/internals.md`.
 
 mod accept;
 mod address;
