@@ -47,7 +47,13 @@ fn rust_files(dir: &str) -> Vec<String> {
 
 /// The documents: those of the top level, and the pages of `docs`.
 fn documents() -> Vec<String> {
-    let top = ["ARCHITECTURE.md", "README.md"];
+    let top = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "SECURITY.md",
+    ];
     let mut pages = files("docs");
     pages.retain(|path| path.ends_with(".md"));
     top.map(str::to_owned).into_iter().chain(pages).collect()
@@ -714,11 +720,14 @@ fn the_top_level_is_known() {
         ".ci",
         ".gitignore",
         "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "Cargo.lock",
         "Cargo.toml",
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",
+        "SECURITY.md",
         "benches",
         "certs",
         "contrib",
