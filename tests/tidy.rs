@@ -13,6 +13,7 @@ use std::{
 };
 
 const FUNCTION_LINES_MAX: usize = 70;
+const README_LINES_MAX: usize = 150;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -683,6 +684,142 @@ fn what_the_documents_name_exists() {
         }
     }
     nothing(&mistakes);
+}
+
+/// A document without its blocks of code.
+fn without_code(text: &str) -> String {
+    let mut open = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        open ^= fence;
+        !open && !fence
+    });
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The anchors of a document's headings, as the usual renderers of Markdown make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in without_code(text).lines() {
+        let title = line.trim_start_matches('#');
+        if title == line || !title.starts_with(' ') {
+            continue;
+        }
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let anchor: String = title.trim().to_lowercase().chars().filter(kept).collect();
+        let anchor = anchor.replace(' ', "-");
+        let again = (1..).map(|n| format!("{anchor}-{n}"));
+        let mut names = std::iter::once(anchor.clone()).chain(again);
+        found.extend(names.find(|name| !found.contains(name)));
+    }
+    found
+}
+
+/// Where the links of a document lead, as they are written.
+fn links(text: &str) -> Vec<String> {
+    let prose = without_code(text);
+    // A span of code may stand in the words of a link, and is none itself.
+    let prose: String = prose.split('`').step_by(2).collect();
+    let after = prose.split("](").skip(1);
+    after
+        .map(|rest| rest.split(')').next().unwrap_or_default().to_owned())
+        .filter(|link| !link.contains("://"))
+        .collect()
+}
+
+/// The file that a relative link means, as a path from the repository's root, and its anchor.
+fn destination(document: &str, link: &str) -> (String, Option<String>) {
+    let (path, anchor) = match link.split_once('#') {
+        Some((path, anchor)) => (path, Some(anchor.to_owned())),
+        None => (link, None),
+    };
+    if path.is_empty() {
+        return (document.to_owned(), anchor);
+    }
+    let mut parts: Vec<&str> = document.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            // Above the root there is nothing to point at.
+            ".." if parts.pop().is_none() => parts.push(".."),
+            ".." => {}
+            part => parts.push(part),
+        }
+    }
+    (parts.join("/"), anchor)
+}
+
+/// What is wrong with the links of a document.
+fn broken_links(document: &str, text: &str) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    for link in links(text) {
+        let (path, anchor) = destination(document, &link);
+        let here = path == document;
+        if path.starts_with("..") || !here && !root().join(&path).exists() {
+            mistakes.push(format!("{document}: {link} leads to no file"));
+            continue;
+        }
+        if let Some(anchor) = anchor {
+            let there = if here {
+                anchors(text)
+            } else {
+                anchors(&read(&path))
+            };
+            if !there.contains(&anchor) {
+                mistakes.push(format!("{document}: {link} leads to no heading"));
+            }
+        }
+    }
+    mistakes
+}
+
+#[test]
+fn links_lead_to_what_is_there() {
+    let mut mistakes = Vec::new();
+    let mut led_to = BTreeSet::from(["README.md".to_owned()]);
+    for document in documents() {
+        let text = read(&document);
+        mistakes.extend(broken_links(&document, &text));
+        led_to.extend(
+            links(&text)
+                .iter()
+                .map(|link| destination(&document, link).0),
+        );
+    }
+    let lost = documents()
+        .into_iter()
+        .filter(|path| !led_to.contains(path));
+    mistakes.extend(lost.map(|path| format!("{path}: no link leads there")));
+    nothing(&mistakes);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let text = "# One `two`, three\n## Again\n## Again\n```sh\n# [none](none.md)\n```\n\
+                `[none](none.md)` [good](#one-two-three) [`c`](#again-1) [up](../README.md)\n\
+                [web](https://example.org/none.md#none) [dir](dialects/../../src)\n";
+    assert_eq!(broken_links("docs/page.md", text), Vec::<String>::new());
+    for bad in [
+        "none.md",
+        "#none",
+        "#again-2",
+        "../../README.md",
+        "../README.md#none",
+        "/README.md",
+    ] {
+        let found = broken_links("docs/page.md", &format!("{text}[bad]({bad})"));
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+    }
+}
+
+#[test]
+fn the_readme_stays_short() {
+    let lines = read("README.md").lines().count();
+    assert!(
+        lines <= README_LINES_MAX,
+        "README.md has {lines} lines: what is for one kind of readers belongs into docs"
+    );
 }
 
 #[test]
