@@ -25,8 +25,9 @@ mod why;
 
 use crate::{
     config::{Config, Tenant},
-    daemon, modes,
-    spool::{RealFs, Spool, SpoolLock},
+    daemon,
+    store::fs::{RealFs, Spool, SpoolLock},
+    util::modes,
 };
 use anyhow::{anyhow, bail};
 use clap::{Args, Parser, Subcommand};

@@ -8,16 +8,16 @@ mod file;
 mod mistakes;
 
 use crate::{
-    cron::Changes,
-    gateway::{AdmissionLimits, Direction, Interface},
-    job::{InterfaceName, WorkerTags, hex},
-    modes::{Guard, guard},
+    cron_schedule::cron::Changes,
+    cron_schedule::{Missed, Zone},
+    domain::{InterfaceName, WorkerTags, hex},
     peer::{Network, Networks},
-    plain::{self, Links},
     processor::{Command, ExitCodes, Post, Processor},
-    schedule::LaneRules,
-    spool::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
-    timetable::{Missed, Zone},
+    scheduler::LaneRules,
+    service::{AdmissionLimits, Direction, Interface},
+    store::fs::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
+    util::modes::{Guard, guard},
+    util::plain::{self, Links},
     worker::Lane,
 };
 use file::{ConfigFile, InterfaceFile, ProcessorFile, ServerFile};
@@ -726,7 +726,7 @@ fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Comma
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::Visible;
+    use crate::service::Visible;
 
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(text, Path::new("/etc/spoolgate/spoolgate.toml"))
@@ -736,7 +736,7 @@ mod tests {
 
     #[test]
     fn the_shipped_configuration_is_good_and_complete() {
-        let config = parse(crate::shipped::CONFIG).unwrap();
+        let config = parse(crate::assets::CONFIG).unwrap();
         let interfaces = &config.tenants[0].interfaces;
         let names: Vec<&str> = interfaces.keys().map(InterfaceName::as_str).collect();
         let five = [

@@ -25,9 +25,9 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs, t
 
 use crate::{
     config::Config,
-    http::{self, Site, Sites, tls},
+    http::{self, VirtualHost, VirtualHosts, tls},
     processor::Starter,
-    spool::{LockError, RealFs, SpoolLock},
+    store::fs::{LockError, RealFs, SpoolLock},
 };
 use anyhow::Context;
 use clock::ClockWatch;
@@ -78,7 +78,7 @@ pub async fn serve(
         let prepared = Prepared::new(&config, tenant, shared, common, &stop, &kill).await;
         tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }
-    let sites = sites(&config, &tenants)?;
+    let hosts = sites(&config, &tenants)?;
     let control = operators::Socket::bind(&config, &tenants)?;
     let listeners = sockets.listen()?;
     let lines = listeners.lines()?;
@@ -94,7 +94,7 @@ pub async fn serve(
         about,
     };
     let ready = probe::readiness(probed, &stop);
-    let tasks = listeners.serve(&config, certificate, sites, ready, &supervisor, &stop);
+    let tasks = listeners.serve(&config, certificate, hosts, ready, &supervisor, &stop);
     if let Some(control) = control {
         control.keep(&supervisor, &tasks, &stop);
     }
@@ -300,7 +300,7 @@ impl Listeners {
         self,
         config: &Config,
         certificate: Arc<tls::Certificate>,
-        sites: Sites,
+        hosts: VirtualHosts,
         readiness: Arc<http::Readiness>,
         supervisor: &Supervisor,
         stop: &CancellationToken,
@@ -323,9 +323,9 @@ impl Listeners {
             let ops = http::serve_ops(ops, readiness, stop.clone());
             tasks.spawn(supervisor.essential("the ops listener", ops));
         }
-        let (sites, stop) = (Arc::new(sites), stop.clone());
+        let (hosts, stop) = (Arc::new(hosts), stop.clone());
         let stop_memory = stop.clone();
-        let main = http::serve_tls(self.main, certificate, sites, limits, stop, deadline);
+        let main = http::serve_tls(self.main, certificate, hosts, limits, stop, deadline);
         tasks.spawn(supervisor.essential("the listener", main));
         supervisor.keep("the giving back of memory", move || {
             memory::give_back(stop_memory.clone())
@@ -349,8 +349,8 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpSocket> {
     bound().with_context(|| format!("cannot listen on {address}; change server.{key}"))
 }
 
-fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Sites> {
-    let sites = (tenants.iter().zip(&config.tenants)).map(|(prepared, tenant)| Site {
+fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<VirtualHosts> {
+    let hosts = (tenants.iter().zip(&config.tenants)).map(|(prepared, tenant)| VirtualHost {
         name: tenant.name.clone(),
         is_default: tenant.is_default,
         hosts: tenant.hosts.clone(),
@@ -359,5 +359,5 @@ fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Sites> {
         users: prepared.users.clone(),
         realm: "spoolgate".into(),
     });
-    Ok(Sites::new(sites.collect())?)
+    Ok(VirtualHosts::new(hosts.collect())?)
 }

@@ -14,28 +14,28 @@
 
 mod accept;
 mod access;
+mod activity;
 mod body;
+mod body_reader;
 mod connection;
 mod credentials;
 mod delivery;
-mod intake;
 mod limits;
 mod media;
 mod ops;
 mod proxy;
-mod pulse;
 mod range;
 mod request;
-mod sites;
 mod stream;
 pub mod tls;
+mod virtual_hosts;
 
 pub use limits::Limits;
 pub use ops::{Readiness, Report};
-pub use sites::{Site, Sites, SitesError};
+pub use virtual_hosts::{SitesError, VirtualHost, VirtualHosts};
 
 use accept::Standing;
-use connection::{Opening, Terms};
+use connection::{ConnectionSettings, Opening};
 use ops::InClear;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,15 +45,15 @@ use tokio_util::sync::CancellationToken;
 pub async fn serve_tls(
     listener: TcpListener,
     tls: Arc<tls::Certificate>,
-    sites: Arc<Sites>,
+    hosts: Arc<VirtualHosts>,
     limits: Limits,
     stop: CancellationToken,
     deadline: Duration,
 ) {
-    let terms = Terms::new(limits, stop);
+    let terms = ConnectionSettings::new(limits, stop);
     let server = Arc::new(Server {
         in_clear: terms.in_a_hurry(),
-        sites,
+        hosts,
         terms,
         tls,
     });
@@ -65,9 +65,9 @@ pub async fn serve_tls(
 /// What the connections of partners have in common.
 struct Server {
     /// For those who forget TLS.
-    in_clear: Terms,
-    sites: Arc<Sites>,
-    terms: Terms,
+    in_clear: ConnectionSettings,
+    hosts: Arc<VirtualHosts>,
+    terms: ConnectionSettings,
     tls: Arc<tls::Certificate>,
 }
 
@@ -96,17 +96,17 @@ impl Server {
             return;
         };
         let protocol = secured.protocol;
-        let pulse = pulse::Pulse::new(protocol);
+        let activity = activity::ConnectionActivity::new(protocol);
         let context = Arc::new(request::Context {
             limits: limits.clone(),
             peer,
-            pulse: pulse.clone(),
+            activity: activity.clone(),
             server_name: secured.server_name,
-            sites: self.sites.clone(),
+            hosts: self.hosts.clone(),
             standing,
         });
         let answer = move |request| request::answer(context.clone(), request);
-        connection::drive(secured.stream, protocol, pulse, answer, &self.terms).await;
+        connection::drive(secured.stream, protocol, activity, answer, &self.terms).await;
     }
 }
 
@@ -117,7 +117,7 @@ pub async fn serve_plain(
     stop: CancellationToken,
     deadline: Duration,
 ) {
-    let terms = Arc::new(Terms::new(limits.hurried(), stop));
+    let terms = Arc::new(ConnectionSettings::new(limits.hurried(), stop));
     let loop_terms = terms.clone();
     accept::run(listener, &loop_terms, deadline, move |tcp, peer, _| {
         let terms = terms.clone();
@@ -160,27 +160,27 @@ async fn refuse(
     protocol: connection::Protocol,
     peer: SocketAddr,
     place: InClear,
-    terms: &Terms,
+    terms: &ConnectionSettings,
 ) {
-    let pulse = pulse::Pulse::new(protocol);
-    let context = Arc::new((pulse.clone(), peer, place));
+    let activity = activity::ConnectionActivity::new(protocol);
+    let context = Arc::new((activity.clone(), peer, place));
     let answer = move |request| ops::use_https(context.clone(), request);
-    connection::drive(tcp, protocol, pulse, answer, terms).await;
+    connection::drive(tcp, protocol, activity, answer, terms).await;
 }
 
 /// Serves `GET /livez` and `GET /readyz` until `stop`.
 pub async fn serve_ops(listener: TcpListener, readiness: Arc<Readiness>, stop: CancellationToken) {
     let limits = Limits::default().hurried();
-    let deadline = limits.farewell_timeout;
-    let terms = Arc::new(Terms::new(limits, stop));
+    let deadline = limits.lingering_close_timeout;
+    let terms = Arc::new(ConnectionSettings::new(limits, stop));
     let loop_terms = terms.clone();
     accept::run(listener, &loop_terms, deadline, move |tcp, _, _| {
         let (terms, readiness) = (terms.clone(), readiness.clone());
         async move {
-            let pulse = pulse::Pulse::new(connection::Protocol::Http1);
-            let context = Arc::new((pulse.clone(), readiness));
+            let activity = activity::ConnectionActivity::new(connection::Protocol::Http1);
+            let context = Arc::new((activity.clone(), readiness));
             let answer = move |request| ops::probe(context.clone(), request);
-            connection::drive(tcp, connection::Protocol::Http1, pulse, answer, &terms).await;
+            connection::drive(tcp, connection::Protocol::Http1, activity, answer, &terms).await;
         }
     })
     .await;

@@ -3,22 +3,20 @@
 //!
 //! The modules in reading order, each using only those before it:
 //!
-//! - [`job`] is the vocabulary: names, ids, places, and the one function that knows which moves
-//!   are legal. [`joblog`] is what happened to a job. Both are pure.
-//! - [`modes`] says who may read and write what the service trusts, [`plain`] reads small files.
+//! - [`domain`] is the vocabulary: names, ids, places, what happened to a job, and the one function
+//!   that knows which moves are legal. It is pure. [`util`] opens plain files and checks their rights.
 //! - [`xml`] says whether a document is well-formed and valid, and transforms it.
 //! - [`auth`] says who calls and what they may do.
-//! - [`timetable`] says at which moments there are to be jobs, by the expressions of [`cron`].
-//! - [`spool`] is the only code that moves a job file; it holds the durability protocol. It blocks.
-//! - [`schedule`] decides which job runs when, without files, clock or tasks. [`watch`] hints where
+//! - [`cron_schedule`] says at which moments there are to be jobs.
+//! - [`store`] is the only code that moves a job file; it holds the durability protocol. It blocks.
+//! - [`scheduler`] decides which job runs when, without files, clock or tasks. [`watch`] hints where
 //!   to look. [`processor`] works on a job and says what became of it. [`worker`] carries out what
-//!   the schedule decides.
-//! - [`gateway`] turns a command of a caller into a reply or a fault, and is where async meets the
-//!   spool. A [`dialect`] translates between it and HTTP, purely. [`http`] is the server.
-//! - [`admin`] is what operators do to a spool, [`control`] their way into a running service.
-//! - [`health`] says what keeps partners from being served, for the probes and for operators.
+//!   the scheduler decides.
+//! - [`service`] turns a command of a caller into a reply or a fault, and is where async meets the
+//!   store. A dialect in [`api`] translates between it and HTTP, purely. [`http`] is the server.
+//! - [`ops`] is what operators do and see: their acts, their socket, and what is wrong.
 //! - [`config`], [`log`] and [`daemon`] put it together; [`cli`] is what operators type, [`client`]
-//!   what partners do; [`shipped`] is what the binary brings along.
+//!   what partners do; [`assets`] is what the binary brings along.
 //!
 //! Invariant: where a job is, is which directory its file lies in. Nothing else records it.
 //!
@@ -36,29 +34,24 @@
 // Tests say what went wrong by failing.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod admin;
+pub mod api;
+pub mod assets;
 pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
-pub mod control;
-pub mod cron;
+pub mod cron_schedule;
 pub mod daemon;
-pub mod dialect;
-pub mod gateway;
-pub mod health;
+pub mod domain;
 pub mod http;
-pub mod job;
-pub mod joblog;
 pub mod log;
-pub mod modes;
+pub mod ops;
 pub mod peer;
-pub mod plain;
 pub mod processor;
-pub mod schedule;
-pub mod shipped;
-pub mod spool;
-pub mod timetable;
+pub mod scheduler;
+pub mod service;
+pub mod store;
+pub mod util;
 pub mod watch;
 pub mod worker;
 pub mod xml;

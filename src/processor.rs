@@ -17,7 +17,7 @@ pub use output::PartnersSee;
 pub use post::Post;
 pub use starter::Starter;
 
-use crate::joblog::{Level, Message};
+use crate::domain::joblog::{Level, Message};
 use output::Output;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

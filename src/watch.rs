@@ -6,7 +6,7 @@
 //! This file knows paths and names, and moves nothing. notify 8 reports the opening of every file,
 //! our own scans included: such events are dropped first thing.
 
-use crate::job::{InterfaceName, Queue, UserName};
+use crate::domain::{InterfaceName, Queue, UserName};
 use notify::{
     ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, ModifyKind, RenameMode},

@@ -5,23 +5,24 @@
 //! Nothing here is a record: a restart rebuilds all of it from the directories.
 
 mod cancel;
-mod eta;
-mod look;
+mod eligibility;
+mod query;
+mod queue_positions;
 mod run;
 mod runs;
 mod settle;
 mod stranded;
-mod turns;
 mod waits;
 
 use crate::{
-    job::{InterfaceName, JobName, Kind, WorkerTags},
+    domain::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
-    schedule::{Action, End, Event, LaneRules, Pace, Scheduler, Turn},
-    spool::{Adopted, REST, Spool},
+    scheduler::{Action, End, Event, LaneRules, RunStats, Scheduler, Turn},
+    store::fs::{Adopted, REST, Spool},
 };
-use eta::Lines;
-use look::Rescans;
+use eligibility::Eligibility;
+use query::Rescans;
+use queue_positions::QueuePositions;
 use runs::{Registered, Runs};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -33,7 +34,6 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use turns::Turns;
 use waits::{Clocks, Waits};
 
 /// Events on their way to the scheduler. Hints beyond that become one rescan.
@@ -84,7 +84,7 @@ pub struct Parts {
 
 /// What the worker is told.
 #[derive(Debug)]
-enum Told {
+enum Notification {
     /// A job is complete in its queue; nobody has looked yet when it has its turn.
     Arrived(InterfaceName, JobName),
     /// Others have dropped something into this queue, where it rests for a moment.
@@ -95,34 +95,34 @@ enum Told {
 /// Where hints are told. Never blocks: what does not fit becomes one rescan.
 #[derive(Clone, Debug)]
 pub struct Hints {
-    told: mpsc::Sender<Told>,
+    notifications: mpsc::Sender<Notification>,
     lost: Arc<AtomicBool>,
 }
 
 impl Hints {
     /// A job is complete in its queue.
     pub fn arrived(&self, interface: &InterfaceName, job: &JobName) {
-        self.try_tell(Told::Arrived(interface.clone(), job.clone()));
+        self.try_notify(Notification::Arrived(interface.clone(), job.clone()));
     }
 
     /// Others have dropped something into this queue: it is scanned once that has rested.
     pub fn dropped(&self, interface: InterfaceName) {
-        self.try_tell(Told::Dropped(interface));
+        self.try_notify(Notification::Dropped(interface));
     }
 
-    pub fn tell(&self, event: Event) {
-        self.try_tell(Told::Event(event));
+    pub fn notify(&self, event: Event) {
+        self.try_notify(Notification::Event(event));
     }
 
-    fn try_tell(&self, told: Told) {
-        if self.told.try_send(told).is_err() {
+    fn try_notify(&self, notification: Notification) {
+        if self.notifications.try_send(notification).is_err() {
             self.lost.store(true, Ordering::Release);
         }
     }
 
     /// Waits until there is room. What is told to a worker that has gone is of no use any more.
-    async fn tell_surely(&self, event: Event) {
-        let _ = self.told.send(Told::Event(event)).await;
+    async fn notify_surely(&self, event: Event) {
+        let _ = self.notifications.send(Notification::Event(event)).await;
     }
 }
 
@@ -140,7 +140,7 @@ impl Handle {
 pub struct Worker {
     core: Arc<Core>,
     scheduler: Scheduler,
-    told: mpsc::Receiver<Told>,
+    notifications: mpsc::Receiver<Notification>,
     lost: Arc<AtomicBool>,
     /// With their places in the register: they can be cancelled before anybody follows them.
     adopted: Vec<(Adopted, Registered)>,
@@ -151,11 +151,11 @@ struct Core {
     spool: Arc<Spool>,
     lanes: BTreeMap<InterfaceName, Lane>,
     hints: Hints,
-    turns: Turns,
+    eligibility: Eligibility,
     starter: Starter,
     runs: Arc<Runs>,
-    paces: Mutex<BTreeMap<InterfaceName, Pace>>,
-    lines: Lines,
+    paces: Mutex<BTreeMap<InterfaceName, RunStats>>,
+    lines: QueuePositions,
     waits: Mutex<Waits>,
     /// Where the steady clock begins.
     begun: tokio::time::Instant,
@@ -175,7 +175,7 @@ struct Core {
 
 impl Worker {
     pub fn new(parts: Parts) -> Self {
-        let (sender, told) = mpsc::channel(EVENTS_MAX);
+        let (sender, notifications) = mpsc::channel(EVENTS_MAX);
         let lost = Arc::new(AtomicBool::new(false));
         let lanes = parts.lanes.iter();
         let rules = lanes.map(|(name, lane)| (name.clone(), lane.rules));
@@ -184,14 +184,14 @@ impl Worker {
             spool: parts.spool,
             lanes: parts.lanes,
             hints: Hints {
-                told: sender,
+                notifications: sender,
                 lost: lost.clone(),
             },
-            turns: Turns::new(parts.tags),
+            eligibility: Eligibility::new(parts.tags),
             starter: parts.starter,
             runs: Arc::default(),
             paces: Mutex::default(),
-            lines: Lines::default(),
+            lines: QueuePositions::default(),
             waits: Mutex::default(),
             begun: tokio::time::Instant::now(),
             running_max: parts.running_max,
@@ -211,7 +211,7 @@ impl Worker {
         Self {
             core: Arc::new(core),
             scheduler,
-            told,
+            notifications,
             lost,
             adopted,
         }
@@ -247,7 +247,7 @@ impl Worker {
             }
             let due = self.due_in();
             let event = tokio::select! {
-                told = self.told.recv() => self.event_of(told),
+                notification = self.notifications.recv() => self.event_of(notification),
                 () = tokio::time::sleep(due) => Some(Event::Tick(self.core.clocks().steady_ms)),
                 () = tokio::time::sleep_until(rescan_at) => {
                     rescan_at = tokio::time::Instant::now() + rescan_every;
@@ -269,16 +269,16 @@ impl Worker {
     }
 
     /// What the scheduler is to know of this already.
-    fn event_of(&self, told: Option<Told>) -> Option<Event> {
-        match told {
+    fn event_of(&self, notification: Option<Notification>) -> Option<Event> {
+        match notification {
             None => Some(Event::Drain),
-            Some(Told::Event(event)) => Some(self.core.timed(event)),
-            Some(Told::Dropped(interface)) => {
+            Some(Notification::Event(event)) => Some(self.core.timed(event)),
+            Some(Notification::Dropped(interface)) => {
                 let handle = tokio::runtime::Handle::current();
                 self.core.scan_after(interface, REST, &handle);
                 None
             }
-            Some(Told::Arrived(interface, job)) => match job.kind() {
+            Some(Notification::Arrived(interface, job)) => match job.kind() {
                 Kind::Json => {
                     self.core.clone().meet(interface, job);
                     None
@@ -385,11 +385,11 @@ impl Core {
     /// Does something on a blocking thread and tells what came of it: `failed` if it broke down.
     async fn report(self: Arc<Self>, failed: Event, work: impl FnOnce() -> Event + Send + 'static) {
         let event = tokio::task::spawn_blocking(work).await.unwrap_or(failed);
-        self.hints.tell_surely(event).await;
+        self.hints.notify_surely(event).await;
     }
 
     /// How long the jobs of an interface have taken recently.
-    fn pace_of(&self, interface: &InterfaceName) -> Pace {
+    fn pace_of(&self, interface: &InterfaceName) -> RunStats {
         let paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         paces.get(interface).cloned().unwrap_or_default()
     }
@@ -403,6 +403,6 @@ impl Core {
     /// What could not be done for now is tried again after a pause.
     async fn resume_later(&self, interface: InterfaceName) {
         tokio::time::sleep(STUCK_PAUSE).await;
-        self.hints.tell_surely(Event::Resume(interface)).await;
+        self.hints.notify_surely(Event::Resume(interface)).await;
     }
 }

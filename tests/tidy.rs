@@ -505,7 +505,7 @@ fn configuration_keys() -> BTreeMap<String, Option<String>> {
         "src/config.rs",
         "src/processor/backoff.rs",
         "src/processor/command.rs",
-        "src/spool/retention.rs",
+        "src/store/fs/retention.rs",
     ]
     .map(|path| blank(&read(path)))
     .join("\n");
@@ -536,12 +536,12 @@ fn configuration_keys() -> BTreeMap<String, Option<String>> {
 
 /// The default of a key, from the types that know it.
 fn default_of(table: &str, field: &str) -> Option<String> {
-    use spoolgate::{config, processor, spool};
+    use spoolgate::{config, processor, store};
     let defaults = match table {
         "ExitCodes" => serde_json::to_value(processor::ExitCodes::default()),
         "Limits" => serde_json::to_value(config::Limits::default()),
         "LogConfig" => serde_json::to_value(config::LogConfig::default()),
-        "Retention" => serde_json::to_value(spool::Retention::default()),
+        "Retention" => serde_json::to_value(store::fs::Retention::default()),
         "Retry" => serde_json::to_value(processor::Retry::default()),
         _ => return None,
     };
@@ -824,12 +824,12 @@ fn the_readme_stays_short() {
 
 #[test]
 fn what_is_shipped_is_what_lies_in_spool() {
-    let text = read("src/shipped.rs");
+    let text = read("src/assets.rs");
     for dir in ["spool/schemas", "spool/xslt"] {
         let list = text
             .split_once(&format!("files!(\"{dir}\":"))
             .and_then(|(_, rest)| rest.split_once(')'))
-            .unwrap_or_else(|| panic!("src/shipped.rs does not ship {dir}"))
+            .unwrap_or_else(|| panic!("src/assets.rs does not ship {dir}"))
             .0;
         let listed = list.split('"').skip(1).step_by(2);
         let lying = files(dir).into_iter();
@@ -927,8 +927,8 @@ fn the_reader_of_rust_reads_rust() {
     found.sort();
     assert_eq!(found, ["a::b", "a::c::d", "a::c::e", "h::i"]);
     assert_eq!(
-        paths("use crate::{spool::{Fs, look::Scan}};"),
-        ["crate::spool::Fs", "crate::spool::look::Scan"]
+        paths("use crate::{store::fs::{Fs, look::Scan}};"),
+        ["crate::store::fs::Fs", "crate::store::fs::look::Scan"]
     );
     assert_eq!(
         body("fn a(b: [u8; 2]) { { } } fn c", 0).map(|b| b.1),

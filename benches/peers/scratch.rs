@@ -112,7 +112,7 @@ pub(crate) fn abandon(dir: &Path) {
 /// Asks ext4 to spread the directories in this one over the disk, as those of the top level.
 fn spread(root: &Path) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    // Other filesystems do not know this wish, and need it less.
+    // Other filesystems do not know this spec, and need it less.
     if let Ok(dir) = rustix::fs::openat(CWD, root, flags, Mode::empty())
         && let Ok(flags) = rustix::fs::ioctl_getflags(&dir)
     {

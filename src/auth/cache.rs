@@ -8,7 +8,7 @@
 //! lives; [`Refused`] is bounded, and what was unused for [`KEPT_S`] goes from it. Pure: the clock
 //! is a parameter.
 
-use crate::job::{KEY_BYTES, Seal};
+use crate::domain::{KEY_BYTES, Seal};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@
 
 use super::cache::joined;
 use super::throttle::Address;
-use crate::job::Seal;
+use crate::domain::Seal;
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -132,7 +132,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn seal(byte: u8) -> Seal {
-        Seal::new([byte; crate::job::KEY_BYTES])
+        Seal::new([byte; crate::domain::KEY_BYTES])
     }
 
     fn pair(user: &str, host: u8) -> Pair {

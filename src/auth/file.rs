@@ -10,8 +10,8 @@
 use super::grants::{Grants, Right, Role, Scope};
 use super::parse;
 use super::password::check_hash;
-use crate::modes::{Guard, guard};
-use crate::plain::{self, Links};
+use crate::util::modes::{Guard, guard};
+use crate::util::plain::{self, Links};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};

@@ -4,7 +4,7 @@
 //! role implies every right. The curator role implies none: it is a mark that a dialect may ask
 //! for. Pure: no files, no clock. What is not granted is denied.
 
-use crate::job::{InterfaceName, NameError};
+use crate::domain::{InterfaceName, NameError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, str::FromStr, sync::Arc};
 

@@ -7,7 +7,7 @@
 use super::file::{Account, UsersFile};
 use super::grants::{Grants, Right, Role, Scope, nearest};
 use super::password::check_hash;
-use crate::job::{USER_BYTES_MAX, UserName};
+use crate::domain::{USER_BYTES_MAX, UserName};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! A users file that is read is written and read alike; one that is not says in which line.
 
 use super::{file::UsersFile, password::DUMMY_HASH, *};
-use crate::job::{USER_BYTES_MAX, any_interface, any_text, settings};
+use crate::domain::{USER_BYTES_MAX, any_interface, any_text, settings};
 use proptest::{
     collection::{btree_map, btree_set},
     prelude::*,

@@ -12,7 +12,7 @@
 
 use super::cache::joined;
 use super::parse::check_user;
-use crate::job::Seal;
+use crate::domain::Seal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
@@ -116,7 +116,7 @@ pub fn check_scope(scope: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{KEY_BYTES, any_text, settings};
+    use crate::domain::{KEY_BYTES, any_text, settings};
     use proptest::{collection::vec, prelude::*, sample::Index};
 
     fn seal(byte: u8) -> Seal {

@@ -25,7 +25,7 @@ use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
 use super::throttle::{Address, Throttle};
 use super::token::{self, SCOPES_MAX, Token, check_scope};
-use crate::job::{InterfaceName, Seal, UserName};
+use crate::domain::{InterfaceName, Seal, UserName};
 use http_auth_basic::Credentials;
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -73,7 +73,7 @@ pub struct Users {
 
 struct Shared {
     clock: Clock,
-    desk: Mutex<Desk>,
+    authenticator: Mutex<Authenticator>,
     /// A moment of the clock, and which second of the Unix epoch it was.
     epoch: (Instant, i64),
     /// Where familiar pairs are kept; its lock is that of writing the file.
@@ -115,7 +115,7 @@ impl Stamp {
 
 /// Everything that is remembered, under one lock that is held for microseconds.
 #[derive(Default)]
-struct Desk {
+struct Authenticator {
     /// Checks under way, so that equal credentials of one address wait for one.
     checks: HashMap<(Mark, Address), watch::Receiver<Option<Verdict>>>,
     familiar: Familiar,
@@ -152,7 +152,7 @@ impl Users {
         let now_s = shared.unix_s((shared.clock)());
         match familiar::read(familiar) {
             Ok(bytes) => match Familiar::unseal(&shared.seal, &bytes, now_s) {
-                Some(known) => shared.desk().familiar = known,
+                Some(known) => shared.authenticator().familiar = known,
                 None if bytes.is_empty() => {}
                 None => tracing::warn!(
                     path = %familiar.display(),
@@ -177,7 +177,7 @@ impl Users {
         let shared = Shared {
             epoch: (clock(), i64::try_from(unix_s).unwrap_or(i64::MAX)),
             clock,
-            desk: Mutex::default(),
+            authenticator: Mutex::default(),
             familiar: Mutex::default(),
             key: Key::new(password::random_bytes()),
             line: Line::new(),
@@ -200,7 +200,7 @@ impl Users {
 
     /// Writes down which users are familiar where, if that has changed; best effort. Blocking.
     pub fn remember(&self) {
-        if self.shared.desk().is_news {
+        if self.shared.authenticator().is_news {
             self.shared.write_familiar();
         }
     }
@@ -412,9 +412,16 @@ impl Check {
         }
     }
 
-    fn wait(&self, desk: &Desk, shared: &Shared, now: Instant) -> Option<Duration> {
-        let is_familiar = desk.familiar.knows(&self.pair, shared.unix_s(now));
-        desk.throttle.wait(&self.user, self.at, is_familiar, now)
+    fn wait(
+        &self,
+        authenticator: &Authenticator,
+        shared: &Shared,
+        now: Instant,
+    ) -> Option<Duration> {
+        let is_familiar = authenticator.familiar.knows(&self.pair, shared.unix_s(now));
+        authenticator
+            .throttle
+            .wait(&self.user, self.at, is_familiar, now)
     }
 
     /// Is this the right password, as far as that is known without a hash? Where the user is familiar
@@ -422,14 +429,14 @@ impl Check {
     /// not told, or it could try its guesses here.
     fn is_known_right(&self, shared: &Shared) -> bool {
         let now = (shared.clock)();
-        let mut desk = shared.desk();
-        let is_told = desk.familiar.knows(&self.pair, shared.unix_s(now))
-            || self.wait(&desk, shared, now).is_none();
-        let right = is_told && desk.proven.knows(&self.user, &self.mark);
+        let mut authenticator = shared.authenticator();
+        let is_told = authenticator.familiar.knows(&self.pair, shared.unix_s(now))
+            || self.wait(&authenticator, shared, now).is_none();
+        let right = is_told && authenticator.proven.knows(&self.user, &self.mark);
         if right {
             // A user who comes all the time must not become a stranger meanwhile.
-            desk.familiar.saw(self.pair, shared.unix_s(now));
-            desk.is_news = true;
+            authenticator.familiar.saw(self.pair, shared.unix_s(now));
+            authenticator.is_news = true;
         }
         right
     }
@@ -437,23 +444,25 @@ impl Check {
     /// Answers from memory, or joins the check of these credentials, or begins it.
     fn look_up(&self, shared: &Arc<Shared>) -> Found {
         let now = (shared.clock)();
-        let mut guard = shared.desk();
-        let desk = &mut *guard;
-        if desk.refused.knows(&self.mark, now) {
+        let mut guard = shared.authenticator();
+        let authenticator = &mut *guard;
+        if authenticator.refused.knows(&self.mark, now) {
             return Found::Known(Verdict::Refused);
         }
-        if let Some(check) = desk.checks.get(&(self.mark, self.at)) {
+        if let Some(check) = authenticator.checks.get(&(self.mark, self.at)) {
             return Found::UnderWay(check.clone());
         }
-        if let Some(wait) = self.wait(desk, shared, now) {
+        if let Some(wait) = self.wait(authenticator, shared, now) {
             return Found::Known(slow(wait));
         }
-        let rank = match desk.familiar.knows(&self.pair, shared.unix_s(now)) {
+        let rank = match authenticator.familiar.knows(&self.pair, shared.unix_s(now)) {
             true => Rank::Familiar,
             false => Rank::Stranger,
         };
         let (decided, verdict) = watch::channel(None);
-        desk.checks.insert((self.mark, self.at), verdict.clone());
+        authenticator
+            .checks
+            .insert((self.mark, self.at), verdict.clone());
         tokio::spawn(self.clone().decide(shared.clone(), rank, decided));
         Found::UnderWay(verdict)
     }
@@ -488,24 +497,24 @@ impl Check {
     /// password, while this one waited.
     fn hash(&self, shared: &Shared) -> Verdict {
         let now = (shared.clock)();
-        let wait = self.wait(&shared.desk(), shared, now);
+        let wait = self.wait(&shared.authenticator(), shared, now);
         if let Some(wait) = wait {
             return slow(wait);
         }
-        let is_known = shared.desk().proven.knows(&self.user, &self.mark);
+        let is_known = shared.authenticator().proven.knows(&self.user, &self.mark);
         let matches = is_known || (shared.verifier)(&self.stored, &self.password);
         let proven = matches && *self.stored != *DUMMY_HASH;
         let now = (shared.clock)();
-        let mut desk = shared.desk();
+        let mut authenticator = shared.authenticator();
         if !proven {
-            desk.throttle.failed(&self.user, self.at, now);
-            desk.refused.insert(self.mark, now);
+            authenticator.throttle.failed(&self.user, self.at, now);
+            authenticator.refused.insert(self.mark, now);
             return Verdict::Refused;
         }
-        desk.proven.insert(self.user.clone(), self.mark);
-        let is_new_here = desk.familiar.saw(self.pair, shared.unix_s(now));
-        desk.is_news = true;
-        drop(desk);
+        authenticator.proven.insert(self.user.clone(), self.mark);
+        let is_new_here = authenticator.familiar.saw(self.pair, shared.unix_s(now));
+        authenticator.is_news = true;
+        drop(authenticator);
         if is_new_here {
             shared.write_familiar();
         }
@@ -513,7 +522,7 @@ impl Check {
     }
 }
 
-/// Takes the check off the desk however it ends, a panic in the verifier included.
+/// Takes the check off the authenticator however it ends, a panic in the verifier included.
 struct UnderWay {
     shared: Arc<Shared>,
     check: (Mark, Address),
@@ -521,7 +530,7 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.shared.desk().checks.remove(&self.check);
+        self.shared.authenticator().checks.remove(&self.check);
     }
 }
 
@@ -533,8 +542,10 @@ fn slow(wait: Duration) -> Verdict {
 }
 
 impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn authenticator(&self) -> MutexGuard<'_, Authenticator> {
+        self.authenticator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn familiar_path(&self) -> MutexGuard<'_, Option<PathBuf>> {
@@ -553,7 +564,7 @@ impl Shared {
             return Ok(false);
         }
         let is_user = |user: &str| new.users.account(user).is_some();
-        self.desk().proven.retain(is_user);
+        self.authenticator().proven.retain(is_user);
         *loaded = Arc::new(new);
         Ok(true)
     }
@@ -602,9 +613,9 @@ impl Shared {
         let path = self.familiar_path();
         let Some(path) = &*path else { return };
         let bytes = {
-            let mut desk = self.desk();
-            desk.is_news = false;
-            desk.familiar.sealed(&self.seal)
+            let mut authenticator = self.authenticator();
+            authenticator.is_news = false;
+            authenticator.familiar.sealed(&self.seal)
         };
         if let Err(error) = familiar::write(path, &bytes) {
             tracing::debug!(path = %path.display(), %error, "familiar users are not written down");

@@ -1,6 +1,6 @@
 //! What to do about a file that is not for whoever types.
 
-use crate::admin::{group_name, user_name};
+use crate::ops::admin::{group_name, user_name};
 use anyhow::anyhow;
 use std::{
     io::{self, ErrorKind},

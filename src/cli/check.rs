@@ -9,11 +9,11 @@ use crate::{
     auth::{Caller, Role, UsersFile},
     config::{Config, DEFAULT_TENANT, Engine, Tenant},
     daemon,
-    health::{Finding, Grade, Stops, count},
+    domain::InterfaceName,
     http::tls::{Certificate, TlsError},
-    job::InterfaceName,
+    ops::health::{Finding, Grade, Stops, count},
     processor::Processor,
-    spool::{ProbeOptions, RealFs, probe},
+    store::fs::{ProbeOptions, RealFs, probe},
     xml::{ReloadOutcome, ReloadReport, xmllint_present, xsltproc_present},
 };
 use anyhow::anyhow;

@@ -8,9 +8,9 @@ use super::{
     partner::runtime,
 };
 use crate::{
+    assets,
     client::{Answer, Endpoint, Login, Trust, call},
-    job::JobName,
-    shipped,
+    domain::JobName,
     xml::xsltproc_present,
 };
 use anyhow::{Context, bail, ensure};
@@ -91,10 +91,10 @@ impl Stage {
         };
         let password = init.make()?;
         let stage = Self { dir, password };
-        lay_out(&stage.dir.join("documents"), shipped::DOCUMENTS)?;
-        lay_out(&stage.dir.join("documents"), &[shipped::INVALID])?;
-        lay_out(&stage.dir.join("processors"), shipped::PROCESSORS)?;
-        for (name, _) in shipped::PROCESSORS {
+        lay_out(&stage.dir.join("documents"), assets::DOCUMENTS)?;
+        lay_out(&stage.dir.join("documents"), &[assets::INVALID])?;
+        lay_out(&stage.dir.join("processors"), assets::PROCESSORS)?;
+        for (name, _) in assets::PROCESSORS {
             let path = stage.dir.join("processors").join(name);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         }
@@ -144,7 +144,7 @@ impl Stage {
 
     fn invite(&self, server: &Server) -> anyhow::Result<()> {
         let curl = format!("curl -k -u demo:{} {}", self.password, server.url);
-        let document = self.document(shipped::DOCUMENTS[1].0);
+        let document = self.document(assets::DOCUMENTS[1].0);
         tell!("\nThe server goes on until Ctrl-C. Try:")?;
         tell!(
             "  {curl}/xml/upload?RefName=mine --data-binary @{}",
@@ -229,12 +229,12 @@ async fn play(stage: &Stage, server: &Server) -> anyhow::Result<()> {
     let partner = Partner(Endpoint::new(&server.url, login, &trust)?);
     tell!("== a partner uploads documents")?;
     let mut jobs = Vec::new();
-    for (name, _) in shipped::DOCUMENTS {
+    for (name, _) in assets::DOCUMENTS {
         jobs.push(partner.upload(name, &stage.document(name)).await?);
     }
     tell!("\n== a document with a mistake is refused, and kept")?;
     let refused = partner
-        .upload_bad(&stage.document(shipped::INVALID.0))
+        .upload_bad(&stage.document(assets::INVALID.0))
         .await?;
     tell!("\n== processors work on what was accepted")?;
     for job in &jobs {
@@ -257,7 +257,7 @@ async fn play(stage: &Stage, server: &Server) -> anyhow::Result<()> {
 }
 
 fn drop_order(stage: &Stage) -> anyhow::Result<()> {
-    let (name, document) = shipped::ORDERS_OUT;
+    let (name, document) = assets::ORDERS_OUT;
     fs::write(
         stage.dir.join("spool/queue/orders_out").join(name),
         document,
@@ -290,7 +290,7 @@ impl Partner {
     }
 
     async fn upload_bad(&self, document: &Path) -> anyhow::Result<JobName> {
-        let name = shipped::INVALID.0;
+        let name = assets::INVALID.0;
         let answer = call(&self.0, "/xml/upload", &[], Some(document)).await?;
         ensure!(
             answer.status == StatusCode::BAD_REQUEST,
@@ -332,7 +332,7 @@ impl Partner {
             .ask("/xml/joblog", &[("Jobname", &job.to_string())])
             .await?;
         ensure!(answer.status == StatusCode::OK, "{job}: {}", answer.text);
-        let log = crate::joblog::JobLog::from_xml(&answer.text);
+        let log = crate::domain::joblog::JobLog::from_xml(&answer.text);
         let log = log.map_err(anyhow::Error::msg)?;
         tell!("log of {job}: {}", log.status.as_str())?;
         for message in log.messages.iter().take(3) {
@@ -364,7 +364,7 @@ impl Partner {
             .ask("/xml/job", &[interface, ("Jobname", &name)])
             .await?;
         ensure!(
-            document.text.as_bytes() == shipped::ORDERS_OUT.1,
+            document.text.as_bytes() == assets::ORDERS_OUT.1,
             "the document has changed"
         );
         tell!("job: {} bytes, as they were dropped", document.text.len())?;

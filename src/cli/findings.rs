@@ -5,12 +5,12 @@ use crate::{
     auth::{UsersError, UsersFile},
     config::{Config, Tenant},
     daemon,
-    health::{
+    http::tls::{Certificate, TlsError},
+    ops::health::{
         self, Finding, Grade, Stops,
         gather::{CertificateSource, TenantSource, facts},
     },
-    http::tls::{Certificate, TlsError},
-    spool::{RealFs, Spool, SpoolLock},
+    store::fs::{RealFs, Spool, SpoolLock},
     xml::{ReloadReport, Schemas, Stylesheets},
 };
 use std::{

@@ -6,7 +6,7 @@ use super::{
     operator::Operator,
     output::{safe, tell},
 };
-use crate::{admin::Act, job::InterfaceName};
+use crate::{domain::InterfaceName, ops::admin::Act};
 use clap::Args;
 use std::process::ExitCode;
 

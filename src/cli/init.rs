@@ -6,9 +6,10 @@ use super::{
     user::user_name,
 };
 use crate::{
+    assets,
     auth::{Grants, Role, UsersFile, hash_password, random_password},
     config::Config,
-    daemon, shipped,
+    daemon,
 };
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -78,8 +79,8 @@ impl Init {
         let config = Config::parse(&text, &path).map_err(|text| anyhow!(text))?;
         for tenant in &config.tenants {
             daemon::open_spool(tenant)?;
-            lay_out(&tenant.root.join("schemas"), shipped::SCHEMAS)?;
-            lay_out(&tenant.root.join("xslt"), shipped::STYLESHEETS)?;
+            lay_out(&tenant.root.join("schemas"), assets::SCHEMAS)?;
+            lay_out(&tenant.root.join("xslt"), assets::STYLESHEETS)?;
         }
         daemon::make_certificate(&config)?;
         let password = random_password();
@@ -98,7 +99,7 @@ impl Init {
     }
 
     fn config_text(&self) -> anyhow::Result<String> {
-        let mut text = shipped::CONFIG.to_owned();
+        let mut text = assets::CONFIG.to_owned();
         for (usual, given) in [
             ("\nlisten = \"0.0.0.0:8443\"", self.listen),
             ("\nplain_listen = \"0.0.0.0:8080\"", self.plain_listen),
@@ -143,7 +144,7 @@ fn hand_over(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes shipped files into a directory, keeping those that are there.
-pub(super) fn lay_out(dir: &Path, files: &[shipped::File]) -> anyhow::Result<()> {
+pub(super) fn lay_out(dir: &Path, files: &[assets::File]) -> anyhow::Result<()> {
     for (name, content) in files {
         let path = dir.join(name);
         if let Some(parent) = path.parent() {

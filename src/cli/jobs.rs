@@ -6,9 +6,9 @@ use super::{
     output::{safe, tell},
 };
 use crate::{
-    admin::Act,
-    job::{Job, JobName, Queue, deferred_entry, work_entry},
-    spool::Spool,
+    domain::{Job, JobName, Queue, deferred_entry, work_entry},
+    ops::admin::Act,
+    store::fs::Spool,
 };
 use anyhow::{Context, anyhow};
 use clap::Args;

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    job::{InterfaceName, Job, JobName, Place, Priority, UserName, stamp},
-    spool::Spool,
+    domain::{InterfaceName, Job, JobName, Place, Priority, UserName, stamp},
+    store::fs::Spool,
 };
 use anyhow::bail;
 use clap::Args;

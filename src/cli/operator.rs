@@ -7,11 +7,11 @@ use super::{
     output::{mention, safe},
 };
 use crate::{
-    admin::{Act, Actor, Admin},
     config::{Config, Tenant},
-    control::{Client, ClientError},
     daemon,
-    spool::{LockError, Spool, SpoolLock},
+    ops::admin::{Act, Actor, Admin},
+    ops::control::{Client, ClientError},
+    store::fs::{LockError, Spool, SpoolLock},
 };
 use anyhow::bail;
 use std::{

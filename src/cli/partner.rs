@@ -3,7 +3,7 @@
 use super::Format;
 use crate::{
     client::{self, Endpoint, Login, PollOptions, PushOptions, Trust},
-    job::InterfaceName,
+    domain::InterfaceName,
 };
 use anyhow::Context;
 use clap::Args;

@@ -10,11 +10,11 @@ use super::{
     report,
 };
 use crate::{
-    admin::Act,
     config::Config,
-    cron::{Changes, Cron},
-    spool::Spool,
-    timetable::{Progress, Schedule, ScheduleId, Zone},
+    cron_schedule::cron::{Changes, Cron},
+    cron_schedule::{Progress, Schedule, ScheduleId, Zone},
+    ops::admin::Act,
+    store::fs::Spool,
 };
 use anyhow::Context;
 use clap::{Args, Subcommand};

@@ -7,9 +7,9 @@ use super::{
     output::{line, safe, tell},
 };
 use crate::{
-    job::{Job, JobName, Place, stamp},
-    joblog::{JobLog, Level, Message, Status},
-    spool::Spool,
+    domain::joblog::{JobLog, Level, Message, Status},
+    domain::{Job, JobName, Place, stamp},
+    store::fs::Spool,
 };
 use anyhow::{Context, bail};
 use clap::Args;

@@ -10,9 +10,9 @@ use super::{
     report,
 };
 use crate::{
-    health::{Finding, Grade, count},
-    job::{JobName, Place, stamp},
-    spool::{RealFs, Spool, SpoolLock},
+    domain::{JobName, Place, stamp},
+    ops::health::{Finding, Grade, count},
+    store::fs::{RealFs, Spool, SpoolLock},
 };
 use clap::Args;
 use std::process::ExitCode;

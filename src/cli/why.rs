@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{Config, Tenant},
-    job::{InterfaceName, Job, JobName, Place, Priority, Queue, WorkerTag, WorkerTags, stamp},
-    spool::{Spool, SpoolLock},
+    domain::{InterfaceName, Job, JobName, Place, Priority, Queue, WorkerTag, WorkerTags, stamp},
+    store::fs::{Spool, SpoolLock},
 };
 use clap::Args;
 use std::process::ExitCode;

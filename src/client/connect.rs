@@ -4,7 +4,7 @@
 //! The errors say what the person at the keyboard can do. Nothing is tried twice here.
 
 use super::trust::{Trust, tls_config};
-use crate::plain::{self, Links};
+use crate::util::plain::{self, Links};
 use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};

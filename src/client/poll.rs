@@ -14,7 +14,7 @@ mod round;
 
 use super::connect::Endpoint;
 use super::retry::Backoff;
-use crate::job::{InterfaceName, JobName, hex};
+use crate::domain::{InterfaceName, JobName, hex};
 use anyhow::Context as _;
 use files::Disk;
 use inbox::{Inbox, STATE_DIR};

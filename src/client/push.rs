@@ -19,7 +19,7 @@ use super::connect::{ClientError, Endpoint};
 use super::printable;
 use super::request::{Ask, Client, Payload, Progress, Response, target};
 use super::retry::{self, Backoff};
-use crate::job::{InterfaceName, JobName, hex};
+use crate::domain::{InterfaceName, JobName, hex};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

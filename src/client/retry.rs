@@ -65,10 +65,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert_eq!(asked(&headers), None);
         headers.insert(RETRY_AFTER, "90".parse().unwrap());
-        let wish = asked(&headers);
-        assert_eq!(wish, Some(Duration::from_secs(90)));
+        let spec = asked(&headers);
+        assert_eq!(spec, Some(Duration::from_secs(90)));
         let mut backoff = Backoff::new(Duration::from_secs(1));
-        assert_eq!(backoff.delay(wish), Duration::from_secs(90));
+        assert_eq!(backoff.delay(spec), Duration::from_secs(90));
         assert_eq!(backoff.delay(Some(Duration::MAX)), ASKED_MAX);
         headers.insert(
             RETRY_AFTER,

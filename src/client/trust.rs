@@ -4,7 +4,7 @@
 //! can change it or leave it open. Certificate files are read once, when the endpoint is made.
 
 use super::connect::ClientError;
-use crate::plain::{self, Links};
+use crate::util::plain::{self, Links};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};

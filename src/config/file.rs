@@ -2,11 +2,11 @@
 
 use super::{Engine, Limits, LogConfig};
 use crate::{
-    cron::Changes,
-    gateway::{Direction, Visible},
+    cron_schedule::Missed,
+    cron_schedule::cron::Changes,
     processor::{ExitCodes, PartnersSee, Retry},
-    spool::Retention,
-    timetable::Missed,
+    service::{Direction, Visible},
+    store::fs::Retention,
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};

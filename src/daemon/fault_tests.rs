@@ -18,12 +18,13 @@ use super::{
 use crate::{
     auth::{Caller, Grants, Role},
     config::Config,
-    gateway::{
-        Command, Document, Fault, Gateway, JobRef, JsonCheck, Reply, ScheduleRequest, Submit, Wish,
-    },
-    job::{InterfaceName, Job, JobName, Place},
+    domain::{InterfaceName, Job, JobName, Place},
     processor::Starter,
-    spool::{
+    service::{
+        Command, Document, Fault, Gateway, JobRef, JsonCheck, Reply, ScheduleRequest, ScheduleSpec,
+        Submit,
+    },
+    store::fs::{
         Spool,
         faults::{Faults, Plan, Site, errnos, is_sync},
     },
@@ -463,9 +464,9 @@ async fn schedule(service: &Service) {
             document: json(),
             ..Submit::default()
         },
-        wish: Wish {
+        spec: ScheduleSpec {
             start: Some("2020-01-01 00:00:00".into()),
-            ..Wish::default()
+            ..ScheduleSpec::default()
         },
     };
     let document = Bytes::from_static(b"{\"scheduled\":1}");
@@ -521,7 +522,7 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
     let mut told = Told::default();
     told.day(&service, dir.path()).await;
     let failures = faults.heal();
-    let sites = faults.seen();
+    let hosts = faults.seen();
     let spool = service.spool.clone();
     if let Some(reason) = spool.unhealthy() {
         let may = plan.as_ref().is_some_and(|plan| is_sync(plan.site.op));
@@ -544,7 +545,7 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
         )
         .await;
     }
-    (sites, failures)
+    (hosts, failures)
 }
 
 async fn finish(service: Service, told: &Told, dir: &Path, context: &str, was_unhealthy: bool) {
@@ -572,12 +573,12 @@ async fn finish(service: Service, told: &Told, dir: &Path, context: &str, was_un
     service.stop().await;
 }
 
-fn plans(sites: Vec<Site>) -> Vec<Plan> {
+fn plans(hosts: Vec<Site>) -> Vec<Plan> {
     let wanted = std::env::var("SPOOLGATE_FAULTS").ok();
     let all = wanted.is_some();
     let wanted = wanted.filter(|wanted| wanted != "all").unwrap_or_default();
     let mut plans = Vec::new();
-    for (at, site) in sites.into_iter().enumerate() {
+    for (at, site) in hosts.into_iter().enumerate() {
         if !format!("{} {}", site.op, site.path).starts_with(&wanted) {
             continue;
         }
@@ -679,9 +680,9 @@ fn a_disk_that_fails_and_heals_costs_no_acknowledged_job() {
         .enable_all()
         .build()
         .unwrap();
-    let (sites, failures) = runtime.block_on(live(None));
+    let (hosts, failures) = runtime.block_on(live(None));
     assert_eq!(failures, 0);
-    let plans = Arc::new(Mutex::new(plans(sites)));
+    let plans = Arc::new(Mutex::new(plans(hosts)));
     let n_plans = plans.lock().unwrap().len();
     let n_min = if std::env::var_os("SPOOLGATE_FAULTS").is_some() {
         1

@@ -3,7 +3,7 @@
 use super::{supervise::Supervisor, tenant::Prepared};
 use crate::{
     config::Config,
-    control::{self, Listener, SpoolId, server::Admins},
+    ops::control::{self, Listener, SpoolId, server::Admins},
 };
 use anyhow::Context;
 use std::{

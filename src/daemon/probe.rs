@@ -6,12 +6,12 @@
 use super::{About, host_name, supervise::Supervisor, tenant::Served};
 use crate::{
     config::Config,
-    health::{
+    http::{self, Report, tls},
+    log::lost_lines,
+    ops::health::{
         self,
         gather::{CertificateSource, TenantSource, facts},
     },
-    http::{self, Report, tls},
-    log::lost_lines,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},

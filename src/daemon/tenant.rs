@@ -7,19 +7,21 @@ use super::{
     watcher::Watcher,
 };
 use crate::{
-    admin::{Admin, Change},
     auth::{Users, UsersFile},
     config::{Config, Engine, InterfaceConfig, Limits, Tenant},
-    gateway::{
-        AdmissionLimits, Cancelling, Gateway, Hands, InFlight, Interface, Parts, Places,
-        ScheduleRules, Validations, Verifier,
-    },
-    health::gather::TenantSource,
+    domain::{InterfaceName, Job, JobName, Queue, Seal},
     http::tls::Certificate,
-    job::{InterfaceName, Job, JobName, Queue, Seal},
+    ops::admin::{Admin, Change},
+    ops::health::gather::TenantSource,
     processor::Starter,
-    schedule::Event,
-    spool::{Adopted, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe},
+    scheduler::Event,
+    service::{
+        AdmissionLimits, Cancelling, Gateway, InFlight, Interface, Parts, Places, ScheduleRules,
+        Validations, Verifier, WorkerHandle,
+    },
+    store::fs::{
+        Adopted, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe,
+    },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
@@ -92,7 +94,7 @@ pub(super) struct Prepared {
     pub(super) spool: Arc<Spool>,
     worker: Worker,
     alarm: Arc<Alarm>,
-    keeper: Arc<Keeper>,
+    reloader: Arc<Reloader>,
     woken: Arc<Woken>,
     lock: SpoolLock,
 }
@@ -273,7 +275,7 @@ impl Prepared {
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
         let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm);
-        let keeper = Arc::new(Keeper {
+        let reloader = Arc::new(Reloader {
             tenant: tenant.name.clone(),
             schemas: Arc::new(schemas(config, tenant)),
             stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
@@ -286,7 +288,7 @@ impl Prepared {
             hints,
             trouble: Mutex::default(),
         });
-        keeper.clone().look().await;
+        reloader.clone().look().await;
         let saved = alarm.clone();
         let gateway = Gateway::new(Parts {
             seal,
@@ -298,13 +300,13 @@ impl Prepared {
             },
             spool: spool.clone(),
             interfaces: map(&tenant.interfaces, |interface| interface.gateway.clone()),
-            schemas: keeper.schemas.clone(),
-            stylesheets: keeper.stylesheets.clone(),
+            schemas: reloader.schemas.clone(),
+            stylesheets: reloader.stylesheets.clone(),
             limits: admission(config, tenant),
             in_flight: shared.in_flight,
             transforms: shared.transforms,
             validations: shared.validations,
-            hands: Box::new(worker.handle()),
+            worker: Box::new(worker.handle()),
         });
         Ok(Self {
             takes: map(&tenant.interfaces, |interface| interface.gateway.clone()),
@@ -313,7 +315,7 @@ impl Prepared {
             spool,
             worker,
             alarm,
-            keeper,
+            reloader,
             woken,
             lock,
         })
@@ -322,9 +324,9 @@ impl Prepared {
     /// What operators do to the tenant's spool; the worker is told.
     pub(super) fn admin(&self) -> Admin {
         let (hints, alarm) = (self.worker.hints(), self.alarm.clone());
-        let verifier = Verifier::new(self.takes.clone(), self.keeper.schemas.clone());
+        let verifier = Verifier::new(self.takes.clone(), self.reloader.schemas.clone());
         Admin::new(self.spool.clone(), verifier, move |change| match change {
-            Change::Interface(interface) => hints.tell(Event::Hint(interface)),
+            Change::Interface(interface) => hints.notify(Event::Hint(interface)),
             Change::Schedule(id) => alarm.touch(id),
         })
     }
@@ -336,31 +338,31 @@ impl Prepared {
         supervisor: &Supervisor,
         stop: &CancellationToken,
     ) -> (Running, Served) {
-        let keeper = self.keeper;
-        let named = |task: &str| format!("{task} of tenant {}", keeper.tenant);
-        let poll = keeper.watcher.is_none().then_some(POLL_EVERY);
+        let reloader = self.reloader;
+        let named = |task: &str| format!("{task} of tenant {}", reloader.tenant);
+        let poll = reloader.watcher.is_none().then_some(POLL_EVERY);
         let worker = supervisor.essential(named("the worker"), self.worker.run(poll));
         let (gateway, alarm, until) = (self.gateway, self.alarm.clone(), stop.clone());
-        let is_watched = keeper.watcher.is_some();
+        let is_watched = reloader.watcher.is_some();
         let timetable = supervisor.keep(named("the clock of the schedules"), move || {
             // After one that broke down nobody knows what it had looked at.
             alarm.touch_all();
             timetable::run(gateway.clone(), alarm.clone(), is_watched, until.clone())
         });
-        let (reloading, woken, until) = (keeper.clone(), self.woken.clone(), stop.clone());
+        let (reloading, woken, until) = (reloader.clone(), self.woken.clone(), stop.clone());
         supervisor.keep(named("the reloading of files"), move || {
             reloading.clone().reload(woken.clone(), until.clone())
         });
-        let (sweeping, until) = (keeper.clone(), stop.clone());
+        let (sweeping, until) = (reloader.clone(), stop.clone());
         supervisor.keep(named("the sweep of old days"), move || {
             sweeping.clone().keep_days(until.clone())
         });
-        if let Some(watcher) = &keeper.watcher {
-            let (hints, alarm, woken) = (keeper.hints.clone(), self.alarm, self.woken);
+        if let Some(watcher) = &reloader.watcher {
+            let (hints, alarm, woken) = (reloader.hints.clone(), self.alarm, self.woken);
             let spool = self.spool.clone();
             let missed = move || {
                 spool.forget_closed();
-                hints.tell(Event::Rescan);
+                hints.notify(Event::Rescan);
                 alarm.touch_all();
                 woken.notify.notify_one();
             };
@@ -368,7 +370,7 @@ impl Prepared {
         }
         let served = Served {
             tenant: tenant.clone(),
-            keeper,
+            reloader,
         };
         let running = Running {
             spool: self.spool,
@@ -380,7 +382,7 @@ impl Prepared {
     }
 }
 
-impl Hands for worker::Handle {
+impl WorkerHandle for worker::Handle {
     fn arrived(&self, interface: &InterfaceName, job: &JobName) {
         self.arrived(interface, job);
     }
@@ -429,31 +431,31 @@ pub(super) struct Trouble {
 /// What the probes look at.
 pub(super) struct Served {
     tenant: Tenant,
-    keeper: Arc<Keeper>,
+    reloader: Arc<Reloader>,
 }
 
 impl Served {
     pub(super) fn source(&self) -> TenantSource<'_> {
-        let keeper = &self.keeper;
-        let trouble = keeper.trouble.lock();
+        let reloader = &self.reloader;
+        let trouble = reloader.trouble.lock();
         let trouble = trouble.unwrap_or_else(PoisonError::into_inner);
         TenantSource {
             tenant: &self.tenant,
-            spool: &keeper.spool,
+            spool: &reloader.spool,
             is_served: true,
             users: match &trouble.users {
                 Some(error) => Err(format!("{error}; the users before stay in force")),
-                None => Ok(keeper.users.anybody_may()),
+                None => Ok(reloader.users.anybody_may()),
             },
-            schemas: &keeper.schemas,
-            stylesheets: &keeper.stylesheets,
+            schemas: &reloader.schemas,
+            stylesheets: &reloader.stylesheets,
         }
     }
 
     /// Why the certificate that lies there did not come into force, which is looked at with the
     /// files of one tenant.
     pub(super) fn certificate_trouble(&self) -> Option<String> {
-        let trouble = self.keeper.trouble.lock();
+        let trouble = self.reloader.trouble.lock();
         let trouble = trouble.unwrap_or_else(PoisonError::into_inner);
         trouble.certificate.clone()
     }
@@ -543,7 +545,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
         Seen::Left(queue, name) => {
             spool.reopened(&queue, &name);
             if name == ".hold" {
-                hints.tell(Event::Hint(queue.interface));
+                hints.notify(Event::Hint(queue.interface));
             } else if let Ok(job) = name.parse() {
                 spool.left(&queue, &job);
             }
@@ -556,7 +558,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
         }
         Seen::Rescan => {
             spool.forget_closed();
-            hints.tell(Event::Rescan);
+            hints.notify(Event::Rescan);
             woken.notify.notify_one();
         }
     }
@@ -565,7 +567,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
 /// An entry of a queue is there, or is complete.
 fn came(spool: &Spool, hints: &Hints, queue: Queue, name: &str) {
     if name == ".hold" {
-        return hints.tell(Event::Hint(queue.interface));
+        return hints.notify(Event::Hint(queue.interface));
     }
     // What we accepted ourselves is known before it is visible.
     let job = name.parse::<JobName>();
@@ -576,7 +578,7 @@ fn came(spool: &Spool, hints: &Hints, queue: Queue, name: &str) {
 }
 
 /// Keeps in force what lies in files: schemas, stylesheets, users, certificate; sweeps old days.
-struct Keeper {
+struct Reloader {
     tenant: String,
     schemas: Arc<Schemas>,
     stylesheets: Arc<Stylesheets>,
@@ -592,7 +594,7 @@ struct Keeper {
     trouble: Mutex<Trouble>,
 }
 
-impl Keeper {
+impl Reloader {
     /// Reads files again that have changed, until `stop`.
     async fn reload(self: Arc<Self>, woken: Arc<Woken>, stop: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
@@ -628,7 +630,7 @@ impl Keeper {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let this = self.clone();
-            blocking(move || this.file_strays()).await;
+            blocking(move || this.file_orphans()).await;
             if sweep_at <= tokio::time::Instant::now() {
                 sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
                 let this = self.clone();
@@ -661,7 +663,7 @@ impl Keeper {
         }
         if is_new {
             self.spool.forget_closed();
-            self.hints.tell(Event::Rescan);
+            self.hints.notify(Event::Rescan);
         }
     }
 
@@ -722,12 +724,12 @@ impl Keeper {
                     tracing::error!(%queue, %error, "there is no directory for what is for a user");
                 }
             }
-            self.hints.tell(Event::Hint(interface.clone()));
+            self.hints.notify(Event::Hint(interface.clone()));
         }
     }
 
-    fn file_strays(&self) {
-        if let Err(error) = self.spool.file_strays() {
+    fn file_orphans(&self) {
+        if let Err(error) = self.spool.file_orphans() {
             tracing::error!(%error, "jobs outside of their days cannot be looked for");
         }
     }

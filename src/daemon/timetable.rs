@@ -2,8 +2,8 @@
 
 use super::clock::{Leaps, steady_ms};
 use crate::{
-    gateway::{Agenda, Gateway, Touched},
-    timetable::ScheduleId,
+    cron_schedule::ScheduleId,
+    service::{Agenda, Gateway, Touched},
 };
 use jiff::Timestamp;
 use std::{

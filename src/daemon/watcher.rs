@@ -33,9 +33,9 @@ struct Life {
     ended: Notify,
 }
 
-struct Pulse(Arc<Life>);
+struct Heartbeat(Arc<Life>);
 
-impl Drop for Pulse {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.0.has_ended.store(true, Ordering::Release);
         self.0.ended.notify_one();
@@ -60,9 +60,9 @@ impl Watcher {
 
     fn arm_anew(&self) -> anyhow::Result<()> {
         self.life.has_ended.store(false, Ordering::Release);
-        let (sink, pulse) = (self.sink.clone(), Pulse(self.life.clone()));
+        let (sink, heartbeat) = (self.sink.clone(), Heartbeat(self.life.clone()));
         let watch = Watch::arm(self.watched.clone(), move |seen| {
-            let _alive = &pulse;
+            let _alive = &heartbeat;
             sink(seen);
         })?;
         let before = self.slot().replace(Arc::new(watch));

@@ -10,7 +10,7 @@
 //! The loop ends by `stop` only; no error of `accept` ends it. Everything that waits for a client,
 //! the TLS handshake included, happens in the connection's own task.
 
-use super::{Limits, connection::Terms};
+use super::{Limits, connection::ConnectionSettings};
 use crate::peer::{Networks, host_of};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,19 +34,22 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// That places run out is said so often at most.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// Accepts and serves until `terms.stop`, then waits up to `deadline` for what still runs.
+/// Accepts and serves until `settings.stop`, then waits up to `deadline` for what still runs.
 pub(super) async fn run<F, Connection>(
     listener: TcpListener,
-    terms: &Terms,
+    settings: &ConnectionSettings,
     deadline: Duration,
     serve: F,
 ) where
     F: Fn(TcpStream, SocketAddr, Standing) -> Connection,
     Connection: Future<Output = ()> + Send + 'static,
 {
-    let mut door = Door::new(&terms.limits);
+    let mut limiter = ConnectionLimiter::new(&settings.limits);
     let connections = TaskTracker::new();
-    while let Some((tcp, peer, guest)) = terms.stop.run_until_cancelled(door.next(&listener)).await
+    while let Some((tcp, peer, guest)) = settings
+        .stop
+        .run_until_cancelled(limiter.next(&listener))
+        .await
     {
         let connection = serve(tcp, peer, guest.standing.clone());
         connections.spawn(async move {
@@ -60,13 +63,13 @@ pub(super) async fn run<F, Connection>(
     if time::timeout(deadline, connections.wait()).await.is_err() {
         let n_connections = connections.len();
         tracing::warn!(n_connections, "connections cut at the deadline of the stop");
-        door.cut.cancel();
+        limiter.cut.cancel();
         connections.wait().await;
     }
 }
 
 /// Who is let in.
-struct Door {
+struct ConnectionLimiter {
     all: Arc<Semaphore>,
     /// Ends every connection.
     cut: CancellationToken,
@@ -142,7 +145,7 @@ impl Standing {
     }
 }
 
-impl Door {
+impl ConnectionLimiter {
     fn new(limits: &Limits) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.connections_max)),
@@ -264,75 +267,75 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn door(connections_max: usize, per_address_max: usize) -> Door {
-        Door::new(&Limits {
+    fn limiter(connections_max: usize, per_address_max: usize) -> ConnectionLimiter {
+        ConnectionLimiter::new(&Limits {
             connections_max,
             per_address_max,
             ..Limits::default()
         })
     }
 
-    async fn enter(door: &mut Door, address: &str) -> Option<Guest> {
-        let entering = door.enter(address.parse().unwrap());
+    async fn enter(limiter: &mut ConnectionLimiter, address: &str) -> Option<Guest> {
+        let entering = limiter.enter(address.parse().unwrap());
         let entered = time::timeout(Duration::from_millis(20), entering).await;
         entered.ok().flatten()
     }
 
     #[tokio::test(start_paused = true)]
     async fn places_are_counted_per_address_and_given_back() {
-        let mut door = door(4, 2);
-        let first = enter(&mut door, "192.0.2.1").await;
-        let second = enter(&mut door, "::ffff:192.0.2.1").await;
+        let mut limiter = limiter(4, 2);
+        let first = enter(&mut limiter, "192.0.2.1").await;
+        let second = enter(&mut limiter, "::ffff:192.0.2.1").await;
         assert!(first.is_some() && second.is_some());
-        let more = enter(&mut door, "192.0.2.1").await;
+        let more = enter(&mut limiter, "192.0.2.1").await;
         assert!(more.is_none(), "both spellings are one address");
-        let third = enter(&mut door, "2001:db8::1").await;
+        let third = enter(&mut limiter, "2001:db8::1").await;
         assert!(third.is_some());
         drop((first, second, third));
-        assert!(lock(&door.inside.per_address).is_empty());
-        assert!(lock(&door.inside.strangers).is_empty());
-        assert_eq!(door.all.available_permits(), 4);
+        assert!(lock(&limiter.inside.per_address).is_empty());
+        assert!(lock(&limiter.inside.strangers).is_empty());
+        assert_eq!(limiter.all.available_permits(), 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_trusted_proxy_stands_for_others() {
-        let mut door = Door::new(&Limits {
+        let mut limiter = ConnectionLimiter::new(&Limits {
             per_address_max: 1,
             trusted_proxies: Arc::new(Networks::from_iter(["10.0.0.0/8".parse().unwrap()])),
             ..Limits::default()
         });
         let mut of_proxy = Vec::new();
         for _ in 0..3 {
-            of_proxy.push(enter(&mut door, "10.0.0.1").await.unwrap());
+            of_proxy.push(enter(&mut limiter, "10.0.0.1").await.unwrap());
         }
         let client = |n: u8| IpAddr::from([192, 0, 2, n]);
         assert!(of_proxy[0].standing.is_of(client(1)));
         assert!(!of_proxy[1].standing.is_of(client(1)));
         assert!(of_proxy[2].standing.is_of(client(2)));
-        assert!(enter(&mut door, "192.0.2.1").await.is_none());
+        assert!(enter(&mut limiter, "192.0.2.1").await.is_none());
         drop(of_proxy);
-        assert!(enter(&mut door, "192.0.2.1").await.is_some());
-        assert!(lock(&door.inside.per_address).is_empty());
+        assert!(enter(&mut limiter, "192.0.2.1").await.is_some());
+        assert!(lock(&limiter.inside.per_address).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_stranger_makes_room_and_who_is_known_stays() {
-        let mut door = door(3, 3);
-        let known = enter(&mut door, "192.0.2.1").await.unwrap();
-        let older = enter(&mut door, "192.0.2.2").await.unwrap();
-        let newer = enter(&mut door, "192.0.2.3").await.unwrap();
+        let mut limiter = limiter(3, 3);
+        let known = enter(&mut limiter, "192.0.2.1").await.unwrap();
+        let older = enter(&mut limiter, "192.0.2.2").await.unwrap();
+        let newer = enter(&mut limiter, "192.0.2.3").await.unwrap();
         known.standing.make_known();
-        assert!(enter(&mut door, "192.0.2.4").await.is_none());
+        assert!(enter(&mut limiter, "192.0.2.4").await.is_none());
         let told = [&known, &older, &newer].map(|guest| guest.leave.is_cancelled());
         assert_eq!(told, [false, true, false]);
         // It goes, and its place is the next one's.
         drop(older);
-        let next = enter(&mut door, "192.0.2.4").await.unwrap();
+        let next = enter(&mut limiter, "192.0.2.4").await.unwrap();
         assert!(!newer.leave.is_cancelled());
         // Everybody is known: whoever comes waits, and nobody has to go.
         newer.standing.make_known();
         next.standing.make_known();
-        assert!(enter(&mut door, "192.0.2.5").await.is_none());
+        assert!(enter(&mut limiter, "192.0.2.5").await.is_none());
         let told = [&known, &newer, &next].map(|guest| guest.leave.is_cancelled());
         assert_eq!(told, [false; 3]);
     }

@@ -4,7 +4,7 @@
 //! The path and the user are written as strings, which every log format quotes and escapes. An
 //! answer that did not reach its last byte says `aborted`.
 
-use crate::{gateway::Fault, job::JobName};
+use crate::{domain::JobName, service::Fault};
 use http::{Method, StatusCode, request::Parts};
 use std::{
     fmt,

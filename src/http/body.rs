@@ -8,11 +8,11 @@
 
 use super::{
     access::Access,
-    pulse::{Running, Ticker},
+    activity::{Running, Ticker},
 };
 use crate::{
-    dialect::Payload,
-    gateway::{Completion, Download},
+    api::Payload,
+    service::{Completion, Download},
 };
 use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};

@@ -4,7 +4,10 @@
 //! guess it, which it would do without any deadline. Both builders get a timer; without one
 //! hyper's own timeouts are silently off.
 
-use super::{Limits, body::Body, delivery::Wire, pulse::Pulse, request::CutOff, stream::Stream};
+use super::{
+    Limits, activity::ConnectionActivity, body::Body, delivery::Wire, request::CutOff,
+    stream::Stream,
+};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -27,12 +30,12 @@ use tokio_util::sync::CancellationToken;
 const WINDOW_BYTES: u32 = 512 * 1024;
 
 /// What all connections of a listener have in common.
-pub(super) struct Terms {
+pub(super) struct ConnectionSettings {
     pub(super) limits: Arc<Limits>,
     pub(super) stop: CancellationToken,
 }
 
-impl Terms {
+impl ConnectionSettings {
     pub(super) fn new(limits: Limits, stop: CancellationToken) -> Self {
         Self {
             limits: Arc::new(limits),
@@ -91,30 +94,30 @@ pub(super) async fn opening(tcp: &TcpStream, deadline: Duration) -> Option<Openi
 pub(super) async fn drive<Io, Answer, Answering>(
     io: Io,
     protocol: Protocol,
-    pulse: Arc<Pulse>,
+    activity: Arc<ConnectionActivity>,
     answer: Answer,
-    terms: &Terms,
+    settings: &ConnectionSettings,
 ) where
     Io: AsyncRead + AsyncWrite + Send + Unpin + Wire + 'static,
     Answer: Fn(Request<Incoming>) -> Answering + Send + 'static,
     Answering: Future<Output = Result<Response<Body>, CutOff>> + Send + 'static,
 {
-    let limits = &terms.limits;
-    let io = TokioIo::new(Stream::new(io, pulse.clone(), limits));
+    let limits = &settings.limits;
+    let io = TokioIo::new(Stream::new(io, activity.clone(), limits));
     let service = service_fn(answer);
     match protocol {
         Protocol::Http1 => {
             let connection = http1_builder(limits).serve_connection(io, service);
-            guard(connection, &pulse, terms).await;
+            guard(connection, &activity, settings).await;
         }
         Protocol::Http2 => {
             let connection = http2_builder(limits).serve_connection(io, service);
-            guard(connection, &pulse, terms).await;
+            guard(connection, &activity, settings).await;
         }
     }
 }
 
-async fn guard<C>(connection: C, pulse: &Pulse, terms: &Terms)
+async fn guard<C>(connection: C, activity: &ConnectionActivity, settings: &ConnectionSettings)
 where
     C: GracefulConnection,
     C::Error: Display,
@@ -129,18 +132,18 @@ where
                 }
                 return;
             }
-            () = terms.stop.cancelled(), if !stopping => {
+            () = settings.stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = pulse.overdue(&terms.limits, stopping) => break,
+            () = activity.overdue(&settings.limits, stopping) => break,
         }
     }
     // An idle connection is told that it ends; one that is stuck is dropped soon after.
     connection.as_mut().graceful_shutdown();
-    let farewell = time::timeout(terms.limits.farewell_timeout, connection).await;
+    let lingering_close = time::timeout(settings.limits.lingering_close_timeout, connection).await;
     tracing::debug!(
-        dropped = farewell.is_err(),
+        dropped = lingering_close.is_err(),
         "connection was silent for too long"
     );
 }
@@ -150,7 +153,7 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         // hyper counts the idle time between requests as reading a head. The shorter deadline
-        // for a head that has begun is the pulse's.
+        // for a head that has begun is the activity's.
         .header_read_timeout(limits.keep_alive_timeout.max(limits.header_timeout))
         .max_buf_size(limits.buffer_bytes_max)
         .max_header_size(limits.header_bytes_max)

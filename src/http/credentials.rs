@@ -7,9 +7,9 @@
 //! Source: RFC 6750 for bearer tokens; the eHealth contract for the header `api-key`.
 
 use crate::{
+    api::Access,
     auth::{Caller, Denied, IssueError, TOKEN_LIFETIME_S, Users},
-    dialect::Access,
-    gateway::{Fault, Reply},
+    service::{Fault, Reply},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use std::net::IpAddr;
@@ -24,12 +24,12 @@ pub(super) enum Refused {
     Slow {
         retry_after_s: u32,
     },
-    Unknown(Lack),
+    Unknown(AuthFailure),
 }
 
 /// What is wrong with credentials, as far as the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
+pub(super) enum AuthFailure {
     /// The token is good, and this header is not.
     ApiKey,
     /// There are none, or wrong ones of another kind than a token.
@@ -54,7 +54,7 @@ pub(super) async fn caller(
         Access::Bearer { scope, api_key } => {
             let caller = bearer(users, headers, now_ms)?;
             if api_key && !has_api_key(users, &caller, headers) {
-                return Err(Refused::Unknown(Lack::ApiKey));
+                return Err(Refused::Unknown(AuthFailure::ApiKey));
             }
             // What has a scope takes a token with it, and nothing else does: the eHealth contract has
             // 401 for a missing scope.
@@ -64,7 +64,7 @@ pub(super) async fn caller(
             };
             allowed
                 .then_some(caller)
-                .ok_or(Refused::Unknown(Lack::Scope))
+                .ok_or(Refused::Unknown(AuthFailure::Scope))
         }
         Access::Open => match headers.contains_key(AUTHORIZATION) {
             true => login(users, headers, peer).await,
@@ -81,7 +81,7 @@ async fn login(users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Calle
 
 fn told(checked: Result<Caller, Denied>) -> Result<Caller, Refused> {
     checked.map_err(|denied| match denied {
-        Denied::Credentials => Refused::Unknown(Lack::Credentials),
+        Denied::Credentials => Refused::Unknown(AuthFailure::Credentials),
         Denied::Slow { retry_after_s } => Refused::Slow { retry_after_s },
     })
 }
@@ -90,9 +90,9 @@ fn bearer(users: &Users, headers: &HeaderMap, now_ms: i64) -> Result<Caller, Ref
     let token = only(headers, &AUTHORIZATION)
         .and_then(|header| header.to_str().ok()?.split_at_checked(BEARER.len()))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
-    let (_, token) = token.ok_or(Refused::Unknown(Lack::Credentials))?;
+    let (_, token) = token.ok_or(Refused::Unknown(AuthFailure::Credentials))?;
     let caller = users.bearer(token.trim_start_matches(' '), now_ms);
-    caller.ok_or(Refused::Unknown(Lack::Token))
+    caller.ok_or(Refused::Unknown(AuthFailure::Token))
 }
 
 fn has_api_key(users: &Users, caller: &Caller, headers: &HeaderMap) -> bool {
@@ -115,7 +115,7 @@ pub(super) async fn client(
 ) -> Result<Caller, Refused> {
     match given {
         Some((id, secret)) => told(users.login(id, secret, peer).await),
-        None if caller.is_anonymous() => Err(Refused::Unknown(Lack::Credentials)),
+        None if caller.is_anonymous() => Err(Refused::Unknown(AuthFailure::Credentials)),
         None => Ok(caller),
     }
 }
@@ -143,29 +143,33 @@ pub(super) fn token(
 }
 
 /// The header `WWW-Authenticate` of an answer with status 401.
-pub(super) fn challenge(realm: &str, wanted: Access, lack: Lack) -> HeaderValue {
+pub(super) fn challenge(realm: &str, wanted: Access, failure: AuthFailure) -> HeaderValue {
     let challenge = match wanted {
         Access::Basic | Access::Open | Access::Public => {
             format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
         }
-        Access::Bearer { scope, .. } => format!("Bearer realm=\"{realm}\"{}", error(lack, scope)),
+        Access::Bearer { scope, .. } => {
+            format!("Bearer realm=\"{realm}\"{}", error(failure, scope))
+        }
     };
-    // `Sites::new` has refused every realm that a header cannot hold.
+    // `VirtualHosts::new` has refused every realm that a header cannot hold.
     HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Basic"))
 }
 
 /// Source: RFC 6750, 3 and 3.1.
-fn error(lack: Lack, scope: Option<&'static str>) -> String {
-    match (lack, scope) {
-        (Lack::ApiKey, _) => {
+fn error(failure: AuthFailure, scope: Option<&'static str>) -> String {
+    match (failure, scope) {
+        (AuthFailure::ApiKey, _) => {
             ", error=\"invalid_token\", error_description=\"the header api-key is missing or not \
              that of this user\""
                 .into()
         }
-        (Lack::Credentials, _) => String::new(),
-        (Lack::Scope, None) => ", error=\"insufficient_scope\"".into(),
-        (Lack::Scope, Some(scope)) => format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
-        (Lack::Token, _) => {
+        (AuthFailure::Credentials, _) => String::new(),
+        (AuthFailure::Scope, None) => ", error=\"insufficient_scope\"".into(),
+        (AuthFailure::Scope, Some(scope)) => {
+            format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
+        }
+        (AuthFailure::Token, _) => {
             ", error=\"invalid_token\", error_description=\"the token has expired or is not valid \
              any more\""
                 .into()
@@ -178,7 +182,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::{Grants, UsersFile, hash_password},
-        job::{KEY_BYTES, Seal},
+        domain::{KEY_BYTES, Seal},
     };
 
     const NOW_MS: i64 = 1_795_323_468_000;
@@ -231,8 +235,8 @@ mod tests {
         Ok("good".into())
     }
 
-    fn lacks(lack: Lack) -> Result<String, Refused> {
-        Err(Refused::Unknown(lack))
+    fn failures(failure: AuthFailure) -> Result<String, Refused> {
+        Err(Refused::Unknown(failure))
     }
 
     fn bearer(scope: Option<&'static str>, api_key: bool) -> Access {
@@ -246,7 +250,7 @@ mod tests {
         let none: &[(HeaderName, &str)] = &[];
         let basic = &[(AUTHORIZATION, BASIC)];
         let by_token = &[(AUTHORIZATION, &*token)];
-        let lacking = lacks(Lack::Credentials);
+        let lacking = failures(AuthFailure::Credentials);
         for (wanted, of_none, of_basic, of_token) in [
             (Access::Basic, &lacking, &good(), &lacking),
             (Access::Open, &Ok(String::new()), &good(), &lacking),
@@ -285,12 +289,12 @@ mod tests {
         let void = format!("{token}A");
         for sent in ["Bearer x", "Bearer  ", &void] {
             let found = bench.ask(wanted, &[(AUTHORIZATION, sent)]).await;
-            assert_eq!(found, lacks(Lack::Token), "{sent}");
+            assert_eq!(found, failures(AuthFailure::Token), "{sent}");
         }
         let glued = token.replace(' ', "");
         for sent in ["Bearer", "", "Token x", &glued] {
             let found = bench.ask(wanted, &[(AUTHORIZATION, sent)]).await;
-            assert_eq!(found, lacks(Lack::Credentials), "{sent}");
+            assert_eq!(found, failures(AuthFailure::Credentials), "{sent}");
         }
     }
 
@@ -304,13 +308,16 @@ mod tests {
                 .await
         };
         assert_eq!(ask(READ).await, good());
-        assert_eq!(ask(Some("composition:sign")).await, lacks(Lack::Scope));
-        assert_eq!(ask(None).await, lacks(Lack::Scope));
+        assert_eq!(
+            ask(Some("composition:sign")).await,
+            failures(AuthFailure::Scope)
+        );
+        assert_eq!(ask(None).await, failures(AuthFailure::Scope));
         let unlimited = bench.token(&[]);
         let found = bench
             .ask(bearer(READ, false), &[(AUTHORIZATION, &unlimited)])
             .await;
-        assert_eq!(found, lacks(Lack::Scope));
+        assert_eq!(found, failures(AuthFailure::Scope));
         let found = bench
             .ask(bearer(None, false), &[(AUTHORIZATION, &unlimited)])
             .await;
@@ -329,14 +336,29 @@ mod tests {
         let wanted = bearer(READ, true);
         let with = |key| [(AUTHORIZATION, &*token), (name(), key)];
         assert_eq!(bench.ask(wanted, &with(&key)).await, good());
-        assert_eq!(bench.ask(wanted, &with(&other)).await, lacks(Lack::ApiKey));
-        assert_eq!(bench.ask(wanted, &with("")).await, lacks(Lack::ApiKey));
+        assert_eq!(
+            bench.ask(wanted, &with(&other)).await,
+            failures(AuthFailure::ApiKey)
+        );
+        assert_eq!(
+            bench.ask(wanted, &with("")).await,
+            failures(AuthFailure::ApiKey)
+        );
         let without = &with(&key)[..1];
-        assert_eq!(bench.ask(wanted, without).await, lacks(Lack::ApiKey));
+        assert_eq!(
+            bench.ask(wanted, without).await,
+            failures(AuthFailure::ApiKey)
+        );
         let twice = [&with(&key)[..], &[(name(), &key)]].concat();
-        assert_eq!(bench.ask(wanted, &twice).await, lacks(Lack::ApiKey));
+        assert_eq!(
+            bench.ask(wanted, &twice).await,
+            failures(AuthFailure::ApiKey)
+        );
         let alone = [(name(), &*key), (AUTHORIZATION, BASIC)];
-        assert_eq!(bench.ask(wanted, &alone).await, lacks(Lack::Credentials));
+        assert_eq!(
+            bench.ask(wanted, &alone).await,
+            failures(AuthFailure::Credentials)
+        );
     }
 
     #[tokio::test]
@@ -348,7 +370,7 @@ mod tests {
             client(users, caller, given.as_ref(), peer).await
         };
         let nobody = Caller::anonymous;
-        let lacking = Refused::Unknown(Lack::Credentials);
+        let lacking = Refused::Unknown(AuthFailure::Credentials);
         for given in [None, pair("good", "wrong"), pair("nobody", "good")] {
             assert_eq!(ask(nobody(), given).await.unwrap_err(), lacking);
         }
@@ -380,22 +402,27 @@ mod tests {
 
     #[test]
     fn challenges_say_what_would_be_taken_and_what_is_wrong() {
-        let lacks = [Lack::ApiKey, Lack::Credentials, Lack::Scope, Lack::Token];
+        let failures = [
+            AuthFailure::ApiKey,
+            AuthFailure::Credentials,
+            AuthFailure::Scope,
+            AuthFailure::Token,
+        ];
         for wanted in [Access::Basic, Access::Open] {
-            for lack in lacks {
+            for failure in failures {
                 let basic = "Basic realm=\"jobs\", charset=\"UTF-8\"";
-                assert_eq!(challenge("jobs", wanted, lack), basic);
+                assert_eq!(challenge("jobs", wanted, failure), basic);
             }
         }
-        let of = |lack, scope| challenge("jobs", bearer(scope, true), lack);
+        let of = |failure, scope| challenge("jobs", bearer(scope, true), failure);
         let realm = "Bearer realm=\"jobs\"";
-        assert_eq!(of(Lack::Credentials, READ), realm);
+        assert_eq!(of(AuthFailure::Credentials, READ), realm);
         assert_eq!(
-            of(Lack::Scope, READ),
+            of(AuthFailure::Scope, READ),
             &format!("{realm}, error=\"insufficient_scope\", scope=\"composition:read\"")
         );
-        for lack in lacks {
-            let text = of(lack, None);
+        for failure in failures {
+            let text = of(failure, None);
             let text = text.to_str().unwrap();
             assert!(text.starts_with(realm), "{text}");
             assert!(!text.contains("  "), "{text}");

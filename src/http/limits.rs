@@ -34,7 +34,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Without room for another piece of an answer for so long, the client does not read any more.
 const SEND_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// For what is left to say and hear on a connection that is about to end.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
+const LINGERING_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may think.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,7 +52,7 @@ pub struct Limits {
     pub body_rate_min: u64,
     pub buffer_bytes_max: usize,
     pub connections_max: usize,
-    pub farewell_timeout: Duration,
+    pub lingering_close_timeout: Duration,
     pub handshake_timeout: Duration,
     pub header_bytes_max: usize,
     pub header_timeout: Duration,
@@ -79,7 +79,7 @@ impl Default for Limits {
             body_rate_min: BODY_RATE_MIN,
             buffer_bytes_max: BUFFER_BYTES_MAX,
             connections_max: CONNECTIONS_MAX,
-            farewell_timeout: FAREWELL_TIMEOUT,
+            lingering_close_timeout: LINGERING_CLOSE_TIMEOUT,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             header_bytes_max: HEADER_BYTES_MAX,
             header_timeout: HEADER_TIMEOUT,

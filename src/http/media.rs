@@ -3,7 +3,7 @@
 //! Types are not insisted on, because partners send all kinds; but an encoded body, or a form with a
 //! file in it, would be stored as something that nobody can read.
 
-use crate::gateway::Fault;
+use crate::service::Fault;
 use http::{
     HeaderMap,
     header::{CONTENT_ENCODING, CONTENT_TYPE},

@@ -5,11 +5,11 @@
 
 use super::{
     access::Access,
+    activity::ConnectionActivity,
     body::Body,
-    pulse::Pulse,
     request::{self, CutOff},
 };
-use crate::dialect::Payload;
+use crate::api::Payload;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{ALLOW, CONNECTION},
@@ -54,14 +54,14 @@ impl InClear {
 }
 
 pub(super) async fn use_https(
-    context: Arc<(Arc<Pulse>, SocketAddr, InClear)>,
+    context: Arc<(Arc<ConnectionActivity>, SocketAddr, InClear)>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
-    let (pulse, peer, place) = &*context;
-    let running = pulse.begin();
+    let (activity, peer, place) = &*context;
+    let running = activity.begin();
     let (head, body) = request.into_parts();
     if !body.is_end_stream() {
-        pulse.leave_body_unread();
+        activity.leave_body_unread();
     }
     let request_id = request::request_id(&head);
     let mut access = Access::begin(&head, (*peer).into(), request_id);
@@ -77,13 +77,13 @@ pub(super) async fn use_https(
 }
 
 pub(super) async fn probe(
-    context: Arc<(Arc<Pulse>, Arc<Readiness>)>,
+    context: Arc<(Arc<ConnectionActivity>, Arc<Readiness>)>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
-    let (pulse, readiness) = &*context;
-    let _running = pulse.begin();
+    let (activity, readiness) = &*context;
+    let _running = activity.begin();
     if !request.body().is_end_stream() {
-        pulse.leave_body_unread();
+        activity.leave_body_unread();
     }
     let response = match (request.uri().path(), request.method()) {
         ("/livez" | "/readyz", method) if method != Method::GET && method != Method::HEAD => {

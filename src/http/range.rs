@@ -4,7 +4,7 @@
 //! One range is served; a client that asks for several, or in words that are not understood, gets
 //! the whole file, as the standard allows.
 
-use crate::dialect::Payload;
+use crate::api::Payload;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,

@@ -8,25 +8,24 @@
 //! not been committed. A commit that has begun is the gateway's and runs to its end. A panic is
 //! caught here and becomes a 500.
 //!
-//! [`Upload`]: crate::gateway::Upload
+//! [`Upload`]: crate::service::Upload
 
 use super::{
-    Limits, Site, Sites,
+    Limits, VirtualHost, VirtualHosts,
     accept::Standing,
     access::{Access, Peer, word},
+    activity::{ConnectionActivity, Running},
     body::Body,
-    credentials::{self, Lack, Refused, challenge},
-    intake::{Intake, IntakeError},
-    media,
-    pulse::{Pulse, Running},
-    range,
+    body_reader::{Intake, IntakeError},
+    credentials::{self, AuthFailure, Refused, challenge},
+    media, range,
 };
 use crate::{
+    api::{self, Access as Credentials, Dialect, Intake as Wanted, Payload},
     auth::Caller,
-    dialect::{self, Access as Credentials, Dialect, Intake as Wanted, Payload},
-    gateway::{Command, Fault, Reply, Submit, TokenRequest},
-    job::JobName,
+    domain::JobName,
     peer::{self, Contradiction},
+    service::{Command, Fault, Reply, Submit, TokenRequest},
 };
 use bytes::Bytes;
 use http::{
@@ -72,10 +71,10 @@ This is spoolgate, a gateway that takes jobs in and gives them out.
 pub(super) struct Context {
     pub(super) limits: Arc<Limits>,
     pub(super) peer: SocketAddr,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) activity: Arc<ConnectionActivity>,
     /// The host that the TLS handshake named.
     pub(super) server_name: Option<String>,
-    pub(super) sites: Arc<Sites>,
+    pub(super) hosts: Arc<VirtualHosts>,
     pub(super) standing: Standing,
 }
 
@@ -89,7 +88,7 @@ enum Stop {
     CutOff,
     Fault(Fault),
     /// Nobody is known to send it.
-    Unknown(Lack),
+    Unknown(AuthFailure),
 }
 
 impl From<Fault> for Stop {
@@ -105,7 +104,7 @@ impl From<Refused> for Stop {
                 retry_after_s,
                 reason: "too many logins; try again later".into(),
             }),
-            Refused::Unknown(lack) => Self::Unknown(lack),
+            Refused::Unknown(failure) => Self::Unknown(failure),
         }
     }
 }
@@ -114,7 +113,7 @@ pub(super) async fn answer(
     context: Arc<Context>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
-    let running = context.pulse.begin();
+    let running = context.activity.begin();
     let (mut head, mut body) = request.into_parts();
     let request_id = request_id(&head);
     // A dialect may show it.
@@ -124,14 +123,14 @@ pub(super) async fn answer(
     let peer = peer_of(&context, &head);
     let shown = peer.unwrap_or(context.peer.into());
     let mut access = Access::begin(&head, shown, request_id);
-    let mut intake = Intake::new(&mut body, &context.limits, &context.pulse);
+    let mut intake = Intake::new(&mut body, &context.limits, &context.activity);
     let mut response = match peer {
         Ok(peer) => respond(&context, peer.client, &head, &mut intake, &mut access).await?,
         Err(contradiction) => text(StatusCode::BAD_REQUEST, format!("{contradiction}\n")),
     };
     access.bytes_in = intake.n_bytes;
     if !intake.is_finished() {
-        context.pulse.leave_body_unread();
+        context.activity.leave_body_unread();
         if head.version == Version::HTTP_2 {
             tokio::spawn(discard(body, context.clone()));
         } else {
@@ -178,11 +177,11 @@ fn protect(headers: &mut HeaderMap) {
 async fn discard(mut body: Incoming, context: Arc<Context>) {
     let rest = async {
         while let Some(Ok(_)) = body.frame().await {
-            context.pulse.moved();
+            context.activity.moved();
         }
     };
     // Too long: the reset is what such a client gets.
-    let _ = tokio::time::timeout(context.limits.farewell_timeout, rest).await;
+    let _ = tokio::time::timeout(context.limits.lingering_close_timeout, rest).await;
 }
 
 /// The response with the headers that all have, and with what is due when it ends.
@@ -228,7 +227,7 @@ pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Paylo
 fn public(head: &Parts) -> Option<Response<Payload>> {
     let (body, kind) = match head.uri.path() {
         "/" => (WELCOME, "text/plain; charset=utf-8"),
-        OPENAPI_PATH => (dialect::OPENAPI, "application/json"),
+        OPENAPI_PATH => (api::OPENAPI, "application/json"),
         _ => return None,
     };
     if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -276,10 +275,10 @@ async fn respond(
     if let Err((status, line)) = check_head(head) {
         return Ok(text(status, line));
     }
-    let Some(site) = context.sites.choose(head, context.server_name.as_deref()) else {
+    let Some(site) = context.hosts.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     };
-    let Some(dialect) = dialect::of(path) else {
+    let Some(dialect) = api::of(path) else {
         access.site.clone_from(&site.name);
         let nothing = || text(StatusCode::NOT_FOUND, "no such path\n");
         return Ok(public(head).unwrap_or_else(nothing));
@@ -287,7 +286,7 @@ async fn respond(
     access.dialect = dialect.name();
     let site = match dialect.tenant(head) {
         None => site,
-        Some(tenant) => match context.sites.named(&tenant) {
+        Some(tenant) => match context.hosts.named(&tenant) {
             Some(site) => site,
             None => {
                 let fault = Fault::UnknownTenant {
@@ -300,7 +299,7 @@ async fn respond(
     };
     access.site.clone_from(&site.name);
     let reply = caught(reply(context, client, site, dialect, head, intake, access)).await;
-    let (fault, lack) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
+    let (fault, failure) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
             let whole = dialect.render(head, reply);
@@ -310,8 +309,8 @@ async fn respond(
             access.bytes_in = intake.n_bytes;
             return Err(CutOff);
         }
-        Err(Stop::Fault(fault)) => (fault, Lack::Credentials),
-        Err(Stop::Unknown(lack)) => (Fault::Unauthorized, lack),
+        Err(Stop::Fault(fault)) => (fault, AuthFailure::Credentials),
+        Err(Stop::Unknown(failure)) => (Fault::Unauthorized, failure),
     };
     access.fault = word(&fault);
     if let Fault::Refused { job, .. } = &fault {
@@ -319,7 +318,7 @@ async fn respond(
     }
     let mut response = dialect.render_fault(head, &fault);
     if fault == Fault::Unauthorized {
-        let challenge = challenge(&site.realm, dialect.access(head), lack);
+        let challenge = challenge(&site.realm, dialect.access(head), failure);
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     Ok(response)
@@ -396,7 +395,7 @@ fn is_cross_site(head: &Parts) -> bool {
 async fn reply(
     context: &Context,
     peer: IpAddr,
-    site: &Site,
+    site: &VirtualHost,
     dialect: &'static dyn Dialect,
     head: &Parts,
     intake: &mut Intake<'_, Incoming>,
@@ -466,7 +465,7 @@ async fn reply(
 /// Streams the body into the spool, after what has been read of it already. Leaving early, by error
 /// or by being dropped, discards it.
 async fn receive(
-    site: &Site,
+    site: &VirtualHost,
     caller: &Caller,
     submit: Submit,
     small: Bytes,

@@ -1,4 +1,4 @@
-//! A connection's byte stream, as hyper sees it: tells the pulse what comes in, reads no more of who
+//! A connection's byte stream, as hyper sees it: tells the activity what comes in, reads no more of who
 //! sends too much that moves no request, completes what the client has got whole, and ends politely.
 //!
 //! The end waits for what is to be completed: a client that has its document may close at once,
@@ -10,10 +10,10 @@
 
 use super::{
     Limits,
+    activity::ConnectionActivity,
     delivery::{Wire, delivered},
-    pulse::Pulse,
 };
-use crate::gateway::Completion;
+use crate::service::Completion;
 use std::{
     io,
     pin::Pin,
@@ -31,18 +31,18 @@ const SCRATCH_BYTES: usize = 8 * 1024;
 
 pub(super) struct Stream<T> {
     inner: T,
-    pulse: Arc<Pulse>,
+    activity: Arc<ConnectionActivity>,
     /// The waits for what the client has not acknowledged yet.
     deliveries: TaskTracker,
     delivery_timeout: Duration,
-    farewell: Farewell,
-    farewell_timeout: Duration,
+    lingering_close: LingeringClose,
+    lingering_close_timeout: Duration,
     idle_bytes_max: u64,
     /// The client has sent too much: nothing more is read.
     is_deaf: bool,
 }
 
-enum Farewell {
+enum LingeringClose {
     NotYet,
     Delivering(Pin<Box<dyn Future<Output = ()> + Send>>),
     Closing,
@@ -50,14 +50,14 @@ enum Farewell {
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, pulse: Arc<Pulse>, limits: &Limits) -> Self {
+    pub(super) fn new(inner: T, activity: Arc<ConnectionActivity>, limits: &Limits) -> Self {
         Self {
             inner,
-            pulse,
+            activity,
             deliveries: TaskTracker::new(),
             delivery_timeout: limits.send_idle_timeout,
-            farewell: Farewell::NotYet,
-            farewell_timeout: limits.farewell_timeout,
+            lingering_close: LingeringClose::NotYet,
+            lingering_close_timeout: limits.lingering_close_timeout,
             idle_bytes_max: limits.idle_bytes_max,
             is_deaf: false,
         }
@@ -67,7 +67,7 @@ impl<T> Stream<T> {
 impl<T: Wire> Stream<T> {
     /// All that hyper had to send has been handed to the kernel.
     fn flushed(&self) {
-        let sent = self.pulse.flushed();
+        let sent = self.activity.flushed();
         if sent.is_empty() {
             return;
         }
@@ -90,7 +90,7 @@ impl<T: Wire> Stream<T> {
 impl<T: AsyncRead + Unpin> Stream<T> {
     /// Reads and drops until the client has closed its side, fails, or uses up the time.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Farewell::Draining(until) = &mut self.farewell else {
+        let LingeringClose::Draining(until) = &mut self.lingering_close else {
             return Poll::Ready(());
         };
         if until.as_mut().poll(cx).is_ready() {
@@ -114,14 +114,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_deaf {
-            // The pulse has been told, and ends the connection.
+            // The activity has been told, and ends the connection.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         let n_bytes = buffer.filled().len() - before;
         if n_bytes > 0 {
-            self.is_deaf = !self.pulse.received(n_bytes, self.idle_bytes_max);
+            self.is_deaf = !self.activity.received(n_bytes, self.idle_bytes_max);
         }
         Poll::Ready(Ok(()))
     }
@@ -155,24 +155,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Wire> AsyncWrite for Stream<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.farewell, Farewell::NotYet) {
+        if matches!(self.lingering_close, LingeringClose::NotYet) {
             ready!(self.as_mut().poll_flush(cx))?;
             self.deliveries.close();
             let deliveries = self.deliveries.clone();
             let all = Box::pin(async move { deliveries.wait().await });
-            self.farewell = Farewell::Delivering(all);
+            self.lingering_close = LingeringClose::Delivering(all);
         }
-        if let Farewell::Delivering(all) = &mut self.farewell {
+        if let LingeringClose::Delivering(all) = &mut self.lingering_close {
             ready!(all.as_mut().poll(cx));
-            self.farewell = Farewell::Closing;
+            self.lingering_close = LingeringClose::Closing;
         }
-        if matches!(self.farewell, Farewell::Closing) {
+        if matches!(self.lingering_close, LingeringClose::Closing) {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            if !self.pulse.is_cut_short() {
+            if !self.activity.is_cut_short() {
                 return Poll::Ready(Ok(()));
             }
-            let until = Box::pin(time::sleep(self.farewell_timeout));
-            self.farewell = Farewell::Draining(until);
+            let until = Box::pin(time::sleep(self.lingering_close_timeout));
+            self.lingering_close = LingeringClose::Draining(until);
         }
         self.poll_drain(cx).map(Ok)
     }

@@ -618,7 +618,7 @@ async fn frames_to_the_end(mut from: impl AsyncReadExt + Unpin) -> Vec<u8> {
 async fn http2_floods_of_what_moves_no_request_are_ended() {
     // Nothing else ends these connections so soon.
     let limits = Limits {
-        farewell_timeout: Duration::from_secs(1),
+        lingering_close_timeout: Duration::from_secs(1),
         ..Limits::default()
     };
     let bench = Bench::start(limits).await;
@@ -870,19 +870,19 @@ async fn a_stop_cuts_at_its_deadline_but_no_commit() {
 #[test]
 fn a_host_chooses_its_site() {
     let (tenant, _gate) = Tenant::new();
-    let sites = Sites::new(vec![
+    let hosts = VirtualHosts::new(vec![
         tenant.site("a", &["A.example.org", "::1"]),
         tenant.site("rest", &[]),
     ]);
-    let sites = sites.unwrap();
+    let served = hosts.unwrap();
     let chosen = |uri: &str, hosts: &[&str], server_name: Option<&str>| {
         let mut request = Request::get(uri);
         for host in hosts {
             request = request.header("host", *host);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let site = sites.choose(&head, server_name);
-        site.map(|site| site.name.clone())
+        let chosen = served.choose(&head, server_name);
+        chosen.map(|host| host.name.clone())
     };
     let (a, rest) = (Some("a".to_owned()), Some("rest".to_owned()));
     assert_eq!(chosen("/", &["a.example.org:8443"], None), a);
@@ -900,8 +900,8 @@ fn a_path_names_a_tenant_or_one_of_its_databases() {
     let mut by_path = tenant.site("by-path", &[]);
     by_path.is_default = false;
     by_path.databases = vec!["erp".into(), "crm".into()];
-    let sites = Sites::new(vec![tenant.site("rest", &[]), by_path]).unwrap();
-    let named = |name: &str| sites.named(name).map(|site| site.name.as_str());
+    let hosts = VirtualHosts::new(vec![tenant.site("rest", &[]), by_path]).unwrap();
+    let named = |name: &str| hosts.named(name).map(|site| site.name.as_str());
     for name in ["by-path", "erp", "crm"] {
         assert_eq!(named(name), Some("by-path"), "{name}");
     }
@@ -913,7 +913,7 @@ fn a_path_names_a_tenant_or_one_of_its_databases() {
 fn sites_that_contradict_each_other_are_refused() {
     let (tenant, _gate) = Tenant::new();
     let site = |name: &str, hosts: &[&str]| tenant.site(name, hosts);
-    let error = |sites| Sites::new(sites).err().map(|error| error.to_string());
+    let error = |all| VirtualHosts::new(all).err().map(|error| error.to_string());
     let twice = error(vec![site("a", &["x"]), site("b", &["y", "X."])]);
     let expected = "the host x belongs to two tenants, a and b; leave it to one";
     assert_eq!(twice.as_deref(), Some(expected));

@@ -13,8 +13,8 @@ pub use own::{generate, is_renewed, renew};
 
 use super::connection::Protocol;
 use crate::{
-    modes::{Guard, guard},
-    plain::{self, Links},
+    util::modes::{Guard, guard},
+    util::plain::{self, Links},
 };
 use arc_swap::ArcSwap;
 use rustls::{

@@ -2,7 +2,7 @@
 
 use super::proxy_protocol::tests::{read, version_2};
 use super::*;
-use crate::job::settings;
+use crate::domain::settings;
 use proptest::{collection::vec, prelude::*};
 use std::net::{IpAddr, SocketAddr};
 

@@ -13,8 +13,8 @@ use super::{
     starter::{End, GRACE, Order, Said, Starter, Why},
 };
 use crate::{
-    job::{InterfaceName, JobName},
-    joblog::Level,
+    domain::joblog::Level,
+    domain::{InterfaceName, JobName},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -700,7 +700,7 @@ mod tests {
     async fn too_much_output_ends_the_command() {
         let ended = run(command("yes"), "").await;
         assert!(matches!(&ended.outcome, Outcome::Failed { reason } if reason.contains("100000")));
-        assert!(ended.messages.len() <= crate::joblog::MESSAGES_MAX);
+        assert!(ended.messages.len() <= crate::domain::joblog::MESSAGES_MAX);
     }
 
     #[tokio::test]

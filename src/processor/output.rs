@@ -1,8 +1,8 @@
 //! A command's output, turned into messages line by line. Pure: bytes and the time come in.
 
 use crate::{
-    job::JobName,
-    joblog::{Level, MESSAGES_MAX, Message, TEXT_BYTES_MAX},
+    domain::JobName,
+    domain::joblog::{Level, MESSAGES_MAX, Message, TEXT_BYTES_MAX},
 };
 
 /// Lines that are kept; the log has room left for what we have to say ourselves.

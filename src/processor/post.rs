@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     client::{Answered, PostError, Posting, Receiver, Trust},
-    job::{JobName, Kind},
+    domain::{JobName, Kind},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use encoding_rs::{Encoding, UTF_8};

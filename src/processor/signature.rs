@@ -4,8 +4,8 @@
 //! Contract with the receiver: `docs/processors.md`, "Posting to a URL".
 
 use crate::{
-    job::hex,
-    plain::{self, Links},
+    domain::hex,
+    util::plain::{self, Links},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

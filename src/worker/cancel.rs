@@ -2,9 +2,9 @@
 
 use super::{Core, Handle};
 use crate::{
-    job::{Job, JobName, Place},
-    schedule::Event,
-    spool::{Cancelled, Moved, SpoolError},
+    domain::{Job, JobName, Place},
+    scheduler::Event,
+    store::fs::{Cancelled, Moved, SpoolError},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -81,7 +81,7 @@ impl Handle {
                     tracing::info!(job = %job.name, %user, "cancelled");
                     // Whoever waited behind it may go on.
                     if let Some(interface) = interface {
-                        core.hints.tell(Event::Hint(interface));
+                        core.hints.notify(Event::Hint(interface));
                     }
                     Ok(Some(Cancelled::Done { was_running }))
                 }

@@ -7,10 +7,10 @@ use super::{
     settle::AGAIN_EVERY,
 };
 use crate::{
-    job::{InterfaceName, JobName},
+    domain::{InterfaceName, JobName},
     processor::{Ended, Ending, Kept, Outcome, Processor, Run},
-    schedule::{End, Event},
-    spool::{Adopted, Claim, Cut, Fs, Moved, Settlement, SpoolError},
+    scheduler::{End, Event},
+    store::fs::{Adopted, Claim, Fs, Interrupted, Moved, Settlement, SpoolError},
 };
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ impl Core {
         };
         drop(entry);
         let ended = Event::Ended(interface.clone(), job, end);
-        self.hints.tell_surely(ended).await;
+        self.hints.notify_surely(ended).await;
         if matches!(end, End::Stuck | End::Unknown) {
             self.clone().reclaim(interface.clone()).await;
         }
@@ -187,10 +187,10 @@ impl Core {
             cut,
         } = adopted.clone();
         match cut {
-            Cut::Crash => {
+            Interrupted::Crash => {
                 tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
             }
-            Cut::NotStarted | Cut::Stranded => {
+            Interrupted::NotStarted | Interrupted::Stranded => {
                 tracing::warn!(job = %name, %interface, attempt, "nobody works on it: taken up");
             }
         }
@@ -220,8 +220,8 @@ impl Core {
         };
         drop(entry);
         let ended = Event::Ended(interface.clone(), name, end);
-        self.hints.tell_surely(ended).await;
-        self.hints.tell(Event::Hint(interface));
+        self.hints.notify_surely(ended).await;
+        self.hints.notify(Event::Hint(interface));
     }
 
     /// Settles the job of an adopted command that has ended. `None` while it lives.
@@ -277,7 +277,7 @@ impl Core {
             interface,
             name,
             attempt,
-            cut: Cut::Stranded,
+            cut: Interrupted::Stranded,
         })
     }
 }

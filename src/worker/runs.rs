@@ -3,7 +3,7 @@
 //! A run is in the register from before its claim until its end is settled. Whoever cancels it does
 //! so before it is closed, or not at all: closing and cancelling are one step each.
 
-use crate::job::{InterfaceName, JobName};
+use crate::domain::{InterfaceName, JobName};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},

@@ -2,10 +2,10 @@
 
 use super::{Core, runs::Run};
 use crate::{
-    joblog::{JobLog, Level, Message, Status},
+    domain::joblog::{JobLog, Level, Message, Status},
     processor::{Ended, Outcome, Retry},
-    schedule::End,
-    spool::{Claim, Fate, Fs, Moved, Published, Settlement, SpoolError},
+    scheduler::End,
+    store::fs::{Claim, Fate, Fs, Moved, Published, Settlement, SpoolError},
 };
 use std::time::Duration;
 
@@ -260,7 +260,7 @@ impl Core {
         }
         match what {
             Settlement::Deferred { due_ms } => {
-                let due = crate::job::stamp(due_ms);
+                let due = crate::domain::stamp(due_ms);
                 tracing::warn!(%job, %interface, attempt, ms, due, reason, "deferred");
             }
             Settlement::Done => tracing::info!(%job, %interface, attempt, ms, "done"),

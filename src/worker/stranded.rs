@@ -6,8 +6,8 @@
 
 use super::Core;
 use crate::{
-    job::{InterfaceName, JobName},
-    spool::{Adopted, Cut, SpoolError},
+    domain::{InterfaceName, JobName},
+    store::fs::{Adopted, Interrupted, SpoolError},
 };
 use std::{
     collections::HashSet,
@@ -68,8 +68,8 @@ impl Core {
         let stranded = stranded.map(|(name, attempt)| Adopted {
             interface: interface.clone(),
             cut: match unstarted.contains(&name) {
-                true => Cut::NotStarted,
-                false => Cut::Stranded,
+                true => Interrupted::NotStarted,
+                false => Interrupted::Stranded,
             },
             name,
             attempt,

@@ -4,7 +4,7 @@
 //! that was written, or may be wrong now, so the moment is turned into a wait when it is first
 //! seen: of no more than the longest wait of its interface, and kept however the clock is set.
 
-use crate::job::{InterfaceName, JobName};
+use crate::domain::{InterfaceName, JobName};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What is known of the deferred jobs. Pure: the clocks are given.
@@ -86,7 +86,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Ids, Kind};
+    use crate::domain::{Ids, Kind};
 
     const YEAR_MS: i64 = 365 * 24 * 60 * 60 * 1000;
     const MAX_MS: i64 = 3_000;

@@ -2,7 +2,7 @@
 //!
 //! `decode` turns any declared encoding into UTF-8 and keeps count of lines, `intake` refuses
 //! what is not a namespace-well-formed document, `schema` validates against the server's schemas
-//! by one of two engines (`xsd`, `xmllint`), `xslt` transforms. `shelf` and `snapshot` keep a
+//! by one of two engines (`xsd`, `xmllint`), `xslt` transforms. `dir` and `snapshot` keep a
 //! directory of schemas or stylesheets in memory and in force, also when a file becomes bad.
 //!
 //! Everything is synchronous and is called from blocking threads, many at a time. Nothing here
@@ -14,7 +14,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use crate::plain::{self, Links};
+use crate::util::plain::{self, Links};
 
 #[cfg(test)]
 mod cases;
@@ -26,10 +26,10 @@ mod names;
 mod position;
 #[cfg(test)]
 mod properties;
+mod reloadable_dir;
 mod sandbox;
 mod schema;
 mod scopes;
-mod shelf;
 mod snapshot;
 mod stylesheet;
 mod tag;
@@ -38,8 +38,8 @@ mod xsd;
 mod xslt;
 
 pub use intake::{InspectError, inspect};
+pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};
-pub use shelf::{ReloadOutcome, ReloadReport};
 pub use snapshot::Snapshot;
 pub use xmllint::{Xmllint, xmllint_present};
 pub use xsd::XsdSchema;

@@ -6,7 +6,7 @@ use super::{
     position::Position,
     *,
 };
-use crate::job::settings;
+use crate::domain::settings;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 use std::io::Read;
 

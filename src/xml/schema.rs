@@ -1,6 +1,6 @@
 //! Validation of documents against the server's own schemas, by an engine that can be changed.
 //!
-//! [`Schemas`] keeps a directory of `<name>.xsd` files in force (see `shelf`) and a small pool
+//! [`Schemas`] keeps a directory of `<name>.xsd` files in force (see `dir`) and a small pool
 //! of compiled schemas for each, because a compiled schema is used by one thread at a time and
 //! grows with the names it meets. A compiled schema belongs to the version it was made from: when
 //! a new version comes into force, those of the old one are dropped as they come back.
@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::intake::Element;
 use super::names::XML_NAMESPACE;
-use super::shelf::{ReloadReport, Shelf};
+use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::snapshot::Snapshot;
 use super::{Finding, Source, XmlLimits};
 
@@ -83,7 +83,7 @@ pub enum Unavailable {
 pub struct Schemas {
     engine: Box<dyn SchemaEngine>,
     limits: XmlLimits,
-    shelf: Shelf<Pool>,
+    dir: ReloadableDir<Pool>,
 }
 
 impl Schemas {
@@ -92,7 +92,7 @@ impl Schemas {
         Schemas {
             engine,
             limits: XmlLimits::default(),
-            shelf: Shelf::new(dir, "xsd", link_of),
+            dir: ReloadableDir::new(dir, "xsd", link_of),
         }
     }
 
@@ -104,7 +104,7 @@ impl Schemas {
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
-        self.shelf.reload(&|snapshot| {
+        self.dir.reload(&|snapshot| {
             let compiled = self.compile(snapshot).map_err(|error| match error {
                 Unavailable::Compile(error) => error.to_string(),
                 Unavailable::Panicked(_) | Unavailable::Unknown | Unavailable::Validate(_) => {
@@ -119,7 +119,7 @@ impl Schemas {
 
     /// The names of the schemas in force, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.shelf.names()
+        self.dir.names()
     }
 
     /// Does each validation take a process of its own?
@@ -128,16 +128,16 @@ impl Schemas {
     }
 
     pub fn is_in_force(&self, name: &str) -> bool {
-        self.shelf.find(name).is_some()
+        self.dir.find(name).is_some()
     }
 
     /// Is there a file of this name that the last reload could not load?
     pub fn is_refused(&self, name: &str) -> bool {
-        self.shelf.is_refused(name)
+        self.dir.is_refused(name)
     }
 
     pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {
-        let kept = self.shelf.find(name).ok_or(Unavailable::Unknown)?;
+        let kept = self.dir.find(name).ok_or(Unavailable::Unknown)?;
         let mut compiled = match kept.value.take() {
             Some(compiled) => compiled,
             None => self.compile(&kept.snapshot)?,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::plain::{self, Links};
+use crate::util::plain::{self, Links};
 
 use super::intake::{Element, InspectError, walk};
 use super::{Finding, Source, XmlLimits, decode};

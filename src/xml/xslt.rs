@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::child::{self, ChildError, ChildLimits, Ended};
 use super::intake::{InspectError, inspect};
-use super::shelf::{ReloadReport, Shelf};
+use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::snapshot::Snapshot;
 use super::stylesheet::{Output, examine};
 use super::{Finding, Source, XmlLimits};
@@ -85,20 +85,20 @@ pub fn xsltproc_present() -> bool {
 
 pub struct Stylesheets {
     /// Beside each stylesheet what it says of its output.
-    shelf: Shelf<Output>,
+    reloadable_dir: ReloadableDir<Output>,
 }
 
 impl Stylesheets {
     /// Nothing is in force before the first [`Stylesheets::reload`].
     pub fn open(dir: &Path) -> Stylesheets {
         Stylesheets {
-            shelf: Shelf::new(dir, "xsl", examine),
+            reloadable_dir: ReloadableDir::new(dir, "xsl", examine),
         }
     }
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
-        self.shelf.reload(&|snapshot| {
+        self.reloadable_dir.reload(&|snapshot| {
             if xsltproc_present() {
                 probe(snapshot)?;
             }
@@ -108,19 +108,19 @@ impl Stylesheets {
 
     /// The names of the files that the last reload could not load, sorted.
     pub fn refused(&self) -> Vec<String> {
-        self.shelf.all_refused()
+        self.reloadable_dir.all_refused()
     }
 
     /// The names of the stylesheets in force, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.shelf.names()
+        self.reloadable_dir.names()
     }
 
     /// Is there a stylesheet of this name, and if not, why?
     pub fn check(&self, name: &str) -> Result<(), XsltError> {
-        if self.shelf.find(name).is_some() {
+        if self.reloadable_dir.find(name).is_some() {
             Ok(())
-        } else if self.shelf.is_refused(name) {
+        } else if self.reloadable_dir.is_refused(name) {
             Err(XsltError::Refused)
         } else {
             Err(XsltError::Unknown)
@@ -133,7 +133,7 @@ impl Stylesheets {
         source: &Source<'_>,
         limits: &XsltLimits,
     ) -> Result<Transformed, XsltError> {
-        let kept = self.shelf.find(name).ok_or(XsltError::Unknown)?;
+        let kept = self.reloadable_dir.find(name).ok_or(XsltError::Unknown)?;
         inspect(source, &limits.xml).map_err(|error| match error {
             InspectError::Io(error) => XsltError::Failed {
                 message: format!("the document cannot be read: {error}"),

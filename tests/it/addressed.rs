@@ -5,7 +5,7 @@ use crate::{
     harness::{Daemon, day, order, shell, with_keys},
     partners::{ORDERS, UNKNOWN, add_curator, alike, fetch, is_unknown, listed},
 };
-use spoolgate::job::JobName;
+use spoolgate::domain::JobName;
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 const NONE: [&str; 0] = [];

@@ -3,7 +3,7 @@
 
 use crate::harness::{Daemon, day, shell};
 use serde_json::{Value, json};
-use spoolgate::job::{JobId, JobName, Seal, hex, parse_hex, uuid_text};
+use spoolgate::domain::{JobId, JobName, Seal, hex, parse_hex, uuid_text};
 use std::fs;
 
 /// An interface that takes anything, and is the one of eHealth's first route as well.

@@ -154,7 +154,7 @@ fn json_jobs_are_apart_too() {
     let created = call(&ada, "POST", jobs);
     let created: serde_json::Value = serde_json::from_slice(&created.body).unwrap();
     let id = created["id"].as_str().unwrap();
-    let name: spoolgate::job::JobName = daemon.queue("printing")[0].parse().unwrap();
+    let name: spoolgate::domain::JobName = daemon.queue("printing")[0].parse().unwrap();
     assert!(call(&ada, "GET", jobs).text().contains(id));
     assert_eq!(call(&bob, "GET", jobs).text().trim(), "[]");
     let unknown = "0123456789abcdef01234567";
@@ -169,7 +169,7 @@ fn json_jobs_are_apart_too() {
         alike(path, (&ask(id), id), (&ask(unknown), unknown));
     }
     let number = name.id().get().to_string();
-    let other: spoolgate::job::JobName = UNKNOWN.parse().unwrap();
+    let other: spoolgate::domain::JobName = UNKNOWN.parse().unwrap();
     let other = other.id().get().to_string();
     for path in ["status/JOB", "download/JOB/0"] {
         let path = format!("/api/v1/default/{path}");

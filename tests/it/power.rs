@@ -15,7 +15,7 @@
 //! SPOOLGATE_POWER_CUTS=200 cargo test --test it power::ext4 -- --nocapture
 //! ```
 //!
-//! A deliberate mistake (`src/spool/twin.rs`) has to be found within 20 cuts:
+//! A deliberate mistake (`src/store/fs/fault_injection.rs`) has to be found within 20 cuts:
 //!
 //! ```sh
 //! cargo build --features twins && cp target/debug/spoolgate target/twins

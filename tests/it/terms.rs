@@ -3,13 +3,13 @@
 
 use crate::harness::{Daemon, shell, with_keys};
 use spoolgate::{
-    job::{JobName, Terms},
-    spool::{Accepted, Came},
+    domain::{JobName, JobOptions},
+    store::fs::{Accepted, Came},
 };
 use std::{fs, io::Write};
 
 /// A JSON job in `orders_in` of which that is recorded; gives its name. Numbers rise with arrival.
-fn queue(daemon: &Daemon, number: usize, terms: &Terms) -> String {
+fn queue(daemon: &Daemon, number: usize, options: &JobOptions) -> String {
     let name = format!("20261122T045748.123Z-{number:05}.json");
     let file = daemon.scratch(&format!(".made-{name}"), format!("{{\"n\": {number}}}"));
     let job: JobName = name.parse().unwrap();
@@ -20,7 +20,7 @@ fn queue(daemon: &Daemon, number: usize, terms: &Terms) -> String {
         .append(true)
         .open(record)
         .unwrap();
-    let line = Accepted::new(job, Came::Uploaded, 0).on(terms).to_line();
+    let line = Accepted::new(job, Came::Uploaded, 0).on(options).to_line();
     writeln!(record, "{line}").unwrap();
     fs::rename(file, daemon.spool(&format!("queue/orders_in/{name}"))).unwrap();
     name
@@ -46,9 +46,9 @@ fn the_more_urgent_job_runs_first() {
             queue(
                 &daemon,
                 n,
-                &Terms {
+                &JobOptions {
                     priority,
-                    ..Terms::default()
+                    ..JobOptions::default()
                 },
             )
         })
@@ -89,13 +89,13 @@ fn a_job_for_another_worker_waits_and_says_so() {
             "\"robot 1\", \"robot 2\"",
         )
     });
-    let of = |worker: &str| Terms {
+    let of = |worker: &str| JobOptions {
         worker: Some(worker.parse().unwrap()),
-        ..Terms::default()
+        ..JobOptions::default()
     };
     let other = queue(&daemon, 1, &of("robot 3"));
     let ours = queue(&daemon, 2, &of("robot 2"));
-    let anybodys = queue(&daemon, 3, &Terms::default());
+    let anybodys = queue(&daemon, 3, &JobOptions::default());
     daemon.wait_for_place(&ours, "bak/orders_in");
     daemon.wait_for_place(&anybodys, "bak/orders_in");
     assert_eq!(daemon.place(&other), "queue/orders_in");
@@ -121,11 +121,11 @@ fn a_jobs_own_retries_take_the_place_of_its_interfaces() {
         .into_iter()
         .enumerate()
     {
-        let terms = Terms {
+        let options = JobOptions {
             retries,
-            ..Terms::default()
+            ..JobOptions::default()
         };
-        let job = queue(&daemon, n, &terms);
+        let job = queue(&daemon, n, &options);
         daemon.wait_for_place(&job, "joberrors");
         let ran = daemon.text("ran");
         assert_eq!(
@@ -141,11 +141,11 @@ fn a_command_finds_the_parameters_of_its_job_in_a_file() {
     let script = "cat \"$SPOOLGATE_PARAMS\" > params";
     let daemon = Daemon::start_with(one_by_one(script, ""));
     let params = "{\"copies\": \"2\"}";
-    let terms = Terms {
+    let options = JobOptions {
         params: Some(params.into()),
-        ..Terms::default()
+        ..JobOptions::default()
     };
-    let job = queue(&daemon, 1, &terms);
+    let job = queue(&daemon, 1, &options);
     daemon.wait_for_place(&job, "bak/orders_in");
     assert_eq!(daemon.text("params"), params);
 }

@@ -1,7 +1,7 @@
 //! The `Authorization` header: read as RFC 7617 says, or nobody's.
 
 use super::*;
-use crate::job::{any_text, settings};
+use crate::domain::{any_text, settings};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use proptest::{collection::vec, prelude::*};

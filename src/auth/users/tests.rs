@@ -117,7 +117,7 @@ fn basic(user: &str, password: &str) -> http::HeaderValue {
 
 /// As after every restart: the key is a file.
 fn seal() -> Seal {
-    Seal::new([7; crate::job::KEY_BYTES])
+    Seal::new([7; crate::domain::KEY_BYTES])
 }
 
 fn peer(host: u8) -> IpAddr {
@@ -191,7 +191,10 @@ async fn an_unknown_user_costs_what_a_wrong_password_costs() {
     // The dummy's last characters spell password `A` for this verifier: still nobody.
     assert_eq!(denied(bench.login("nobody", "A", 1).await), WRONG);
     assert_eq!(bench.hashes(), 2);
-    assert_eq!(bench.users.shared.desk().familiar, Familiar::default());
+    assert_eq!(
+        bench.users.shared.authenticator().familiar,
+        Familiar::default()
+    );
 }
 
 #[tokio::test]
@@ -439,7 +442,7 @@ async fn a_client_that_hangs_up_is_counted_all_the_same() {
         until(|| bench.hashes() == n + 1).await;
         login.abort();
         bench.gate.admit(1);
-        until(|| bench.users.shared.desk().checks.is_empty()).await;
+        until(|| bench.users.shared.authenticator().checks.is_empty()).await;
     }
     let slow = Err(Denied::Slow { retry_after_s: 1 });
     assert_eq!(denied(bench.login("shop1", "y", 1).await), slow);
@@ -611,7 +614,7 @@ async fn a_token_outlives_a_restart_and_has_the_rights_of_its_use() {
     let caller = users.bearer(&token, NOW_MS).unwrap();
     assert!(caller.may(Right::Upload, &"x".parse().unwrap()));
     assert!(!caller.may(Right::List, &"x".parse().unwrap()));
-    let elsewhere = Users::open(&path, Seal::new([8; crate::job::KEY_BYTES])).unwrap();
+    let elsewhere = Users::open(&path, Seal::new([8; crate::domain::KEY_BYTES])).unwrap();
     assert!(elsewhere.bearer(&token, NOW_MS).is_none());
 }
 

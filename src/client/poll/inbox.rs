@@ -20,7 +20,7 @@
 //! Invariant: a file under its final name in `<to>` is whole.
 
 use super::files::Files;
-use crate::job::{InterfaceName, JobName};
+use crate::domain::{InterfaceName, JobName};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};

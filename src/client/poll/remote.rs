@@ -8,7 +8,7 @@ use super::super::connect::{ClientError, Endpoint};
 use super::super::printable;
 use super::super::request::{Ask, Client, Response, target};
 use super::round::{Fetched, Source, SourceError};
-use crate::job::{InterfaceName, JobName, NAME_BYTES_MAX};
+use crate::domain::{InterfaceName, JobName, NAME_BYTES_MAX};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};

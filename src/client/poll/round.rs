@@ -6,7 +6,7 @@
 
 use super::files::Files;
 use super::inbox::Inbox;
-use crate::job::JobName;
+use crate::domain::JobName;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 use std::io;

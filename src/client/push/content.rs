@@ -4,7 +4,7 @@
 //! The file is read again when it is sent. Should it have changed in between, its digest or its
 //! length no longer fit, and the upload is refused rather than accepted as something else.
 
-use crate::job::hex;
+use crate::domain::hex;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};

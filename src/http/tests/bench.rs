@@ -9,13 +9,13 @@
 use super::super::*;
 use crate::{
     auth::{Grants, Right, Users, UsersFile, hash_password},
-    gateway::{
-        AdmissionLimits, Cancelling, Direction, Gateway, Hands, InFlight, Interface, Parts, Places,
-        ScheduleRules, Visible,
+    cron_schedule::{Missed, Zone},
+    domain::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
+    service::{
+        AdmissionLimits, Cancelling, Direction, Gateway, InFlight, Interface, Parts, Places,
+        ScheduleRules, Visible, WorkerHandle,
     },
-    job::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
-    spool::{Cancelled, DropRules, RealFs, Rules, Spool},
-    timetable::{Missed, Zone},
+    store::fs::{Cancelled, DropRules, RealFs, Rules, Spool},
     xml::{Schemas, Stylesheets, XsdSchema},
 };
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -83,7 +83,7 @@ pub(super) fn short() -> Limits {
     let short = Duration::from_secs(1);
     Limits {
         body_idle_timeout: short,
-        farewell_timeout: short,
+        lingering_close_timeout: short,
         handshake_timeout: short,
         header_timeout: short,
         keep_alive_timeout: short,
@@ -95,7 +95,7 @@ pub(super) fn short() -> Limits {
 /// Nothing ends by a timeout of the server: what ends was told to.
 pub(super) fn patient() -> Limits {
     Limits {
-        farewell_timeout: 2 * PATIENCE,
+        lingering_close_timeout: 2 * PATIENCE,
         ..Limits::default()
     }
 }
@@ -141,7 +141,7 @@ impl Tenant {
             in_flight: in_flight.clone(),
             transforms: Places::new(4, 2),
             validations: Arc::default(),
-            hands: Box::new(Nobody {
+            worker: Box::new(Nobody {
                 gate: Mutex::new(gate),
                 held: held.clone(),
             }),
@@ -165,8 +165,8 @@ impl Tenant {
         (tenant, gate)
     }
 
-    pub(super) fn site(&self, name: &str, hosts: &[&str]) -> Site {
-        Site {
+    pub(super) fn site(&self, name: &str, hosts: &[&str]) -> VirtualHost {
+        VirtualHost {
             name: name.into(),
             is_default: hosts.is_empty(),
             hosts: hosts.iter().map(|host| (*host).into()).collect(),
@@ -247,7 +247,7 @@ struct Nobody {
     held: Arc<AtomicUsize>,
 }
 
-impl Hands for Nobody {
+impl WorkerHandle for Nobody {
     fn arrived(&self, _: &InterfaceName, job: &JobName) {
         match job.reference() {
             Some("gate") => {
@@ -290,7 +290,7 @@ impl Bench {
         let certificate = tls::Certificate::load(&certificate, &key).unwrap();
         let (tenant, gate) = Tenant::new();
         tenant.put_job(100);
-        let sites = Sites::new(vec![tenant.site("main", &["localhost"])]).unwrap();
+        let hosts = VirtualHosts::new(vec![tenant.site("main", &["localhost"])]).unwrap();
         let idle_handles = Arc::strong_count(&tenant.gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -298,7 +298,7 @@ impl Bench {
         let server = tokio::spawn(serve_tls(
             listener,
             Arc::new(certificate),
-            Arc::new(sites),
+            Arc::new(hosts),
             limits,
             stop.clone(),
             deadline,

@@ -1,7 +1,7 @@
 //! Whatever a configuration may say: a wait is bounded, never shrinks, and ends with the attempts.
 
 use super::*;
-use crate::job::settings;
+use crate::domain::settings;
 use proptest::prelude::*;
 
 /// Settings that pass the check, the extreme ones included.

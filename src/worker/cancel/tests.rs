@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    job::{InterfaceName, Kind, WorkerTags},
+    domain::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
-    schedule::LaneRules,
-    spool::{Adopted, Attributes, Cut, DropRules, EntryKind, Fs, RealFs, Rules, Spool},
+    scheduler::LaneRules,
+    store::fs::{Adopted, Attributes, DropRules, EntryKind, Fs, Interrupted, RealFs, Rules, Spool},
     worker::{Lane, Parts, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
@@ -254,7 +254,7 @@ async fn a_command_that_outlived_its_service_is_ended_too() {
         interface: bench.interface.clone(),
         name: name.clone(),
         attempt: 1,
-        cut: Cut::Crash,
+        cut: Interrupted::Crash,
     };
     let handle = bench.work("true", vec![adopted], &stop);
     assert!(handle.eta_ms(&bench.job(&name)) > Some(bench.spool.now_ms()));

@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::auth::{Denied, Grants, Users, UsersFile, hash_password};
-use spoolgate::job::{KEY_BYTES, Seal};
+use spoolgate::domain::{KEY_BYTES, Seal};
 use std::{fs, net::IpAddr, os::fd::AsRawFd, path::PathBuf, sync::LazyLock};
 use tokio::runtime::{Builder, Runtime};
 

@@ -5,8 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use spoolgate::{
-    admin::Act,
-    control::protocol::{Ask, VERSION, request},
+    ops::admin::Act,
+    ops::control::protocol::{Ask, VERSION, request},
 };
 
 fuzz_target!(|data: &[u8]| {

@@ -5,7 +5,7 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use spoolgate::cron::{Changes, Cron};
+use spoolgate::cron_schedule::cron::{Changes, Cron};
 
 /// A leap year in the middle of a century.
 const FROM_S: i64 = 1_709_164_800;

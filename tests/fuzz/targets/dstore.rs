@@ -9,10 +9,10 @@ mod request;
 use http::{Method, Request, Response, Uri, header, request::Parts};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::{
-    dialect::{self, Dialect, Intake, Payload},
-    gateway::{Command, Fault, Reply, Submit},
-    job::{Ids, InterfaceName, JobName, Kind, Place},
-    joblog::{JobLog, Message, Status},
+    api::{self, Dialect, Intake, Payload},
+    service::{Command, Fault, Reply, Submit},
+    domain::{Ids, InterfaceName, JobName, Kind, Place},
+    domain::joblog::{JobLog, Message, Status},
     xml::{Finding, Source, XmlLimits, inspect},
 };
 

@@ -9,10 +9,10 @@ mod request;
 use http::{header, request::Parts};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::{
-    dialect::{self, Dialect, Intake, Payload},
-    gateway::{Command, Document, Fault, Reply, State, Submit, View},
-    job::{JobName, PARAMS_BYTES_MAX, Priority},
-    joblog::Message,
+    api::{self, Dialect, Intake, Payload},
+    service::{Command, Document, Fault, Reply, State, Submit, View},
+    domain::{JobName, PARAMS_BYTES_MAX, Priority},
+    domain::joblog::Message,
 };
 
 fuzz_target!(|data: &[u8]| -> Corpus {
@@ -51,7 +51,7 @@ fn submitted(command: &Command, body: &[u8]) {
         _ => return,
     };
     assert!(submit.interface.is_some());
-    if let Some(params) = &submit.terms.params {
+    if let Some(params) = &submit.options.params {
         assert!(params.len() <= PARAMS_BYTES_MAX);
         serde_json::from_str::<serde_json::Map<_, _>>(params).expect("an object");
     }

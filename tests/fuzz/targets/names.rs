@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spoolgate::job::{
+use spoolgate::domain::{
     Ids, InterfaceName, JobName, Kind, NAME_BYTES_MAX, Place, REFERENCE_BYTES_MAX, Reference,
     deferred_entry, parse_stamp, stamp, work_entry,
 };

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spoolgate::spool::{Accepted, Ended};
+use spoolgate::store::fs::{Accepted, Ended};
 
 fuzz_target!(|data: &[u8]| {
     if let Some(accepted) = Accepted::from_line(data) {

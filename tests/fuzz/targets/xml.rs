@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use spoolgate::{
-    joblog::JobLog,
+    domain::joblog::JobLog,
     xml::{Finding, InspectError, Root, Source, XmlLimits, inspect},
 };
 

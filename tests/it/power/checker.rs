@@ -17,8 +17,8 @@ use super::{
     tree::{File, Phase, Tree},
 };
 use spoolgate::{
-    job::{JobName, deferred_entry, work_entry},
-    joblog::{JobLog, Status},
+    domain::joblog::{JobLog, Status},
+    domain::{JobName, deferred_entry, work_entry},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -4,7 +4,7 @@
 //! up to a cut; the first is number 0.
 
 use super::document::{Document, Lane, Traits};
-use spoolgate::job::JobName;
+use spoolgate::domain::JobName;
 use std::{
     fs,
     sync::OnceLock,

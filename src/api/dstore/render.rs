@@ -1,0 +1,238 @@
+//! Reply or fault → response.
+//!
+//! Whatever a client or a document chose is cut short and stripped of control characters before
+//! it is shown, and every text answer ends its lines. What is shown comes from the reply or fault
+//! alone; neither ever holds a path of the server.
+
+use crate::{
+    api::{
+        Payload,
+        headers::{self, REPR_DIGEST, mark_replayed, mark_unsupported},
+    },
+    domain::{JobName, Kind},
+    service::{Download, Fault, Reply},
+    xml::Finding,
+};
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+};
+use std::fmt::Write;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Without a charset: the document's own declaration counts.
+const XML: HeaderValue = HeaderValue::from_static("application/xml");
+const X_JOB_NAME: HeaderName = HeaderName::from_static("x-job-name");
+/// Longest piece of a client's or a document's text in an answer, in characters.
+const SHOWN_CHARS_MAX: usize = 1000;
+
+pub(super) fn reply(reply: Reply) -> Response<Payload> {
+    match reply {
+        Reply::Accepted {
+            job,
+            interface: _,
+            bytes: _,
+            sha256,
+            replayed,
+        } => accepted(&job, &sha256, replayed),
+        Reply::Content(download) => content(download),
+        Reply::Jobs(jobs) => text(StatusCode::OK, lines(&jobs)),
+        Reply::Log(log) => response(StatusCode::OK, XML, Payload::Bytes(log.to_xml().into())),
+        Reply::Valid { interface } => text(StatusCode::OK, format!("valid: {interface}\n")),
+        Reply::Status(place) => text(StatusCode::OK, format!("{place}\n")),
+        Reply::Transformed {
+            content_type,
+            body,
+            head,
+            completion,
+        } => {
+            let payload = match completion {
+                _ if head => Payload::HeadOf(body.len() as u64),
+                Some(completion) => Payload::Completing(body, completion),
+                None => Payload::Bytes(body),
+            };
+            let untyped = HeaderValue::from_static("application/octet-stream");
+            let content_type = HeaderValue::try_from(content_type).unwrap_or(untyped);
+            response(StatusCode::OK, content_type, payload)
+        }
+        // The answers to what this dialect has no words for.
+        Reply::Cancelled { .. }
+        | Reply::Created { .. }
+        | Reply::Result { .. }
+        | Reply::Scheduled { .. }
+        | Reply::Shown(_)
+        | Reply::ShownSchedule { .. }
+        | Reply::Shows(_)
+        | Reply::Targets(_)
+        | Reply::Token { .. } => fault(&Fault::Internal),
+    }
+}
+
+pub(super) fn fault(fault: &Fault) -> Response<Payload> {
+    match fault {
+        Fault::Busy {
+            retry_after_s,
+            reason,
+        } => later(StatusCode::SERVICE_UNAVAILABLE, *retry_after_s, reason),
+        Fault::Conflict { reason } => line(StatusCode::CONFLICT, reason),
+        Fault::Field { field, reason } => {
+            line(StatusCode::BAD_REQUEST, &format!("{field}: {reason}"))
+        }
+        Fault::Forbidden { reason } => line(StatusCode::FORBIDDEN, reason),
+        Fault::Internal => line(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        Fault::Invalid { reason } => line(StatusCode::BAD_REQUEST, reason),
+        Fault::MethodNotAllowed { allow } => {
+            let mut response = line(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &format!("this path answers to {allow} only"),
+            );
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            response
+        }
+        Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
+        Fault::NotValid { findings } => {
+            let first = "the document would be refused\n";
+            text(StatusCode::BAD_REQUEST, first.to_owned() + &told(findings))
+        }
+        Fault::Refused {
+            job,
+            sha256,
+            findings,
+        } => refused(job, sha256, findings),
+        Fault::TimedOut => line(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request did not arrive in time",
+        ),
+        Fault::TooLarge { bytes_max } => line(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the body is larger than {bytes_max} bytes"),
+        ),
+        Fault::TooMany {
+            retry_after_s,
+            reason,
+        } => later(StatusCode::TOO_MANY_REQUESTS, *retry_after_s, reason),
+        Fault::Unauthorized => line(
+            StatusCode::UNAUTHORIZED,
+            "a user and password of this server are needed",
+        ),
+        Fault::UnknownFile { job, number } => line(
+            StatusCode::NOT_FOUND,
+            &format!("the job {job} has no file {number}"),
+        ),
+        Fault::UnknownInterface { interface } => line(
+            StatusCode::BAD_REQUEST,
+            &format!("unknown interface {interface}"),
+        ),
+        Fault::UnknownJob { job } => line(StatusCode::BAD_REQUEST, &format!("unknown job {job}")),
+        Fault::UnknownTenant { tenant } => line(
+            StatusCode::NOT_FOUND,
+            &format!("no tenant is called {tenant}"),
+        ),
+        Fault::Unsupported { is_encoded, reason } => {
+            let mut response = line(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
+            mark_unsupported(response.headers_mut(), *is_encoded);
+            response
+        }
+    }
+}
+
+fn accepted(job: &JobName, sha256: &str, replayed: bool) -> Response<Payload> {
+    let mut response = text(StatusCode::CREATED, format!("{job}\n"));
+    let all = response.headers_mut();
+    all.insert(X_JOB_NAME, header(job.to_string()));
+    // A job's name consists of characters that stand for themselves in a query.
+    all.insert(LOCATION, header(format!("/xml/jobstatus?Jobname={job}")));
+    if let Some(digest) = headers::repr_digest(sha256) {
+        all.insert(REPR_DIGEST, digest);
+    }
+    mark_replayed(all, replayed);
+    response
+}
+
+fn content(download: Download) -> Response<Payload> {
+    let content_type = match download.kind {
+        Some(Kind::Json) => JSON,
+        Some(Kind::Xml) | None => XML,
+    };
+    let mut response = response(
+        StatusCode::OK,
+        content_type,
+        Payload::HeadOf(download.bytes),
+    );
+    headers::describe(response.headers_mut(), &download);
+    if !download.head {
+        *response.body_mut() = Payload::File(download);
+    }
+    response
+}
+
+fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payload> {
+    let first = format!("{job}: the document was refused and kept in joberrors\n");
+    let mut response = text(StatusCode::BAD_REQUEST, first + &told(findings));
+    let all = response.headers_mut();
+    all.insert(X_JOB_NAME, header(job.to_string()));
+    if let Some(digest) = headers::repr_digest(sha256) {
+        all.insert(REPR_DIGEST, digest);
+    }
+    response
+}
+
+/// One finding a line.
+fn told(findings: &[Finding]) -> String {
+    let lines = findings
+        .iter()
+        .map(|finding| shown(&finding.to_string()) + "\n");
+    lines.collect()
+}
+
+fn lines(jobs: &[JobName]) -> String {
+    // There may be a million, none of them longer than the first few suggest.
+    let longest = jobs.iter().take(100).map(|job| job.to_string().len());
+    let line_bytes = longest.max().unwrap_or_default() + 1;
+    let mut lines = String::with_capacity(jobs.len() * line_bytes);
+    for job in jobs {
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{job}");
+    }
+    lines
+}
+
+fn later(status: StatusCode, retry_after_s: u32, reason: &str) -> Response<Payload> {
+    let mut response = line(status, reason);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, retry_after_s.into());
+    response
+}
+
+fn line(status: StatusCode, reason: &str) -> Response<Payload> {
+    text(status, shown(reason) + "\n")
+}
+
+fn text(status: StatusCode, body: String) -> Response<Payload> {
+    response(status, TEXT, Payload::Bytes(Bytes::from(body)))
+}
+
+fn response(status: StatusCode, content_type: HeaderValue, body: Payload) -> Response<Payload> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// For values built from names and digests, whose characters a header can hold.
+fn header(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// One line of what someone else wrote.
+fn shown(text: &str) -> String {
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = line.clone().take(SHOWN_CHARS_MAX).collect();
+    if line.count() > SHOWN_CHARS_MAX {
+        shown.push('…');
+    }
+    shown
+}

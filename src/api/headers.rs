@@ -1,0 +1,129 @@
+//! Headers that mean the same in every dialect.
+
+use crate::service::{Download, Fault};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, ETAG},
+};
+use std::fmt::Write;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// Says what a file is called, which bytes it has, and that parts of it can be asked for.
+pub(super) fn describe(headers: &mut HeaderMap, download: &Download) {
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Ok(name) = HeaderValue::try_from(attachment(&download.name)) {
+        headers.insert(CONTENT_DISPOSITION, name);
+    }
+    let sha256 = download.sha256.as_deref();
+    if let Some((hex, digest)) = sha256.and_then(|hex| Some((hex, repr_digest(hex)?))) {
+        headers.insert(REPR_DIGEST, digest);
+        // Strong: other bytes have another one (RFC 9110, 8.8.1).
+        if let Ok(version) = HeaderValue::try_from(format!("\"{hex}\"")) {
+            headers.insert(ETAG, version);
+        }
+    }
+}
+
+/// The value of `Repr-Digest` for a SHA-256 in hexadecimal (RFC 9530); `None` if it is none.
+pub(super) fn repr_digest(hex: &str) -> Option<HeaderValue> {
+    let bytes = crate::domain::parse_hex::<32>(hex)?;
+    HeaderValue::try_from(format!("sha-256=:{}:", STANDARD.encode(bytes))).ok()
+}
+
+/// `attachment` with a file's name in ASCII and, where that is not all of it, in full (RFC 6266,
+/// RFC 8187).
+fn attachment(name: &str) -> String {
+    let quotable = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%');
+    let ascii: String = name
+        .chars()
+        .map(|c| if quotable(c) { c } else { '_' })
+        .collect();
+    let mut text = format!("attachment; filename=\"{ascii}\"");
+    if ascii != name {
+        text += "; filename*=UTF-8''";
+        for byte in name.bytes() {
+            // Writing to a string cannot fail.
+            let _ = match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+                    write!(text, "{}", char::from(byte))
+                }
+                _ => write!(text, "%{byte:02X}"),
+            };
+        }
+    }
+    text
+}
+
+/// The client's `Idempotency-Key`, if it sent one.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = given.next() else {
+        return Ok(None);
+    };
+    let printable = |value: &HeaderValue| {
+        let key = value.as_bytes();
+        let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
+        fits && key.iter().all(|b| matches!(b, b' '..=b'~'))
+    };
+    if !printable(key) || given.any(|other| other != key) {
+        let reason = format!(
+            "the header Idempotency-Key must be one of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
+        );
+        return Err(Fault::Invalid { reason });
+    }
+    Ok(key.to_str().ok().map(str::to_owned))
+}
+
+/// Says with a 415 which encodings are read: none (RFC 9110, 12.5.3).
+pub(super) fn mark_unsupported(headers: &mut HeaderMap, is_encoded: bool) {
+    if is_encoded {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+}
+
+/// Says of the answer to a repeated request that it is one.
+pub(super) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
+    if replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_keeps_its_name() {
+        let cases = [
+            ("a b.csv", "attachment; filename=\"a b.csv\""),
+            (
+                "gr\u{f6}\"\u{df}e\n.pdf",
+                "attachment; filename=\"gr___e_.pdf\"; filename*=UTF-8''gr%C3%B6%22%C3%9Fe%0A.pdf",
+            ),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(attachment(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_digest_has_its_length() {
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let expected = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
+        assert_eq!(repr_digest(hex).unwrap(), expected);
+        for odd in [
+            "",
+            &hex[1..],
+            &hex.replace('b', "g"),
+            &format!("+{}", &hex[1..]),
+        ] {
+            assert_eq!(repr_digest(odd), None, "{odd}");
+        }
+    }
+}

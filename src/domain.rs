@@ -1,0 +1,33 @@
+//! The domain: names, ids, places, transitions, options, and in [`joblog`] what happened to a job. Pure: no files, no clock, no async, no HTTP words.
+//!
+//! What a path would interpret (`..`, `/`, a leading dot) does not exist as a value of these
+//! types: [`InterfaceName`], [`JobName`], [`Reference`] and [`UserName`] are built by parsing only,
+//! and from then on nothing re-checks them.
+//!
+//! Invariant: where a job is, is which directory its file lies in. [`Place`] prints as that
+//! directory, [`Place::step`] is the only function that knows which moves are legal, and a path
+//! is a pure function of place and name.
+
+mod ids;
+pub mod joblog;
+mod name;
+mod options;
+mod place;
+#[cfg(test)]
+mod properties;
+mod seal;
+pub(crate) mod text;
+
+pub use ids::{Horizon, Ids, RANGES_MAX, Range};
+pub use name::{
+    InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,
+    USER_BYTES_MAX, UserName, parse_stamp, stamp,
+};
+pub use options::{
+    JobOptions, PARAMS_BYTES_MAX, Priority, PriorityError, WORKER_TAG_BYTES_MAX, WorkerTag,
+    WorkerTagError, WorkerTags,
+};
+pub use place::{Illegal, Job, Place, Queue, Transition, deferred_entry, work_entry};
+#[cfg(test)]
+pub(crate) use properties::{any_interface, any_job_name, any_queue, any_text, settings};
+pub use seal::{KEY_BYTES, Seal, hex, parse_hex, parse_uuid, uuid_text};

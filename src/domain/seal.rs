@@ -1,0 +1,264 @@
+//! Ids in other words: what a tenant gives out for a job's id, and takes back, without a table.
+//!
+//! Each is a view of the [`JobId`] and a code (HMAC-SHA256) under the tenant's key, one kind of
+//! view by another code. What was not given out is found out by the code before any directory is
+//! looked at, and codes are compared in constant time.
+//!
+//! A UUID (version 8) holds the 53 bits of the id and 69 of its code; 24 hexadecimal digits hold
+//! them and 43; a runner, which is a capability for one job, is 192 bits of a code alone.
+
+use super::JobId;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::fmt;
+use subtle::ConstantTimeEq;
+
+/// Bytes of a tenant's key.
+pub const KEY_BYTES: usize = 32;
+/// What an id has until 2089-09-06: 41 bits of milliseconds and a counter of 12. A later one
+/// would lose its upper bits here, and its views would lead back to no job.
+const ID_BITS: u32 = 53;
+const RUNNER_BYTES: usize = 24;
+
+/// Makes codes under a tenant's key.
+#[derive(Clone)]
+pub struct Seal {
+    key: [u8; KEY_BYTES],
+}
+
+/// Without the key.
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+impl Seal {
+    pub fn new(key: [u8; KEY_BYTES]) -> Self {
+        Self { key }
+    }
+
+    /// The code of some bytes. `purpose` keeps apart what is sealed for different uses: none of
+    /// them may be the beginning of another, nor contain a zero byte.
+    pub fn code(&self, purpose: &str, bytes: &[u8]) -> [u8; 32] {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.key);
+        let mut mac = mac.expect("HMAC takes a key of any length");
+        mac.update(purpose.as_bytes());
+        mac.update(&[0]);
+        mac.update(bytes);
+        mac.finalize().into_bytes().into()
+    }
+
+    fn id_code(&self, purpose: &str, id: JobId) -> [u8; 32] {
+        self.code(purpose, &id.get().to_be_bytes())
+    }
+
+    /// The id as a UUID of version 8 (RFC 9562, 5.8).
+    pub fn uuid(&self, id: JobId) -> [u8; 16] {
+        let code = self.id_code("uuid", id);
+        // 48 bits of the id, version, its other 5, 7 of the code, variant, 62 more of the code.
+        let id = id.get();
+        let mut bits = (u128::from(id >> 5) & ((1 << 48) - 1)) << 80;
+        bits |= 0x8 << 76;
+        bits |= u128::from(id & 0x1f) << 71;
+        bits |= u128::from(code[8] & 0x7f) << 64;
+        bits |= 0b10 << 62;
+        let tail = u64::from_be_bytes([
+            code[0], code[1], code[2], code[3], code[4], code[5], code[6], code[7],
+        ]);
+        bits |= u128::from(tail >> 2);
+        bits.to_be_bytes()
+    }
+
+    /// The id that [`Seal::uuid`] was given.
+    pub fn job_of_uuid(&self, uuid: &[u8; 16]) -> Option<JobId> {
+        let bits = u128::from_be_bytes(*uuid);
+        let high = u64::try_from(bits >> 80).ok()?;
+        let low = u64::try_from((bits >> 71) & 0x1f).ok()?;
+        let id = JobId::from_number(high << 5 | low);
+        bool::from(self.uuid(id).ct_eq(uuid)).then_some(id)
+    }
+
+    /// The id as the bytes of 24 hexadecimal digits.
+    pub fn hex(&self, id: JobId) -> [u8; 12] {
+        let code = self.id_code("hex", id);
+        let code = u64::from_be_bytes([0, 0, code[0], code[1], code[2], code[3], code[4], code[5]]);
+        let code_bits = 96 - ID_BITS;
+        let id = u128::from(id.get()) & ((1 << ID_BITS) - 1);
+        let bits = id << code_bits | u128::from(code >> (48 - code_bits));
+        let mut hex = [0; 12];
+        hex.copy_from_slice(&bits.to_be_bytes()[4..]);
+        hex
+    }
+
+    /// The id that [`Seal::hex`] was given.
+    pub fn job_of_hex(&self, hex: &[u8; 12]) -> Option<JobId> {
+        let mut bits = [0; 16];
+        bits[4..].copy_from_slice(hex);
+        let id = u128::from_be_bytes(bits) >> (96 - ID_BITS);
+        let id = JobId::from_number(u64::try_from(id).ok()?);
+        bool::from(self.hex(id).ct_eq(hex)).then_some(id)
+    }
+
+    /// The capability for a job, in characters that stand for themselves in an address.
+    pub fn runner(&self, id: JobId) -> String {
+        URL_SAFE_NO_PAD.encode(&self.id_code("runner", id)[..RUNNER_BYTES])
+    }
+
+    /// Is this the job's [`Seal::runner`]?
+    pub fn is_runner(&self, id: JobId, given: &str) -> bool {
+        self.runner(id).as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+/// `0192f0c1-….`: 16 bytes as a UUID is written.
+pub fn uuid_text(uuid: &[u8; 16]) -> String {
+    let hex = hex(uuid);
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+}
+
+/// A UUID as it is written, in either case.
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let dashes = [8, 13, 18, 23];
+    let plain: String = text
+        .char_indices()
+        .filter(|(at, _)| !dashes.contains(at))
+        .map(|(_, c)| c)
+        .collect();
+    let dashed = text.len() == 36 && dashes.iter().all(|at| text.as_bytes()[*at] == b'-');
+    dashed.then(|| parse_hex(&plain)).flatten()
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Hexadecimal digits in either case, exactly as many as fill the bytes.
+pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let (high, low) = (digit(pair[0])?, digit(pair[1])?);
+        *byte = u8::try_from(high << 4 | low).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::properties::settings;
+    use proptest::prelude::*;
+
+    fn seal(byte: u8) -> Seal {
+        Seal::new([byte; KEY_BYTES])
+    }
+
+    fn any_id() -> impl Strategy<Value = JobId> {
+        prop_oneof![0..1_u64 << ID_BITS, Just((1 << ID_BITS) - 1), 0..100_u64]
+            .prop_map(JobId::from_number)
+    }
+
+    proptest! {
+        #![proptest_config(settings())]
+
+        #[test]
+        fn views_lead_back_and_forged_ones_nowhere(id in any_id(), bit in 0..128_usize) {
+            let seal = seal(1);
+            let (uuid, hex, runner) = (seal.uuid(id), seal.hex(id), seal.runner(id));
+            prop_assert_eq!(seal.job_of_uuid(&uuid), Some(id));
+            prop_assert_eq!(seal.job_of_hex(&hex), Some(id));
+            prop_assert!(seal.is_runner(id, &runner));
+            let other = self::seal(2);
+            prop_assert_eq!(other.job_of_uuid(&uuid), None);
+            prop_assert_eq!(other.job_of_hex(&hex), None);
+            prop_assert!(!other.is_runner(id, &runner));
+            let mut forged = uuid;
+            forged[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(seal.job_of_uuid(&forged), None);
+            let mut forged = runner.into_bytes();
+            forged[bit / 4] ^= 1 << (bit % 7);
+            prop_assert!(!seal.is_runner(id, &String::from_utf8(forged).unwrap()));
+            let (mut forged, bit) = (hex, bit % 96);
+            forged[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(seal.job_of_hex(&forged), None);
+        }
+
+        #[test]
+        fn texts_read_back_in_either_case(uuid in any::<[u8; 16]>(), bytes in any::<[u8; 12]>()) {
+            let text = uuid_text(&uuid);
+            prop_assert_eq!(parse_uuid(&text), Some(uuid));
+            prop_assert_eq!(parse_uuid(&text.to_uppercase()), Some(uuid));
+            prop_assert_eq!(parse_hex(&hex(&bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "\\PC{0,40}|[0-9a-f-]{36}|[0-9a-fA-F\u{e4}]{22,26}") {
+            if let Some(uuid) = parse_uuid(&text) {
+                prop_assert_eq!(uuid_text(&uuid), text.to_lowercase());
+            }
+            if let Some(bytes) = parse_hex::<12>(&text) {
+                prop_assert_eq!(hex(&bytes), text.to_lowercase());
+            }
+        }
+    }
+
+    #[test]
+    fn a_uuid_says_that_it_is_one_and_a_runner_fits_an_address() {
+        let id = JobId::from_number((1 << ID_BITS) - 1);
+        let text = uuid_text(&seal(1).uuid(id));
+        assert_eq!(text.as_bytes()[14], b'8', "{text}");
+        assert!(matches!(text.as_bytes()[19], b'8'..=b'b'), "{text}");
+        let runner = seal(1).runner(id);
+        assert_eq!(runner.len(), 32);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        assert!(runner.bytes().all(plain), "{runner}");
+        assert!(!seal(1).is_runner(JobId::from_number(1), &runner));
+    }
+
+    /// Partners keep these: a change of the arithmetic must not go unnoticed. Computed by other
+    /// means.
+    #[test]
+    fn views_stay_as_they_are() {
+        let id = JobId::from_number(0x12_3456_789a_bcde);
+        assert_eq!(
+            uuid_text(&seal(1).uuid(id)),
+            "91a2b3c4-d5e6-8f5c-a292-13ba12e17e46"
+        );
+        assert_eq!(hex(&seal(1).hex(id)), "91a2b3c4d5e6f1c62fdf0506");
+        assert_eq!(seal(1).runner(id), "D0_lGFqgqJ6a6VaWC2DPqE5qQhq8AZSL");
+    }
+
+    #[test]
+    fn ids_fit_until_2089() {
+        let last: crate::domain::JobName = "20890906T154735.551Z-04095.json".parse().unwrap();
+        assert_eq!(last.id().get(), (1 << ID_BITS) - 1);
+        let later = JobId::from_number(1 << ID_BITS);
+        assert_eq!(seal(1).job_of_uuid(&seal(1).uuid(later)), None);
+        assert_eq!(seal(1).job_of_hex(&seal(1).hex(later)), None);
+    }
+
+    #[test]
+    fn codes_for_different_purposes_differ() {
+        let seal = seal(1);
+        assert_ne!(seal.code("a", b"b"), seal.code("ab", b""));
+        assert_ne!(seal.code("a", b"b"), seal.code("b", b"b"));
+    }
+}

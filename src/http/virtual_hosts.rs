@@ -1,0 +1,155 @@
+//! The tenants that a server speaks for, and which of them a request is for.
+//!
+//! The host that the request names decides; a request that names none is for the host that the
+//! TLS handshake named. One site may be the default: it gets every other host. Hosts are compared
+//! without case, port and closing dot. A request that names two hosts is for nobody. Where a path
+//! names a tenant, that counts, and not the host: by its name or one of its databases.
+
+use crate::{auth::Users, service::Gateway};
+use http::{header::HOST, request::Parts};
+use std::{collections::HashMap, sync::Arc};
+
+/// One tenant: its jobs and its users.
+pub struct VirtualHost {
+    /// For the log.
+    pub name: String,
+    /// Is it for hosts that are nobody's?
+    pub is_default: bool,
+    pub hosts: Vec<String>,
+    /// Other names by which paths may ask for it.
+    pub databases: Vec<String>,
+    pub gateway: Arc<Gateway>,
+    pub users: Arc<Users>,
+    /// What a client shows to whoever has to type a password.
+    pub realm: String,
+}
+
+pub struct VirtualHosts {
+    hosts: Vec<VirtualHost>,
+    by_host: HashMap<String, usize>,
+    default: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SitesError {
+    #[error("the host {host} belongs to two tenants, {first} and {second}; leave it to one")]
+    HostTwice {
+        host: String,
+        first: String,
+        second: String,
+    },
+    #[error(
+        "the realm of tenant {name} may hold printable ASCII without quotes and backslashes only"
+    )]
+    Realm { name: String },
+    #[error("the tenants {first} and {second} are both the default; only one can be")]
+    TwoDefaults { first: String, second: String },
+}
+
+impl VirtualHosts {
+    pub fn new(hosts: Vec<VirtualHost>) -> Result<Self, SitesError> {
+        let mut by_host: HashMap<String, usize> = HashMap::new();
+        let mut default = None;
+        for (at, host) in hosts.iter().enumerate() {
+            if !host.realm.bytes().all(may_be_quoted) {
+                let name = host.name.clone();
+                return Err(SitesError::Realm { name });
+            }
+            let name_of = |at: usize| hosts[at].name.clone();
+            if host.is_default
+                && let Some(first) = default.replace(at)
+            {
+                let (first, second) = (name_of(first), name_of(at));
+                return Err(SitesError::TwoDefaults { first, second });
+            }
+            for host in host.hosts.iter().map(|host| canonical(host)) {
+                if let Some(first) = by_host.insert(host.clone(), at) {
+                    let (first, second) = (name_of(first), name_of(at));
+                    return Err(SitesError::HostTwice {
+                        host,
+                        first,
+                        second,
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            hosts,
+            by_host,
+            default,
+        })
+    }
+
+    /// The site of a tenant, by its name or one of its databases.
+    pub(super) fn named(&self, tenant: &str) -> Option<&VirtualHost> {
+        let is_it =
+            |host: &&VirtualHost| host.name == tenant || host.databases.iter().any(|d| d == tenant);
+        self.hosts.iter().find(is_it)
+    }
+
+    /// The site that a request is for; `server_name` is what the TLS handshake named.
+    pub(super) fn choose(&self, head: &Parts, server_name: Option<&str>) -> Option<&VirtualHost> {
+        let named = match (head.uri.host(), single_host(head)) {
+            (Some(host), _) => Some(host),
+            (None, Host::One(host)) => Some(host),
+            (None, Host::Missing) => server_name,
+            (None, Host::Unclear) => return None,
+        };
+        let at = named
+            .and_then(|host| self.by_host.get(&canonical(host)).copied())
+            .or(self.default)?;
+        self.hosts.get(at)
+    }
+}
+
+/// May this byte stand between the quotes of a header's quoted string as it is?
+fn may_be_quoted(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
+}
+
+enum Host<'a> {
+    Missing,
+    One(&'a str),
+    Unclear,
+}
+
+fn single_host(head: &Parts) -> Host<'_> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next().map(|host| host.to_str()), hosts.next()) {
+        (None, _) => Host::Missing,
+        (Some(Ok(host)), None) => Host::One(host),
+        (Some(_), _) => Host::Unclear,
+    }
+}
+
+fn canonical(host: &str) -> String {
+    let name = match (host.strip_prefix('['), host.split_once(':')) {
+        (Some(bracketed), _) => bracketed.split(']').next().unwrap_or_default(),
+        // More than one colon without brackets: an IPv6 address, and no port.
+        (None, Some((name, port))) if !port.contains(':') => name,
+        (None, Some(_) | None) => host,
+    };
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_one_spelling() {
+        for (given, expected) in [
+            ("Partner.Example.org:8443", "partner.example.org"),
+            ("partner.example.org.", "partner.example.org"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[::1]:8443", "::1"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+            ("2001:db8:0:0:0:0:0:1", "2001:db8:0:0:0:0:0:1"),
+            ("", ""),
+            (":", ""),
+        ] {
+            assert_eq!(canonical(given), expected, "{given}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The command's side of the socket. Blocks.
+
+use super::{
+    peer::Peer,
+    protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId, VERSION},
+};
+use crate::ops::admin::{Act, Sudo, group_name, user_name};
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
+    os::unix::{fs::MetadataExt, net::UnixStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// An act waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why the service was not asked, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no service answers for this spool")]
+    Absent,
+    #[error(
+        "{} is for root, {owner} and members of the group {group}: run the command as one of them",
+        path.display()
+    )]
+    Denied {
+        path: PathBuf,
+        owner: String,
+        group: String,
+    },
+    #[error("{0}")]
+    Failed(String),
+    #[error("{} belongs to {owner}, not to the owner of the spool; nothing was asked of it", path.display())]
+    Foreign { path: PathBuf, owner: String },
+    #[error(
+        "the service gave no answer ({0}); whether it was done is not known: look with \
+         `spoolgate status`"
+    )]
+    NoAnswer(io::Error),
+    #[error("{}: {source}", path.display())]
+    Unreachable { path: PathBuf, source: io::Error },
+}
+
+/// A connection to the service that has a spool.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    spool: SpoolId,
+    sudo: Option<Sudo>,
+}
+
+impl Client {
+    /// Connects to the service that has the spool at `root`, which answers at one of the places.
+    ///
+    /// # Errors
+    /// When none does, or this user may not ask it.
+    pub fn connect(places: &[PathBuf], root: &Path) -> Result<Self, ClientError> {
+        let unreachable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ClientError::Unreachable { path, source }
+        };
+        let spool = SpoolId::of(root).map_err(unreachable(root))?;
+        for path in places {
+            let stream = match UnixStream::connect(path) {
+                Ok(stream) => stream,
+                Err(error) if is_absent(&error) => continue,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    return Err(denied(path));
+                }
+                Err(error) => return Err(unreachable(path)(error)),
+            };
+            let timeouts = stream
+                .set_read_timeout(Some(PATIENCE))
+                .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+            timeouts.map_err(unreachable(path))?;
+            trusted(path, &stream, root)?;
+            let mut client = Self {
+                stream: BufReader::new(stream),
+                spool,
+                sudo: Sudo::of_environment(),
+            };
+            match client.ask(Ask::Ping)? {
+                Reply::Done(_) => return Ok(client),
+                Reply::Failed(text) => return Err(ClientError::Failed(text)),
+                Reply::UnknownSpool => {}
+            }
+        }
+        Err(ClientError::Absent)
+    }
+
+    /// Has the service carry out an act; gives what it says was done.
+    ///
+    /// # Errors
+    /// When it was refused, has failed, or no answer came.
+    pub fn act(&mut self, act: &Act) -> Result<String, ClientError> {
+        match self.ask(Ask::Act(act.clone()))? {
+            Reply::Done(outcome) => Ok(outcome),
+            Reply::Failed(text) => Err(ClientError::Failed(text)),
+            Reply::UnknownSpool => Err(ClientError::Absent),
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) -> Result<Reply, ClientError> {
+        let line = protocol::line(&Request {
+            version: VERSION,
+            spool: self.spool,
+            sudo: self.sudo.clone(),
+            ask,
+        });
+        // Who refuses a request may close before all of it was written; its answer counts.
+        let written = self.stream.get_mut().write_all(&line);
+        let mut answer = Vec::new();
+        let mut limited = (&mut self.stream).take(2 * LINE_BYTES_MAX as u64);
+        let read = limited.read_until(b'\n', &mut answer);
+        match (serde_json::from_slice(&answer), written.and(read)) {
+            (Ok(reply), _) => Ok(reply),
+            (Err(_), Err(error)) => Err(ClientError::NoAnswer(error)),
+            (Err(_), Ok(0)) => Err(ClientError::NoAnswer(ErrorKind::UnexpectedEof.into())),
+            (Err(error), Ok(_)) => Err(ClientError::NoAnswer(error.into())),
+        }
+    }
+}
+
+/// Does anybody listen at this socket?
+pub(super) fn is_served(path: &Path) -> bool {
+    match UnixStream::connect(path) {
+        Ok(_) => true,
+        Err(error) => !is_absent(&error),
+    }
+}
+
+/// Nothing is there, or what a service has left.
+fn is_absent(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+    [ConnectionRefused, NotADirectory, NotFound].contains(&error.kind())
+}
+
+fn denied(path: &Path) -> ClientError {
+    let meta = path
+        .ancestors()
+        .find_map(|path| fs::symlink_metadata(path).ok());
+    let (uid, gid) = meta.map_or((0, 0), |meta| (meta.uid(), meta.gid()));
+    ClientError::Denied {
+        path: path.to_owned(),
+        owner: user_name(uid),
+        group: group_name(gid),
+    }
+}
+
+/// Anybody could listen in a directory that is open to all: only the owner of the spool, and root,
+/// are believed.
+fn trusted(path: &Path, stream: &UnixStream, root: &Path) -> Result<(), ClientError> {
+    let looked = || io::Result::Ok((Peer::of(stream)?, fs::metadata(root)?));
+    let (peer, meta) = looked().map_err(|source| ClientError::Unreachable {
+        path: path.to_owned(),
+        source,
+    })?;
+    match peer.uid == 0 || peer.uid == meta.uid() {
+        true => Ok(()),
+        false => Err(ClientError::Foreign {
+            path: path.to_owned(),
+            owner: user_name(peer.uid),
+        }),
+    }
+}

@@ -1,0 +1,188 @@
+//! What is said on the socket: one JSON object a line, first a request, then its reply. Pure.
+//!
+//! A request of another version is refused before anything else in it is looked at, and one with a
+//! member that is not known is refused by that member's name.
+
+use crate::ops::admin::{Act, Sudo};
+use serde::{Deserialize, Serialize};
+use std::{io, os::unix::fs::MetadataExt, path::Path};
+
+/// The version of what is described here.
+pub const VERSION: u32 = 1;
+/// Longest line, in bytes without its end.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// A spool, whatever path it is seen under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolId {
+    device: u64,
+    inode: u64,
+}
+
+impl SpoolId {
+    /// Of the spool whose root is there.
+    ///
+    /// # Errors
+    /// When there is none, or it may not be looked at.
+    pub fn of(root: &Path) -> io::Result<Self> {
+        let meta = std::fs::metadata(root)?;
+        Ok(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+        })
+    }
+}
+
+/// What a command asks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    pub version: u32,
+    pub spool: SpoolId,
+    /// Who called `sudo`; believed of root only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<Sudo>,
+    pub ask: Ask,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// Does the service have this spool, and may I act?
+    Ping,
+    Act(Act),
+}
+
+/// What the service answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Reply {
+    /// That was done, durably.
+    Done(String),
+    /// It was not done, for this reason.
+    Failed(String),
+    /// Another service has that spool, or none.
+    UnknownSpool,
+}
+
+/// Reads a request; the error is what is answered.
+///
+/// # Errors
+/// When the line is not a request of this version.
+pub fn request(line: &[u8]) -> Result<Request, String> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: Option<u32>,
+    }
+    let mistake = |error: serde_json::Error| format!("not understood: {error}");
+    let versioned: Versioned = serde_json::from_slice(line).map_err(mistake)?;
+    match versioned.version {
+        Some(VERSION) => serde_json::from_slice(line).map_err(mistake),
+        Some(other) => Err(format!(
+            "this service understands version {VERSION} of its socket's protocol, not {other}; \
+             use the spoolgate program that the service was started from"
+        )),
+        None => Err("the request has no version".into()),
+    }
+}
+
+/// A request or a reply as a line.
+pub(super) fn line(said: &impl Serialize) -> Vec<u8> {
+    // Text, numbers and structs always serialise.
+    let mut line = serde_json::to_vec(said).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{any_interface, any_job_name, any_queue, any_text, settings};
+    use proptest::{option, prelude::*};
+
+    fn any_act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            (any_interface(), any_text())
+                .prop_map(|(interface, reason)| Act::Hold { interface, reason }),
+            any_interface().prop_map(|interface| Act::Release { interface }),
+            any_job_name().prop_map(|job| Act::Remove { job }),
+            (any_job_name(), option::of(any_queue()), any::<bool>())
+                .prop_map(|(job, to, unchecked)| Act::Requeue { job, to, unchecked }),
+        ]
+    }
+
+    fn any_request() -> impl Strategy<Value = Request> {
+        let sudo = option::of((any_text(), any::<u32>()));
+        let ask = prop_oneof![Just(Ask::Ping), any_act().prop_map(Ask::Act)];
+        (any::<u64>(), any::<u64>(), sudo, ask).prop_map(|(device, inode, sudo, ask)| Request {
+            version: VERSION,
+            spool: SpoolId { device, inode },
+            sudo: sudo.map(|(user, uid)| Sudo { user, uid }),
+            ask,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(settings())]
+
+        #[test]
+        fn a_request_is_one_line_and_reads_back(asked in any_request()) {
+            let line = line(&asked);
+            let (end, text) = line.split_last().unwrap();
+            prop_assert_eq!(*end, b'\n');
+            prop_assert!(!text.contains(&b'\n'));
+            prop_assert_eq!(request(text), Ok(asked));
+        }
+
+        #[test]
+        fn whatever_comes_is_a_request_or_a_mistake(
+            asked in any_request(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let mut line = line(&asked);
+            let at = at.index(line.len());
+            line[at] = byte;
+            match request(&line) {
+                Ok(read) => prop_assert_eq!(read.version, VERSION),
+                Err(text) => prop_assert!(!text.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let start = r#"{"version":1,"spool":{"device":1,"inode":2}"#;
+        let read = |rest: &str| request(format!("{start}{rest}").as_bytes()).map(|r| r.ask);
+        assert_eq!(read(r#","ask":"ping"}"#), Ok(Ask::Ping));
+        let release = r#","ask":{"act":{"release":{"interface":"a"}}}}"#;
+        let interface = "a".parse().unwrap();
+        assert_eq!(read(release), Ok(Ask::Act(Act::Release { interface })));
+        for (rest, words) in [
+            (r#","ask":"ping","as":"root"}"#, "unknown field `as`"),
+            (r#","ask":"pong"}"#, "unknown variant `pong`"),
+            (
+                r#","ask":{"act":{"release":{"interface":"a","x":1}}}}"#,
+                "unknown field `x`",
+            ),
+            (
+                r#","ask":{"act":{"release":{"interface":"a/b"}}}}"#,
+                "not allowed",
+            ),
+            (
+                r#","ask":{"act":{"remove":{"job":"/etc/passwd"}}}}"#,
+                "not allowed",
+            ),
+            ("}", "missing field `ask`"),
+        ] {
+            let said = read(rest).unwrap_err();
+            assert!(said.contains(words), "{rest}: {said}");
+        }
+        let other = request(br#"{"version":2,"what":"ever"}"#).unwrap_err();
+        assert!(
+            other.contains("version 1") && other.contains("not 2"),
+            "{other}"
+        );
+        assert!(request(b"{}").unwrap_err().contains("no version"));
+        assert!(request(b"").is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! The facts about a service, from what it has in force and from the files.
+//!
+//! Nothing is made, loaded or compiled here: it is looked at what is there. Blocking, and cheap
+//! enough to be asked for every second.
+
+use super::{CertificateFacts, Facts, Free, InterfaceFacts, SchemaFacts, TenantFacts, UsersFacts};
+use crate::{
+    config::{Config, DEFAULT_TENANT, InterfaceConfig, Tenant},
+    domain::InterfaceName,
+    http::tls,
+    processor::Processor,
+    store::fs::Spool,
+    xml::{Schemas, Stylesheets},
+};
+use std::{os::unix::fs::MetadataExt, path::Path};
+
+/// A tenant as it is served, or as it would be.
+pub struct TenantSource<'a> {
+    pub tenant: &'a Tenant,
+    pub spool: &'a Spool,
+    /// Whether it is this process that serves it: what is queued is known then.
+    pub is_served: bool,
+    /// Whether anybody has a right, or why the file cannot be used.
+    pub users: Result<bool, String>,
+    pub schemas: &'a Schemas,
+    pub stylesheets: &'a Stylesheets,
+}
+
+/// The certificate as it is served, or as it would be.
+pub struct CertificateSource<'a> {
+    /// The one in force; none: there is none yet.
+    pub in_force: Option<&'a tls::Certificate>,
+    /// Why the files that lie there are not, or cannot come into force.
+    pub trouble: Option<String>,
+    /// What this machine is called.
+    pub host_name: Option<&'a str>,
+}
+
+/// All facts.
+pub fn facts(
+    config: &Config,
+    certificate: &CertificateSource<'_>,
+    tenants: &[TenantSource<'_>],
+) -> Facts {
+    use rustix::process::{Resource, getrlimit};
+    Facts {
+        now_s: jiff::Timestamp::now().as_second(),
+        certificate: certificate_facts(config, certificate),
+        connections_max: config.limits.connections_max,
+        // The service raises its limit to that.
+        open_files_max: getrlimit(Resource::Nofile).maximum,
+        tenants: (tenants.iter())
+            .map(|source| tenant_facts(config, source))
+            .collect(),
+    }
+}
+
+fn certificate_facts(config: &Config, source: &CertificateSource<'_>) -> CertificateFacts {
+    let path = config.certificate.display().to_string();
+    let Some(certificate) = source.in_force else {
+        return CertificateFacts {
+            path,
+            trouble: source.trouble.clone(),
+            ..CertificateFacts::default()
+        };
+    };
+    let hosts = || config.tenants.iter().flat_map(|tenant| &tenant.hosts);
+    let missing = hosts().filter(|host| !certificate.covers(host));
+    let missing: Vec<String> = missing.cloned().collect();
+    let has_own = (source.host_name).is_none_or(|name| certificate.covers(name));
+    let has_hosts = hosts().count() > missing.len();
+    let facts = certificate.facts();
+    let names = facts
+        .as_ref()
+        .map_or(Vec::new(), |facts| facts.names.clone());
+    CertificateFacts {
+        path,
+        valid_s: facts.as_ref().ok().map(|f| (f.not_before_s, f.not_after_s)),
+        trouble: source.trouble.clone().or(facts.err()),
+        is_renewed: tls::is_renewed(certificate.path()),
+        missing_hosts: missing,
+        names,
+        has_a_name: has_own || has_hosts,
+        any_name_will_do: config.tenants.iter().any(|tenant| tenant.hosts.is_empty()),
+    }
+}
+
+fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
+    let tenant = source.tenant;
+    let root = &tenant.root;
+    let schemas = root.join("schemas");
+    let stylesheets = root.join("xslt");
+    let refused = source.stylesheets.refused().into_iter();
+    let limits = &config.limits;
+    TenantFacts {
+        name: (tenant.name != DEFAULT_TENANT).then(|| tenant.name.clone()),
+        root: root.display().to_string(),
+        stopped: stopped(source),
+        free: free(root),
+        bytes_min: limits.free_bytes_min,
+        inodes_min: limits.free_inodes_min,
+        users: UsersFacts {
+            path: tenant.users.display().to_string(),
+            anybody_may: source.users == Ok(true),
+            trouble: source.users.clone().err(),
+        },
+        unreadable_schemas: std::fs::read_dir(&schemas).err().map(|e| e.to_string()),
+        broken_stylesheets: refused
+            .map(|name| {
+                let in_force = source.stylesheets.names().contains(&name);
+                (name, in_force)
+            })
+            .collect(),
+        open_dirs: [root.as_path(), &schemas, &stylesheets]
+            .into_iter()
+            .chain(tenant.users.parent())
+            .filter(|dir| is_open(dir))
+            .map(|dir| dir.display().to_string())
+            .collect(),
+        interfaces: (tenant.interfaces.iter())
+            .map(|(name, interface)| interface_facts(config, source, name, interface))
+            .collect(),
+    }
+}
+
+fn stopped(source: &TenantSource<'_>) -> Option<String> {
+    if let Err(error) = source.spool.check_format() {
+        return Some(error.to_string());
+    }
+    let reason = source.is_served.then(|| source.spool.unready()).flatten()?;
+    Some(format!(
+        "the spool is unhealthy, nothing is accepted or started: {reason}; check the disk, then \
+         restart"
+    ))
+}
+
+/// May everybody replace what is in the directory?
+fn is_open(dir: &Path) -> bool {
+    let mode = std::fs::metadata(dir).map_or(0, |meta| meta.mode());
+    mode & 0o1002 == 0o002
+}
+
+fn free(root: &Path) -> Option<Free> {
+    let stat = rustix::fs::statvfs(root).ok()?;
+    Some(Free {
+        bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        // Some filesystems have no fixed number of inodes and report none.
+        inodes: (stat.f_files > 0).then_some(stat.f_favail),
+    })
+}
+
+fn interface_facts(
+    config: &Config,
+    source: &TenantSource<'_>,
+    name: &InterfaceName,
+    interface: &InterfaceConfig,
+) -> InterfaceFacts {
+    let schema = interface.gateway.schema.as_ref();
+    let held = source.spool.hold_text(name);
+    InterfaceFacts {
+        name: name.to_string(),
+        schema: schema.map(|schema| (schema.clone(), schema_facts(source, schema))),
+        queued: match source.is_served {
+            true => source.spool.ready_jobs(name),
+            false => source.spool.queued(name).map_or(0, |jobs| jobs.len()),
+        },
+        queue_jobs_max: config.limits.queue_jobs_max,
+        held: held.unwrap_or_else(|_| Some(".hold cannot be read".into())),
+        processor: match &interface.lane.processor {
+            None | Some(Processor::Archive) => None,
+            Some(Processor::Command(command)) => lacking(&command.argv[0], &command.dir),
+            Some(Processor::Post(post)) => post.check().err(),
+        },
+        astray: (source.spool.astray(name).unwrap_or_default().into_iter())
+            .map(|astray| (astray.path.display().to_string(), astray.why))
+            .collect(),
+    }
+}
+
+fn schema_facts(source: &TenantSource<'_>, schema: &str) -> SchemaFacts {
+    let in_force = source.schemas.is_in_force(schema);
+    let file = source.tenant.root.join(format!("schemas/{schema}.xsd"));
+    if source.schemas.is_refused(schema) {
+        return SchemaFacts::Broken { in_force };
+    }
+    match file.exists() {
+        true if in_force => SchemaFacts::Good,
+        // It came a moment ago.
+        true => SchemaFacts::Broken { in_force },
+        false => SchemaFacts::Missing { in_force },
+    }
+}
+
+/// Why a processor's program cannot be run, if so.
+fn lacking(program: &str, dir: &Path) -> Option<String> {
+    use rustix::fs::{Access, access};
+    let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    let found = if program.contains('/') {
+        runs(&dir.join(program))
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))
+    };
+    (!found).then(|| {
+        format!("the command {program} is not found or not executable: jobs fail; put it there")
+    })
+}

@@ -1,0 +1,631 @@
+//! A small world around the scheduler in which everything comes late, twice, in any order or not
+//! at all: what must hold at each step, and what must have become of every job in the end.
+//!
+//! It does what the worker does: an action is a task that does its work at some time and is
+//! heard of at some later time. A scan reads what is deferred first and the queue later.
+
+use super::*;
+use crate::domain::{Ids, Kind, settings};
+use proptest::{collection::vec, prelude::*};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Rounds in which everything is delivered that end every job of the longest history.
+const ROUNDS_MAX: usize = 200;
+
+/// Picks one of what there is.
+#[derive(Clone, Copy, Debug)]
+struct Pick(usize);
+
+const FIRST: Pick = Pick(0);
+
+impl Pick {
+    /// `None` when there is nothing.
+    fn of<T: Clone>(self, all: &[T]) -> Option<T> {
+        all.get(self.0.checked_rem(all.len())?).cloned()
+    }
+
+    fn one_in(self, n: usize) -> bool {
+        self.0.is_multiple_of(n)
+    }
+
+    fn out_of<T>(self, all: &mut Vec<T>) -> Option<T> {
+        Some(all.remove(self.0.checked_rem(all.len())?))
+    }
+}
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A new job lies in a queue, and perhaps somebody tells.
+    Appear {
+        lane: Pick,
+        told: bool,
+        turn: Turn,
+    },
+    /// Some event arrives; what is only a hint may be lost, or arrive and come again.
+    Deliver {
+        event: Pick,
+        fate: Fate,
+    },
+    /// Some task gets to its work: a claim, a release, half a scan. What is stuck cannot be done.
+    Work {
+        task: Pick,
+        stuck: bool,
+    },
+    /// Some claimed job ends.
+    End {
+        job: Pick,
+        how: How,
+    },
+    /// The operator holds or releases an interface.
+    Hold {
+        lane: Pick,
+        held: bool,
+    },
+    /// The operator removes a waiting job.
+    Remove {
+        lane: Pick,
+        job: Pick,
+    },
+    Hint {
+        lane: Pick,
+    },
+    Rescan,
+    Sleep {
+        ms: i64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Arrives,
+    Lost,
+    Repeated,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Deferred,
+    Done,
+    GivenBack,
+}
+
+/// Made from numbers, which is quicker than from a strategy for each kind.
+fn any_step() -> impl Strategy<Value = Step> {
+    (0..64_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, what, how)| {
+        let (what, how) = (Pick(what.into()), Pick(how.into()));
+        match kind {
+            0..5 => Step::Appear {
+                lane: what,
+                told: how.one_in(2),
+                turn: any_turn(how.0 / 2),
+            },
+            5..25 => Step::Deliver {
+                event: what,
+                fate: match how.0 % 8 {
+                    0 => Fate::Lost,
+                    1 => Fate::Repeated,
+                    _ => Fate::Arrives,
+                },
+            },
+            25..45 => Step::Work {
+                task: what,
+                stuck: how.one_in(6),
+            },
+            45..53 => Step::End {
+                job: what,
+                how: how.of(&[How::Done, How::Deferred, How::GivenBack]).unwrap(),
+            },
+            53 => Step::Hold {
+                lane: what,
+                held: how.one_in(3),
+            },
+            54 => Step::Remove {
+                lane: what,
+                job: how,
+            },
+            55..58 => Step::Hint { lane: what },
+            58..60 => Step::Rescan,
+            _ => Step::Sleep {
+                ms: (how.0 % 40) as i64,
+            },
+        }
+    })
+}
+
+fn any_turn(number: usize) -> Turn {
+    match number % 16 {
+        0 => Turn::Elsewhere,
+        n => Priority::ALL
+            .get(n - 1)
+            .map_or_else(Turn::default, |p| Turn::By(*p)),
+    }
+}
+
+fn any_rules() -> impl Strategy<Value = [LaneRules; 3]> {
+    let running_max = prop_oneof![1 => Just(0), 8 => 1..4_usize];
+    let rules = (running_max, any::<bool>()).prop_map(|(running_max, ordered)| LaneRules {
+        running_max,
+        ordered,
+    });
+    [rules.clone(), rules.clone(), rules]
+}
+
+/// An interface as its directories have it.
+#[derive(Default)]
+struct Dirs {
+    held: bool,
+    queue: BTreeSet<JobName>,
+    deferred: BTreeMap<JobName, i64>,
+    work: BTreeSet<JobName>,
+    /// As the scheduler was last told; nothing may start before it was.
+    told_held: Option<bool>,
+    /// Something was stuck, and nobody has said yet that it may be tried again.
+    resting: bool,
+    /// Started or adopted, and the end is not delivered yet.
+    in_flight: BTreeSet<JobName>,
+}
+
+enum Task {
+    Release(InterfaceName, JobName, i64),
+    Scan(InterfaceName),
+    /// The second half of a scan; an ordered lane believes in no job younger than `horizon`.
+    ScanQueue {
+        interface: InterfaceName,
+        horizon: Option<JobName>,
+        deferred: Vec<(i64, JobName)>,
+    },
+    Start(InterfaceName, JobName),
+}
+
+struct World {
+    scheduler: Scheduler,
+    rules: BTreeMap<InterfaceName, LaneRules>,
+    running_max: usize,
+    dirs: BTreeMap<InterfaceName, Dirs>,
+    names: Vec<JobName>,
+    turns: BTreeMap<JobName, Turn>,
+    made: usize,
+    now_ms: i64,
+    tasks: Vec<Task>,
+    events: Vec<Event>,
+    exited: bool,
+    draining: bool,
+}
+
+impl World {
+    fn new(rules: [LaneRules; 3], running_max: usize, n_jobs: usize) -> Self {
+        let rules = NAMES
+            .map(|name| name.parse().unwrap())
+            .into_iter()
+            .zip(rules);
+        let rules: BTreeMap<InterfaceName, LaneRules> = rules.collect();
+        let mut ids = Ids::above(1_700_000_000_000);
+        let name = |_| JobName::new(ids.next(1_700_000_000_001), None, Kind::Xml);
+        Self {
+            scheduler: Scheduler::new(rules.clone(), running_max),
+            dirs: rules.keys().map(|i| (i.clone(), Dirs::default())).collect(),
+            rules,
+            running_max,
+            names: (0..n_jobs).map(name).collect(),
+            turns: BTreeMap::new(),
+            made: 0,
+            now_ms: 0,
+            tasks: Vec::new(),
+            events: Vec::new(),
+            exited: false,
+            draining: false,
+        }
+    }
+
+    fn lane(&self, lane: Pick) -> InterfaceName {
+        lane.of(&NAMES).unwrap().parse().unwrap()
+    }
+
+    fn dir(&mut self, interface: &InterfaceName) -> &mut Dirs {
+        self.dirs.get_mut(interface).unwrap()
+    }
+
+    /// A command that outlived an earlier service.
+    fn adopt(&mut self, interface: InterfaceName) {
+        let Some(job) = self.names.get(self.made).cloned() else {
+            return;
+        };
+        self.made += 1;
+        let dirs = self.dir(&interface);
+        dirs.work.insert(job.clone());
+        dirs.in_flight.insert(job.clone());
+        self.tell(Event::Adopted(interface, job));
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Appear { lane, told, turn } => {
+                let Some(job) = self.names.get(self.made).cloned() else {
+                    return;
+                };
+                self.made += 1;
+                let interface = self.lane(*lane);
+                self.dir(&interface).queue.insert(job.clone());
+                self.turns.insert(job.clone(), *turn);
+                if *told {
+                    self.events.push(Event::Arrived(interface, job, *turn));
+                }
+            }
+            Step::Deliver { event, fate } => self.deliver(*event, *fate),
+            Step::Work { task, stuck } => {
+                if let Some(task) = task.out_of(&mut self.tasks) {
+                    self.work(task, *stuck);
+                }
+            }
+            Step::End { job, how } => self.end(*job, *how),
+            Step::Hold { lane, held } => {
+                let interface = self.lane(*lane);
+                self.dir(&interface).held = *held;
+            }
+            Step::Remove { lane, job } => {
+                let interface = self.lane(*lane);
+                let dirs = self.dir(&interface);
+                let waiting: Vec<JobName> = dirs
+                    .queue
+                    .iter()
+                    .chain(dirs.deferred.keys())
+                    .cloned()
+                    .collect();
+                if let Some(job) = job.of(&waiting) {
+                    dirs.queue.remove(&job);
+                    dirs.deferred.remove(&job);
+                }
+            }
+            Step::Hint { lane } => self.events.push(Event::Hint(self.lane(*lane))),
+            Step::Rescan => self.events.push(Event::Rescan),
+            Step::Sleep { ms } => {
+                self.now_ms += ms;
+                self.tell(Event::Tick(self.now_ms));
+            }
+        }
+    }
+
+    fn deliver(&mut self, event: Pick, fate: Fate) {
+        let Some(event) = event.out_of(&mut self.events) else {
+            return;
+        };
+        let hint = matches!(event, Event::Arrived(..) | Event::Hint(_) | Event::Rescan);
+        match fate {
+            Fate::Lost if hint => return,
+            Fate::Repeated if hint => self.events.push(event.clone()),
+            Fate::Arrives | Fate::Lost | Fate::Repeated => {}
+        }
+        self.tell(event);
+    }
+
+    /// WorkerHandle an event to the scheduler, and takes its actions for tasks.
+    fn tell(&mut self, event: Event) {
+        let stuck = match &event {
+            Event::Ended(interface, job, end) => {
+                self.dir(interface).in_flight.remove(job);
+                (*end == End::Stuck).then(|| interface.clone())
+            }
+            Event::Listed {
+                interface, held, ..
+            } => {
+                self.dir(interface).told_held = Some(*held);
+                None
+            }
+            Event::Drain => {
+                self.draining = true;
+                None
+            }
+            Event::Released(interface, _, end) => {
+                (*end == Released::Stuck).then(|| interface.clone())
+            }
+            Event::Resume(interface) => {
+                self.dir(interface).resting = false;
+                None
+            }
+            Event::Adopted(..)
+            | Event::Arrived(..)
+            | Event::Hint(_)
+            | Event::Rescan
+            | Event::ScanFailed(_)
+            | Event::Tick(_) => None,
+        };
+        if let Some(interface) = stuck {
+            self.dir(&interface).resting = true;
+            self.events.push(Event::Resume(interface));
+        }
+        let mut actions = Vec::new();
+        self.scheduler.on(event, &mut actions);
+        for action in actions {
+            self.take(action);
+        }
+        let in_flight = self.dirs.values().map(|dirs| dirs.in_flight.len());
+        assert_eq!(in_flight.clone().sum::<usize>(), self.scheduler.running);
+        if self.draining {
+            assert_eq!(
+                self.exited,
+                in_flight.sum::<usize>() == 0,
+                "exit when nothing runs"
+            );
+        }
+    }
+
+    fn take(&mut self, action: Action) {
+        match action {
+            Action::Exit => {
+                assert!(self.draining);
+                self.exited = true;
+                return;
+            }
+            Action::Release(interface, job, due_ms) => {
+                assert!(due_ms <= self.now_ms, "released early");
+                assert!(
+                    !self.dir(&interface).resting,
+                    "released in a lane that rests"
+                );
+                self.tasks.push(Task::Release(interface, job, due_ms));
+            }
+            Action::Scan(interface) => {
+                let same = |task: &Task| matches!(task, Task::Scan(of) if *of == interface);
+                assert!(
+                    !self.tasks.iter().any(same),
+                    "two scans of one queue at once"
+                );
+                self.tasks.push(Task::Scan(interface));
+            }
+            Action::Start(interface, job) => {
+                let rules = self.rules[&interface];
+                let n_running: usize = self.dirs.values().map(|dirs| dirs.in_flight.len()).sum();
+                assert!(n_running < self.running_max, "too many in all");
+                let dirs = self.dir(&interface);
+                assert_eq!(dirs.told_held, Some(false), "started in a held interface");
+                assert!(!dirs.resting, "started in a lane that rests");
+                assert!(dirs.in_flight.len() < rules.running_max, "too many at once");
+                assert!(
+                    !rules.ordered || dirs.in_flight.is_empty(),
+                    "two at once in order"
+                );
+                assert!(dirs.in_flight.insert(job.clone()), "started twice");
+                self.comes_first(&interface, &job);
+                self.tasks.push(Task::Start(interface, job));
+            }
+        }
+        assert!(!self.draining, "something was begun while draining");
+    }
+
+    /// No job that the scheduler knows, and that could be started, had its turn before this one.
+    fn comes_first(&self, interface: &InterfaceName, job: &JobName) {
+        let lane = &self.scheduler.lanes[interface];
+        let turn = |job: &JobName| match self.turn(job) {
+            Turn::By(priority) => (priority, job.clone()),
+            Turn::Elsewhere => panic!("{job} is for another worker"),
+        };
+        let started = turn(job);
+        let others = lane.ready.iter().filter(|job| !lane.stuck.contains(*job));
+        for other in others.filter(|_| !lane.rules.ordered) {
+            assert!(turn(other) > started, "{other} was overtaken by {job}");
+        }
+    }
+
+    fn turn(&self, job: &JobName) -> Turn {
+        self.turns.get(job).copied().unwrap_or_default()
+    }
+
+    fn work(&mut self, task: Task, stuck: bool) {
+        match task {
+            Task::Release(interface, job, due_ms) => {
+                let turn = self.turn(&job);
+                let dirs = self.dir(&interface);
+                let released = match dirs.deferred.get(&job) {
+                    _ if stuck => Released::Stuck,
+                    Some(due) if *due == due_ms => {
+                        dirs.deferred.remove(&job);
+                        dirs.queue.insert(job.clone());
+                        Released::Queued(turn)
+                    }
+                    Some(_) | None => Released::Gone,
+                };
+                let released = Event::Released(interface, job, released);
+                self.events.push(released);
+            }
+            Task::Scan(interface) if stuck => self.events.push(Event::ScanFailed(interface)),
+            Task::Scan(interface) => {
+                let deferred = self.dir(&interface).deferred.iter();
+                let deferred = deferred
+                    .map(|(job, due_ms)| (*due_ms, job.clone()))
+                    .collect();
+                let horizon = self.names[..self.made].last().cloned();
+                self.tasks.push(Task::ScanQueue {
+                    interface,
+                    horizon,
+                    deferred,
+                });
+            }
+            Task::ScanQueue {
+                interface,
+                horizon,
+                deferred,
+            } => {
+                let ordered = self.rules[&interface].ordered;
+                let dirs = self.dir(&interface);
+                let mut ready: Vec<JobName> = dirs.queue.iter().cloned().collect();
+                ready.retain(|job| !ordered || Some(job) <= horizon.as_ref());
+                let (held, again) = (dirs.held, ready.len() < dirs.queue.len());
+                let turns = ready.iter().map(|job| self.turn(job)).collect::<Vec<_>>();
+                let ready = ready.into_iter().zip(turns).collect();
+                if again {
+                    self.events.push(Event::Hint(interface.clone()));
+                }
+                self.events.push(Event::Listed {
+                    interface,
+                    held,
+                    ready,
+                    deferred,
+                });
+            }
+            Task::Start(interface, job) if stuck => {
+                let ended = Event::Ended(interface, job, End::Stuck);
+                self.events.push(ended);
+            }
+            Task::Start(interface, job) => self.claim(interface, job),
+        }
+    }
+
+    fn claim(&mut self, interface: InterfaceName, job: JobName) {
+        let ordered = self.rules[&interface].ordered;
+        let dirs = self.dir(&interface);
+        if dirs.held || !dirs.queue.remove(&job) {
+            self.events.push(Event::Ended(interface, job, End::Unknown));
+            return;
+        }
+        assert!(
+            dirs.work.is_empty() || !ordered,
+            "two claimed at once in order"
+        );
+        let mut waiting = dirs.queue.iter().chain(dirs.deferred.keys());
+        assert!(
+            !ordered || waiting.all(|other| *other > job),
+            "an older job was overtaken"
+        );
+        assert!(dirs.work.insert(job), "claimed twice");
+    }
+
+    fn end(&mut self, job: Pick, how: How) {
+        let running = self
+            .dirs
+            .iter()
+            .flat_map(|(i, dirs)| dirs.work.iter().map(move |j| (i, j)));
+        let running: Vec<_> = running.map(|(i, j)| (i.clone(), j.clone())).collect();
+        let Some((interface, job)) = job.of(&running) else {
+            return;
+        };
+        let due_ms = self.now_ms + 20;
+        let dirs = self.dir(&interface);
+        dirs.work.remove(&job);
+        let end = match how {
+            How::Done => End::Left,
+            How::Deferred => {
+                dirs.deferred.insert(job.clone(), due_ms);
+                End::Deferred { due_ms }
+            }
+            How::GivenBack => {
+                dirs.queue.insert(job.clone());
+                End::Unknown
+            }
+        };
+        self.events.push(Event::Ended(interface, job, end));
+    }
+
+    /// Everything that is under way happens and is heard of, in order.
+    fn settle(&mut self) {
+        while !self.tasks.is_empty() || !self.events.is_empty() {
+            for task in std::mem::take(&mut self.tasks) {
+                self.work(task, false);
+            }
+            for event in std::mem::take(&mut self.events) {
+                self.tell(event);
+            }
+        }
+    }
+
+    /// How many jobs are there, without those that nobody can start here: for another worker, or
+    /// behind such a one in order.
+    fn n_left(&self) -> usize {
+        let lanes = self
+            .dirs
+            .iter()
+            .filter(|(i, _)| self.rules[i].running_max > 0);
+        let elsewhere = |job: &&JobName| self.turn(job) == Turn::Elsewhere;
+        lanes
+            .map(|(i, d)| {
+                let waiting: BTreeSet<&JobName> = d.queue.iter().chain(d.deferred.keys()).collect();
+                let n_waiting = match self.rules[i].ordered {
+                    true => waiting.iter().take_while(|job| !elsewhere(job)).count(),
+                    false => waiting.iter().filter(|job| !elsewhere(job)).count(),
+                };
+                n_waiting + d.work.len()
+            })
+            .sum()
+    }
+
+    /// Nobody holds or hints any more: rescans and the clock alone bring every job to its end, and
+    /// those for another worker once they are for everybody.
+    fn come_to_rest(&mut self) {
+        self.dirs.values_mut().for_each(|dirs| dirs.held = false);
+        self.end_all();
+        self.turns.clear();
+        self.end_all();
+    }
+
+    fn end_all(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.tell(Event::Rescan);
+            self.settle();
+            while self.dirs.values().any(|dirs| !dirs.work.is_empty()) {
+                self.end(FIRST, How::Done);
+                self.settle();
+            }
+            self.now_ms += 100;
+            self.tell(Event::Tick(self.now_ms));
+            self.settle();
+            if self.n_left() == 0 {
+                return;
+            }
+        }
+        panic!("{} jobs are never started", self.n_left());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: settings().cases * 4, ..settings() })]
+
+    #[test]
+    fn no_job_starts_twice_and_every_job_starts(
+        rules in any_rules(),
+        running_max in 1..5_usize,
+        adopted in vec(0..3_usize, 0..3),
+        steps in vec(any_step(), 0..600),
+    ) {
+        let mut world = World::new(rules, running_max, 60);
+        for lane in &adopted {
+            world.adopt(world.lane(Pick(*lane)));
+        }
+        world.tell(Event::Rescan);
+        for step in &steps {
+            world.step(step);
+        }
+        world.come_to_rest();
+        // A world without work is quiet: no event leads to anything but the scan it asks for.
+        world.settle();
+        let mut actions = Vec::new();
+        world.scheduler.on(Event::Tick(i64::MAX), &mut actions);
+        prop_assert_eq!(actions, vec![]);
+        prop_assert_eq!(world.scheduler.next_due_ms(), None);
+    }
+
+    #[test]
+    fn draining_begins_nothing_and_exits_with_the_last_job(
+        rules in any_rules(),
+        running_max in 1..5_usize,
+        before in vec(any_step(), 0..300),
+        after in vec(any_step(), 0..50),
+    ) {
+        let mut world = World::new(rules, running_max, 60);
+        world.tell(Event::Rescan);
+        for step in &before {
+            world.step(step);
+        }
+        world.tell(Event::Drain);
+        for step in &after {
+            if world.exited {
+                break;
+            }
+            world.step(step);
+        }
+        while !world.exited {
+            world.settle();
+            world.step(&Step::Sleep { ms: 100 });
+            world.end(FIRST, How::Done);
+        }
+    }
+}

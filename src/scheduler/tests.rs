@@ -1,0 +1,430 @@
+//! The scheduler, event by event, and a simulation in which hints get lost.
+
+use super::*;
+use crate::domain::{Ids, Kind};
+use std::collections::VecDeque;
+
+fn interface(name: &str) -> InterfaceName {
+    name.parse().unwrap()
+}
+
+fn jobs(n: usize) -> Vec<JobName> {
+    let mut ids = Ids::above(1_700_000_000_000);
+    let job = |_| JobName::new(ids.next(1_700_000_000_001), None, Kind::Xml);
+    (0..n).map(job).collect()
+}
+
+fn scheduler(running_max: usize, ordered: bool) -> Scheduler {
+    let rules = LaneRules {
+        running_max,
+        ordered,
+    };
+    Scheduler::new([(interface("a"), rules)], 8)
+}
+
+fn usual(jobs: &[JobName]) -> Vec<(JobName, Turn)> {
+    let jobs = jobs.iter().cloned();
+    jobs.map(|job| (job, Turn::default())).collect()
+}
+
+fn listed(ready: &[JobName]) -> Event {
+    Event::Listed {
+        interface: interface("a"),
+        held: false,
+        ready: usual(ready),
+        deferred: Vec::new(),
+    }
+}
+
+fn on(s: &mut Scheduler, event: Event) -> Vec<Action> {
+    let mut out = Vec::new();
+    s.on(event, &mut out);
+    out
+}
+
+fn start(job: &JobName) -> Action {
+    Action::Start(interface("a"), job.clone())
+}
+
+#[test]
+fn hints_coalesce_and_none_is_lost() {
+    let mut s = scheduler(1, false);
+    let hint = || Event::Hint(interface("a"));
+    assert_eq!(on(&mut s, hint()), [Action::Scan(interface("a"))]);
+    assert_eq!(on(&mut s, hint()), []);
+    assert_eq!(on(&mut s, hint()), []);
+    assert_eq!(on(&mut s, listed(&[])), [Action::Scan(interface("a"))]);
+    assert_eq!(on(&mut s, listed(&[])), [], "idle is quiet");
+}
+
+#[test]
+fn oldest_first_and_never_more_than_allowed() {
+    let mut s = scheduler(2, false);
+    let j = jobs(4);
+    let shuffled = [j[2].clone(), j[0].clone(), j[3].clone(), j[1].clone()];
+    assert_eq!(on(&mut s, listed(&shuffled)), [start(&j[0]), start(&j[1])]);
+    assert_eq!(
+        on(&mut s, listed(&shuffled)),
+        [],
+        "running jobs are not started twice"
+    );
+    let ended = Event::Ended(interface("a"), j[1].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), [start(&j[2])]);
+}
+
+fn with_turns(jobs: &[JobName], turns: &[Turn]) -> Event {
+    let jobs = jobs.iter().cloned();
+    Event::Listed {
+        interface: interface("a"),
+        held: false,
+        ready: jobs.zip(turns.iter().copied()).collect(),
+        deferred: Vec::new(),
+    }
+}
+
+#[test]
+fn the_more_urgent_comes_first_and_then_the_older() {
+    let mut s = scheduler(1, false);
+    let j = jobs(7);
+    let urgent = [4, 3, 3, 0, 2, 1, 3].map(|n| Turn::By(Priority::ALL[n]));
+    let mut started = on(&mut s, with_turns(&j[..6], &urgent));
+    let late = Event::Arrived(interface("a"), j[6].clone(), urgent[6]);
+    assert_eq!(on(&mut s, late), []);
+    for n in [3, 5, 4, 1, 2, 6, 0] {
+        assert_eq!(started, [start(&j[n])]);
+        let ended = Event::Ended(interface("a"), j[n].clone(), End::Left);
+        started = on(&mut s, ended);
+    }
+    assert_eq!(started, []);
+}
+
+#[test]
+fn a_released_job_keeps_its_priority() {
+    let mut s = scheduler(1, false);
+    let j = jobs(2);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    let end = End::Deferred { due_ms: 50 };
+    let ended = Event::Ended(interface("a"), j[0].clone(), end);
+    assert_eq!(on(&mut s, ended), [start(&j[1])]);
+    on(&mut s, Event::Tick(50));
+    let low = Released::Queued(Turn::By(Priority::Low));
+    on(&mut s, Event::Released(interface("a"), j[0].clone(), low));
+    let third = jobs(3).pop().unwrap();
+    let arrived = Event::Arrived(interface("a"), third.clone(), Turn::default());
+    assert_eq!(on(&mut s, arrived), []);
+    let ended = Event::Ended(interface("a"), j[1].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), [start(&third)]);
+}
+
+#[test]
+fn a_job_for_another_worker_is_passed_over() {
+    let mut s = scheduler(1, false);
+    let j = jobs(3);
+    let turns = [Turn::Elsewhere, Turn::default(), Turn::Elsewhere];
+    assert_eq!(on(&mut s, with_turns(&j, &turns)), [start(&j[1])]);
+    let ended = Event::Ended(interface("a"), j[1].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), []);
+    let ours = on(&mut s, listed(&j[2..]));
+    assert_eq!(ours, [start(&j[2])], "its tag was taken off");
+}
+
+#[test]
+fn in_an_ordered_interface_a_job_for_another_worker_blocks_and_priorities_do_not_count() {
+    let mut s = scheduler(1, true);
+    let j = jobs(3);
+    let critical = Turn::By(Priority::Critical);
+    let turns = [Turn::default(), Turn::Elsewhere, critical];
+    assert_eq!(on(&mut s, with_turns(&j, &turns)), [start(&j[0])]);
+    let ended = Event::Ended(interface("a"), j[0].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), [], "the second is not for us");
+    let removed = with_turns(&j[2..], &[critical]);
+    assert_eq!(on(&mut s, removed), [start(&j[2])]);
+}
+
+#[test]
+fn an_ordered_interface_waits_for_its_oldest() {
+    let mut s = scheduler(4, true);
+    let j = jobs(3);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    let end = End::Deferred { due_ms: 50 };
+    assert_eq!(
+        on(&mut s, Event::Ended(interface("a"), j[0].clone(), end)),
+        []
+    );
+    assert_eq!(s.next_due_ms(), Some(50));
+    assert_eq!(on(&mut s, Event::Tick(49)), []);
+    let release = Action::Release(interface("a"), j[0].clone(), 50);
+    assert_eq!(
+        on(&mut s, Event::Tick(50)),
+        [release],
+        "nothing overtakes meanwhile"
+    );
+    let released = Event::Released(
+        interface("a"),
+        j[0].clone(),
+        Released::Queued(Turn::default()),
+    );
+    assert_eq!(on(&mut s, released), [start(&j[0])]);
+}
+
+#[test]
+fn an_ordered_interface_asks_where_a_lost_job_is() {
+    let mut s = scheduler(4, true);
+    let j = jobs(2);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    let ended = Event::Ended(interface("a"), j[0].clone(), End::Unknown);
+    let scan = [Action::Scan(interface("a"))];
+    assert_eq!(on(&mut s, ended), scan, "the next job must not overtake");
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+}
+
+#[test]
+fn what_cannot_be_started_rests_its_lane_and_comes_after_the_others() {
+    let mut s = scheduler(1, false);
+    let j = jobs(2);
+    let scan = [Action::Scan(interface("a"))];
+    let stuck = |job: &JobName| Event::Ended(interface("a"), job.clone(), End::Stuck);
+    let resume = || Event::Resume(interface("a"));
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    assert_eq!(on(&mut s, stuck(&j[0])), scan);
+    assert_eq!(on(&mut s, listed(&j)), [], "it rests");
+    assert_eq!(on(&mut s, resume()), [scan[0].clone(), start(&j[1])]);
+    let left = Event::Ended(interface("a"), j[1].clone(), End::Left);
+    assert_eq!(on(&mut s, left), []);
+    let again = on(&mut s, listed(&j[..1]));
+    assert!(
+        again.contains(&start(&j[0])),
+        "nothing else is left: {again:?}"
+    );
+}
+
+#[test]
+fn a_due_job_that_cannot_be_moved_is_not_tried_at_once() {
+    let mut s = scheduler(1, false);
+    let j = jobs(1);
+    let deferred = || Event::Listed {
+        interface: interface("a"),
+        held: false,
+        ready: Vec::new(),
+        deferred: vec![(50, j[0].clone())],
+    };
+    on(&mut s, deferred());
+    assert_eq!(on(&mut s, Event::Tick(50)).len(), 1);
+    on(
+        &mut s,
+        Event::Released(interface("a"), j[0].clone(), Released::Stuck),
+    );
+    on(&mut s, deferred());
+    assert_eq!(s.next_due_ms(), None);
+    assert_eq!(on(&mut s, Event::Tick(60)), []);
+    on(&mut s, Event::Resume(interface("a")));
+    assert_eq!(on(&mut s, Event::Tick(70)).len(), 1);
+}
+
+#[test]
+fn a_deferred_job_that_an_operator_removed_blocks_nobody() {
+    let mut s = scheduler(4, true);
+    let j = jobs(2);
+    on(&mut s, listed(&j));
+    let end = End::Deferred { due_ms: i64::MAX };
+    on(&mut s, Event::Ended(interface("a"), j[0].clone(), end));
+    assert_eq!(on(&mut s, listed(&j[1..])), [start(&j[1])]);
+}
+
+#[test]
+fn a_held_interface_starts_nothing_until_released() {
+    let mut s = scheduler(4, false);
+    let j = jobs(1);
+    let held = Event::Listed {
+        interface: interface("a"),
+        held: true,
+        ready: usual(&j),
+        deferred: Vec::new(),
+    };
+    let early = Event::Arrived(interface("a"), j[0].clone(), Turn::default());
+    assert_eq!(on(&mut s, early), [], "nobody knows yet whether it is held");
+    assert_eq!(on(&mut s, held), []);
+    assert_eq!(on(&mut s, listed(&[])), [start(&j[0])]);
+}
+
+#[test]
+fn interfaces_take_turns() {
+    let rules = LaneRules {
+        running_max: 9,
+        ordered: false,
+    };
+    let mut s = Scheduler::new(["a", "b"].map(|i| (interface(i), rules)), 4);
+    for name in ["a", "b"] {
+        let mut nothing = listed(&[]);
+        if let Event::Listed { interface: of, .. } = &mut nothing {
+            *of = interface(name);
+        }
+        on(&mut s, nothing);
+    }
+    let j = jobs(12);
+    for (i, job) in j.iter().enumerate().skip(4) {
+        let name = if i < 11 { "a" } else { "b" };
+        s.on(
+            Event::Arrived(interface(name), job.clone(), Turn::default()),
+            &mut Vec::new(),
+        );
+    }
+    let ended = Event::Ended(interface("a"), j[4].clone(), End::Left);
+    let one = on(&mut s, ended);
+    let ended = Event::Ended(interface("a"), j[5].clone(), End::Left);
+    let two = on(&mut s, ended);
+    let started: Vec<Action> = one.into_iter().chain(two).collect();
+    assert!(
+        started.contains(&Action::Start(interface("b"), j[11].clone())),
+        "{started:?}"
+    );
+}
+
+#[test]
+fn draining_exits_when_the_last_job_has_ended() {
+    let mut s = scheduler(4, false);
+    let j = jobs(2);
+    on(&mut s, listed(&j[..1]));
+    assert_eq!(on(&mut s, Event::Drain), []);
+    assert_eq!(on(&mut s, listed(&j)), []);
+    let ended = Event::Ended(interface("a"), j[0].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), [Action::Exit]);
+}
+
+/// Jobs appear at random, nine hints in ten are lost, attempts fail at random, listings are
+/// delivered late: rescans alone must bring every job to exactly one success, in an ordered
+/// lane in order.
+#[test]
+fn simulation_with_lost_hints_and_retries() {
+    for seed in 1..150_u64 {
+        let ordered = seed % 2 == 0;
+        let mut world = World::new(seed, ordered);
+        for step in 0..4000 {
+            world.step(step);
+        }
+        assert_eq!(world.made, 40, "seed {seed}");
+        assert!(
+            world.queue.is_empty(),
+            "seed {seed}: left {:?}",
+            world.queue
+        );
+        assert!(
+            world.deferred.is_empty(),
+            "seed {seed}: {:?}",
+            world.deferred
+        );
+        assert_eq!(world.done.len(), 40, "seed {seed}");
+        if ordered {
+            assert!(world.done.is_sorted(), "seed {seed}: out of order");
+        }
+        assert!(
+            world.most_running <= if ordered { 1 } else { 3 },
+            "seed {seed}"
+        );
+    }
+}
+
+struct World {
+    random: u64,
+    scheduler: Scheduler,
+    names: Vec<JobName>,
+    made: usize,
+    queue: BTreeSet<JobName>,
+    deferred: BTreeMap<JobName, i64>,
+    work: BTreeSet<JobName>,
+    done: Vec<JobName>,
+    inbox: VecDeque<Event>,
+    most_running: usize,
+}
+
+impl World {
+    fn new(seed: u64, ordered: bool) -> Self {
+        Self {
+            random: seed,
+            scheduler: scheduler(3, ordered),
+            names: jobs(40),
+            made: 0,
+            queue: BTreeSet::new(),
+            deferred: BTreeMap::new(),
+            work: BTreeSet::new(),
+            done: Vec::new(),
+            inbox: VecDeque::new(),
+            most_running: 0,
+        }
+    }
+
+    fn chance(&mut self, n: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % n
+    }
+
+    fn step(&mut self, step: i64) {
+        if self.made < 40 && self.chance(4) == 0 {
+            let job = self.names[self.made].clone();
+            self.queue.insert(job.clone());
+            self.made += 1;
+            if self.chance(10) == 0 {
+                let arrived = Event::Arrived(interface("a"), job, Turn::default());
+                self.inbox.push_back(arrived);
+            }
+        }
+        if step % 25 == 0 {
+            self.inbox.push_back(Event::Rescan);
+        }
+        self.inbox.push_back(Event::Tick(step));
+        while self.inbox.len() > 3 || (step > 3500 && !self.inbox.is_empty()) {
+            let at = self.chance(3.min(self.inbox.len() as u64)) as usize;
+            let event = self.inbox.remove(at).unwrap();
+            let mut out = Vec::new();
+            self.scheduler.on(event, &mut out);
+            for action in out {
+                self.act(action, step);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, now: i64) {
+        let a = interface("a");
+        match action {
+            Action::Exit => unreachable!("nobody drains"),
+            Action::Release(_, job, due) => {
+                assert!(due <= now);
+                let released = if self.deferred.remove(&job).is_some() {
+                    self.queue.insert(job.clone());
+                    Released::Queued(Turn::default())
+                } else {
+                    Released::Gone
+                };
+                self.inbox.push_back(Event::Released(a, job, released));
+            }
+            Action::Scan(_) => self.inbox.push_back(Event::Listed {
+                interface: a,
+                held: false,
+                ready: (self.queue.iter())
+                    .map(|job| (job.clone(), Turn::default()))
+                    .collect(),
+                deferred: self.deferred.iter().map(|(j, d)| (*d, j.clone())).collect(),
+            }),
+            Action::Start(_, job) => {
+                let end = if self.queue.remove(&job) {
+                    assert!(self.work.insert(job.clone()), "started twice");
+                    self.most_running = self.most_running.max(self.work.len());
+                    self.work.remove(&job);
+                    if self.chance(5) == 0 {
+                        let due_ms = now + 20;
+                        self.deferred.insert(job.clone(), due_ms);
+                        End::Deferred { due_ms }
+                    } else {
+                        self.done.push(job.clone());
+                        End::Left
+                    }
+                } else {
+                    End::Left
+                };
+                self.inbox.push_back(Event::Ended(a, job, end));
+            }
+        }
+    }
+}

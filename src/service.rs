@@ -1,0 +1,731 @@
+//! The gateway: turns a [`Command`] of a caller into a [`Reply`] or a [`Fault`], and has the
+//! streaming [`Upload`] and [`Download`]. It knows neither HTTP nor a dialect. Here async meets
+//! the blocking spool: every spool call runs on the blocking pool.
+//!
+//! Invariant: "not yours" and "does not exist" look alike. Invariant: no fault holds a path.
+
+mod admission;
+mod cancel;
+mod command;
+mod digests;
+mod download;
+mod places;
+mod quotas;
+mod schedules;
+mod sight;
+mod taken;
+mod targets;
+mod upload;
+mod verify;
+mod view;
+mod worker_handle;
+
+pub use crate::cron_schedule::ScheduleSpec;
+pub use admission::{AdmissionLimits, InFlight};
+pub use command::{
+    Command, Digests, Document, Fault, JobRef, JsonCheck, Page, Reply, ScheduleRequest, Sort,
+    Submit, TokenRequest, Visibility,
+};
+pub use download::{Completion, Download};
+pub use places::{Places, Validations};
+pub use schedules::{Agenda, ScheduleRules, Touched};
+pub use sight::Visible;
+pub use targets::Target;
+pub use upload::Upload;
+pub use verify::Verifier;
+pub use view::{State, View};
+pub use worker_handle::{Cancelling, WorkerHandle};
+
+use crate::{
+    auth::{Caller, Right},
+    domain::joblog::{JobLog, Level, Message, Status},
+    domain::{InterfaceName, Job, JobName, Place, Seal},
+    store::fs::{Moved, Spool, SpoolError},
+    xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
+};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, HashMap},
+    os::fd::AsRawFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Semaphore, watch};
+
+/// When a client is told to ask again: the job is not finished, or the spool is short of
+/// something.
+const RETRY_SOON_S: u32 = 5;
+const RETRY_LATER_S: u32 = 60;
+/// Transformed documents in memory, of all clients that have not taken theirs yet.
+const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
+/// Blocking calls at once, whether or not somebody still waits for them; the rest of the threads
+/// is the worker's.
+const THREADS_MAX: usize = 384;
+/// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
+const COMMITS_MAX: usize = 256;
+/// How long others wait for a job whose last bytes are on their way, and then for its move.
+const SENDING_PATIENCE: Duration = Duration::from_millis(500);
+const ARCHIVING_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a job that moves away while it is opened is looked for again.
+const OPENS_MAX: usize = 4;
+
+/// Which way an interface's jobs travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Partners upload, processors work.
+    In,
+    /// Processors and back offices fill, partners fetch; the first complete retrieval archives.
+    Out,
+}
+
+/// What the gateway has to know of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub direction: Direction,
+    /// The root element that the interface takes; `None`: any, and only by name.
+    pub root: Option<String>,
+    pub namespace: Option<String>,
+    /// The schema's name; `None`: well-formedness is enough.
+    pub schema: Option<String>,
+    pub bytes_max: u64,
+    pub aliases: Vec<String>,
+    /// What it asks of a job, for clients that want to know.
+    pub questions: Vec<serde_json::Map<String, serde_json::Value>>,
+    pub visible: Visible,
+}
+
+/// One tenant's gateway.
+pub struct Gateway {
+    spool: Arc<Spool>,
+    seal: Seal,
+    interfaces: BTreeMap<InterfaceName, Interface>,
+    /// Interfaces by the ids that are made from their names.
+    made_ids: HashMap<String, InterfaceName>,
+    /// Parts of jobs that have been retrieved.
+    taken: taken::Taken,
+    digests: digests::Digests,
+    /// Jobs since the start.
+    arrivals: Mutex<HashMap<InterfaceName, u64>>,
+    schemas: Arc<Schemas>,
+    stylesheets: Arc<Stylesheets>,
+    limits: AdmissionLimits,
+    in_flight: Arc<InFlight>,
+    transforms: Places,
+    /// Kibibytes of transformed documents that are held until they are sent.
+    transformed: Arc<Semaphore>,
+    threads: Arc<Semaphore>,
+    commits: Semaphore,
+    /// JSON and XML do not wait for each other.
+    small_json_commits: Semaphore,
+    small_xml_commits: Semaphore,
+    validations: Arc<Validations>,
+    keys: upload::Keys,
+    quotas: quotas::Quotas,
+    worker: Box<dyn WorkerHandle>,
+    schedules: ScheduleRules,
+    /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
+    /// that a client which has its document does not see it queued any more.
+    archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
+}
+
+/// What a gateway is made of.
+pub struct Parts {
+    pub spool: Arc<Spool>,
+    pub seal: Seal,
+    pub interfaces: BTreeMap<InterfaceName, Interface>,
+    pub schemas: Arc<Schemas>,
+    pub stylesheets: Arc<Stylesheets>,
+    pub limits: AdmissionLimits,
+    pub in_flight: Arc<InFlight>,
+    /// For transformations; of all tenants together.
+    pub transforms: Places,
+    /// Of all tenants together.
+    pub validations: Arc<Validations>,
+    pub worker: Box<dyn WorkerHandle>,
+    pub schedules: ScheduleRules,
+}
+
+/// A job that is open for its retrieval.
+struct Opened {
+    job: Job,
+    download: Download,
+    /// Once it has been retrieved completely it goes to `bak`.
+    taken: bool,
+}
+
+impl Gateway {
+    pub fn new(parts: Parts) -> Self {
+        let made_ids = parts.interfaces.keys();
+        let made_ids = made_ids.map(|name| (targets::made_id(name), name.clone()));
+        Self {
+            made_ids: made_ids.collect(),
+            taken: taken::Taken::default(),
+            digests: digests::Digests::default(),
+            arrivals: Mutex::default(),
+            spool: parts.spool,
+            seal: parts.seal,
+            interfaces: parts.interfaces,
+            schemas: parts.schemas,
+            stylesheets: parts.stylesheets,
+            limits: parts.limits,
+            in_flight: parts.in_flight,
+            transforms: parts.transforms,
+            transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
+            threads: Arc::new(Semaphore::new(THREADS_MAX)),
+            commits: Semaphore::new(COMMITS_MAX),
+            small_json_commits: Semaphore::new(small_commits_max()),
+            small_xml_commits: Semaphore::new(small_commits_max()),
+            validations: parts.validations,
+            keys: upload::Keys::default(),
+            quotas: quotas::Quotas::default(),
+            worker: parts.worker,
+            schedules: parts.schedules,
+            archiving: Mutex::default(),
+        }
+    }
+
+    /// Carries out every command but [`Command::Submit`], which goes through `admit`.
+    ///
+    /// Nothing is told that a power cut could take back: moves that were seen, but are not durable
+    /// yet, are waited for.
+    pub async fn execute(
+        self: &Arc<Self>,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Reply, Fault> {
+        let reply = self.look(caller, command).await?;
+        let seen = self.spool.durable(self.spool.latest()).await;
+        seen.map_err(|e| spool_fault(&e))?;
+        Ok(reply)
+    }
+
+    async fn look(self: &Arc<Self>, caller: &Caller, command: Command) -> Result<Reply, Fault> {
+        match command {
+            Command::Cancel { job } => self.cancel(caller, job).await,
+            Command::Fetch {
+                interface,
+                job,
+                stylesheet,
+                head,
+            } => {
+                let interface = self.allowed(caller, Right::Download, &interface)?.clone();
+                self.archived(|name, _| *name == job).await;
+                match stylesheet {
+                    None => self.fetch(caller, interface, job, head).await,
+                    Some(sheet) => self.transform(caller, interface, job, sheet, head).await,
+                }
+            }
+            Command::Jobs {
+                interface,
+                page,
+                visibility,
+            } => {
+                let interface = match visibility {
+                    // Whoever may run jobs there may see those, and curators see all.
+                    Visibility::Own => self.known(caller, &interface)?.clone(),
+                    Visibility::Curator | Visibility::Interface => {
+                        self.allowed(caller, Right::List, &interface)?.clone()
+                    }
+                };
+                let caller = caller.clone();
+                let views =
+                    self.blocking(move |this| this.page(&caller, &interface, &page, visibility));
+                Ok(Reply::Shows(views.await??))
+            }
+            Command::List { interface } => {
+                let interface = self.allowed(caller, Right::List, &interface)?.clone();
+                self.archived(|_, of| *of == interface).await;
+                let caller = caller.clone();
+                let names = self.blocking(move |this| match this.is_withheld(&interface)? {
+                    true => Ok(Vec::new()),
+                    false => this.listed(&caller, &interface),
+                });
+                Ok(Reply::Jobs(names.await??))
+            }
+            Command::Log { interface, job } => {
+                self.archived(|name, _| *name == job).await;
+                let caller = caller.clone();
+                self.blocking(move |this| this.log(&caller, interface.as_ref(), &job))
+                    .await?
+            }
+            Command::Result {
+                job,
+                number,
+                visibility,
+            } => {
+                let caller = caller.clone();
+                self.blocking(move |this| this.result(&caller, &job, number, visibility))
+                    .await?
+            }
+            Command::Show { job, visibility } => {
+                let caller = caller.clone();
+                let shown = self.blocking(move |this| match &job {
+                    JobRef::Uuid(uuid) => match this.shown_schedule(&caller, uuid, visibility)? {
+                        Some(reply) => Ok(reply),
+                        None => this.shown(&caller, &job, visibility).map(Reply::Shown),
+                    },
+                    JobRef::Hex(_) | JobRef::Name(_) | JobRef::Task { .. } => {
+                        this.shown(&caller, &job, visibility).map(Reply::Shown)
+                    }
+                });
+                shown.await?
+            }
+            Command::Status { job } => {
+                self.archived(|name, _| *name == job).await;
+                // What is asked most is answered without a change of threads.
+                if let Some(place) = self.spool.find_waiting(&job)
+                    && (place.interface())
+                        .is_some_and(|i| caller.may_any(i) && self.sees_all(caller, i))
+                {
+                    return Ok(Reply::Status(place));
+                }
+                let caller = caller.clone();
+                let place = self
+                    .blocking(move |this| this.visible(&caller, &job))
+                    .await?;
+                Ok(Reply::Status(place?.place))
+            }
+            Command::Targets { interface } => {
+                let caller = caller.clone();
+                let targets = self.blocking(move |this| this.targets(&caller, interface.as_ref()));
+                Ok(Reply::Targets(targets.await??))
+            }
+            // Whoever sends these here has mixed up the commands.
+            Command::Schedule(_) | Command::Submit(_) | Command::Token(_) => Err(Fault::Internal),
+        }
+    }
+
+    /// Resolves an interface's name or alias and checks a right on it. To somebody without any
+    /// right there it looks like one that does not exist.
+    fn allowed(
+        &self,
+        caller: &Caller,
+        right: Right,
+        name: &InterfaceName,
+    ) -> Result<&InterfaceName, Fault> {
+        let found = self.known(caller, name)?;
+        if caller.may(right, found) {
+            return Ok(found);
+        }
+        Err(Fault::Forbidden {
+            reason: format!("you have no right to {} on {name}", right.as_str()),
+        })
+    }
+
+    /// Resolves an interface's name or alias for a caller with any right on it, or a curator.
+    fn known(&self, caller: &Caller, name: &InterfaceName) -> Result<&InterfaceName, Fault> {
+        let found = self.resolve(name).ok_or_else(|| unknown_interface(name))?;
+        match caller.may_any(found) || view::is_curator(caller) {
+            true => Ok(found),
+            false => Err(unknown_interface(name)),
+        }
+    }
+
+    fn resolve(&self, name: &InterfaceName) -> Option<&InterfaceName> {
+        match self.interfaces.get_key_value(name) {
+            Some((name, _)) => Some(name),
+            None => (self.interfaces.iter())
+                .find(|(_, interface)| interface.aliases.iter().any(|a| a == name.as_str()))
+                .map(|(name, _)| name)
+                .or_else(|| self.made_ids.get(name.as_str())),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let threads = self.threads.clone();
+        let permit = threads.acquire_owned().await.map_err(|_| Fault::Internal)?;
+        let this = self.clone();
+        let work = move || {
+            // Given back when the work ends, not when its caller goes.
+            let _permit = permit;
+            work(&this)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "a request broke down");
+            Fault::Internal
+        })
+    }
+
+    fn log(
+        &self,
+        caller: &Caller,
+        interface: Option<&InterfaceName>,
+        name: &JobName,
+    ) -> Result<Reply, Fault> {
+        let wanted = match interface {
+            Some(given) => Some(self.known(caller, given)?),
+            None => None,
+        };
+        let fits = |found: Option<&InterfaceName>| match wanted.is_none() || wanted == found {
+            true => Ok(()),
+            false => Err(Fault::UnknownJob {
+                job: name.to_string(),
+            }),
+        };
+        let job = self.visible(caller, name)?;
+        match &job.place {
+            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
+                fits(job.place.interface())?;
+                Err(Fault::Busy {
+                    retry_after_s: RETRY_SOON_S,
+                    reason: format!(
+                        "the job {name} is not finished yet; its log comes with its end"
+                    ),
+                })
+            }
+            Place::Bak(_) | Place::JobErrors | Place::Refused => {
+                let log = self.spool.read_log(name);
+                let log = log.unwrap_or_else(|| self.bare_log(&job));
+                fits(log.interface.as_ref())?;
+                Ok(Reply::Log(log))
+            }
+        }
+    }
+
+    /// The log of a job that somebody moved to where it is.
+    fn bare_log(&self, job: &Job) -> JobLog {
+        let status = match job.place {
+            Place::Bak(_) => Status::Ok,
+            Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused
+            | Place::Work { .. } => Status::Error,
+        };
+        let received_ms = self.spool.received_ms(job);
+        let text = format!("moved by hand to {}", job.place);
+        let interface = self.spool.interface_of(job);
+        JobLog {
+            job: job.name.clone(),
+            interface,
+            status,
+            received_ms,
+            started_ms: None,
+            finished_ms: received_ms,
+            attempts: 0,
+            bytes: self.spool.bytes_of(job).ok().flatten().unwrap_or(0),
+            sha256: self.spool.checksum_of(job),
+            messages: vec![Message::new(received_ms, Level::Info, text)],
+        }
+    }
+
+    async fn fetch(
+        self: &Arc<Self>,
+        caller: &Caller,
+        interface: InterfaceName,
+        name: JobName,
+        head: bool,
+    ) -> Result<Reply, Fault> {
+        let who = caller.clone();
+        let opened = self.blocking(move |this| this.open(&who, &interface, &name));
+        let mut opened = opened.await??;
+        opened.download.head = head;
+        if !head {
+            let bytes = opened.download.bytes;
+            opened.download.completion = self.completion(opened.job, opened.taken, caller, bytes);
+        }
+        Ok(Reply::Content(opened.download))
+    }
+
+    /// Opens a file that the processor made of a job.
+    fn result(
+        &self,
+        caller: &Caller,
+        of: &JobRef,
+        number: usize,
+        visibility: Visibility,
+    ) -> Result<Reply, Fault> {
+        let view = self.shown(caller, of, visibility)?;
+        let may_download = match (&view.interface, visibility) {
+            _ if view::is_capability(of) => true,
+            (Some(interface), Visibility::Interface) => caller.may(Right::Download, interface),
+            // Whoever is shown such a job may have what came of it.
+            (None, Visibility::Interface) | (_, Visibility::Curator | Visibility::Own) => true,
+        };
+        if !may_download {
+            return Err(Fault::Forbidden {
+                reason: "you have no right to download from this interface".into(),
+            });
+        }
+        if view.state != State::Done {
+            return Err(Fault::Conflict {
+                reason: "the job has not ended well: it has no files".into(),
+            });
+        }
+        let unknown = || Fault::UnknownFile {
+            job: of.to_string(),
+            number,
+        };
+        let name = view.files.get(number).ok_or_else(unknown)?;
+        let opened = self.spool.open_result(&view.job, name);
+        let file = opened.map_err(|e| spool_fault(&e))?.ok_or_else(unknown)?;
+        let digest = self.digests.of(&file);
+        let download = digest.and_then(|sha256| Download::new(name.clone(), file, sha256));
+        let download = download.map_err(|error| {
+            tracing::error!(job = %view.job, name, %error, "the result cannot be read");
+            Fault::Internal
+        })?;
+        Ok(Reply::Result {
+            job: view.job,
+            download,
+        })
+    }
+
+    async fn transform(
+        self: &Arc<Self>,
+        caller: &Caller,
+        interface: InterfaceName,
+        name: JobName,
+        sheet: String,
+        head: bool,
+    ) -> Result<Reply, Fault> {
+        if let Err(error) = self.stylesheets.check(&sheet) {
+            return Err(xslt_fault(&sheet, &error));
+        }
+        let place = self.transforms.take(&caller.user).await;
+        let place = place.map_err(|places::Full| Fault::Busy {
+            retry_after_s: RETRY_SOON_S,
+            reason: "too many transformations are under way".into(),
+        })?;
+        let who = caller.clone();
+        let transformed = self.blocking(move |this| {
+            // A client that hangs up does not end the transformation.
+            let _place = place;
+            let opened = this.open(&who, &interface, &name)?;
+            let transformed = this.transformed(&opened, &sheet)?;
+            let bytes = opened.download.bytes;
+            Ok::<_, Fault>((opened.job, opened.taken, bytes, transformed))
+        });
+        let (job, taken, bytes, transformed) = transformed.await??;
+        let body = self.held(transformed.body)?;
+        let completion = if head {
+            None
+        } else {
+            self.completion(job, taken, caller, bytes)
+        };
+        Ok(Reply::Transformed {
+            content_type: transformed.content_type,
+            body,
+            head,
+            completion,
+        })
+    }
+
+    fn transformed(&self, of: &Opened, sheet: &str) -> Result<Transformed, Fault> {
+        // By its descriptor, so that the job may move meanwhile.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", of.download.file.as_raw_fd()));
+        let (source, limits) = (Source::File(&path), XsltLimits::default());
+        let transformed = self.stylesheets.transform(sheet, &source, &limits);
+        transformed.map_err(|error| {
+            let job = &of.job.name;
+            tracing::error!(%job, stylesheet = sheet, %error, "no transformation");
+            xslt_fault(sheet, &error)
+        })
+    }
+
+    /// A transformed document with its place among those that are held in memory.
+    fn held(&self, body: Vec<u8>) -> Result<Bytes, Fault> {
+        struct Held {
+            body: Vec<u8>,
+            _permit: tokio::sync::OwnedSemaphorePermit,
+        }
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.body
+            }
+        }
+        let kib = u32::try_from(body.len() / 1024 + 1).unwrap_or(u32::MAX);
+        let permit = self.transformed.clone().try_acquire_many_owned(kib);
+        let permit = permit.map_err(|_| Fault::Busy {
+            retry_after_s: RETRY_SOON_S,
+            reason: "too many transformed documents are on their way".into(),
+        })?;
+        Ok(Bytes::from_owner(Held {
+            body,
+            _permit: permit,
+        }))
+    }
+
+    /// Is an interface on hold whose jobs are fetched? Source: the dStore contract, "A hold".
+    fn is_withheld(&self, interface: &InterfaceName) -> Result<bool, Fault> {
+        match self.interfaces.get(interface) {
+            Some(of) if of.direction == Direction::Out => {
+                self.spool.is_held(interface).map_err(|e| spool_fault(&e))
+            }
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    /// Opens a job of an interface for reading, wherever it is by now.
+    fn open(
+        &self,
+        caller: &Caller,
+        interface: &InterfaceName,
+        name: &JobName,
+    ) -> Result<Opened, Fault> {
+        for _ in 0..OPENS_MAX {
+            let Some(place) = self.spool.find(name).map_err(|e| spool_fault(&e))? else {
+                break;
+            };
+            if place.interface() != Some(interface) {
+                break;
+            }
+            let job = Job {
+                place,
+                name: name.clone(),
+            };
+            let Some(taken) = self.takes(caller, interface, &job)? else {
+                break;
+            };
+            if matches!(job.place, Place::Queue(_)) && self.is_withheld(interface)? {
+                return Err(Fault::Busy {
+                    retry_after_s: RETRY_LATER_S,
+                    reason: format!("{interface} is on hold: its jobs can be fetched later"),
+                });
+            }
+            let sha256 = self.spool.checksum_of(&job);
+            if !self.spool.is_whole(&job) {
+                // Somebody is still copying it there.
+                break;
+            }
+            let opened = self.spool.open_job(&job).map_err(|e| spool_fault(&e))?;
+            if let Some(file) = opened {
+                // Of what was dropped by hand nobody knows it yet.
+                let sha256 = sha256.map_or_else(|| self.digests.of(&file), |known| Ok(Some(known)));
+                let download =
+                    sha256.and_then(|sha256| Download::new(name.to_string(), file, sha256));
+                let mut download = download.map_err(|error| {
+                    tracing::error!(job = %name, %error, "the job cannot be read");
+                    Fault::Internal
+                })?;
+                download.kind = Some(name.kind());
+                return Ok(Opened {
+                    job,
+                    download,
+                    taken,
+                });
+            }
+        }
+        let job = name.to_string();
+        Err(Fault::UnknownJob { job })
+    }
+
+    /// What happens when a job has been retrieved completely, if anything does.
+    fn completion(
+        self: &Arc<Self>,
+        job: Job,
+        taken: bool,
+        caller: &Caller,
+        bytes: u64,
+    ) -> Option<Completion> {
+        let interface = job.place.interface().filter(|_| taken)?.clone();
+        let user = caller.user.clone();
+        Some(Completion::new(self.clone(), job, interface, user, bytes))
+    }
+
+    fn archive(&self, job: &Job, user: &str) -> Result<(), SpoolError> {
+        if self.spool.bytes_of(job)?.is_none() {
+            // Another poller was first: both have the bytes, the file moved once.
+            return Ok(());
+        }
+        let mut log = self.bare_log(job);
+        log.status = Status::Ok;
+        log.finished_ms = self.spool.now_ms();
+        // Not by whom: whoever may see the interface reads this.
+        log.messages.clear();
+        if let Some(note) = self.spool.note_of(job) {
+            let note = Message::new(log.received_ms, Level::Info, note);
+            log.messages.push(note);
+        }
+        let retrieved = Message::new(log.finished_ms, Level::Info, "retrieved");
+        log.messages.push(retrieved);
+        // Earlier in the journal than the move, so durable with it.
+        let _ = self.spool.write_log(log)?;
+        if let Moved::Done(archived) = self.spool.archive(job, user)? {
+            tracing::info!(job = %archived.name, place = %archived.place, user, "retrieved");
+        }
+        Ok(())
+    }
+
+    /// Waits until the jobs that `which` picks have reached `bak`.
+    async fn archived(&self, which: impl Fn(&JobName, &InterfaceName) -> bool) {
+        let under_way: Vec<watch::Receiver<bool>> = lock(&self.archiving)
+            .iter()
+            .filter(|(name, (interface, _))| which(name, interface))
+            .map(|(_, (_, receiver))| receiver.clone())
+            .collect();
+        let now = tokio::time::Instant::now();
+        for mut receiver in under_way {
+            // The sender is dropped when the job is there, or will not go there: that is the
+            // error waited for. A client that is slow to take its last bytes holds up nobody; a
+            // disk that is slow to move what was sent does.
+            let sent = receiver.wait_for(|sent| *sent);
+            let sent = tokio::time::timeout_at(now + SENDING_PATIENCE, sent).await;
+            if sent.is_ok_and(|sent| sent.is_ok()) {
+                let moved = receiver.changed();
+                let _ = tokio::time::timeout_at(now + ARCHIVING_PATIENCE, moved).await;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Commits of small bodies at once: they wait for no disk, and more of them than processors would
+/// only wait for each other's directories.
+fn small_commits_max() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
+}
+
+fn unknown_interface(name: &InterfaceName) -> Fault {
+    Fault::UnknownInterface {
+        interface: name.to_string(),
+    }
+}
+
+/// What a caller is told when the spool fails; the log gets the rest.
+fn spool_fault(error: &SpoolError) -> Fault {
+    tracing::error!(%error, "the spool refuses");
+    match error {
+        SpoolError::Full { .. } => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "the disk is full; nothing was stored".into(),
+        },
+        SpoolError::Unhealthy { .. } => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "the service cannot store jobs at the moment".into(),
+        },
+        SpoolError::Io { .. } => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "the service cannot reach its spool at the moment".into(),
+        },
+        SpoolError::Illegal(_) | SpoolError::Output(_) => Fault::Internal,
+    }
+}
+
+fn xslt_fault(sheet: &str, error: &XsltError) -> Fault {
+    match error {
+        XsltError::Missing => Fault::Busy {
+            retry_after_s: RETRY_LATER_S,
+            reason: "transformations are not available: the operator has to install xsltproc"
+                .into(),
+        },
+        XsltError::NotWellFormed(finding) => Fault::Invalid {
+            reason: format!("the job cannot be transformed: {finding}"),
+        },
+        XsltError::TimedOut | XsltError::TooLarge => Fault::Invalid {
+            reason: format!("{error}: fetch the job without xslt"),
+        },
+        XsltError::Unknown => Fault::Invalid {
+            reason: format!("unknown stylesheet {sheet}"),
+        },
+        XsltError::Failed { .. } | XsltError::Refused => Fault::Internal,
+    }
+}

@@ -1,0 +1,239 @@
+//! How much each user has: waiting jobs, idempotency keys, schedules. So no user fills what all share.
+//!
+//! Kept in memory, so that no request lists a directory. Of jobs and keys, those count that were
+//! accepted since the start; schedules are read at the start and all count. A user's jobs are looked
+//! after, which of them still wait, when they seem too many or have doubled since the last look.
+
+use super::{Fault, RETRY_LATER_S, lock};
+use crate::{cron_schedule::ScheduleId, domain::JobName};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// A look at a user's jobs takes so small a part of the time at most.
+const LOOK_SHARE: u32 = 20;
+/// Jobs that are not worth a look.
+const FEW: usize = 1024;
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+#[derive(Default)]
+pub(super) struct Quotas {
+    jobs: Mutex<HashMap<Arc<str>, Jobs>>,
+    keys: Mutex<HashMap<Arc<str>, Keys>>,
+    schedules: Mutex<HashMap<ScheduleId, Arc<str>>>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    names: Vec<JobName>,
+    /// How many there were after the last look.
+    left: usize,
+    /// When it ended, and how long it took.
+    looked: Option<(Instant, Duration)>,
+}
+
+/// Keys that were used, by the hour.
+#[derive(Default)]
+struct Keys(VecDeque<(i64, usize)>);
+
+impl Quotas {
+    /// Another job of the user waits.
+    pub(super) fn submitted(&self, user: &Arc<str>, job: JobName) {
+        let mut jobs = lock(&self.jobs);
+        jobs.entry(user.clone()).or_default().names.push(job);
+    }
+
+    /// Is it time to look which of the user's jobs still wait?
+    pub(super) fn wants_look(&self, user: &str, max: usize) -> bool {
+        let jobs = lock(&self.jobs);
+        jobs.get(user).is_some_and(|jobs| {
+            let many = jobs.names.len();
+            let rested = jobs
+                .looked
+                .is_none_or(|(at, took)| at.elapsed() >= took * LOOK_SHARE);
+            many >= 2 * jobs.left + FEW || (many >= max && rested)
+        })
+    }
+
+    /// Forgets the user's jobs that do not wait any more. Blocking, as `waits` is.
+    pub(super) fn look(&self, user: &str, waits: impl Fn(&JobName) -> bool) {
+        let names = match lock(&self.jobs).get_mut(user) {
+            Some(jobs) => std::mem::take(&mut jobs.names),
+            None => return,
+        };
+        let began = Instant::now();
+        let waiting: Vec<JobName> = names.into_iter().filter(|name| waits(name)).collect();
+        let mut all = lock(&self.jobs);
+        let Some(jobs) = all.get_mut(user) else {
+            return;
+        };
+        // Others may have come meanwhile.
+        jobs.names.extend(waiting);
+        jobs.left = jobs.names.len();
+        jobs.looked = Some((Instant::now(), began.elapsed()));
+        if jobs.names.is_empty() {
+            all.remove(user);
+        }
+    }
+
+    /// # Errors
+    ///
+    /// When the user has as many waiting jobs as he may.
+    pub(super) fn may_submit(&self, user: &str, max: usize) -> Result<(), Fault> {
+        let jobs = lock(&self.jobs);
+        let n_jobs = jobs.get(user).map_or(0, |jobs| jobs.names.len());
+        within(n_jobs, max, "jobs waiting")
+    }
+
+    /// Takes another key for the user. A key counts for `hours`.
+    ///
+    /// # Errors
+    ///
+    /// When the user has as many keys as he may.
+    pub(super) fn take_key(
+        &self,
+        user: &Arc<str>,
+        now_ms: i64,
+        hours: u32,
+        max: usize,
+    ) -> Result<(), Fault> {
+        let hour = now_ms.div_euclid(HOUR_MS);
+        let mut all = lock(&self.keys);
+        let Keys(by_hour) = all.entry(user.clone()).or_default();
+        while by_hour
+            .front()
+            .is_some_and(|(first, _)| *first < hour - i64::from(hours))
+        {
+            by_hour.pop_front();
+        }
+        let n_keys = by_hour.iter().map(|(_, n_keys)| n_keys).sum();
+        within(n_keys, max, "idempotency keys in use")?;
+        match by_hour.back_mut() {
+            Some((last, n_keys)) if *last >= hour => *n_keys += 1,
+            Some(_) | None => by_hour.push_back((hour, 1)),
+        }
+        Ok(())
+    }
+
+    /// There is a schedule of this user.
+    pub(super) fn has_schedule(&self, id: ScheduleId, user: &str) {
+        let mut schedules = lock(&self.schedules);
+        schedules.entry(id).or_insert_with(|| user.into());
+    }
+
+    pub(super) fn schedule_is_gone(&self, id: ScheduleId) {
+        lock(&self.schedules).remove(&id);
+    }
+
+    /// Takes a place for a schedule that is about to be saved.
+    ///
+    /// # Errors
+    ///
+    /// When the user has as many schedules as he may.
+    pub(super) fn take_schedule(
+        &self,
+        id: ScheduleId,
+        user: &str,
+        max: usize,
+    ) -> Result<(), Fault> {
+        let mut schedules = lock(&self.schedules);
+        let n_schedules = schedules.values().filter(|owner| &***owner == user);
+        within(n_schedules.count(), max, "schedules")?;
+        schedules.insert(id, user.into());
+        Ok(())
+    }
+}
+
+fn within(n: usize, max: usize, what: &str) -> Result<(), Fault> {
+    if n < max {
+        return Ok(());
+    }
+    Err(Fault::TooMany {
+        retry_after_s: RETRY_LATER_S,
+        reason: format!("you have {n} {what}, and may have {max} at most"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{JobId, Kind};
+
+    fn job(n: u64) -> JobName {
+        JobName::new(JobId::from_number(n), None, Kind::Xml)
+    }
+
+    fn reason(refused: Result<(), Fault>) -> String {
+        let Err(Fault::TooMany { reason, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        reason
+    }
+
+    #[test]
+    fn jobs_count_as_long_as_they_wait() {
+        let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
+        for n in 0..3 {
+            quotas.may_submit("shop", 3).unwrap();
+            assert!(!quotas.wants_look("shop", 3));
+            quotas.submitted(&shop, job(n));
+        }
+        assert!(quotas.wants_look("shop", 3));
+        quotas.look("shop", |_| true);
+        let refused = reason(quotas.may_submit("shop", 3));
+        assert_eq!(refused, "you have 3 jobs waiting, and may have 3 at most");
+        quotas.may_submit("other", 3).unwrap();
+        quotas.look("shop", |name| *name == job(1));
+        quotas.may_submit("shop", 2).unwrap();
+        assert!(quotas.may_submit("shop", 1).is_err());
+        quotas.look("shop", |_| false);
+        assert!(lock(&quotas.jobs).is_empty());
+    }
+
+    #[test]
+    fn names_of_jobs_that_have_gone_do_not_pile_up() {
+        let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
+        for n in 0..10_000 {
+            if quotas.wants_look("shop", usize::MAX) {
+                quotas.look("shop", |_| false);
+            }
+            quotas.submitted(&shop, job(n));
+            assert!(lock(&quotas.jobs)["shop"].names.len() <= FEW);
+        }
+    }
+
+    #[test]
+    fn keys_count_until_they_may_be_used_anew() {
+        let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
+        let take = |hour: i64| quotas.take_key(&shop, hour * HOUR_MS + 1, 24, 2);
+        take(0).unwrap();
+        take(5).unwrap();
+        let refused = reason(take(24));
+        assert_eq!(
+            refused,
+            "you have 2 idempotency keys in use, and may have 2 at most"
+        );
+        take(25).unwrap();
+        assert!(take(29).is_err());
+        // A clock that was set back makes no room.
+        assert!(take(3).is_err());
+        take(30).unwrap();
+        quotas.take_key(&"other".into(), 0, 24, 1).unwrap();
+    }
+
+    #[test]
+    fn schedules_count_until_they_are_gone() {
+        let quotas = Quotas::default();
+        let id = |n| ScheduleId::new(JobId::from_number(n));
+        quotas.has_schedule(id(1), "shop");
+        quotas.has_schedule(id(1), "shop");
+        quotas.take_schedule(id(2), "shop", 2).unwrap();
+        let refused = reason(quotas.take_schedule(id(3), "shop", 2));
+        assert_eq!(refused, "you have 2 schedules, and may have 2 at most");
+        quotas.take_schedule(id(3), "other", 2).unwrap();
+        quotas.schedule_is_gone(id(1));
+        quotas.take_schedule(id(4), "shop", 2).unwrap();
+    }
+}

@@ -1,0 +1,3 @@
+//! Where jobs are kept. There is one engine: directories, in [`fs`].
+
+pub mod fs;

@@ -1,0 +1,336 @@
+//! Accepting a job: a part in `tmp`, sealed, then moved into its queue, or kept among the refused.
+//!
+//! Only [`Part::seal`] makes a [`Sealed`], and only a `Sealed` can become a job. A part that is
+//! dropped removes its file; one that a crash leaves is removed at the next start.
+
+use super::{
+    Accepted, Act, Came, Ended, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Op, PendingRename,
+    RealFs, Spool, SpoolError, Ticket, text, wrap,
+};
+use crate::{
+    domain::joblog::JobLog,
+    domain::{InterfaceName, Job, JobName, JobOptions, Place, Queue, hex},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What the gateway knows of a job when it accepts it, for the day's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    pub dialect: String,
+    pub interface: Option<InterfaceName>,
+    /// The name by which the submitter asked for the interface, where that is another one.
+    pub asked_as: Option<String>,
+    pub submitter: String,
+    pub options: JobOptions,
+    pub came: Came,
+    /// The reference as it was sent, before it was reduced to what a name may hold.
+    pub reference_as_sent: Option<String>,
+}
+
+/// A job that has its name for longer gets a later one when its document is complete, so that the
+/// ids in the day's record rise, up to a moment.
+const NAME_AGE_MS: i64 = 1_000;
+
+/// A job being written. No scan ever sees it.
+#[must_use]
+pub struct Part<F: Fs = RealFs> {
+    spool: Arc<Spool<F>>,
+    name: JobName,
+    path: Option<PathBuf>,
+    file: F::File,
+    bytes: u64,
+    sha256: Sha256,
+    /// All that was written, as long as the journal takes it whole.
+    inline: Option<Vec<u8>>,
+}
+
+/// Proof that the bytes of a part are on disk, or few enough to be recorded whole.
+#[must_use]
+pub struct Sealed<F: Fs = RealFs> {
+    part: Part<F>,
+    accepted: Accepted,
+}
+
+impl<F: Fs> Spool<F> {
+    /// Begins a job under `tmp`.
+    pub fn begin(self: &Arc<Self>, name: JobName) -> Result<Part<F>, SpoolError> {
+        self.healthy()?;
+        let path = part_path(&name);
+        let file = self.fs.create(&path).map_err(wrap("create", &path))?;
+        Ok(Part {
+            spool: self.clone(),
+            name,
+            path: Some(path),
+            file,
+            bytes: 0,
+            sha256: Sha256::new(),
+            inline: Some(Vec::new()),
+        })
+    }
+
+    /// Publishes a job. It is accepted, and survives a power cut, once the ticket is durable.
+    pub fn enqueue(
+        &self,
+        sealed: Sealed<F>,
+        to: &InterfaceName,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
+        let before = self.keyed(key)?;
+        self.enqueue_between(sealed, to, before, Vec::new())
+    }
+
+    /// The same, with other files that are durable when the job is: those that get their names
+    /// before it, and those that get them after it.
+    pub(super) fn enqueue_between(
+        &self,
+        sealed: Sealed<F>,
+        to: &InterfaceName,
+        before: Vec<(Op, PendingRename)>,
+        after: Vec<(Op, PendingRename)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
+        let queue = Queue::from(to);
+        self.queue_dir(&queue)?;
+        // Known before it is visible, so that the watcher does not take it for a foreign drop.
+        self.set_arriving(&queue, &sealed.part.name);
+        let landed = self.land(sealed, Place::Queue(queue), None, before, after);
+        if let Err(error) = &landed {
+            tracing::error!(interface = %to, %error, "a job could not be accepted");
+        }
+        landed
+    }
+
+    /// Keeps a refused document in `joberrors`, apart from what has failed, its log first. Durable with the ticket.
+    pub fn refuse(
+        &self,
+        sealed: Sealed<F>,
+        log: JobLog,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
+        let mut refused = self.ended(&sealed.part.name, Act::Refused)?;
+        refused.error = log.reason().map(super::fingerprint);
+        // Earlier in the journal than the job, so durable with it.
+        let _ = self.write_log(log)?;
+        self.day_dir(&Place::Refused.dir(&sealed.part.name))?;
+        let before = self.keyed(key)?;
+        self.land(sealed, Place::Refused, Some(refused), before, Vec::new())
+    }
+
+    /// Of a job that could not get its name although its record was made: removes what is left of
+    /// it. Nothing was accepted.
+    pub fn abandon(&self, job: &JobName, key: Option<&IdemKey>) {
+        // Best effort: recovery empties `tmp`, and drops records without a job.
+        let _ = self.fs.unlink(&part_path(job));
+        self.arrived(job);
+        if let Some(key) = key {
+            self.drop_record(key);
+        }
+    }
+
+    pub(super) fn keyed(
+        &self,
+        key: Option<(&IdemKey, &IdemRecord)>,
+    ) -> Result<Vec<(Op, PendingRename)>, SpoolError> {
+        let record = key.map(|(key, record)| self.write_record(key, record));
+        Ok(Vec::from_iter(record.transpose()?))
+    }
+
+    /// A name that was given long ago is given anew.
+    pub(super) fn dated(&self, name: &JobName) -> JobName {
+        let age_ms = self.now_ms() - name.id().unix_ms();
+        match age_ms > NAME_AGE_MS {
+            true => name.with_id(self.next_id()),
+            false => name.clone(),
+        }
+    }
+
+    fn land(
+        &self,
+        sealed: Sealed<F>,
+        place: Place,
+        ended: Option<Ended>,
+        before: Vec<(Op, PendingRename)>,
+        after: Vec<(Op, PendingRename)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
+        let Sealed {
+            mut part,
+            mut accepted,
+        } = sealed;
+        if let Some(interface) = place.interface() {
+            accepted.interface = Some(interface.clone());
+        }
+        let from = part.path().to_owned();
+        let to = place.path(&part.name);
+        self.healthy()?;
+        let (mut ops, mut renames): (Vec<_>, Vec<_>) = before.into_iter().unzip();
+        ops.push(match part.inline.take() {
+            None => Op::moved(&from, &to),
+            Some(bytes) => Op::Put {
+                path: text(&to),
+                bytes,
+            },
+        });
+        ops.push(Op::Accepted(Box::new(accepted)));
+        ops.extend(ended.map(|ended| Op::Ended(Box::new(ended))));
+        renames.push(PendingRename {
+            from,
+            to,
+            how: How::New,
+            step: Some(part.name.id()),
+        });
+        for (op, pending) in after {
+            ops.push(op);
+            renames.push(pending);
+        }
+        let ticket = self.publish(&ops, renames)?;
+        part.path = None;
+        let name = part.name.clone();
+        Ok((Job { place, name }, ticket))
+    }
+}
+
+/// Where a job is written before it gets its name.
+pub(super) fn part_path(job: &JobName) -> PathBuf {
+    Path::new("tmp").join(format!("{job}.part"))
+}
+
+impl<F: Fs> Part<F> {
+    pub fn name(&self) -> &JobName {
+        &self.name
+    }
+
+    /// The part's file, relative to the spool.
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.spool
+            .fs
+            .write(&self.file, bytes)
+            .map_err(wrap("write", self.path()))?;
+        self.sha256.update(bytes);
+        self.bytes += bytes.len() as u64;
+        if self.bytes > INLINE_BYTES_MAX as u64 {
+            self.inline = None;
+        } else if let Some(inline) = &mut self.inline {
+            inline.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// The SHA-256 of what has been written, as 64 hex digits.
+    pub fn sha256(&self) -> String {
+        hex(&self.sha256.clone().finalize())
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Syncs what the journal does not take whole, and names the job anew if it has its name for
+    /// long. After an error the part is gone and nothing was accepted.
+    ///
+    /// # Errors
+    /// When what is large cannot be synced.
+    pub fn seal(mut self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
+        if self.inline.is_none() {
+            self.spool.sync_file(&self.file, self.path())?;
+        }
+        let name = self.spool.dated(&self.name);
+        if name != self.name {
+            let to = part_path(&name);
+            let renamed = self.spool.fs.rename(self.path(), &to);
+            renamed.map_err(wrap("rename", self.path()))?;
+            self.path = Some(to);
+            self.name = name;
+        }
+        if self.inline.is_none() {
+            // A replay looks for it there.
+            self.spool.sync_dir(Path::new("tmp"))?;
+        }
+        let (came, received_ms) = (attributes.came.clone(), self.spool.now_ms());
+        let mut accepted = Accepted::new(self.name.clone(), came, received_ms);
+        accepted.dialect.clone_from(&attributes.dialect);
+        accepted.submitter.clone_from(&attributes.submitter);
+        accepted.interface.clone_from(&attributes.interface);
+        accepted.asked_as.clone_from(&attributes.asked_as);
+        accepted
+            .reference_as_sent
+            .clone_from(&attributes.reference_as_sent);
+        accepted.bytes = self.bytes;
+        accepted.sha256 = Some(self.sha256());
+        let accepted = accepted.on(&attributes.options);
+        Ok(Sealed {
+            part: self,
+            accepted,
+        })
+    }
+}
+
+impl<F: Fs> Sealed<F> {
+    pub fn name(&self) -> &JobName {
+        &self.part.name
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.part.bytes
+    }
+
+    pub fn sha256(&self) -> &str {
+        self.accepted.sha256.as_deref().unwrap_or_default()
+    }
+}
+
+impl<F: Fs> Drop for Part<F> {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            // Best effort: recovery empties `tmp`.
+            let _ = self.spool.fs.unlink(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DropRules, Rules};
+    use super::*;
+    use crate::domain::Kind;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    #[test]
+    fn an_upload_that_took_long_is_named_when_it_is_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+            drops: DropRules::default(),
+        };
+        let now = Arc::new(AtomicI64::new(1_795_323_468_123));
+        let clock = now.clone();
+        let clock = Box::new(move || clock.load(Ordering::Relaxed));
+        let interfaces = [(interface.clone(), rules)].into();
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let spool = Arc::new(spool);
+        for (took_ms, again) in [(NAME_AGE_MS, false), (NAME_AGE_MS + 1, true)] {
+            let reference = crate::domain::Reference::reduce("r");
+            let name = JobName::new(spool.next_id(), reference, Kind::Xml);
+            let mut part = spool.begin(name.clone()).unwrap();
+            part.write(b"<a/>").unwrap();
+            now.fetch_add(took_ms, Ordering::Relaxed);
+            let sealed = part.seal(&Attributes::default()).unwrap();
+            assert!(dir.path().join(part_path(sealed.name())).exists());
+            let (job, _) = spool.enqueue(sealed, &interface, None).unwrap();
+            assert_eq!(job.name != name, again);
+            assert_eq!(job.name.reference(), Some("r"));
+            let accepted = spool.accepted_of(&job).unwrap().unwrap();
+            assert_eq!((&accepted.job, accepted.bytes), (&job.name, 4));
+            assert_eq!(spool.received_ms(&job), spool.now_ms());
+            assert_eq!(spool.bytes_of(&job).unwrap(), Some(4));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Cancelling a job that no command works on.
+//!
+//! It goes to `joberrors`, after its log, whose last message says by whom. The lock of a run is
+//! taken meanwhile, so nobody claims the job, and a job that has been claimed is left alone. Who is
+//! quicker is decided by the lock and by the job's one rename.
+
+use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
+use crate::{
+    domain::joblog::{JobLog, Level, Message, Status},
+    domain::{Illegal, Job, Place, Queue, Transition},
+};
+/// What came of cancelling a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is in `joberrors`, its log says by whom, and both would survive a power cut.
+    /// `was_running`: its command was ended for that.
+    Done { was_running: bool },
+    /// It has ended in another way, or there is none of that name.
+    NotActive,
+    /// Its run is to end and has not ended yet, or others keep moving it: ask again.
+    Pending,
+}
+
+impl<F: Fs> Spool<F> {
+    /// Cancels a job that waits, or whose run was cut off. `Gone`: a command works on it, or it
+    /// moved meanwhile; look again. Durable when it returns.
+    pub fn cancel(&self, job: &Job, user: &str) -> Result<Moved, SpoolError> {
+        self.healthy()?;
+        let interface = match &job.place {
+            Place::Deferred { interface, .. }
+            | Place::Queue(Queue { interface, .. })
+            | Place::Work { interface, .. } => interface,
+            Place::Bak(_) | Place::JobErrors | Place::Refused => {
+                let (from, by) = (job.place.clone(), Transition::Fail);
+                return Err(Illegal { from, by }.into());
+            }
+        };
+        let lock_path = run_file(interface, &job.name, "lock");
+        let lock = self.fs.lock(&lock_path).map_err(wrap("lock", &lock_path))?;
+        if lock.is_none() {
+            return Ok(Moved::Gone);
+        }
+        let mut moved = self.cancel_locked(job, user)?;
+        if moved == Moved::Gone && matches!(job.place, Place::Deferred { .. }) {
+            // It was due meanwhile.
+            let place = Place::Queue(interface.clone().into());
+            let name = job.name.clone();
+            moved = self.cancel_locked(&Job { place, name }, user)?;
+        }
+        if moved != Moved::Gone {
+            self.clean_run(interface, &job.name);
+        }
+        Ok(moved)
+    }
+
+    fn cancel_locked(&self, job: &Job, user: &str) -> Result<Moved, SpoolError> {
+        let path = job.place.path(&job.name);
+        if self.stat(&path)?.is_none() {
+            return Ok(Moved::Gone);
+        }
+        let attempts = match job.place {
+            Place::Work { attempt, .. } => attempt,
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused => self.attempts_of(&job.name)?,
+        };
+        let mut ended = self.ended(&job.name, Act::Cancelled)?;
+        ended.by = Some(user.to_owned());
+        if matches!(job.place, Place::Work { .. }) {
+            ended.attempt = Some(attempts);
+        }
+        let end = match job.place {
+            Place::Work { .. } => Message::cancelled(self.now_ms(), user),
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused => Message::deleted(self.now_ms(), user),
+        };
+        let mut messages = self.last_words(job, end);
+        // A log that is there has the note already.
+        if self.read_log(&job.name).is_none()
+            && let Some(note) = self.note_of(job)
+        {
+            messages.insert(0, Message::new(self.received_ms(job), Level::Info, note));
+        }
+        let ticket = self.write_log(self.log_of_failure(job, attempts, messages))?;
+        // Whoever sees the job in `joberrors` finds there that it was cancelled.
+        self.wait(ticket)?;
+        let (moved, ticket) = self.shift(job, &Transition::Fail, Some(ended))?;
+        self.wait(ticket)?;
+        if let Place::Queue(queue) = &job.place {
+            self.forget_ready(queue, &job.name);
+        }
+        Ok(moved)
+    }
+
+    /// True when a job has ended because somebody cancelled it.
+    pub fn was_cancelled(&self, job: &Job) -> bool {
+        job.place == Place::JobErrors
+            && self
+                .read_log(&job.name)
+                .is_some_and(|log| log.is_cancelled())
+    }
+
+    /// The log of a job that ends without a run, or whose run was cut off.
+    pub(super) fn log_of_failure(
+        &self,
+        job: &Job,
+        attempts: u32,
+        messages: Vec<Message>,
+    ) -> JobLog {
+        JobLog {
+            job: job.name.clone(),
+            interface: job.place.interface().cloned(),
+            status: Status::Error,
+            received_ms: self.received_ms(job),
+            started_ms: None,
+            finished_ms: self.now_ms(),
+            attempts,
+            bytes: self.bytes_of(job).ok().flatten().unwrap_or(0),
+            sha256: self.checksum_of(job),
+            messages,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DropRules, RealFs, Rules, Settlement};
+    use super::*;
+    use crate::domain::{InterfaceName, JobName, Kind};
+    use std::{collections::BTreeMap, sync::Arc};
+
+    /// A spool with a job in its queue.
+    fn spool() -> (tempfile::TempDir, Arc<Spool>, InterfaceName, JobName) {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 3,
+            at_most_once: false,
+            drops: DropRules::default(),
+        };
+        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
+        let clock = Box::new(|| 1_795_323_468_123);
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let name = JobName::new(spool.next_id(), None, Kind::Json);
+        let path = dir.path().join(format!("queue/a/{name}"));
+        std::fs::write(path, "{}").unwrap();
+        (dir, Arc::new(spool), interface, name)
+    }
+
+    fn found(spool: &Spool, name: &JobName) -> Job {
+        Job {
+            place: spool.find(name).unwrap().unwrap(),
+            name: name.clone(),
+        }
+    }
+
+    #[test]
+    fn a_queued_job_ends_with_a_log_that_says_by_whom() {
+        let (dir, spool, interface, name) = spool();
+        let queued = found(&spool, &name);
+        spool.note(&queued, "dropped as x").unwrap();
+        assert!(!spool.was_cancelled(&queued));
+        let moved = spool.cancel(&queued, "olga").unwrap();
+        let ended = found(&spool, &name);
+        assert_eq!(moved, Moved::Done(ended.clone()));
+        assert!(spool.was_cancelled(&ended));
+        assert_eq!(spool.interface_of(&ended), Some(interface.clone()));
+        let log = spool.read_log(&name).unwrap();
+        let texts: Vec<&str> = log.messages.iter().map(|m| m.text.as_str()).collect();
+        assert_eq!(texts, ["dropped as x", "cancelled by olga"]);
+        assert_eq!(log.attempts, 0);
+        let left = std::fs::read_dir(dir.path().join("work/a")).unwrap();
+        assert_eq!(left.count(), 0);
+        assert_eq!(spool.cancel(&queued, "olga").unwrap(), Moved::Gone);
+        assert!(spool.cancel(&ended, "olga").is_err(), "it has ended");
+        assert!(spool.claim(&interface, &name).unwrap().is_none());
+        spool
+            .requeue(&ended, &interface.clone().into(), "an operator")
+            .unwrap();
+        assert!(!spool.was_cancelled(&found(&spool, &name)));
+    }
+
+    #[test]
+    fn a_job_that_is_worked_on_is_left_alone() {
+        let (_dir, spool, interface, name) = spool();
+        let queued = found(&spool, &name);
+        let mut claim = spool.claim(&interface, &name).unwrap().unwrap();
+        claim.prepare().unwrap();
+        claim.begin();
+        let running = found(&spool, &name);
+        assert_eq!(spool.cancel(&queued, "olga").unwrap(), Moved::Gone);
+        assert_eq!(spool.cancel(&running, "olga").unwrap(), Moved::Gone);
+        assert!(spool.read_log(&name).is_none());
+        assert!(spool.fs().stat(claim.run_dir()).unwrap().is_some());
+        // Its run breaks down: nobody has its lock any more.
+        drop(claim);
+        let moved = spool.cancel(&running, "olga").unwrap();
+        assert_eq!(moved, Moved::Done(found(&spool, &name)));
+        assert_eq!(spool.read_log(&name).unwrap().attempts, 1);
+        assert!(spool.was_cancelled(&found(&spool, &name)));
+    }
+
+    #[test]
+    fn a_deferred_job_is_found_in_its_queue_if_it_was_due_meanwhile() {
+        for due in [false, true] {
+            let (_dir, spool, interface, name) = spool();
+            let mut claim = spool.claim(&interface, &name).unwrap().unwrap();
+            let due_ms = spool.now_ms() + 10_000;
+            claim.settle(Settlement::Deferred { due_ms }, None).unwrap();
+            let deferred = found(&spool, &name);
+            if due {
+                spool.release_due(&deferred).unwrap();
+            }
+            let moved = spool.cancel(&deferred, "olga").unwrap();
+            assert_eq!(moved, Moved::Done(found(&spool, &name)), "{due}");
+            assert_eq!(spool.read_log(&name).unwrap().attempts, 1);
+            assert_eq!(spool.attempts_of(&name).unwrap(), 0);
+        }
+    }
+}

@@ -1,0 +1,769 @@
+//! What other hands bring to a queue: files dropped under any name, and jobs that are moved in.
+//!
+//! A scan takes in what is complete, in the order in which it came: by the inode's change time, then
+//! by name. A change time in the future counts as now. A file is complete when
+//!
+//! - it has rested: nothing is renamed sooner than [`REST`] after its last change, so that `mv`, `cp`
+//!   and `install` find what they have just made when they look at it once more;
+//! - nobody has it open for writing, which a lease tells exactly. Where none is to be had, its writer
+//!   has been seen to close it, or it has not changed for [`QUIET`] while we looked;
+//! - it has no other name: what has one could be changed, or published, under another's eyes.
+//!
+//! On an ordered interface a file waits for those before it that wait for a moment that comes by itself,
+//! which takes [`QUIET`] at most. It does not wait for a file that somebody still writes, has linked or
+//! keeps us from reading: that one comes when it is complete, and then its change time says so.
+//!
+//! Nothing here is a record: what it keeps are hints, bounded and forgotten with the files.
+
+use super::{
+    Accepted, Came, EntryKind, Fs, Op, Spool, SpoolError, Stat, TemporaryNames, Writers, lock,
+    text, wrap,
+};
+use crate::domain::{
+    InterfaceName, Job, JobName, Kind, Place, Queue, Reference, deferred_entry, work_entry,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+/// No dropped file is renamed sooner after its last change: 50 ms, and a tick, since the kernel's
+/// change times are no finer than that.
+pub const REST: Duration = Duration::from_millis(60);
+/// A file of which nobody can say whether it is still being written has to be unchanged for so long.
+/// Transfers that stall for a moment are not at their end.
+pub const QUIET: Duration = Duration::from_secs(30);
+/// Who links a file into a queue removes its other name at once, or is told.
+const LINKED_AT_MOST: Duration = Duration::from_secs(2);
+/// What waits for other people is looked at so often …
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// … and, unless it is open, after so long only by the regular scans.
+const LOOK_AT_MOST: Duration = Duration::from_secs(60);
+/// More names than that are not kept as closed; their files are taken in after [`QUIET`].
+const CLOSED_MAX: usize = 65_536;
+/// How the hidden name ends under which another user's file waits for its copy.
+const ASIDE: &str = ".taken";
+/// More files than that are synced by one sync of everything.
+const SYNCED_ALONE_MAX: usize = 8;
+
+/// How files that are dropped into an interface's queue are taken in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DropRules {
+    /// Nothing overtakes a file that came before and only waits for its time.
+    pub ordered: bool,
+    /// Names under which others write what they rename at the end.
+    pub temporary: TemporaryNames,
+    /// A file is for the user in whose directory, `@<user>`, it is dropped; one beside is nobody's.
+    pub addressed: bool,
+}
+
+/// What a scan of one queue found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// The queue has a `.hold` file.
+    pub held: bool,
+    /// Complete jobs, oldest first.
+    pub ready: Vec<JobName>,
+    /// Jobs that wait for their next attempt, with the due moment.
+    pub deferred: Vec<(i64, JobName)>,
+    /// Of `ready`, those that came by other hands than ours since the last scan, as they came.
+    pub arrived: Vec<Arrival>,
+    /// Something is not complete yet: scan again after so long.
+    pub again: Option<Duration>,
+}
+
+impl Scan {
+    /// Asks for a scan after so long, or earlier.
+    pub fn look_again(&mut self, after: Duration) {
+        self.again = Some(self.again.map_or(after, |again| again.min(after)));
+    }
+}
+
+/// A job that came by other hands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arrival {
+    pub job: Job,
+    /// The name under which it was dropped, if it had to be taken in.
+    pub dropped_as: Option<String>,
+}
+
+/// What tells whether a file has changed: its inode, size and times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    inode: u64,
+    bytes: u64,
+    modified_ms: i64,
+    changed_ns: i64,
+}
+
+impl Mark {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            inode: stat.inode,
+            bytes: stat.bytes,
+            modified_ms: stat.modified_ms,
+            changed_ns: stat.changed_ns,
+        }
+    }
+}
+
+/// A file that is not complete, and since when it has been as it is.
+#[derive(Debug)]
+struct Pending {
+    mark: Mark,
+    since: Instant,
+}
+
+/// What is remembered of dropped files between scans.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    pending: Mutex<HashMap<Queue, HashMap<OsString, Pending>>>,
+    /// Names that were renamed in, or that a writer has closed and nobody written to since.
+    closed: Mutex<HashMap<Queue, HashSet<String>>>,
+    /// What has been reported as left alone: how it was then, and why.
+    odd: Mutex<HashMap<PathBuf, (Option<Mark>, String)>>,
+    /// Interfaces that have been scanned once.
+    scanned: Mutex<HashSet<InterfaceName>>,
+    /// Interfaces that were said to have files without leases.
+    warned: Mutex<HashSet<InterfaceName>>,
+}
+
+/// What a dropped file waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// It has another name. It has been so for this long.
+    Linked(Duration),
+    /// Nobody can say who writes it: it has to stay as it is for so long.
+    Quiet(Duration),
+    /// It changed a moment ago.
+    Rest,
+    /// One before it waits.
+    Turn,
+    /// Somebody has it open for writing.
+    Writer,
+}
+
+impl Wait {
+    /// After how long to look again.
+    fn again(self) -> Option<Duration> {
+        match self {
+            Self::Linked(since) if since < LINKED_AT_MOST / 2 => Some(REST),
+            Self::Linked(since) => (since < LOOK_AT_MOST).then_some(LOOK_EVERY),
+            Self::Quiet(left) => Some(left.max(REST)),
+            // Not for the first of many, but for all that are here now.
+            Self::Rest => Some(REST),
+            Self::Turn => None,
+            Self::Writer => Some(LOOK_EVERY),
+        }
+    }
+
+    /// True when time alone ends it.
+    fn passes(self) -> bool {
+        match self {
+            Self::Quiet(_) | Self::Rest | Self::Turn => true,
+            Self::Linked(_) | Self::Writer => false,
+        }
+    }
+}
+
+/// Can a file in a queue be taken for a job?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Complete,
+    /// Gone, or not to be opened.
+    Unreadable,
+    Waits(Wait),
+}
+
+/// What a file in a queue's directory is.
+#[derive(Debug)]
+enum Entry {
+    /// Another user's file that was put aside to be copied as this job, see [`aside`].
+    Aside(JobName),
+    Job(JobName),
+    /// A job's file under the name that it had in `work` or `deferred`.
+    Misplaced(JobName),
+    /// A file of any other name.
+    Foreign,
+    /// Not for us: hidden, or marked as unfinished by its writer.
+    Ignored,
+    Odd,
+}
+
+impl Entry {
+    fn of(name: &OsStr, kind: EntryKind, temporary: &TemporaryNames) -> Self {
+        let lossy = name.to_string_lossy();
+        if lossy.starts_with('.') {
+            let job = lossy.strip_prefix('.').and_then(|n| n.strip_suffix(ASIDE));
+            return match job.map(str::parse) {
+                Some(Ok(job)) if kind == EntryKind::File => Self::Aside(job),
+                Some(_) | None => Self::Ignored,
+            };
+        }
+        let Some(text) = name.to_str().filter(|_| kind == EntryKind::File) else {
+            return match temporary.matches(&lossy) {
+                true => Self::Ignored,
+                false => Self::Odd,
+            };
+        };
+        if let Ok(job) = text.parse() {
+            return Self::Job(job);
+        }
+        let misplaced = work_entry(text).map(|(job, _)| job);
+        match misplaced.or_else(|| deferred_entry(text).map(|(job, _)| job)) {
+            Some(job) => Self::Misplaced(job),
+            None if temporary.matches(text) => Self::Ignored,
+            None => Self::Foreign,
+        }
+    }
+}
+
+/// An entry of a queue that is not known to be a complete job.
+struct Found {
+    name: OsString,
+    path: PathBuf,
+    entry: Entry,
+    stat: Stat,
+}
+
+/// What became of a file that was to be taken in.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Job(JobName),
+    /// It was written to meanwhile.
+    Changing,
+    /// It has gone, or its name is taken.
+    Not,
+}
+
+/// Where another user's file waits for its copy. That it can be put there shows that it can be taken
+/// away, so no file becomes a job again and again; and a crash leaves it to the next scan.
+fn aside(dir: &Path, job: &JobName) -> PathBuf {
+    dir.join(format!(".{job}{ASIDE}"))
+}
+
+/// What holds for all entries of one scan.
+struct Round<'a> {
+    queue: &'a Queue,
+    dir: &'a Path,
+    /// No scan has been made before: jobs that are here now were accepted by an earlier run.
+    first: bool,
+    now_ns: i64,
+}
+
+impl<F: Fs> Spool<F> {
+    /// Lists an interface's queue, takes in what others have dropped there and what is complete. What
+    /// is for nobody, because of where it lies, is left alone.
+    ///
+    /// # Errors
+    /// When the queue is no directory of its own, cannot be listed, or the spool is unhealthy. What is
+    /// wrong with one file is reported, once, and is no error.
+    pub fn scan(&self, interface: &InterfaceName) -> Result<Scan, SpoolError> {
+        self.healthy()?;
+        let mut scan = Scan::default();
+        // Before the queue: a job that is released meanwhile is seen in one of the two.
+        let deferred = self.deferred(interface)?;
+        scan.deferred = deferred
+            .into_iter()
+            .map(|(name, due)| (due, name))
+            .collect();
+        scan.deferred.sort_unstable();
+        let queues = self.queues_to_scan(interface)?;
+        let first = lock(&self.drops.scanned).insert(interface.clone());
+        for queue in &queues {
+            self.scan_queue(queue, first, &mut scan)?;
+        }
+        scan.held = self.is_held(interface)?;
+        scan.ready.sort_unstable();
+        Ok(scan)
+    }
+
+    fn scan_queue(&self, queue: &Queue, first: bool, scan: &mut Scan) -> Result<(), SpoolError> {
+        let dir = self.queue_dir(queue)?;
+        let others = self.list_queue(queue, &dir, scan)?;
+        self.forget_gone(queue, &dir, &others);
+        let round = Round {
+            queue,
+            dir: &dir,
+            first,
+            now_ns: self.now_ms().saturating_mul(1_000_000),
+        };
+        let rules = self.interfaces.get(&queue.interface);
+        let ordered = rules.is_some_and(|rules| rules.drops.ordered);
+        let mut held_up = false;
+        for found in self.in_order(&round, others) {
+            let met = if held_up && ordered && matches!(found.entry, Entry::Foreign) {
+                Ok(Some(Wait::Turn))
+            } else {
+                self.meet(&round, &found, scan)
+            };
+            match met {
+                Ok(None) => {}
+                Ok(Some(wait)) => {
+                    held_up |= wait.passes();
+                    wait.again()
+                        .into_iter()
+                        .for_each(|after| scan.look_again(after));
+                }
+                // One odd entry must not keep the others from their turn.
+                Err(error) => {
+                    self.healthy()?;
+                    held_up |= matches!(error, SpoolError::Full { .. });
+                    self.report(&found.path, Some(&found.stat), &error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the jobs that are known to be complete into the scan, and gives the other entries.
+    fn list_queue(
+        &self,
+        queue: &Queue,
+        dir: &Path,
+        scan: &mut Scan,
+    ) -> Result<Vec<(OsString, Entry)>, SpoolError> {
+        let rules = self.interfaces.get(&queue.interface);
+        let temporary = rules.map_or_else(TemporaryNames::default, |r| r.drops.temporary.clone());
+        let mut others = Vec::new();
+        let known = lock(&self.ready).get(queue).cloned().unwrap_or_default();
+        let mut seen = HashSet::with_capacity(known.len());
+        let each = &mut |name: &OsStr, kind| match Entry::of(name, kind, &temporary) {
+            Entry::Job(job) if known.contains(&self.job_key(&job)) => {
+                seen.insert(self.job_key(&job));
+                scan.ready.push(job);
+            }
+            Entry::Ignored => {}
+            other @ (Entry::Aside(_)
+            | Entry::Foreign
+            | Entry::Job(_)
+            | Entry::Misplaced(_)
+            | Entry::Odd) => {
+                others.push((name.to_os_string(), other));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        // What was accepted during the listing may not be in it; what was there before and is
+        // not any more has left, by our hands or by others.
+        if let Some(jobs) = lock(&self.ready).get_mut(queue) {
+            let arriving = lock(&self.arriving);
+            jobs.retain(|job| seen.contains(job) || !known.contains(job) || arriving.contains(job));
+        }
+        Ok(others)
+    }
+
+    /// Forgets what is not here any more.
+    fn forget_gone(&self, queue: &Queue, dir: &Path, here: &[(OsString, Entry)]) {
+        let here: HashSet<&OsStr> = here.iter().map(|(name, _)| name.as_os_str()).collect();
+        if let Some(pending) = lock(&self.drops.pending).get_mut(queue) {
+            pending.retain(|name, _| here.contains(name.as_os_str()));
+        }
+        self.forget_odd(dir, |name| here.contains(name));
+    }
+
+    /// Forgets what was reported in a directory and is not here any more.
+    pub(super) fn forget_odd(&self, dir: &Path, is_here: impl Fn(&OsStr) -> bool) {
+        lock(&self.drops.odd)
+            .retain(|path, _| path.parent() != Some(dir) || path.file_name().is_some_and(&is_here));
+    }
+
+    /// The entries as they came.
+    fn in_order(&self, round: &Round<'_>, others: Vec<(OsString, Entry)>) -> Vec<Found> {
+        let mut found: Vec<Found> = Vec::with_capacity(others.len());
+        for (name, entry) in others {
+            let path = round.dir.join(&name);
+            match self.fs.stat(&path) {
+                Ok(Some(stat)) => found.push(Found {
+                    name,
+                    path,
+                    entry,
+                    stat,
+                }),
+                Ok(None) => {}
+                Err(error) => self.report(&path, None, &error.to_string()),
+            }
+        }
+        let came = |found: &Found| found.stat.changed_ns.min(round.now_ns);
+        found.sort_by(|a, b| (came(a), &a.name).cmp(&(came(b), &b.name)));
+        found
+    }
+
+    /// One entry of a queue that was not known to be a complete job. Says what it waits for.
+    fn meet(
+        &self,
+        round: &Round<'_>,
+        found: &Found,
+        scan: &mut Scan,
+    ) -> Result<Option<Wait>, SpoolError> {
+        let job = match &found.entry {
+            Entry::Ignored => return Ok(None),
+            Entry::Aside(job) if self.find(job)?.is_some() => {
+                // A crash came between the job and the end of its original.
+                let removed = self.fs.unlink(&found.path);
+                removed.map_err(wrap("remove", &found.path))?;
+                return Ok(None);
+            }
+            // It may have been accepted by us after the set was taken.
+            Entry::Job(job) if self.is_ready(round.queue, job) => {
+                scan.ready.push(job.clone());
+                return Ok(None);
+            }
+            Entry::Job(job) | Entry::Misplaced(job) if found.stat.kind == EntryKind::File => {
+                // A copy for another user is another job.
+                let is_copy = self.is_for_another_too(round.queue, job)?;
+                (!is_copy).then(|| job.clone())
+            }
+            Entry::Aside(_) | Entry::Foreign if found.stat.kind == EntryKind::File => None,
+            Entry::Aside(_) | Entry::Foreign | Entry::Job(_) | Entry::Misplaced(_) | Entry::Odd => {
+                let why = "only plain files with a readable name can be jobs";
+                self.report(&found.path, Some(&found.stat), why);
+                return Ok(None);
+            }
+        };
+        if self.rests(round, found) {
+            return Ok(Some(Wait::Rest));
+        }
+        let of = job.as_ref();
+        match self.readiness(round.queue, &found.path, &found.stat, of, round.first) {
+            Readiness::Complete => {}
+            Readiness::Unreadable => return Ok(None),
+            Readiness::Waits(wait) => return Ok(Some(wait)),
+        }
+        let (mut name, dropped_as) = match (&found.entry, job) {
+            (Entry::Job(_), Some(job)) => (job, None),
+            (Entry::Aside(job), _) => {
+                let old = job.reference().unwrap_or_default();
+                (job.clone(), Some(old.to_owned()))
+            }
+            (_, Some(job)) => (job, Some(found.name.to_string_lossy().into_owned())),
+            (_, None) => {
+                let old = found.name.to_string_lossy().into_owned();
+                let (kind, reference) = (Kind::of_file(&old), Reference::of_dropped_file(&old));
+                (JobName::new(self.next_id(), reference, kind), Some(old))
+            }
+        };
+        if let Some(dropped_as) = &dropped_as {
+            match self.take_in(round, found, name, dropped_as)? {
+                Taken::Job(taken) => name = taken,
+                Taken::Changing => return Ok(Some(Wait::Writer)),
+                Taken::Not => return Ok(None),
+            }
+        }
+        self.set_ready(round.queue, &name);
+        scan.ready.push(name.clone());
+        let place = Place::Queue(round.queue.clone());
+        let job = Job { place, name };
+        scan.arrived.push(Arrival { job, dropped_as });
+        Ok(None)
+    }
+
+    /// True when a file changed a moment ago. A clock that steps makes nobody wait for longer.
+    fn rests(&self, round: &Round<'_>, found: &Found) -> bool {
+        let ours = round.first && matches!(found.entry, Entry::Job(_));
+        let age_ns = round.now_ns.saturating_sub(found.stat.changed_ns);
+        let is_old = u64::try_from(age_ns).is_ok_and(|ns| Duration::from_nanos(ns) >= REST);
+        !ours && !is_old && self.unchanged(round.queue, &found.name, &found.stat) < REST
+    }
+
+    /// For how long a file has been seen as it is now.
+    fn unchanged(&self, queue: &Queue, name: &OsStr, stat: &Stat) -> Duration {
+        let mark = Mark::of(stat);
+        let mut pending = lock(&self.drops.pending);
+        let pending = pending.entry(queue.clone()).or_default();
+        match pending.get(name) {
+            Some(pending) if pending.mark == mark => pending.since.elapsed(),
+            Some(_) | None => {
+                let since = Instant::now();
+                pending.insert(name.to_owned(), Pending { mark, since });
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Whether a file in a queue is complete; `job` is its name if it is that of a job.
+    fn readiness(
+        &self,
+        queue: &Queue,
+        path: &Path,
+        stat: &Stat,
+        job: Option<&JobName>,
+        first: bool,
+    ) -> Readiness {
+        let Some(name) = path.file_name() else {
+            return Readiness::Unreadable;
+        };
+        if stat.links > 1 && !job.is_some_and(|job| self.is_as_accepted(queue, job)) {
+            let since = self.unchanged(queue, name, stat);
+            if since >= LINKED_AT_MOST {
+                let why = format!(
+                    "it has {} names (hard links) and can be changed by another; remove the other \
+                     names, or copy the file",
+                    stat.links
+                );
+                self.report(path, Some(stat), &why);
+            }
+            return Readiness::Waits(Wait::Linked(since));
+        }
+        match self.fs.writers(path) {
+            Ok(Writers::None) => Readiness::Complete,
+            Ok(Writers::Some) => Readiness::Waits(Wait::Writer),
+            Ok(Writers::Unknown) => {
+                let accepted = first && job.is_some() && !self.fs.is_foreign(stat);
+                if accepted || self.is_closed(queue, name) {
+                    return Readiness::Complete;
+                }
+                let quiet = self.unchanged(queue, name, stat);
+                self.warn_of_leases(&queue.interface, stat.uid);
+                match QUIET.checked_sub(quiet) {
+                    Some(left) if !left.is_zero() => Readiness::Waits(Wait::Quiet(left)),
+                    Some(_) | None => Readiness::Complete,
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Readiness::Unreadable,
+            Err(error) => {
+                let why = format!("cannot be read: {error}; give the service's user the right to");
+                self.report(path, Some(stat), &why);
+                Readiness::Unreadable
+            }
+        }
+    }
+
+    /// True when a queued file under a job's name is what was accepted as that job, to the byte.
+    fn is_as_accepted(&self, queue: &Queue, job: &JobName) -> bool {
+        let place = Place::Queue(queue.clone());
+        let path = place.path(job);
+        let name = job.clone();
+        let accepted = self.checksum_of(&Job { place, name });
+        accepted.is_some_and(|accepted| self.fs.digest(&path).is_ok_and(|now| now == accepted))
+    }
+
+    fn warn_of_leases(&self, interface: &InterfaceName, uid: u32) {
+        if lock(&self.drops.warned).insert(interface.clone()) {
+            tracing::warn!(
+                %interface, uid,
+                "nobody can say whether this user still writes a file: it is taken in once it was \
+                 seen to be closed, else when it has not changed for {} s; run the service with \
+                 CAP_LEASE to know it exactly", QUIET.as_secs(),
+            );
+        }
+    }
+
+    /// True when a queued job's file is whole: nobody is writing it.
+    pub fn is_whole(&self, job: &Job) -> bool {
+        match &job.place {
+            Place::Queue(queue) => {
+                self.is_ready(queue, &job.name) || self.is_complete(queue, &job.name)
+            }
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Refused
+            | Place::Work { .. } => true,
+        }
+    }
+
+    /// True when a job's file in a queue, which no scan has met yet, can be shown.
+    pub(super) fn is_complete(&self, queue: &Queue, job: &JobName) -> bool {
+        let path = Place::Queue(queue.clone()).path(job);
+        let Ok(Some(stat)) = self.stat(&path) else {
+            return false;
+        };
+        stat.kind == EntryKind::File
+            && self.readiness(queue, &path, &stat, Some(job), false) == Readiness::Complete
+    }
+
+    /// An entry of a queue was renamed to its name, or closed by one who wrote it.
+    pub fn closed(&self, queue: &Queue, name: &str) {
+        let mut closed = lock(&self.drops.closed);
+        let names = closed.entry(queue.clone()).or_default();
+        if names.len() < CLOSED_MAX {
+            names.insert(name.to_owned());
+        }
+    }
+
+    /// Somebody writes an entry of a queue, or it has gone.
+    pub fn reopened(&self, queue: &Queue, name: &str) {
+        if let Some(names) = lock(&self.drops.closed).get_mut(queue) {
+            names.remove(name);
+        }
+    }
+
+    /// Events were lost: what was closed may be open again.
+    pub fn forget_closed(&self) {
+        lock(&self.drops.closed).clear();
+    }
+
+    fn is_closed(&self, queue: &Queue, name: &OsStr) -> bool {
+        let closed = lock(&self.drops.closed);
+        let name = name.to_str();
+        (closed.get(queue)).is_some_and(|names| name.is_some_and(|n| names.contains(n)))
+    }
+
+    /// True when a scan of the queue passes over this name: hidden, or a temporary one.
+    pub fn is_ignored(&self, interface: &InterfaceName, name: &str) -> bool {
+        let rules = self.interfaces.get(interface);
+        rules.is_none_or(|rules| {
+            let entry = Entry::of(name.as_ref(), EntryKind::File, &rules.drops.temporary);
+            matches!(entry, Entry::Aside(_) | Entry::Ignored)
+        })
+    }
+
+    /// Gives a dropped file a job's name.
+    fn take_in(
+        &self,
+        round: &Round<'_>,
+        found: &Found,
+        job: JobName,
+        dropped_as: &str,
+    ) -> Result<Taken, SpoolError> {
+        let path = &*found.path;
+        if matches!(found.entry, Entry::Aside(_)) {
+            return self.copy_aside(round, path, &job, dropped_as);
+        }
+        if self.fs.is_foreign(&found.stat) {
+            let aside = aside(round.dir, &job);
+            match self.fs.rename(path, &aside) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Not),
+                renamed => renamed.map_err(wrap("take away", path))?,
+            }
+            // Else a crash could bring it back beside its job.
+            self.sync_dir(round.dir)?;
+            return self.copy_aside(round, &aside, &job, dropped_as);
+        }
+        let to = Place::Queue(round.queue.clone()).path(&job);
+        let is_new = !matches!(found.entry, Entry::Misplaced(_));
+        let accepted = is_new.then(|| self.dropped(round, &job, dropped_as, &found.stat));
+        let ops = Vec::from_iter([Op::moved(path, &to)].into_iter().chain(accepted));
+        match self.record(&ops, || self.fs.rename(path, &to)) {
+            // Nobody has been told of it, so it need not be waited for.
+            Ok(_) => Ok(Taken::Job(job)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Taken::Not),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let why = format!("the job {job} is there already");
+                self.report(path, Some(&found.stat), &why);
+                Ok(Taken::Not)
+            }
+            Err(error) => Err(wrap("take in", path)(error)),
+        }
+    }
+
+    /// What is recorded of a file that becomes a job.
+    fn dropped(&self, round: &Round<'_>, job: &JobName, dropped_as: &str, stat: &Stat) -> Op {
+        let dropped_as = dropped_as.to_owned();
+        let came = Came::Dropped { dropped_as };
+        let mut accepted = Accepted::new(job.clone(), came, self.now_ms());
+        accepted.dialect = "drop".to_owned();
+        accepted.submitter = format!("uid {}", stat.uid);
+        accepted.interface = Some(round.queue.interface.clone());
+        accepted.addressee.clone_from(&round.queue.addressee);
+        accepted.bytes = stat.bytes;
+        accepted.uid = Some(stat.uid);
+        Op::Accepted(Box::new(accepted))
+    }
+
+    /// Makes a job of another user's file, to which its owner could write for ever: of a copy, once
+    /// that is of one moment.
+    fn copy_aside(
+        &self,
+        round: &Round<'_>,
+        path: &Path,
+        job: &JobName,
+        dropped_as: &str,
+    ) -> Result<Taken, SpoolError> {
+        let Some(before) = self.stat(path)? else {
+            return Ok(Taken::Not);
+        };
+        // One that was a job already has its line.
+        let is_new = self.accepted(job)?.is_none();
+        let temp = Path::new("tmp").join(format!("{job}.part"));
+        let copied = (|| {
+            drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
+            self.sync_here(&temp)?;
+            self.sync_dir(Path::new("tmp"))?;
+            // It has rested, so whoever writes it now changes its times.
+            if self.stat(path)?.as_ref().map(Mark::of) != Some(Mark::of(&before)) {
+                return Ok(None);
+            }
+            // A large one may have taken long.
+            let name = if is_new { self.dated(job) } else { job.clone() };
+            let original = aside(round.dir, &name);
+            if original != path {
+                // Whoever finds it after a crash looks for the job by this name.
+                let renamed = self.fs.rename(path, &original);
+                renamed.map_err(wrap("rename", path))?;
+                self.sync_dir(round.dir)?;
+            }
+            let to = Place::Queue(round.queue.clone()).path(&name);
+            let accepted = is_new.then(|| self.dropped(round, &name, dropped_as, &before));
+            let ops = Vec::from_iter([Op::moved(&temp, &to)].into_iter().chain(accepted));
+            let moved = self.record(&ops, || self.fs.rename(&temp, &to));
+            let ((), ticket) = moved.map_err(wrap("take in", path))?;
+            Ok::<_, SpoolError>(Some((name, original, ticket)))
+        })();
+        if !matches!(copied, Ok(Some(_))) {
+            // Best effort: recovery empties `tmp`.
+            let _ = self.fs.unlink(&temp);
+        }
+        let Some((name, original, ticket)) = copied? else {
+            return Ok(Taken::Changing);
+        };
+        self.wait(ticket)?;
+        if let Err(error) = self.fs.unlink(&original) {
+            let why = format!("it is the job {name} and cannot be removed: {error}");
+            self.report_odd(&original, &why);
+        }
+        Ok(Taken::Job(name))
+    }
+
+    fn sync_here(&self, path: &Path) -> Result<(), SpoolError> {
+        let file = self.fs.update(path).map_err(wrap("open", path))?;
+        self.sync_file(&file, path)
+    }
+
+    /// Jobs that others have brought to a queue: makes them durable as they are, and records that
+    /// they are there now, whatever was recorded of them.
+    ///
+    /// # Errors
+    /// When a sync fails, after which the spool is unhealthy.
+    pub fn saw(&self, jobs: &[Job]) -> Result<(), SpoolError> {
+        if jobs.len() > SYNCED_ALONE_MAX {
+            self.sync_all()?;
+        }
+        for job in jobs {
+            let path = job.place.path(&job.name);
+            if jobs.len() <= SYNCED_ALONE_MAX {
+                match self.sync_here(&path) {
+                    // It has moved on, with all that is recorded of that.
+                    Err(SpoolError::Io { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound =>
+                    {
+                        continue;
+                    }
+                    other => other?,
+                }
+            }
+            let _ = self.note_ops(&[Op::Seen { path: text(&path) }]);
+        }
+        Ok(())
+    }
+
+    /// Says that something is left alone, once as long as it stays as it is.
+    pub(super) fn report_odd(&self, path: &Path, why: &str) {
+        let stat = self.fs.stat(path).ok().flatten();
+        self.report(path, stat.as_ref(), why);
+    }
+
+    fn report(&self, path: &Path, stat: Option<&Stat>, why: &str) {
+        let now = (stat.map(Mark::of), why.to_owned());
+        if lock(&self.drops.odd).insert(path.to_owned(), now.clone()) != Some(now) {
+            tracing::warn!(path = %path.display(), "left alone: {why}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Idempotency records: the same key from the same user gives the first answer again.
+//!
+//! `idem/<key>.json` says which job the first request made. It is durable before the job is
+//! published, so no acknowledged job is without it; the same holds for a schedule. A record whose job never came (a crash in
+//! between, so no answer was sent) is removed at the next start.
+
+use super::{EntryKind, Fs, How, Op, PendingRename, Spool, SpoolError, text, wrap};
+use crate::domain::{InterfaceName, JobName, hex};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A commit takes less than this, so younger records at a crash may be of one that never ended.
+const COMMIT_MS_MAX: i64 = 30 * 60 * 1000;
+
+/// A record says little.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
+
+/// A user's key, reduced to a file name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdemKey(String);
+
+impl IdemKey {
+    pub fn new(user: &str, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((user.len() as u64).to_le_bytes());
+        hash.update(user);
+        hash.update(key);
+        Self(hex(&hash.finalize()))
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new("idem").join(format!("{}.json", self.0))
+    }
+}
+
+/// What the first request with a key led to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct IdemRecord {
+    pub job: String,
+    pub interface: Option<String>,
+    /// Of the body: another body under the same key is a mistake of the client.
+    pub sha256: String,
+    pub bytes: u64,
+    /// The document was refused and is in `joberrors`.
+    pub refused: bool,
+}
+
+impl IdemRecord {
+    pub fn job_name(&self) -> Option<JobName> {
+        self.job.parse().ok()
+    }
+
+    pub fn interface_name(&self) -> Option<InterfaceName> {
+        self.interface.as_ref()?.parse().ok()
+    }
+}
+
+impl<F: Fs> Spool<F> {
+    pub fn find_record(&self, key: &IdemKey) -> Result<Option<IdemRecord>, SpoolError> {
+        let path = key.path();
+        match self.fs.read_small(&path, RECORD_BYTES_MAX) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrap("read", &path)(error)),
+        }
+    }
+
+    /// Writes the record under `tmp`. What it gives is to be recorded and named together with the
+    /// job, so that one is durable when the other is.
+    pub(super) fn write_record(
+        &self,
+        key: &IdemKey,
+        record: &IdemRecord,
+    ) -> Result<(Op, PendingRename), SpoolError> {
+        let bytes = serde_json::to_vec(record).unwrap_or_default();
+        let from = self.write_temp(&key.0, &bytes)?;
+        let to = key.path();
+        let op = Op::Put {
+            path: text(&to),
+            bytes,
+        };
+        let pending = PendingRename {
+            from,
+            to,
+            how: How::Replaced,
+            step: None,
+        };
+        Ok((op, pending))
+    }
+
+    /// After a commit that failed: the client may try again.
+    pub fn drop_record(&self, key: &IdemKey) {
+        // Best effort: recovery drops records without a job.
+        let path = key.path();
+        let op = Op::Remove { path: text(&path) };
+        let _ = self.record(&[op], || self.fs.unlink(&path));
+    }
+
+    pub(super) fn drop_unanswered_records(&self) -> Result<usize, SpoolError> {
+        // Ids of a false future tell no time that has been.
+        let floor_ms = self.earlier_id().unix_ms().min(self.now_ms());
+        let mut removed = 0;
+        self.each_record(|path, job| {
+            let recent = job.id().unix_ms() > floor_ms - COMMIT_MS_MAX;
+            if recent && self.find(job)?.is_none() && !self.is_schedule(job.id())? {
+                self.fs.unlink(path).map_err(wrap("remove", path))?;
+                removed += 1;
+            }
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
+    /// Calls `each` with the path and the job of every record that can be read.
+    pub(super) fn each_record(
+        &self,
+        mut each: impl FnMut(&Path, &JobName) -> Result<(), SpoolError>,
+    ) -> Result<(), SpoolError> {
+        let dir = Path::new("idem");
+        let mut paths = Vec::new();
+        let entry = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::File {
+                paths.push(dir.join(name));
+            }
+        };
+        self.fs.list(dir, entry).map_err(wrap("list", dir))?;
+        for path in paths {
+            let bytes = match self.fs.read_small(&path, RECORD_BYTES_MAX) {
+                Ok(bytes) => bytes,
+                // A commit that failed has taken it back meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "left alone: cannot be read");
+                    continue;
+                }
+            };
+            let record: Option<IdemRecord> = serde_json::from_slice(&bytes).ok();
+            match record.and_then(|record| record.job_name()) {
+                Some(job) => each(&path, &job)?,
+                None => tracing::warn!(path = %path.display(), "left alone: not a record"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! A panic in one of the journal's threads: whoever waits is let go, and the spool says why.
+
+use super::{FaultInjection, SEGMENT_BYTES_MIN, Spool};
+use crate::store::fs::{RealFs, Rules};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
+    for (injected, thread) in [
+        (FaultInjection::PanicsInFlush, "the committer panicked"),
+        (
+            FaultInjection::PanicsInCheckpoint,
+            "the checkpointer panicked",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+            drops: Default::default(),
+        };
+        let interface = "a".parse().unwrap();
+        let interfaces = [("a".parse().unwrap(), rules)].into();
+        let clock = Box::new(|| 1_700_000_000_000);
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let spool = spool.with_injected(injected);
+        spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
+        spool.start_journal();
+        let held = spool.hold(&interface, "for the test");
+        assert_eq!(
+            held.is_err(),
+            injected == FaultInjection::PanicsInFlush,
+            "{held:?}"
+        );
+        let begun = Instant::now();
+        while spool.unhealthy().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{thread} unseen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let reason = spool.unhealthy().unwrap();
+        assert!(reason.contains(thread), "{reason}");
+        assert!(spool.hold(&interface, "again").is_err());
+        spool.close_journal();
+    }
+}

@@ -1,0 +1,183 @@
+//! One owner of a spool at a time.
+//!
+//! The lock is an flock on `.lock`, so it ends with the process however that ends. The file's
+//! text names the holder's process for the message that the second one gets.
+
+use super::file_ops::{Fs, RealFs};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+use std::{
+    io,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// The right to a spool; dropping it lets the next owner in.
+#[derive(Debug)]
+pub struct SpoolLock {
+    file: std::fs::File,
+}
+
+/// A process id and a hash.
+const TEXT_BYTES_MAX: u64 = 256;
+
+/// Who takes a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// An operator's command, for as long as it takes.
+    Command,
+    /// `serve`, for its whole life.
+    Service,
+}
+
+/// What a command writes behind its process id.
+const COMMAND: &str = " command";
+/// Who looks at the lock holds it for an instant, and a command until it has done its work.
+const LOOK_MAX: Duration = Duration::from_millis(200);
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("the spool's lock file .lock cannot be used: {0}")]
+    Io(#[from] io::Error),
+    #[error("another spoolgate serves this spool already (process {holder})")]
+    Taken { holder: String },
+}
+
+impl SpoolLock {
+    /// Takes a spool; waits for an operator's command that has it.
+    ///
+    /// # Errors
+    /// When a service has it, or the lock file cannot be used.
+    pub fn take(fs: &RealFs, owner: Owner) -> Result<Self, LockError> {
+        let path = Path::new(".lock");
+        let begun = Instant::now();
+        loop {
+            if let Some(mut file) = fs.lock(path)? {
+                let what = match owner {
+                    Owner::Command => COMMAND,
+                    Owner::Service => "",
+                };
+                file.set_len(0)?;
+                writeln!(file, "{}{what}", std::process::id())?;
+                return Ok(Self { file });
+            }
+            let holder = holder_of(fs)?;
+            let patience = match holder.strip_suffix(COMMAND) {
+                Some(_) => COMMAND_MAX,
+                None => LOOK_MAX,
+            };
+            if begun.elapsed() > patience {
+                return Err(LockError::Taken { holder });
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// The process that serves the spool now, for operators. Makes nothing, and needs no right but
+    /// to read the lock file. A command that has the spool serves nobody.
+    ///
+    /// # Errors
+    /// When there is a lock file that cannot be read.
+    pub fn holder(fs: &RealFs) -> io::Result<Option<String>> {
+        let path = Path::new(".lock");
+        if !is_locked(fs, path)? {
+            return Ok(None);
+        }
+        let holder = holder_of(fs)?;
+        Ok((!holder.ends_with(COMMAND)).then_some(holder))
+    }
+
+    /// Says with which configuration the spool is served, for [`SpoolLock::configuration`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn say_configuration(&mut self, sha256: &str) -> io::Result<()> {
+        writeln!(self.file, "{sha256}")
+    }
+
+    /// What the process that serves the spool has said of its configuration. Of a spool that nobody
+    /// serves it says nothing that counts.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn configuration(fs: &RealFs) -> io::Result<Option<String>> {
+        Ok(said(fs)?.into_iter().nth(1))
+    }
+}
+
+/// Does somebody hold the lock on this file? Makes nothing; a file that is not there is held by
+/// nobody. For an instant others cannot take the lock, so who takes one tries again.
+pub(super) fn is_locked(fs: &RealFs, path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(fs.absolute(path), flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        opened => opened?,
+    };
+    // Shared, so that those who look do not take each other for a holder.
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The lines of the lock's file.
+fn holder_of(fs: &RealFs) -> io::Result<String> {
+    Ok(said(fs)?.into_iter().next().unwrap_or_default())
+}
+
+fn said(fs: &RealFs) -> io::Result<Vec<String>> {
+    let text = fs.read_small(Path::new(".lock"), TEXT_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_owner_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = RealFs::new(dir.path());
+        let mut first = SpoolLock::take(&fs, Owner::Service).unwrap();
+        first.say_configuration("abc").unwrap();
+        let second = SpoolLock::take(&fs, Owner::Service)
+            .unwrap_err()
+            .to_string();
+        assert!(second.contains(&std::process::id().to_string()), "{second}");
+        let us = std::process::id().to_string();
+        assert_eq!(SpoolLock::holder(&fs).unwrap(), Some(us));
+        let said = SpoolLock::configuration(&fs).unwrap();
+        assert_eq!(said.as_deref(), Some("abc"));
+        drop(first);
+        // A child that another test is just starting holds it until its exec.
+        let free = || SpoolLock::holder(&fs).unwrap().is_none();
+        let begun = std::time::Instant::now();
+        while !free() {
+            assert!(begun.elapsed().as_secs() < 20, "the lock is not given back");
+            std::thread::yield_now();
+        }
+        SpoolLock::take(&fs, Owner::Service).unwrap();
+    }
+
+    #[test]
+    fn a_command_is_waited_for_and_serves_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = RealFs::new(dir.path());
+        let command = SpoolLock::take(&fs, Owner::Command).unwrap();
+        assert_eq!(SpoolLock::holder(&fs).unwrap(), None);
+        std::thread::scope(|scope| {
+            let service = scope.spawn(|| SpoolLock::take(&fs, Owner::Service));
+            std::thread::sleep(2 * LOOK_MAX);
+            assert!(!service.is_finished(), "it waits longer than for a look");
+            drop(command);
+            assert!(service.join().unwrap().is_ok());
+        });
+    }
+}

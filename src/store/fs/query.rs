@@ -1,0 +1,395 @@
+//! Looking: what is queued, and where a job is.
+//!
+//! A look decides by the directory alone. It never waits and never moves a job; what has arrived in a
+//! queue by other hands is taken in by `drops.rs`.
+
+use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, lock, wrap};
+use crate::domain::{
+    InterfaceName, Job, JobId, JobName, Kind, Place, Queue, deferred_entry, hex, work_entry,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+/// Rounds of a look that found nothing while jobs moved.
+const LOOKS_MAX: usize = 4;
+
+impl<F: Fs> Spool<F> {
+    /// The jobs that wait or run in an interface, oldest first: `queue`, `deferred` and `work` are one
+    /// to partners. Files that are still being written are left out.
+    ///
+    /// # Errors
+    /// When one of the directories cannot be listed.
+    pub fn list(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut jobs = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            let before = self.moves.load(Ordering::SeqCst);
+            // In the direction in which jobs travel, so that one on its way is met.
+            let deferred = self.deferred(interface)?;
+            let queued = self.complete_jobs(interface)?;
+            let working = self.working(interface)?;
+            // One that was met twice is where it was last.
+            jobs = Vec::with_capacity(working.len() + queued.len() + deferred.len());
+            let job = |name, place| Job { place, name };
+            jobs.extend(working.into_iter().map(|(name, attempt)| {
+                let interface = interface.clone();
+                job(name, Place::Work { interface, attempt })
+            }));
+            jobs.extend(queued);
+            jobs.extend(deferred.into_iter().map(|(name, due_ms)| {
+                let interface = interface.clone();
+                job(name, Place::Deferred { interface, due_ms })
+            }));
+            jobs.sort_by(|one, other| one.name.cmp(&other.name));
+            jobs.dedup_by(|later, kept| later.name == kept.name);
+            if self.moves.load(Ordering::SeqCst) == before || jobs.len() > 10_000 {
+                break;
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The names of all jobs that wait or run in an interface, complete or not, in no order.
+    pub(super) fn waiting(&self, interface: &InterfaceName) -> Result<Vec<JobName>, SpoolError> {
+        let deferred = self.deferred(interface)?.into_iter().map(|(name, _)| name);
+        let mut names: Vec<JobName> = deferred.collect();
+        for queue in self.queues(interface)? {
+            names.extend(self.entries(&queue.dir(), |text| text.parse().ok())?);
+        }
+        names.extend(self.working(interface)?.into_iter().map(|(name, _)| name));
+        Ok(names)
+    }
+
+    /// The complete jobs in an interface's queue, in no order. What lies beside the directories of
+    /// users is no job.
+    fn complete_jobs(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut queues = self.queues(interface)?;
+        if self.is_addressed(interface) {
+            queues.retain(|queue| queue.addressee.is_some());
+        }
+        let mut jobs = Vec::new();
+        for queue in queues {
+            let names = self.complete_in(&queue)?;
+            let place = Place::Queue(queue);
+            jobs.extend(names.into_iter().map(|name| Job {
+                place: place.clone(),
+                name,
+            }));
+        }
+        Ok(jobs)
+    }
+
+    /// The complete jobs that wait for one user alone, oldest first.
+    ///
+    /// # Errors
+    /// When his directory cannot be listed.
+    pub fn list_for(&self, queue: &Queue) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = self.complete_in(queue)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn complete_in(&self, queue: &Queue) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = self.entries(&queue.dir(), |text| text.parse::<JobName>().ok())?;
+        let mut unknown = Vec::new();
+        {
+            // Not while listing: whoever accepts or claims a job waits for this lock.
+            let ready = lock(&self.ready);
+            let ready = ready.get(queue);
+            names.retain(|job| {
+                let known = ready.is_some_and(|jobs| jobs.contains(&self.job_key(job)));
+                if !known {
+                    unknown.push(job.clone());
+                }
+                known
+            });
+        }
+        unknown.retain(|job| self.is_complete(queue, job));
+        names.append(&mut unknown);
+        Ok(names)
+    }
+
+    /// The claimed jobs of an interface with their attempt.
+    pub fn working(&self, interface: &InterfaceName) -> Result<Vec<(JobName, u32)>, SpoolError> {
+        let dir = Path::new("work").join(interface.as_str());
+        self.entries(&dir, work_entry)
+    }
+
+    /// The deferred jobs of an interface with their due moment.
+    pub fn deferred(&self, interface: &InterfaceName) -> Result<Vec<(JobName, i64)>, SpoolError> {
+        let dir = Path::new("deferred").join(interface.as_str());
+        self.entries(&dir, deferred_entry)
+    }
+
+    pub(super) fn entries<T>(
+        &self,
+        dir: &Path,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, SpoolError> {
+        let mut found = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::File {
+                found.extend(name.to_str().and_then(&parse));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(found)
+    }
+
+    /// The jobs at a place that has days: `bak` of an interface, what has failed, or what was refused.
+    /// Oldest first.
+    pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
+        let root: PathBuf = match place {
+            Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
+            Place::JobErrors | Place::Refused => "joberrors".into(),
+            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => return Ok(Vec::new()),
+        };
+        let mut days = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::Dir {
+                days.push(root.join(name));
+            }
+        };
+        self.fs.list(&root, each).map_err(wrap("list", &root))?;
+        days.sort();
+        let mut names = Vec::new();
+        for mut day in days {
+            if *place == Place::Refused {
+                day.push("refused");
+            }
+            names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The complete jobs in a queue itself, oldest first.
+    pub fn queued(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut jobs = self.complete_jobs(interface)?;
+        jobs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(jobs)
+    }
+
+    /// All jobs of an interface wherever they are, in no order; files that are still being
+    /// written are left out. One that moves meanwhile is there once, or not at all.
+    pub fn jobs(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let mut found = HashMap::new();
+        // In the direction in which jobs travel, so that one on its way is met.
+        for (name, due_ms) in self.deferred(interface)? {
+            let interface = interface.clone();
+            found.insert(name, Place::Deferred { interface, due_ms });
+        }
+        for job in self.complete_jobs(interface)? {
+            found.insert(job.name, job.place);
+        }
+        for (name, attempt) in self.working(interface)? {
+            let interface = interface.clone();
+            found.insert(name, Place::Work { interface, attempt });
+        }
+        let bak = Place::Bak(interface.clone());
+        for name in self.settled(&bak)? {
+            found.insert(name, bak.clone());
+        }
+        let mut failed = Vec::new();
+        for place in [Place::JobErrors, Place::Refused] {
+            failed.extend(self.settled(&place)?.into_iter().map(|name| Job {
+                place: place.clone(),
+                name,
+            }));
+        }
+        let known = self.accepted_of_all(&failed)?;
+        for job in failed {
+            let came = known
+                .get(&job.name.id())
+                .and_then(|known| known.interface.clone());
+            let of = self.moved(&job.name)?.or(came);
+            if of.as_ref() == Some(interface) {
+                found.insert(job.name, job.place);
+            }
+        }
+        let jobs = found.into_iter();
+        Ok(jobs.map(|(name, place)| Job { place, name }).collect())
+    }
+
+    /// The job with an id, wherever it is. Without a reference in its name it is found at once;
+    /// else by looking through the directories in which it can be.
+    pub fn find_id(&self, id: JobId) -> Result<Option<Job>, SpoolError> {
+        for kind in [Kind::Json, Kind::Xml] {
+            let name = JobName::new(id, None, kind);
+            if let Some(place) = self.find(&name)? {
+                return Ok(Some(Job { place, name }));
+            }
+        }
+        let Some(name) = self.named(id)? else {
+            return Ok(None);
+        };
+        let place = self.find(&name)?;
+        Ok(place.map(|place| Job { place, name }))
+    }
+
+    /// The name of the job with an id, from the directories in which it can be.
+    fn named(&self, id: JobId) -> Result<Option<JobName>, SpoolError> {
+        let day = JobName::new(id, None, Kind::Xml).day();
+        let of_id = |text: &str| -> Option<JobName> {
+            let name = match text.parse() {
+                Ok(name) => name,
+                Err(_) => match (work_entry(text), deferred_entry(text)) {
+                    (Some((name, _)), _) | (None, Some((name, _))) => name,
+                    (None, None) => return None,
+                },
+            };
+            (name.id() == id).then_some(name)
+        };
+        let errors = Path::new("joberrors").join(&day);
+        let mut dirs = vec![errors.join("refused"), errors];
+        for interface in self.interfaces.keys() {
+            let of = |state: &str| Path::new(state).join(interface.as_str());
+            dirs.push(of("deferred"));
+            dirs.extend(self.queues(interface)?.iter().map(Queue::dir));
+            dirs.extend([of("work"), of("bak").join(&day)]);
+        }
+        for dir in dirs {
+            if let Some(name) = self.entries(&dir, of_id)?.pop() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a job waits, if it is among those that are known to: one look at one name. `None`
+    /// says nothing.
+    pub fn find_waiting(&self, name: &JobName) -> Option<Place> {
+        let job = self.job_key(name);
+        let queue = {
+            let ready = lock(&self.ready);
+            let mut known = ready.iter();
+            known.find(|(_, jobs)| jobs.contains(&job))?.0.clone()
+        };
+        let place = Place::Queue(queue);
+        let stat = self.stat(&place.path(name)).ok().flatten()?;
+        (stat.kind == EntryKind::File).then_some(place)
+    }
+
+    /// Where a job is, `None` when there is none of that name.
+    pub fn find(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        for _ in 0..LOOKS_MAX {
+            let before = self.moves.load(Ordering::SeqCst);
+            let found = self.look(name)?;
+            if found.is_some() || self.moves.load(Ordering::SeqCst) == before {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn look(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        let is_file = |place: &Place| -> Result<bool, SpoolError> {
+            let stat = self.stat(&place.path(name))?;
+            Ok(stat.is_some_and(|stat| stat.kind == EntryKind::File))
+        };
+        let queued = || -> Result<Option<Place>, SpoolError> {
+            for interface in self.interfaces.keys() {
+                for queue in self.queues(interface)? {
+                    let place = Place::Queue(queue);
+                    if is_file(&place)? {
+                        return Ok(Some(place));
+                    }
+                }
+            }
+            Ok(None)
+        };
+        // The cheap looks first; the directories that must be listed only when they fail.
+        if let Some(place) = queued()? {
+            return Ok(Some(place));
+        }
+        let settled = || {
+            self.interfaces
+                .keys()
+                .map(|interface| Place::Bak(interface.clone()))
+                .chain([Place::JobErrors, Place::Refused])
+        };
+        for place in settled() {
+            if is_file(&place)? {
+                return Ok(Some(place));
+            }
+        }
+        for interface in self.interfaces.keys() {
+            if let Some((_, attempt)) = self.working(interface)?.iter().find(|w| w.0 == *name) {
+                return Ok(Some(Place::Work {
+                    interface: interface.clone(),
+                    attempt: *attempt,
+                }));
+            }
+            if let Some((_, due_ms)) = self.deferred(interface)?.iter().find(|d| d.0 == *name) {
+                return Ok(Some(Place::Deferred {
+                    interface: interface.clone(),
+                    due_ms: *due_ms,
+                }));
+            }
+        }
+        // It may have settled, or come back to its queue, while those were listed.
+        for place in settled() {
+            if is_file(&place)? {
+                return Ok(Some(place));
+            }
+        }
+        queued()
+    }
+
+    /// The size of a job's file in bytes, `None` when it is not there (any more).
+    pub fn bytes_of(&self, job: &Job) -> Result<Option<u64>, SpoolError> {
+        let stat = self.stat(&job.place.path(&job.name))?;
+        Ok(stat.map(|stat| stat.bytes))
+    }
+
+    /// The SHA-256 of a job as it was received, in hex; `None` when it is not known, or when the
+    /// file was written to afterwards. A small file of a later moment, as a replay or a copy makes
+    /// it, is read to see that.
+    pub fn checksum_of(&self, job: &Job) -> Option<String> {
+        let accepted = self.known_of(job)?;
+        let sha256 = accepted.sha256.as_ref()?;
+        let path = job.place.path(&job.name);
+        let stat = self.stat(&path).ok().flatten()?;
+        let is_it = stat.bytes == accepted.bytes
+            && (stat.modified_ms <= accepted.received_ms
+                || stat.bytes <= INLINE_BYTES_MAX as u64
+                    && self
+                        .fs
+                        .read(&path)
+                        .is_ok_and(|bytes| hex(&Sha256::digest(&bytes)) == *sha256));
+        is_it.then(|| sha256.clone())
+    }
+
+    /// When a job was received, in milliseconds of the Unix epoch: as recorded, or else by its name.
+    pub fn received_ms(&self, job: &Job) -> i64 {
+        let accepted = self.known_of(job);
+        accepted.map_or_else(
+            || job.name.id().unix_ms().min(self.now_ms()),
+            |accepted| accepted.received_ms,
+        )
+    }
+
+    /// True when an interface is held by a `.hold` file.
+    pub fn is_held(&self, interface: &InterfaceName) -> Result<bool, SpoolError> {
+        let path: PathBuf = ["queue", interface.as_str(), ".hold"].iter().collect();
+        Ok(self.stat(&path)?.is_some())
+    }
+}
+
+impl Spool<RealFs> {
+    /// Opens a job's file for reading; `None` when it has moved on.
+    pub fn open_job(&self, job: &Job) -> Result<Option<File>, SpoolError> {
+        let path = job.place.path(&job.name);
+        match self.fs.update(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrap("open", &path)(error)),
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! The record: what is known of each job since it came, and how its attempts ended; never where it is.
+//!
+//! `records/<day>/accepted.jsonl` and `ended.jsonl`, of the day in the job's name, so that all of one
+//! job is in one place. A line is in the journal first, in one record with what it tells of, and is
+//! appended to its file after that record's flush, by one writer. Until then it is found in memory,
+//! later by bisection: the ids rise within `accepted.jsonl`, up to a window. So a start reads nothing,
+//! and memory holds what is on its way, some lines that were in use, and how far those jobs are that
+//! have been tried and have not ended. What came before the start is read when it is asked for, one
+//! day at once.
+//!
+//! Invariant: nothing is believed but these lines. A file whose owner is neither us nor the one who
+//! brought it, as its line says, is not the file that the line is of.
+
+mod files;
+mod line;
+
+pub use line::{Accepted, Act, Came, Ended, fingerprint};
+
+use super::{Fs, Spool, SpoolError, lock, wrap};
+use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
+use std::{
+    collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+};
+
+pub(super) const DIR: &str = "records";
+/// Lines that were in use are kept up to so many bytes.
+const RECENT_BYTES_MAX: usize = 1 << 20;
+/// What a line takes in memory beside its parameters.
+const LINE_BYTES: usize = 512;
+/// So much is kept of what a job's first log is to say.
+const NOTE_CHARS_MAX: usize = 400;
+
+/// One line, on its way to its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Accepted(Arc<Accepted>),
+    Ended(Ended),
+}
+
+impl Said {
+    fn job(&self) -> &JobName {
+        match self {
+            Self::Accepted(accepted) => &accepted.job,
+            Self::Ended(ended) => &ended.job,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        let day = self.job().day();
+        match self {
+            Self::Accepted(_) => accepted_path(&day),
+            Self::Ended(_) => ended_path(&day),
+        }
+    }
+
+    fn line(&self) -> String {
+        match self {
+            Self::Accepted(accepted) => accepted.to_line(),
+            Self::Ended(ended) => ended.to_line(),
+        }
+    }
+}
+
+fn accepted_path(day: &str) -> PathBuf {
+    [DIR, day, "accepted.jsonl"].iter().collect()
+}
+
+fn ended_path(day: &str) -> PathBuf {
+    [DIR, day, "ended.jsonl"].iter().collect()
+}
+
+/// How far a job is that has not ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Life {
+    /// Attempts that count.
+    attempts: u32,
+    /// What its first log is to say.
+    notes: Vec<String>,
+}
+
+/// The jobs of a day that have not ended, as far as there is something to be said of them.
+#[derive(Debug, Default)]
+struct Day {
+    lives: HashMap<u64, Life>,
+    /// The interfaces of those that have another one than their first line says.
+    moved: HashMap<u64, InterfaceName>,
+    /// The same of those for whom they are.
+    addressed: HashMap<u64, UserName>,
+}
+
+impl Day {
+    fn tell(&mut self, ended: &Ended) {
+        let id = ended.job.id().get();
+        if let Some(user) = &ended.addressee {
+            self.addressed.insert(id, user.clone());
+        }
+        match ended.act {
+            Act::Cancelled | Act::Done | Act::Failed | Act::Fetched | Act::Refused => {
+                self.lives.remove(&id);
+                self.moved(ended);
+            }
+            Act::Removed => {
+                self.lives.remove(&id);
+                self.moved.remove(&id);
+                self.addressed.remove(&id);
+            }
+            Act::CutOff | Act::Deferred => {
+                self.lives.entry(id).or_default().attempts = ended.attempt.unwrap_or(0);
+            }
+            Act::GivenBack => {
+                let attempts = ended.attempt.unwrap_or(0).saturating_sub(1);
+                let life = self.lives.entry(id).or_default();
+                life.attempts = attempts;
+                if *life == Life::default() {
+                    self.lives.remove(&id);
+                }
+            }
+            Act::Noted => self.lives.entry(id).or_default().note(ended),
+            Act::Requeued => {
+                let life = self.lives.entry(id).or_default();
+                life.attempts = 0;
+                life.note(ended);
+                self.moved(ended);
+            }
+        }
+    }
+
+    fn moved(&mut self, ended: &Ended) {
+        if let Some(interface) = &ended.interface {
+            let id = ended.job.id().get();
+            self.moved.insert(id, interface.clone());
+        }
+    }
+}
+
+impl Life {
+    fn note(&mut self, ended: &Ended) {
+        let chars: usize = self.notes.iter().map(|note| note.chars().count()).sum();
+        if let Some(text) = &ended.text
+            && chars < NOTE_CHARS_MAX
+        {
+            let left = NOTE_CHARS_MAX - chars;
+            self.notes.push(text.chars().take(left).collect());
+        }
+    }
+}
+
+/// Lines that were in use, the oldest of which go.
+#[derive(Debug, Default)]
+struct Recent {
+    lines: HashMap<u64, Arc<Accepted>>,
+    order: VecDeque<u64>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn keep(&mut self, accepted: Arc<Accepted>) {
+        let bytes = |line: &Accepted| LINE_BYTES + line.params.as_ref().map_or(0, String::len);
+        let id = accepted.job.id().get();
+        self.bytes += bytes(&accepted);
+        match self.lines.insert(id, accepted) {
+            Some(earlier) => self.bytes -= bytes(&earlier),
+            None => self.order.push_back(id),
+        }
+        while self.bytes > RECENT_BYTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            if let Some(line) = self.lines.remove(&oldest) {
+                self.bytes -= bytes(&line);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Lines that their files do not have yet.
+    unwritten: HashMap<u64, Arc<Accepted>>,
+    recent: Recent,
+    days: HashMap<String, Day>,
+    /// Days of which all has been read that came before the start.
+    read: std::collections::HashSet<String>,
+}
+
+pub(super) struct Records<F: Fs> {
+    known: Mutex<Known>,
+    writer: Mutex<files::Writer<F::File>>,
+    /// Whoever reads a day.
+    reading: Mutex<()>,
+    /// The ids before the start: of jobs that came later, all is in memory.
+    since: OnceLock<Horizon>,
+    /// Who owns the files.
+    owner: OnceLock<u32>,
+}
+
+impl<F: Fs> Records<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            known: Mutex::default(),
+            writer: Mutex::default(),
+            reading: Mutex::default(),
+            since: OnceLock::new(),
+            owner: OnceLock::new(),
+        }
+    }
+
+    /// Other ids than these are new from now on: nothing before knows of them.
+    pub(super) fn begin(&self, given: Horizon) {
+        // Once, by the owner's start.
+        let _ = self.since.set(given);
+    }
+
+    fn is_new(&self, id: JobId) -> bool {
+        self.since.get().is_some_and(|given| !given.has(id))
+    }
+
+    /// Takes note of a line that has been recorded, in the order of the records.
+    pub(super) fn tell(&self, said: &Said) {
+        let mut known = lock(&self.known);
+        match said {
+            Said::Accepted(accepted) => {
+                let id = accepted.job.id().get();
+                known.unwritten.insert(id, accepted.clone());
+            }
+            Said::Ended(ended) => {
+                let day = known.days.entry(ended.job.day()).or_default();
+                day.tell(ended);
+            }
+        }
+    }
+
+    /// The files have the lines of these jobs.
+    fn written(&self, ids: &[u64]) {
+        let mut known = lock(&self.known);
+        for id in ids {
+            if let Some(accepted) = known.unwritten.remove(id) {
+                known.recent.keep(accepted);
+            }
+        }
+    }
+
+    fn in_memory(&self, id: u64) -> Option<Arc<Accepted>> {
+        let known = lock(&self.known);
+        let found = known.unwritten.get(&id).or(known.recent.lines.get(&id));
+        found.cloned()
+    }
+
+    /// A day's files have been removed.
+    pub(super) fn forget(&self, day: &str) {
+        let mut known = lock(&self.known);
+        known.days.remove(day);
+        known.read.remove(day);
+        drop(known);
+        self.close_files();
+    }
+}
+
+impl<F: Fs> Spool<F> {
+    /// An end or an act to be recorded, as of now.
+    ///
+    /// # Errors
+    /// When what was recorded of the job's day cannot be read.
+    pub(super) fn ended(&self, job: &JobName, act: Act) -> Result<Ended, SpoolError> {
+        self.read_day(job)?;
+        Ok(Ended::new(job, act, self.now_ms()))
+    }
+
+    /// Reads what came before the start, so that what is told from now on comes after it.
+    fn read_day(&self, job: &JobName) -> Result<(), SpoolError> {
+        let day = job.day();
+        let is_read =
+            || self.records.is_new(job.id()) || lock(&self.records.known).read.contains(&day);
+        if is_read() {
+            return Ok(());
+        }
+        let _one = lock(&self.records.reading);
+        if is_read() {
+            return Ok(());
+        }
+        let mut before = Day::default();
+        self.each_ended(&day, &mut |ended| {
+            if !self.records.is_new(ended.job.id()) {
+                before.tell(&ended);
+            }
+        })?;
+        let mut known = lock(&self.records.known);
+        let now = known.days.entry(day.clone()).or_default();
+        now.lives.extend(before.lives);
+        now.moved.extend(before.moved);
+        now.addressed.extend(before.addressed);
+        known.read.insert(day);
+        Ok(())
+    }
+
+    /// What was recorded of a job when it came; `None` when nothing was. To be believed of a job's
+    /// file only by [`Spool::accepted_of`].
+    ///
+    /// # Errors
+    /// When the record of its day cannot be read.
+    pub fn accepted(&self, job: &JobName) -> Result<Option<Arc<Accepted>>, SpoolError> {
+        if let Some(known) = self.records.in_memory(job.id().get()) {
+            return Ok(Some(known));
+        }
+        let found = self.look_up(&job.day(), job.id().get())?;
+        if let Some(found) = &found {
+            lock(&self.records.known).recent.keep(found.clone());
+        }
+        Ok(found)
+    }
+
+    /// What was recorded of a job when it came, if its file is the one that came then.
+    ///
+    /// # Errors
+    /// When the record of its day, or the file, cannot be looked at.
+    pub fn accepted_of(&self, job: &Job) -> Result<Option<Arc<Accepted>>, SpoolError> {
+        match self.accepted(&job.name)? {
+            Some(accepted) if self.believes(job, &accepted)? => Ok(Some(accepted)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The same of many jobs, by id, without their parameters: one look through each day.
+    ///
+    /// # Errors
+    /// As those of [`Spool::accepted_of`].
+    pub fn accepted_of_all(
+        &self,
+        jobs: &[Job],
+    ) -> Result<HashMap<JobId, Arc<Accepted>>, SpoolError> {
+        let mut found = HashMap::with_capacity(jobs.len());
+        let mut days: HashMap<String, Vec<&Job>> = HashMap::new();
+        for job in jobs {
+            match self.records.in_memory(job.name.id().get()) {
+                Some(known) => drop(found.insert(job.name.id(), known)),
+                None => days.entry(job.name.day()).or_default().push(job),
+            }
+        }
+        for (day, jobs) in days {
+            let ids = jobs.iter().map(|job| job.name.id().get()).collect();
+            self.look_up_all(&day, ids, &mut |accepted| {
+                found.insert(accepted.job.id(), accepted);
+            })?;
+        }
+        for job in jobs {
+            if let Some(accepted) = found.get(&job.name.id())
+                && !self.believes(job, accepted)?
+            {
+                found.remove(&job.name.id());
+            }
+        }
+        Ok(found)
+    }
+
+    fn believes(&self, job: &Job, accepted: &Accepted) -> Result<bool, SpoolError> {
+        let Some(stat) = self.stat(&job.place.path(&job.name))? else {
+            return Ok(true);
+        };
+        let owner = match self.records.owner.get() {
+            Some(owner) => Some(*owner),
+            None => self.stat(Path::new(DIR))?.map(|stat| {
+                let owner = stat.uid;
+                *self.records.owner.get_or_init(|| owner)
+            }),
+        };
+        Ok(stat.uid == 0 || owner == Some(stat.uid) || accepted.uid == Some(stat.uid))
+    }
+
+    /// The same as [`Spool::accepted_of`], for those who show a job: what cannot be read is told to
+    /// the log and is not known.
+    pub(super) fn known_of(&self, job: &Job) -> Option<Arc<Accepted>> {
+        self.accepted_of(job).unwrap_or_else(|error| {
+            tracing::warn!(job = %job.name, %error, "the record cannot be read");
+            None
+        })
+    }
+
+    /// Who submitted a job, as far as its record says; else whose its file is: `uid N`. `None` when
+    /// there is no such file.
+    pub fn submitter_of(&self, job: &Job) -> Option<String> {
+        if let Some(accepted) = self.known_of(job) {
+            return Some(accepted.submitter.clone());
+        }
+        let stat = self.stat(&job.place.path(&job.name)).ok().flatten()?;
+        Some(format!("uid {}", stat.uid))
+    }
+
+    /// The name by which a job's submitter asked for its interface, where that is another one.
+    pub fn asked_as(&self, job: &Job) -> Option<String> {
+        self.known_of(job)?.asked_as.clone()
+    }
+
+    /// The interface that a job belongs to, by its place, or else by its log or the record.
+    pub fn interface_of(&self, job: &Job) -> Option<InterfaceName> {
+        if let Some(interface) = job.place.interface() {
+            return Some(interface.clone());
+        }
+        (self.read_log(&job.name).and_then(|log| log.interface))
+            .or_else(|| self.known_of(job)?.interface.clone())
+    }
+
+    /// The interface of a job that goes where no path says it, if its first line does not say it.
+    pub(super) fn interface_to_tell(&self, job: &Job) -> Option<InterfaceName> {
+        let interface = job.place.interface()?;
+        let known = self.known_of(job);
+        let is_known = known.is_some_and(|known| known.interface.as_ref() == Some(interface));
+        (!is_known).then(|| interface.clone())
+    }
+
+    /// The interface to which an operator has sent a job last, or where it failed.
+    pub(super) fn moved(&self, job: &JobName) -> Result<Option<InterfaceName>, SpoolError> {
+        self.read_day(job)?;
+        let known = lock(&self.records.known);
+        let day = known.days.get(&job.day());
+        Ok(day.and_then(|day| day.moved.get(&job.id().get()).cloned()))
+    }
+
+    /// For whom a job is: where it lies says so, else the last that is known.
+    ///
+    /// # Errors
+    /// When what was recorded of the job or of its day cannot be read.
+    pub fn addressee_of(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+        match job.place.addressee() {
+            Some(user) => Ok(Some(user.clone())),
+            None => self.recorded_addressee(job),
+        }
+    }
+
+    /// The same of many jobs, by id: one look through each day.
+    ///
+    /// # Errors
+    /// As those of [`Spool::addressee_of`].
+    pub fn addressees_of_all(&self, jobs: &[Job]) -> Result<HashMap<JobId, UserName>, SpoolError> {
+        let elsewhere = jobs.iter().filter(|job| job.place.addressee().is_none());
+        let elsewhere: Vec<Job> = elsewhere.cloned().collect();
+        let accepted = self.accepted_of_all(&elsewhere)?;
+        let mut found = HashMap::with_capacity(jobs.len());
+        for job in jobs {
+            let id = job.name.id();
+            let user = match job.place.addressee() {
+                Some(user) => Some(user.clone()),
+                None => (self.last_addressee(job)?)
+                    .or_else(|| accepted.get(&id).and_then(|known| known.addressee.clone())),
+            };
+            found.extend(user.map(|user| (id, user)));
+        }
+        Ok(found)
+    }
+
+    /// For whom a job was when that was last told to be another one than at its coming.
+    fn last_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+        self.read_day(&job.name)?;
+        let known = lock(&self.records.known);
+        let day = known.days.get(&job.name.day());
+        Ok(day.and_then(|day| day.addressed.get(&job.name.id().get()).cloned()))
+    }
+
+    fn recorded_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
+        let last = self.last_addressee(job)?;
+        if last.is_some() {
+            return Ok(last);
+        }
+        let accepted = self.accepted_of(job)?;
+        Ok(accepted.and_then(|accepted| accepted.addressee.clone()))
+    }
+
+    /// For whom a job is that leaves the only place which says so, if no line says it.
+    pub(super) fn addressee_to_tell(&self, job: &Job) -> Option<UserName> {
+        let user = job.place.addressee()?;
+        let known = self.recorded_addressee(job).ok().flatten();
+        (known.as_ref() != Some(user)).then(|| user.clone())
+    }
+
+    /// Attempts of a waiting job that count.
+    ///
+    /// # Errors
+    /// When what was recorded of its day cannot be read.
+    pub fn attempts_of(&self, job: &JobName) -> Result<u32, SpoolError> {
+        self.read_day(job)?;
+        let known = lock(&self.records.known);
+        let day = known.days.get(&job.day());
+        let life = day.and_then(|day| day.lives.get(&job.id().get()));
+        Ok(life.map_or(0, |life| life.attempts))
+    }
+
+    /// What the first log of a job is to say of the time before.
+    pub fn note_of(&self, job: &Job) -> Option<String> {
+        let came = self.known_of(job).and_then(|accepted| accepted.note());
+        let notes = self.read_day(&job.name).map(|()| {
+            let known = lock(&self.records.known);
+            let day = known.days.get(&job.name.day());
+            let life = day.and_then(|day| day.lives.get(&job.name.id().get()));
+            life.map_or(Vec::new(), |life| life.notes.clone())
+        });
+        let all: Vec<String> = came.into_iter().chain(notes.unwrap_or_default()).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// What cannot be read of a file of the record.
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> SpoolError + '_ {
+    wrap("read", path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,446 @@
+//! The record's files: the one writer, the search, and what a replay puts right.
+
+use super::{
+    super::{EntryKind, Fs, Spool, SpoolError, lock, wrap},
+    Accepted, DIR, Ended, Records, Said, accepted_path, ended_path,
+    line::id_of,
+    unreadable,
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A search ends in a piece of that size, which is read line by line.
+const PIECE_BYTES: u64 = 16 * 1024;
+/// Around the place where a job's line would be if the ids rose strictly.
+const AROUND_BYTES: u64 = 64 * 1024;
+/// A job gets its id at most so long before its line is written: milliseconds, as ids count them.
+const WINDOW: u64 = 10_000 << 12;
+/// So much is read at once when many lines are read.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// No line of ours is longer.
+const LINE_BYTES_MAX: usize = 1 << 20;
+/// Fewer lines of one day are looked up one by one.
+const TOGETHER_MIN: usize = 4;
+
+/// What one file is to have, and of which jobs that is.
+#[derive(Debug, Default)]
+struct Unwritten {
+    text: String,
+    ids: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Tail<File> {
+    file: File,
+    /// Where a write that failed is to be done again.
+    again_at: Option<u64>,
+}
+
+/// Appends to the files of the record.
+#[derive(Debug)]
+pub(super) struct Writer<File> {
+    unwritten: BTreeMap<PathBuf, Unwritten>,
+    tails: HashMap<PathBuf, Tail<File>>,
+}
+
+impl<File> Default for Writer<File> {
+    fn default() -> Self {
+        Self {
+            unwritten: BTreeMap::new(),
+            tails: HashMap::new(),
+        }
+    }
+}
+
+impl<F: Fs> Records<F> {
+    /// Appends these lines to their files, and those that could not be appended earlier. After an
+    /// error they are kept, to be appended by the next call.
+    pub(in crate::store::fs) fn append(&self, fs: &F, said: &[Said]) -> io::Result<()> {
+        let mut writer = lock(&self.writer);
+        for said in said {
+            let unwritten = writer.unwritten.entry(said.path()).or_default();
+            unwritten.text.push_str(&said.line());
+            unwritten.text.push('\n');
+            unwritten.ids.push(said.job().id().get());
+        }
+        let mut outcome = Ok(());
+        let Writer { unwritten, tails } = &mut *writer;
+        unwritten.retain(
+            |path, unwritten| match append(fs, tails, path, &unwritten.text) {
+                Ok(()) => {
+                    self.written(&unwritten.ids);
+                    false
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    true
+                }
+            },
+        );
+        outcome
+    }
+
+    /// Files that somebody has taken away are made anew from here on.
+    pub(in crate::store::fs) fn close_files(&self) {
+        let mut writer = lock(&self.writer);
+        writer.tails.retain(|_, tail| tail.again_at.is_some());
+    }
+}
+
+fn append<F: Fs>(
+    fs: &F,
+    tails: &mut HashMap<PathBuf, Tail<F::File>>,
+    path: &Path,
+    text: &str,
+) -> io::Result<()> {
+    let size = fs.stat(path)?.map(|stat| stat.bytes);
+    if size.is_none() {
+        tails.remove(path);
+    }
+    if !tails.contains_key(path) {
+        let opened = match size {
+            Some(_) => fs.writable(path),
+            None => make(fs, path),
+        };
+        let tail = Tail {
+            file: opened?,
+            again_at: None,
+        };
+        tails.insert(path.to_owned(), tail);
+    }
+    let Some(tail) = tails.get_mut(path) else {
+        return Ok(());
+    };
+    let at = tail.again_at.unwrap_or(size.unwrap_or(0));
+    // A write that fails in its middle leaves a part of it.
+    tail.again_at = Some(at);
+    fs.write_at(&tail.file, at, text.as_bytes())?;
+    tail.again_at = None;
+    Ok(())
+}
+
+fn make<F: Fs>(fs: &F, path: &Path) -> io::Result<F::File> {
+    match fs.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            for dir in [Some(Path::new(DIR)), path.parent()].into_iter().flatten() {
+                fs.make_dir(dir)?;
+            }
+            fs.create(path)
+        }
+        other => other,
+    }
+}
+
+/// The whole lines of a file, from some place on.
+struct Lines<'s, F: Fs> {
+    fs: &'s F,
+    file: &'s F::File,
+    /// What has been read, and where in the file that begins.
+    buffer: Vec<u8>,
+    begin: u64,
+    /// The next line's place in it.
+    at: usize,
+    chunk_bytes: usize,
+    /// What is read is the rest of a line.
+    skips: bool,
+}
+
+impl<'s, F: Fs> Lines<'s, F> {
+    /// The lines that begin at `from` or later.
+    fn new(fs: &'s F, file: &'s F::File, from: u64, chunk_bytes: usize) -> Self {
+        Self {
+            fs,
+            file,
+            buffer: Vec::new(),
+            // The end of the line before says whether one begins there.
+            begin: from.saturating_sub(1),
+            at: 0,
+            chunk_bytes,
+            skips: from > 0,
+        }
+    }
+
+    /// The next line, without its end, and where it begins. One that has no end is none.
+    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        let end = loop {
+            let rest = &self.buffer[self.at..];
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let start = self.at;
+                self.at += length + 1;
+                if std::mem::take(&mut self.skips) {
+                    continue;
+                }
+                break start..start + length;
+            }
+            self.buffer.drain(..self.at);
+            self.begin += self.at as u64;
+            self.at = 0;
+            if self.skips || self.buffer.len() > LINE_BYTES_MAX {
+                self.begin += self.buffer.len() as u64;
+                self.buffer.clear();
+                self.skips = true;
+            }
+            let from = self.begin + self.buffer.len() as u64;
+            let read = self.fs.read_at(self.file, from, self.chunk_bytes)?;
+            if read.is_empty() {
+                return Ok(None);
+            }
+            self.buffer.extend(read);
+        };
+        Ok(Some((self.begin + end.start as u64, &self.buffer[end])))
+    }
+}
+
+/// Where the lines begin of which none before has that id, as long as the ids rise.
+fn bisect<F: Fs>(fs: &F, file: &F::File, size: u64, id: u64) -> io::Result<u64> {
+    let (mut low, mut high) = (0, size);
+    while high - low > PIECE_BYTES {
+        let middle = low + (high - low) / 2;
+        let mut lines = Lines::new(fs, file, middle, 4096);
+        let mut found = None;
+        while let Some((at, line)) = lines.next()? {
+            if at >= high {
+                break;
+            }
+            if let Some(of) = id_of(line) {
+                found = Some((at, of));
+                break;
+            }
+        }
+        match found {
+            Some((at, of)) if of < id => low = at,
+            Some(_) | None => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+impl<F: Fs> Spool<F> {
+    /// Opens a file of the record; `None` when there is none.
+    fn opened(&self, path: &Path) -> Result<Option<(F::File, u64)>, SpoolError> {
+        let size = match self.stat(path)? {
+            Some(stat) if stat.kind == EntryKind::File => stat.bytes,
+            Some(_) | None => return Ok(None),
+        };
+        match self.fs.update(path) {
+            Ok(file) => Ok(Some((file, size))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(path)(error)),
+        }
+    }
+
+    /// The line of `accepted.jsonl` that is of a job.
+    pub(super) fn look_up(&self, day: &str, id: u64) -> Result<Option<Arc<Accepted>>, SpoolError> {
+        let path = accepted_path(day);
+        let Some((file, size)) = self.opened(&path)? else {
+            return Ok(None);
+        };
+        let looked = (|| {
+            let low = bisect(&*self.fs, &file, size, id)?.saturating_sub(AROUND_BYTES);
+            let near = low..low + PIECE_BYTES + 2 * AROUND_BYTES;
+            if let Some(found) = self.seek(&file, near, id, id + WINDOW)? {
+                return Ok(Some(found));
+            }
+            let low = bisect(&*self.fs, &file, size, id.saturating_sub(WINDOW))?;
+            let found = self.seek(&file, low..size, id, id + WINDOW)?;
+            match found {
+                None if !self.ids_have_risen() => self.seek(&file, 0..size, id, u64::MAX),
+                found => Ok(found),
+            }
+        })();
+        looked.map_err(unreadable(&path))
+    }
+
+    /// Is the order of the lines that of the ids? Otherwise a line may be anywhere in its file.
+    fn ids_have_risen(&self) -> bool {
+        super::lock(&self.ids).have_risen()
+    }
+
+    /// The line of a job among those that begin in `within`, up to one with an id above `last`.
+    fn seek(
+        &self,
+        file: &F::File,
+        within: std::ops::Range<u64>,
+        id: u64,
+        last: u64,
+    ) -> io::Result<Option<Arc<Accepted>>> {
+        let mut lines = Lines::new(&*self.fs, file, within.start, PIECE_BYTES as usize);
+        while let Some((at, line)) = lines.next()? {
+            match id_of(line) {
+                Some(of) if of == id => {
+                    if let Some(accepted) = Accepted::from_line(line) {
+                        return Ok(Some(Arc::new(accepted)));
+                    }
+                }
+                Some(of) if of > last => break,
+                Some(_) | None => {}
+            }
+            if at >= within.end {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The lines of `accepted.jsonl` that are of these jobs, without their parameters.
+    pub(super) fn look_up_all(
+        &self,
+        day: &str,
+        ids: HashSet<u64>,
+        each: &mut dyn FnMut(Arc<Accepted>),
+    ) -> Result<(), SpoolError> {
+        if ids.len() < TOGETHER_MIN {
+            for id in ids {
+                self.look_up(day, id)?.into_iter().for_each(&mut *each);
+            }
+            return Ok(());
+        }
+        let path = accepted_path(day);
+        let Some((file, size)) = self.opened(&path)? else {
+            return Ok(());
+        };
+        let (first, last) = ids.iter().fold((u64::MAX, 0), |(first, last), id| {
+            (first.min(*id), last.max(*id))
+        });
+        let rise = self.ids_have_risen();
+        let read = (|| {
+            let low = match rise {
+                true => bisect(&*self.fs, &file, size, first.saturating_sub(WINDOW))?,
+                false => 0,
+            };
+            let mut lines = Lines::new(&*self.fs, &file, low, CHUNK_BYTES);
+            while let Some((_, line)) = lines.next()? {
+                match id_of(line) {
+                    Some(id) if ids.contains(&id) => {
+                        if let Some(mut accepted) = Accepted::from_line(line) {
+                            accepted.params = None;
+                            each(Arc::new(accepted));
+                        }
+                    }
+                    Some(id) if rise && id > last + WINDOW => break,
+                    Some(_) | None => {}
+                }
+            }
+            Ok(())
+        })();
+        read.map_err(unreadable(&path))
+    }
+
+    /// Every line of a day's `ended.jsonl`, in order.
+    pub(super) fn each_ended(
+        &self,
+        day: &str,
+        each: &mut dyn FnMut(Ended),
+    ) -> Result<(), SpoolError> {
+        let path = ended_path(day);
+        let Some((file, _)) = self.opened(&path)? else {
+            return Ok(());
+        };
+        let read = (|| {
+            let mut lines = Lines::new(&*self.fs, &file, 0, CHUNK_BYTES);
+            while let Some((_, line)) = lines.next()? {
+                Ended::from_line(line).into_iter().for_each(&mut *each);
+            }
+            Ok(())
+        })();
+        read.map_err(unreadable(&path))
+    }
+
+    /// Appends what the files do not have of what was recorded, and cuts off what is torn at their
+    /// end. Gives how many files that were.
+    pub(in crate::store::fs) fn complete_records(
+        &self,
+        said: Vec<Said>,
+    ) -> Result<usize, SpoolError> {
+        let mut files: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+        for said in said {
+            files.entry(said.path()).or_default().push(said.line());
+        }
+        let mut mended = 0;
+        for (path, lines) in files {
+            mended += usize::from(self.complete(&path, &lines)?);
+        }
+        Ok(mended)
+    }
+
+    fn complete(&self, path: &Path, recorded: &[String]) -> Result<bool, SpoolError> {
+        let size = self.stat(path)?.map_or(0, |stat| stat.bytes);
+        let n_bytes: usize = recorded.iter().map(|line| line.len() + 1).sum();
+        // Nothing that is not covered by a checkpoint stands before that.
+        let from = size.saturating_sub((n_bytes + LINE_BYTES_MAX) as u64);
+        let mut end = Vec::new();
+        if size > 0 {
+            let file = self.fs.update(path).map_err(unreadable(path))?;
+            let length = usize::try_from(size - from).unwrap_or(usize::MAX);
+            let read = self.fs.read_at(&file, from, length);
+            end = read.map_err(unreadable(path))?;
+        }
+        let Sound { kept, torn_at } = sound(path, &end, from > 0);
+        let there: HashSet<&[u8]> = kept.iter().map(|(_, line)| *line).collect();
+        let torn_at = torn_at.unwrap_or(end.len());
+        let mut text = Vec::new();
+        let later = kept.iter().filter(|(at, _)| *at >= torn_at);
+        let missing = recorded.iter().map(String::as_bytes);
+        let missing = missing.filter(|line| !there.contains(line));
+        for line in later.map(|(_, line)| *line).chain(missing) {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        if text.is_empty() && torn_at == end.len() {
+            return Ok(false);
+        }
+        let file = match size {
+            0 if self.stat(path)?.is_none() => make(&*self.fs, path),
+            _ => self.fs.writable(path),
+        };
+        let written = file.and_then(|file| {
+            let at = from + torn_at as u64;
+            if at < size {
+                self.fs.cut(&file, at)?;
+            }
+            self.fs.write_at(&file, at, &text)
+        });
+        written.map_err(wrap("complete", path))?;
+        Ok(true)
+    }
+}
+
+/// The lines of a file's end that can be read, and where the first is that cannot.
+struct Sound<'e> {
+    kept: Vec<(usize, &'e [u8])>,
+    torn_at: Option<usize>,
+}
+
+/// `has_begun`: it may begin within a line.
+fn sound<'e>(path: &Path, end: &'e [u8], has_begun: bool) -> Sound<'e> {
+    let is_ours = |line: &[u8]| match path.ends_with("accepted.jsonl") {
+        true => Accepted::from_line(line).is_some(),
+        false => Ended::from_line(line).is_some(),
+    };
+    let mut sound = Sound {
+        kept: Vec::new(),
+        torn_at: None,
+    };
+    let mut at = 0;
+    if has_begun {
+        let first = end.iter().position(|byte| *byte == b'\n');
+        at = first.map_or(end.len(), |first| first + 1);
+    }
+    while at < end.len() {
+        let length = end[at..].iter().position(|byte| *byte == b'\n');
+        let line = length.map(|length| &end[at..at + length]);
+        match line.filter(|line| is_ours(line)) {
+            Some(line) => sound.kept.push((at, line)),
+            None => {
+                tracing::warn!(path = %path.display(), "a torn line is cut off");
+                sound.torn_at.get_or_insert(at);
+            }
+        }
+        at += length.unwrap_or(end.len() - at) + 1;
+    }
+    sound
+}

@@ -1,0 +1,334 @@
+//! The lines of a day's record, and what they say. Pure.
+//!
+//! `accepted.jsonl` has one line for each job that came, `ended.jsonl` one for each end of an attempt
+//! and for each act of a person. A line is one JSON object, and its first member is the job's id, so
+//! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
+
+use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, WorkerTag, hex, text};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// How a job came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "snake_case")]
+pub enum Came {
+    /// By a request of its submitter.
+    #[default]
+    Uploaded,
+    /// Somebody has put a file of that name into its queue.
+    Dropped { dropped_as: String },
+    /// The processor of that job has made it.
+    Emitted {
+        #[serde(with = "text")]
+        parent: JobName,
+    },
+    /// It is of a schedule's moment; its parameters say of which.
+    Scheduled,
+}
+
+/// What is known of a job since it came: a line of `accepted.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    id: u64,
+    #[serde(with = "text")]
+    pub job: JobName,
+    #[serde(flatten)]
+    pub came: Came,
+    pub dialect: String,
+    pub submitter: String,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "text::option"
+    )]
+    pub interface: Option<InterfaceName>,
+    /// For whom it is, where jobs are addressed to users.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "text::option"
+    )]
+    pub addressee: Option<UserName>,
+    /// The name by which the submitter asked for the interface, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_as: Option<String>,
+    /// The reference as it was sent, before it was reduced to what a name may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_as_sent: Option<String>,
+    /// In hex, of a document that went through our hands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub bytes: u64,
+    /// Whose the file is, where somebody else has made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_usual", with = "text")]
+    pub priority: Priority,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "text::option"
+    )]
+    pub worker: Option<WorkerTag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// Of the Unix epoch. All of the document was here then.
+    pub received_ms: i64,
+    /// A JSON object for the processor, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<String>,
+}
+
+fn is_usual(priority: &Priority) -> bool {
+    *priority == Priority::default()
+}
+
+impl Accepted {
+    /// A job that came in that way at that moment; all else is to be filled in.
+    pub fn new(job: JobName, came: Came, received_ms: i64) -> Self {
+        Self {
+            id: job.id().get(),
+            job,
+            came,
+            dialect: String::new(),
+            submitter: String::new(),
+            interface: None,
+            addressee: None,
+            asked_as: None,
+            reference_as_sent: None,
+            sha256: None,
+            bytes: 0,
+            uid: None,
+            priority: Priority::default(),
+            worker: None,
+            retries: None,
+            received_ms,
+            params: None,
+        }
+    }
+
+    /// The same with what its submitter asked for it.
+    pub fn on(mut self, options: &JobOptions) -> Self {
+        self.priority = options.priority;
+        self.worker.clone_from(&options.worker);
+        self.retries = options.retries;
+        self.params.clone_from(&options.params);
+        self
+    }
+
+    /// The line without its end.
+    pub fn to_line(&self) -> String {
+        // Strings and numbers always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a line; `None` when it is not one of ours.
+    pub fn from_line(line: &[u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(line).ok()?;
+        (read.id == read.job.id().get()).then_some(read)
+    }
+
+    /// What the joblog says first of the job, if there is something to be said of how it came.
+    pub fn note(&self) -> Option<String> {
+        match &self.came {
+            Came::Uploaded => {
+                let sent = self.reference_as_sent.as_deref();
+                // The name says the others.
+                let sent = sent.filter(|sent| self.job.reference() != Some(sent))?;
+                Some(format!("RefName as sent: {sent}"))
+            }
+            Came::Scheduled => None,
+            Came::Dropped { dropped_as } => {
+                let interface = self.interface.as_ref().map_or("", InterfaceName::as_str);
+                Some(format!(
+                    "taken in from queue/{interface}, where it was dropped as {dropped_as}"
+                ))
+            }
+            Came::Emitted { parent } => Some(format!("emitted by {parent}")),
+        }
+    }
+}
+
+/// How an attempt ended, or what was done with the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    Cancelled,
+    /// A crash has ended the attempt; the job waits again.
+    CutOff,
+    Deferred,
+    Done,
+    Failed,
+    /// Completely retrieved.
+    Fetched,
+    /// The attempt does not count: the service was stopped.
+    GivenBack,
+    /// Something was seen or done that its log is to say.
+    Noted,
+    Refused,
+    Removed,
+    Requeued,
+}
+
+/// The end of an attempt, or an act: a line of `ended.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    id: u64,
+    #[serde(with = "text")]
+    pub job: JobName,
+    pub act: Act,
+    /// Of the Unix epoch.
+    pub at_ms: i64,
+    /// The attempt that ended, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Whose job it is from now on.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "text::option"
+    )]
+    pub interface: Option<InterfaceName>,
+    /// For whom it is from now on, or was, if nothing before says so.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "text::option"
+    )]
+    pub addressee: Option<UserName>,
+    /// The [`fingerprint`] of the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl Ended {
+    pub fn new(job: &JobName, act: Act, at_ms: i64) -> Self {
+        Self {
+            id: job.id().get(),
+            job: job.clone(),
+            act,
+            at_ms,
+            attempt: None,
+            interface: None,
+            addressee: None,
+            error: None,
+            by: None,
+            text: None,
+        }
+    }
+
+    /// The line without its end.
+    pub fn to_line(&self) -> String {
+        // Strings and numbers always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a line; `None` when it is not one of ours.
+    pub fn from_line(line: &[u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(line).ok()?;
+        (read.id == read.job.id().get()).then_some(read)
+    }
+}
+
+/// The job's id in a line, without reading the rest.
+pub(super) fn id_of(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"{\"id\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (rest.get(digits) == Some(&b',')).then_some(())?;
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+/// What errors have in common that differ in numbers only: 16 hex digits.
+pub fn fingerprint(error: &str) -> String {
+    let mut hash = Sha256::new();
+    let mut was_digit = false;
+    for byte in error.bytes() {
+        let is_digit = byte.is_ascii_digit();
+        if !is_digit {
+            hash.update([byte]);
+        } else if !was_digit {
+            hash.update(b"#");
+        }
+        was_digit = is_digit;
+    }
+    hex(&hash.finalize()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> JobName {
+        "20261122T045748.123Z-00042-x.json".parse().unwrap()
+    }
+
+    fn accepted() -> Accepted {
+        let options = JobOptions {
+            priority: Priority::High,
+            worker: Some("robot 1".parse().unwrap()),
+            retries: Some(2),
+            params: Some("{\"a\":\"\\n\"}".into()),
+        };
+        let mut accepted = Accepted::new(job(), Came::Uploaded, 1_795_323_468_123).on(&options);
+        accepted.dialect = "robusta".into();
+        accepted.submitter = "ada".into();
+        accepted.interface = Some("a".parse().unwrap());
+        accepted.reference_as_sent = Some("Größe 1".into());
+        accepted.sha256 = Some("00".repeat(32));
+        accepted.bytes = 7;
+        accepted
+    }
+
+    #[test]
+    fn lines_are_these_and_read_back() {
+        let line = accepted().to_line();
+        let expected = r#"{"id":890825392631850,"job":"20261122T045748.123Z-00042-x.json","came":"uploaded","dialect":"robusta","submitter":"ada","interface":"a","reference_as_sent":"Größe 1","sha256":"0000000000000000000000000000000000000000000000000000000000000000","bytes":7,"priority":"High","worker":"robot 1","retries":2,"received_ms":1795323468123,"params":"{\"a\":\"\\n\"}"}"#;
+        assert_eq!(line, expected);
+        assert_eq!(Accepted::from_line(line.as_bytes()), Some(accepted()));
+        assert_eq!(id_of(line.as_bytes()), Some(job().id().get()));
+        for came in [
+            Came::Dropped {
+                dropped_as: "o.xml".into(),
+            },
+            Came::Emitted { parent: job() },
+            Came::Scheduled,
+        ] {
+            let plain = Accepted::new(job(), came, 1);
+            let line = plain.to_line();
+            assert_eq!(Accepted::from_line(line.as_bytes()), Some(plain));
+        }
+        let mut ended = Ended::new(&job(), Act::Deferred, 5);
+        ended.attempt = Some(3);
+        ended.error = Some(fingerprint("exit code 1"));
+        let line = ended.to_line();
+        let expected = r#"{"id":890825392631850,"job":"20261122T045748.123Z-00042-x.json","act":"deferred","at_ms":5,"attempt":3,"error":"#;
+        assert!(line.starts_with(expected), "{line}");
+        assert_eq!(Ended::from_line(line.as_bytes()), Some(ended));
+        assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn what_is_no_line_of_ours_says_nothing() {
+        let line = accepted().to_line();
+        for end in 0..line.len() {
+            assert_eq!(Accepted::from_line(&line.as_bytes()[..end]), None, "{end}");
+        }
+        let other = line.replacen("890825392631850", "7", 1);
+        assert_eq!(Accepted::from_line(other.as_bytes()), None, "another id");
+        for odd in ["", "{}", "{\"id\":", "{\"id\":x,", "{\"id\":1}", "[1]"] {
+            assert_eq!(id_of(odd.as_bytes()), None, "{odd}");
+            assert_eq!(Ended::from_line(odd.as_bytes()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn errors_that_differ_in_numbers_only_are_alike() {
+        assert_eq!(fingerprint("line 12: no"), fingerprint("line 7: no"));
+        assert_ne!(fingerprint("line 12: no"), fingerprint("line : no"));
+        assert_eq!(fingerprint("").len(), 16);
+    }
+}

@@ -1,0 +1,147 @@
+//! Retention: a day that has passed its time goes as a whole.
+//!
+//! The day is the one in the job's name, so nothing has to be opened to decide. Queued, deferred
+//! and running jobs are never touched. By default everything is kept.
+
+use super::{EntryKind, Fs, Spool, SpoolError, records, wrap};
+use crate::domain::JobName;
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+/// How long to keep what; `None`: for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub bak_days: Option<u32>,
+    pub joberrors_days: Option<u32>,
+    pub joblog_days: Option<u32>,
+    pub records_days: Option<u32>,
+    pub results_days: Option<u32>,
+    /// Hours after which an idempotency key may be used anew; 24 unless given.
+    pub idempotency_hours: Option<u32>,
+}
+
+const IDEMPOTENCY_HOURS: u32 = 24;
+
+impl Retention {
+    /// Hours after which an idempotency key may be used anew.
+    pub fn key_hours(&self) -> u32 {
+        self.idempotency_hours.unwrap_or(IDEMPOTENCY_HOURS)
+    }
+}
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+impl<F: Fs> Spool<F> {
+    /// Removes the days and records that have passed their time. Gives what was removed.
+    pub fn sweep(&self, keep: &Retention) -> Result<Vec<PathBuf>, SpoolError> {
+        self.healthy()?;
+        let now_ms = self.now_ms();
+        let mut removed = Vec::new();
+        for interface in self.interfaces.keys() {
+            let dir = Path::new("bak").join(interface.as_str());
+            self.sweep_days(&dir, keep.bak_days, now_ms, &mut removed)?;
+        }
+        for (dir, days) in [
+            ("joberrors", keep.joberrors_days),
+            ("joblog", keep.joblog_days),
+            ("results", keep.results_days),
+        ] {
+            self.sweep_days(Path::new(dir), days, now_ms, &mut removed)?;
+        }
+        self.sweep_records(keep.records_days, now_ms, &mut removed)?;
+        let oldest_ms = now_ms - i64::from(keep.key_hours()) * 60 * 60 * 1000;
+        self.each_record(|path, job| {
+            if job.id().unix_ms() < oldest_ms {
+                self.fs.unlink(path).map_err(wrap("remove", path))?;
+            }
+            Ok(())
+        })?;
+        self.sweep_progress(oldest_ms)?;
+        Ok(removed)
+    }
+
+    /// The record of a day goes when none of its jobs waits or runs any more.
+    fn sweep_records(
+        &self,
+        keep_days: Option<u32>,
+        now_ms: i64,
+        removed: &mut Vec<PathBuf>,
+    ) -> Result<(), SpoolError> {
+        let Some(keep_days) = keep_days else {
+            return Ok(());
+        };
+        let mut needed = HashSet::new();
+        for interface in self.interfaces.keys() {
+            needed.extend(self.waiting(interface)?.iter().map(JobName::day));
+        }
+        for path in self.days_before(Path::new(records::DIR), keep_days, now_ms)? {
+            let day = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if needed.contains(day) {
+                continue;
+            }
+            self.fs.remove_tree(&path).map_err(wrap("remove", &path))?;
+            self.records.forget(day);
+            removed.push(path);
+        }
+        Ok(())
+    }
+
+    /// The days of a directory that have passed their time.
+    fn days_before(
+        &self,
+        dir: &Path,
+        keep_days: u32,
+        now_ms: i64,
+    ) -> Result<Vec<PathBuf>, SpoolError> {
+        let oldest = day(now_ms - i64::from(keep_days) * DAY_MS);
+        let mut old = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            let text = name.to_str().filter(|text| is_day(text));
+            if kind == EntryKind::Dir && text.is_some_and(|text| text < oldest.as_str()) {
+                old.push(dir.join(name));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(old)
+    }
+
+    fn sweep_days(
+        &self,
+        dir: &Path,
+        keep_days: Option<u32>,
+        now_ms: i64,
+        removed: &mut Vec<PathBuf>,
+    ) -> Result<(), SpoolError> {
+        let Some(keep_days) = keep_days else {
+            return Ok(());
+        };
+        for path in self.days_before(dir, keep_days, now_ms)? {
+            // A job that was held or requeued for long has an old name and a fresh end.
+            let touched_ms = self.stat(&path)?.map_or(0, |stat| stat.modified_ms);
+            if touched_ms > now_ms - i64::from(keep_days) * DAY_MS {
+                continue;
+            }
+            self.fs.remove_tree(&path).map_err(wrap("remove", &path))?;
+            super::lock(&self.days).retain(|day| !day.starts_with(&path));
+            removed.push(path);
+        }
+        Ok(())
+    }
+}
+
+fn day(unix_ms: i64) -> String {
+    let stamp = crate::domain::stamp(unix_ms);
+    format!("{}-{}-{}", &stamp[..4], &stamp[4..6], &stamp[6..8])
+}
+
+fn is_day(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, b)| match at {
+            4 | 7 => b == b'-',
+            _ => b.is_ascii_digit(),
+        })
+}

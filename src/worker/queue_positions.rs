@@ -1,0 +1,124 @@
+//! When the jobs that wait or run will be done.
+
+use super::{Core, Handle};
+use crate::{
+    domain::{InterfaceName, Job, JobName, Place, Queue},
+    scheduler::Ahead,
+    store::fs::Spool,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// So old may be what is known of a queue's order: it is taken from those who upload.
+const LINE_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// The jobs that wait, in the order of their arrival, as far as somebody has asked of late.
+#[derive(Debug, Default)]
+pub(super) struct QueuePositions(Mutex<BTreeMap<InterfaceName, Line>>);
+
+#[derive(Debug)]
+struct Line {
+    taken: Instant,
+    /// Rising.
+    ids: Vec<u64>,
+}
+
+impl QueuePositions {
+    /// How many jobs of a queue came before this one.
+    fn before(&self, spool: &Spool, interface: &InterfaceName, job: &JobName) -> usize {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = || {
+            let mut ids = spool.ready_ids(interface);
+            ids.sort_unstable();
+            let taken = Instant::now();
+            Line { taken, ids }
+        };
+        let line = lines.entry(interface.clone()).or_insert_with(taken);
+        if line.taken.elapsed() > LINE_AGE_MAX {
+            *line = taken();
+        }
+        let id = job.id().get();
+        line.ids.partition_point(|other| *other < id)
+    }
+}
+
+impl Handle {
+    /// When a job will be done, in milliseconds of the Unix epoch: an estimate from the recent runs of
+    /// its interface and the jobs before it, always in the future. `None`: it has ended. Blocks for a
+    /// look at the disk.
+    pub fn eta_ms(&self, job: &Job) -> Option<i64> {
+        let core: &Core = &self.0;
+        let ahead = match &job.place {
+            Place::Bak(_) | Place::JobErrors | Place::Refused => return None,
+            Place::Work { .. } => {
+                let started_ms = core.runs.of(&job.name).and_then(|run| run.started_ms());
+                Ahead::Running { started_ms }
+            }
+            Place::Deferred { interface, due_ms } => {
+                let now = core.clocks();
+                let left_ms = core.waits().left_ms(interface, &job.name, now);
+                let due_ms = left_ms.map_or(*due_ms, |left_ms| now.wall_ms + left_ms);
+                Ahead::Deferred { due_ms }
+            }
+            Place::Queue(Queue { interface, .. }) => {
+                let jobs = core.lines.before(&core.spool, interface, &job.name);
+                let running = core.runs.count(interface);
+                Ahead::Waiting {
+                    jobs: jobs + running,
+                }
+            }
+        };
+        let interface = job.place.interface()?;
+        let lane = core.lanes.get(interface);
+        let at_once = lane.map_or(0, |lane| lane.rules.running_max.min(core.running_max));
+        // A hold that cannot be looked for is no reason to say nothing.
+        let held = core.spool.is_held(interface).unwrap_or(false);
+        let at_once = if held { 0 } else { at_once };
+        let now_ms = core.spool.now_ms();
+        Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::Kind,
+        store::fs::{Attributes, DropRules, RealFs, Rules},
+    };
+
+    #[test]
+    fn a_line_is_looked_at_again_when_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+            drops: DropRules::default(),
+        };
+        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
+        let clock = Box::new(|| 1_795_323_468_123);
+        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let spool = std::sync::Arc::new(spool);
+        let queue = || {
+            let name = JobName::new(spool.next_id(), None, Kind::Json);
+            let part = spool.begin(name.clone()).unwrap();
+            let sealed = part.seal(&Attributes::default()).unwrap();
+            let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
+            spool.wait(ticket).unwrap();
+            name
+        };
+        let jobs = [(); 3].map(|()| queue());
+        let lines = QueuePositions::default();
+        let before = |job| lines.before(&spool, &interface, job);
+        assert_eq!(jobs.each_ref().map(before), [0, 1, 2]);
+        let later = queue();
+        assert_eq!(before(&later), 3, "it is behind those that are known");
+        spool.forget_ready(&(&interface).into(), &jobs[0]);
+        lines.0.lock().unwrap().get_mut(&interface).unwrap().taken -= 2 * LINE_AGE_MAX;
+        assert_eq!(before(&later), 2);
+    }
+}
