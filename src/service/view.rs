@@ -258,7 +258,8 @@ impl Gateway {
     ) -> View {
         let (id, place) = (job.id(), Place::Queue(interface.clone().into()));
         let name = job.clone();
-        let eta_ms = self.worker.eta_ms(&Job { place, name });
+        let queued = Job { place, name };
+        let eta_ms = self.worker.eta_ms(&queued);
         View {
             id: id.get(),
             uuid: uuid_text(&self.seal.uuid(id)),
@@ -271,7 +272,8 @@ impl Gateway {
             submitter: submitter.to_owned(),
             priority: options.priority,
             worker: options.worker.as_ref().map(ToString::to_string),
-            received_ms: id.unix_ms().min(self.spool.now_ms()),
+            // As later answers say it: its name may be of a moment before.
+            received_ms: self.spool.received_ms(&queued),
             started_ms: None,
             finished_ms: None,
             error: None,
