@@ -153,8 +153,13 @@ pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
     }
     // What a command has left and nobody can open is the command's fault.
     let is_left = site.path.contains(".run/") && ["read", "update"].contains(&site.op);
+    // So is what nobody may move out of its directory: the job fails, and its log says so.
+    let published = ["results/", "tmp/"]
+        .iter()
+        .any(|dir| site.path.starts_with(dir));
+    let is_taken = site.op == "rename" && published;
     if !["read_at", "write"].contains(&site.op) && !is_left {
-        all.push(Errno::ACCESS);
+        all.extend((!is_taken).then_some(Errno::ACCESS));
         // Somebody has removed it. The journal is nobody's to touch, and a log that is gone is gone.
         let stays = ["journal", "joblog"]
             .iter()
