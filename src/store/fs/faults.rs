@@ -152,7 +152,7 @@ pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
         all.extend([Errno::NOSPC, Errno::DQUOT]);
     }
     // What a command has left and nobody can open is the command's fault.
-    let is_left = site.path.contains(".run/") && ["read", "update"].contains(&site.op);
+    let is_left = site.path.contains(".run/") && ["list", "read", "update"].contains(&site.op);
     // So is what nobody may move out of its directory: the job fails, and its log says so.
     let published = ["results/", "tmp/"]
         .iter()
