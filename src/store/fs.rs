@@ -557,7 +557,28 @@ impl<F: Fs> Spool<F> {
         self.put_for(None, of, path, bytes)
     }
 
-    /// The same, as part of the step of a job.
+    /// Writes a file under `tmp`, to be recorded and named together with others.
+    fn replacement(
+        &self,
+        of: &str,
+        to: PathBuf,
+        bytes: Vec<u8>,
+    ) -> Result<(Op, PendingRename), SpoolError> {
+        let from = self.write_temp(of, &bytes)?;
+        let op = Op::Put {
+            path: text(&to),
+            bytes,
+        };
+        let pending = PendingRename {
+            from,
+            to,
+            how: How::Replaced,
+            step: None,
+        };
+        Ok((op, pending))
+    }
+
+    /// The same as [`Spool::put`], as part of the step of a job.
     fn put_for(
         &self,
         step: Option<JobId>,

@@ -4,7 +4,7 @@
 //! published, so no acknowledged job is without it; the same holds for a schedule. A record whose job never came (a crash in
 //! between, so no answer was sent) is removed at the next start.
 
-use super::{EntryKind, Fs, How, Op, PendingRename, Spool, SpoolError, text, wrap};
+use super::{EntryKind, Fs, Op, PendingRename, Spool, SpoolError, text, wrap};
 use crate::domain::{InterfaceName, JobName, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -78,19 +78,7 @@ impl<F: Fs> Spool<F> {
         record: &IdemRecord,
     ) -> Result<(Op, PendingRename), SpoolError> {
         let bytes = serde_json::to_vec(record).unwrap_or_default();
-        let from = self.write_temp(&key.0, &bytes)?;
-        let to = key.path();
-        let op = Op::Put {
-            path: text(&to),
-            bytes,
-        };
-        let pending = PendingRename {
-            from,
-            to,
-            how: How::Replaced,
-            step: None,
-        };
-        Ok((op, pending))
+        self.replacement(&key.0, key.path(), bytes)
     }
 
     /// After a commit that failed: the client may try again.

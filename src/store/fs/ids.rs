@@ -51,10 +51,4 @@ impl<F: Fs> super::Spool<F> {
             id => JobId::from_number(id),
         }
     }
-
-    pub(super) fn saw_job(&self, job: Option<&JobName>) {
-        if let Some(job) = job {
-            self.saw_id(job.id());
-        }
-    }
 }

@@ -298,7 +298,7 @@ impl<F: Fs> Spool<F> {
             let ops = || records.iter().flat_map(|record| &record.ops);
             replayed.finished += self.complete_records(ops().filter_map(Op::said).collect())?;
             for job in ops().flat_map(Op::paths).filter_map(replay::job_of) {
-                self.saw_job(Some(&job));
+                self.saw_id(job.id());
             }
             match replayed.intact {
                 true => replayed.finished += self.publish_missing(&records)?,

@@ -6,8 +6,8 @@
 //! schedule for good; nothing that is being written brings it back.
 
 use super::{
-    EntryKind, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Op, PendingRename, Sealed, Spool,
-    SpoolError, Ticket, text, wrap,
+    EntryKind, Fs, INLINE_BYTES_MAX, IdemKey, IdemRecord, Op, Sealed, Spool, SpoolError, Ticket,
+    text, wrap,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -109,27 +109,6 @@ impl<F: Fs> Spool<F> {
         }
         let (ops, renames): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         self.publish(&ops, renames)
-    }
-
-    /// Writes a file under `tmp`, to be recorded and named together with others.
-    fn replacement(
-        &self,
-        of: &str,
-        to: PathBuf,
-        bytes: Vec<u8>,
-    ) -> Result<(Op, PendingRename), SpoolError> {
-        let from = self.write_temp(of, &bytes)?;
-        let op = Op::Put {
-            path: text(&to),
-            bytes,
-        };
-        let pending = PendingRename {
-            from,
-            to,
-            how: How::Replaced,
-            step: None,
-        };
-        Ok((op, pending))
     }
 
     /// Asks the service that works on this spool, or the next one, to let a schedule follow the clock
