@@ -112,7 +112,7 @@ pub struct Tenant {
 
 #[derive(Clone, Debug)]
 pub struct InterfaceConfig {
-    pub gateway: Interface,
+    pub service: Interface,
     pub lane: Lane,
     pub rules: Rules,
 }
@@ -120,7 +120,7 @@ pub struct InterfaceConfig {
 impl InterfaceConfig {
     /// Do partners see each other's jobs?
     pub fn is_shared(&self) -> bool {
-        self.gateway.visible.is_shared() && !self.rules.drops.addressed
+        self.service.visible.is_shared() && !self.rules.drops.addressed
     }
 }
 
@@ -496,17 +496,17 @@ fn interfaces(
     let mut roots = BTreeMap::new();
     let mut names: BTreeSet<&str> = all.keys().map(InterfaceName::as_str).collect();
     for (name, config) in &all {
-        for alias in &config.gateway.aliases {
+        for alias in &config.service.aliases {
             if !names.insert(alias) {
                 return Err(format!(
                     "interfaces.{name}.aliases: {alias} is taken already"
                 ));
             }
         }
-        let (Direction::In, Some(root)) = (config.gateway.direction, &config.gateway.root) else {
+        let (Direction::In, Some(root)) = (config.service.direction, &config.service.root) else {
             continue;
         };
-        if let Some(other) = roots.insert((root, &config.gateway.namespace), name) {
+        if let Some(other) = roots.insert((root, &config.service.namespace), name) {
             return Err(format!(
                 "interfaces.{name}.root: {other} takes documents with the root element {root} \
                  already; an upload could not be told apart"
@@ -559,7 +559,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
         None => None,
     };
     Ok(InterfaceConfig {
-        gateway: Interface {
+        service: Interface {
             direction: file.direction,
             root: file.root.clone(),
             namespace: file.namespace.clone(),
@@ -756,7 +756,7 @@ mod tests {
         assert_eq!(tenant.root, Path::new("/etc/spoolgate/spool"));
         assert_eq!(tenant.users, Path::new("/etc/spoolgate/users.toml"));
         let a = &tenant.interfaces[&"a".parse().unwrap()];
-        assert_eq!(a.gateway.schema.as_deref(), Some("a"));
+        assert_eq!(a.service.schema.as_deref(), Some("a"));
         assert_eq!(
             a.lane.rules.running_max, 0,
             "no processor, nothing is started"
@@ -863,7 +863,7 @@ mod tests {
         let visible = |keys: &str| {
             let config = parse(&format!("{ONE}{keys}"))?;
             let interface = &config.tenants[0].interfaces[&"a".parse().unwrap()];
-            Ok::<_, String>(interface.gateway.visible)
+            Ok::<_, String>(interface.service.visible)
         };
         assert_eq!(visible(""), Ok(Visible::Interface));
         assert_eq!(visible("visible = \"interface\""), Ok(Visible::Interface));

@@ -355,7 +355,7 @@ fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<VirtualHosts> 
         is_default: tenant.is_default,
         hosts: tenant.hosts.clone(),
         databases: tenant.databases.clone(),
-        gateway: prepared.gateway.clone(),
+        service: prepared.service.clone(),
         users: prepared.users.clone(),
         realm: "spoolgate".into(),
     });

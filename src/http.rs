@@ -7,7 +7,7 @@
 //!
 //! A client that is slow, silent or broken costs one timeout and never a thread, and a panic in a
 //! request costs that request. What a request means is not known here: dialects parse and render,
-//! the gateway decides, and nothing in this folder touches the spool.
+//! the service decides, and nothing in this folder touches the spool.
 //!
 //! A stop drops the listener at once, lets running requests finish, closes idle connections, and
 //! cuts at the deadline what is left.

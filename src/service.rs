@@ -1,4 +1,4 @@
-//! The gateway: turns a [`Command`] of a caller into a [`Reply`] or a [`Fault`], and has the
+//! The service: turns a [`Command`] of a caller into a [`Reply`] or a [`Fault`], and has the
 //! streaming [`Upload`] and [`Download`]. It knows neither HTTP nor a dialect. Here async meets
 //! the blocking spool: every spool call runs on the blocking pool.
 //!
@@ -80,7 +80,7 @@ pub enum Direction {
     Out,
 }
 
-/// What the gateway has to know of an interface.
+/// What the service has to know of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     pub direction: Direction,
@@ -96,8 +96,8 @@ pub struct Interface {
     pub visible: Visible,
 }
 
-/// One tenant's gateway.
-pub struct Gateway {
+/// One tenant's service.
+pub struct Service {
     spool: Arc<Spool>,
     seal: Seal,
     interfaces: BTreeMap<InterfaceName, Interface>,
@@ -130,7 +130,7 @@ pub struct Gateway {
     archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
 }
 
-/// What a gateway is made of.
+/// What a service is made of.
 pub struct Parts {
     pub spool: Arc<Spool>,
     pub seal: Seal,
@@ -155,7 +155,7 @@ struct Opened {
     taken: bool,
 }
 
-impl Gateway {
+impl Service {
     pub fn new(parts: Parts) -> Self {
         let made_ids = parts.interfaces.keys();
         let made_ids = made_ids.map(|name| (targets::made_id(name), name.clone()));

@@ -21,7 +21,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Place},
     processor::Starter,
     service::{
-        Command, Document, Fault, Gateway, JobRef, JsonCheck, Reply, ScheduleRequest, ScheduleSpec,
+        Command, Document, Fault, JobRef, JsonCheck, Reply, ScheduleRequest, ScheduleSpec, Service,
         Submit,
     },
     store::fs::{
@@ -95,15 +95,15 @@ direction = "out"
 "#;
 
 /// A service of one tenant, as the daemon starts it.
-struct Service {
-    gateway: Arc<Gateway>,
+struct Daemon {
+    service: Arc<Service>,
     spool: Arc<Spool>,
     running: Running,
     stop: CancellationToken,
     kill: CancellationToken,
 }
 
-impl Service {
+impl Daemon {
     async fn start(dir: &Path) -> anyhow::Result<Self> {
         let config = Config::parse(CONFIG, &dir.join("spoolgate.toml")).unwrap();
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
@@ -112,7 +112,7 @@ impl Service {
         let tenant = &config.tenants[0];
         let prepared = Prepared::new(&config, tenant, shared, None, &stop, &kill).await?;
         Ok(Self {
-            gateway: prepared.gateway.clone(),
+            service: prepared.service.clone(),
             spool: prepared.spool.clone(),
             running: prepared
                 .run(tenant, &Supervisor::new(stop.clone()), &stop)
@@ -196,7 +196,7 @@ fn json() -> Document {
 impl Told {
     async fn upload(
         &mut self,
-        service: &Service,
+        daemon: &Daemon,
         to: &str,
         body: &[u8],
         end: End,
@@ -211,19 +211,19 @@ impl Told {
             },
             ..Submit::default()
         };
-        self.submit(service, submit, body, end).await
+        self.submit(daemon, submit, body, end).await
     }
 
     async fn submit(
         &mut self,
-        service: &Service,
+        daemon: &Daemon,
         submit: Submit,
         body: &[u8],
         end: End,
     ) -> Option<JobName> {
         let keyed = submit.idempotency_key.is_some();
         let sent = async {
-            let mut upload = service.gateway.admit(&caller(), submit, None).await?;
+            let mut upload = daemon.service.admit(&caller(), submit, None).await?;
             upload.write(Bytes::copy_from_slice(body)).await?;
             upload.commit().await
         };
@@ -247,17 +247,17 @@ impl Told {
         Some(job)
     }
 
-    async fn cancel(&mut self, service: &Service, job: &JobName) {
+    async fn cancel(&mut self, daemon: &Daemon, job: &JobName) {
         let command = Command::Cancel {
             job: JobRef::Name(job.clone()),
         };
-        let reply = in_time("a cancel", service.gateway.execute(&caller(), command)).await;
+        let reply = in_time("a cancel", daemon.service.execute(&caller(), command)).await;
         if matches!(reply, Ok(Reply::Cancelled { .. })) {
             self.cancelled.push(job.clone());
         }
     }
 
-    async fn fetch(&mut self, service: &Service, dir: &Path) {
+    async fn fetch(&mut self, daemon: &Daemon, dir: &Path) {
         let dropped = dir.join("spool/queue/out/order.xml");
         if std::fs::write(&dropped, "<fetched/>").is_err() {
             return;
@@ -265,14 +265,14 @@ impl Told {
         let (olga, out) = (caller(), name("out"));
         let list = || async {
             let interface = out.clone();
-            let listed = service.gateway.execute(&olga, Command::List { interface });
+            let listed = daemon.service.execute(&olga, Command::List { interface });
             match in_time("a list", listed).await {
                 Ok(Reply::Jobs(jobs)) => jobs.into_iter().next(),
                 Ok(_) | Err(_) => None,
             }
         };
         let job = in_time("a dropped file", async {
-            while service.spool.unhealthy().is_none() {
+            while daemon.spool.unhealthy().is_none() {
                 if let Some(job) = list().await {
                     return Some(job);
                 }
@@ -288,8 +288,8 @@ impl Told {
             stylesheet: None,
             head: false,
         };
-        while service.spool.unhealthy().is_none() {
-            let fetched = service.gateway.execute(&olga, fetch.clone());
+        while daemon.spool.unhealthy().is_none() {
+            let fetched = daemon.service.execute(&olga, fetch.clone());
             let Ok(Reply::Content(mut download)) = in_time("a fetch", fetched).await else {
                 tokio::time::sleep(LOOK).await;
                 continue;
@@ -307,23 +307,19 @@ impl Told {
     }
 
     /// One day.
-    async fn day(&mut self, service: &Service, dir: &Path) {
-        self.upload(service, "works", b"<works/>", End::Done).await;
+    async fn day(&mut self, daemon: &Daemon, dir: &Path) {
+        self.upload(daemon, "works", b"<works/>", End::Done).await;
         let large = format!("<large>{}</large>", "x".repeat(300_000));
-        self.upload(service, "archives", large.as_bytes(), End::Done)
+        self.upload(daemon, "archives", large.as_bytes(), End::Done)
             .await;
-        self.upload(service, "works", b"<broken", End::Failed).await;
-        let failed = self
-            .upload(service, "fails", b"<fails/>", End::Failed)
-            .await;
-        self.upload(service, "later", b"<later/>", End::Done).await;
-        self.upload(service, "makes", b"<makes/>", End::Done).await;
+        self.upload(daemon, "works", b"<broken", End::Failed).await;
+        let failed = self.upload(daemon, "fails", b"<fails/>", End::Failed).await;
+        self.upload(daemon, "later", b"<later/>", End::Done).await;
+        self.upload(daemon, "makes", b"<makes/>", End::Done).await;
         let tomorrow = self
-            .upload(service, "tomorrow", b"{\"t\":1}", End::Any)
+            .upload(daemon, "tomorrow", b"{\"t\":1}", End::Any)
             .await;
-        let endless = self
-            .upload(service, "endless", b"{\"e\":1}", End::Any)
-            .await;
+        let endless = self.upload(daemon, "endless", b"{\"e\":1}", End::Any).await;
         for _ in 0..2 {
             let submit = Submit {
                 interface: Some(name("archives")),
@@ -331,17 +327,17 @@ impl Told {
                 dialect: "dstore",
                 ..Submit::default()
             };
-            self.submit(service, submit, b"<keyed/>", End::Done).await;
+            self.submit(daemon, submit, b"<keyed/>", End::Done).await;
         }
-        self.fetch(service, dir).await;
+        self.fetch(daemon, dir).await;
         for job in [endless, tomorrow].into_iter().flatten() {
-            self.cancel(service, &job).await;
+            self.cancel(daemon, &job).await;
         }
         if let Some(failed) = failed {
-            requeue(service, failed).await;
+            requeue(daemon, failed).await;
         }
-        hold(service).await;
-        schedule(service).await;
+        hold(daemon).await;
+        schedule(daemon).await;
         std::fs::write(dir.join("spool/schemas/new.xsd"), "no schema").unwrap();
     }
 
@@ -419,8 +415,8 @@ async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send
         .unwrap()
 }
 
-async fn requeue(service: &Service, name: JobName) {
-    let spool = service.spool.clone();
+async fn requeue(daemon: &Daemon, name: JobName) {
+    let spool = daemon.spool.clone();
     let of = name.clone();
     until("a failing job", || {
         spool.unhealthy().is_some()
@@ -430,7 +426,7 @@ async fn requeue(service: &Service, name: JobName) {
             )
     })
     .await;
-    let spool = service.spool.clone();
+    let spool = daemon.spool.clone();
     // Its error, if any, is told to the operator.
     let _ = blocking("a requeue", move || {
         let place = Place::JobErrors;
@@ -443,8 +439,8 @@ async fn requeue(service: &Service, name: JobName) {
     .await;
 }
 
-async fn hold(service: &Service) {
-    let spool = service.spool.clone();
+async fn hold(daemon: &Daemon) {
+    let spool = daemon.spool.clone();
     let _ = blocking("a hold", move || {
         let interface = "fails".parse().unwrap();
         let held = spool.hold(&interface, "for a look");
@@ -456,7 +452,7 @@ async fn hold(service: &Service) {
     .await;
 }
 
-async fn schedule(service: &Service) {
+async fn schedule(daemon: &Daemon) {
     let request = ScheduleRequest {
         submit: Submit {
             interface: Some(name("archives")),
@@ -471,12 +467,12 @@ async fn schedule(service: &Service) {
     };
     let document = Bytes::from_static(b"{\"scheduled\":1}");
     let olga = caller();
-    let scheduled = service.gateway.schedule(&olga, request, document);
+    let scheduled = daemon.service.schedule(&olga, request, document);
     let Ok(_) = in_time("a schedule", scheduled).await else {
         return;
     };
     // Its one moment has one job, whatever fails.
-    let spool = service.spool.clone();
+    let spool = daemon.spool.clone();
     let made = || {
         let jobs = spool.jobs(&name("archives")).unwrap_or_default();
         let of_it = |job: &&Job| job.name.to_string().ends_with(".json");
@@ -513,31 +509,31 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("users.toml"), "").unwrap();
     let faults = Faults::of(&dir.path().join("spool"));
-    let service = Service::start(dir.path()).await.unwrap();
+    let daemon = Daemon::start(dir.path()).await.unwrap();
     let context = format!("{plan:?}");
     faults.begin();
     if let Some(plan) = &plan {
         faults.plan(plan.clone());
     }
     let mut told = Told::default();
-    told.day(&service, dir.path()).await;
+    told.day(&daemon, dir.path()).await;
     let failures = faults.heal();
     let hosts = faults.seen();
-    let spool = service.spool.clone();
+    let spool = daemon.spool.clone();
     if let Some(reason) = spool.unhealthy() {
         let may = plan.as_ref().is_some_and(|plan| is_sync(plan.site.op));
         assert!(may, "{context}: unhealthy: {reason}");
         // What was told stays true; the rest is for the next start.
         drop(spool);
-        service.stop().await;
-        let service = Service::start(dir.path()).await.unwrap();
-        finish(service, &told, dir.path(), &context, true).await;
+        daemon.stop().await;
+        let daemon = Daemon::start(dir.path()).await.unwrap();
+        finish(daemon, &told, dir.path(), &context, true).await;
     } else {
         drop(spool);
-        finish(service, &told, dir.path(), &context, false).await;
-        let service = Service::start(dir.path()).await.unwrap();
+        finish(daemon, &told, dir.path(), &context, false).await;
+        let daemon = Daemon::start(dir.path()).await.unwrap();
         finish(
-            service,
+            daemon,
             &told,
             dir.path(),
             &format!("{context}, restarted"),
@@ -548,15 +544,15 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
     (hosts, failures)
 }
 
-async fn finish(service: Service, told: &Told, dir: &Path, context: &str, was_unhealthy: bool) {
+async fn finish(daemon: Daemon, told: &Told, dir: &Path, context: &str, was_unhealthy: bool) {
     // A cancel that was not answered may not have come to anything.
     let mut open = Told::default();
     for (job, (_, end)) in &told.jobs {
         if *end == End::Any && !told.cancelled.contains(job) {
-            open.cancel(&service, job).await;
+            open.cancel(&daemon, job).await;
         }
     }
-    let spool = service.spool.clone();
+    let spool = daemon.spool.clone();
     let ends = tokio::time::timeout(HANGS, async {
         while !told.unfinished(&spool, was_unhealthy).is_empty() {
             tokio::time::sleep(LOOK).await;
@@ -570,7 +566,7 @@ async fn finish(service: Service, told: &Told, dir: &Path, context: &str, was_un
     }
     told.check(&spool, dir, context, was_unhealthy);
     drop(spool);
-    service.stop().await;
+    daemon.stop().await;
 }
 
 fn plans(hosts: Vec<Site>) -> Vec<Plan> {
@@ -608,10 +604,10 @@ async fn a_full_disk_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("users.toml"), "").unwrap();
     let faults = Faults::of(&dir.path().join("spool"));
-    let service = Service::start(dir.path()).await.unwrap();
+    let daemon = Daemon::start(dir.path()).await.unwrap();
     let mut told = Told::default();
     let before = told
-        .upload(&service, "tomorrow", b"<before/>", End::Any)
+        .upload(&daemon, "tomorrow", b"<before/>", End::Any)
         .await;
     let before = before.unwrap();
     let site = |op, path: &str| Site {
@@ -636,21 +632,21 @@ async fn a_full_disk_holds_up_nobody() {
         let quick = Duration::from_secs(10);
         let answered = tokio::time::timeout(quick, async {
             for body in [first, then] {
-                let accepted = told.upload(&service, "works", body, End::Done).await;
+                let accepted = told.upload(&daemon, "works", body, End::Done).await;
                 assert_eq!(accepted, None);
             }
             let (job, olga) = (before.clone(), caller());
-            let status = service.gateway.execute(&olga, Command::Status { job });
+            let status = daemon.service.execute(&olga, Command::Status { job });
             assert!(matches!(status.await, Ok(Reply::Status(_))));
         });
         answered.await.expect("somebody waits for a full disk");
         faults.heal();
     }
     assert_eq!(told.refused.len(), 4);
-    assert_eq!(service.spool.unhealthy(), None);
-    let spool = service.spool.clone();
+    assert_eq!(daemon.spool.unhealthy(), None);
+    let spool = daemon.spool.clone();
     let late = told
-        .upload(&service, "works", b"<late/>", End::Done)
+        .upload(&daemon, "works", b"<late/>", End::Done)
         .await
         .unwrap();
     until("a later job", || {
@@ -665,12 +661,12 @@ async fn a_full_disk_holds_up_nobody() {
         errno,
         lasting,
     });
-    told.upload(&service, "works", b"<last/>", End::Done).await;
+    told.upload(&daemon, "works", b"<last/>", End::Done).await;
     drop(spool);
-    service.stop().await;
+    daemon.stop().await;
     faults.heal();
-    let service = Service::start(dir.path()).await.unwrap();
-    finish(service, &told, dir.path(), "full to the end", false).await;
+    let daemon = Daemon::start(dir.path()).await.unwrap();
+    finish(daemon, &told, dir.path(), "full to the end", false).await;
 }
 
 #[test]

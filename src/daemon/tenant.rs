@@ -1,4 +1,4 @@
-//! One tenant, prepared and then at work: its spool, gateway, users, watcher and worker.
+//! One tenant, prepared and then at work: its spool, service, users, watcher and worker.
 
 use super::{
     About,
@@ -16,7 +16,7 @@ use crate::{
     processor::Starter,
     scheduler::Event,
     service::{
-        AdmissionLimits, Cancelling, Gateway, InFlight, Interface, Parts, Places, ScheduleRules,
+        AdmissionLimits, Cancelling, InFlight, Interface, Parts, Places, ScheduleRules, Service,
         Validations, Verifier, WorkerHandle,
     },
     store::fs::{
@@ -89,7 +89,7 @@ impl Shared {
 pub(super) struct Prepared {
     /// What each interface takes.
     takes: BTreeMap<InterfaceName, Interface>,
-    pub(super) gateway: Arc<Gateway>,
+    pub(super) service: Arc<Service>,
     pub(super) users: Arc<Users>,
     pub(super) spool: Arc<Spool>,
     worker: Worker,
@@ -225,7 +225,7 @@ pub(crate) fn take_over(
     spool.recover()?;
     know_users(&spool, tenant);
     let spool = Arc::new(spool);
-    let takes = map(&tenant.interfaces, |interface| interface.gateway.clone());
+    let takes = map(&tenant.interfaces, |interface| interface.service.clone());
     let verifier = Verifier::new(takes, Arc::new(schemas(config, tenant)));
     let admin = Admin::new(spool.clone(), verifier, |_| {});
     Ok((lock, spool, admin))
@@ -290,7 +290,7 @@ impl Prepared {
         });
         reloader.clone().look().await;
         let saved = alarm.clone();
-        let gateway = Gateway::new(Parts {
+        let service = Service::new(Parts {
             seal,
             schedules: ScheduleRules {
                 time_zone: config.time_zone.clone(),
@@ -299,7 +299,7 @@ impl Prepared {
                 saved: Box::new(move |id| saved.touch(id)),
             },
             spool: spool.clone(),
-            interfaces: map(&tenant.interfaces, |interface| interface.gateway.clone()),
+            interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
             schemas: reloader.schemas.clone(),
             stylesheets: reloader.stylesheets.clone(),
             limits: admission(config, tenant),
@@ -309,8 +309,8 @@ impl Prepared {
             worker: Box::new(worker.handle()),
         });
         Ok(Self {
-            takes: map(&tenant.interfaces, |interface| interface.gateway.clone()),
-            gateway: Arc::new(gateway),
+            takes: map(&tenant.interfaces, |interface| interface.service.clone()),
+            service: Arc::new(service),
             users,
             spool,
             worker,
@@ -342,12 +342,12 @@ impl Prepared {
         let named = |task: &str| format!("{task} of tenant {}", reloader.tenant);
         let poll = reloader.watcher.is_none().then_some(POLL_EVERY);
         let worker = supervisor.essential(named("the worker"), self.worker.run(poll));
-        let (gateway, alarm, until) = (self.gateway, self.alarm.clone(), stop.clone());
+        let (service, alarm, until) = (self.service, self.alarm.clone(), stop.clone());
         let is_watched = reloader.watcher.is_some();
         let timetable = supervisor.keep(named("the clock of the schedules"), move || {
             // After one that broke down nobody knows what it had looked at.
             alarm.touch_all();
-            timetable::run(gateway.clone(), alarm.clone(), is_watched, until.clone())
+            timetable::run(service.clone(), alarm.clone(), is_watched, until.clone())
         });
         let (reloading, woken, until) = (reloader.clone(), self.woken.clone(), stop.clone());
         supervisor.keep(named("the reloading of files"), move || {

@@ -1,9 +1,9 @@
-//! The clock of a tenant's schedules: sleeps until one has a moment, and lets the gateway follow.
+//! The clock of a tenant's schedules: sleeps until one has a moment, and lets the service follow.
 
 use super::clock::{Leaps, steady_ms};
 use crate::{
     cron_schedule::ScheduleId,
-    service::{Agenda, Gateway, Touched},
+    service::{Agenda, Service, Touched},
 };
 use jiff::Timestamp;
 use std::{
@@ -93,7 +93,7 @@ impl Since {
 
 /// Follows all schedules until `stop`.
 pub(super) async fn run(
-    gateway: Arc<Gateway>,
+    service: Arc<Service>,
     alarm: Arc<Alarm>,
     is_watched: bool,
     stop: CancellationToken,
@@ -109,9 +109,9 @@ pub(super) async fn run(
             look_at = Instant::now() + look_every;
         }
         let begun = since.at(Timestamp::now(), steady_ms());
-        agenda = gateway.follow_schedules(agenda, alarm.take(), begun).await;
+        agenda = service.follow_schedules(agenda, alarm.take(), begun).await;
         if sweep_at <= Instant::now() {
-            agenda = gateway.sweep_schedules(agenda).await;
+            agenda = service.sweep_schedules(agenda).await;
             sweep_at = Instant::now() + SWEEP_EVERY;
         }
         let wait = match agenda.next() {

@@ -1,11 +1,11 @@
 //! One request, from its head to its answer.
 //!
 //! Order: host → site, path → dialect, credentials, then everything else. Nothing is read of a
-//! body before the caller is known and, for a job, before the gateway has admitted it; so a
+//! body before the caller is known and, for a job, before the service has admitted it; so a
 //! client that sent `Expect: 100-continue` and is refused never sends its job.
 //!
 //! If the client leaves, hyper drops the future of [`answer`], and with it an [`Upload`] that has
-//! not been committed. A commit that has begun is the gateway's and runs to its end. A panic is
+//! not been committed. A commit that has begun is the service's and runs to its end. A panic is
 //! caught here and becomes a 500.
 //!
 //! [`Upload`]: crate::service::Upload
@@ -449,7 +449,7 @@ async fn reply(
             access.user = Some(caller.user.clone());
             Ok(credentials::token(&site.users, &caller, scopes, now_ms)?)
         }
-        Command::Schedule(request) => Ok(site.gateway.schedule(&caller, *request, small).await?),
+        Command::Schedule(request) => Ok(site.service.schedule(&caller, *request, small).await?),
         Command::Cancel { .. }
         | Command::Fetch { .. }
         | Command::Jobs { .. }
@@ -458,7 +458,7 @@ async fn reply(
         | Command::Result { .. }
         | Command::Show { .. }
         | Command::Status { .. }
-        | Command::Targets { .. } => Ok(site.gateway.execute(&caller, command).await?),
+        | Command::Targets { .. } => Ok(site.service.execute(&caller, command).await?),
     }
 }
 
@@ -475,7 +475,7 @@ async fn receive(
         0 => intake.declared(),
         n_bytes => Some(n_bytes),
     };
-    let mut upload = site.gateway.admit(caller, submit, declared).await?;
+    let mut upload = site.service.admit(caller, submit, declared).await?;
     if !small.is_empty() {
         upload.write(small).await?;
     }

@@ -1,4 +1,4 @@
-//! The server over real sockets, before a real gateway and a real spool: bad clients, both
+//! The server over real sockets, before a real service and a real spool: bad clients, both
 //! protocols, bodies that break off, and the stop.
 
 mod bench;
@@ -22,7 +22,7 @@ const QUEUE: &str = "/xml/jobqueue?Interfacename=orders_out";
 const JOB: &str = "/xml/job?Interfacename=orders_out&Jobname=20261122T045748.123Z-00042.xml";
 /// More than all the buffers between the server and its client hold.
 const BIG: u64 = 64 << 20;
-/// More than the gateway keeps in memory: such an upload has a part in `tmp`.
+/// More than the service keeps in memory: such an upload has a part in `tmp`.
 const PART_BYTES: usize = 512 << 10;
 /// An upload whose commit is held up until the gate opens.
 const HELD: &str = "/xml/upload?RefName=gate";

@@ -5,7 +5,7 @@
 //! without case, port and closing dot. A request that names two hosts is for nobody. Where a path
 //! names a tenant, that counts, and not the host: by its name or one of its databases.
 
-use crate::{auth::Users, service::Gateway};
+use crate::{auth::Users, service::Service};
 use http::{header::HOST, request::Parts};
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,7 +18,7 @@ pub struct VirtualHost {
     pub hosts: Vec<String>,
     /// Other names by which paths may ask for it.
     pub databases: Vec<String>,
-    pub gateway: Arc<Gateway>,
+    pub service: Arc<Service>,
     pub users: Arc<Users>,
     /// What a client shows to whoever has to type a password.
     pub realm: String,

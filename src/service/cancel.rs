@@ -5,7 +5,7 @@
 
 use super::{Fault, Reply};
 use super::{
-    Gateway, RETRY_SOON_S,
+    RETRY_SOON_S, Service,
     command::JobRef,
     spool_fault,
     view::{is_curator, unknown},
@@ -13,7 +13,7 @@ use super::{
 use crate::{auth::Caller, domain::JobName, store::fs::Cancelled};
 use std::sync::Arc;
 
-impl Gateway {
+impl Service {
     /// Cancels a job, wherever it is; answered once its command has ended and that is durable.
     pub(super) async fn cancel(
         self: &Arc<Self>,

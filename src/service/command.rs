@@ -1,4 +1,4 @@
-//! The gateway's vocabulary: what callers ask for, what they get, and how it can fail, in words
+//! The service's vocabulary: what callers ask for, what they get, and how it can fail, in words
 //! that know neither HTTP nor any dialect.
 //!
 //! A [`Fault`] is sorted by what the caller can do about it. What a client may see is in
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use std::{fmt, io};
 
 /// What a caller wants. Everything but [`Command::Submit`] and [`Command::Token`] is answered by
-/// `Gateway::execute`.
+/// `Service::execute`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// An end to a job that waits or runs. For its submitter and curators.
@@ -46,7 +46,7 @@ pub enum Command {
         number: usize,
         visibility: Visibility,
     },
-    /// Jobs at moments to come. Handled by `Gateway::schedule`, which gets the document as well.
+    /// Jobs at moments to come. Handled by `Service::schedule`, which gets the document as well.
     Schedule(Box<ScheduleRequest>),
     /// All that is known of a job, or of a schedule and its latest job.
     Show { job: JobRef, visibility: Visibility },
@@ -54,7 +54,7 @@ pub enum Command {
     Status { job: JobName },
     /// The interface, or all, that the caller may send JSON jobs to.
     Targets { interface: Option<InterfaceName> },
-    /// A new job; its body follows. Handled by `Gateway::admit`, which gives an `Upload`.
+    /// A new job; its body follows. Handled by `Service::admit`, which gives an `Upload`.
     Submit(Submit),
     /// A bearer token. Handled where the users are known.
     Token(TokenRequest),

@@ -1,6 +1,6 @@
 //! A job on its way to a client, whole or in part.
 
-use super::{Gateway, lock};
+use super::{Service, lock};
 use crate::domain::{InterfaceName, Job, Kind};
 use std::{fs::File, io, ops::Range, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -43,7 +43,7 @@ impl Download {
 /// Dropping it before [`Completion::completed`] means that the download broke off, and nothing
 /// happens.
 pub struct Completion {
-    gateway: Arc<Gateway>,
+    service: Arc<Service>,
     job: Job,
     interface: InterfaceName,
     user: Arc<str>,
@@ -58,14 +58,14 @@ pub struct Completion {
 
 impl Completion {
     pub(super) fn new(
-        gateway: Arc<Gateway>,
+        service: Arc<Service>,
         job: Job,
         interface: InterfaceName,
         user: Arc<str>,
         bytes: u64,
     ) -> Self {
         Self {
-            gateway,
+            service,
             job,
             interface,
             user,
@@ -83,7 +83,7 @@ impl Completion {
     /// The last byte is on its way: from now on, whoever asks where the job is waits for the
     /// outcome, so that the client which has its document does not see it queued any more.
     pub fn taken(&mut self) {
-        let taken = &self.gateway.taken;
+        let taken = &self.service.taken;
         if taken.would_be_all(&self.job.name, &self.user, &self.part, self.bytes) {
             self.announce();
         }
@@ -91,7 +91,7 @@ impl Completion {
 
     fn announce(&mut self) {
         let (ended, receiver) = watch::channel(false);
-        let mut archiving = lock(&self.gateway.archiving);
+        let mut archiving = lock(&self.service.archiving);
         if !archiving.contains_key(&self.job.name) {
             let waiting = (self.interface.clone(), receiver);
             archiving.insert(self.job.name.clone(), waiting);
@@ -102,7 +102,7 @@ impl Completion {
     /// The client has got the last byte that was sent: if that was the last of the job, it goes to
     /// `bak`, now or as soon as the disk lets it.
     pub fn completed(mut self) {
-        let taken = &self.gateway.taken;
+        let taken = &self.service.taken;
         if !taken.add(&self.job.name, &self.user, &self.part, self.bytes) {
             return;
         }
@@ -117,7 +117,7 @@ impl Completion {
             while !self.archived().await {
                 // It is still queued, and whoever asks is told so.
                 self.let_go();
-                if self.gateway.spool.unhealthy().is_some() {
+                if self.service.spool.unhealthy().is_some() {
                     return;
                 }
                 tokio::time::sleep(ARCHIVE_AGAIN).await;
@@ -127,9 +127,9 @@ impl Completion {
 
     /// Tries to archive the job. False when that can succeed later.
     async fn archived(&self) -> bool {
-        let (gateway, job) = (self.gateway.clone(), self.job.clone());
+        let (service, job) = (self.service.clone(), self.job.clone());
         let user = self.user.clone();
-        let archived = tokio::task::spawn_blocking(move || gateway.archive(&job, &user)).await;
+        let archived = tokio::task::spawn_blocking(move || service.archive(&job, &user)).await;
         match archived {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -146,7 +146,7 @@ impl Completion {
     /// Nobody waits for the outcome any more.
     fn let_go(&mut self) {
         if self.ended.take().is_some() {
-            lock(&self.gateway.archiving).remove(&self.job.name);
+            lock(&self.service.archiving).remove(&self.job.name);
         }
     }
 }

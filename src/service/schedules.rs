@@ -13,7 +13,7 @@
 mod tests;
 
 use super::{
-    Direction, Document, Fault, Gateway, RETRY_LATER_S, Reply, ScheduleRequest, Submit, Visibility,
+    Direction, Document, Fault, RETRY_LATER_S, Reply, ScheduleRequest, Service, Submit, Visibility,
     admission, spool_fault, unknown_interface,
     upload::{Outcome, check_kind},
     view::View,
@@ -33,7 +33,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, path::Path, sync::Arc};
 /// One that has ended is kept for so long, and as long as anything is known of its last job.
 const KEEP_ENDED: SignedDuration = SignedDuration::from_hours(24);
 
-/// What the gateway has to know of the service's schedules.
+/// What the service has to know of a tenant's schedules.
 pub struct ScheduleRules {
     /// Of schedules that name none.
     pub time_zone: Zone,
@@ -78,7 +78,7 @@ struct Followed {
     next: Option<Timestamp>,
 }
 
-impl Gateway {
+impl Service {
     /// Saves a schedule whose jobs hold `document`. It would survive a power cut when this returns.
     pub async fn schedule(
         self: &Arc<Self>,

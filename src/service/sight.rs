@@ -9,7 +9,7 @@
 //!
 //! Invariant: a record that cannot be read is no answer: the caller is told to ask again.
 
-use super::{Direction, Fault, Gateway, Visibility, spool_fault, view::is_curator};
+use super::{Direction, Fault, Service, Visibility, spool_fault, view::is_curator};
 use crate::{
     auth::{Caller, Right, Role},
     domain::{InterfaceName, Job, JobName, Place, Queue},
@@ -34,7 +34,7 @@ impl Visible {
     }
 }
 
-impl Gateway {
+impl Service {
     /// Is every job of an interface shown to a caller with a right on it? Of an interface that is
     /// not configured any more, only to those who see all everywhere.
     pub(super) fn sees_all(&self, caller: &Caller, interface: &InterfaceName) -> bool {
@@ -90,7 +90,7 @@ impl Gateway {
     /// Leaves the jobs of an interface that are shown to a caller, who sees all or his own.
     ///
     /// # Errors
-    /// As those of [`Gateway::owns`].
+    /// As those of [`Service::owns`].
     pub(super) fn keep_shown(
         &self,
         caller: &Caller,
@@ -194,7 +194,7 @@ impl Gateway {
     /// a job's owner takes it away. Source: the dStore contract, "Life of a job".
     ///
     /// # Errors
-    /// As those of [`Gateway::owns`].
+    /// As those of [`Service::owns`].
     pub(super) fn takes(
         &self,
         caller: &Caller,
@@ -249,7 +249,7 @@ mod tests {
         "out".parse().unwrap()
     }
 
-    fn gateway(root: &Path, visible: Visible, addressed: bool) -> Gateway {
+    fn service(root: &Path, visible: Visible, addressed: bool) -> Service {
         let interface = Interface {
             direction: Direction::Out,
             root: None,
@@ -271,7 +271,7 @@ mod tests {
         let clock = Box::new(|| 1_795_323_468_123);
         let spool = Spool::open(RealFs::new(root), [(out(), rules)].into(), clock).unwrap();
         spool.know_users(|user| user.as_str() != "nobody");
-        Gateway::new(Parts {
+        Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
             spool: Arc::new(spool),
             interfaces: [(out(), interface)].into(),
@@ -302,8 +302,8 @@ mod tests {
     fn a_job_is_shown_to_its_owner_and_to_those_who_see_all() {
         for visible in [Visible::Interface, Visible::Own] {
             let dir = tempfile::tempdir().unwrap();
-            let gateway = gateway(dir.path(), visible, false);
-            let spool = &gateway.spool;
+            let service = service(dir.path(), visible, false);
+            let spool = &service.spool;
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
             let mut part = spool.begin(name).unwrap();
             part.write(b"<a/>").unwrap();
@@ -335,14 +335,14 @@ mod tests {
                 let both = [(&of_ada, sees_hers), (&dropped, sees_dropped)];
                 let seen = both.iter().filter(|(_, sees)| *sees);
                 let seen: Vec<JobName> = seen.map(|(job, _)| job.name.clone()).collect();
-                assert_eq!(gateway.listed(&caller, &out()).unwrap(), seen, "{user}");
+                assert_eq!(service.listed(&caller, &out()).unwrap(), seen, "{user}");
                 for (job, sees) in both {
-                    assert_eq!(gateway.visible(&caller, &job.name).is_ok(), sees, "{user}");
-                    let takes = gateway.takes(&caller, &out(), job).unwrap();
+                    assert_eq!(service.visible(&caller, &job.name).is_ok(), sees, "{user}");
+                    let takes = service.takes(&caller, &out(), job).unwrap();
                     let is_hers = **user == *"ada" && *job == of_ada;
                     assert_eq!(takes, sees.then_some(all || is_hers), "{user}");
                 }
-                let reached = gateway.reaches(&caller, Some(&out()), "ada", Visibility::Interface);
+                let reached = service.reaches(&caller, Some(&out()), "ada", Visibility::Interface);
                 assert_eq!(reached, sees_hers, "{user}");
             }
         }
@@ -352,8 +352,8 @@ mod tests {
     #[test]
     fn an_addressed_job_is_shown_to_its_user_and_to_those_who_see_all() {
         let dir = tempfile::tempdir().unwrap();
-        let gateway = gateway(dir.path(), Visible::Interface, true);
-        let spool = &gateway.spool;
+        let service = service(dir.path(), Visible::Interface, true);
+        let spool = &service.spool;
         let put = |queue: &str| {
             let queue: Queue = queue.parse().unwrap();
             spool.make_queue(&queue).unwrap();
@@ -386,20 +386,20 @@ mod tests {
             let listed = [(&of_ada, sees_hers), (&nobodys, sees_nobodys)];
             let listed = listed.iter().filter(|(_, sees)| *sees);
             let listed: Vec<JobName> = listed.map(|(job, _)| job.name.clone()).collect();
-            assert_eq!(gateway.listed(&caller, &out()).unwrap(), listed, "{user}");
+            assert_eq!(service.listed(&caller, &out()).unwrap(), listed, "{user}");
             for (job, sees) in [
                 (&of_ada, sees_hers),
                 (&fetched, sees_hers),
                 (&beside, sees_nobodys),
                 (&nobodys, sees_nobodys),
             ] {
-                assert_eq!(gateway.visible(&caller, &job.name).is_ok(), sees, "{user}");
-                let takes = gateway.takes(&caller, &out(), job).unwrap();
+                assert_eq!(service.visible(&caller, &job.name).is_ok(), sees, "{user}");
+                let takes = service.takes(&caller, &out(), job).unwrap();
                 let is_hers = **user == *"ada" && *job == of_ada;
                 assert_eq!(takes, sees.then_some(is_hers), "{user}");
                 for visibility in [Visibility::Own, Visibility::Interface] {
                     let of = JobRef::Name(job.name.clone());
-                    let shown = gateway.shown(&caller, &of, visibility).is_ok();
+                    let shown = service.shown(&caller, &of, visibility).is_ok();
                     assert_eq!(
                         shown,
                         sees && (visibility == Visibility::Interface || **user != *"mia")

@@ -1,6 +1,6 @@
 //! Where a caller may send JSON jobs to, and the ids by which such interfaces are known.
 
-use super::{Direction, Fault, Gateway, Interface, lock, unknown_interface};
+use super::{Direction, Fault, Interface, Service, lock, unknown_interface};
 use crate::{
     auth::{Caller, Right},
     domain::{InterfaceName, hex},
@@ -43,7 +43,7 @@ impl Interface {
     }
 }
 
-impl Gateway {
+impl Service {
     pub(super) fn targets(
         &self,
         caller: &Caller,

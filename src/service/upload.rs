@@ -8,8 +8,8 @@
 //! request that is not in order is refused, and nothing is kept.
 
 use super::{
-    AdmissionLimits, Direction, Document, Fault, Gateway, Interface, JobRef, JsonCheck,
-    RETRY_LATER_S, Reply, Submit, admission, lock, places::Validation, spool_fault, view::View,
+    AdmissionLimits, Direction, Document, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
+    Reply, Service, Submit, admission, lock, places::Validation, spool_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
@@ -34,7 +34,7 @@ const MEMORY_BYTES_MAX: usize = 256 * 1024;
 
 /// A body on its way in.
 pub struct Upload {
-    gateway: Arc<Gateway>,
+    service: Arc<Service>,
     caller: Caller,
     submit: Submit,
     bytes: u64,
@@ -118,7 +118,7 @@ enum Body {
     Part(Part),
 }
 
-impl Gateway {
+impl Service {
     /// Everything that can be refused before the body is read: unknown interface, no right, too
     /// large, too many uploads, no room. `content_length` is what the client announced, if it did.
     pub async fn admit(
@@ -152,7 +152,7 @@ impl Gateway {
         let root = self.spool.fs().absolute(std::path::Path::new(""));
         admission::room(&root, self.in_flight.bytes(), &self.limits)?;
         Ok(Upload {
-            gateway: self.clone(),
+            service: self.clone(),
             caller: caller.clone(),
             sha512: submit.digests.sha512.map(|_| Sha512::new()),
             submit,
@@ -354,12 +354,12 @@ impl Upload {
         let buffer = std::mem::take(&mut self.buffer);
         let part = self.part.take();
         let (reference, kind) = (self.submit.reference.clone(), self.submit.kind());
-        let written = self.gateway.blocking(move |gateway| {
+        let written = self.service.blocking(move |service| {
             let mut part = match part {
                 Some(part) => part,
                 None => {
-                    let id = gateway.spool.next_id();
-                    gateway.spool.begin(JobName::new(id, reference, kind))?
+                    let id = service.spool.next_id();
+                    service.spool.begin(JobName::new(id, reference, kind))?
                 }
             };
             part.write(&buffer)?;
@@ -376,7 +376,7 @@ impl Upload {
     /// this function goes away. Commits under one idempotency key come one after the other, and
     /// no more at once than leave threads to the worker.
     pub async fn commit(mut self) -> Result<Reply, Fault> {
-        let (gateway, document) = (self.gateway.clone(), self.submit.document);
+        let (service, document) = (self.service.clone(), self.submit.document);
         let (user, options) = (self.caller.user.clone(), self.submit.options.clone());
         let asked = self.submit.interface.clone();
         let commit = async move {
@@ -385,34 +385,34 @@ impl Upload {
             let key = self.submit.idem_key(&self.caller);
             let _alone = match &key {
                 None => None,
-                Some(key) => Some(gateway.keys.hold(key).await),
+                Some(key) => Some(service.keys.hold(key).await),
             };
-            let permit = gateway.permit(&self.submit, self.part.is_some()).await?;
+            let permit = service.permit(&self.submit, self.part.is_some()).await?;
             // What is synced first, or validated by another program, takes too long to be waited for.
             let is_quick = matches!(permit, Permit::Small { .. });
-            let expected = is_quick.then(|| gateway.spool.expect());
+            let expected = is_quick.then(|| service.spool.expect());
             let of_key = key.clone();
-            let stored = gateway.blocking(move |_| self.commit_blocking(of_key, expected));
+            let stored = service.blocking(move |_| self.commit_blocking(of_key, expected));
             let stored = stored.await;
             drop(permit);
             let reply = match stored?? {
                 Stored::Before(reply) => reply,
                 Stored::Now { outcome, ticket } => {
-                    if let Err(error) = gateway.spool.durable(ticket).await {
+                    if let Err(error) = service.spool.durable(ticket).await {
                         let job = outcome.job.clone();
-                        let abandon = move |this: &Arc<Gateway>| {
+                        let abandon = move |this: &Arc<Service>| {
                             this.spool.abandon(&job, key.as_ref());
                         };
-                        gateway.blocking(abandon).await?;
+                        service.blocking(abandon).await?;
                         return Err(spool_fault(&error));
                     }
-                    gateway.tell(outcome)?
+                    service.tell(outcome)?
                 }
             };
             match document {
                 Document::Json { .. } => {
                     let asked = asked.as_ref();
-                    gateway.created(reply, asked, &user, &options).await
+                    service.created(reply, asked, &user, &options).await
                 }
                 Document::Xml => Ok(reply),
             }
@@ -458,7 +458,7 @@ impl Upload {
                 "the body does not have the digest that was sent with it; nothing was stored",
             ));
         }
-        let spool = self.gateway.spool.clone();
+        let spool = self.service.spool.clone();
         let key = key.filter(|_| !self.submit.only_check);
         if let Some(key) = &key
             && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
@@ -466,7 +466,7 @@ impl Upload {
             return self.replay(&record, &body.sha256()).map(Stored::Before);
         }
         if key.is_some() {
-            self.gateway.take_key(&self.caller.user)?;
+            self.service.take_key(&self.caller.user)?;
         }
         match self.submit.document {
             Document::Json { check, .. } => self.decide_json(body, check, key.as_ref(), expected),
@@ -485,14 +485,14 @@ impl Upload {
         let checked = match &body {
             Body::Memory(bytes) => (check.0)(&mut bytes.as_slice()),
             Body::Part(part) => {
-                let path = self.gateway.spool.fs().absolute(part.path());
+                let path = self.service.spool.fs().absolute(part.path());
                 let file = std::fs::File::open(&path).map_err(|error| unreadable(&error))?;
                 (check.0)(&mut std::io::BufReader::new(file))
             }
         };
         checked.map_err(|reason| Fault::Invalid { reason })?;
         let chosen = self.submit.interface.as_ref();
-        let candidates = self.gateway.candidates(&self.caller, chosen)?;
+        let candidates = self.service.candidates(&self.caller, chosen)?;
         self.accept(body, key, candidates[0].0, expected)
     }
 
@@ -505,7 +505,7 @@ impl Upload {
     ) -> Result<Stored, Fault> {
         let path = match &body {
             Body::Memory(_) => PathBuf::new(),
-            Body::Part(part) => self.gateway.spool.fs().absolute(part.path()),
+            Body::Part(part) => self.service.spool.fs().absolute(part.path()),
         };
         let source = match &body {
             Body::Memory(bytes) => Source::Memory(bytes),
@@ -531,7 +531,7 @@ impl Upload {
             return Err(Fault::TooLarge { bytes_max });
         }
         if let Some(schema) = &interface.schema {
-            let findings = self.gateway.schemas.validate(schema, &source);
+            let findings = self.service.schemas.validate(schema, &source);
             let findings = findings.map_err(|error| {
                 tracing::error!(interface = %name, schema, %error, "no validation");
                 Fault::Busy {
@@ -554,14 +554,14 @@ impl Upload {
     ) -> Result<Result<(&InterfaceName, &Interface), Finding>, Fault> {
         let chosen = self.submit.interface.as_ref();
         if let Some(chosen) = chosen {
-            let candidates = self.gateway.candidates(&self.caller, Some(chosen))?;
+            let candidates = self.service.candidates(&self.caller, Some(chosen))?;
             let (name, interface) = candidates[0];
             return Ok(match interface.misfit(name, root) {
                 None => Ok((name, interface)),
                 Some(finding) => Err(finding),
             });
         }
-        let known = (self.gateway.interfaces.iter()).find(|(name, interface)| {
+        let known = (self.service.interfaces.iter()).find(|(name, interface)| {
             interface.direction == Direction::In
                 && self.caller.may_any(name)
                 && interface.root.as_ref() == Some(&root.name)
@@ -569,8 +569,8 @@ impl Upload {
         });
         match known {
             Some((name, _)) => {
-                let name = self.gateway.allowed(&self.caller, Right::Upload, name)?;
-                Ok(Ok((name, &self.gateway.interfaces[name])))
+                let name = self.service.allowed(&self.caller, Right::Upload, name)?;
+                Ok(Ok((name, &self.service.interfaces[name])))
             }
             None => {
                 let namespace = match &root.namespace {
@@ -593,12 +593,12 @@ impl Upload {
         interface: &InterfaceName,
         expected: Option<Expected>,
     ) -> Result<Stored, Fault> {
-        let spool = &self.gateway.spool;
+        let spool = &self.service.spool;
         if self.submit.only_check {
             let interface = interface.clone();
             return Ok(Stored::Before(Reply::Valid { interface }));
         }
-        if self.gateway.is_full(interface) {
+        if self.service.is_full(interface) {
             return Err(queue_full());
         }
         let asked = self.submit.interface.as_ref();
@@ -631,8 +631,8 @@ impl Upload {
         if self.submit.only_check {
             return Err(Fault::NotValid { findings });
         }
-        let spool = &self.gateway.spool;
-        let interface = interface.and_then(|name| self.gateway.resolve(&name).cloned());
+        let spool = &self.service.spool;
+        let interface = interface.and_then(|name| self.service.resolve(&name).cloned());
         let sealed = self.seal(body, interface.as_ref(), None)?;
         let now_ms = spool.now_ms();
         let log = JobLog {
@@ -679,7 +679,7 @@ impl Upload {
         interface: Option<&InterfaceName>,
         asked_as: Option<String>,
     ) -> Result<Sealed, Fault> {
-        let spool = &self.gateway.spool;
+        let spool = &self.service.spool;
         let stored = || {
             let part = match body {
                 Body::Part(part) => part,
@@ -710,7 +710,7 @@ impl Upload {
         key: Option<&IdemKey>,
     ) -> Result<T, Fault> {
         if let (Err(_), Some(key)) = (&published, key) {
-            self.gateway.spool.drop_record(key);
+            self.service.spool.drop_record(key);
         }
         published.map_err(|e| spool_fault(&e))
     }
@@ -723,7 +723,7 @@ impl Upload {
         let job = record.job_name().ok_or(Fault::Internal)?;
         tracing::info!(%job, user = %self.caller.user, "the first answer again");
         if record.refused {
-            let log = self.gateway.spool.read_log(&job);
+            let log = self.service.spool.read_log(&job);
             let findings = log.map_or(Vec::new(), |log| findings_of(&log));
             return Err(Fault::Refused {
                 job,

@@ -1,6 +1,6 @@
 //! A job as it is shown: one picture of what directories, record, log and results say of it.
 
-use super::{Gateway, Page, Sort, Visibility, spool_fault};
+use super::{Page, Service, Sort, Visibility, spool_fault};
 use crate::{
     auth::{Caller, Right, Role},
     domain::joblog::{JobLog, Message},
@@ -104,7 +104,7 @@ fn ending(log: Option<&JobLog>) -> (State, Option<String>) {
     (state, log.reason().map(str::to_owned))
 }
 
-impl Gateway {
+impl Service {
     /// A job that is shown to the caller. What a capability is for is shown to anybody.
     pub(super) fn shown(
         &self,

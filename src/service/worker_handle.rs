@@ -1,4 +1,4 @@
-//! Who works on the jobs that the gateway accepts, as far as the gateway has to know.
+//! Who works on the jobs that the service accepts, as far as the service has to know.
 
 use crate::{
     domain::{InterfaceName, Job, JobName},
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{future::Future, pin::Pin, sync::Arc};
 
-/// What the gateway asks of the worker.
+/// What the service asks of the worker.
 pub trait WorkerHandle: Send + Sync {
     /// A job is complete in its queue. Never blocks.
     fn arrived(&self, interface: &InterfaceName, job: &JobName);

@@ -9,7 +9,7 @@
 //! Invariant: a failed sync is final. It is never tried again; the spool turns unhealthy, accepts
 //! and starts nothing more, and says why. What was acknowledged stays.
 //!
-//! All calls block. Async stops at the gateway and the worker, which call from blocking threads.
+//! All calls block. Async stops at the service and the worker, which call from blocking threads.
 //! States and recovery: `ARCHITECTURE.md`. The reasons of each step: `docs/internals.md`.
 
 mod accept;

@@ -1,8 +1,8 @@
 //! A server on a free port with a certificate of its own, and clients that trust it.
 //!
-//! Behind it are a real gateway, a real spool in a temporary directory and a real users file, so
+//! Behind it are a real service, a real spool in a temporary directory and a real users file, so
 //! what became of a request is read where an operator would read it: in the directories. The one
-//! thing of the tests' own is what the gateway tells when a job has arrived: a job whose
+//! thing of the tests' own is what the service tells when a job has arrived: a job whose
 //! reference is `gate` is held up there, in the middle of its commit, and one whose reference is
 //! `panic` panics there.
 
@@ -12,8 +12,8 @@ use crate::{
     cron_schedule::{Missed, Zone},
     domain::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
     service::{
-        AdmissionLimits, Cancelling, Direction, Gateway, InFlight, Interface, Parts, Places,
-        ScheduleRules, Visible, WorkerHandle,
+        AdmissionLimits, Cancelling, Direction, InFlight, Interface, Parts, Places, ScheduleRules,
+        Service, Visible, WorkerHandle,
     },
     store::fs::{Cancelled, DropRules, RealFs, Rules, Spool},
     xml::{Schemas, Stylesheets, XsdSchema},
@@ -56,7 +56,7 @@ pub(super) type Client = TlsStream<TcpStream>;
 /// A tenant with `orders_in`, which takes every document whose root is `a`, and `orders_out`.
 pub(super) struct Tenant {
     root: TempDir,
-    gateway: Arc<Gateway>,
+    service: Arc<Service>,
     in_flight: Arc<InFlight>,
     users: Arc<Users>,
 }
@@ -74,7 +74,7 @@ pub(super) struct Bench {
     pub(super) stop: CancellationToken,
     pub(super) tenant: Tenant,
     certificates: TempDir,
-    /// How often the gateway is held while no request is.
+    /// How often the service is held while no request is.
     idle_handles: usize,
 }
 
@@ -123,7 +123,7 @@ impl Tenant {
         let in_flight = Arc::new(InFlight::default());
         let (opens_when_dropped, gate) = mpsc::channel();
         let held = Arc::new(AtomicUsize::new(0));
-        let gateway = Gateway::new(Parts {
+        let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
             spool: Arc::new(spool),
             interfaces,
@@ -153,7 +153,7 @@ impl Tenant {
             },
         });
         let tenant = Self {
-            gateway: Arc::new(gateway),
+            service: Arc::new(service),
             in_flight,
             users: Arc::new(users(&root.path().join("users.toml"))),
             root,
@@ -171,7 +171,7 @@ impl Tenant {
             is_default: hosts.is_empty(),
             hosts: hosts.iter().map(|host| (*host).into()).collect(),
             databases: Vec::new(),
-            gateway: self.gateway.clone(),
+            service: self.service.clone(),
             users: self.users.clone(),
             realm: "jobs".into(),
         }
@@ -291,7 +291,7 @@ impl Bench {
         let (tenant, gate) = Tenant::new();
         tenant.put_job(100);
         let hosts = VirtualHosts::new(vec![tenant.site("main", &["localhost"])]).unwrap();
-        let idle_handles = Arc::strong_count(&tenant.gateway);
+        let idle_handles = Arc::strong_count(&tenant.service);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -314,9 +314,9 @@ impl Bench {
         }
     }
 
-    /// Does no request, answer or commit hold the gateway?
+    /// Does no request, answer or commit hold the service?
     pub(super) fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.tenant.gateway) == self.idle_handles
+        Arc::strong_count(&self.tenant.service) == self.idle_handles
     }
 
     pub(super) fn certificate(&self) -> PathBuf {

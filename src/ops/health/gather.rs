@@ -155,7 +155,7 @@ fn interface_facts(
     name: &InterfaceName,
     interface: &InterfaceConfig,
 ) -> InterfaceFacts {
-    let schema = interface.gateway.schema.as_ref();
+    let schema = interface.service.schema.as_ref();
     let held = source.spool.hold_text(name);
     InterfaceFacts {
         name: name.to_string(),

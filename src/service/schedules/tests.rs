@@ -35,8 +35,8 @@ struct World {
 }
 
 /// A service since some moment.
-struct Service {
-    gateway: Arc<Gateway>,
+struct Run {
+    service: Arc<Service>,
     agenda: Option<Agenda>,
     since: Timestamp,
 }
@@ -70,7 +70,7 @@ impl World {
         self.clock.store(at(now).as_millisecond(), Ordering::SeqCst);
     }
 
-    fn start(&self) -> Service {
+    fn start(&self) -> Run {
         let interface = |direction, alias: &str| Interface {
             direction,
             root: None,
@@ -93,7 +93,7 @@ impl World {
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
         let schemas = Schemas::open(&self.root.path().join("schemas"), Box::new(XsdSchema));
-        let gateway = Gateway::new(Parts {
+        let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
             spool: Arc::new(spool),
             interfaces: [
@@ -122,8 +122,8 @@ impl World {
             },
         });
         let since = Timestamp::from_millisecond(self.clock.load(Ordering::SeqCst)).unwrap();
-        Service {
-            gateway: Arc::new(gateway),
+        Run {
+            service: Arc::new(service),
             agenda: Some(Agenda::default()),
             since,
         }
@@ -169,15 +169,15 @@ fn immediately() -> ScheduleRequest {
     request
 }
 
-impl Service {
+impl Run {
     async fn save(&self, request: ScheduleRequest) -> Result<ScheduleId, Fault> {
         let body = Bytes::from_static(b"{\"n\": 1}");
-        let saved = self.gateway.schedule(&caller("ada"), request, body).await?;
+        let saved = self.service.schedule(&caller("ada"), request, body).await?;
         let Reply::Scheduled { uuid } = saved else {
             panic!("{saved:?}");
         };
-        let id = *self.gateway.spool.schedules().unwrap().last().unwrap();
-        assert_eq!(uuid, uuid_text(&self.gateway.seal.uuid(id.get())));
+        let id = *self.service.spool.schedules().unwrap().last().unwrap();
+        assert_eq!(uuid, uuid_text(&self.service.seal.uuid(id.get())));
         Ok(id)
     }
 
@@ -185,12 +185,12 @@ impl Service {
         let mut touched = touched;
         loop {
             let agenda = self.agenda.take().unwrap();
-            let agenda = (self.gateway).follow_schedules(agenda, touched, self.since);
+            let agenda = (self.service).follow_schedules(agenda, touched, self.since);
             let agenda = agenda.await;
             let next = agenda.next();
             self.agenda = Some(agenda);
             touched = Touched::These(BTreeSet::new());
-            if next.is_none_or(|next| next > self.gateway.now()) {
+            if next.is_none_or(|next| next > self.service.now()) {
                 break;
             }
         }
@@ -203,7 +203,7 @@ impl Service {
 
     /// Moments of the jobs that wait, oldest job first.
     fn moments(&self) -> Vec<String> {
-        let spool = &self.gateway.spool;
+        let spool = &self.service.spool;
         let jobs = spool.list(&name("in")).unwrap();
         let moments = jobs.into_iter().map(|job| {
             let accepted = spool.accepted_of(&job).unwrap().unwrap();
@@ -215,9 +215,9 @@ impl Service {
     }
 
     fn show(&self, user: &str, id: ScheduleId) -> Option<(Option<Box<View>>, Option<Timestamp>)> {
-        let uuid = self.gateway.seal.uuid(id.get());
+        let uuid = self.service.seal.uuid(id.get());
         let shown = self
-            .gateway
+            .service
             .shown_schedule(&caller(user), &uuid, Visibility::Own);
         let Reply::ShownSchedule {
             latest, next_ms, ..
@@ -239,7 +239,7 @@ impl Service {
 #[tokio::test]
 async fn each_moment_gets_one_job_that_holds_the_document() {
     let world = World::new(Missed::Once);
-    let mut service = world.start();
+    let mut run = world.start();
     let mut wanted = request("0 0/10 * * * ?");
     wanted.submit.options = JobOptions {
         priority: Priority::High,
@@ -247,14 +247,14 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         retries: Some(2),
         params: None,
     };
-    let id = service.save(wanted).await.unwrap();
-    service.look().await;
-    assert_eq!(service.moments(), [""; 0]);
+    let id = run.save(wanted).await.unwrap();
+    run.look().await;
+    assert_eq!(run.moments(), [""; 0]);
     assert_eq!(
-        service.agenda.as_ref().unwrap().next(),
+        run.agenda.as_ref().unwrap().next(),
         Some(at("2026-11-25T12:10:00Z"))
     );
-    let (latest, next) = service.show("ada", id).unwrap();
+    let (latest, next) = run.show("ada", id).unwrap();
     assert_eq!((latest, next), (None, Some(at("2026-11-25T12:10:00Z"))));
     for (now, made) in [
         ("2026-11-25T12:10:00Z", 1),
@@ -262,11 +262,11 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         ("2026-11-25T12:20:00.5Z", 2),
     ] {
         world.set(now);
-        service.follow(Touched::These(BTreeSet::new())).await;
-        assert_eq!(service.moments().len(), made, "{now}");
+        run.follow(Touched::These(BTreeSet::new())).await;
+        assert_eq!(run.moments().len(), made, "{now}");
     }
-    assert_eq!(service.moments(), ["12:10:00", "12:20:00"]);
-    let (latest, next) = service.show("ada", id).unwrap();
+    assert_eq!(run.moments(), ["12:10:00", "12:20:00"]);
+    let (latest, next) = run.show("ada", id).unwrap();
     let latest = latest.unwrap();
     assert_eq!(next, Some(at("2026-11-25T12:30:00Z")));
     assert_eq!(latest.state, State::Waiting);
@@ -275,7 +275,7 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         (Priority::High, Some("robot"))
     );
     assert_eq!(&*latest.submitter, "ada");
-    let spool = &service.gateway.spool;
+    let spool = &run.service.spool;
     let job = Job {
         place: Place::Queue(name("in").into()),
         name: latest.job,
@@ -287,21 +287,21 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
     let bytes = std::fs::read(world.root.path().join(job.place.path(&job.name))).unwrap();
     assert_eq!(bytes, b"{\"n\": 1}");
     // Others do not see it.
-    assert!(service.show("bob", id).is_none());
+    assert!(run.show("bob", id).is_none());
 }
 
 #[tokio::test]
 async fn what_is_to_run_at_once_does_and_ends() {
     let world = World::new(Missed::Skip);
-    let mut service = world.start();
-    let id = service.save(immediately()).await.unwrap();
+    let mut run = world.start();
+    let id = run.save(immediately()).await.unwrap();
     let read = Touched::These([id].into());
-    service.follow(read).await;
-    assert_eq!(service.moments(), ["12:00:00"]);
+    run.follow(read).await;
+    assert_eq!(run.moments(), ["12:00:00"]);
     world.set("2026-11-26T12:00:00Z");
-    service.look().await;
-    assert_eq!(service.moments().len(), 1);
-    let (latest, next) = service.show("ada", id).unwrap();
+    run.look().await;
+    assert_eq!(run.moments().len(), 1);
+    let (latest, next) = run.show("ada", id).unwrap();
     assert!(latest.is_some() && next.is_none());
 }
 
@@ -316,23 +316,23 @@ async fn a_restart_doubles_nothing_and_follows_the_policy() {
         (Missed::Skip, &["12:10:00", "12:50:00"]),
     ] {
         let world = World::new(missed);
-        let mut service = world.start();
-        let id = service.save(request("0 0/10 * * * ?")).await.unwrap();
+        let mut run = world.start();
+        let id = run.save(request("0 0/10 * * * ?")).await.unwrap();
         world.set("2026-11-25T12:10:00Z");
-        service.look().await;
-        service.die();
+        run.look().await;
+        run.die();
         // At the same moment again.
-        let mut service = world.start();
-        service.look().await;
-        assert_eq!(service.moments(), ["12:10:00"]);
-        service.die();
+        let mut run = world.start();
+        run.look().await;
+        assert_eq!(run.moments(), ["12:10:00"]);
+        run.die();
         world.set("2026-11-25T12:45:00Z");
-        let mut service = world.start();
-        service.look().await;
+        let mut run = world.start();
+        run.look().await;
         world.set("2026-11-25T12:50:00Z");
-        service.look().await;
-        assert_eq!(service.moments(), expected, "{missed:?}");
-        let spool = &service.gateway.spool;
+        run.look().await;
+        assert_eq!(run.moments(), expected, "{missed:?}");
+        let spool = &run.service.spool;
         assert_eq!(spool.progress(id).unwrap().runs, expected.len() as u64);
     }
 }
@@ -340,90 +340,83 @@ async fn a_restart_doubles_nothing_and_follows_the_policy() {
 #[tokio::test]
 async fn a_moment_finds_its_job_when_the_progress_was_lost() {
     let world = World::new(Missed::Each);
-    let mut service = world.start();
-    let id = service.save(request("0 0/10 * * * ?")).await.unwrap();
+    let mut run = world.start();
+    let id = run.save(request("0 0/10 * * * ?")).await.unwrap();
     for now in ["2026-11-25T12:10:00Z", "2026-11-25T12:20:00Z"] {
         world.set(now);
-        service.look().await;
+        run.look().await;
     }
-    let progress = service.gateway.spool.progress(id).unwrap();
+    let progress = run.service.spool.progress(id).unwrap();
     let fired = world.root.path().join(format!("schedules/{id}.fired"));
     std::fs::remove_file(fired).unwrap();
-    service.look().await;
-    assert_eq!(service.moments(), ["12:10:00", "12:20:00"]);
-    assert_eq!(service.gateway.spool.progress(id).unwrap(), progress);
+    run.look().await;
+    assert_eq!(run.moments(), ["12:10:00", "12:20:00"]);
+    assert_eq!(run.service.spool.progress(id).unwrap(), progress);
 }
 
 #[tokio::test]
 async fn a_schedule_that_is_removed_makes_no_job_and_one_that_comes_back_goes_on() {
     let world = World::new(Missed::Skip);
-    let mut service = world.start();
-    let id = service.save(request("0 0/10 * * * ?")).await.unwrap();
-    service.look().await;
+    let mut run = world.start();
+    let id = run.save(request("0 0/10 * * * ?")).await.unwrap();
+    run.look().await;
     let file = world.root.path().join(format!("schedules/{id}.json"));
     let away = world.root.path().join("away");
     std::fs::rename(&file, &away).unwrap();
     world.set("2026-11-25T12:10:00Z");
     // Nobody has said that it is gone.
-    service.follow(Touched::These(BTreeSet::new())).await;
-    assert_eq!(service.moments(), [""; 0]);
-    assert_eq!(service.agenda.as_ref().unwrap().next(), None);
+    run.follow(Touched::These(BTreeSet::new())).await;
+    assert_eq!(run.moments(), [""; 0]);
+    assert_eq!(run.agenda.as_ref().unwrap().next(), None);
     // Nor does a replay bring it back, once the journal's committer has had its turn.
-    let spool = &service.gateway.spool;
+    let spool = &run.service.spool;
     spool.wait(spool.latest()).unwrap();
-    service.die();
-    let mut service = world.start();
-    service.look().await;
+    run.die();
+    let mut run = world.start();
+    run.look().await;
     assert!(!file.exists());
     std::fs::rename(&away, &file).unwrap();
     world.set("2026-11-25T12:20:00Z");
-    service.follow(Touched::These([id].into())).await;
-    assert_eq!(service.moments(), ["12:20:00"]);
+    run.follow(Touched::These([id].into())).await;
+    assert_eq!(run.moments(), ["12:20:00"]);
     // For ever.
-    assert!(service.gateway.spool.remove_schedule(id).unwrap());
-    assert!(!service.gateway.spool.remove_schedule(id).unwrap());
+    assert!(run.service.spool.remove_schedule(id).unwrap());
+    assert!(!run.service.spool.remove_schedule(id).unwrap());
     world.set("2026-11-25T12:30:00Z");
-    service.look().await;
-    assert_eq!(service.moments().len(), 1);
-    assert!(service.show("ada", id).is_none());
+    run.look().await;
+    assert_eq!(run.moments().len(), 1);
+    assert!(run.show("ada", id).is_none());
 }
 
 #[tokio::test]
 async fn a_full_queue_is_waited_for() {
     let world = World::new(Missed::Each);
-    let mut service = world.start();
-    service.save(request("0 * * * * ?")).await.unwrap();
+    let mut run = world.start();
+    run.save(request("0 * * * * ?")).await.unwrap();
     for minute in 1..=7 {
         world.set(&format!("2026-11-25T12:0{minute}:00Z"));
-        service.look().await;
+        run.look().await;
     }
-    assert_eq!(service.moments().len(), 5, "as many as the queue takes");
-    let first = service
-        .gateway
-        .spool
-        .list(&name("in"))
-        .unwrap()
-        .remove(0)
-        .name;
+    assert_eq!(run.moments().len(), 5, "as many as the queue takes");
+    let first = run.service.spool.list(&name("in")).unwrap().remove(0).name;
     let first = Job {
         place: Place::Queue(name("in").into()),
         name: first,
     };
-    service.gateway.spool.remove(&first, "olga").unwrap();
-    service
-        .gateway
+    run.service.spool.remove(&first, "olga").unwrap();
+    run.service
         .spool
         .forget_ready(&name("in").into(), &first.name);
-    service.look().await;
+    run.look().await;
     let all = ["12:02:00", "12:03:00", "12:04:00", "12:05:00", "12:06:00"];
-    assert_eq!(service.moments(), all);
+    assert_eq!(run.moments(), all);
 }
 
 #[tokio::test]
 async fn what_cannot_be_a_schedule_is_refused_with_its_member() {
     let world = World::new(Missed::Once);
-    let service = world.start();
-    let refused = async |request| service.save(request).await.unwrap_err();
+    let run = world.start();
+    let refused = async |request| run.save(request).await.unwrap_err();
     let field = |fault| {
         let Fault::Field { field, reason } = fault else {
             panic!("{fault:?}");
@@ -451,60 +444,59 @@ async fn what_cannot_be_a_schedule_is_refused_with_its_member() {
     ));
     let ada = caller("ada");
     let large = Bytes::from(vec![b' '; 1001]);
-    let refused = service.gateway.schedule(&ada, immediately(), large);
+    let refused = run.service.schedule(&ada, immediately(), large);
     assert!(matches!(
         refused.await,
         Err(Fault::TooLarge { bytes_max: 1000 })
     ));
-    assert_eq!(service.gateway.spool.schedules().unwrap(), []);
-    let unknown = JobRef::Uuid(service.gateway.seal.uuid(service.gateway.spool.next_id()));
-    let shown = service.gateway.shown(&ada, &unknown, Visibility::Own);
+    assert_eq!(run.service.spool.schedules().unwrap(), []);
+    let unknown = JobRef::Uuid(run.service.seal.uuid(run.service.spool.next_id()));
+    let shown = run.service.shown(&ada, &unknown, Visibility::Own);
     assert!(matches!(shown, Err(Fault::UnknownJob { .. })));
 }
 
 #[tokio::test]
 async fn a_repeated_request_finds_its_schedule() {
     let world = World::new(Missed::Once);
-    let mut service = world.start();
+    let mut run = world.start();
     let keyed = |key: &str| {
         let mut keyed = request("0 0 12 * * ?");
         keyed.submit.idempotency_key = Some(key.into());
         keyed
     };
-    let first = service.save(keyed("one")).await.unwrap();
-    assert_eq!(service.save(keyed("one")).await.unwrap(), first);
-    service.look().await;
-    service.die();
-    let service = world.start();
-    assert_eq!(service.save(keyed("one")).await.unwrap(), first);
+    let first = run.save(keyed("one")).await.unwrap();
+    assert_eq!(run.save(keyed("one")).await.unwrap(), first);
+    run.look().await;
+    run.die();
+    let run = world.start();
+    assert_eq!(run.save(keyed("one")).await.unwrap(), first);
     let ada = caller("ada");
     let other = Bytes::from_static(b"{}");
-    let other = service.gateway.schedule(&ada, keyed("one"), other).await;
+    let other = run.service.schedule(&ada, keyed("one"), other).await;
     assert!(matches!(other, Err(Fault::Invalid { .. })), "{other:?}");
-    assert_eq!(service.gateway.spool.schedules().unwrap(), [first]);
-    assert_ne!(service.save(keyed("two")).await.unwrap(), first);
+    assert_eq!(run.service.spool.schedules().unwrap(), [first]);
+    assert_ne!(run.save(keyed("two")).await.unwrap(), first);
 }
 
 #[tokio::test]
 async fn an_edited_file_is_followed_and_a_broken_one_left_alone() {
     let world = World::new(Missed::Once);
-    let mut service = world.start();
-    let id = service.save(request("0 0/10 * * * ?")).await.unwrap();
-    service.look().await;
+    let mut run = world.start();
+    let id = run.save(request("0 0/10 * * * ?")).await.unwrap();
+    run.look().await;
     let file = world.root.path().join(format!("schedules/{id}.json"));
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("0/10", "7/10")).unwrap();
-    service.follow(Touched::These([id].into())).await;
+    run.follow(Touched::These([id].into())).await;
     assert_eq!(
-        service.agenda.as_ref().unwrap().next(),
+        run.agenda.as_ref().unwrap().next(),
         Some(at("2026-11-25T12:07:00Z"))
     );
     std::fs::write(&file, text.replace("0/10", "0/100")).unwrap();
-    service.follow(Touched::These([id].into())).await;
-    assert_eq!(service.agenda.as_ref().unwrap().next(), None);
+    run.follow(Touched::These([id].into())).await;
+    assert_eq!(run.agenda.as_ref().unwrap().next(), None);
     assert!(
-        service
-            .gateway
+        run.service
             .spool
             .schedule(id)
             .unwrap_err()
@@ -512,9 +504,9 @@ async fn an_edited_file_is_followed_and_a_broken_one_left_alone() {
             .contains("minutes")
     );
     std::fs::write(&file, &text).unwrap();
-    service.look().await;
+    run.look().await;
     assert_eq!(
-        service.agenda.as_ref().unwrap().next(),
+        run.agenda.as_ref().unwrap().next(),
         Some(at("2026-11-25T12:10:00Z"))
     );
 }
@@ -522,55 +514,48 @@ async fn an_edited_file_is_followed_and_a_broken_one_left_alone() {
 #[tokio::test]
 async fn a_user_has_so_many_schedules() {
     let world = World::new(Missed::Skip);
-    let service = world.start();
+    let run = world.start();
     let nightly = || request("0 0 0 * * ?");
-    let first = service.save(nightly()).await.unwrap();
+    let first = run.save(nightly()).await.unwrap();
     for _ in 1..SCHEDULES_MAX {
-        service.save(nightly()).await.unwrap();
+        run.save(nightly()).await.unwrap();
     }
     let refused = |saved| matches!(saved, Err(Fault::TooMany { .. }));
-    assert!(refused(service.save(nightly()).await));
-    let spool = &service.gateway.spool;
+    assert!(refused(run.save(nightly()).await));
+    let spool = &run.service.spool;
     spool.wait(spool.latest()).unwrap();
-    service.die();
+    run.die();
     // They are counted again after a restart, and one that is gone counts no more.
-    let mut service = world.start();
-    service.look().await;
-    assert!(refused(service.save(nightly()).await));
-    assert!(service.gateway.spool.remove_schedule(first).unwrap());
-    service.look().await;
-    service.save(nightly()).await.unwrap();
-    assert!(refused(service.save(nightly()).await));
+    let mut run = world.start();
+    run.look().await;
+    assert!(refused(run.save(nightly()).await));
+    assert!(run.service.spool.remove_schedule(first).unwrap());
+    run.look().await;
+    run.save(nightly()).await.unwrap();
+    assert!(refused(run.save(nightly()).await));
 }
 
 #[tokio::test]
 async fn a_schedule_that_has_ended_goes_with_its_last_job() {
     let world = World::new(Missed::Once);
-    let mut service = world.start();
-    let id = service.save(immediately()).await.unwrap();
-    service.look().await;
-    let sweep = async |service: &mut Service| {
-        let agenda = service.agenda.take().unwrap();
-        service.agenda = Some(service.gateway.sweep_schedules(agenda).await);
-        service.gateway.spool.schedules().unwrap().len()
+    let mut run = world.start();
+    let id = run.save(immediately()).await.unwrap();
+    run.look().await;
+    let sweep = async |run: &mut Run| {
+        let agenda = run.agenda.take().unwrap();
+        run.agenda = Some(run.service.sweep_schedules(agenda).await);
+        run.service.spool.schedules().unwrap().len()
     };
     world.set("2026-11-28T12:00:00Z");
-    assert_eq!(sweep(&mut service).await, 1, "its job is there");
+    assert_eq!(sweep(&mut run).await, 1, "its job is there");
     let job = Job {
         place: Place::Queue(name("in").into()),
-        name: service
-            .gateway
-            .spool
-            .progress(id)
-            .unwrap()
-            .last
-            .unwrap()
-            .job,
+        name: run.service.spool.progress(id).unwrap().last.unwrap().job,
     };
-    service.gateway.spool.remove(&job, "olga").unwrap();
-    assert_eq!(sweep(&mut service).await, 1, "its log is there");
+    run.service.spool.remove(&job, "olga").unwrap();
+    assert_eq!(sweep(&mut run).await, 1, "its log is there");
     std::fs::remove_dir_all(world.root.path().join("joblog")).unwrap();
-    assert_eq!(sweep(&mut service).await, 0);
+    assert_eq!(sweep(&mut run).await, 0);
     let left = std::fs::read_dir(world.root.path().join("schedules")).unwrap();
     assert_eq!(left.count(), 0);
 }
@@ -579,40 +564,40 @@ async fn a_schedule_that_has_ended_goes_with_its_last_job() {
 #[tokio::test]
 async fn moments_that_a_clock_jumps_over_get_one_job_together() {
     let world = World::new(Missed::Once);
-    let mut service = world.start();
-    service.save(request("* * * * * ?")).await.unwrap();
-    service.look().await;
+    let mut run = world.start();
+    run.save(request("* * * * * ?")).await.unwrap();
+    run.look().await;
     world.set("2026-11-25T12:30:00.5Z");
     // As the service does when it sees the leap.
-    service.since = service.gateway.now();
-    service.look().await;
-    assert_eq!(service.moments(), ["12:30:00"]);
+    run.since = run.service.now();
+    run.look().await;
+    assert_eq!(run.moments(), ["12:30:00"]);
 }
 
 #[tokio::test]
 async fn a_schedule_that_waits_for_the_clock_can_be_reset() {
     let world = World::new(Missed::Once);
-    let mut service = world.start();
-    let id = service.save(request("0 0 * * * ?")).await.unwrap();
+    let mut run = world.start();
+    let id = run.save(request("0 0 * * * ?")).await.unwrap();
     world.set("2027-11-25T12:30:00Z");
-    service.since = service.gateway.now();
-    service.look().await;
-    assert_eq!(service.moments().len(), 1);
-    let next = |service: &Service| service.agenda.as_ref().unwrap().next().unwrap();
+    run.since = run.service.now();
+    run.look().await;
+    assert_eq!(run.moments().len(), 1);
+    let next = |run: &Run| run.agenda.as_ref().unwrap().next().unwrap();
     world.set("2026-11-25T12:31:00Z");
-    service.look().await;
-    assert_eq!(next(&service), at("2027-11-25T13:00:00Z"), "it waits");
-    assert!(service.agenda.as_ref().unwrap().ahead.contains(&id));
-    assert!(service.gateway.spool.ask_reset(id).unwrap());
-    service.follow(Touched::These([id].into())).await;
-    assert_eq!(next(&service), at("2026-11-25T13:00:00Z"));
-    assert!(service.agenda.as_ref().unwrap().ahead.is_empty());
-    assert!(!service.gateway.spool.is_reset_asked(id).unwrap());
+    run.look().await;
+    assert_eq!(next(&run), at("2027-11-25T13:00:00Z"), "it waits");
+    assert!(run.agenda.as_ref().unwrap().ahead.contains(&id));
+    assert!(run.service.spool.ask_reset(id).unwrap());
+    run.follow(Touched::These([id].into())).await;
+    assert_eq!(next(&run), at("2026-11-25T13:00:00Z"));
+    assert!(run.agenda.as_ref().unwrap().ahead.is_empty());
+    assert!(!run.service.spool.is_reset_asked(id).unwrap());
     // Also for a service that comes later.
-    service.die();
-    let mut service = world.start();
-    service.look().await;
-    assert_eq!(next(&service), at("2026-11-25T13:00:00Z"));
-    let none = ScheduleId::new(service.gateway.spool.next_id());
-    assert!(!service.gateway.spool.ask_reset(none).unwrap());
+    run.die();
+    let mut run = world.start();
+    run.look().await;
+    assert_eq!(next(&run), at("2026-11-25T13:00:00Z"));
+    let none = ScheduleId::new(run.service.spool.next_id());
+    assert!(!run.service.spool.ask_reset(none).unwrap());
 }

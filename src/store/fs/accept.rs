@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-/// What the gateway knows of a job when it accepts it, for the day's record.
+/// What the service knows of a job when it accepts it, for the day's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     pub dialect: String,

@@ -65,7 +65,7 @@ fn schedule(document_bytes: usize) -> Schedule {
     }
 }
 
-/// Follows the schedule by the moments that have no job yet, as the gateway does.
+/// Follows the schedule by the moments that have no job yet, as the service does.
 fn follow(spool: &Arc<Spool<CrashFs>>, id: ScheduleId) -> Result<(), SpoolError> {
     let schedule = spool.schedule(id)?.expect("it was saved");
     for n in 1..=MOMENTS {
