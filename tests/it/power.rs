@@ -18,8 +18,8 @@
 //! A deliberate mistake (`src/store/fs/fault_injection.rs`) has to be found within 20 cuts:
 //!
 //! ```sh
-//! cargo build --features twins && cp target/debug/spoolgate target/twins
-//! SPOOLGATE_TWIN=no-flush SPOOLGATE_POWER_EXPECT=caught SPOOLGATE_BIN=target/twins \
+//! cargo build --features fault-injection && cp target/debug/spoolgate target/faulty
+//! SPOOLGATE_FAULT_INJECTION=no-flush SPOOLGATE_POWER_EXPECT=caught SPOOLGATE_BIN=target/faulty \
 //!     SPOOLGATE_POWER_CUTS=20 cargo test --test it power::ext4 -- --nocapture
 //! ```
 //!

@@ -586,7 +586,7 @@ fn at_most_once_never_runs_again_after_a_crash() {
 
 /// The tests must be able to fail: each deliberate mistake has to be noticed by some image.
 #[test]
-fn broken_twins_are_caught() {
+fn injected_faults_are_caught() {
     let notices = |injected: FaultInjection| {
         let fs = CrashFs::new();
         let calls = {
@@ -601,7 +601,7 @@ fn broken_twins_are_caught() {
                 fs.stop_at(n);
                 let _ = start(fs.clone(), false, injected).and_then(|spool| told.day(&spool));
                 let fs = fs.reboot(*image);
-                let check = || check_as(fs, &told, "twin", injected);
+                let check = || check_as(fs, &told, "injected fault", injected);
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_err()
             })
         })
@@ -620,7 +620,7 @@ fn broken_twins_are_caught() {
 
 /// A claim that is not durable is forgotten, and the job is run again although it must not be.
 #[test]
-fn a_twin_that_does_not_count_attempts_is_caught() {
+fn a_spool_that_does_not_count_attempts_is_caught() {
     let fs = CrashFs::new();
     let mut told = Told::default();
     let spool = start(fs.clone(), true, FaultInjection::NoAttempts).unwrap();

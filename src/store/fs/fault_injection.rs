@@ -1,8 +1,8 @@
 //! Deliberate mistakes, so that the tests which must notice them can be seen to do so.
 //!
-//! A product that is built without the feature `twins` has none: there [`FaultInjection::chosen`] is
-//! always [`FaultInjection::None`], and nothing reads the environment. With the feature, the variable
-//! `SPOOLGATE_TWIN` names the mistake.
+//! A product that is built without the feature `fault-injection` has none: there
+//! [`FaultInjection::chosen`] is always [`FaultInjection::None`], and nothing reads the environment.
+//! With the feature, the variable `SPOOLGATE_FAULT_INJECTION` names the mistake.
 
 use super::MountId;
 use crate::domain::Transition;
@@ -37,9 +37,9 @@ pub enum FaultInjection {
 
 impl FaultInjection {
     /// The mistake that the environment asks for.
-    #[cfg(feature = "twins")]
+    #[cfg(feature = "fault-injection")]
     pub fn chosen() -> Self {
-        let name = std::env::var("SPOOLGATE_TWIN").unwrap_or_default();
+        let name = std::env::var("SPOOLGATE_FAULT_INJECTION").unwrap_or_default();
         match name.as_str() {
             "" => Self::None,
             "boot-id-alone" => Self::BootIdAlone,
@@ -49,11 +49,11 @@ impl FaultInjection {
             "no-replay" => Self::NoReplay,
             "no-settle" => Self::NoSettle,
             "no-sync" => Self::NoSync,
-            other => panic!("SPOOLGATE_TWIN: no mistake is called {other:?}"),
+            other => panic!("SPOOLGATE_FAULT_INJECTION: no mistake is called {other:?}"),
         }
     }
 
-    #[cfg(not(feature = "twins"))]
+    #[cfg(not(feature = "fault-injection"))]
     pub fn chosen() -> Self {
         Self::None
     }
