@@ -1,7 +1,7 @@
 //! Ending a command that outlived the service which started it.
 //!
-//! Its keeper goes on, ends it in time, and has the lock file open for writing, as the command has:
-//! by that the two are known, whatever numbers processes have. A keeper that is asked to end ends
+//! Its supervisor goes on, ends it in time, and has the lock file open for writing, as the command has:
+//! by that the two are known, whatever numbers processes have. A supervisor that is asked to end ends
 //! the whole run.
 
 use super::starter::GRACE;
@@ -39,13 +39,13 @@ impl Ending {
     pub fn look(&mut self, now_ms: i64, stop: bool) {
         let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
         match self.asked_ms {
-            // Its keeper ends it in time by itself; this is for one that cannot.
+            // Its supervisor ends it in time by itself; this is for one that cannot.
             None if stop || now_ms >= self.deadline_ms.saturating_add(2 * grace_ms) => {
                 tracing::warn!(output = %self.output.display(), "an adopted command is ended");
                 self.asked_ms = Some(now_ms);
                 self.signal(Signal::TERM);
             }
-            // Its keeper had time to do that.
+            // Its supervisor had time to do that.
             Some(asked_ms) if now_ms >= asked_ms.saturating_add(3 * grace_ms) => {
                 self.signal(Signal::KILL);
             }

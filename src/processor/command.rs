@@ -121,15 +121,15 @@ pub struct Run {
 pub struct Kept {
     pub job: JobName,
     pub attempt: u32,
-    /// What the keeper wrote.
+    /// What the supervisor wrote.
     pub end: Vec<u8>,
     /// What the command said.
     pub output: Vec<u8>,
     pub errors: Vec<u8>,
 }
 
-/// The process that keeps a run, as the service sees it.
-struct Keeper {
+/// The process that supervises a run, as the service sees it.
+struct Supervisor {
     says: Lines<BufReader<OwnedReadHalf>>,
     hears: OwnedWriteHalf,
     pid: Option<Pid>,
@@ -171,11 +171,11 @@ impl Command {
             output,
             bytes_max: self.output_bytes_max,
         };
-        let keeper = begun.and_then(Keeper::of);
-        let outcome = match keeper {
+        let supervisor = begun.and_then(Supervisor::of);
+        let outcome = match supervisor {
             Err(error) => self.not_started(&error.to_string()),
-            Ok(keeper) => {
-                let (outcome, after) = self.watch(keeper, heard, stop).await;
+            Ok(supervisor) => {
+                let (outcome, after) = self.watch(supervisor, heard, stop).await;
                 heard = after;
                 outcome
             }
@@ -224,20 +224,20 @@ impl Command {
 
     async fn watch(
         &self,
-        mut keeper: Keeper,
+        mut supervisor: Supervisor,
         mut heard: Heard,
         stop: &CancellationToken,
     ) -> (Outcome, Heard) {
-        // The keeper ends a command in time by itself. Only if it does not, it is helped.
+        // The supervisor ends a command in time by itself. Only if it does not, it is helped.
         let mut overdue = Instant::now() + self.timeout + GRACE * 2;
         let (mut is_stopping, mut is_full) = (false, false);
         let end = loop {
             tokio::select! {
                 // A command that has ended has ended, whatever else is the case.
                 biased;
-                said = keeper.said() => match said {
+                said = supervisor.said() => match said {
                     Some(Said::Started(pid)) => {
-                        keeper.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                        supervisor.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
                     }
                     Some(Said::Failed(reason)) => return (self.not_started(&reason), heard),
                     Some(Said::Stuck(n)) => {
@@ -248,19 +248,19 @@ impl Command {
                 },
                 () = stop.cancelled(), if !is_stopping => {
                     is_stopping = true;
-                    keeper.end(Why::Stopped).await;
+                    supervisor.end(Why::Stopped).await;
                     overdue = overdue.min(Instant::now() + GRACE * 2);
                 }
                 () = tokio::time::sleep_until(overdue) => {
-                    keeper.wake();
-                    keeper.end(Why::Timeout).await;
+                    supervisor.wake();
+                    supervisor.end(Why::Timeout).await;
                     overdue = Instant::now() + GRACE;
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {
                     heard = heard.listen().await;
                     if heard.is_full() && !is_full {
                         is_full = true;
-                        keeper.end(Why::Output).await;
+                        supervisor.end(Why::Output).await;
                         overdue = overdue.min(Instant::now() + GRACE * 2);
                     }
                 }
@@ -358,7 +358,7 @@ impl Command {
     }
 }
 
-impl Keeper {
+impl Supervisor {
     fn of(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let (says, hears) = UnixStream::from_std(stream)?.into_split();
@@ -432,7 +432,7 @@ impl Heard {
     }
 }
 
-/// So often processes are killed whose keeper was.
+/// So often processes are killed whose supervisor was.
 const ROUNDS_MAX: u32 = 50;
 
 /// Reads what has been written since `from`, at most `room` bytes; gives where it is now.

@@ -1,22 +1,22 @@
 //! Starting and ending commands, by a small process of the service's own.
 //!
 //! The starter is this program once more, started before the service has threads, descriptors or
-//! secrets. For each run it forks a **keeper**: the parent of that run's command, to which
+//! secrets. For each run it forks a **supervisor**: the parent of that run's command, to which
 //! everything that the command starts falls when its own parent ends, whatever sessions and
-//! groups it makes. When the command has ended, the keeper ends what is left of it, keeps the exit
+//! groups it makes. When the command has ended, the supervisor ends what is left of it, keeps the exit
 //! status in a file beside the run's lock, and tells it. It does so also when the service is gone,
 //! and it has the lock open as long as anything of the run lives: so a later service waits for it,
 //! and then knows how the command ended.
 //!
-//! The service and a keeper have a socket of their own, so a starter that dies costs nothing: it
+//! The service and a supervisor have a socket of their own, so a starter that dies costs nothing: it
 //! is started anew with the next run.
 
 mod group;
 pub mod init;
-mod keeper;
 mod kernel;
 mod process;
 mod subtree;
+mod supervisor;
 
 pub use process::{ARGUMENT, serve};
 
@@ -44,14 +44,14 @@ use std::{
 /// How long what belongs to a run may take to end after SIGTERM, before SIGKILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// What a keeper says first: it has the order, and runs the command.
+/// What a supervisor says first: it has the order, and runs the command.
 const TAKEN: &[u8] = b"k";
-/// So long a keeper may take for that.
+/// So long a supervisor may take for that.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// So often a command is handed to a starter, if it goes meanwhile.
 const TRIES_MAX: u32 = 3;
 
-/// What a keeper is to run.
+/// What a supervisor is to run.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Order {
     pub(super) program: PathBuf,
@@ -69,15 +69,15 @@ pub(super) struct Order {
     pub(super) kept: PathBuf,
 }
 
-/// What a keeper says, each as one line.
+/// What a supervisor says, each as one line.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
     /// The command could not be started, for this reason.
     Failed(String),
-    /// It runs; the number is the keeper's own.
+    /// It runs; the number is the supervisor's own.
     Started(u32),
-    /// So many processes live although they were killed; the keeper waits for them.
+    /// So many processes live although they were killed; the supervisor waits for them.
     Stuck(usize),
     Ended(End),
 }
@@ -122,7 +122,7 @@ impl Why {
             .find(|why| why.byte() == byte)
     }
 
-    /// Says to a keeper that its command is to end.
+    /// Says to a supervisor that its command is to end.
     pub(super) fn message(self) -> [u8; 1] {
         [self.byte()]
     }
@@ -183,7 +183,7 @@ impl Starter {
         ))
     }
 
-    /// Waits until a keeper has the order. False: none has, and none will.
+    /// Waits until a supervisor has the order. False: none has, and none will.
     fn was_taken(&self, mut stream: &UnixStream) -> io::Result<bool> {
         stream.set_read_timeout(Some(TAKEN_WITHIN))?;
         let mut byte = [0];
@@ -192,7 +192,7 @@ impl Starter {
                 Ok(n) => return Ok(n == 1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Somebody may have stopped it. No keeper starts anything from here on.
+                    // Somebody may have stopped it. No supervisor starts anything from here on.
                     if let Some(starter) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
                         let _ = kill_process(starter, Signal::CONT);
                     }

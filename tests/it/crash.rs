@@ -52,7 +52,7 @@ fn start_one(daemon: &Daemon) -> String {
     job
 }
 
-/// Ends the command that runs and its keeper, as the end of the machine does: nobody knows how it
+/// Ends the command that runs and its supervisor, as the end of the machine does: nobody knows how it
 /// would have ended.
 fn kill_command(daemon: &Daemon) {
     use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -60,8 +60,8 @@ fn kill_command(daemon: &Daemon) {
     let pid: i32 = daemon.text("pid").trim().parse().unwrap();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields = stat.rsplit_once(") ").unwrap().1;
-    let keeper = fields.split(' ').nth(1).unwrap().parse().unwrap();
-    kill_process(Pid::from_raw(keeper).unwrap(), Signal::KILL).unwrap();
+    let supervisor = fields.split(' ').nth(1).unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
     // Whoever inherits it kills it too.
     let _ = kill_process_group(Pid::from_raw(pid).unwrap(), Signal::KILL);
 }

@@ -111,7 +111,7 @@ fn the_first_process_of_a_container_reaps_and_hands_on_the_stop() {
         return;
     }
     let mut daemon = Daemon::init();
-    // Without the one that starts commands, this one's keeper falls to the first process.
+    // Without the one that starts commands, this one's supervisor falls to the first process.
     let script = "read -r _ _ _ starter _ < /proc/$PPID/stat; kill -9 $starter; echo done";
     daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
     let mut inside = marked("unshare");

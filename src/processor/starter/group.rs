@@ -2,7 +2,7 @@
 //! it ends by one word, however fast it forks.
 //!
 //! One is made only below a group that was given to us: where a service manager rules, by its mark.
-//! Without one the keeper does alone.
+//! Without one the supervisor does alone.
 
 use std::{
     fs::{self, File},
@@ -17,22 +17,22 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// The group of the keeper with this number; `None` where none can be made.
-    pub(super) fn make(keeper: u32) -> Option<Self> {
-        let dir = ours()?.join(name(keeper));
+    /// The group of the supervisor with this number; `None` where none can be made.
+    pub(super) fn make(supervisor: u32) -> Option<Self> {
+        let dir = ours()?.join(name(supervisor));
         fs::create_dir(&dir).ok()?;
         let group = Self { dir };
         // Without this file it is of no use.
         group.dir.join("cgroup.kill").exists().then_some(group)
     }
 
-    /// The one that a keeper has left behind.
-    pub(super) fn of(keeper: u32) -> Option<Self> {
-        let dir = ours()?.join(name(keeper));
+    /// The one that a supervisor has left behind.
+    pub(super) fn of(supervisor: u32) -> Option<Self> {
+        let dir = ours()?.join(name(supervisor));
         dir.is_dir().then_some(Self { dir })
     }
 
-    /// Removes what keepers have left that were killed, and their starters with them.
+    /// Removes what supervisors have left that were killed, and their starters with them.
     pub(super) fn sweep() {
         let entries = ours().and_then(|dir| fs::read_dir(dir).ok());
         for entry in entries.into_iter().flatten().flatten() {
@@ -68,8 +68,8 @@ impl Drop for Group {
     }
 }
 
-fn name(keeper: u32) -> String {
-    format!("{PREFIX}{keeper}")
+fn name(supervisor: u32) -> String {
+    format!("{PREFIX}{supervisor}")
 }
 
 /// Our own group, if groups may be made in it.

@@ -1,13 +1,12 @@
-//! The starter's own process: forks a keeper for each run, reaps, and ends what a keeper that was
-//! killed has left.
+//! The starter's own process: forks a supervisor for each run, reaps, and ends what a supervisor
+//! that was killed has left.
 //!
-//! It ends once the service has gone and no keeper is left.
+//! It ends once the service has gone and no supervisor is left.
 
 use super::{
     group::Group,
-    keeper,
     kernel::{self, Forked, Signals},
-    subtree,
+    subtree, supervisor,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -36,8 +35,8 @@ struct Process {
     /// `None` once the service has gone.
     control: Option<UnixStream>,
     signals: Signals,
-    keepers: Vec<Pid>,
-    /// A keeper was killed: what falls to us is to end.
+    supervisors: Vec<Pid>,
+    /// A supervisor was killed: what falls to us is to end.
     has_orphans: bool,
     /// Their groups.
     left: Vec<Group>,
@@ -67,13 +66,13 @@ fn start() -> io::Result<Process> {
     Ok(Process {
         control: Some(UnixStream::from(standard_input()?)),
         signals,
-        keepers: Vec::new(),
+        supervisors: Vec::new(),
         has_orphans: false,
         left: Vec::new(),
     })
 }
 
-/// The descriptor itself, with nothing in its place that a keeper could inherit.
+/// The descriptor itself, with nothing in its place that a supervisor could inherit.
 fn standard_input() -> io::Result<OwnedFd> {
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let nothing = std::fs::File::open("/dev/null")?;
@@ -96,7 +95,7 @@ impl Process {
     fn run(&mut self) -> ExitCode {
         loop {
             // Tests leave nothing behind, also when they are cut short.
-            let idle = self.control.is_none() && (self.keepers.is_empty() || cfg!(test));
+            let idle = self.control.is_none() && (self.supervisors.is_empty() || cfg!(test));
             if idle && !self.has_orphans {
                 return ExitCode::SUCCESS;
             }
@@ -141,19 +140,19 @@ impl Process {
         match kernel::fork() {
             Ok(Forked::Child) => {
                 self.control = None;
-                let code = keeper::keep(given);
+                let code = supervisor::supervise(given);
                 std::process::exit(code);
             }
-            Ok(Forked::Parent(keeper)) => self.keepers.push(keeper),
+            Ok(Forked::Parent(supervisor)) => self.supervisors.push(supervisor),
             Err(_) => {}
         }
     }
 
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let known = self.keepers.len();
-            self.keepers.retain(|keeper| *keeper != pid);
-            if self.keepers.len() < known && status.exit_status() != Some(0) {
+            let known = self.supervisors.len();
+            self.supervisors.retain(|supervisor| *supervisor != pid);
+            if self.supervisors.len() < known && status.exit_status() != Some(0) {
                 self.has_orphans = true;
                 let number = pid.as_raw_nonzero().get().unsigned_abs();
                 self.left.extend(Group::of(number));
@@ -161,10 +160,10 @@ impl Process {
         }
     }
 
-    /// Whatever is below us and below no keeper.
+    /// Whatever is below us and below no supervisor.
     fn end_orphans(&mut self) {
         self.left.iter().for_each(Group::kill);
-        let orphans = subtree::below_us(&self.keepers);
+        let orphans = subtree::below_us(&self.supervisors);
         subtree::kill(&orphans);
         self.has_orphans = !orphans.is_empty();
         if !self.has_orphans {

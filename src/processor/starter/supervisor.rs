@@ -1,4 +1,4 @@
-//! A keeper: the parent of one run's command, and of everything that the command leaves.
+//! A supervisor: the parent of one run's command, and of everything that the command leaves behind.
 
 use super::{
     End, GRACE, Order, Said, TAKEN, Why,
@@ -22,10 +22,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What was killed and lives so long is told.
+/// A process that lives this long after SIGKILL is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Keeper {
+struct Supervisor {
     order: Order,
     /// `None` once the service has gone.
     service: Option<UnixStream>,
@@ -37,7 +37,7 @@ struct Keeper {
     /// The main process has ended so.
     status: Option<WaitStatus>,
     deadline: Instant,
-    /// Why the command was told to end, if it was.
+    /// Why the command was asked to end, if it was.
     why: Option<Why>,
     /// When what lives is killed.
     kill_at: Option<Instant>,
@@ -46,15 +46,15 @@ struct Keeper {
     was_stuck: bool,
 }
 
-/// Keeps one run. Gives the exit code of the keeper: not 0 if there may be something left.
-pub(super) fn keep(given: [OwnedFd; GIVEN]) -> i32 {
+/// Supervises one run. Gives the exit code of the supervisor: not 0 if there may be something left.
+pub(super) fn supervise(given: [OwnedFd; GIVEN]) -> i32 {
     let [service, input, lock, errors] = given;
     let mut service = UnixStream::from(service);
     let begun = begin(&mut service, input, File::from(lock), errors);
     match begun {
-        Ok(mut keeper) => {
-            keeper.say(&Said::Started(std::process::id()));
-            keeper.run()
+        Ok(mut supervisor) => {
+            supervisor.say(&Said::Started(std::process::id()));
+            supervisor.run()
         }
         Err(error) => {
             // Whoever does not hear it sees the socket closed.
@@ -69,11 +69,11 @@ fn begin(
     input: OwnedFd,
     lock: File,
     errors: OwnedFd,
-) -> io::Result<Keeper> {
+) -> io::Result<Supervisor> {
     let order = receive(service)?;
     // Whoever has gone, or waits no longer, gets nothing started.
     service.write_all(TAKEN)?;
-    let _ = rustix::thread::set_name(c"spoolgate-keep");
+    let _ = rustix::thread::set_name(c"spoolgate-run");
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(getpid()))?;
     if cfg!(test) {
@@ -103,7 +103,7 @@ fn begin(
     let timeout = Duration::from_millis(order.timeout_ms);
     // So long a time has no end that an instant could say.
     let forever = Duration::from_secs(u64::from(u32::MAX));
-    Ok(Keeper {
+    Ok(Supervisor {
         service: Some(service.try_clone()?),
         signals,
         lock: Some(lock),
@@ -143,14 +143,14 @@ fn say(service: &mut UnixStream, said: &Said) -> io::Result<()> {
     service.write_all(&line)
 }
 
-impl Keeper {
+impl Supervisor {
     fn run(&mut self) -> i32 {
         loop {
             let has_any = self.reap();
             if let Some(status) = self.status
                 && (!has_any || self.order.leaves_processes)
             {
-                self.tell(status);
+                self.report(status);
                 if !has_any {
                     return 0;
                 }
@@ -160,7 +160,7 @@ impl Keeper {
             }
             self.kill_in_time();
             self.wait();
-            self.hear();
+            self.receive_requests();
         }
     }
 
@@ -239,8 +239,8 @@ impl Keeper {
         let _ = poll(&mut waited, until.as_ref());
     }
 
-    /// What the service, or a signal, wants.
-    fn hear(&mut self) {
+    /// What the service or a signal asks for.
+    fn receive_requests(&mut self) {
         if self.signals.taken().contains(&libc::SIGTERM) {
             self.ask(Why::Stopped);
         }
@@ -264,8 +264,8 @@ impl Keeper {
         }
     }
 
-    /// Keeps how the run ended, lets go of the lock and tells the service, once.
-    fn tell(&mut self, status: WaitStatus) {
+    /// Records how the run ended, releases the lock and reports to the service, once.
+    fn report(&mut self, status: WaitStatus) {
         let Some(lock) = self.lock.take() else { return };
         let end = End {
             attempt: self.order.attempt,
