@@ -78,7 +78,7 @@ pub async fn serve(
         let prepared = Prepared::new(&config, tenant, shared, common, &stop, &kill).await;
         tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }
-    let hosts = sites(&config, &tenants)?;
+    let hosts = virtual_hosts(&config, &tenants)?;
     let control = operators::Socket::bind(&config, &tenants)?;
     let listeners = sockets.listen()?;
     let lines = listeners.lines()?;
@@ -349,7 +349,7 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpSocket> {
     bound().with_context(|| format!("cannot listen on {address}; change server.{key}"))
 }
 
-fn sites(config: &Config, tenants: &[Prepared]) -> anyhow::Result<VirtualHosts> {
+fn virtual_hosts(config: &Config, tenants: &[Prepared]) -> anyhow::Result<VirtualHosts> {
     let hosts = (tenants.iter().zip(&config.tenants)).map(|(prepared, tenant)| VirtualHost {
         name: tenant.name.clone(),
         is_default: tenant.is_default,

@@ -32,9 +32,9 @@ mod virtual_hosts;
 
 pub use limits::Limits;
 pub use ops::{Readiness, Report};
-pub use virtual_hosts::{SitesError, VirtualHost, VirtualHosts};
+pub use virtual_hosts::{VirtualHost, VirtualHosts, VirtualHostsError};
 
-use accept::Standing;
+use accept::Registration;
 use connection::{ConnectionSettings, Opening};
 use ops::InClear;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -58,7 +58,7 @@ pub async fn serve_tls(
         tls,
     });
     let serving = server.clone();
-    let serve = move |tcp, peer, standing| serving.clone().serve(tcp, peer, standing);
+    let serve = move |tcp, peer, registration| serving.clone().serve(tcp, peer, registration);
     accept::run(listener, &server.terms, deadline, serve).await;
 }
 
@@ -72,9 +72,14 @@ struct Server {
 }
 
 impl Server {
-    async fn serve(self: Arc<Self>, mut tcp: TcpStream, peer: SocketAddr, standing: Standing) {
+    async fn serve(
+        self: Arc<Self>,
+        mut tcp: TcpStream,
+        peer: SocketAddr,
+        registration: Registration,
+    ) {
         let limits = &self.terms.limits;
-        let Some(peer) = announced(&mut tcp, peer, &standing, limits).await else {
+        let Some(peer) = announced(&mut tcp, peer, &registration, limits).await else {
             return;
         };
         match connection::opening(&tcp, limits.handshake_timeout).await {
@@ -103,7 +108,7 @@ impl Server {
             activity: activity.clone(),
             server_name: secured.server_name,
             hosts: self.hosts.clone(),
-            standing,
+            registration,
         });
         let answer = move |request| request::answer(context.clone(), request);
         connection::drive(secured.stream, protocol, activity, answer, &self.terms).await;
@@ -134,7 +139,7 @@ pub async fn serve_plain(
 async fn announced(
     tcp: &mut TcpStream,
     peer: SocketAddr,
-    standing: &Standing,
+    registration: &Registration,
     limits: &Limits,
 ) -> Option<SocketAddr> {
     if !limits.proxy_protocol || !limits.trusted_proxies.contain(peer.ip()) {
@@ -142,7 +147,7 @@ async fn announced(
     }
     match proxy::client(tcp, limits.handshake_timeout).await {
         Ok(None) => Some(peer),
-        Ok(Some(client)) if standing.is_of(client.ip()) => Some(client),
+        Ok(Some(client)) if registration.count_for(client.ip()) => Some(client),
         Ok(Some(client)) => {
             tracing::debug!(%client, "too many connections from this address");
             None

@@ -1,14 +1,15 @@
 //! The accept loop that all listeners share.
 //!
-//! A connection needs a place among all connections and one among those of its address, and gives
-//! both back when it ends, however it ends. When all places are taken, the oldest connection on which
-//! nobody has logged in yet is ended to make room for a new one: idle strangers keep nobody out. While
-//! everybody inside is known, clients wait in the kernel's backlog. An address that has used up its
-//! own places is turned away at once. Proxies that are trusted have no such bound, for they stand for
-//! others; whose connection it is may become known later ([`Standing::is_of`]).
+//! A connection needs a permit out of those for all connections and one out of those for its address,
+//! and returns both when it ends, however it ends. When no permit is left, the oldest connection on
+//! which no one has logged in yet is closed to make room for a new one: idle unauthenticated keep no one
+//! out. While every connection is authenticated, new clients wait in the kernel's backlog. A client
+//! whose address has used up its permits is turned away immediately. Trusted proxies have no such
+//! bound, because they speak for others; the client behind one may become known later
+//! ([`Registration::count_for`]).
 //!
-//! The loop ends by `stop` only; no error of `accept` ends it. Everything that waits for a client,
-//! the TLS handshake included, happens in the connection's own task.
+//! Only `stop` ends the loop; no error of `accept` does. Everything that waits for a client, the TLS
+//! handshake included, happens in the connection's own task.
 
 use super::{Limits, connection::ConnectionSettings};
 use crate::peer::{Networks, host_of};
@@ -31,8 +32,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Pause after an error that the next `accept` would meet again, such as no free descriptor.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
-/// That places run out is said so often at most.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Shortest time between two warnings that no permit is left.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Accepts and serves until `settings.stop`, then waits up to `deadline` for what still runs.
 pub(super) async fn run<F, Connection>(
@@ -41,21 +42,21 @@ pub(super) async fn run<F, Connection>(
     deadline: Duration,
     serve: F,
 ) where
-    F: Fn(TcpStream, SocketAddr, Standing) -> Connection,
+    F: Fn(TcpStream, SocketAddr, Registration) -> Connection,
     Connection: Future<Output = ()> + Send + 'static,
 {
     let mut limiter = ConnectionLimiter::new(&settings.limits);
     let connections = TaskTracker::new();
-    while let Some((tcp, peer, guest)) = settings
+    while let Some((tcp, peer, permit)) = settings
         .stop
         .run_until_cancelled(limiter.next(&listener))
         .await
     {
-        let connection = serve(tcp, peer, guest.standing.clone());
+        let connection = serve(tcp, peer, permit.registration.clone());
         connections.spawn(async move {
-            let leave = guest.leave.clone();
-            leave.run_until_cancelled(connection).await;
-            drop(guest);
+            let close = permit.close.clone();
+            close.run_until_cancelled(connection).await;
+            drop(permit);
         });
     }
     drop(listener);
@@ -68,67 +69,68 @@ pub(super) async fn run<F, Connection>(
     }
 }
 
-/// Who is let in.
+/// Decides which connections are accepted.
 struct ConnectionLimiter {
     all: Arc<Semaphore>,
     /// Ends every connection.
     cut: CancellationToken,
-    inside: Arc<Inside>,
+    registry: Arc<Registry>,
     trusted_proxies: Arc<Networks>,
-    /// When it was last said that places have run out.
-    said: Option<Instant>,
+    /// When it last warned that no permit is left.
+    warned_at: Option<Instant>,
 }
 
-/// Everybody who was let in and has not left.
-struct Inside {
+/// The connections that are open.
+struct Registry {
     per_address_max: usize,
     per_address: Mutex<HashMap<IpAddr, usize>>,
-    /// Those who have not logged in, by the order in which they came.
-    strangers: Mutex<BTreeMap<u64, CancellationToken>>,
-    n_came: AtomicU64,
+    /// Those on which no one has logged in, in the order in which they were accepted.
+    unauthenticated: Mutex<BTreeMap<u64, CancellationToken>>,
+    n_accepted: AtomicU64,
 }
 
-/// One connection with its places; dropping it gives them back.
-struct Guest {
-    leave: CancellationToken,
-    standing: Standing,
-    _of_all: OwnedSemaphorePermit,
+/// The permits of one connection; dropping it returns them.
+struct Permit {
+    close: CancellationToken,
+    registration: Registration,
+    _connection: OwnedSemaphorePermit,
 }
 
-/// Whose connection it is, and whether somebody has logged in on it. Keeps none of its places.
+/// A connection's entry in the registry: which address it counts for, and whether a client has
+/// logged in on it. Holds no permit.
 #[derive(Clone)]
-pub(super) struct Standing {
-    inside: Arc<Inside>,
-    person: Arc<Person>,
+pub(super) struct Registration {
+    registry: Arc<Registry>,
+    client: Arc<Client>,
     number: u64,
 }
 
 #[derive(Default)]
-struct Person {
-    /// Among whose places the connection has one.
+struct Client {
+    /// The address whose permit the connection has.
     host: OnceLock<IpAddr>,
-    is_known: AtomicBool,
+    is_authenticated: AtomicBool,
 }
 
-impl Standing {
-    /// It is a connection of this address: takes one of its places. `false`: it has used them up.
-    pub(super) fn is_of(&self, address: IpAddr) -> bool {
+impl Registration {
+    /// Takes one of the permits of this address. `false`: none is left.
+    pub(super) fn count_for(&self, address: IpAddr) -> bool {
         let host = host_of(address);
-        let mut counts = lock(&self.inside.per_address);
+        let mut counts = lock(&self.registry.per_address);
         let n_connections = counts.get(&host).copied().unwrap_or(0);
-        let is_let_in =
-            n_connections < self.inside.per_address_max && self.person.host.set(host).is_ok();
-        if is_let_in {
+        let is_admitted =
+            n_connections < self.registry.per_address_max && self.client.host.set(host).is_ok();
+        if is_admitted {
             counts.insert(host, n_connections + 1);
         }
-        is_let_in
+        is_admitted
     }
 
-    fn give_back(&self) {
-        let Some(host) = self.person.host.get() else {
+    fn release(&self) {
+        let Some(host) = self.client.host.get() else {
             return;
         };
-        let mut counts = lock(&self.inside.per_address);
+        let mut counts = lock(&self.registry.per_address);
         if let Some(n_connections) = counts.get_mut(host) {
             *n_connections -= 1;
             if *n_connections == 0 {
@@ -137,10 +139,10 @@ impl Standing {
         }
     }
 
-    /// Somebody has logged in: the connection does not have to make room for others.
-    pub(super) fn make_known(&self) {
-        if !self.person.is_known.swap(true, Ordering::Relaxed) {
-            lock(&self.inside.strangers).remove(&self.number);
+    /// A client has logged in: the connection is not closed to make room for others.
+    pub(super) fn mark_authenticated(&self) {
+        if !self.client.is_authenticated.swap(true, Ordering::Relaxed) {
+            lock(&self.registry.unauthenticated).remove(&self.number);
         }
     }
 }
@@ -150,31 +152,31 @@ impl ConnectionLimiter {
         Self {
             all: Arc::new(Semaphore::new(limits.connections_max)),
             cut: CancellationToken::new(),
-            inside: Arc::new(Inside {
+            registry: Arc::new(Registry {
                 per_address_max: limits.per_address_max,
                 per_address: Mutex::default(),
-                strangers: Mutex::default(),
-                n_came: AtomicU64::new(0),
+                unauthenticated: Mutex::default(),
+                n_accepted: AtomicU64::new(0),
             }),
             trusted_proxies: limits.trusted_proxies.clone(),
-            said: None,
+            warned_at: None,
         }
     }
 
-    /// The next connection that may come in.
-    async fn next(&mut self, listener: &TcpListener) -> (TcpStream, SocketAddr, Guest) {
+    /// The next connection that is admitted.
+    async fn next(&mut self, listener: &TcpListener) -> (TcpStream, SocketAddr, Permit) {
         loop {
             match listener.accept().await {
-                Ok((tcp, peer)) => match self.enter(peer.ip()).await {
-                    Some(guest) => {
+                Ok((tcp, peer)) => match self.admit(peer.ip()).await {
+                    Some(permit) => {
                         if let Err(error) = tcp.set_nodelay(true) {
                             tracing::debug!(%error, "no TCP_NODELAY");
                         }
-                        return (tcp, peer, guest);
+                        return (tcp, peer, permit);
                     }
                     None => tracing::debug!(%peer, "too many connections from this address"),
                 },
-                Err(error) if is_the_clients(&error) => {}
+                Err(error) if is_client_abort(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     time::sleep(ERROR_PAUSE).await;
@@ -183,73 +185,76 @@ impl ConnectionLimiter {
         }
     }
 
-    /// `None`: the address has used up its places. Waits while all are taken by who is known.
-    async fn enter(&mut self, address: IpAddr) -> Option<Guest> {
-        let stands_for_others = self.trusted_proxies.contain(address);
-        if !stands_for_others && !self.inside.has_place(host_of(address)) {
+    /// `None`: the address has used up its permits. Waits while all connections are authenticated.
+    async fn admit(&mut self, address: IpAddr) -> Option<Permit> {
+        let is_trusted_proxy = self.trusted_proxies.contain(address);
+        if !is_trusted_proxy && !self.registry.has_permit(host_of(address)) {
             return None;
         }
-        let permit = match self.all.clone().try_acquire_owned() {
-            Ok(permit) => permit,
+        let connection = match self.all.clone().try_acquire_owned() {
+            Ok(connection) => connection,
             Err(_) => {
-                self.make_room();
-                // Nobody closes this semaphore; if it were, nobody could come in any more.
+                self.evict_oldest();
+                // The semaphore is never closed; if it were, no connection could be admitted.
                 self.all.clone().acquire_owned().await.ok()?
             }
         };
-        let standing = self.inside.standing();
-        if !stands_for_others && !standing.is_of(address) {
+        let registration = self.registry.registration();
+        if !is_trusted_proxy && !registration.count_for(address) {
             return None;
         }
-        let leave = self.cut.child_token();
-        lock(&self.inside.strangers).insert(standing.number, leave.clone());
-        Some(Guest {
-            leave,
-            standing,
-            _of_all: permit,
+        let close = self.cut.child_token();
+        lock(&self.registry.unauthenticated).insert(registration.number, close.clone());
+        Some(Permit {
+            close,
+            registration,
+            _connection: connection,
         })
     }
 
-    fn make_room(&mut self) {
-        let oldest = lock(&self.inside.strangers).pop_first();
-        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            self.said = Some(Instant::now());
+    fn evict_oldest(&mut self) {
+        let oldest = lock(&self.registry.unauthenticated).pop_first();
+        if self
+            .warned_at
+            .is_none_or(|warned_at| warned_at.elapsed() >= WARN_INTERVAL)
+        {
+            self.warned_at = Some(Instant::now());
             tracing::warn!(
-                "all places for connections are taken: the oldest on which nobody has logged in go"
+                "the limit of connections is reached: the oldest without a login are closed"
             );
         }
-        if let Some((_, leave)) = oldest {
-            leave.cancel();
+        if let Some((_, close)) = oldest {
+            close.cancel();
         }
     }
 }
 
-impl Inside {
-    fn has_place(&self, host: IpAddr) -> bool {
+impl Registry {
+    fn has_permit(&self, host: IpAddr) -> bool {
         let counts = lock(&self.per_address);
         counts
             .get(&host)
             .is_none_or(|n_connections| *n_connections < self.per_address_max)
     }
 
-    fn standing(self: &Arc<Self>) -> Standing {
-        Standing {
-            inside: self.clone(),
-            person: Arc::default(),
-            number: self.n_came.fetch_add(1, Ordering::Relaxed),
+    fn registration(self: &Arc<Self>) -> Registration {
+        Registration {
+            registry: self.clone(),
+            client: Arc::default(),
+            number: self.n_accepted.fetch_add(1, Ordering::Relaxed),
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.standing.make_known();
-        self.standing.give_back();
+        self.registration.mark_authenticated();
+        self.registration.release();
     }
 }
 
 /// The client went away between its SYN and our `accept`: nothing to wait for.
-fn is_the_clients(error: &io::Error) -> bool {
+fn is_client_abort(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -258,7 +263,7 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// What is held is right after every statement, so a panic elsewhere does not spoil it.
+/// Every statement leaves the counts consistent, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -275,30 +280,30 @@ mod tests {
         })
     }
 
-    async fn enter(limiter: &mut ConnectionLimiter, address: &str) -> Option<Guest> {
-        let entering = limiter.enter(address.parse().unwrap());
-        let entered = time::timeout(Duration::from_millis(20), entering).await;
-        entered.ok().flatten()
+    async fn admit(limiter: &mut ConnectionLimiter, address: &str) -> Option<Permit> {
+        let admitting = limiter.admit(address.parse().unwrap());
+        let admitted = time::timeout(Duration::from_millis(20), admitting).await;
+        admitted.ok().flatten()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn places_are_counted_per_address_and_given_back() {
+    async fn permits_are_counted_per_address_and_returned() {
         let mut limiter = limiter(4, 2);
-        let first = enter(&mut limiter, "192.0.2.1").await;
-        let second = enter(&mut limiter, "::ffff:192.0.2.1").await;
+        let first = admit(&mut limiter, "192.0.2.1").await;
+        let second = admit(&mut limiter, "::ffff:192.0.2.1").await;
         assert!(first.is_some() && second.is_some());
-        let more = enter(&mut limiter, "192.0.2.1").await;
+        let more = admit(&mut limiter, "192.0.2.1").await;
         assert!(more.is_none(), "both spellings are one address");
-        let third = enter(&mut limiter, "2001:db8::1").await;
+        let third = admit(&mut limiter, "2001:db8::1").await;
         assert!(third.is_some());
         drop((first, second, third));
-        assert!(lock(&limiter.inside.per_address).is_empty());
-        assert!(lock(&limiter.inside.strangers).is_empty());
+        assert!(lock(&limiter.registry.per_address).is_empty());
+        assert!(lock(&limiter.registry.unauthenticated).is_empty());
         assert_eq!(limiter.all.available_permits(), 4);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trusted_proxy_stands_for_others() {
+    async fn a_trusted_proxy_speaks_for_others() {
         let mut limiter = ConnectionLimiter::new(&Limits {
             per_address_max: 1,
             trusted_proxies: Arc::new(Networks::from_iter(["10.0.0.0/8".parse().unwrap()])),
@@ -306,37 +311,37 @@ mod tests {
         });
         let mut of_proxy = Vec::new();
         for _ in 0..3 {
-            of_proxy.push(enter(&mut limiter, "10.0.0.1").await.unwrap());
+            of_proxy.push(admit(&mut limiter, "10.0.0.1").await.unwrap());
         }
         let client = |n: u8| IpAddr::from([192, 0, 2, n]);
-        assert!(of_proxy[0].standing.is_of(client(1)));
-        assert!(!of_proxy[1].standing.is_of(client(1)));
-        assert!(of_proxy[2].standing.is_of(client(2)));
-        assert!(enter(&mut limiter, "192.0.2.1").await.is_none());
+        assert!(of_proxy[0].registration.count_for(client(1)));
+        assert!(!of_proxy[1].registration.count_for(client(1)));
+        assert!(of_proxy[2].registration.count_for(client(2)));
+        assert!(admit(&mut limiter, "192.0.2.1").await.is_none());
         drop(of_proxy);
-        assert!(enter(&mut limiter, "192.0.2.1").await.is_some());
-        assert!(lock(&limiter.inside.per_address).is_empty());
+        assert!(admit(&mut limiter, "192.0.2.1").await.is_some());
+        assert!(lock(&limiter.registry.per_address).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_stranger_makes_room_and_who_is_known_stays() {
+    async fn the_oldest_without_login_makes_room_and_the_others_stay() {
         let mut limiter = limiter(3, 3);
-        let known = enter(&mut limiter, "192.0.2.1").await.unwrap();
-        let older = enter(&mut limiter, "192.0.2.2").await.unwrap();
-        let newer = enter(&mut limiter, "192.0.2.3").await.unwrap();
-        known.standing.make_known();
-        assert!(enter(&mut limiter, "192.0.2.4").await.is_none());
-        let told = [&known, &older, &newer].map(|guest| guest.leave.is_cancelled());
-        assert_eq!(told, [false, true, false]);
-        // It goes, and its place is the next one's.
+        let known = admit(&mut limiter, "192.0.2.1").await.unwrap();
+        let older = admit(&mut limiter, "192.0.2.2").await.unwrap();
+        let newer = admit(&mut limiter, "192.0.2.3").await.unwrap();
+        known.registration.mark_authenticated();
+        assert!(admit(&mut limiter, "192.0.2.4").await.is_none());
+        let closed = [&known, &older, &newer].map(|permit| permit.close.is_cancelled());
+        assert_eq!(closed, [false, true, false]);
+        // It ends, and the next one gets its permit.
         drop(older);
-        let next = enter(&mut limiter, "192.0.2.4").await.unwrap();
-        assert!(!newer.leave.is_cancelled());
-        // Everybody is known: whoever comes waits, and nobody has to go.
-        newer.standing.make_known();
-        next.standing.make_known();
-        assert!(enter(&mut limiter, "192.0.2.5").await.is_none());
-        let told = [&known, &newer, &next].map(|guest| guest.leave.is_cancelled());
-        assert_eq!(told, [false; 3]);
+        let next = admit(&mut limiter, "192.0.2.4").await.unwrap();
+        assert!(!newer.close.is_cancelled());
+        // All are authenticated: a new client waits, and none is closed.
+        newer.registration.mark_authenticated();
+        next.registration.mark_authenticated();
+        assert!(admit(&mut limiter, "192.0.2.5").await.is_none());
+        let closed = [&known, &newer, &next].map(|permit| permit.close.is_cancelled());
+        assert_eq!(closed, [false; 3]);
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Access {
     path: String,
     peer: Peer,
     pub(super) request_id: String,
-    pub(super) site: String,
+    pub(super) tenant: String,
     pub(super) status: Option<StatusCode>,
     pub(super) user: Option<Arc<str>>,
 }
@@ -82,7 +82,7 @@ impl Access {
             path: path.to_owned(),
             peer,
             request_id,
-            site: String::new(),
+            tenant: String::new(),
             status: None,
             user: None,
         }
@@ -96,7 +96,7 @@ impl Drop for Access {
         tracing::info!(
             target: "access",
             request = self.request_id.as_str(),
-            site = self.site.as_str(),
+            tenant = self.tenant.as_str(),
             peer = %self.peer,
             via = via.as_deref().unwrap_or_default(),
             user = self.user.as_deref().unwrap_or_default(),

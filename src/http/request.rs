@@ -1,6 +1,6 @@
 //! One request, from its head to its answer.
 //!
-//! Order: host → site, path → dialect, credentials, then everything else. Nothing is read of a
+//! Order: host → virtual host, path → dialect, credentials, then everything else. Nothing is read of a
 //! body before the caller is known and, for a job, before the service has admitted it; so a
 //! client that sent `Expect: 100-continue` and is refused never sends its job.
 //!
@@ -12,7 +12,7 @@
 
 use super::{
     Limits, VirtualHost, VirtualHosts,
-    accept::Standing,
+    accept::Registration,
     access::{Access, Peer, word},
     activity::{ConnectionActivity, Running},
     body::Body,
@@ -75,7 +75,7 @@ pub(super) struct Context {
     /// The host that the TLS handshake named.
     pub(super) server_name: Option<String>,
     pub(super) hosts: Arc<VirtualHosts>,
-    pub(super) standing: Standing,
+    pub(super) registration: Registration,
 }
 
 /// The request broke off: there is nobody to answer.
@@ -275,19 +275,19 @@ async fn respond(
     if let Err((status, line)) = check_head(head) {
         return Ok(text(status, line));
     }
-    let Some(site) = context.hosts.choose(head, context.server_name.as_deref()) else {
+    let Some(virtual_host) = context.hosts.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     };
     let Some(dialect) = api::of(path) else {
-        access.site.clone_from(&site.name);
+        access.tenant.clone_from(&virtual_host.name);
         let nothing = || text(StatusCode::NOT_FOUND, "no such path\n");
         return Ok(public(head).unwrap_or_else(nothing));
     };
     access.dialect = dialect.name();
-    let site = match dialect.tenant(head) {
-        None => site,
+    let virtual_host = match dialect.tenant(head) {
+        None => virtual_host,
         Some(tenant) => match context.hosts.named(&tenant) {
-            Some(site) => site,
+            Some(virtual_host) => virtual_host,
             None => {
                 let fault = Fault::UnknownTenant {
                     tenant: tenant.into_owned(),
@@ -297,8 +297,17 @@ async fn respond(
             }
         },
     };
-    access.site.clone_from(&site.name);
-    let reply = caught(reply(context, client, site, dialect, head, intake, access)).await;
+    access.tenant.clone_from(&virtual_host.name);
+    let reply = caught(reply(
+        context,
+        client,
+        virtual_host,
+        dialect,
+        head,
+        intake,
+        access,
+    ))
+    .await;
     let (fault, failure) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
@@ -318,7 +327,7 @@ async fn respond(
     }
     let mut response = dialect.render_fault(head, &fault);
     if fault == Fault::Unauthorized {
-        let challenge = challenge(&site.realm, dialect.access(head), failure);
+        let challenge = challenge(&virtual_host.realm, dialect.access(head), failure);
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     Ok(response)
@@ -395,7 +404,7 @@ fn is_cross_site(head: &Parts) -> bool {
 async fn reply(
     context: &Context,
     peer: IpAddr,
-    site: &VirtualHost,
+    virtual_host: &VirtualHost,
     dialect: &'static dyn Dialect,
     head: &Parts,
     intake: &mut Intake<'_, Incoming>,
@@ -409,9 +418,10 @@ async fn reply(
             reason: "a page of another site sends this request".into(),
         }));
     }
-    let caller = credentials::caller(&site.users, wanted, &head.headers, peer, now_ms).await?;
+    let caller =
+        credentials::caller(&virtual_host.users, wanted, &head.headers, peer, now_ms).await?;
     if !caller.is_anonymous() {
-        context.standing.make_known();
+        context.registration.mark_authenticated();
     }
     access.user = Some(caller.user.clone());
     let small = match dialect.intake(head) {
@@ -441,15 +451,24 @@ async fn reply(
     match command {
         Command::Submit(submit) => {
             media::check(&head.headers)?;
-            receive(site, &caller, submit, small, intake).await
+            receive(virtual_host, &caller, submit, small, intake).await
         }
         Command::Token(TokenRequest { client, scopes }) => {
-            let caller = credentials::client(&site.users, caller, client.as_ref(), peer).await?;
-            context.standing.make_known();
+            let caller =
+                credentials::client(&virtual_host.users, caller, client.as_ref(), peer).await?;
+            context.registration.mark_authenticated();
             access.user = Some(caller.user.clone());
-            Ok(credentials::token(&site.users, &caller, scopes, now_ms)?)
+            Ok(credentials::token(
+                &virtual_host.users,
+                &caller,
+                scopes,
+                now_ms,
+            )?)
         }
-        Command::Schedule(request) => Ok(site.service.schedule(&caller, *request, small).await?),
+        Command::Schedule(request) => Ok(virtual_host
+            .service
+            .schedule(&caller, *request, small)
+            .await?),
         Command::Cancel { .. }
         | Command::Fetch { .. }
         | Command::Jobs { .. }
@@ -458,14 +477,14 @@ async fn reply(
         | Command::Result { .. }
         | Command::Show { .. }
         | Command::Status { .. }
-        | Command::Targets { .. } => Ok(site.service.execute(&caller, command).await?),
+        | Command::Targets { .. } => Ok(virtual_host.service.execute(&caller, command).await?),
     }
 }
 
 /// Streams the body into the spool, after what has been read of it already. Leaving early, by error
 /// or by being dropped, discards it.
 async fn receive(
-    site: &VirtualHost,
+    virtual_host: &VirtualHost,
     caller: &Caller,
     submit: Submit,
     small: Bytes,
@@ -475,7 +494,7 @@ async fn receive(
         0 => intake.declared(),
         n_bytes => Some(n_bytes),
     };
-    let mut upload = site.service.admit(caller, submit, declared).await?;
+    let mut upload = virtual_host.service.admit(caller, submit, declared).await?;
     if !small.is_empty() {
         upload.write(small).await?;
     }

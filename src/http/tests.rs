@@ -871,8 +871,8 @@ async fn a_stop_cuts_at_its_deadline_but_no_commit() {
 fn a_host_chooses_its_site() {
     let (tenant, _gate) = Tenant::new();
     let hosts = VirtualHosts::new(vec![
-        tenant.site("a", &["A.example.org", "::1"]),
-        tenant.site("rest", &[]),
+        tenant.virtual_host("a", &["A.example.org", "::1"]),
+        tenant.virtual_host("rest", &[]),
     ]);
     let served = hosts.unwrap();
     let chosen = |uri: &str, hosts: &[&str], server_name: Option<&str>| {
@@ -897,11 +897,11 @@ fn a_host_chooses_its_site() {
 #[test]
 fn a_path_names_a_tenant_or_one_of_its_databases() {
     let (tenant, _gate) = Tenant::new();
-    let mut by_path = tenant.site("by-path", &[]);
+    let mut by_path = tenant.virtual_host("by-path", &[]);
     by_path.is_default = false;
     by_path.databases = vec!["erp".into(), "crm".into()];
-    let hosts = VirtualHosts::new(vec![tenant.site("rest", &[]), by_path]).unwrap();
-    let named = |name: &str| hosts.named(name).map(|site| site.name.as_str());
+    let hosts = VirtualHosts::new(vec![tenant.virtual_host("rest", &[]), by_path]).unwrap();
+    let named = |name: &str| hosts.named(name).map(|host| host.name.as_str());
     for name in ["by-path", "erp", "crm"] {
         assert_eq!(named(name), Some("by-path"), "{name}");
     }
@@ -912,15 +912,15 @@ fn a_path_names_a_tenant_or_one_of_its_databases() {
 #[test]
 fn sites_that_contradict_each_other_are_refused() {
     let (tenant, _gate) = Tenant::new();
-    let site = |name: &str, hosts: &[&str]| tenant.site(name, hosts);
+    let host = |name: &str, hosts: &[&str]| tenant.virtual_host(name, hosts);
     let error = |all| VirtualHosts::new(all).err().map(|error| error.to_string());
-    let twice = error(vec![site("a", &["x"]), site("b", &["y", "X."])]);
+    let twice = error(vec![host("a", &["x"]), host("b", &["y", "X."])]);
     let expected = "the host x belongs to two tenants, a and b; leave it to one";
     assert_eq!(twice.as_deref(), Some(expected));
-    let defaults = error(vec![site("a", &[]), site("b", &[])]);
+    let defaults = error(vec![host("a", &[]), host("b", &[])]);
     let expected = "the tenants a and b are both the default; only one can be";
     assert_eq!(defaults.as_deref(), Some(expected));
-    let mut quoted = site("a", &[]);
+    let mut quoted = host("a", &[]);
     quoted.realm = "\"jobs\"".into();
     assert!(error(vec![quoted]).is_some());
 }
@@ -1041,7 +1041,7 @@ async fn each_request_has_one_line_in_the_log() {
     let one = line("request=\"one\"");
     for part in [
         "access:",
-        "site=\"main\"",
+        "tenant=\"main\"",
         "user=\"good\"",
         "method=\"GET\"",
         "path=\"/xml/jobqueue\"",

@@ -1,9 +1,9 @@
 //! The tenants that a server speaks for, and which of them a request is for.
 //!
 //! The host that the request names decides; a request that names none is for the host that the
-//! TLS handshake named. One site may be the default: it gets every other host. Hosts are compared
-//! without case, port and closing dot. A request that names two hosts is for nobody. Where a path
-//! names a tenant, that counts, and not the host: by its name or one of its databases.
+//! TLS handshake named. One virtual host may be the default: it gets every other host. Hosts are
+//! compared without case, port and trailing dot. A request that names two hosts is for none of them.
+//! Where a path names a tenant, by its name or one of its databases, that decides, not the host.
 
 use crate::{auth::Users, service::Service};
 use http::{header::HOST, request::Parts};
@@ -13,14 +13,14 @@ use std::{collections::HashMap, sync::Arc};
 pub struct VirtualHost {
     /// For the log.
     pub name: String,
-    /// Is it for hosts that are nobody's?
+    /// Does it serve hosts that no other tenant claims?
     pub is_default: bool,
     pub hosts: Vec<String>,
     /// Other names by which paths may ask for it.
     pub databases: Vec<String>,
     pub service: Arc<Service>,
     pub users: Arc<Users>,
-    /// What a client shows to whoever has to type a password.
+    /// What a client shows to the person who has to type a password.
     pub realm: String,
 }
 
@@ -31,7 +31,7 @@ pub struct VirtualHosts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SitesError {
+pub enum VirtualHostsError {
     #[error("the host {host} belongs to two tenants, {first} and {second}; leave it to one")]
     HostTwice {
         host: String,
@@ -47,25 +47,25 @@ pub enum SitesError {
 }
 
 impl VirtualHosts {
-    pub fn new(hosts: Vec<VirtualHost>) -> Result<Self, SitesError> {
+    pub fn new(hosts: Vec<VirtualHost>) -> Result<Self, VirtualHostsError> {
         let mut by_host: HashMap<String, usize> = HashMap::new();
         let mut default = None;
         for (at, host) in hosts.iter().enumerate() {
             if !host.realm.bytes().all(may_be_quoted) {
                 let name = host.name.clone();
-                return Err(SitesError::Realm { name });
+                return Err(VirtualHostsError::Realm { name });
             }
             let name_of = |at: usize| hosts[at].name.clone();
             if host.is_default
                 && let Some(first) = default.replace(at)
             {
                 let (first, second) = (name_of(first), name_of(at));
-                return Err(SitesError::TwoDefaults { first, second });
+                return Err(VirtualHostsError::TwoDefaults { first, second });
             }
             for host in host.hosts.iter().map(|host| canonical(host)) {
                 if let Some(first) = by_host.insert(host.clone(), at) {
                     let (first, second) = (name_of(first), name_of(at));
-                    return Err(SitesError::HostTwice {
+                    return Err(VirtualHostsError::HostTwice {
                         host,
                         first,
                         second,
@@ -80,14 +80,14 @@ impl VirtualHosts {
         })
     }
 
-    /// The site of a tenant, by its name or one of its databases.
+    /// The virtual host of a tenant, by its name or one of its databases.
     pub(super) fn named(&self, tenant: &str) -> Option<&VirtualHost> {
         let is_it =
             |host: &&VirtualHost| host.name == tenant || host.databases.iter().any(|d| d == tenant);
         self.hosts.iter().find(is_it)
     }
 
-    /// The site that a request is for; `server_name` is what the TLS handshake named.
+    /// The virtual host that a request is for; `server_name` is what the TLS handshake named.
     pub(super) fn choose(&self, head: &Parts, server_name: Option<&str>) -> Option<&VirtualHost> {
         let named = match (head.uri.host(), single_host(head)) {
             (Some(host), _) => Some(host),

@@ -165,7 +165,7 @@ impl Tenant {
         (tenant, gate)
     }
 
-    pub(super) fn site(&self, name: &str, hosts: &[&str]) -> VirtualHost {
+    pub(super) fn virtual_host(&self, name: &str, hosts: &[&str]) -> VirtualHost {
         VirtualHost {
             name: name.into(),
             is_default: hosts.is_empty(),
@@ -290,7 +290,7 @@ impl Bench {
         let certificate = tls::Certificate::load(&certificate, &key).unwrap();
         let (tenant, gate) = Tenant::new();
         tenant.put_job(100);
-        let hosts = VirtualHosts::new(vec![tenant.site("main", &["localhost"])]).unwrap();
+        let hosts = VirtualHosts::new(vec![tenant.virtual_host("main", &["localhost"])]).unwrap();
         let idle_handles = Arc::strong_count(&tenant.service);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
