@@ -1,6 +1,6 @@
 //! The command line: what was typed, and where it goes.
 //!
-//! Operators' commands look at the directories, with the service down or up; those that change
+//! Operators' commands read the directories, with the service down or up; those that change
 //! something are calls to the running service, or have the spool to themselves. `push` and `poll`
 //! are the partner's side and speak to the service over HTTPS only.
 
@@ -125,7 +125,7 @@ enum Command {
     Release(hold::Release),
     /// Send jobs from joberrors, bak or deferred to a queue again
     Requeue(jobs::Requeue),
-    /// Remove jobs for ever; their logs stay
+    /// Remove jobs permanently; their logs stay
     Rm(jobs::Rm),
     /// List, show and remove schedules, and say when they run
     #[command(subcommand)]
@@ -167,7 +167,7 @@ impl Cli {
     }
 }
 
-/// A tenant's spool, to look at it: nothing is made.
+/// A tenant's spool, for reading: nothing is created.
 fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     has_spool(tenant)?;
     let spool = daemon::existing_spool(tenant);
@@ -198,7 +198,7 @@ fn is_unknown_to_service(config: &Config, tenant: &Tenant) -> bool {
     served && known.is_some_and(|sha256| sha256 != config.sha256)
 }
 
-/// An error with its causes, each told once: many of ours name theirs already.
+/// An error with its causes, each named once: many of ours include theirs already.
 fn explain(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain() {
@@ -211,9 +211,9 @@ fn explain(error: &anyhow::Error) -> String {
     told
 }
 
-/// Tells an error on standard error.
+/// Prints an error to standard error.
 pub fn report(error: &anyhow::Error) {
-    output::mention!("spoolgate: {}", explain(error));
+    output::print_note!("spoolgate: {}", explain(error));
 }
 
 #[cfg(test)]

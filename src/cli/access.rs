@@ -1,4 +1,4 @@
-//! What to do about a file that is not for whoever types.
+//! What to do about a file that the user of the command may not read.
 
 use crate::ops::admin::{group_name, user_name};
 use anyhow::anyhow;
@@ -28,7 +28,7 @@ pub(super) fn io_kind(error: &anyhow::Error) -> Option<ErrorKind> {
     causes.find_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind))
 }
 
-/// Who may read `path`, by the nearest entry above it that can be looked at.
+/// Who may read `path`, by the nearest entry above it that can be read.
 fn advice(path: &Path) -> String {
     let found = path.ancestors().find_map(|path| {
         let meta = std::fs::metadata(path).ok()?;

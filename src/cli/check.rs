@@ -3,7 +3,7 @@
 use super::{
     ConfigArg, Format,
     findings::{self, Found},
-    output::tell,
+    output::print_line,
 };
 use crate::{
     auth::{Caller, Role, UsersFile},
@@ -77,10 +77,10 @@ fn print(mut findings: Vec<Finding>, as_json: bool) -> anyhow::Result<ExitCode> 
     if as_json {
         let all: Vec<_> = findings.iter().map(json).collect();
         let all = serde_json::json!({"findings": all, "failed": failed, "warnings": warnings});
-        tell!("{all}")?;
+        print_line!("{all}")?;
     } else {
         for finding in &findings {
-            tell!("{:<7} {finding}", word(finding.grade))?;
+            print_line!("{:<7} {finding}", word(finding.grade))?;
         }
     }
     Ok(if failed == 0 {
@@ -112,7 +112,7 @@ pub(super) fn json(finding: &Finding) -> serde_json::Value {
 fn graded(grade: Grade, what: String, text: impl Into<String>) -> Finding {
     Finding {
         grade,
-        stops: Stops::Nobody,
+        stops: Stops::Nothing,
         what,
         text: text.into(),
     }
@@ -242,7 +242,7 @@ fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
 }
 
 fn reload(kind: &str, reports: &[ReloadReport], say: &mut impl FnMut(Grade, String, String)) {
-    // A directory that cannot be read is told of already.
+    // A directory that cannot be read is reported already.
     for report in reports.iter().filter(|report| report.name != "*") {
         let what = format!("{kind} {}", report.name);
         match &report.outcome {

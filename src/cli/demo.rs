@@ -4,7 +4,7 @@
 use super::{
     Format,
     init::{Init, lay_out},
-    output::{mention, tell},
+    output::{print_line, print_note},
     partner::runtime,
 };
 use crate::{
@@ -29,7 +29,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes a temporary spool and certificate, starts the real server on a free port, uploads the
-/// sample documents, shows a bad one being refused, processes and fetches them, and tells what
+/// sample documents, shows a bad one being refused, processes and fetches them, and reports what
 /// happened to each.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:   spoolgate demo --keep")]
@@ -43,28 +43,30 @@ impl Demo {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let stage = Stage::set()?;
-        tell!("spool, certificate and user are in {}", stage.dir.display())?;
+        print_line!("spool, certificate and user are in {}", stage.dir.display())?;
         let mut server = Server::start(&stage)?;
-        tell!("the server listens on {}\n", server.url)?;
+        print_line!("the server listens on {}\n", server.url)?;
         let outcome = runtime()?.block_on(play(&stage, &server));
         if let Err(error) = outcome {
-            mention!("--- the server's log: {}", stage.log().display());
-            mention!("{}", fs::read_to_string(stage.log()).unwrap_or_default());
+            print_note!("--- the server's log: {}", stage.log().display());
+            print_note!("{}", fs::read_to_string(stage.log()).unwrap_or_default());
             return Err(error);
         }
         if self.keep {
             stage.invite(&server)?;
             let status = server.child.wait()?;
-            tell!("the server has ended: {status}")?;
+            print_line!("the server has ended: {status}")?;
             return Ok(ExitCode::SUCCESS);
         }
         server.stop()?;
         fs::remove_dir_all(&stage.dir)?;
-        tell!(
+        print_line!(
             "\nall as it should be, in {:.1} s",
             started.elapsed().as_secs_f32()
         )?;
-        tell!("next: `spoolgate demo --keep`, or `spoolgate init d` for a spool of your own")?;
+        print_line!(
+            "next: `spoolgate demo --keep`, or `spoolgate init d` for a spool of your own"
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -111,7 +113,7 @@ impl Stage {
         let orders = if python_present() {
             import
         } else {
-            tell!("python3 is missing: orders are counted instead of imported into SQLite")?;
+            print_line!("python3 is missing: orders are counted instead of imported into SQLite")?;
             count
         };
         let path = self.config();
@@ -145,19 +147,19 @@ impl Stage {
     fn invite(&self, server: &Server) -> anyhow::Result<()> {
         let curl = format!("curl -k -u demo:{} {}", self.password, server.url);
         let document = self.document(assets::DOCUMENTS[1].0);
-        tell!("\nThe server goes on until Ctrl-C. Try:")?;
-        tell!(
+        print_line!("\nThe server goes on until Ctrl-C. Try:")?;
+        print_line!(
             "  {curl}/xml/upload?RefName=mine --data-binary @{}",
             document.display()
         )?;
-        tell!("  {curl}/xml/jobqueue?Interfacename=orders_out")?;
-        tell!("  {curl}/xml/jobqueue --data-urlencode Interfacename=orders_in")?;
-        tell!("  {curl}/xml/jobstatus?Jobname=NAME")?;
-        tell!("  {curl}/xml/joblog?Jobname=NAME")?;
-        tell!("and, as operator:")?;
-        tell!("  ls -R {}/spool", self.dir.display())?;
-        tell!("  spoolgate ls --config {}", self.config().display())?;
-        tell!(
+        print_line!("  {curl}/xml/jobqueue?Interfacename=orders_out")?;
+        print_line!("  {curl}/xml/jobqueue --data-urlencode Interfacename=orders_in")?;
+        print_line!("  {curl}/xml/jobstatus?Jobname=NAME")?;
+        print_line!("  {curl}/xml/joblog?Jobname=NAME")?;
+        print_line!("and, as operator:")?;
+        print_line!("  ls -R {}/spool", self.dir.display())?;
+        print_line!("  spoolgate ls --config {}", self.config().display())?;
+        print_line!(
             "It is all in {}, which you may remove afterwards.",
             self.dir.display()
         )
@@ -227,32 +229,32 @@ async fn play(stage: &Stage, server: &Server) -> anyhow::Result<()> {
     let login = Login::new("demo", &stage.password)?;
     let trust = Trust::File(stage.dir.join("certs/cert.pem"));
     let partner = Partner(Endpoint::new(&server.url, login, &trust)?);
-    tell!("== a partner uploads documents")?;
+    print_line!("== a partner uploads documents")?;
     let mut jobs = Vec::new();
     for (name, _) in assets::DOCUMENTS {
         jobs.push(partner.upload(name, &stage.document(name)).await?);
     }
-    tell!("\n== a document with a mistake is refused, and kept")?;
+    print_line!("\n== a document with a mistake is refused, and kept")?;
     let refused = partner
         .upload_bad(&stage.document(assets::INVALID.0))
         .await?;
-    tell!("\n== processors work on what was accepted")?;
+    print_line!("\n== processors work on what was accepted")?;
     for job in &jobs {
         partner.wait_for(job, "bak/").await?;
     }
     for job in jobs.iter().chain([&refused]) {
         partner.show_log(job).await?;
     }
-    tell!("\n== the back office drops a file into a queue; the partner polls and fetches")?;
+    print_line!("\n== the back office drops a file into a queue; the partner polls and fetches")?;
     drop_order(stage)?;
     partner.fetch(stage).await?;
-    tell!("\n== what the operator sees: spoolgate status")?;
+    print_line!("\n== what the operator sees: spoolgate status")?;
     let status = Command::new(std::env::current_exe()?)
         .args(["status", "--config"])
         .arg(stage.config())
         .status()?;
     ensure!(status.success(), "status ended with {status}");
-    tell!("\n{} documents processed, 1 refused, 1 fetched", jobs.len())?;
+    print_line!("\n{} documents processed, 1 refused, 1 fetched", jobs.len())?;
     Ok(())
 }
 
@@ -262,7 +264,7 @@ fn drop_order(stage: &Stage) -> anyhow::Result<()> {
         stage.dir.join("spool/queue/orders_out").join(name),
         document,
     )?;
-    tell!("cp {name} spool/queue/orders_out/")?;
+    print_line!("cp {name} spool/queue/orders_out/")?;
     Ok(())
 }
 
@@ -285,7 +287,7 @@ impl Partner {
             "{name}: {}",
             answer.text
         );
-        tell!("{:<34} 201  {}", name, answer.text.trim())?;
+        print_line!("{:<34} 201  {}", name, answer.text.trim())?;
         Ok(answer.text.trim().parse()?)
     }
 
@@ -297,9 +299,9 @@ impl Partner {
             "{name}: {}",
             answer.status
         );
-        tell!("{name:<34} 400")?;
+        print_line!("{name:<34} 400")?;
         for line in answer.text.lines() {
-            tell!("  {line}")?;
+            print_line!("  {line}")?;
         }
         let job = answer.headers.get("x-job-name").context("no X-Job-Name")?;
         let job: JobName = job.to_str()?.parse()?;
@@ -315,7 +317,7 @@ impl Partner {
                 .await?;
             ensure!(answer.status == StatusCode::OK, "{job}: {}", answer.text);
             if answer.text.starts_with(place) {
-                tell!("{job}  {}", answer.text.trim())?;
+                print_line!("{job}  {}", answer.text.trim())?;
                 return Ok(());
             }
             ensure!(
@@ -334,15 +336,15 @@ impl Partner {
         ensure!(answer.status == StatusCode::OK, "{job}: {}", answer.text);
         let log = crate::domain::joblog::JobLog::from_xml(&answer.text);
         let log = log.map_err(anyhow::Error::msg)?;
-        tell!("log of {job}: {}", log.status.as_str())?;
+        print_line!("log of {job}: {}", log.status.as_str())?;
         for message in log.messages.iter().take(3) {
             let line = message
                 .line
                 .map_or(String::new(), |line| format!("line {line}: "));
-            tell!("  {:<7} {line}{}", message.level.as_str(), message.text)?;
+            print_line!("  {:<7} {line}{}", message.level.as_str(), message.text)?;
         }
         if let Some(more) = log.messages.len().checked_sub(4) {
-            tell!("  … and {} more", more + 1)?;
+            print_line!("  … and {} more", more + 1)?;
         }
         Ok(())
     }
@@ -358,7 +360,7 @@ impl Partner {
             ensure!(begun.elapsed() < PATIENCE, "the dropped file is not listed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        tell!("jobqueue: {job}")?;
+        print_line!("jobqueue: {job}")?;
         let name = job.to_string();
         let document = self
             .ask("/xml/job", &[interface, ("Jobname", &name)])
@@ -367,10 +369,10 @@ impl Partner {
             document.text.as_bytes() == assets::ORDERS_OUT.1,
             "the document has changed"
         );
-        tell!("job: {} bytes, as they were dropped", document.text.len())?;
+        print_line!("job: {} bytes, as they were dropped", document.text.len())?;
         self.wait_for(&job, "bak/").await?;
         if !xsltproc_present() {
-            tell!("xsltproc is missing: no transformation (apt-get install xsltproc)")?;
+            print_line!("xsltproc is missing: no transformation (apt-get install xsltproc)")?;
             return Ok(());
         }
         for sheet in ["order-csv", "order-html"] {
@@ -381,9 +383,9 @@ impl Partner {
                 .headers
                 .get("content-type")
                 .context("no content type")?;
-            tell!("job with xslt={sheet}: {}", kind.to_str()?)?;
+            print_line!("job with xslt={sheet}: {}", kind.to_str()?)?;
             for line in answer.text.lines().take(2) {
-                tell!("  {line:.90}")?;
+                print_line!("  {line:.90}")?;
             }
         }
         ensure!(

@@ -1,4 +1,4 @@
-//! What is wrong, for `check` and `status`: found in the files, and told by the running service.
+//! What is wrong, for `check` and `status`: found in the files, and reported by the running service.
 
 use super::is_unknown_to_service;
 use crate::{
@@ -53,7 +53,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Everything that is wrong, the worst first. What whoever types may not read, and the service
+/// Everything that is wrong, the worst first. What the user may not read, and the service
 /// may, is wrong only if `strict`.
 pub(super) fn all(
     config: &Config,
@@ -81,7 +81,7 @@ pub(super) fn all(
     {
         findings.push(Finding {
             grade: Grade::Warning,
-            stops: Stops::Nobody,
+            stops: Stops::Nothing,
             what: config.path.display().to_string(),
             text: "it was changed since the service was started; restart to apply it".into(),
         });
@@ -148,7 +148,7 @@ fn told(answer: &str) -> Option<Vec<Finding>> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let finding = |grade, text: &str| Finding {
         grade,
-        stops: Stops::Nobody,
+        stops: Stops::Nothing,
         what: "service".into(),
         text: text.to_owned(),
     };

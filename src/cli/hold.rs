@@ -4,7 +4,7 @@ use super::{
     Common,
     jobs::exit_code,
     operator::Operator,
-    output::{safe, tell},
+    output::{print_line, safe},
 };
 use crate::{domain::InterfaceName, ops::admin::Act};
 use clap::Args;
@@ -19,7 +19,7 @@ pub(super) struct Hold {
     /// Interfaces, as `spoolgate status` lists them
     #[arg(required = true, value_name = "INTERFACE")]
     interfaces: Vec<InterfaceName>,
-    /// Why; kept in the .hold file for whoever looks
+    /// Why; kept in the .hold file for others to read
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -68,11 +68,11 @@ fn each(
 
 fn say(common: &Common, interface: &InterfaceName, what: &str) -> anyhow::Result<()> {
     if common.format.json {
-        tell!(
+        print_line!(
             "{}",
             serde_json::json!({"interface": interface.as_str(), "outcome": what})
         )
     } else {
-        tell!("{interface} {what}")
+        print_line!("{interface} {what}")
     }
 }

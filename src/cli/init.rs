@@ -2,7 +2,7 @@
 
 use super::{
     Format,
-    output::{self, mention},
+    output::{self, print_note},
     user::user_name,
 };
 use crate::{
@@ -61,8 +61,8 @@ impl Init {
         let again = format!("spoolgate user passwd {user} --config {}", config.display());
         output::password(made, again)?;
         if !self.format.json {
-            mention!("made {}; start it with:", self.dir.display());
-            mention!("  spoolgate serve --config {}", config.display());
+            print_note!("made {}; start it with:", self.dir.display());
+            print_note!("  spoolgate serve --config {}", config.display());
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -134,7 +134,7 @@ fn hand_over(dir: &Path) -> anyhow::Result<()> {
     for entry in walkdir::WalkDir::new(dir) {
         let entry = entry?;
         let meta = entry.metadata()?;
-        // A second name of a file may be one that somebody has put there.
+        // A second name of a file may be one that someone has put there.
         if meta.uid() == 0 && (meta.is_dir() || meta.nlink() == 1) {
             lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))
                 .with_context(|| format!("cannot give away {}", entry.path().display()))?;

@@ -3,7 +3,7 @@
 use super::{
     Common,
     operator::Operator,
-    output::{safe, tell},
+    output::{print_line, safe},
 };
 use crate::{
     domain::{Job, JobName, Queue, deferred_entry, work_entry},
@@ -86,7 +86,7 @@ impl Requeue {
     }
 }
 
-/// Removes jobs for ever. Their logs stay and say who removed them. Running jobs are refused.
+/// Removes jobs permanently. Their logs stay and say who removed them. Running jobs are refused.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:   spoolgate rm 20261122T085826.976Z-00000.xml")]
 pub(super) struct Rm {
@@ -122,11 +122,11 @@ fn each(
                 all.push(serde_json::json!({"job": name.to_string(), "outcome": outcome}));
                 return Ok(());
             }
-            tell!("{name} {}", safe(outcome))
+            print_line!("{name} {}", safe(outcome))
         },
     )?;
     if common.format.json {
-        tell!("{}", serde_json::Value::from(all))?;
+        print_line!("{}", serde_json::Value::from(all))?;
     }
     Ok(exit_code(done))
 }

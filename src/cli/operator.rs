@@ -4,7 +4,7 @@
 
 use super::{
     At, explain, has_spool,
-    output::{mention, safe},
+    output::{print_note, safe},
 };
 use crate::{
     config::{Config, Tenant},
@@ -92,28 +92,28 @@ impl Operator {
         }
     }
 
-    /// Does several things, one after the other. `tell` prints what was done; one that fails does
+    /// Does several things, one after the other. `report` prints what was done; one that fails does
     /// not stop the others. False when one did.
     pub(super) fn each<T>(
         &mut self,
         all: impl IntoIterator<Item = T>,
         act: impl Fn(&T) -> Act,
-        mut tell: impl FnMut(T, &str) -> anyhow::Result<()>,
+        mut report: impl FnMut(T, &str) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
-        let (mut done, mut told) = (true, Ok(()));
+        let (mut done, mut reported) = (true, Ok(()));
         for one in all {
             match self.act(&act(&one)) {
-                // That nobody reads it any more is no reason to stop.
-                Ok(outcome) => told = told.and(tell(one, &outcome)),
+                // A closed standard output is no reason to stop.
+                Ok(outcome) => reported = reported.and(report(one, &outcome)),
                 Err(error) => {
                     done = false;
                     let said = explain(&error);
                     let lines: Vec<String> = said.lines().map(safe).collect();
-                    mention!("spoolgate: {}", lines.join("\n"));
+                    print_note!("spoolgate: {}", lines.join("\n"));
                 }
             }
         }
-        told.map(|()| done)
+        reported.map(|()| done)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Standard output, as the commands use it.
 //!
 //! It may go away at any moment: a reader such as `head` has enough before the end. That is no
-//! error, and what a command was asked to do is done all the same. A disk that is full is one.
+//! error, and what a command was asked to do is still done. A disk that is full is one.
 
 use anyhow::Context;
 use std::{
@@ -10,16 +10,16 @@ use std::{
 };
 
 /// As `println!`, with an error instead of a panic.
-macro_rules! tell {
+macro_rules! print_line {
     ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
 }
-pub(super) use tell;
+pub(super) use print_line;
 
-/// As `eprintln!`, with no panic when nobody reads standard error: there is nobody left to tell.
-macro_rules! mention {
+/// As `eprintln!`, but does not panic when no one reads standard error.
+macro_rules! print_note {
     ($($text:tt)*) => { $crate::cli::output::note(format_args!($($text)*)) };
 }
-pub(super) use mention;
+pub(super) use print_note;
 
 pub(super) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");

@@ -30,7 +30,7 @@ struct Connection {
     /// Trust the certificates in FILE (PEM) instead of the system's
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     cacert: Option<PathBuf>,
-    /// Trust any certificate: whoever answers gets the password
+    /// Trust any certificate: any server that answers gets the password
     #[arg(long, short = 'k')]
     insecure: bool,
 }
@@ -132,7 +132,7 @@ pub(super) struct Poll {
 
 const POLL_EXAMPLES: &str = "\
 From a timer:   spoolgate poll --url https://HOST:8443 --user NAME -i orders_out --to inbox --once
-For ever:       spoolgate poll --url https://HOST:8443 --user NAME -i orders_out --to inbox \\
+Forever:        spoolgate poll --url https://HOST:8443 --user NAME -i orders_out --to inbox \\
                   --exec './import.sh \"$1\"'";
 
 impl Poll {

@@ -1,4 +1,4 @@
-//! `spoolgate schedule …`: what is to run at moments to come. A running service sees at once what
+//! `spoolgate schedule …`: what is to run at moments to come. A running service sees immediately what
 //! is done here, as it sees an `rm` or `mv` of the files.
 
 use super::{
@@ -6,7 +6,7 @@ use super::{
     jobs::exit_code,
     open_spool,
     operator::Operator,
-    output::{safe, tell},
+    output::{print_line, safe},
     report,
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(super) enum Commands {
     Show(Show),
     /// Let schedules follow the clock again that wait since it was set back
     Reset(Reset),
-    /// End schedules for ever; their jobs stay
+    /// End schedules permanently; their jobs stay
     Rm(Rm),
     /// Say when a cron expression names moments, before it is used or to explain one
     Next(Next),
@@ -98,7 +98,7 @@ impl Ls {
             }
         }
         if self.common.format.json {
-            tell!("{}", Value::from(all))?;
+            print_line!("{}", Value::from(all))?;
             return Ok(code);
         }
         for one in &all {
@@ -109,7 +109,7 @@ impl Ls {
                 "-" => String::new(),
                 quartz => format!("  {quartz} ({})", text("time_zone")),
             };
-            tell!(
+            print_line!(
                 "{id}  {next:<20}  {interface:<16}  {:>6} runs{zone}",
                 one["runs"]
             )?;
@@ -138,12 +138,12 @@ impl Show {
             let (schedule, progress) = read(&spool, id)?;
             let known = known(&spool, id, &schedule, &progress);
             if self.common.format.json {
-                return tell!("{known}");
+                return print_line!("{known}");
             }
             let known = known.as_object().into_iter().flatten();
             for (key, value) in known.filter(|(_, value)| !value.is_null()) {
                 let text = value.as_str().map_or(value.to_string(), str::to_owned);
-                tell!("{key:<15} {}", safe(&text))?;
+                print_line!("{key:<15} {}", safe(&text))?;
             }
             Ok(())
         })
@@ -152,7 +152,7 @@ impl Show {
 
 /// Lets schedules follow the clock from now on. A moment comes once, so after a clock that was ahead
 /// has been set back, a schedule waits until it has caught up; this ends the wait. A running service
-/// does it at once, else the next one.
+/// does it immediately, else the next one.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:   spoolgate schedule reset 20261125T125442.123Z-00042")]
 pub(super) struct Reset {
@@ -170,15 +170,15 @@ impl Reset {
         let done = operator.each(&self.ids, act, |id, outcome| {
             let id = id.0.to_string();
             match self.common.format.json {
-                true => tell!("{}", json!({"schedule": id, "outcome": outcome})),
-                false => tell!("{id} follows the clock from now on"),
+                true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
+                false => print_line!("{id} follows the clock from now on"),
             }
         })?;
         Ok(exit_code(done))
     }
 }
 
-/// Ends schedules for ever: they make no more jobs. Jobs that they have made stay, and so does one
+/// Ends schedules permanently: they make no more jobs. Jobs that they have made stay, and so does one
 /// that is being made just now. The same as `rm` of their files.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:   spoolgate schedule rm 20261125T125442.123Z-00042")]
@@ -197,8 +197,8 @@ impl Rm {
         let done = operator.each(&self.ids, act, |id, outcome| {
             let id = id.0.to_string();
             match self.common.format.json {
-                true => tell!("{}", json!({"schedule": id, "outcome": outcome})),
-                false => tell!("{id} {}", safe(outcome)),
+                true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
+                false => print_line!("{id} {}", safe(outcome)),
             }
         })?;
         Ok(exit_code(done))
@@ -247,17 +247,17 @@ impl Next {
         let zoned = |moment: &Timestamp| moment.to_zoned(zone.time_zone().clone());
         if self.format.json {
             let moments: Vec<String> = moments.iter().map(Timestamp::to_string).collect();
-            tell!(
+            print_line!(
                 "{}",
                 json!({"moments": moments, "time_zone": zone.to_string()})
             )?;
             return Ok(ExitCode::SUCCESS);
         }
         for moment in &moments {
-            tell!("{}", zoned(moment).strftime("%a %Y-%m-%d %H:%M:%S %:z"))?;
+            print_line!("{}", zoned(moment).strftime("%a %Y-%m-%d %H:%M:%S %:z"))?;
         }
         if moments.is_empty() {
-            tell!("never")?;
+            print_line!("never")?;
         }
         Ok(ExitCode::SUCCESS)
     }

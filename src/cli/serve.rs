@@ -12,7 +12,7 @@ use std::{process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What is logged before the process ends at once has so long to be written.
+/// How long the last log lines have to be written when the process ends immediately.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Serves all tenants of a configuration.
@@ -57,7 +57,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The first SIGTERM or SIGINT stops in order; a second one ends the process at once, which loses
+/// The first SIGTERM or SIGINT stops in order; a second one ends the process immediately, which loses
 /// nothing that was acknowledged.
 fn stop_on_signal(stop: &CancellationToken) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
@@ -70,7 +70,7 @@ fn stop_on_signal(stop: &CancellationToken) -> anyhow::Result<()> {
                 _ = int.recv() => {}
             }
             if stop.is_cancelled() {
-                tracing::warn!("ended at once by a second signal");
+                tracing::warn!("ended immediately by a second signal");
                 log::flush(LAST_WORDS);
                 std::process::exit(1);
             }

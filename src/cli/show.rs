@@ -4,7 +4,7 @@ use super::{
     At, Common,
     jobs::JobArg,
     open_spool,
-    output::{line, safe, tell},
+    output::{line, print_line, safe},
 };
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
@@ -54,7 +54,7 @@ impl Log {
         if self.xml {
             line(log.to_xml().trim_end())?;
         } else if self.common.format.json {
-            tell!("{}", json(&log, &Around::of(&spool, name)))?;
+            print_line!("{}", json(&log, &Around::of(&spool, name)))?;
         } else {
             text(&log, &Around::of(&spool, name))?;
         }
@@ -142,8 +142,8 @@ fn json(log: &JobLog, around: &Around) -> serde_json::Value {
 
 fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
     let interface = log.interface.as_ref().map_or("-", |i| i.as_str());
-    tell!("{} {interface} {}", log.job, around.status(log))?;
-    tell!(
+    print_line!("{} {interface} {}", log.job, around.status(log))?;
+    print_line!(
         "received {} from {} finished {} attempts {} bytes {}",
         stamp(log.received_ms),
         safe(around.submitter.as_deref().unwrap_or("-")),
@@ -155,7 +155,7 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
         let line = message
             .line
             .map_or(String::new(), |line| format!(" line {line}:"));
-        tell!(
+        print_line!(
             "{} {:<7}{line} {}",
             stamp(message.time_ms),
             message.level.as_str(),

@@ -6,7 +6,7 @@ use super::{
     is_unknown_to_service,
     jobs::JobArg,
     ls, open_spool,
-    output::{safe, tell},
+    output::{print_line, safe},
     report,
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Status {
             overview(as_json, &spool, holder, is_stale, &findings)?;
             for finding in findings.iter().filter(|_| !as_json) {
                 let word = check::word(finding.grade);
-                tell!("{word:<7} {}", safe(&finding.to_string()))?;
+                print_line!("{word:<7} {}", safe(&finding.to_string()))?;
             }
             let failed = findings
                 .iter()
@@ -62,13 +62,13 @@ impl Status {
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
             match arg.find(&spool) {
-                Ok(job) if as_json => tell!("{}", ls::json(&config, &spool, &job))?,
+                Ok(job) if as_json => print_line!("{}", ls::json(&config, &spool, &job))?,
                 Ok(job) => {
                     let known = ls::json(&config, &spool, &job);
                     let known = known.as_object().into_iter().flatten();
                     for (key, value) in known.filter(|(_, value)| !value.is_null()) {
                         let text = value.as_str().map_or(value.to_string(), str::to_owned);
-                        tell!("{key:<10} {text}")?;
+                        print_line!("{key:<10} {text}")?;
                     }
                 }
                 Err(error) => {
@@ -122,16 +122,16 @@ fn overview(
             })),
             "findings": findings.iter().map(check::json).collect::<Vec<_>>(),
         });
-        tell!("{all}")?;
+        print_line!("{all}")?;
         return Ok(());
     }
     match holder {
-        Some(process) => tell!("service: running, process {process}")?,
-        None => tell!("service: not running")?,
+        Some(process) => print_line!("service: running, process {process}")?,
+        None => print_line!("service: not running")?,
     }
     let names = spool.interfaces().map(|interface| interface.as_str().len());
     let width = names.max().unwrap_or(0).max(16);
-    tell!(
+    print_line!(
         "{:<width$} {:>8} {:>8} {:>8} {:>8}  oldest queued",
         "interface",
         "queued",
@@ -149,7 +149,7 @@ fn overview(
         let hold = row["hold"]
             .as_str()
             .map_or(String::new(), |text| format!("  HELD {}", safe(text)));
-        tell!(
+        print_line!(
             "{:<width$} {:>8} {:>8} {:>8} {:>8}  {oldest}{hold}",
             text("interface"),
             text("queued"),
@@ -158,7 +158,7 @@ fn overview(
             text("done"),
         )?;
     }
-    tell!("joberrors: {failed}, and {refused} refused")?;
+    print_line!("joberrors: {failed}, and {refused} refused")?;
     if let Some((at_ms, files)) = restored {
         tell_restored(at_ms, &files)?;
     }
@@ -168,9 +168,9 @@ fn overview(
 /// What the last replay had to restore.
 fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
     let (at, n) = (stamp(at_ms), count(files.len() as i64, "file"));
-    tell!("restored after a crash, {at}: {n}")?;
+    print_line!("restored after a crash, {at}: {n}")?;
     for file in files {
-        tell!("  {}", safe(file))?;
+        print_line!("  {}", safe(file))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `spoolgate user token` and `spoolgate user api-key`: what a user's programs show instead of
 //! its password. Both are computed from the users file and the spool's key; nothing is stored.
 
-use super::{At, Common, access, output::tell};
+use super::{At, Common, access, output::print_line};
 use crate::{
     auth::{Users, UsersError, check_scope},
     daemon,
@@ -62,7 +62,7 @@ impl Token {
         let expires_in_s = self.hours * 3600;
         let token = users.issue(&caller, &self.scopes, expires_in_s, now_ms)?;
         if !self.common.format.json {
-            return tell!("{token}");
+            return print_line!("{token}");
         }
         let answer = serde_json::json!({
             "user": self.name,
@@ -70,7 +70,7 @@ impl Token {
             "expires_in_s": expires_in_s,
             "scopes": self.scopes,
         });
-        tell!("{answer}")
+        print_line!("{answer}")
     }
 }
 
@@ -79,8 +79,8 @@ impl ApiKey {
         let key = users(&self.common.at)?.api_key(&self.name);
         let key = key.ok_or_else(|| no_such(&self.name))?;
         match self.common.format.json {
-            true => tell!("{}", serde_json::json!({"user": self.name, "api_key": key})),
-            false => tell!("{key}"),
+            true => print_line!("{}", serde_json::json!({"user": self.name, "api_key": key})),
+            false => print_line!("{key}"),
         }
     }
 }

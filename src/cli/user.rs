@@ -2,7 +2,7 @@
 
 use super::{
     At, Common, access,
-    output::{self, mention, tell},
+    output::{self, print_line, print_note},
     token::{ApiKey, Token},
 };
 use crate::auth::{
@@ -108,7 +108,7 @@ impl Password {
             return Ok((random_password(), true));
         }
         if std::io::stdin().is_terminal() {
-            mention!("Password (it will be seen as you type):");
+            print_note!("Password (it will be seen as you type):");
         }
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line)?;
@@ -164,7 +164,7 @@ impl Add {
         let hash = hash_password(&password)?;
         UsersFile::edit(&tenant.users, |users| users.add(&self.name, &hash, grants))?;
         if self.roles.is_empty() && self.rights.is_empty() {
-            mention!(
+            print_note!(
                 "note: {} has no rights yet; give some in {}",
                 self.name,
                 tenant.users.display()
@@ -250,10 +250,10 @@ fn list(as_json: bool, users: &UsersFile) -> anyhow::Result<()> {
         let rights: Vec<String> = (rights.iter())
             .map(|(scope, rights)| format!("{scope}={}", rights.join(",")))
             .collect();
-        tell!("{name}\t{}\t{}", roles.join(","), rights.join(" "))?;
+        print_line!("{name}\t{}\t{}", roles.join(","), rights.join(" "))?;
     }
     if as_json {
-        tell!("{}", serde_json::Value::from(all))?;
+        print_line!("{}", serde_json::Value::from(all))?;
     }
     Ok(())
 }

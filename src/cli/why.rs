@@ -6,7 +6,7 @@ use super::{
     Common,
     jobs::{JobArg, path_of},
     open_spool,
-    output::{safe, tell},
+    output::{print_line, safe},
     report,
 };
 use crate::{
@@ -39,16 +39,16 @@ impl Why {
                 Ok((job, why))
             });
             match told {
-                Ok((job, why)) if self.common.format.json => tell!(
+                Ok((job, why)) if self.common.format.json => print_line!(
                     "{}",
                     serde_json::json!({
                         "job": job.name.to_string(), "path": path_of(&job), "why": why,
                     })
                 )?,
                 Ok((job, why)) => {
-                    tell!("{} is in {}", job.name, path_of(&job))?;
+                    print_line!("{} is in {}", job.name, path_of(&job))?;
                     for reason in why {
-                        tell!("  {}", safe(&reason))?;
+                        print_line!("  {}", safe(&reason))?;
                     }
                 }
                 Err(error) => {
@@ -140,7 +140,7 @@ struct Seen {
     interface: InterfaceName,
     served: bool,
     whole: bool,
-    /// The interface runs so many jobs at once, and runs so many now; the same of all together.
+    /// How many jobs the interface may run at the same time, and runs now; the same for all together.
     here: (usize, usize),
     in_all: (usize, usize),
     /// The text of the hold.
@@ -234,7 +234,7 @@ fn reasons(seen: &Seen) -> Vec<String> {
     let (in_all_max, in_all) = seen.in_all;
     let mut why = Vec::new();
     if !seen.whole {
-        why.push("somebody has it open for writing".to_owned());
+        why.push("someone has it open for writing".to_owned());
     }
     if !seen.served {
         why.push(NO_SERVICE.into());

@@ -1,6 +1,6 @@
 //! The operators' way into a running service: a Unix socket beside its spool.
 //!
-//! Whoever may use it is known by the credentials that the kernel gives: root, the service's own
+//! Peers that may use it are known by the credentials that the kernel gives: root, the service's own
 //! user, and members of the socket's group. [`protocol`] is what is said, [`server`] the service's
 //! side, [`client`] the command's.
 //!

@@ -1,42 +1,42 @@
 //! What keeps partners from being served, or soon will: facts in, findings out.
 //!
 //! The service's `/readyz`, `spoolgate status` and `spoolgate check` say the same, because all
-//! three ask here. Each finding is one sentence with the remedy. What is looked at, and where, is
-//! in [`gather`]; here nothing is looked at.
+//! three ask here. Each finding is one sentence with the remedy. What is checked, and where, is
+//! in [`gather`]; here nothing is read.
 
 pub mod gather;
 
 use std::fmt;
 
 const DAY_S: i64 = 24 * 60 * 60;
-/// A certificate that nobody renews by itself is warned of so long before its end.
+/// How long before its end a certificate that is not renewed by itself is warned of.
 const RENEWAL_DAYS: i64 = 30;
 /// One that should have been renewed for so long has not been.
 const GRACE_DAYS: i64 = 3;
-/// Of what lies in a queue and is for nobody, so much is named.
-const ASTRAY_TOLD_MAX: usize = 5;
+/// How many entries of a queue that are for no one are named.
+const ASTRAY_NAMED_MAX: usize = 5;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
     /// Partners fail, or the service would not start again.
     Failed,
-    /// Nobody fails yet, or it is meant to be so.
+    /// No one fails yet, or it is meant to be so.
     Warning,
-    /// Looked at and found good.
+    /// Checked and found good.
     Fine,
 }
 
-/// Whom a finding keeps from being served at all.
+/// Which service a finding stops altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stops {
-    Nobody,
-    /// The partners of the tenant with this number.
+    Nothing,
+    /// The one for the tenant with this number.
     Tenant(usize),
-    Everybody,
+    Everything,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub grade: Grade,
@@ -53,7 +53,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that is looked at.
+/// Everything that is checked.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Seconds of the Unix epoch.
@@ -101,7 +101,7 @@ pub struct TenantFacts {
     pub unreadable_schemas: Option<String>,
     /// Stylesheets that cannot be used, and whether the version before is in force.
     pub broken_stylesheets: Vec<(String, bool)>,
-    /// Directories in which everybody may replace what the service trusts.
+    /// Directories in which everyone may replace what the service trusts.
     pub open_dirs: Vec<String>,
     pub interfaces: Vec<InterfaceFacts>,
 }
@@ -119,7 +119,7 @@ pub struct UsersFacts {
     pub path: String,
     /// Why the file cannot be used.
     pub trouble: Option<String>,
-    /// Whether anybody has a right or a role.
+    /// Whether anyone has a right or a role.
     pub anybody_may: bool,
 }
 
@@ -134,7 +134,7 @@ pub struct InterfaceFacts {
     pub held: Option<String>,
     /// Why its processor cannot be started.
     pub processor: Option<String>,
-    /// What lies in its queue and is for nobody, and why.
+    /// What lies in its queue and is for no one, and why.
     pub astray: Vec<(String, String)>,
 }
 
@@ -166,7 +166,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     }
     if facts.tenants.is_empty() {
         let text = "no tenant is served; add an interface and restart".to_owned();
-        found.push(stop("tenants", Stops::Everybody, text));
+        found.push(stop("tenants", Stops::Everything, text));
     }
     for (n, facts) in facts.tenants.iter().enumerate() {
         let prefix = match &facts.name {
@@ -185,14 +185,14 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
 
 /// Why no partner of any tenant can be served, if so.
 pub fn down(findings: &[Finding], tenants: usize) -> Option<&Finding> {
-    let everybody = findings.iter().find(|f| f.stops == Stops::Everybody);
+    let everything = findings.iter().find(|f| f.stops == Stops::Everything);
     let stopped = |n| findings.iter().find(|f| f.stops == Stops::Tenant(n));
     let all = (0..tenants).all(|n| stopped(n).is_some());
-    everybody.or_else(|| all.then(|| stopped(0)).flatten())
+    everything.or_else(|| all.then(|| stopped(0)).flatten())
 }
 
 fn failed(what: &str, text: String) -> Finding {
-    stop(what, Stops::Nobody, text)
+    stop(what, Stops::Nothing, text)
 }
 
 fn stop(what: &str, stops: Stops, text: String) -> Finding {
@@ -229,13 +229,13 @@ fn certificate(facts: &Facts) -> Vec<Finding> {
              clock right",
             date(from_s)
         );
-        found.push(stop(what, Stops::Everybody, text));
+        found.push(stop(what, Stops::Everything, text));
     } else if now_s >= to_s {
         let text = format!(
             "it expired on {}, so every partner refuses the connection; {new}",
             date(to_s)
         );
-        found.push(stop(what, Stops::Everybody, text));
+        found.push(stop(what, Stops::Everything, text));
     } else if days < RENEWAL_DAYS && !(of.is_renewed && days > RENEWAL_DAYS - GRACE_DAYS) {
         let text = format!(
             "it expires in {}, on {}; {new}",
@@ -279,7 +279,7 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<Finding> {
         found.push(failed(&users.path, trouble.clone()));
     } else if !users.anybody_may {
         let text =
-            "nobody in it has a right, so every partner is refused; spoolgate user add NAME \
+            "no one in it has a right, so every partner is refused; spoolgate user add NAME \
                     --right INTERFACE=upload"
                 .to_owned();
         found.push(failed(&users.path, text));
@@ -294,12 +294,12 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<Finding> {
             true => warning(&what, format!("the file is broken; {LAST_VERSION}")),
             false => failed(
                 &what,
-                "it is broken: requests for it get 400; mend the file".into(),
+                "it is broken: requests for it get 400; repair the file".into(),
             ),
         });
     }
     for dir in &facts.open_dirs {
-        let text = format!("everybody may write in it; run: chmod o-w {dir}");
+        let text = format!("everyone may write in it; run: chmod o-w {dir}");
         found.push(warning(dir, text));
     }
     found.extend(facts.interfaces.iter().flat_map(interface));
@@ -352,7 +352,9 @@ fn interface(facts: &InterfaceFacts) -> Vec<Finding> {
             )),
             SchemaFacts::Broken { in_force: false } => Some(failed(
                 &what,
-                format!("{file} is broken: uploads get 503; mend it, `spoolgate check` says where"),
+                format!(
+                    "{file} is broken: uploads get 503; repair it, `spoolgate check` says where"
+                ),
             )),
             SchemaFacts::Missing { in_force: false } => Some(failed(
                 &what,
@@ -372,11 +374,11 @@ fn interface(facts: &InterfaceFacts) -> Vec<Finding> {
     if let Some(reason) = &facts.processor {
         found.push(failed(&what, reason.clone()));
     }
-    let told = facts.astray.iter().take(ASTRAY_TOLD_MAX);
-    found.extend(told.map(|(path, why)| warning(path, why.clone())));
-    let more = facts.astray.len().saturating_sub(ASTRAY_TOLD_MAX);
+    let named = facts.astray.iter().take(ASTRAY_NAMED_MAX);
+    found.extend(named.map(|(path, why)| warning(path, why.clone())));
+    let more = facts.astray.len().saturating_sub(ASTRAY_NAMED_MAX);
     if more > 0 {
-        let text = format!("{more} more that lie in its queue are for nobody");
+        let text = format!("{more} more that lie in its queue are for no one");
         found.push(warning(&what, text));
     }
     if let Some(reason) = &facts.held {
@@ -500,7 +502,7 @@ mod tests {
         (|f| f.tenants[0].bytes_min += 1 << 20, Grade::Failed, "10 MiB free and limits.free_bytes_min keeps 11 MiB"),
         (|f| f.tenants[0].inodes_min += 1, Grade::Failed, "10 inodes free"),
         (|f| f.tenants[0].users.trouble = Some("gone".into()), Grade::Failed, "users.toml: gone"),
-        (|f| f.tenants[0].users.anybody_may = false, Grade::Failed, "users.toml: nobody in it"),
+        (|f| f.tenants[0].users.anybody_may = false, Grade::Failed, "users.toml: no one in it"),
         (|f| f.tenants[0].unreadable_schemas = Some("denied".into()), Grade::Failed, "spool/schemas: it cannot be read"),
         (|f| f.tenants[0].broken_stylesheets = vec![("x".into(), false)], Grade::Failed, "stylesheet x: it is broken"),
         (|f| f.tenants[0].broken_stylesheets = vec![("x".into(), true)], Grade::Warning, "stylesheet x: the file is broken"),
@@ -508,7 +510,7 @@ mod tests {
         (|f| f.tenants[1].interfaces[0].queued = 5, Grade::Failed, "north: interface a: 5 jobs are queued"),
         (|f| f.tenants[0].interfaces[0].held = Some(" why ".into()), Grade::Warning, "it is held (why); spoolgate release a"),
         (|f| f.tenants[0].interfaces[0].processor = Some("no".into()), Grade::Failed, "interface a: no"),
-        (|f| schema(f, SchemaFacts::Broken { in_force: false }), Grade::Failed, "s.xsd is broken: uploads get 503; mend"),
+        (|f| schema(f, SchemaFacts::Broken { in_force: false }), Grade::Failed, "s.xsd is broken: uploads get 503; repair"),
         (|f| schema(f, SchemaFacts::Missing { in_force: false }), Grade::Failed, "s.xsd is missing: uploads get 503"),
         (|f| schema(f, SchemaFacts::Broken { in_force: true }), Grade::Warning, "after the next start"),
         (|f| schema(f, SchemaFacts::Missing { in_force: true }), Grade::Warning, "s.xsd is gone"),

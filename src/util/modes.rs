@@ -1,8 +1,8 @@
 //! Who may read and write the files that the service trusts, and with which modes it makes its own.
 //!
-//! Whoever can write the users file or the configuration can do everything, and whoever can read a
-//! key can pose as its owner. So a file that lets others in is refused, with the command that mends
-//! it, rather than used.
+//! Anyone who can write the users file or the configuration can do everything, and anyone who can
+//! read a key can pose as its owner. So a file that lets others in is refused, with the command
+//! that repairs it, rather than used.
 
 use rustix::{fs::Mode, process};
 use std::{
@@ -16,50 +16,51 @@ use std::{
 pub enum Guard {
     /// A certificate's key: a group may be given it to read, others nothing.
     Key,
-    /// Password hashes: nobody else may write.
+    /// Password hashes: no one else may write.
     Users,
-    /// A configuration: nobody else may write, save the group of its owner alone.
+    /// A configuration: no one else may write, save the group of its owner alone.
     Configuration,
 }
 
-/// Looks at an open file, so that nobody can put another in its place meanwhile.
+/// Checks an open file, so that no one can put another in its place meanwhile.
 ///
 /// # Errors
 ///
-/// Who may do what that may not be, and the command that mends it.
+/// Who may do what must not be allowed, and the command that repairs it.
 pub fn guard(file: &File, path: &Path, guard: Guard) -> Result<(), String> {
     match file.metadata() {
         Ok(meta) => judge(&meta, path, guard),
-        Err(error) => Err(format!("cannot look at {}: {error}", path.display())),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }
 
 fn judge(meta: &Metadata, path: &Path, guard: Guard) -> Result<(), String> {
-    let (who, mended) = match (guard, meta.mode()) {
-        (_, mode) if mode & 0o002 != 0 => ("everybody may write it", mended(guard)),
-        (Guard::Key, mode) if mode & 0o005 != 0 => ("everybody may read it", mended(guard)),
+    let (who, repaired) = match (guard, meta.mode()) {
+        (_, mode) if mode & 0o002 != 0 => ("everyone may write it", repaired(guard)),
+        (Guard::Key, mode) if mode & 0o005 != 0 => ("everyone may read it", repaired(guard)),
         (Guard::Configuration, mode) if mode & 0o020 != 0 && !own_group(meta) => {
-            ("a group may write it", mended(guard))
+            ("a group may write it", repaired(guard))
         }
         (Guard::Key | Guard::Users, mode) if mode & 0o020 != 0 => {
-            ("a group may write it", mended(guard))
+            ("a group may write it", repaired(guard))
         }
         (Guard::Key | Guard::Users | Guard::Configuration, _) => return Ok(()),
     };
     let path = path.display();
     Err(format!(
-        "{path} is not used: {who}; run: chmod {mended} {path}"
+        "{path} is not used: {who}; run: chmod {repaired} {path}"
     ))
 }
 
-fn mended(guard: Guard) -> &'static str {
+fn repaired(guard: Guard) -> &'static str {
     match guard {
         Guard::Key | Guard::Users => "600",
         Guard::Configuration => "640",
     }
 }
 
-/// A group that has the owner alone, by the usual numbers, or that whoever runs this is in anyway.
+/// A group that has the owner alone, by the usual numbers, or that the user of this process is in
+/// anyway.
 fn own_group(meta: &Metadata) -> bool {
     let group = meta.gid();
     group == 0 || group == meta.uid() || group == process::getegid().as_raw()
@@ -116,8 +117,8 @@ mod tests {
                 let command = said.rsplit("run: ").next().unwrap();
                 let mut words = command.split(' ');
                 assert_eq!(words.next(), Some("chmod"));
-                let mended = u32::from_str_radix(words.next().unwrap(), 8).unwrap();
-                fs::set_permissions(&path, fs::Permissions::from_mode(mended)).unwrap();
+                let repaired = u32::from_str_radix(words.next().unwrap(), 8).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(repaired)).unwrap();
                 assert_eq!(guard(&file, &path, kind), Ok(()), "{said}");
             }
         }

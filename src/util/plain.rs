@@ -1,8 +1,8 @@
 //! Reading plain files of bounded size, and nothing else.
 //!
-//! Whatever people, or programs, put where a file is expected is looked at before it is opened:
+//! Whatever people, or programs, put where a file is expected is checked before it is opened:
 //! a FIFO, a socket, a device or a directory is refused by name and never waited for, and so is a
-//! file that is larger than what is read there can sensibly be. What was opened is looked at once
+//! file that is larger than what is read there can sensibly be. What was opened is checked once
 //! more, so that nothing exchanged in between is read.
 
 use rustix::fs::{Mode, OFlags};

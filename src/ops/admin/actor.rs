@@ -39,7 +39,7 @@ impl Sudo {
 }
 
 impl Actor {
-    /// The user with this id. What is said of `sudo` is believed of root only, who could be anybody
+    /// The user with this id. What is said of `sudo` is believed of root only, who could be anyone
     /// anyway.
     pub fn of(uid: u32, sudo: Option<&Sudo>) -> Self {
         match sudo.filter(|sudo| uid == 0 && sudo.is_sound()) {
@@ -56,7 +56,7 @@ impl Actor {
         }
     }
 
-    /// Whoever runs this process.
+    /// The user who runs this process.
     pub fn of_process() -> Self {
         let uid = rustix::process::getuid().as_raw();
         Self::of(uid, Sudo::of_environment().as_ref())

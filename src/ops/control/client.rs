@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("{} belongs to {owner}, not to the owner of the spool; nothing was asked of it", path.display())]
     Foreign { path: PathBuf, owner: String },
     #[error(
-        "the service gave no answer ({0}); whether it was done is not known: look with \
+        "the service gave no answer ({0}); whether it was done is not known: see \
          `spoolgate status`"
     )]
     NoAnswer(io::Error),
@@ -122,7 +122,7 @@ impl Client {
     }
 }
 
-/// Does anybody listen at this socket?
+/// Does anyone listen at this socket?
 pub(super) fn is_served(path: &Path) -> bool {
     match UnixStream::connect(path) {
         Ok(_) => true,
@@ -148,11 +148,11 @@ fn denied(path: &Path) -> ClientError {
     }
 }
 
-/// Anybody could listen in a directory that is open to all: only the owner of the spool, and root,
+/// Anyone could listen in a directory that is open to all: only the owner of the spool, and root,
 /// are believed.
 fn trusted(path: &Path, stream: &UnixStream, root: &Path) -> Result<(), ClientError> {
-    let looked = || io::Result::Ok((Peer::of(stream)?, fs::metadata(root)?));
-    let (peer, meta) = looked().map_err(|source| ClientError::Unreachable {
+    let identities = || io::Result::Ok((Peer::of(stream)?, fs::metadata(root)?));
+    let (peer, meta) = identities().map_err(|source| ClientError::Unreachable {
         path: path.to_owned(),
         source,
     })?;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a socket, by the word of the kernel.
+//! Who is at the other end of a socket, as the kernel says.
 //!
 //! A file with `unsafe` code: no crate in use offers `SO_PEERGROUPS`. The groups are those of the
 //! moment when the peer connected, which `/proc` could not say of a process that has ended.
@@ -47,7 +47,7 @@ fn option(socket: &impl AsFd, name: libc::c_int, n_max: usize) -> io::Result<Vec
     let mut n_bytes = libc::socklen_t::try_from(size_of_val(&values[..]))
         .map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open for as long as `socket` is borrowed; `values` has `n_bytes`
-    // writable bytes, of which the kernel writes no more than it is told and says how many in
+    // writable bytes, of which the kernel writes no more than their length and says how many in
     // `n_bytes`; any bytes are a u32.
     let outcome = unsafe {
         libc::getsockopt(

@@ -1,6 +1,6 @@
 //! What is said on the socket: one JSON object a line, first a request, then its reply. Pure.
 //!
-//! A request of another version is refused before anything else in it is looked at, and one with a
+//! A request of another version is refused before anything else in it is read, and one with a
 //! member that is not known is refused by that member's name.
 
 use crate::ops::admin::{Act, Sudo};
@@ -24,7 +24,7 @@ impl SpoolId {
     /// Of the spool whose root is there.
     ///
     /// # Errors
-    /// When there is none, or it may not be looked at.
+    /// When there is none, or it may not be read.
     pub fn of(root: &Path) -> io::Result<Self> {
         let meta = std::fs::metadata(root)?;
         Ok(Self {

@@ -1,6 +1,6 @@
 //! The service's side of the socket.
 //!
-//! Connections, their requests and the time that each may take are bounded, so whoever may use the
+//! Connections, their requests and the time that each may take are bounded, so a peer that may use the
 //! socket cannot keep others from it for long. A request that has been read is carried out whether
 //! or not its sender still waits.
 
@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections at once.
+/// Connections at the same time.
 const CONNECTIONS_MAX: usize = 32;
 /// From one request's answer to the end of the next request, and for taking an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl Listener {
             fs::DirBuilder::new().mode(0o750).create(dir)?;
         }
         let listener = UnixListener::bind(path)?;
-        // The kernel asks for the right to write before anybody is connected; `may_act` asks again.
+        // The kernel asks for the right to write before anyone is connected; `may_act` asks again.
         fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
         Ok(Self {
             listener,
@@ -117,7 +117,7 @@ impl Listener {
         tasks.wait().await;
     }
 
-    /// The peer, if it may act; else what it is told.
+    /// The peer, if it may act; else the answer that it gets.
     fn may_act(&self, stream: &UnixStream) -> Result<Peer, String> {
         let peer = Peer::of(stream).map_err(|error| format!("you are not known: {error}"))?;
         let us = rustix::process::geteuid().as_raw();

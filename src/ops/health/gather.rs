@@ -1,6 +1,6 @@
 //! The facts about a service, from what it has in force and from the files.
 //!
-//! Nothing is made, loaded or compiled here: it is looked at what is there. Blocking, and cheap
+//! Nothing is made, loaded or compiled here: only what is there is read. Blocking, and cheap
 //! enough to be asked for every second.
 
 use super::{CertificateFacts, Facts, Free, InterfaceFacts, SchemaFacts, TenantFacts, UsersFacts};
@@ -20,7 +20,7 @@ pub struct TenantSource<'a> {
     pub spool: &'a Spool,
     /// Whether it is this process that serves it: what is queued is known then.
     pub is_served: bool,
-    /// Whether anybody has a right, or why the file cannot be used.
+    /// Whether anyone has a right, or why the file cannot be used.
     pub users: Result<bool, String>,
     pub schemas: &'a Schemas,
     pub stylesheets: &'a Stylesheets,
@@ -134,7 +134,7 @@ fn stopped(source: &TenantSource<'_>) -> Option<String> {
     ))
 }
 
-/// May everybody replace what is in the directory?
+/// May everyone replace what is in the directory?
 fn is_open(dir: &Path) -> bool {
     let mode = std::fs::metadata(dir).map_or(0, |meta| meta.mode());
     mode & 0o1002 == 0o002
