@@ -72,7 +72,7 @@ impl ClientError {
         }
     }
 
-    /// Time can mend it.
+    /// It may succeed later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Broken { .. }
@@ -183,7 +183,7 @@ impl Endpoint {
         })
     }
 
-    /// Of a URL that has been split, where nobody logs in. Its answers are waited for as long as the
+    /// Of a URL that has been split, where no one logs in. Its answers are waited for as long as the
     /// caller does.
     pub(super) fn anonymous(url: &UrlParts, trust: &Trust) -> Result<Self, ClientError> {
         let tls = match url.tls {
@@ -305,7 +305,7 @@ fn in_words(error: &CertificateError) -> &'static str {
         E::NotValidForName | E::NotValidForNameContext { .. } => "it is for other host names",
         E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet",
         E::Revoked => "it was revoked",
-        E::UnknownIssuer => "nobody who is trusted has issued it",
+        E::UnknownIssuer => "its issuer is not trusted",
         _ => "it cannot be verified",
     }
 }

@@ -4,8 +4,8 @@
 //! moment: how, stands at the head of `inbox.rs`. What a round does is in `round.rs`; this file
 //! has the loop around it, the server as seen over HTTP, and the command.
 //!
-//! Two polls into one directory at once are refused. SIGINT and SIGTERM stop between two jobs;
-//! a second one stops at once, which is safe as well.
+//! Two polls into one directory at the same time are refused. SIGINT and SIGTERM stop between two
+//! jobs; a second one stops immediately, which is safe as well.
 
 mod files;
 mod inbox;
@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// A leading dot can never be an interface, so it is in nobody's way.
+/// A leading dot can never be an interface, so it is in no one's way.
 const LOCK_FILE: &str = ".lock";
 /// The exit status of a process that an interrupt ended, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -192,7 +192,7 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
 struct Lines<'a> {
     interface: &'a InterfaceName,
     json: bool,
-    /// Why standard output is gone. The files are safe all the same.
+    /// Why standard output is gone. The files are safe nevertheless.
     lost: Option<io::Error>,
     log: Output,
     out: Output,

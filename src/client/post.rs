@@ -1,7 +1,7 @@
-//! Posting a file to a URL, once: nothing is tried again here, no redirect is followed, and nobody
+//! Posting a file to a URL, once: nothing is tried again here, no redirect is followed, and no one
 //! logs in. For processors, so its types know no HTTP library.
 //!
-//! The file is streamed. Whoever is told that nothing was sent may post it again without a second
+//! The file is streamed. A caller that learns that nothing was sent may post it again without a second
 //! thought; otherwise the receiver may have acted on it.
 
 use super::{
@@ -219,7 +219,7 @@ mod tests {
             bytes: 1,
             headers: Vec::new(),
         };
-        // Nobody trusts the stub's certificate.
+        // No one trusts the stub's certificate.
         let url = stub.url();
         let untrusting = Receiver::new(&url, &Trust::File(stub.other_ca())).unwrap();
         let error = untrusting.post(&posting, 9).await.unwrap_err();

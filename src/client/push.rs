@@ -4,7 +4,7 @@
 //! content's SHA-256, the file's name, size, inode and modification time, the interface and the
 //! reference. So the same push repeated after a crash of the client, or after an answer that got
 //! lost, is answered with the job that is there already, as long as the server remembers the key;
-//! a refusal is repeated, too, and said to be one. A file that was written anew counts as new,
+//! a refusal is repeated, too, and said to be one. A file that was rewritten counts as new,
 //! even with the same content; to push an unchanged file as another job, [`PushOptions::again`]
 //! makes a fresh key, and [`PushOptions::key`] is one of the caller's own.
 //!
@@ -380,7 +380,7 @@ async fn refusal(response: Response, begun: Instant) -> Refused {
     // A job that is older than this push is of one before, and so is the answer.
     let before = match (&job, pushed_ms) {
         (Some(job), Some(pushed_ms)) if job.id().unix_ms() < pushed_ms => {
-            "; this is the answer from before, --again sends it anew"
+            "; this is the answer from before, --again sends it as a new one"
         }
         (_, _) => "",
     };

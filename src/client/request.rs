@@ -27,7 +27,7 @@ const PIECE_BYTES: usize = 128 * 1024;
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("spoolgate/", env!("CARGO_PKG_VERSION")));
 
-/// Told how many bytes of the file have gone out.
+/// Is called with how many bytes of the file have been sent.
 pub(super) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
 pub(super) enum Payload {

@@ -162,7 +162,7 @@ impl Stub {
         Trust::File(self.dir.path().join("ca.pem"))
     }
 
-    /// The certificate of nobody who is asked here.
+    /// The certificate of no one who is asked here.
     pub(super) fn other_ca(&self) -> PathBuf {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         self.file("other.pem", pair.cert.pem().as_bytes())

@@ -1,4 +1,4 @@
-//! Whose certificates are believed: the system's, those of a file, or anybody's.
+//! Whose certificates are believed: the system's, those of a file, or anyone's.
 //!
 //! The cryptographic provider is named explicitly, so that no other crate's choice of features
 //! can change it or leave it open. Certificate files are read once, when the endpoint is made.
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub enum Trust {
     /// The certificates in this PEM file.
     File(PathBuf),
-    /// Anybody's. The password then goes to whoever answers.
+    /// Anyone's. The password then goes to any server that answers.
     Insecure,
     /// The system's roots.
     System,
@@ -90,7 +90,7 @@ impl Named {
 impl ServerCertVerifier for Named {
     /// A server's own certificate that stands in the file is believed for the names in it. It may
     /// be marked as an issuer's, as the usual self-signed ones are, which the ordinary path refuses.
-    /// Its dates are not looked at: whoever named it knows it.
+    /// Its dates are not checked: the user who named it knows it.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -299,7 +299,7 @@ fn a_refusal_that_is_repeated_says_so_until_it_is_pushed_again() {
     assert!(!first.contains("from before"), "{first}");
     // Once the whole seconds of the server's clock have passed the job's moment.
     daemon.wait("the repeat is known", || {
-        pushed(&[]).contains("the answer from before, --again sends it anew")
+        pushed(&[]).contains("the answer from before, --again sends it as a new one")
     });
     assert_eq!(daemon.files("joberrors").len(), 1);
     let again = pushed(&["--again"]);

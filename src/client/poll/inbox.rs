@@ -13,8 +13,8 @@
 //!
 //! The intent is durable before the first byte is asked for, because the server files a job away
 //! as soon as it was fetched completely and from then on no longer lists it. Handing over is one
-//! rename that takes the bytes out of `parts`, so a job is not delivered twice even if somebody
-//! took the file away at once. A file in `todo` means that a command has yet to succeed for a
+//! rename that takes the bytes out of `parts`, so a job is not delivered twice even if someone
+//! took the file away immediately. A file in `todo` means that a command has yet to succeed for a
 //! delivered job. Each step is durable before the next begins.
 //!
 //! Invariant: a file under its final name in `<to>` is whole.
@@ -103,7 +103,7 @@ impl<F: Files> Inbox<F> {
         Ok(to_do.intersection(&delivered).cloned().collect())
     }
 
-    /// Where the file is, or was until somebody took it.
+    /// Where the file is, or was until someone took it.
     pub(super) fn file(&self, job: &JobName) -> PathBuf {
         at(&self.to, job)
     }

@@ -51,7 +51,7 @@ pub(super) trait Hook {
     async fn run(&mut self, job: &JobName, file: &Path) -> Result<(), String>;
 }
 
-/// What the person is told.
+/// What is reported to the user.
 pub(super) trait Report {
     fn delivered(&mut self, job: &JobName, file: &Path, fetched: Option<Fetched>);
     fn note(&mut self, text: &str);
@@ -242,7 +242,7 @@ where
         let file = self.inbox.file(job);
         let outcome = match self.inbox.is_there(job) {
             Err(error) => Err(error.to_string()),
-            // Perhaps the command itself, before it could be noted that it succeeded. Nobody knows.
+            // Perhaps the command itself, before it could be noted that it succeeded. No one knows.
             Ok(false) => {
                 let text = format!(
                     "{job}: the file was taken away before its command had succeeded; \

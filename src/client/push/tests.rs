@@ -166,7 +166,7 @@ async fn a_refusal_from_before_is_said_to_be_one() {
         let done = pushed(&stub.endpoint(), &[file], &quick()).await;
         let said = done
             .log
-            .contains("the answer from before, --again sends it anew");
+            .contains("the answer from before, --again sends it as a new one");
         assert_eq!(said, before, "{date}: {}", done.log);
     }
 }

@@ -102,7 +102,7 @@ impl Life {
     }
 }
 
-/// The real disk until its life is over. Somebody watches `to` and takes each file away the
+/// The real disk until its life is over. Someone watches `to` and takes each file away the
 /// moment it has its final name.
 struct Mortal<'a> {
     life: &'a Life,
@@ -161,7 +161,7 @@ impl Files for Mortal<'_> {
     }
 }
 
-/// Counts what ran; fails for a job while it is told to.
+/// Counts what ran; fails for a job while it is set to.
 #[derive(Default)]
 struct Ran {
     failing: bool,
@@ -315,7 +315,7 @@ async fn killed_at_any_operation_the_command_runs_at_least_once_for_each() {
         let mut server = Server::with(2);
         let mut ran = Ran::default();
         let first = Life::of(crash_at);
-        // Nobody takes the files away here: the command is there for that.
+        // No one takes the files away here: the command is there for that.
         let (taken, elsewhere) = (Mutex::new(Vec::new()), dir.path().join("elsewhere"));
         let files = Mortal {
             life: &first,
