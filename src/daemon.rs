@@ -1,9 +1,9 @@
 //! The service: opens every tenant's spool, serves, and stops in order.
 //!
-//! Start: bind → lock → probe → recover → arm the watcher → control socket → first scan → listen. A listing of a queue
-//! does not need the scan: what it does not know yet it looks at itself.
-//! Stop: stop accepting → finish requests → running commands finish, or are ended at the deadline
-//! and their jobs given back, not counted → unlock.
+//! Start: bind → lock → probe → recover → arm the watcher → control socket → first scan → listen. A
+//! listing of a queue does not need the scan: what it does not know yet it looks at itself. Stop:
+//! stop accepting → finish requests → running commands finish, or are ended at the deadline and
+//! their jobs given back, not counted → unlock.
 
 mod clock;
 mod config_file;
@@ -214,7 +214,7 @@ pub(crate) fn renew_certificate(certificate: &Path, key: &Path) -> bool {
 }
 
 /// Makes a certificate if neither file exists and they have the usual names in one directory: for
-/// this machine, for the hosts of tenants, and for nobody else.
+/// this machine, for the hosts of tenants, and for no one else.
 pub fn make_certificate(config: &Config) -> anyhow::Result<()> {
     let (certificate, key) = (&config.certificate, &config.key);
     let usual = certificate.file_name() == Some(tls::CERTIFICATE_FILE.as_ref())
@@ -245,14 +245,14 @@ pub(crate) fn host_name() -> Option<String> {
     (!name.is_empty() && name != "(none)").then(|| name.to_owned())
 }
 
-/// Addresses that are ours; nobody is let in yet.
+/// Addresses that are bound; nothing is accepted yet.
 struct Sockets {
     main: TcpSocket,
     plain: Option<TcpSocket>,
     ops: Option<TcpSocket>,
 }
 
-/// Sockets at which clients may knock; nobody answers yet.
+/// Sockets that listen; nothing is accepted yet.
 struct Listeners {
     main: TcpListener,
     plain: Option<TcpListener>,

@@ -2,7 +2,7 @@
 //!
 //! A clock is set when a machine has been asleep, is restored, or trusts a wrong time server. What
 //! waits here for a moment keeps its wait instead of the moment (`src/worker/waits.rs`,
-//! `src/daemon/timetable.rs`); this file notices and tells.
+//! `src/daemon/timetable.rs`); this file notices and reports.
 
 use jiff::Timestamp;
 use std::{
@@ -35,7 +35,7 @@ impl Leaps {
     }
 }
 
-/// A clock that nobody sets, in milliseconds since some moment.
+/// A clock that no one sets, in milliseconds since some moment.
 pub(super) fn steady_ms() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(leaps.look(1_000_000, 500), None, "nothing to compare with");
         assert_eq!(leaps.look(1_001_000, 1_500), None);
         assert_eq!(leaps.look(3_602_000, 2_500), Some(2_600_000));
-        assert_eq!(leaps.look(3_603_000, 3_500), None, "the leap was told");
+        assert_eq!(leaps.look(3_603_000, 3_500), None, "the leap was reported");
         assert_eq!(leaps.look(1_004_000, 4_500), Some(-2_600_000));
         // A long sleep of the process is none, and neither is a slewed clock.
         assert_eq!(leaps.look(91_004_000, 90_004_500), None);

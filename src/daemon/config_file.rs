@@ -1,6 +1,6 @@
 //! Whether the configuration is still the one that the service was started with.
 //!
-//! It is read at the start only. A change is told, so that nobody believes that it is in force.
+//! It is read at the start only. A change is reported, so that no one believes that it is in force.
 
 use crate::config::Config;
 use std::{
@@ -12,8 +12,8 @@ pub(super) struct ConfigFile {
     path: PathBuf,
     /// What the service was started with.
     sha256: String,
-    /// What was told last.
-    told: Mutex<Option<String>>,
+    /// What was reported last.
+    reported: Mutex<Option<String>>,
 }
 
 impl ConfigFile {
@@ -21,33 +21,33 @@ impl ConfigFile {
         Self {
             path: config.path.clone(),
             sha256: config.sha256.clone(),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
-    /// Reads the file again and tells what is new of it. Blocking.
+    /// Reads the file again and reports what has changed. Blocking.
     pub(super) fn look(&self) {
         let found = match Config::load(&self.path) {
             Ok(config) if config.sha256 == self.sha256 => None,
             Ok(_) => Some("it was changed since the start; restart the service to apply it".into()),
             Err(error) => Some(format!("a restart would fail: {error}")),
         };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told == found {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if *reported == found {
             return;
         }
         match &found {
             Some(text) => tracing::warn!(path = %self.path.display(), "the configuration: {text}"),
             None => tracing::info!("the configuration is again that of the start"),
         }
-        *told = found;
+        *reported = found;
     }
 
     /// What is to be known of it, as one of the sentences of `/readyz`.
     pub(super) fn warning(&self) -> Option<String> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without what is wrong with it: that may be anybody's words.
-        let failing = told.as_ref()?.starts_with("a restart");
+        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without what is wrong with it: that may be anyone's words.
+        let failing = reported.as_ref()?.starts_with("a restart");
         Some(
             match failing {
                 true => "the configuration was changed and a restart would fail; the log says why",

@@ -140,15 +140,15 @@ impl Daemon {
 enum End {
     Done,
     Failed,
-    /// Well, or by somebody who cancelled it.
+    /// Well, or by someone who cancelled it.
     Any,
     /// Well; or it is still there, when the spool was unhealthy or stopped before it was archived.
     Retrieved,
 }
 
-/// What partners have been told.
+/// What partners have been acknowledged.
 #[derive(Default)]
-struct Told {
+struct Acknowledged {
     /// Acknowledged jobs, with what they hold and how they are to end.
     jobs: BTreeMap<JobName, (Vec<u8>, End)>,
     /// Documents whose upload was answered by an error: nothing may be there that holds them.
@@ -193,7 +193,7 @@ fn json() -> Document {
     }
 }
 
-impl Told {
+impl Acknowledged {
     async fn upload(
         &mut self,
         daemon: &Daemon,
@@ -353,7 +353,7 @@ impl Told {
         left
     }
 
-    /// Everything is at its end, as it was told.
+    /// Everything is at its end, as it was acknowledged.
     fn check(&self, spool: &Spool, dir: &Path, context: &str, was_unhealthy: bool) {
         let files = files(&dir.join("spool"));
         for (job, (body, end)) in &self.jobs {
@@ -400,7 +400,7 @@ impl Told {
                 assert!(log.is_cancelled(), "{context}: {job}: {texts:?}");
             }
         }
-        // A failed sync may have reached the disk all the same: whoever was refused asks again.
+        // A failed sync may have reached the disk nevertheless: a client that was refused asks again.
         let refused = self.refused.iter().filter(|_| !was_unhealthy);
         for body in refused {
             let found: Vec<_> = files.iter().filter(|(_, bytes)| *bytes == body).collect();
@@ -427,7 +427,7 @@ async fn requeue(daemon: &Daemon, name: JobName) {
     })
     .await;
     let spool = daemon.spool.clone();
-    // Its error, if any, is told to the operator.
+    // Its error, if any, is reported to the operator.
     let _ = blocking("a requeue", move || {
         let place = Place::JobErrors;
         spool.requeue(
@@ -515,26 +515,26 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
     if let Some(plan) = &plan {
         faults.plan(plan.clone());
     }
-    let mut told = Told::default();
-    told.day(&daemon, dir.path()).await;
+    let mut acknowledged = Acknowledged::default();
+    acknowledged.day(&daemon, dir.path()).await;
     let failures = faults.heal();
     let hosts = faults.seen();
     let spool = daemon.spool.clone();
     if let Some(reason) = spool.unhealthy() {
         let may = plan.as_ref().is_some_and(|plan| is_sync(plan.site.op));
         assert!(may, "{context}: unhealthy: {reason}");
-        // What was told stays true; the rest is for the next start.
+        // What was acknowledged stays true; the rest is for the next start.
         drop(spool);
         daemon.stop().await;
         let daemon = Daemon::start(dir.path()).await.unwrap();
-        finish(daemon, &told, dir.path(), &context, true).await;
+        finish(daemon, &acknowledged, dir.path(), &context, true).await;
     } else {
         drop(spool);
-        finish(daemon, &told, dir.path(), &context, false).await;
+        finish(daemon, &acknowledged, dir.path(), &context, false).await;
         let daemon = Daemon::start(dir.path()).await.unwrap();
         finish(
             daemon,
-            &told,
+            &acknowledged,
             dir.path(),
             &format!("{context}, restarted"),
             false,
@@ -544,27 +544,33 @@ async fn live(plan: Option<Plan>) -> (Vec<Site>, usize) {
     (hosts, failures)
 }
 
-async fn finish(daemon: Daemon, told: &Told, dir: &Path, context: &str, was_unhealthy: bool) {
+async fn finish(
+    daemon: Daemon,
+    acknowledged: &Acknowledged,
+    dir: &Path,
+    context: &str,
+    was_unhealthy: bool,
+) {
     // A cancel that was not answered may not have come to anything.
-    let mut open = Told::default();
-    for (job, (_, end)) in &told.jobs {
-        if *end == End::Any && !told.cancelled.contains(job) {
+    let mut open = Acknowledged::default();
+    for (job, (_, end)) in &acknowledged.jobs {
+        if *end == End::Any && !acknowledged.cancelled.contains(job) {
             open.cancel(&daemon, job).await;
         }
     }
     let spool = daemon.spool.clone();
     let ends = tokio::time::timeout(HANGS, async {
-        while !told.unfinished(&spool, was_unhealthy).is_empty() {
+        while !acknowledged.unfinished(&spool, was_unhealthy).is_empty() {
             tokio::time::sleep(LOOK).await;
         }
     });
     if ends.await.is_err() {
         panic!(
             "{context}: not at an end: {:?}",
-            told.unfinished(&spool, was_unhealthy)
+            acknowledged.unfinished(&spool, was_unhealthy)
         );
     }
-    told.check(&spool, dir, context, was_unhealthy);
+    acknowledged.check(&spool, dir, context, was_unhealthy);
     drop(spool);
     daemon.stop().await;
 }
@@ -605,8 +611,8 @@ async fn a_full_disk_holds_up_nobody() {
     std::fs::write(dir.path().join("users.toml"), "").unwrap();
     let faults = Faults::of(&dir.path().join("spool"));
     let daemon = Daemon::start(dir.path()).await.unwrap();
-    let mut told = Told::default();
-    let before = told
+    let mut acknowledged = Acknowledged::default();
+    let before = acknowledged
         .upload(&daemon, "tomorrow", b"<before/>", End::Any)
         .await;
     let before = before.unwrap();
@@ -632,7 +638,7 @@ async fn a_full_disk_holds_up_nobody() {
         let quick = Duration::from_secs(10);
         let answered = tokio::time::timeout(quick, async {
             for body in [first, then] {
-                let accepted = told.upload(&daemon, "works", body, End::Done).await;
+                let accepted = acknowledged.upload(&daemon, "works", body, End::Done).await;
                 assert_eq!(accepted, None);
             }
             let (job, olga) = (before.clone(), caller());
@@ -642,10 +648,10 @@ async fn a_full_disk_holds_up_nobody() {
         answered.await.expect("somebody waits for a full disk");
         faults.heal();
     }
-    assert_eq!(told.refused.len(), 4);
+    assert_eq!(acknowledged.refused.len(), 4);
     assert_eq!(daemon.spool.unhealthy(), None);
     let spool = daemon.spool.clone();
-    let late = told
+    let late = acknowledged
         .upload(&daemon, "works", b"<late/>", End::Done)
         .await
         .unwrap();
@@ -661,12 +667,14 @@ async fn a_full_disk_holds_up_nobody() {
         errno,
         lasting,
     });
-    told.upload(&daemon, "works", b"<last/>", End::Done).await;
+    acknowledged
+        .upload(&daemon, "works", b"<last/>", End::Done)
+        .await;
     drop(spool);
     daemon.stop().await;
     faults.heal();
     let daemon = Daemon::start(dir.path()).await.unwrap();
-    finish(daemon, &told, dir.path(), "full to the end", false).await;
+    finish(daemon, &acknowledged, dir.path(), "full to the end", false).await;
 }
 
 #[test]

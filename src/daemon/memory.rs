@@ -2,12 +2,12 @@
 //!
 //! Long listings are large, short-lived blocks on many threads. By default glibc keeps such blocks
 //! in an arena for each thread and raises, after the first one, the size from which memory is
-//! given back at once; a queue of 100 000 jobs then costs several times what is in use. Where the
+//! given back immediately; a queue of 100 000 jobs then costs several times what is in use. Where the
 //! C library is another one, nothing is done.
 //!
 //! What small blocks leave behind, of thousands of connections say, the library keeps for itself. So
-//! when much more memory is resident than was after the last time, and much of it is free, it is told to
-//! give it back.
+//! when much more memory is resident than was after the last time, and much of it is free, it is
+//! told to give it back.
 
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub fn keep_small() {
     }
 }
 
-/// Memory is looked at so often.
+/// How often memory is measured.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Less is not worth the walk through all free blocks.
 const WORTH_BYTES: u64 = 8 << 20;
@@ -51,7 +51,7 @@ pub(super) async fn give_back(stop: CancellationToken) {
         }
         // A walk through the heap, which may take some milliseconds.
         if let Err(error) = tokio::task::spawn_blocking(trim).await {
-            tracing::error!(%error, "giving memory back broke down");
+            tracing::error!(%error, "giving memory back panicked");
         }
         resident_before = resident_bytes();
     }
@@ -79,7 +79,7 @@ fn free_bytes() -> u64 {
 fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it may be called at any time by any thread and touches free memory only. Whether it
-    // gave anything back is seen by the next look.
+    // gave anything back is seen by the next measurement.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -25,7 +25,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// A service that cannot have one serves its partners all the same: then there is `None`.
+    /// `None`: the service cannot have one; it serves its partners nevertheless.
     pub(super) fn bind(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Option<Self>> {
         let mut admins = Admins::new();
         for (prepared, tenant) in tenants.iter().zip(&config.tenants) {
@@ -65,7 +65,7 @@ impl Socket {
             let Self { listener, admins } = &self;
             listener.clone().serve(admins.clone(), until.clone())
         });
-        // The supervisor has told what became of it.
+        // The supervisor has reported what became of it.
         tasks.spawn(async move { drop(kept.await) });
     }
 }

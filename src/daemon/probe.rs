@@ -1,6 +1,6 @@
 //! What `/readyz` says: everything that keeps partners from being served.
 //!
-//! The look costs a few calls per interface, so its outcome is good for a second, and one look goes
+//! A probe costs a few calls per interface, so its outcome is valid for a second, and one probe goes
 //! on at a time: many who ask cost no more than one.
 
 use super::{About, host_name, supervise::Supervisor, tenant::Served};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// What is looked at.
+/// What is probed.
 pub(super) struct Probed {
     pub(super) config: Config,
     pub(super) certificate: Arc<tls::Certificate>,
@@ -51,7 +51,7 @@ pub(super) fn readiness(probed: Probed, stop: &CancellationToken) -> Arc<http::R
         {
             return report.clone();
         }
-        let report = probed.look();
+        let report = probed.report();
         *last = Some((Instant::now(), report.clone()));
         report
     });
@@ -70,7 +70,7 @@ fn log(report: &Report) {
 }
 
 impl Probed {
-    fn look(&self) -> Report {
+    fn report(&self) -> Report {
         let tenants: Vec<TenantSource<'_>> = self.served.iter().map(Served::source).collect();
         let host_name = host_name();
         let certificate = CertificateSource {

@@ -1,9 +1,9 @@
 //! Background tasks that are never silently gone.
 //!
-//! Every task of the service runs under a name. One that panics, or ends although nobody said
-//! stop, is told in the log and by `/readyz`. Where its state allows it, it is begun anew, after a
+//! Every task of the service runs under a name. One that panics, or ends although no one asked it to
+//! stop, is reported in the log and by `/readyz`. Where its state allows it, it is restarted, after a
 //! pause that doubles up to a minute; else the service stops in order and its exit code is that of
-//! a failure, so that whoever started it starts it again. Threads of the spool do the same by its
+//! a failure, so that a service manager starts it again. Threads of the spool do the same by its
 //! health: what waits for them is let go, and nothing more is accepted.
 
 use std::{
@@ -18,10 +18,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Before a task is begun anew for the first time, and at most.
+/// How long to wait before a task is restarted for the first time, and at most.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A task that has run for so long since it broke down is well again.
+/// A task that has run for this long since it failed counts as healthy again.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
 /// Cheap to clone.
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 impl Supervisor {
-    /// `stop` is cancelled by whoever stops the service, and by a task that cannot be begun anew.
+    /// `stop` is cancelled when the service stops, and by a task that cannot be restarted.
     pub(super) fn new(stop: CancellationToken) -> Self {
         Self(Arc::new(Shared {
             stop,
@@ -46,7 +46,7 @@ impl Supervisor {
         }))
     }
 
-    /// Runs what `make` makes until the stop, and makes it anew whenever it ends before.
+    /// Runs the task that `make` returns until the stop, and a new one whenever it ends before.
     pub(super) fn keep<Task>(
         &self,
         name: impl Into<String>,
@@ -71,7 +71,7 @@ impl Supervisor {
                     task = name,
                     reason,
                     again_in_s = pause.as_secs(),
-                    "a background task broke down; it is begun anew",
+                    "a background task failed; it is restarted",
                 );
                 this.troubles().insert(name.clone(), reason);
                 tokio::select! {
@@ -102,7 +102,7 @@ impl Supervisor {
     pub(super) fn fail(&self, name: &str, reason: &str) {
         tracing::error!(task = name, reason, "the service cannot go on and stops");
         // The first reason stays.
-        let _ = self.0.failure.set(format!("{name} broke down: {reason}"));
+        let _ = self.0.failure.set(format!("{name} failed: {reason}"));
         self.0.stop.cancel();
     }
 
@@ -115,7 +115,7 @@ impl Supervisor {
     pub(super) fn warnings(&self) -> Vec<String> {
         let troubles = self.troubles();
         let sentence = |(name, reason): (&String, &String)| {
-            format!("{name} broke down and is begun anew: {reason}")
+            format!("{name} failed and is restarted: {reason}")
         };
         troubles.iter().map(sentence).collect()
     }
@@ -130,7 +130,7 @@ impl Supervisor {
         task.await
     }
 
-    /// Why a task has ended although nobody said stop. A panic is told in any case.
+    /// Why a task has ended although no one asked it to stop. A panic is always reported.
     fn unasked(&self, name: &str, ended: Result<(), JoinError>) -> Option<String> {
         let reason = match ended {
             Ok(()) => "it ended".to_owned(),
@@ -244,7 +244,7 @@ mod tests {
             .await;
         assert!(stop.is_cancelled());
         let failure = one.failure().unwrap();
-        assert_eq!(failure, "the heart broke down: it panicked: injected");
+        assert_eq!(failure, "the heart failed: it panicked: injected");
         let (other, stop) = supervisor();
         stop.cancel();
         other.essential("the heart", async {}).await;

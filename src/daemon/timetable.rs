@@ -15,15 +15,15 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The clock is looked at so often while a schedule waits: it may be set.
+/// How often the clock is read while a schedule waits: it may be set.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
-/// All schedules are looked at so often, whatever the watcher says; without one, so often.
+/// How often all schedules are read again, with a watcher and without one.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Those that have ended, and whose last job is gone, are removed so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// What is told to the clock.
+/// What the clock is notified of.
 #[derive(Default)]
 pub(super) struct Alarm {
     notify: Notify,
@@ -70,7 +70,7 @@ impl Alarm {
     }
 }
 
-/// Since when the clock has run without a leap. Moments that it jumped over were missed, as if nobody
+/// Since when the clock has run without a leap. Moments that it jumped over were missed, as if no one
 /// had been there.
 struct Since {
     moment: Timestamp,

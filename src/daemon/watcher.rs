@@ -1,4 +1,4 @@
-//! The watcher of a tenant's directories, armed anew when its thread has ended.
+//! The watcher of a tenant's directories, armed again when its thread has ended.
 //!
 //! Its thread belongs to a library and ends with any panic there or in what it calls. What it
 //! calls then goes, too, and says so as it goes: nothing else would.
@@ -43,7 +43,7 @@ impl Drop for Heartbeat {
 }
 
 impl Watcher {
-    /// Arms a watcher: from now on `sink` is told.
+    /// Arms a watcher: from now on `sink` is notified.
     ///
     /// # Errors
     /// When directories cannot be watched.
@@ -80,7 +80,7 @@ impl Watcher {
         let watch = self.slot().clone();
         match watch.filter(|_| !self.life.has_ended.load(Ordering::Acquire)) {
             Some(watch) => Ok(watch.rearm(all)?),
-            // It is armed anew soon.
+            // It is armed again soon.
             None => Ok(false),
         }
     }
@@ -161,7 +161,7 @@ mod tests {
         std::fs::write(root.join("queue/a/bad"), "").unwrap();
         let patience = Duration::from_secs(60);
         let armed = tokio::task::spawn_blocking(move || armed.recv_timeout(patience).is_ok());
-        assert!(armed.await.unwrap(), "it is not armed anew");
+        assert!(armed.await.unwrap(), "it is not armed again");
         assert!(supervisor.warnings()[0].contains("the watcher"));
         std::fs::write(root.join("queue/a/good"), "").unwrap();
         let seen = tokio::task::spawn_blocking(move || {
