@@ -39,9 +39,9 @@ pub enum Access {
         scope: Option<&'static str>,
         api_key: bool,
     },
-    /// By user and password if it has any, which must be right; else nobody sends it.
+    /// By user and password if it has any, which must be right; else no one sends it.
     Open,
-    /// Nobody sends it: its credentials are not looked at.
+    /// No one sends it: its credentials are not looked at.
     Public,
 }
 
@@ -49,7 +49,7 @@ pub enum Access {
 #[derive(Debug)]
 pub enum Payload {
     Bytes(Bytes),
-    /// The bytes are a job's; when `completion` is given, it is told once the last one is sent.
+    /// The bytes are a job's; when `completion` is given, it is notified once the last one is sent.
     Completing(Bytes, crate::service::Completion),
     /// A file, streamed. Where the response says `Accept-Ranges: bytes`, a client that asks for a
     /// part of it gets that.
@@ -79,7 +79,7 @@ pub trait Dialect: Send + Sync {
 }
 
 /// Declares the folder of each dialect, and the list of all: a dialect is one line. As `cargo fmt`
-/// does not look into a macro for modules, it has to be told of these:
+/// does not look into a macro for modules, it has to be pointed to these:
 /// `cargo fmt -- src/api/*/*.rs`.
 macro_rules! dialects {
     ($($(#[$when:meta])* $folder:ident::$dialect:ident,)*) => {

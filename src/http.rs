@@ -1,15 +1,15 @@
 //! The HTTP server: three listeners over one accept loop.
 //!
 //! - [`serve_tls`]: HTTP/1.1 and HTTP/2 over TLS, everything that the dialects offer. Who forgets TLS
-//!   is told so in words.
-//! - [`serve_plain`]: answers 403 to every request and looks at neither credentials nor body.
+//!   gets an answer that says so.
+//! - [`serve_plain`]: answers 403 to every request and reads neither credentials nor body.
 //! - [`serve_ops`]: liveness and readiness for an orchestrator.
 //!
 //! A client that is slow, silent or broken costs one timeout and never a thread, and a panic in a
 //! request costs that request. What a request means is not known here: dialects parse and render,
 //! the service decides, and nothing in this folder touches the spool.
 //!
-//! A stop drops the listener at once, lets running requests finish, closes idle connections, and
+//! A stop drops the listener immediately, lets running requests finish, closes idle connections, and
 //! cuts at the deadline what is left.
 
 mod accept;
@@ -134,8 +134,8 @@ pub async fn serve_plain(
     .await;
 }
 
-/// Whose connection it is: that of `peer`, or of whom a trusted proxy announces. `None`: that could not
-/// be understood, or the client has used up its places.
+/// Whose connection it is: that of `peer`, or of whom a trusted proxy announces. `None`: that could
+/// not be understood, or the client has used up its places.
 async fn announced(
     tcp: &mut TcpStream,
     peer: SocketAddr,
@@ -159,7 +159,7 @@ async fn announced(
     }
 }
 
-/// Says to whoever speaks HTTP without TLS what is to be done.
+/// Tells a client that speaks HTTP without TLS what to do.
 async fn refuse(
     tcp: TcpStream,
     protocol: connection::Protocol,

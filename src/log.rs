@@ -1,6 +1,6 @@
 //! Logging: to standard error, one line an event, text or JSON.
 //!
-//! Names of files, outputs of programs and other people's words come into events. Whatever they
+//! Names of files, outputs of programs and texts of other people come into events. Whatever they
 //! hold, an event stays one line and moves no terminal: JSON escapes by itself, text is escaped here.
 //!
 //! It is best effort: a log without a reader, or on a full volume, loses lines, which are counted,
@@ -59,7 +59,7 @@ pub fn start(config: &LogConfig) -> Result<Flush, String> {
     if !started {
         return Err("logging has been started before".into());
     }
-    // Without colours: their escape characters could not be told from those of a value.
+    // Without colours: their escape characters could not be distinguished from those of a value.
     let lines = fmt().with_env_filter(filter).with_ansi(false);
     let installed = match format {
         LogFormat::Json => {
@@ -101,8 +101,8 @@ fn push(line: Vec<u8>) {
     }
 }
 
-/// The watcher's own traces tell of every event, the writing of this very log included: unless
-/// somebody asks for them, they are left out.
+/// The watcher's own traces report every event, the writing of this very log included: unless
+/// someone asks for them, they are left out.
 fn filter(level: &str) -> Result<EnvFilter, impl std::fmt::Display> {
     EnvFilter::try_new(format!("notify=info,{level}"))
 }

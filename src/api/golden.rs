@@ -249,7 +249,7 @@ pub(super) fn assert_examples_hold(dialect: &dyn Dialect, answers: Vec<Answer>) 
     }
 }
 
-/// Asserts that a request is answered: by a command, or by a fault that is told in JSON. A request
+/// Asserts that a request is answered: by a command, or by a fault in JSON. A request
 /// that cannot be sent is none.
 pub(super) fn assert_answered(dialect: &dyn Dialect, method: &str, uri: &str, body: &[u8]) {
     let request = http::Request::builder().method(method).uri(uri).body(());
@@ -269,8 +269,8 @@ pub(super) fn assert_answered(dialect: &dyn Dialect, method: &str, uri: &str, bo
     let response = dialect.render_fault(&head, &fault);
     assert!(response.status().is_client_error(), "{fault:?}");
     let Payload::Bytes(bytes) = response.into_body() else {
-        panic!("{fault:?} is told by something else than bytes");
+        panic!("{fault:?} is not answered by bytes");
     };
-    let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    assert!(told.is_object(), "{told}");
+    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(body.is_object(), "{body}");
 }

@@ -110,7 +110,7 @@ pub(super) fn plain(fault: &Fault) -> (StatusCode, Cow<'_, str>) {
     (status, shown(text))
 }
 
-/// A text without control characters, and not longer than anybody reads.
+/// A text without control characters, and not longer than anyone reads.
 fn shown(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(char::is_control) && text.len() <= SHOWN_CHARS_MAX {
         return text;
@@ -246,7 +246,7 @@ impl io::Read for Text<'_> {
 /// The members of an object; none of an empty body. A byte order mark before it is skipped.
 ///
 /// A member that is given twice is an error which names it, down to `once_levels`: the object
-/// itself is the first level. Below that is what the client means for somebody else; there the
+/// itself is the first level. Below that is what the client means for someone else; there the
 /// last one counts. What lies deeper than [`LEVELS_READ`] is left out: arrays and objects there are
 /// empty.
 ///
@@ -528,7 +528,7 @@ mod tests {
         assert_eq!(read["values"]["b"], 2);
         assert_eq!(read["values"]["a"]["x"], 2);
         assert!(object(own, 2).is_err());
-        // What nobody looks at is passed over.
+        // What no one looks at is passed over.
         let deep = object(br#"{"a":[[[1],{"x":1}]]}"#, 1).unwrap();
         assert_eq!(Value::Object(deep).to_string(), r#"{"a":[[[],{}]]}"#);
     }

@@ -212,7 +212,7 @@ fn every_method_is_a_dialects() {
         assert!(METHODS.contains(&method), "{method} {path}");
         let text = request_of(path, method, operation);
         let (head, body) = golden::request(&text);
-        let dialect = of(head.uri.path()).unwrap_or_else(|| panic!("{path} is nobody's"));
+        let dialect = of(head.uri.path()).unwrap_or_else(|| panic!("{path} is no one's"));
         assert_eq!(operation["tags"][0], dialect.name(), "{path}");
         let small = match dialect.intake(&head) {
             Intake::Small { .. } => body,

@@ -1,9 +1,10 @@
 //! What happens on one connection, for the question whether it has been silent for too long.
 //!
 //! hyper bounds the reading of a head, but neither a half sent HTTP/2 preface, nor an idle HTTP/2
-//! connection that answers pings, nor a client that never reads its answer. A activity is told of
-//! every start, piece and end; from that, [`ConnectionActivity::overdue`] knows how long the present silence
-//! may last. While a request is being worked on inside, it may last as long as it takes.
+//! connection that answers pings, nor a client that never reads its answer. The activity is
+//! notified of every start, piece and end; from that, [`ConnectionActivity::overdue`] knows how
+//! long the present silence may last. While a request is being worked on inside, it may last as
+//! long as it takes.
 //!
 //! It also counts what comes in while no request begins or moves: pings, settings, window updates and
 //! priorities cost work and lead to nothing. Who sends too much of that is shown out.
@@ -25,7 +26,7 @@ pub(super) struct ConnectionActivity {
     /// Of answers that hyper has taken whole, but that may not have been sent. They go with the
     /// connection, uncalled, if it breaks off before.
     unsent: Mutex<Vec<Completion>>,
-    /// Told when the client has sent too much that moves no request.
+    /// Notified when the client has sent too much that moves no request.
     flooded: Notify,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct Running {
     number: u64,
 }
 
-/// Tells that the client has taken something of one answer.
+/// Notes that the client has taken a part of one answer.
 #[derive(Clone)]
 pub(super) struct Ticker {
     activity: Arc<ConnectionActivity>,
@@ -125,7 +126,7 @@ impl ConnectionActivity {
         self.state().body_unread = true;
     }
 
-    /// May the client still be sending what nobody will read?
+    /// May the client still be sending what no one will read?
     pub(super) fn is_cut_short(&self) -> bool {
         let state = self.state();
         state.half_read || state.body_unread
@@ -155,12 +156,12 @@ impl ConnectionActivity {
     async fn silent(&self, limits: &Limits, stopping: bool) {
         loop {
             let due = self.state().due(limits, stopping);
-            // Another look after `header_timeout` at the latest: what is allowed can shrink.
-            let next_look = Instant::now() + limits.header_timeout;
+            // Checked again after `header_timeout` at the latest: what is allowed can shrink.
+            let next_check = Instant::now() + limits.header_timeout;
             match due {
                 Some(due) if due <= Instant::now() => return,
-                Some(due) => time::sleep_until(due.min(next_look)).await,
-                None => time::sleep_until(next_look).await,
+                Some(due) => time::sleep_until(due.min(next_check)).await,
+                None => time::sleep_until(next_check).await,
             }
         }
     }
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_sends_too_much_that_moves_nothing_is_shown_out() {
+    async fn a_client_that_sends_too_much_that_moves_nothing_is_disconnected() {
         let limits = Limits::default();
         let activity = ConnectionActivity::new(Protocol::Http2);
         let some = 1000;

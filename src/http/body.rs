@@ -1,10 +1,10 @@
 //! The body of a response: bytes or a file, in pieces, and what is due when it ends.
 //!
 //! A file is read on the blocking pool, one piece ahead of the client. A job's completion goes on
-//! when the last byte has been written to the connection, and is told when the client's kernel has
+//! when the last byte has been written to the connection, and is notified when the client's kernel has
 //! acknowledged it (see `delivery`); a body or a piece dropped before says nothing, and so its job
-//! counts as not fetched. A file that turns out shorter than announced fails the answer: the client sees it break off and
-//! never a short 200.
+//! counts as not fetched. A file that turns out shorter than announced fails the answer: the client
+//! sees it break off and never a short 200.
 
 use super::{
     access::Access,

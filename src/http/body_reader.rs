@@ -119,7 +119,7 @@ mod tests {
         task::{Context, Poll, ready},
     };
 
-    /// Gives a piece of `piece_bytes` every `every`, for ever.
+    /// Gives a piece of `piece_bytes` every `every`, forever.
     struct Drip {
         every: time::Interval,
         piece_bytes: usize,

@@ -1,6 +1,6 @@
 //! One connection: the HTTP version that was agreed on, its deadlines, and how it ends.
 //!
-//! The version is known before hyper comes in (ALPN, or a look at the first bytes), so hyper never has to
+//! The version is known before hyper comes in (ALPN, or the first bytes), so hyper never has to
 //! guess it, which it would do without any deadline. Both builders get a timer; without one
 //! hyper's own timeouts are silently off.
 
@@ -56,7 +56,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// What a client without TLS begins to speak. It need not be told in advance that we know HTTP/2;
+/// What a client without TLS begins to speak. It need not learn in advance that we speak HTTP/2;
 /// of the methods of HTTP/1.1 none begins like its preface.
 pub(super) async fn spoken(tcp: &TcpStream, deadline: Duration) -> Protocol {
     let mut begin = [0; 4];
@@ -71,11 +71,11 @@ pub(super) enum Opening {
     Tls,
     /// HTTP, without TLS.
     Clear(Protocol),
-    /// A header of the PROXY protocol, from somebody who is not to send one.
+    /// A header of the PROXY protocol, from a peer that is not trusted to send one.
     Proxy,
 }
 
-/// How a client begins; `None`: it says nothing in time, or has gone. The first byte tells: that of
+/// How a client begins; `None`: it says nothing in time, or has gone. The first byte decides: that of
 /// a handshake is no letter, and every method of HTTP begins with one.
 pub(super) async fn opening(tcp: &TcpStream, deadline: Duration) -> Option<Opening> {
     let mut begin = [0; 6];
@@ -139,7 +139,7 @@ where
             () = activity.overdue(&settings.limits, stopping) => break,
         }
     }
-    // An idle connection is told that it ends; one that is stuck is dropped soon after.
+    // An idle client is notified that the connection ends; one that is stuck is dropped soon after.
     connection.as_mut().graceful_shutdown();
     let lingering_close = time::timeout(settings.limits.lingering_close_timeout, connection).await;
     tracing::debug!(
@@ -165,7 +165,7 @@ fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        // What may come of bodies that nobody has looked at yet is far below what ends a connection
+        // What may arrive of bodies that no one has read yet is far below what ends a connection
         // for sending what moves no request.
         .initial_connection_window_size(WINDOW_BYTES)
         .initial_stream_window_size(WINDOW_BYTES)

@@ -1,7 +1,7 @@
-//! Who sends a request, by the credentials that its dialect wants, and what it is told if it is
-//! nobody.
+//! Who sends a request, by the credentials that its dialect wants, and what is answered if it is
+//! no one.
 //!
-//! Whoever sends two sets of credentials has none. Passwords are checked, and guessing at them is
+//! A request with two sets of credentials has none. Passwords are checked, and guessing at them is
 //! slowed, by [`Users`]; what a client that is refused may know is in the challenge alone.
 //!
 //! Source: RFC 6750 for bearer tokens; the eHealth contract for the header `api-key`.
@@ -20,14 +20,14 @@ const BEARER: &str = "bearer ";
 /// Why a request has no caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Too many failures, or too many at once.
+    /// Too many failures, or too many at the same time.
     Slow {
         retry_after_s: u32,
     },
     Unknown(AuthFailure),
 }
 
-/// What is wrong with credentials, as far as the client is told.
+/// What is wrong with credentials, as far as the client may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthFailure {
     /// The token is good, and this header is not.
@@ -76,11 +76,11 @@ pub(super) async fn caller(
 
 async fn login(users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refused> {
     let authorization = only(headers, &AUTHORIZATION);
-    told(users.authenticate(authorization, peer).await)
+    checked(users.authenticate(authorization, peer).await)
 }
 
-fn told(checked: Result<Caller, Denied>) -> Result<Caller, Refused> {
-    checked.map_err(|denied| match denied {
+fn checked(outcome: Result<Caller, Denied>) -> Result<Caller, Refused> {
+    outcome.map_err(|denied| match denied {
         Denied::Credentials => Refused::Unknown(AuthFailure::Credentials),
         Denied::Slow { retry_after_s } => Refused::Slow { retry_after_s },
     })
@@ -114,7 +114,7 @@ pub(super) async fn client(
     peer: IpAddr,
 ) -> Result<Caller, Refused> {
     match given {
-        Some((id, secret)) => told(users.login(id, secret, peer).await),
+        Some((id, secret)) => checked(users.login(id, secret, peer).await),
         None if caller.is_anonymous() => Err(Refused::Unknown(AuthFailure::Credentials)),
         None => Ok(caller),
     }

@@ -2,8 +2,8 @@
 //!
 //! A socket takes megabytes from us before the client has seen one of them, so what was written,
 //! or even sent, says nothing of what arrived. What the client's kernel has acknowledged does: the
-//! socket's queue of unsent and unacknowledged bytes is empty. Nobody tells of that moment, so the
-//! queue is looked at until it comes.
+//! socket's queue of unsent and unacknowledged bytes is empty. The kernel does not notify of that
+//! moment, so the queue is polled until it comes.
 //!
 //! The third file with `unsafe` code (beside `spool/lease.rs` and `daemon/memory.rs`): no crate in
 //! use offers `TIOCOUTQ`.
@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// From the first look to the second; doubled until [`PAUSE_MAX`].
+/// From the first poll to the second; doubled until [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -51,7 +51,7 @@ pub(super) async fn delivered(socket: OwnedFd, patience: Duration) -> bool {
     let until = Instant::now() + patience;
     let mut pause = PAUSE_MIN;
     loop {
-        match look(&socket) {
+        match state_of(&socket) {
             Ok(Some(delivered)) => return delivered,
             Ok(None) if Instant::now() >= until => return false,
             Ok(None) => time::sleep(pause).await,
@@ -65,14 +65,14 @@ pub(super) async fn delivered(socket: OwnedFd, patience: Duration) -> bool {
 }
 
 /// `None`: not yet.
-fn look(socket: &OwnedFd) -> io::Result<Option<bool>> {
+fn state_of(socket: &OwnedFd) -> io::Result<Option<bool>> {
     // In this order: once the connection is broken, the queue is what it will ever be.
     let broken = is_broken(socket)?;
     let all = unacknowledged(socket)? == 0;
     Ok((all || broken).then_some(all))
 }
 
-/// Looks without taking the socket's error away from whoever reads it.
+/// Leaves the socket's error to the code that reads from it.
 fn is_broken(socket: &OwnedFd) -> io::Result<bool> {
     let mut polled = [PollFd::new(socket, PollFlags::empty())];
     poll(&mut polled, Some(&Timespec::default()))?;

@@ -1,6 +1,6 @@
 //! Every bound of the server in one place, each with its reason.
 //!
-//! A limit that is reached costs the client that reached it and nobody else. Durations are
+//! A limit that is reached costs the client that reached it and no one else. Durations are
 //! fields, so that tests can make them short and a configuration can change them.
 
 use crate::peer::Networks;

@@ -1,7 +1,7 @@
 //! What a body surely is not: the document itself.
 //!
 //! Types are not insisted on, because partners send all kinds; but an encoded body, or a form with a
-//! file in it, would be stored as something that nobody can read.
+//! file in it, would be stored as something that no one can read.
 
 use crate::service::Fault;
 use http::{

@@ -1,6 +1,6 @@
 //! The answers that need no dialect: what is said to HTTP without TLS, and the operations port.
 //!
-//! Neither looks at credentials or at a body. On the plain port they may stand there in clear
+//! Neither reads credentials or a body. On the plain port they may stand there in clear
 //! text because a client is misconfigured; the less is done with them the better.
 
 use super::{
@@ -26,13 +26,13 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Tells how the service is. Blocks: it looks at files.
+/// Reports how the service is. Blocks: it reads files.
 pub type Readiness = dyn Fn() -> Report + Send + Sync;
 
-/// A disk that takes longer to be looked at serves nobody.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A disk that takes longer to answer serves no one.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where somebody speaks HTTP without TLS.
+/// Where someone speaks HTTP without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InClear {
     /// On the port that is there to say so.
@@ -97,10 +97,10 @@ pub(super) async fn probe(
         ("/readyz", _) => {
             let strict = request.uri().query() == Some("strict");
             let readiness = readiness.clone();
-            let look = tokio::task::spawn_blocking(move || readiness());
-            let report = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+            let check = tokio::task::spawn_blocking(move || readiness());
+            let report = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
                 Ok(Ok(report)) => report,
-                Ok(Err(_)) => unknown("the look at the service's state broke down; see the log"),
+                Ok(Err(_)) => unknown("checking the service's state panicked; see the log"),
                 Err(_) => unknown("the disk does not answer; check it, then restart"),
             };
             ready(&report, strict)
@@ -117,7 +117,7 @@ fn unknown(reason: &str) -> Report {
     }
 }
 
-/// 503 when nobody can be served, or `strict` and anything is wrong.
+/// 503 when no one can be served, or `strict` and anything is wrong.
 fn ready(report: &Report, strict: bool) -> Response<Payload> {
     let bad = report.down.is_some() || (strict && !report.warnings.is_empty());
     let status = match bad {

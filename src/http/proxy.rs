@@ -4,7 +4,7 @@ use crate::peer::{HeaderError, Step, step};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{io::AsyncReadExt, net::TcpStream, time};
 
-/// Why nobody knows.
+/// Why no one knows.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     #[error(transparent)]

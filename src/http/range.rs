@@ -1,7 +1,7 @@
 //! A part of a file, where the client asks for one and the dialect offers it (RFC 9110, 14), or
 //! nothing of it, where the client has it already (RFC 9110, 13).
 //!
-//! One range is served; a client that asks for several, or in words that are not understood, gets
+//! One range is served; a client that asks for several, or in a form that is not understood, gets
 //! the whole file, as the standard allows.
 
 use crate::api::Payload;

@@ -55,7 +55,7 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const OPENAPI_PATH: &str = "/openapi.json";
-/// What a person is told who looks at the server with a browser.
+/// What a person sees who opens the server in a browser.
 const WELCOME: &str = "\
 This is spoolgate, a gateway that takes jobs in and gives them out.
 
@@ -78,7 +78,7 @@ pub(super) struct Context {
     pub(super) registration: Registration,
 }
 
-/// The request broke off: there is nobody to answer.
+/// The request broke off: there is no one to answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the request broke off")]
 pub(super) struct CutOff;
@@ -87,7 +87,7 @@ pub(super) struct CutOff;
 enum Stop {
     CutOff,
     Fault(Fault),
-    /// Nobody is known to send it.
+    /// No one is known to send it.
     Unknown(AuthFailure),
 }
 
@@ -158,7 +158,7 @@ fn peer_of(context: &Context, head: &Parts) -> Result<Peer, Contradiction> {
     })
 }
 
-/// Tells browsers to stay with TLS, and to run nothing that a document or a stylesheet's result might
+/// Makes browsers stay with TLS, and run nothing that a document or a stylesheet's result might
 /// hold: partners wrote it.
 fn protect(headers: &mut HeaderMap) {
     for (name, value) in [
@@ -172,7 +172,7 @@ fn protect(headers: &mut HeaderMap) {
     }
 }
 
-/// Reads and drops the rest of a body for a short time. HTTP/2 resets a stream whose body nobody
+/// Reads and drops the rest of a body for a short time. HTTP/2 resets a stream whose body no one
 /// wants any more, and some clients then lose the answer that explains why.
 async fn discard(mut body: Incoming, context: Arc<Context>) {
     let rest = async {
@@ -223,7 +223,7 @@ pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Paylo
     response
 }
 
-/// What is told to whoever asks: what this is, and what it can be asked. `None`: no such path.
+/// What anyone may ask: what this server is, and its descriptions. `None`: no such path.
 fn public(head: &Parts) -> Option<Response<Payload>> {
     let (body, kind) = match head.uri.path() {
         "/" => (WELCOME, "text/plain; charset=utf-8"),
@@ -333,7 +333,7 @@ async fn respond(
     Ok(response)
 }
 
-/// What is wrong with a head, whoever the request is for: what two readers could take for two
+/// What is wrong with a head, whichever host the request is for: what two readers could take for two
 /// things, and what asks for something that is not done here.
 fn check_head(head: &Parts) -> Result<(), (StatusCode, &'static str)> {
     let headers = &head.headers;

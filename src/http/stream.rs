@@ -1,8 +1,9 @@
-//! A connection's byte stream, as hyper sees it: tells the activity what comes in, reads no more of who
-//! sends too much that moves no request, completes what the client has got whole, and ends politely.
+//! A connection's byte stream, as hyper sees it: reports what comes in to the activity, reads no
+//! more of who sends too much that moves no request, completes what the client has got whole, and
+//! ends politely.
 //!
-//! The end waits for what is to be completed: a client that has its document may close at once,
-//! and answers our closing alert with a reset, after which nobody knows what it had.
+//! The end waits for what is to be completed: a client that has its document may close immediately,
+//! and answers our closing alert with a reset, after which no one knows what it had.
 //!
 //! When a server closes a socket in which unread bytes wait, the kernel answers with a reset, and
 //! a client that is still sending may lose the answer that explains why. So after the last byte
@@ -114,7 +115,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_deaf {
-            // The activity has been told, and ends the connection.
+            // The activity has been notified, and ends the connection.
             return Poll::Pending;
         }
         let before = buffer.filled().len();

@@ -416,7 +416,7 @@ async fn a_fetch_completes_once_and_only_whole() {
     until("broken off", || bench.is_idle()).await;
     assert!(bench.tenant.is_waiting());
 
-    // Whoever has the whole job does not see it queued any more, however soon it asks.
+    // A client that has the whole job does not see it queued any more, however soon it asks.
     let answer = bench.exchange(&(get(JOB, "") + &get(QUEUE, CLOSE))).await;
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let (body, next) = body.split_at(usize::try_from(BIG).unwrap());
@@ -580,7 +580,7 @@ async fn http2_does_the_same() {
     until("broken off", || bench.is_idle()).await;
     assert!(bench.tenant.path(WAITING).is_file());
     assert!(bench.tenant.files("bak").is_empty());
-    // The stop is told by GOAWAY and the connection ends.
+    // The stop is announced by GOAWAY and the connection ends.
     bench.stop.cancel();
     bench.server.await.unwrap();
     drop(connection);

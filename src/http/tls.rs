@@ -140,7 +140,7 @@ impl Certificate {
         Facts::of(own)
     }
 
-    /// Is a client content with the certificate in force that looks for this name?
+    /// Does a client that asks for this name accept the certificate in force?
     pub fn covers(&self, name: &str) -> bool {
         let current = self.current.0.load();
         (current.cert.first()).is_some_and(|own| facts::covers(own, name))
@@ -187,7 +187,7 @@ fn server_config(
     // The last is for clients that offer nothing else, such as `curl --http1.0`.
     config.alpn_protocols = [H2, b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
     // Tickets that the client keeps: a poller that comes back saves the expensive half of the
-    // handshake, and the server remembers nobody.
+    // handshake, and the server remembers no one.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
 }

@@ -1,9 +1,9 @@
 //! Lines on their way to a descriptor that may be slow, full or gone.
 //!
-//! Whoever logs appends to a bounded queue and goes on; one thread writes. A line that finds the
+//! A caller appends to a bounded queue and goes on; one thread writes. A line that finds the
 //! queue full, or cannot be written, is lost and counted, and the next line that gets through is
-//! preceded by one that says how many were. So a log that nobody reads, or whose volume is full,
-//! changes nothing else: no request waits for it and no error of it reaches anybody.
+//! preceded by one that says how many were. So a log that no one reads, or whose volume is full,
+//! changes nothing else: no request waits for it and no error of it reaches anyone.
 
 use std::{
     collections::VecDeque,
@@ -35,7 +35,7 @@ struct State {
     is_writing: bool,
     /// Since the start.
     lost: u64,
-    /// Of those, the ones that no notice has told of.
+    /// Of those, the ones that no notice has reported.
     untold: u64,
     is_closed: bool,
 }
@@ -195,7 +195,7 @@ impl<D: std::os::fd::AsFd> Descriptor<D> {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     let mut writable = [PollFd::new(&self.at, PollFlags::OUT)];
-                    // Whatever comes of it, the next write tells.
+                    // Whether it worked shows at the next write.
                     let _ = poll(&mut writable, None);
                 }
                 Err(error) => return Err(error.into()),
@@ -260,7 +260,7 @@ mod tests {
         }
         gate.queue.flush(LONG);
         assert_eq!(gate.queue.lost(), 2);
-        // The notice itself fails: nothing is told, and its line is lost as well.
+        // The notice itself fails: nothing is reported, and its line is lost as well.
         gate.push("gone with its notice");
         gate.fails(io::ErrorKind::StorageFull);
         gate.push("through");
@@ -312,7 +312,7 @@ mod tests {
         let mut descriptor = Descriptor::new(writer);
         descriptor.is_torn = true;
         descriptor.write(b"whole\n").unwrap();
-        // More than the pipe holds, while somebody reads: what would block is waited for.
+        // More than the pipe holds, while someone reads: what would block is waited for.
         let long = [vec![b'y'; 1 << 18], b"\n".to_vec()].concat();
         let read = std::thread::scope(|scope| {
             let read = scope.spawn(|| {

@@ -2,7 +2,7 @@
 //!
 //! Strictly, because a value that is guessed at may name another job: a broken percent-encoding,
 //! text that is not UTF-8 and two different values of one parameter are the client's mistakes and
-//! are told, not repaired. Names count exactly as spelled; parameters that nobody asks for are
+//! are reported, not repaired. Names count exactly as spelled; parameters that no one asks for are
 //! decoded and ignored.
 
 use crate::service::Fault;

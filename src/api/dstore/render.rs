@@ -95,7 +95,10 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
         Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
         Fault::NotValid { findings } => {
             let first = "the document would be refused\n";
-            text(StatusCode::BAD_REQUEST, first.to_owned() + &told(findings))
+            text(
+                StatusCode::BAD_REQUEST,
+                first.to_owned() + &finding_lines(findings),
+            )
         }
         Fault::Refused {
             job,
@@ -171,7 +174,7 @@ fn content(download: Download) -> Response<Payload> {
 
 fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payload> {
     let first = format!("{job}: the document was refused and kept in joberrors\n");
-    let mut response = text(StatusCode::BAD_REQUEST, first + &told(findings));
+    let mut response = text(StatusCode::BAD_REQUEST, first + &finding_lines(findings));
     let all = response.headers_mut();
     all.insert(X_JOB_NAME, header(job.to_string()));
     if let Some(digest) = headers::repr_digest(sha256) {
@@ -181,7 +184,7 @@ fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payloa
 }
 
 /// One finding a line.
-fn told(findings: &[Finding]) -> String {
+fn finding_lines(findings: &[Finding]) -> String {
     let lines = findings
         .iter()
         .map(|finding| shown(&finding.to_string()) + "\n");

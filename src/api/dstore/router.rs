@@ -112,7 +112,7 @@ fn submit(head: &Parts, parameters: &Parameters, only_check: bool) -> Result<Com
     }))
 }
 
-/// What is kept of a reference as it was sent: one line of it, and no more than anybody reads.
+/// What is kept of a reference as it was sent: one line of it, and no more than anyone reads.
 fn kept_as_sent(sent: &str) -> Box<str> {
     let line = sent.chars().map(|c| if c.is_control() { ' ' } else { c });
     line.take(REFERENCE_CHARS_MAX).collect::<String>().into()

@@ -5,7 +5,7 @@
 //! nothing about rights, interfaces or jobs, and has no state.
 //!
 //! Where the contract is silent: all calls but that for a token need the header `api-key`. What is
-//! broken of a request is told in `error.invalid`. A task that was cancelled has failed. To cancel a
+//! broken of a request is listed in `error.invalid`. A task that was cancelled has failed. To cancel a
 //! composition takes the scope `composition:cancel`. In the older method, a task has `failed` and
 //! 422 when it is known why, and else `failed_with_error` and 500.
 

@@ -35,7 +35,7 @@ impl Dialect for Paas {
     /// Source: the PAAS contract, `{database}`.
     fn tenant<'h>(&self, head: &'h Parts) -> Option<Cow<'h, str>> {
         let database = head.uri.path().strip_prefix(ROOT)?.split('/').next()?;
-        // What cannot be decoded is nobody's name.
+        // What cannot be decoded is no one's name.
         Some(json::decoded(database).unwrap_or(Cow::Borrowed(database)))
     }
 

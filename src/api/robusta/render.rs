@@ -28,7 +28,7 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
             let mut body = match (latest, next_ms) {
                 (Some(view), _) => status(*view),
                 (None, Some(_)) => shown(WAITING, "Your transaction is waiting."),
-                // Its moments passed while nobody was there to run it.
+                // Its moments passed while no one was there to run it.
                 (None, None) => shown(FAILED, "Your transaction has ended without a run."),
             };
             if let Some(next_ms) = next_ms {

@@ -212,7 +212,7 @@ impl Tenant {
         job.set_len(n_bytes).unwrap();
     }
 
-    /// The job waits, as if nobody had asked for it.
+    /// The job waits, as if no one had asked for it.
     pub(super) fn is_waiting(&self) -> bool {
         self.path(WAITING).is_file()
             && self.files("bak").is_empty()

@@ -62,7 +62,7 @@ fn address(bytes: &[u8]) -> Option<String> {
     Some(std::net::Ipv6Addr::from(bytes).to_string())
 }
 
-/// Is a client content that looks for this name?
+/// Does a client that asks for this name accept it?
 pub(super) fn covers(certificate: &CertificateDer<'_>, name: &str) -> bool {
     let Ok(name) = ServerName::try_from(name) else {
         return false;

@@ -1,11 +1,11 @@
 //! Certificates of our own making: an authority of ten years and, signed by it, the server's own
 //! certificate of 397 days, which renews itself.
 //!
-//! `cert.pem` has the server's certificate first and the authority's after it, so that whoever
+//! `cert.pem` has the server's certificate first and the authority's after it, so that a client that
 //! trusts a copy of that file trusts also what the authority signs later. The authority may sign
 //! for the names of the first certificate only, and below it there is no other authority. A
 //! renewal keeps names and key and replaces `cert.pem` by a rename, so that certificate and key
-//! fit at every moment. A certificate of anybody else's is never touched.
+//! fit at every moment. A certificate of anyone else's is never touched.
 
 use super::{
     CERTIFICATE_FILE, KEY_FILE, TlsError,
@@ -83,7 +83,7 @@ pub fn generate(dir: &Path, names: &[String]) -> Result<(), TlsError> {
 
 /// Renews a certificate of our own making that has fewer than [`RENEWAL_DAYS`] left, or whose time
 /// has not come because the clock was wrong when it was made. `None`: there is nothing to do, or
-/// it is somebody else's.
+/// it is someone else's.
 ///
 /// # Errors
 ///
@@ -229,7 +229,7 @@ fn replace(path: &Path, text: &str) -> Result<(), TlsError> {
         }
         Ok(()) | Err(_) => {}
     }
-    let old = fs::metadata(path).map_err(io_error("look at", path))?;
+    let old = fs::metadata(path).map_err(io_error("read", path))?;
     write_new(&new, text, 0o640)?;
     let kept = fs::set_permissions(&new, old.permissions());
     kept.map_err(io_error("set the mode of", &new))?;
