@@ -164,7 +164,7 @@ pub enum Engine {
 pub struct Limits {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
-    /// Jobs that run at once, over all interfaces of a tenant.
+    /// Jobs that run at the same time, over all interfaces of a tenant.
     pub running_max: usize,
     /// Seconds that requests and running commands get to finish when the service is stopped.
     pub stop_deadline_s: u64,
@@ -174,7 +174,7 @@ pub struct Limits {
     pub queue_jobs_per_user_max: usize,
     pub keys_per_user_max: usize,
     pub schedules_per_user_max: usize,
-    /// Transformations at once, over all tenants.
+    /// Transformations at the same time, over all tenants.
     pub stylesheets_max: usize,
     pub stylesheets_per_user_max: usize,
     pub free_bytes_min: u64,
@@ -387,7 +387,7 @@ fn at_least_1(name: &str, value: u64) -> Result<(), String> {
         .ok_or_else(|| format!("{name} is 0 and must be at least 1"))
 }
 
-/// Nothing could ever be let in, or run.
+/// Nothing could ever be accepted, or run.
 fn check_limits(limits: &Limits) -> Result<(), String> {
     for (name, value) in [
         ("connections_max", limits.connections_max as u64),
@@ -586,7 +586,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     })
 }
 
-/// Jobs that are for single users are there for them to fetch, and for nobody else to see.
+/// Jobs that are for single users are there for them to fetch, and for no one else to see.
 fn check_addressed(file: &InterfaceFile) -> Result<(), String> {
     if !file.addressed {
         return Ok(());

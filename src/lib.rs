@@ -20,7 +20,7 @@
 //!
 //! Invariant: where a job is, is which directory its file lies in. Nothing else records it.
 //!
-//! Invariant: a success is told only of what survives a power cut, and a failed sync is final.
+//! Invariant: success is reported only for what survives a power cut, and a failed sync is final.
 //!
 //! Invariant: events are hints and a scan decides, so a lost event costs time and never a job.
 //!

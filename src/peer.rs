@@ -1,8 +1,8 @@
 //! Where a client comes from, also behind proxies: which addresses are one, which are trusted to speak
 //! for others, and what those say (PROXY protocol, `Forwarded`, `X-Forwarded-For`).
 //!
-//! Pure. Everything that is parsed here may have been written by anybody: what is not understood names
-//! nobody, and what somebody other than a trusted proxy says is for the caller never to ask about.
+//! Pure. Everything that is parsed here may have been written by anyone: what is not understood names
+//! no one, and what someone other than a trusted proxy says is for the caller never to ask about.
 
 mod forwarded;
 mod network;

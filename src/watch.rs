@@ -17,23 +17,23 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Something to look at.
+/// What may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// An entry of a queue appeared, or may be read by others than before.
     Came(Queue, String),
     /// A watched file, or one in a watched directory other than the queues, changed.
     Changed(PathBuf),
-    /// An entry of a queue is whole as far as events tell: it was renamed to its name, or closed by one
-    /// who could write it.
+    /// An entry of a queue is whole as far as events tell: it was renamed to its name, or closed by
+    /// one who could write it.
     Closed(Queue, String),
     /// An entry of a queue went away.
     Left(Queue, String),
-    /// A watched directory in the spool was moved, removed or made anew.
+    /// A watched directory in the spool was moved, removed or recreated.
     Replaced,
     /// Events were lost: look everywhere.
     Rescan,
-    /// Somebody writes an entry of a queue.
+    /// Someone writes an entry of a queue.
     Written(Queue, String),
 }
 
@@ -112,9 +112,10 @@ impl Watch {
     }
 
     /// Watches the directories that now have the watched names: a watch follows the directory
-    /// that it was put on, wherever that is moved. `all` of them anew, as one that was replaced may look
-    /// the same; else those that are others than before. Says whether a directory is watched that was
-    /// not: what happened there meanwhile is to be looked for. Not to be called from the sink.
+    /// that it was put on, wherever that is moved. `all` of them anew, as one that was replaced may
+    /// look the same; else those that are others than before. Says whether a directory is watched
+    /// that was not: what happened there meanwhile is to be looked for. Not to be called from the
+    /// sink.
     ///
     /// # Errors
     /// When no more can be watched.
@@ -229,7 +230,7 @@ fn translate(watched: &Watched, event: &Event) -> Vec<Seen> {
 }
 
 fn locate(watched: &Watched, path: &Path, happened: Happened) -> Option<Seen> {
-    // Whoever may now read a directory wants all of it to be looked at.
+    // If a directory has become readable, all of it has to be scanned.
     let directory = match happened {
         Happened::Changed => Seen::Rescan,
         Happened::Came | Happened::Closed | Happened::Left | Happened::Written => Seen::Replaced,
@@ -241,7 +242,7 @@ fn locate(watched: &Watched, path: &Path, happened: Happened) -> Option<Seen> {
         let dir = path.parent();
         let known = watched.files.iter().any(|file| file == path)
             || watched.dirs.iter().any(|known| dir == Some(known));
-        // A file that is being written is looked at when it is closed.
+        // A file that is being written is reported when it is closed.
         return (known && happened != Happened::Written).then(|| Seen::Changed(path.into()));
     };
     let mut parts = inside.components().map(|part| part.as_os_str());
@@ -408,7 +409,7 @@ mod tests {
         );
     }
 
-    /// A directory that is moved away and made anew is watched again after `rearm`.
+    /// A directory that is moved away and recreated is watched again after `rearm`.
     #[test]
     fn a_replaced_directory_is_watched_again() {
         let dir = tempfile::tempdir().unwrap();

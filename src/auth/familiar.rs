@@ -1,10 +1,10 @@
-//! Which users have logged in from which addresses of late.
+//! Which users have logged in from which addresses recently.
 //!
 //! A pair of user and address is remembered as a code under the tenant's key, with the moment of
-//! its last login, so neither memory nor the file holds a name or an address that somebody could
+//! its last login, so neither memory nor the file holds a name or an address that someone could
 //! read. The file survives a restart and is sealed as a whole: one that is not ours, or is damaged,
-//! counts as none. It is written best effort, because all that is lost with it is a good place in the line.
-//! Bounded: the pair that was unused the longest makes room.
+//! counts as none. It is written best effort, because all that is lost with it is a good place in
+//! the line. Bounded: the pair that was unused the longest makes room.
 
 use super::cache::joined;
 use super::throttle::Address;
@@ -149,7 +149,7 @@ mod tests {
         assert!(!familiar.knows(&pair("shop", 1), 2 * FAMILIAR_S - 1));
         assert!(!familiar.knows(&pair("shop", 2), 0));
         assert!(!familiar.knows(&pair("shop1", 1), 0));
-        // A clock that was set back makes nobody a stranger.
+        // A clock that was set back makes no one a stranger.
         assert!(familiar.knows(&pair("shop", 1), -FAMILIAR_S));
     }
 

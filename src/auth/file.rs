@@ -3,9 +3,9 @@
 //! [`UsersFile::edit`] is what the command line uses: it takes a lock beside the file, reads,
 //! applies one edit and writes to a temporary file that is synced and renamed over the old one,
 //! then syncs the directory. A crash leaves the old file or the new one, never a mixture; two
-//! edits at once do not lose one. Owner, group and mode stay as they are; a file that root makes
-//! belongs to the directory's owner, and its mode is 0600. Comments are not kept.
-//! The edit functions themselves are pure. Blocking: call it off the async threads.
+//! edits at the same time do not lose one. Owner, group and mode stay as they are; a file that root
+//! makes belongs to the directory's owner, and its mode is 0600. Comments are not kept. The edit
+//! functions themselves are pure. Blocking: call it off the async threads.
 
 use super::grants::{Grants, Right, Role, Scope};
 use super::parse;
@@ -168,7 +168,7 @@ impl UsersFile {
         Ok(())
     }
 
-    /// Has anybody a right or a role?
+    /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
         let grants = self.users.values().map(|account| &account.grants);
         let mut any = grants.map(|grants| grants.roles().is_empty() && grants.rights().is_empty());
@@ -312,7 +312,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// Whose a file is, and who may use it.
 struct Standing {
-    /// `None`: whoever makes it.
+    /// `None`: the user who creates it.
     owner: Option<(u32, u32)>,
     mode: u32,
 }

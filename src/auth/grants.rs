@@ -168,10 +168,10 @@ impl Grants {
     }
 }
 
-/// An authenticated user with its rights at the moment of the request, or nobody. Cheap to clone.
+/// An authenticated user with its rights at the moment of the request, or no one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Empty: nobody. No user has that name.
+    /// Empty: no one. No user has that name.
     pub user: Arc<str>,
     grants: Arc<Grants>,
     /// What the caller's token is limited to; `None`: there is no such limit.
@@ -200,12 +200,12 @@ impl Caller {
         }
     }
 
-    /// Nobody: without rights, and no job is its own.
+    /// No one: without rights, and no job is its own.
     pub fn anonymous() -> Self {
         Self::new("", Grants::default())
     }
 
-    /// Someone with every right: whoever may write to the spool on this machine already is.
+    /// A caller with every right: anyone who may write to the spool on this machine has them anyway.
     pub fn operator(name: &str) -> Self {
         let mut grants = Grants::default();
         grants.add_role(Role::Operator);
@@ -231,7 +231,7 @@ impl Caller {
         self.user.is_empty()
     }
 
-    /// Is this the user of that name? Nobody is nobody, also where no name was written down.
+    /// Is this the user of that name? No one is no one, also where no name was written down.
     pub fn is(&self, user: &str) -> bool {
         !self.is_anonymous() && *self.user == *user
     }

@@ -19,7 +19,7 @@ const PASSES_MAX: u32 = 16;
 const LANES_MAX: u32 = 8;
 /// 24 bytes are 192 bits and print as 32 characters without padding.
 const RANDOM_BYTES: usize = 24;
-/// Longer ones are refused: nobody types them, and they would only make each check dearer.
+/// Longer ones are refused: no one types them, and they would only make each check dearer.
 pub(super) const PASSWORD_BYTES_MAX: usize = 256;
 
 /// What an unknown user's password is verified against. Its output is all zeros, which no

@@ -6,9 +6,10 @@
 //! away; the rest waits in [`Line`] for an Argon2 hash on a blocking thread. Equal credentials of one
 //! address that arrive together share one hash. A check that has begun runs to its end and is counted
 //! even if the client has gone, so that hanging up early buys no free guesses. The same wrong password
-//! again is no new guess: it is not counted, so a partner with an old password does not lock itself out.
+//! again is no new guess: it is not counted, so a partner with an old password does not lock itself
+//! out.
 //!
-//! Passwords are not kept: memory holds keyed marks. A reload takes effect at once, because a
+//! Passwords are not kept: memory holds keyed marks. A reload takes effect immediately, because a
 //! mark covers the stored hash it was checked against. Before anything else than a password that
 //! is known to be right is decided on, the file is read again if it is another one by now: a user
 //! who was added a moment ago is a user.
@@ -36,9 +37,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-/// Longest `Authorization` header that is looked at: a full user and password fit.
+/// Longest `Authorization` header that is examined: a full user and password fit.
 const HEADER_BYTES_MAX: usize = 512;
-/// What someone is told for whom there was no place in the line.
+/// How long a caller for whom the queue was full is asked to wait.
 const FULL_RETRY_AFTER_S: u32 = 2;
 
 /// Why there is no caller.
@@ -46,7 +47,7 @@ const FULL_RETRY_AFTER_S: u32 = 2;
 pub enum Denied {
     /// Missing, malformed or wrong; deliberately not said which.
     Credentials,
-    /// Not looked at now: too many failures, or too many at once.
+    /// Not checked now: too many failures, or too many at the same time.
     Slow { retry_after_s: u32 },
 }
 
@@ -238,7 +239,7 @@ impl Users {
         partners.filter_map(|user| user.user.parse().ok()).collect()
     }
 
-    /// Has anybody a right or a role?
+    /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
         let loaded = self.shared.loaded.read();
         let loaded = loaded.unwrap_or_else(PoisonError::into_inner);
@@ -425,8 +426,8 @@ impl Check {
     }
 
     /// Is this the right password, as far as that is known without a hash? Where the user is familiar
-    /// that is told at once, whoever else guesses there. Any other address that has failed too often is
-    /// not told, or it could try its guesses here.
+    /// that is answered without delay, even while others guess there. Any other address that has
+    /// failed too often is not answered, or it could try its guesses here.
     fn is_known_right(&self, shared: &Shared) -> bool {
         let now = (shared.clock)();
         let mut authenticator = shared.authenticator();
@@ -588,11 +589,11 @@ impl Shared {
             Ok(Ok(true)) => tracing::info!("users are reloaded"),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::error!(%error, "the users before stay in force"),
-            Err(error) => tracing::error!(%error, "reading the users broke down"),
+            Err(error) => tracing::error!(%error, "reading the users panicked"),
         }
     }
 
-    /// The same for who may block. Nothing while somebody else looks.
+    /// The same for who may block. Does nothing while another call checks.
     fn refresh_now(&self) {
         let Ok(mut looked_at) = self.looked_at.try_lock() else {
             return;

@@ -330,7 +330,8 @@ mod tests {
         }
     }
 
-    /// Whatever is written as whatever: the line and the whole key are told, and no word of Rust.
+    /// Whatever stands in place of a value, the message names the line and the whole key, and no
+    /// type of Rust.
     #[test]
     fn no_key_answers_in_the_words_of_the_parser() {
         let interface = "interfaces.a.direction = \"in\"\n";

@@ -152,7 +152,7 @@ impl Plan {
         };
         // A clock that was set back does not make later moments missed ones.
         let horizon = since.min(now).max(now - LATE);
-        // What was to run at once has been promised.
+        // What was to run immediately has been promised.
         if self.is_immediate(progress) || due >= horizon {
             return Due::Run(due);
         }

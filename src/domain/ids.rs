@@ -1,4 +1,4 @@
-//! Where ids come from: unique for ever, rising as long as the clock is nearly right.
+//! Where ids come from: unique forever, rising as long as the clock is nearly right.
 //!
 //! Ids tell the time, and the clock may be wrong. One that is up to an hour behind the last id is
 //! waited for: ids go on above it. One that is set back by more than that has been wrong before, so
@@ -217,7 +217,7 @@ mod tests {
         let horizon = ids.horizon(now + 1000);
         assert!(horizon.has(ahead[9]) && horizon.has(again));
         let later = give(&mut ids, now + 2000);
-        assert!(!horizon.has(later), "it came after the look");
+        assert!(!horizon.has(later), "it came after the listing");
         // The false future becomes the present.
         for n in 0..10 {
             assert!(give(&mut ids, now + YEAR_MS + n) > ahead[9]);

@@ -1,6 +1,6 @@
 //! A job's log: what happened to it, as XML that always validates against `joblog.xsd`. Pure.
 //!
-//! The log is written before the job is moved, so whoever sees a settled job finds its log. Text
+//! The log is written before the job is moved, so anyone who sees a settled job finds its log. Text
 //! comes from processors and partners and is never trusted: quick-xml escapes it, and characters
 //! that XML cannot hold become U+FFFD. A job that runs again keeps its earlier messages.
 //!
@@ -165,7 +165,7 @@ impl Message {
 }
 
 impl JobLog {
-    /// True when the job's end was that somebody cancelled it.
+    /// True when the job's end was that someone cancelled it.
     pub fn is_cancelled(&self) -> bool {
         let by = self.messages.last().and_then(|last| last.tool.as_deref());
         self.status == Status::Error && matches!(by, Some(CANCEL_TOOL | DELETE_TOOL))

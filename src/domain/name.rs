@@ -134,7 +134,7 @@ impl Reference {
         Self::cut(&alphabet(text))
     }
 
-    /// The reference of a file that somebody or a processor made: its name without the ending.
+    /// The reference of a file that someone or a processor made: its name without the ending.
     pub fn of_dropped_file(name: &str) -> Option<Self> {
         let ending = Kind::of_file(name).extension();
         let stem = name.len().checked_sub(ending.len());

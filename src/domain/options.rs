@@ -117,7 +117,7 @@ pub struct JobOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerTags {
     All,
-    /// These only. Jobs without a tag are everybody's, also when there is none.
+    /// These only. Jobs without a tag are everyone's, also when there is none.
     Named(Vec<WorkerTag>),
 }
 

@@ -252,7 +252,7 @@ proptest! {
             let id = ids.next(now_ms);
             prop_assert!(given.insert(id), "{:?} twice", id);
             prop_assert!(last.is_none_or(|last| before.has(last)));
-            prop_assert!(ids.horizon(now_ms).has(id), "whoever looks later sees it");
+            prop_assert!(ids.horizon(now_ms).has(id), "a later listing sees it");
             let countable = EPOCH_MS..EPOCH_MS + (1 << 41);
             if countable.contains(&now_ms) {
                 prop_assert!(id.unix_ms() >= now_ms);

@@ -1,4 +1,4 @@
-//! Ids in other words: what a tenant gives out for a job's id, and takes back, without a table.
+//! Sealed ids: what a tenant gives out for a job's id, and takes back, without a table.
 //!
 //! Each is a view of the [`JobId`] and a code (HMAC-SHA256) under the tenant's key, one kind of
 //! view by another code. What was not given out is found out by the code before any directory is

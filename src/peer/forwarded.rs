@@ -1,12 +1,12 @@
 //! What proxies write into the heads of requests: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
 //!
 //! Each proxy adds at the right end from whom it had the request. So the list is read from there, past
-//! proxies that are trusted; what stands further to the left anybody may have written.
+//! proxies that are trusted; what stands further to the left anyone may have written.
 
 use super::Networks;
 use std::net::{IpAddr, SocketAddr};
 
-/// The two headers name two clients: a proxy writes one of them, and somebody else the other.
+/// The two headers name two clients: a proxy writes one of them, and someone else the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Forwarded and X-Forwarded-For name different clients; let the proxy remove the one it does not write"
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Contradiction;
 
 /// Who sends a request that comes from `peer`, by the values of the headers `Forwarded` and
-/// `X-Forwarded-For` in their order. Whoever is not trusted speaks for himself.
+/// `X-Forwarded-For` in their order. A peer that is not trusted speaks for itself.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ fn said<'h>(
     let mut hops = None;
     for value in values {
         let parsed = std::str::from_utf8(value).ok().and_then(&parse);
-        // Of a value that cannot be read nobody knows where it begins and ends.
+        // Of a value that cannot be read no one knows where it begins and ends.
         let parsed = parsed.unwrap_or(vec![None]);
         hops.get_or_insert_with(Vec::new).extend(parsed);
     }
@@ -181,7 +181,7 @@ mod tests {
             ("2001:db8::7", &["2001:db8::7, ::1"]),
             // All are ours: the first of them sends it.
             ("10.0.0.7", &["10.0.0.7, 10.0.0.9"]),
-            // Whoever wrote this is the last of whom anything is known.
+            // The peer that wrote this is the last of whom anything is known.
             ("10.0.0.1", &["192.0.2.7, unknown"]),
             ("10.0.0.9", &["192.0.2.7, junk, 10.0.0.9"]),
             ("10.0.0.1", &["192.0.2.7", ""]),
@@ -215,7 +215,7 @@ mod tests {
             ("10.0.0.1", &["for=192.0.2.7, for=_hidden"]),
             ("10.0.0.1", &["for=192.0.2.7, proto=https"]),
             ("10.0.0.1", &["for=192.0.2.7;for=192.0.2.8"]),
-            // A quote that somebody has left open swallows what the proxy wrote.
+            // A quote that someone has left open swallows what the proxy wrote.
             ("10.0.0.1", &["for=192.0.2.7, for=\", for=203.0.113.1"]),
             ("10.0.0.1", &["for=192.0.2.7, for=\", for=\"203.0.113.1\""]),
             ("10.0.0.1", &["for=192.0.2.7,"]),

@@ -1,4 +1,4 @@
-//! What anybody may send: it ends, and nobody is named whom a trusted proxy has not named.
+//! What anyone may send: it ends, and no one is named whom a trusted proxy has not named.
 
 use super::proxy_protocol::tests::{read, version_2};
 use super::*;
@@ -76,7 +76,7 @@ proptest! {
         let own = format!("for={address}");
         let lines = [forged.as_bytes(), own.as_bytes()];
         prop_assert_eq!(client(peer, &trusted, lines.into_iter(), none()), Ok(address));
-        // In one line, an open quote can hide what the proxy wrote, and names nobody else.
+        // In one line, an open quote can hide what the proxy wrote, and names no one else.
         let line = format!("{forged}, {own}");
         let found = client(peer, &trusted, [line.as_bytes()].into_iter(), none()).unwrap();
         prop_assert!(found == address || found == peer, "{}", found);

@@ -1,7 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: what a proxy says of its client before anything else.
 //!
-//! Source: "The PROXY protocol", versions 1 & 2, 2025/05/05, sections 2.1 and 2.2. Of TCP over IPv4 and
-//! IPv6 the source counts; what is LOCAL or UNKNOWN is from the proxy itself. TLVs are passed over.
+//! Source: "The PROXY protocol", versions 1 & 2, 2025/05/05, sections 2.1 and 2.2. Of TCP over IPv4
+//! and IPv6 the source counts; what is LOCAL or UNKNOWN is from the proxy itself. TLVs are passed
+//! over.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -36,7 +37,7 @@ pub enum HeaderError {
     TooLong,
 }
 
-/// Looks at the beginning of a connection, as far as it has been read.
+/// Examines the beginning of a connection, as far as it has been read.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! Ending a command that outlived the service which started it.
 //!
-//! Its supervisor goes on, ends it in time, and has the lock file open for writing, as the command has:
-//! by that the two are known, whatever numbers processes have. A supervisor that is asked to end ends
-//! the whole run.
+//! Its supervisor goes on, ends it in time, and has the lock file open for writing, as the command
+//! has: by that the two are known, whatever numbers processes have. A supervisor that is asked to
+//! end ends the whole run.
 
 use super::starter::GRACE;
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process_group};
@@ -109,7 +109,8 @@ fn writes(pid: Pid, device: u64, inode: u64) -> bool {
     })
 }
 
-/// The access mode in `/proc/<pid>/fdinfo/<fd>`: whoever only reads the output is an operator.
+/// The access mode in `/proc/<pid>/fdinfo/<fd>`: a process that only reads the output is an
+/// operator's.
 fn is_writable(fdinfo: &str) -> bool {
     let text = fs::read_to_string(fdinfo).unwrap_or_default();
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));

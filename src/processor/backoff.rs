@@ -65,7 +65,7 @@ impl Retry {
         (self.max_s * 1000.0) as i64
     }
 
-    /// As [`Retry::wait_ms`], where somebody asked for patience: no shorter than that, and no longer
+    /// As [`Retry::wait_ms`], where someone asked for patience: no shorter than that, and no longer
     /// than the cap.
     pub fn asked_wait_ms(&self, attempt: u32, chance: f64, asked: Option<Duration>) -> Option<i64> {
         let asked_s = asked.map_or(0.0, |asked| asked.as_secs_f64().min(self.max_s));

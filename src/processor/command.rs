@@ -31,8 +31,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often the output of a running command is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often the output of a running command is read.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
 const EXIT_TEMPFAIL: i32 = 75;
 
 /// A program with its limits.
@@ -135,7 +135,7 @@ struct Supervisor {
     pid: Option<Pid>,
 }
 
-/// A command's words, and how far they were read.
+/// A command's output, and how far it was read.
 struct Heard {
     sources: [(Source, File, u64); 2],
     output: Output,
@@ -256,7 +256,7 @@ impl Command {
                     supervisor.end(Why::Timeout).await;
                     overdue = Instant::now() + GRACE;
                 }
-                () = tokio::time::sleep(LOOK_EVERY) => {
+                () = tokio::time::sleep(READ_INTERVAL) => {
                     heard = heard.listen().await;
                     if heard.is_full() && !is_full {
                         is_full = true;
@@ -381,7 +381,7 @@ impl Supervisor {
         let _ = self.hears.write_all(&why.message()).await;
     }
 
-    /// Somebody may have stopped it.
+    /// Someone may have stopped it.
     fn wake(&self) {
         if let Some(pid) = self.pid {
             let _ = kill_process(pid, Signal::CONT);
@@ -411,7 +411,7 @@ impl Heard {
         read >= self.bytes_max
     }
 
-    /// Kills whoever has the output open besides us, until nobody has.
+    /// Kills all others that have the output open, until none has.
     async fn end_writers(self) -> Self {
         for _ in 0..ROUNDS_MAX {
             let outputs: Vec<File> = (self.sources.iter())
@@ -426,19 +426,19 @@ impl Heard {
             if left.await == 0 {
                 break;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(READ_INTERVAL).await;
         }
         self
     }
 }
 
-/// So often processes are killed whose supervisor was.
+/// How often the processes of a supervisor that was killed are killed.
 const ROUNDS_MAX: u32 = 50;
 
 /// Reads what has been written since `from`, at most `room` bytes; gives where it is now.
 fn take(output: &mut Output, source: Source, file: &File, from: u64, room: u64) -> u64 {
     let length = file.metadata().map_or(0, |meta| meta.len());
-    // Somebody truncated it (`> /dev/stderr` in a shell does): go on from its new beginning.
+    // Someone truncated it (`> /dev/stderr` in a shell does): go on from its new beginning.
     let mut at = if length < from { 0 } else { from };
     let end = at.saturating_add(room);
     let mut buffer = [0_u8; 16 * 1024];
@@ -456,7 +456,7 @@ fn take(output: &mut Output, source: Source, file: &File, from: u64, room: u64) 
     at
 }
 
-/// Does something that blocks for a moment. If it breaks down, so does the run.
+/// Does something that blocks for a moment. If it panics, so does the run.
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

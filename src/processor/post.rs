@@ -2,9 +2,9 @@
 //! JSON object as its body is the job's `result.json`.
 //!
 //! One request a run, over a connection of its own: it is never repeated within a run, no redirect
-//! is followed. What happened to a request that was sent and not answered nobody knows.
+//! is followed. What happened to a request that was sent and not answered no one knows.
 //!
-//! What goes wrong on the way is told in the joblog without addresses and paths: partners read it.
+//! What goes wrong on the way is written to the joblog without addresses and paths: partners read it.
 //! The service's own log has them.
 //!
 //! Contract with the receiver: `docs/processors.md`, "Posting to a URL".

@@ -4,12 +4,12 @@
 //! secrets. For each run it forks a **supervisor**: the parent of that run's command, to which
 //! everything that the command starts falls when its own parent ends, whatever sessions and
 //! groups it makes. When the command has ended, the supervisor ends what is left of it, keeps the exit
-//! status in a file beside the run's lock, and tells it. It does so also when the service is gone,
+//! status in a file beside the run's lock, and reports it. It does so also when the service is gone,
 //! and it has the lock open as long as anything of the run lives: so a later service waits for it,
 //! and then knows how the command ended.
 //!
 //! The service and a supervisor have a socket of their own, so a starter that dies costs nothing: it
-//! is started anew with the next run.
+//! is started again with the next run.
 
 mod group;
 pub mod init;
@@ -46,9 +46,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// What a supervisor says first: it has the order, and runs the command.
 const TAKEN: &[u8] = b"k";
-/// So long a supervisor may take for that.
+/// How long a supervisor may take for that.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
-/// So often a command is handed to a starter, if it goes meanwhile.
+/// How often a command is handed to a starter, if it ends meanwhile.
 const TRIES_MAX: u32 = 3;
 
 /// What a supervisor is to run.
@@ -77,7 +77,7 @@ pub(super) enum Said {
     Failed(String),
     /// It runs; the number is the supervisor's own.
     Started(u32),
-    /// So many processes live although they were killed; the supervisor waits for them.
+    /// This many processes live although they were killed; the supervisor waits for them.
     Stuck(usize),
     Ended(End),
 }
@@ -91,7 +91,7 @@ pub(super) struct End {
     pub(super) signal: Option<i32>,
     /// Why it was ended, if it did not end by itself.
     pub(super) why: Option<Why>,
-    /// So many processes that it left behind were ended.
+    /// This many processes that it left behind were ended.
     pub(super) left: usize,
 }
 
@@ -99,9 +99,9 @@ pub(super) struct End {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Why {
-    /// It said too much.
+    /// It wrote too much.
     Output,
-    /// The service stops, or somebody has cancelled the job.
+    /// The service stops, or someone has cancelled the job.
     Stopped,
     /// It took too long.
     Timeout,
@@ -192,7 +192,7 @@ impl Starter {
                 Ok(n) => return Ok(n == 1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Somebody may have stopped it. No supervisor starts anything from here on.
+                    // Someone may have stopped it. No supervisor starts anything from here on.
                     if let Some(starter) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
                         let _ = kill_process(starter, Signal::CONT);
                     }
@@ -267,7 +267,7 @@ fn command(open_files: u64) -> io::Result<Command> {
     Ok(command)
 }
 
-/// The program of the tests can only be told to run one of them.
+/// The program of the tests can only be asked to run one of them.
 #[cfg(test)]
 fn command(_: u64) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);

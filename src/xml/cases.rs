@@ -313,7 +313,7 @@ fn a_broken_include_leaves_the_old_schema_in_force_for_every_worker() {
     }
 }
 
-/// More at once than have been compiled, so the others are made from the snapshot.
+/// More at the same time than have been compiled, so the others are made from the snapshot.
 fn validate_on_four_threads(schemas: &Schemas) {
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -2,7 +2,7 @@
 //!
 //! The document goes to the standard input as decoded UTF-8, which is exactly the text that the
 //! checks have seen. The program runs in the [`super::sandbox`], in a process group of its own
-//! which is killed when anything is over a limit and, to leave nobody behind, also when it has
+//! which is killed when anything is over a limit and, to leave no one behind, also when it has
 //! ended. It inherits no environment and no descriptors besides the three pipes.
 
 use std::ffi::OsStr;
@@ -173,14 +173,14 @@ impl Drop for Group {
         // Reaped already unless something failed on the way.
         if let Ok(None) = self.child.try_wait() {
             kill(self.leader);
-            // A killed child is reaped at once; an error means there is none.
+            // A killed child is reaped immediately; an error means there is none.
             let _ = self.child.wait();
         }
     }
 }
 
 fn kill(leader: Pid) {
-    // There may be nobody left, and that is what is wanted.
+    // There may be no one left, and that is what is wanted.
     let _ = kill_process_group(leader, Signal::KILL);
 }
 

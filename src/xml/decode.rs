@@ -1,6 +1,6 @@
 //! Any declared encoding in, UTF-8 out, with the place of every byte known.
 //!
-//! The encoding is told by the byte order mark, by the shape of the first bytes, or by the XML
+//! The encoding is determined by the byte order mark, by the shape of the first bytes, or by the XML
 //! declaration; a declaration that contradicts what the bytes are is refused, and so are an
 //! unknown encoding, malformed bytes and characters that XML does not allow. Such a fault is an
 //! `io::Error` that carries a [`Finding`] ([`finding_in`] takes it out), delivered after all the
@@ -29,7 +29,7 @@ const HEAD_BYTES: usize = 4096;
 /// Decoded text that waits for the consumer. Holds all that `HEAD_BYTES` can become.
 const TEXT_BYTES: usize = 16 * 1024;
 
-/// Bytes that are looked at together.
+/// Bytes that are examined together.
 const SUSPECT_BLOCK: usize = 64;
 
 /// A [`Finding`] on its way through `io::Error`.
@@ -256,7 +256,7 @@ struct Known {
     mark_bytes: usize,
 }
 
-/// Tells the encoding from the head of a document.
+/// Determines the encoding from the head of a document.
 fn recognise(head: &[u8]) -> Result<Known, Finding> {
     let (shape, mark_bytes) = shape_of(head)?;
     let text = ascii_of(&head[mark_bytes..], shape);

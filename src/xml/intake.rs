@@ -48,7 +48,7 @@ impl From<Finding> for InspectError {
 
 /// Checks the whole document and names its root element.
 pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectError> {
-    // Lines and columns are counted for those who have to be told one.
+    // Lines and columns are counted only where one has to be reported.
     match pass(source, limits, Places::ToTheRoot, &mut |_| Ok(())) {
         Err(InspectError::NotWellFormed(_)) => walk(source, limits, &mut |_| Ok(())),
         other => other,
@@ -59,7 +59,7 @@ pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectE
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Places {
     All,
-    /// Findings after the root's tag have no place that could be told.
+    /// Findings after the root's tag have no position that could be reported.
     ToTheRoot,
 }
 

@@ -96,7 +96,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The root element's expanded name, which tells the type of a document, and where it stands.
+/// The root element's expanded name, which determines the type of a document, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     pub line: u64,
@@ -106,7 +106,7 @@ pub struct Root {
 }
 
 /// What one document may make us hold in memory. The size of the whole document is the
-/// concern of whoever accepted it; these limits make its cost linear and its memory constant.
+/// concern of the caller that accepted it; these limits make its cost linear and its memory constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XmlLimits {
     /// Bytes of one attribute value: a value is held whole by every engine.
@@ -119,7 +119,7 @@ pub struct XmlLimits {
     pub findings_max: usize,
     /// Bytes of an element or attribute name, prefix included.
     pub name_bytes_max: usize,
-    /// Namespace declarations in force at once: the engines copy them for each element.
+    /// Namespace declarations in force at the same time: the engines copy them for each element.
     pub namespaces_max: usize,
     /// Bytes of one start tag, all its attributes together.
     pub tag_bytes_max: usize,

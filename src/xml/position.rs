@@ -2,7 +2,7 @@
 //!
 //! A [`Position`] is advanced over text that has been read; nothing is ever read again to find a
 //! line number. CR LF, LF and a lone CR each end one line, as in XML itself. A [`Meter`] is the
-//! position of a [`super::decode::Decoder`] shared with whoever consumes it, together with the
+//! position of a [`super::decode::Decoder`] shared with its consumer, together with the
 //! number of bytes that it may still consume before the next event.
 
 use std::cell::Cell;

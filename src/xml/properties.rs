@@ -46,7 +46,7 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The line and column after `text`, found by reading it anew: CR LF is one end of a line.
+/// The line and column after `text`, found by reading it again: CR LF is one end of a line.
 fn place_after(text: &str) -> (u64, u64) {
     let unix = text.replace("\r\n", "\n").replace('\r', "\n");
     let (before, last) = unix.rsplit_once('\n').unwrap_or(("", &unix));

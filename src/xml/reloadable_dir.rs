@@ -1,6 +1,6 @@
 //! A directory of `<name>.<extension>` files of which the last good version is in force.
 //!
-//! [`ReloadableDir::reload`] looks at every file, loads what has changed, itself or in a file that it
+//! [`ReloadableDir::reload`] checks every file, loads what has changed, itself or in a file that it
 //! includes, and reports. What cannot be loaded is refused and the version before it stays in
 //! force, as does one whose file has vanished: a slip of the hand in the directory never turns a
 //! working interface away. What is in force lives in memory; after a restart only the files count.

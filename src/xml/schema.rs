@@ -6,7 +6,7 @@
 //! a new version comes into force, those of the old one are dropped as they come back.
 //!
 //! The schema is always the server's. What a document names in `xsi:schemaLocation` is never
-//! looked at, and includes are followed inside the directory only. A panic inside an engine costs
+//! read, and includes are followed inside the directory only. A panic inside an engine costs
 //! the one document that it happened with, and the compiled schema.
 
 use std::any::Any;
@@ -29,8 +29,8 @@ const XSD_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema";
 pub trait SchemaEngine: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// Does each validation take a process of its own? How many there are at once is for the caller
-    /// to bound.
+    /// Does each validation take a process of its own? How many there are at the same time is for
+    /// the caller to bound.
     fn is_outside(&self) -> bool {
         false
     }

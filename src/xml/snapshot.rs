@@ -98,7 +98,7 @@ impl Snapshot {
             .chain(others.map(|(_, text)| text.as_str()))
     }
 
-    /// Writes the files into a directory that nobody else can enter.
+    /// Writes the files into a directory that no one else can enter.
     pub(super) fn unpack(&self) -> io::Result<PrivateDir> {
         let dir = PrivateDir::create()?;
         for (file, text) in &self.files {
@@ -121,8 +121,8 @@ pub(super) struct PrivateDir {
 impl PrivateDir {
     fn create() -> io::Result<PrivateDir> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // A name that is taken belongs to a process that crashed or to somebody else: never
-        // enter it. The number of tries only keeps a hostile neighbour from holding us for ever.
+        // A name that is taken belongs to a process that crashed or to someone else: never
+        // enter it. The number of tries only keeps a hostile neighbour from holding us forever.
         for _ in 0..1000 {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!("spoolgate-{}-{number}", process::id());

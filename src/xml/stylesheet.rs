@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use super::{Finding, Source, XmlLimits};
 
 const XSLT_NAMESPACE: &str = "http://www.w3.org/1999/XSL/Transform";
-/// Of a result, as much as is looked at for its first element.
+/// How much of a result is searched for its first element.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const EXSLT_PREFIX: &str = "http://exslt.org/";
 

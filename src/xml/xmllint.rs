@@ -24,7 +24,7 @@ const LIMITS: ChildLimits = ChildLimits {
     time: Duration::from_secs(60),
 };
 
-/// The exit statuses that tell the document from everything else.
+/// The exit statuses that are about the document and nothing else.
 const DOCUMENT_FAULTS: [i32; 3] = [1, 3, 4];
 const SCHEMA_FAULT: i32 = 5;
 

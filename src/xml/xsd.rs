@@ -1,11 +1,11 @@
 //! The schema engine that is built in: `xsd-schema`, XSD 1.0, streaming, constant memory.
 //!
 //! Reads schemas from a [`Snapshot`] only; its loader has no way to a file or to the network. A
-//! document is fed as decoded UTF-8. The engine tells what is wrong but not where, so the handler
+//! document is fed as decoded UTF-8. The engine says what is wrong but not where, so the handler
 //! keeps the positions of the open elements; a finding gets that of the element it is about.
 //!
 //! Document type declarations and whatever exceeds [`XmlLimits`] become findings, so this engine
-//! is safe with a document that nothing has looked at before.
+//! is safe with a document that nothing has checked before.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -71,7 +71,7 @@ impl SchemaEngine for XsdSchema {
     }
 }
 
-/// Compiles the patterns anew, so that `\p{L}`, `\w` and the like know the characters of today: the
+/// Compiles the patterns again, so that `\p{L}`, `\w` and the like know the characters of today: the
 /// engine takes those of XSD 1.0 from Unicode 3.0, which lacks letters that names are written with.
 /// A pattern that is none is refused before this.
 fn know_todays_characters(set: &mut SchemaSet) {

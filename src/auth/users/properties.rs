@@ -1,4 +1,4 @@
-//! The `Authorization` header: read as RFC 7617 says, or nobody's.
+//! The `Authorization` header: read as RFC 7617 says, or no one's.
 
 use super::*;
 use crate::domain::{any_text, settings};

@@ -188,7 +188,7 @@ async fn an_unknown_user_costs_what_a_wrong_password_costs() {
     let bench = Bench::open();
     assert_eq!(denied(bench.login("shop1", "x", 1).await), WRONG);
     assert_eq!(bench.hashes(), 1);
-    // The dummy's last characters spell password `A` for this verifier: still nobody.
+    // The dummy's last characters spell password `A` for this verifier: still no one.
     assert_eq!(denied(bench.login("nobody", "A", 1).await), WRONG);
     assert_eq!(bench.hashes(), 2);
     assert_eq!(
@@ -251,7 +251,7 @@ async fn a_known_right_password_cannot_be_found_out_where_guesses_have_to_wait()
         let _ = bench.login(&format!("u{n}"), "x", 3).await;
     }
     assert_eq!(denied(bench.login("shop1", "a", 3).await), slow);
-    // Where the user comes from, others who guess there keep nobody out.
+    // Where the user comes from, others who guess there keep no one out.
     for n in 0..6 {
         let _ = bench.login("shop1", &format!("y{n}"), 1).await;
     }
@@ -345,7 +345,7 @@ async fn where_users_are_familiar_survives_a_restart() {
     }
     assert!(login(&users, "shop2", "b").await.is_err());
     login(&users, "shop1", "a").await.unwrap();
-    // A file that is not ours is nobody's.
+    // A file that is not ours is no one's.
     std::fs::write(&file, "shop2 192.0.2.1").unwrap();
     let users = restarted();
     for n in 0..21 {

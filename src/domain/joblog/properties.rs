@@ -33,7 +33,7 @@ fn any_message() -> impl Strategy<Value = Message> {
 fn any_log() -> impl Strategy<Value = JobLog> {
     let names = (any_job_name(), option::of(any_interface()), any::<bool>());
     let moments = (MOMENTS_MS, option::of(MOMENTS_MS), MOMENTS_MS);
-    // An attribute of a file can have been set by anybody.
+    // An attribute of a file can have been set by anyone.
     let sha256 = option::of(prop_oneof!["[0-9a-f]{64}", any_text()]);
     let numbers = (any::<u32>(), any::<u64>());
     (names, moments, numbers, sha256, vec(any_message(), 0..5)).prop_map(

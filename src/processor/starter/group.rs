@@ -1,5 +1,5 @@
 //! A control group for each run, where the kernel has version 2 and we may make one: whatever is in
-//! it ends by one word, however fast it forks.
+//! it ends by one write, however fast it forks.
 //!
 //! One is made only below a group that was given to us: where a service manager rules, by its mark.
 //! Without one the supervisor does alone.
@@ -37,7 +37,7 @@ impl Group {
         let entries = ours().and_then(|dir| fs::read_dir(dir).ok());
         for entry in entries.into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                // One that is not empty is somebody's.
+                // One that is not empty is someone's.
                 let _ = fs::remove_dir(entry.path());
             }
         }
@@ -55,7 +55,7 @@ impl Group {
             .write(true)
             .open(self.dir.join("cgroup.kill"));
         if let Ok(mut file) = opened {
-            // Whoever asked looks whether anything is left.
+            // The caller checks whether anything is left.
             let _ = file.write_all(b"1");
         }
     }
@@ -63,7 +63,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // One that is not empty stays, and is in nobody's way.
+        // One that is not empty stays, and is in no one's way.
         let _ = fs::remove_dir(&self.dir);
     }
 }

@@ -45,7 +45,7 @@ pub fn run_below() -> io::Result<Option<ExitCode>> {
         if let Some(status) = reap(service) {
             return Ok(Some(ExitCode::from(code_of(status))));
         }
-        // Interrupted or not, what there is to be done is looked at again.
+        // Interrupted or not, the loop checks again what there is to do.
         let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
         for number in signals.taken() {
             if let Some(signal) = HANDED_ON.iter().find(|signal| signal.as_raw() == number) {

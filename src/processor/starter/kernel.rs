@@ -2,7 +2,7 @@
 //! and what a command is started with.
 //!
 //! All of it happens in a process with one thread, so that between a fork and whatever follows
-//! nobody else can hold a lock.
+//! no one else can hold a lock.
 
 use rustix::process::Pid;
 use std::{
@@ -55,7 +55,7 @@ impl Signals {
     pub(super) fn held(signals: &[libc::c_int]) -> io::Result<Self> {
         let set = set_of(signals);
         // SAFETY: the set is a whole one, and both calls only read it; the descriptor that comes
-        // back is new and nobody else's.
+        // back is new and no one else's.
         unsafe {
             if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());

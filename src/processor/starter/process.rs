@@ -129,7 +129,7 @@ impl Process {
         let Some(control) = &self.control else { return };
         let given = match receive(control) {
             Ok(Some(given)) => given,
-            // One that is not whole is not run: whoever sent it sees its socket closed.
+            // One that is not whole is not run: the sender sees its socket closed.
             Ok(None) => return,
             Err(_) => {
                 self.control = None;

@@ -41,7 +41,7 @@ struct Supervisor {
     why: Option<Why>,
     /// When what lives is killed.
     kill_at: Option<Instant>,
-    /// So many processes were left when the main one had ended.
+    /// This many processes were left when the main one had ended.
     left: usize,
     was_stuck: bool,
 }
@@ -57,7 +57,7 @@ pub(super) fn supervise(given: [OwnedFd; GIVEN]) -> i32 {
             supervisor.run()
         }
         Err(error) => {
-            // Whoever does not hear it sees the socket closed.
+            // If it is not received, the service sees the socket closed.
             let _ = say(&mut service, &Said::Failed(error.to_string()));
             0
         }
@@ -71,7 +71,7 @@ fn begin(
     errors: OwnedFd,
 ) -> io::Result<Supervisor> {
     let order = receive(service)?;
-    // Whoever has gone, or waits no longer, gets nothing started.
+    // For a service that has ended, or no longer waits, nothing is started.
     service.write_all(TAKEN)?;
     let _ = rustix::thread::set_name(c"spoolgate-run");
     let _ = rustix::process::setsid();
@@ -119,7 +119,7 @@ fn begin(
     })
 }
 
-/// The lock file, to be written to. Whoever may live on does not get the lock with it.
+/// The lock file, to be written to. Processes that may live on do not get the lock with it.
 fn output_of(lock: &File, leaves_processes: bool) -> io::Result<File> {
     if !leaves_processes {
         return lock.try_clone();
@@ -235,7 +235,7 @@ impl Supervisor {
             waited.push(PollFd::new(service, PollFlags::IN));
         }
         let until = until.map(timespec);
-        // Interrupted or not, what there is to be done is looked at again.
+        // Interrupted or not, the loop checks again what there is to do.
         let _ = poll(&mut waited, until.as_ref());
     }
 
