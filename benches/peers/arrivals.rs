@@ -107,7 +107,7 @@ impl Shared {
 impl Drop for Arrivals {
     fn drop(&mut self) {
         self.shared.end.store(true, Ordering::SeqCst);
-        // If the bell cannot be made the thread stays, which harms nobody.
+        // If the bell cannot be made the thread stays, which harms no one.
         let rung = fs::write(&self.bell, "");
         let _ = fs::remove_file(&self.bell);
         if let (Ok(()), Some(thread)) = (rung, self.thread.take()) {

@@ -55,7 +55,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, body: Bytes) {
     while let Ok((tcp, _)) = listener.accept().await {
         let (acceptor, body) = (acceptor.clone(), body.clone());
         tokio::spawn(async move {
-            // What a client breaks off is no concern of anybody here.
+            // What a client breaks off is no concern of anyone here.
             let _ = tcp.set_nodelay(true);
             let Ok(stream) = acceptor.accept(tcp).await else {
                 return;

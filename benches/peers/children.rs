@@ -70,7 +70,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // Waited for and killed if need be; there is nobody to tell.
+        // Waited for and killed if need be; there is no one to tell.
         let _ = self.end(Signal::TERM);
     }
 }

@@ -4,7 +4,7 @@ use crate::{context::Context, disk, process, scratch, tools};
 use anyhow::Context as _;
 use std::{fmt::Write, fs, process::Command, time::Duration};
 
-/// A machine that is less busy than this disturbs nobody.
+/// A machine that is less busy than this disturbs no one.
 pub(crate) const QUIET_PERCENT_MAX: f64 = 15.0;
 
 /// The machine's processor time from a moment on.

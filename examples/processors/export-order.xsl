@@ -45,7 +45,7 @@
     </Order>
   </xsl:template>
 
-  <!-- Built anew, since a copy would drag the namespace declarations of the list along. -->
+  <!-- Built from scratch, since a copy would drag the namespace declarations of the list along. -->
   <xsl:template match="OrderInformation | OrderContentInformation | Information">
     <xsl:element name="{name()}">
       <xsl:copy-of select="@*"/>
@@ -54,7 +54,7 @@
   </xsl:template>
 
   <!-- From 2026-11-22[T04:57:48[.123][zone]] or 22.11.2026[ 04:57:48[:123]] to the full German form.
-       The zone is dropped: the German form is the local time of whoever wrote it. -->
+       The zone is dropped: the German form is the local time of the author. -->
   <xsl:template name="german-timestamp">
     <xsl:param name="date"/>
     <xsl:choose>

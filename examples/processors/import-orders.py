@@ -46,7 +46,7 @@ class BadDocument(Exception):
 
 
 def say(text, level=None, line=None):
-    """One message of the job log; plain text unless there is more to tell than the text."""
+    """One message of the job log; plain text unless there is more to say than the text."""
     if level is None:
         print(text)
         return
@@ -159,7 +159,7 @@ class Import:
 
 def import_job(database, job, stream):
     """Returns (orders, positions) of the job, imported now or before."""
-    # IMMEDIATE takes the write lock at once, so waiting happens here and not half way through.
+    # IMMEDIATE takes the write lock immediately, so waiting happens here and not half way through.
     database.execute("BEGIN IMMEDIATE")
     with database:
         for statement in SCHEMA:
