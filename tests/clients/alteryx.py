@@ -2,7 +2,7 @@
 
 GATEWAY_ADA and GATEWAY_BOB are `user:password` of two who may upload, list and download
 `report`, GATEWAY_CURATOR that of a curator who may list it. `report` has the alias `Monthly-Report`. Its processor keeps the request as
-`request.json` and what it was asked as `b.txt`; it fails when asked to `fail` and runs for ever
+`request.json` and what it was asked as `b.txt`; it fails when asked to `fail` and runs forever
 when asked to `run`. No worker answers to the tag `nobody`.
 """
 
@@ -254,7 +254,7 @@ def cancelling():
     queued = post({"workerTag": "nobody"})
     same(get(queued)["status"], "Queued", "a job for no worker")
     denied = (400, {"message": "You do not have permission to cancel this job."})
-    same(delete(queued, "bob"), denied, "cancelling somebody else's job")
+    same(delete(queued, "bob"), denied, "cancelling someone else's job")
     same(delete(queued), (200, {"message": "Deleted Successfully."}), "cancelling a queued job")
     same(delete(queued)[0], 404, "cancelling it twice")
     for path in (f"/{queued['id']}", f"/{queued['id']}/messages"):

@@ -4,7 +4,7 @@ waited for until `eta`, and asked for until it is done.
 The server's processors take what is in `data`: `refuse` fails with the words `no such patient`,
 `wait` waits until `signal` has come, and everything is linked to `composition/<job>`; a signature
 is linked to the composition it is of. GATEWAY_API_KEY is the user's key, GATEWAY_LIMITED
-`user:password:key` of somebody who may see compositions and not send them.
+`user:password:key` of someone who may see compositions and not send them.
 """
 
 import base64
@@ -211,11 +211,11 @@ def who_may_not():
     envelope(call("POST", CREATE, composition("x"), shown(token("composition:read"))), 401)
     sign = f"/patients/composition/{task['id']}/sign"
     envelope(call("PATCH", sign, signed("x"), shown(token("composition:create"))), 401)
-    # What is not there is not there for anybody, whatever is sent with it.
+    # What is not there is not there for anyone, whatever is sent with it.
     for headers in ({}, ME, shown("forged"), basic("ada", "wrong")):
         envelope(call("POST", "/api/patients/prescription", {}, headers), 404)
     envelope(call("GET", OLD_JOB + task["id"], headers=shown(token("composition:read"))), 401)
-    # Somebody else, who lacks the right and not the scope; and with the key of another user.
+    # Someone else, who lacks the right and not the scope; and with the key of another user.
     user, password, key = os.environ["GATEWAY_LIMITED"].split(":")
     other = token(*SCOPES, headers=basic(user, password))
     envelope(call("POST", CREATE, composition("x"), shown(other, key)), 401)

@@ -55,7 +55,7 @@ def true(condition, what, seen=None):
 
 
 def login(name):
-    """`user` and `password` of somebody else: what GATEWAY_<NAME> says, as `user:password`."""
+    """`user` and `password` of someone else: what GATEWAY_<NAME> says, as `user:password`."""
     return os.environ[f"GATEWAY_{name.upper()}"].split(":")
 
 

@@ -3,7 +3,7 @@
 GATEWAY_ADA is `user:password` of one who may upload, list and download `report`, GATEWAY_BOB
 that of one without rights there. `report` has the
 alias `Monthly-Report`. Its processor keeps the request as `request.json` and its parameters as
-`b.txt`; it fails when asked to `fail` and runs for ever when asked to `run`.
+`b.txt`; it fails when asked to `fail` and runs forever when asked to `run`.
 """
 
 import re
@@ -132,7 +132,7 @@ def capabilities():
     texts.add(alike(f"{ROOT}/status/{number}", bob))
     same(len(texts), 1, "the number of answers to a wrong guid, an unknown task, and a stranger")
     # A capability needs no rights, but wrong credentials are wrong.
-    same(status(at_one, **bob)["status"], 200, "the status by the capability of somebody else")
+    same(status(at_one, **bob)["status"], 200, "the status by the capability of someone else")
     same(call("GET", at_one, headers=basic("ada", "wrong")).status, 401, "wrong credentials")
     answer = call("GET", f"{ROOT}/status/{number}")
     same(answer.status, 401, "neither right nor capability")

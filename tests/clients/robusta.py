@@ -2,7 +2,7 @@
 
 The server has the processes `invoices` (greets `values.who`), `wait` (until `signal` has run),
 `signal`, and `flaky` (fails for now until its third attempt); it answers to the worker `robot-1`
-alone. GATEWAY_LIMITED is `user:password` of somebody who may only start `signal`.
+alone. GATEWAY_LIMITED is `user:password` of someone who may only start `signal`.
 """
 
 import os

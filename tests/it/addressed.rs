@@ -1,5 +1,5 @@
-//! An interface whose jobs are for one user each: who sees them, how they come to be for whom, and what
-//! becomes of those that are for nobody.
+//! An interface whose jobs are for one user each: who sees them, how they come to be for whom, and
+//! what becomes of those that are for no one.
 
 use crate::{
     harness::{Daemon, day, order, shell, with_keys},
@@ -101,7 +101,7 @@ fn each_user_sees_and_takes_what_is_for_him() {
         let task: JobName = job.parse().unwrap();
         let task = format!("/api/v1/default/status/{}", task.id().get());
         assert_eq!(daemon.curl_as(owner, &[&task]).status, 200);
-        // To look at it takes it away from nobody.
+        // To look at it takes it away from no one.
         for login in &others {
             assert_eq!(listed(&daemon, login, "orders_out"), [job.as_str()]);
             assert_eq!(fetch(&daemon, login, "orders_out", job).text(), body);

@@ -153,6 +153,6 @@ fn a_request_that_waits_for_its_answer_is_given_up() {
     let (asked, _) = listener.accept().unwrap();
     assert_eq!(printing.cancel(&printing.ada, &id), (200, STOPPED.into()));
     assert_eq!(printing.daemon.messages(&job), ["cancelled by ada"]);
-    // To its end: nobody waits on the other side.
+    // To its end: no one waits on the other side.
     std::io::copy(&mut &asked, &mut std::io::sink()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Operators' commands: those that read make nothing, those that write lock nobody out, and what they
+//! Operators' commands: those that read make nothing, those that write lock no one out, and what they
 //! say is done stays done. They are calls to the running service, or have the spool to themselves.
 
 use crate::harness::{Daemon, PROGRAM, order, shell, with_keys};
@@ -13,7 +13,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// Nobody's login.
+/// No one's login.
 const STRANGER: u32 = 65_534;
 
 fn is_root() -> bool {
@@ -261,7 +261,7 @@ fn nothing_is_done_beside_a_service_that_cannot_be_reached() {
     assert_eq!(daemon.place(&job), "queue/orders_in");
     fs::rename(&aside, &socket).unwrap();
     daemon.operator(&["hold", "orders_in"]);
-    // What a crash leaves is in nobody's way; an orderly end leaves nothing.
+    // What a crash leaves is in no one's way; an orderly end leaves nothing.
     daemon.kill();
     assert!(socket.exists());
     daemon.operator(&["release", "orders_in"]);
@@ -335,7 +335,7 @@ fn the_socket_is_for_members_of_its_group() {
         said(&denied).contains("members of the group root"),
         "{denied:?}"
     );
-    // Also where the file lets anybody in.
+    // Also where the file lets anyone in.
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     fs::set_permissions(daemon.spool(""), fs::Permissions::from_mode(0o755)).unwrap();
     let denied = run(STRANGER);

@@ -52,7 +52,7 @@ fn start_one(daemon: &Daemon) -> String {
     job
 }
 
-/// Ends the command that runs and its supervisor, as the end of the machine does: nobody knows how it
+/// Ends the command that runs and its supervisor, as the end of the machine does: no one knows how it
 /// would have ended.
 fn kill_command(daemon: &Daemon) {
     use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -95,7 +95,7 @@ fn a_command_that_outlives_the_server_is_adopted() {
     }
     assert!(daemon.log().contains("adopted: its command still runs"));
     open_gate(&daemon);
-    // How it ended is known, although nobody was there.
+    // How it ended is known, although no one was there.
     daemon.wait_for_place(&job, "bak/orders_in");
     assert_eq!(ran(&daemon), ["start 1", "end 1"]);
     assert_eq!(daemon.joblog(&job)["attempts"], 1);
@@ -128,7 +128,7 @@ fn the_exit_code_of_a_command_that_ends_without_the_service_is_not_lost() {
     }
 }
 
-/// A command that is adopted and would go on for ever; gives the job and the command's number.
+/// A command that is adopted and would go on forever; gives the job and the command's number.
 fn adopted(keys: &str, edit: impl FnOnce(String) -> String) -> (Daemon, String, String) {
     let script = "echo $$ > pid; exec sleep 600";
     let keys = format!("{}\n{keys}", shell(script, ", timeout_s = 2"));
@@ -304,7 +304,7 @@ fn leftovers_are_removed_at_the_start() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "half").unwrap();
     }
-    // What is not understood is nobody's to remove.
+    // What is not understood is no one's to remove.
     fs::write(daemon.spool("work/orders_in/precious"), "").unwrap();
     daemon.serve();
     let left = |dir: &str| fs::read_dir(daemon.spool(dir)).unwrap().count();
@@ -505,7 +505,7 @@ fn check_what_came_of(daemon: &Daemon, acknowledged: &BTreeMap<String, String>) 
     assert_eq!(
         found,
         BTreeMap::new(),
-        "what nobody was told of, or doubles"
+        "what no one was told of, or doubles"
     );
     for empty in ["tmp", "work/orders_in", "queue/orders_in"] {
         let left: Vec<_> = fs::read_dir(daemon.spool(empty)).unwrap().collect();
@@ -574,7 +574,7 @@ fn a_job_whose_file_is_written_to_fails_and_shows_no_digest_of_other_bytes() {
     assert!(said[0].contains("was changed by its command"), "{said:?}");
 }
 
-/// Nobody was there to look, and all the same it is no longer what was accepted: neither is its end
+/// No one was there to look, and all the same it is no longer what was accepted: neither is its end
 /// believed, nor does it run again.
 #[test]
 fn a_job_whose_file_is_written_to_while_no_service_is_there_fails() {

@@ -1,5 +1,5 @@
-//! One job, five doors: whichever dialect a job came by, all of them, the operator's commands and
-//! the directories tell the same of it, from its first moment to its end.
+//! One job, five dialects: whichever one a job came by, all of them, the operator's commands and
+//! the directories say the same of it, from its first moment to its end.
 
 use crate::harness::{Daemon, day, shell};
 use serde_json::{Value, json};
@@ -372,7 +372,7 @@ fn an_interface_is_called_as_it_was_asked_for() {
     });
 }
 
-/// What this tenant has not given out is nobody's job, whichever way it is written.
+/// What this tenant has not given out is no one's job, whichever way it is written.
 #[test]
 fn a_forged_id_is_an_unknown_job() {
     let world = World::new();

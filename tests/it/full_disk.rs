@@ -22,7 +22,7 @@ const MIB: u64 = 1 << 20;
 /// What uploads have to leave.
 const RESERVE: u64 = 32 * MIB;
 
-/// Takes space until `left` bytes are free to everybody.
+/// Takes space until `left` bytes are free to everyone.
 fn fill(dir: &Path, name: &str, left: u64) {
     let stat = rustix::fs::statvfs(dir).unwrap();
     let bytes = (stat.f_bavail * stat.f_frsize).checked_sub(left).unwrap();
@@ -123,7 +123,7 @@ fn uploads_are_refused_jobs_finish_and_all_goes_on_by_itself() {
     assert_eq!(daemon.place(&late), "queue/orders_in");
     assert_eq!(daemon.upload_text(&order("no"), "").status, 503);
 
-    // Space comes back; nobody has to do anything.
+    // Space comes back; no one has to do anything.
     fs::remove_file(disk.join("filler-2")).unwrap();
     fs::remove_file(disk.join("filler")).unwrap();
     daemon.wait_for_place(&late, "bak/orders_in");

@@ -100,7 +100,7 @@ fn children(of: &str) -> Vec<(String, String)> {
     found.collect()
 }
 
-/// As the first process of a container the service reaps what nobody else does, and is stopped as
+/// As the first process of a container the service reaps what no one else does, and is stopped as
 /// elsewhere.
 #[test]
 fn the_first_process_of_a_container_reaps_and_hands_on_the_stop() {

@@ -1,4 +1,4 @@
-//! A log that nobody reads, or that cannot be written: nothing else changes.
+//! A log that no one reads, or that cannot be written: nothing else changes.
 
 use crate::harness::{Daemon, order};
 use rustix::pipe::{PipeFlags, pipe_with};

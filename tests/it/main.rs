@@ -10,7 +10,7 @@ mod clock;
 mod contract;
 mod control;
 mod crash;
-mod doors;
+mod dialects;
 mod full_disk;
 mod harness;
 mod lifecycle;

@@ -986,7 +986,7 @@ fn readiness_ends_before_the_service_does() {
             .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url])
             .output()
             .unwrap();
-        // Stopping says 503, or nobody listens.
+        // Stopping says 503, or no one listens.
         curl.stdout != b"200"
     });
     fs::remove_file(gate).unwrap();

@@ -1,5 +1,5 @@
 //! Several partners on one interface where each sees his own jobs alone: by every door, others' jobs
-//! and jobs that do not exist look alike, and nobody but a job's owner takes it away.
+//! and jobs that do not exist look alike, and no one but a job's owner takes it away.
 
 use crate::harness::{Answer, Daemon, order, shell, with_keys};
 
@@ -97,7 +97,7 @@ fn each_partner_sees_and_takes_what_is_his() {
     };
     assert_eq!(listed(&daemon, &bob, "orders_out"), [""; 0]);
     is_unknown(&daemon, &bob, "orders_out", made);
-    // To look at it takes it away from nobody.
+    // To look at it takes it away from no one.
     for login in [&mia, &cleo, &admin] {
         assert_eq!(fetch(&daemon, login, "orders_out", made).text(), body);
         assert_eq!(listed(&daemon, login, "orders_out"), [made.as_str()]);

@@ -130,7 +130,7 @@ fn a_start_names_what_is_no_plain_file() {
         let kept = daemon.dir().join("kept");
         fs::rename(&path, &kept).unwrap();
         for (kind, what) in ODD {
-            // A key that anybody may read is refused for that, and one behind a link for the link.
+            // A key that anyone may read is refused for that, and one behind a link for the link.
             let is_key = ["certs/key.pem", "spool/.key"].contains(&file);
             if is_key && ["huge", "device"].contains(&kind) {
                 continue;

@@ -59,7 +59,7 @@ use std::{
 
 /// Cuts of a run that is a part of `cargo test`.
 const CUTS: u32 = 3;
-/// After so many cuts an image is made anew.
+/// After so many cuts an image is recreated.
 const CUTS_OF_AN_IMAGE: u32 = 20;
 
 /// One run at a time: each is sized for the whole machine.

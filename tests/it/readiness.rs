@@ -63,7 +63,7 @@ fn what_makes_uploads_fail_is_told_by_all_three() {
 
     let users = daemon.dir().join("users.toml");
     fs::set_permissions(&users, fs::Permissions::from_mode(0o666)).unwrap();
-    // Its modes alone wake nobody; a change does, or the next minute.
+    // Its modes alone wake no one; a change does, or the next minute.
     let text = fs::read(&users).unwrap();
     fs::write(&users, &text).unwrap();
     all_tell(&daemon, "run: chmod 600", 200, 1);

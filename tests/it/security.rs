@@ -366,7 +366,7 @@ fn control_characters_reach_no_answer_and_no_log() {
 #[test]
 fn credentials_never_reach_the_log() {
     use base64::Engine as _;
-    // What tells most without the watcher: that one would tell of the log's own growth, for ever.
+    // What tells most without the watcher: that one would tell of the log's own growth, forever.
     let level = |text: String| text + "\n[log]\nlevel = \"trace,notify=info\"\n";
     let daemon = Daemon::start_with(level);
     let path = "/xml/jobqueue?Interfacename=orders_in";

@@ -310,7 +310,7 @@ fn a_replaced_queue_is_watched_anew() {
         fs::create_dir_all(&queue).unwrap();
         sentinel(&daemon, &format!("anew-{round}"));
         sentinel(&daemon, &format!("watched-{round}"));
-        // The old directory is nobody's queue any more.
+        // The old directory is no one's queue any more.
         fs::write(aside.join("lost.xml"), order("lost")).unwrap();
         sentinel(&daemon, &format!("after-{round}"));
         assert!(aside.join("lost.xml").exists());
@@ -597,7 +597,7 @@ fn a_file_becomes_a_job_once_it_is_made_readable() {
     daemon.soon("it is readable", || archived(&daemon, "later").is_some());
 }
 
-/// What lay there before the service started may be half a file: nobody has seen it closed. Those
+/// What lay there before the service started may be half a file: no one has seen it closed. Those
 /// that came later wait for it where the order counts.
 #[test]
 fn what_nobody_saw_closed_has_to_be_quiet_for_long() {
@@ -661,7 +661,7 @@ fn a_queue_that_became_a_link_is_reported_once_and_the_others_go_on() {
     daemon.soon("it is watched", || !path.exists());
 }
 
-/// In a directory like `/tmp`, where nobody takes away what is another's.
+/// In a directory like `/tmp`, where no one takes away what is another's.
 #[test]
 fn what_cannot_be_taken_away_becomes_no_job() {
     let Some(daemon) = unprivileged("") else {

@@ -1,5 +1,5 @@
-//! Any `Authorization` header: nobody gets in but the one user with the right password, who is
-//! never taken for somebody else.
+//! Any `Authorization` header: no one gets in but the one user with the right password, who is
+//! never taken for someone else.
 //!
 //! The first byte says whether the rest is a header, or user and password to make one of. Guesses
 //! cost a hash each until the throttle steps in; after that they are cheap.

@@ -1,9 +1,9 @@
 //! What proxies, or whoever poses as one, say of a client: a PROXY header is read to its end and not
-//! further, whatever follows it; of the headers of a request, nobody is named but whom a trusted proxy
+//! further, whatever follows it; of the headers of a request, no one is named but whom a trusted proxy
 //! names.
 //!
-//! The first byte says which: even, the beginning of a connection; odd, lines of `X-Forwarded-For` and,
-//! after a zero byte, of `Forwarded`.
+//! The first byte says which: even, the beginning of a connection; odd, lines of `X-Forwarded-For`
+//! and, after a zero byte, of `Forwarded`.
 
 #![no_main]
 
@@ -59,7 +59,7 @@ fn request(bytes: &[u8]) {
     let proxy = IpAddr::from([10, 0, 0, 1]);
     let real = IpAddr::from([192, 0, 2, 7]);
     let lines = |text: &'static [u8]| std::iter::once(text);
-    // A stranger speaks for nobody.
+    // A stranger speaks for no one.
     let found = client(real, &trusted, standard.into_iter(), std::iter::once(usual));
     assert_eq!(found, Ok(real));
     // Of whatever else stands there, the proxy's own line counts.

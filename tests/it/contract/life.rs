@@ -104,7 +104,7 @@ fn parts_count_once_one_user_has_every_byte() {
     assert_eq!(first.header("content-range"), Some(&*expected));
     let digest = digest_field(sent.as_bytes());
     assert_eq!(first.header("repr-digest"), Some(&*digest), "of the whole");
-    // All but one byte, and the rest by somebody else.
+    // All but one byte, and the rest by someone else.
     assert_eq!(part("21-").status, 206);
     let theirs = daemon.curl_as(&other, &["-r", "20-", &path]);
     assert_eq!(theirs.status, 206);

@@ -1,4 +1,4 @@
-//! Job names: of uploads and of files that somebody dropped into a queue.
+//! Job names: of uploads and of files that someone dropped into a queue.
 
 use super::{held, wait_for_empty_tmp, with_command};
 use crate::harness::{Daemon, order};

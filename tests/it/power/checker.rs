@@ -9,7 +9,7 @@
 //! - A key answers what it answered before and makes no second job.
 //! - Nothing lies where it must not.
 //!
-//! A job that nobody was told of may exist or not; if it does, all of the above holds for it.
+//! A job that no one was told of may exist or not; if it does, all of the above holds for it.
 
 use super::{
     document::{Lane, parent_of, result_text, sha256},
@@ -45,7 +45,7 @@ pub(super) enum Kind {
     Illegal,
     /// A repeat under a key was not answered as the first time.
     KeyForgotten,
-    /// Something in `tmp` or `work` that nobody will ever take away.
+    /// Something in `tmp` or `work` that no one will ever take away.
     Leftover,
     /// A hidden file of the service that no later start will take away.
     Litter,
@@ -63,7 +63,7 @@ pub(super) enum Kind {
     NoLog,
     /// Done without its results.
     NoResult,
-    /// Nobody ran it.
+    /// No one ran it.
     NeverRan,
     /// A later job ran before an earlier one was settled.
     OutOfOrder,
@@ -75,9 +75,9 @@ pub(super) enum Kind {
     SecondJob,
     /// The server does not start or stop, or breaks down.
     Server,
-    /// A job that nobody made.
+    /// A job that no one made.
     Stranger,
-    /// It waits for ever.
+    /// It waits forever.
     Stuck,
     /// Other bytes than it must have.
     Torn,
@@ -286,7 +286,7 @@ impl<'h> Checker<'h> {
             }
             Meaning::Leftover => self.say(Kind::Leftover, &file.path, "nobody's any more"),
             Meaning::Lines(of_those_that_came) => self.read_lines(file, of_those_that_came),
-            Meaning::Litter => self.say(Kind::Litter, &file.path, "it stays for ever"),
+            Meaning::Litter => self.say(Kind::Litter, &file.path, "it stays forever"),
             Meaning::Log(name) => {
                 self.logs.insert(name.to_string(), file);
             }
@@ -491,7 +491,7 @@ impl<'h> Checker<'h> {
         }
     }
 
-    /// When somebody was told something, seen from the cut that ended the round.
+    /// When someone was told something, seen from the cut that ended the round.
     fn when(&self, round: u32, at: Moment) -> String {
         match self.history.cuts.get(round as usize) {
             Some((before, _)) if at < *before => {

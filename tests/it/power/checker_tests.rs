@@ -355,7 +355,7 @@ fn other_bytes_are_torn() {
         world.write("queue/plain_in/2", "c1");
         world.upload("c1-1-n").answer = Answer::None;
     });
-    assert_eq!(unanswered, [Kind::Torn], "also what nobody was told of");
+    assert_eq!(unanswered, [Kind::Torn], "also what no one was told of");
     let fetched = after(|world| world.history.fetched[0].sha256 = sha256(b"emit"));
     assert_eq!(fetched, [Kind::Torn]);
 }

@@ -28,7 +28,7 @@ impl Dice {
         self.below(n) == 0
     }
 
-    /// A generator of its own for somebody, so that threads do not depend on each other's pace.
+    /// A generator of its own for someone, so that threads do not depend on each other's pace.
     pub(super) fn fork(&mut self) -> Self {
         Self(self.throw())
     }

@@ -140,7 +140,7 @@ impl Image {
         shut_down(self.root.as_ref().unwrap(), flags).unwrap();
     }
 
-    /// Waits until nobody uses it any more, and unmounts it.
+    /// Waits until no one uses it any more, and unmounts it.
     pub(super) fn unmount(&mut self) -> Result<(), String> {
         self.root = None;
         let begun = Instant::now();
@@ -166,7 +166,7 @@ impl Drop for Image {
         if self.root.take().is_some() {
             let gone = run(Command::new("umount").arg(&self.mount));
             if gone.is_err() {
-                // Somebody uses it; it goes when they do.
+                // Someone uses it; it goes when they do.
                 let _ = run(Command::new("umount").arg("-l").arg(&self.mount));
             }
         }

@@ -47,7 +47,7 @@ pub(super) struct Shared {
     round: u32,
     over: AtomicBool,
     pub(super) n_accepted: AtomicUsize,
-    /// Accepted jobs that nobody has seen done.
+    /// Accepted jobs that no one has seen done.
     open: Mutex<VecDeque<String>>,
     seen: Mutex<Seen>,
 }
@@ -99,7 +99,7 @@ impl Clients {
                 scope.spawn(move || shared.ask(target, dice));
             }
             scope.spawn(move || shared.poll(target));
-            // Also on a panic, which would wait for the threads for ever.
+            // Also on a panic, which would wait for the threads forever.
             let _over = Over(shared);
             until(shared);
         });

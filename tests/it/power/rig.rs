@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOAD_MS: (u64, u64) = (200, 1500);
 /// Or, now and then, so soon after the clients have begun.
 const EARLY_MS: (u64, u64) = (0, 300);
-/// Longer than it takes the server to have tidied up when nobody wants anything.
+/// Longer than it takes the server to have tidied up when no one wants anything.
 const QUIET_MS_MAX: u64 = 1200;
 /// The server may notice that its disk has failed for so long before it is killed.
 const AFTER_MS_MAX: u64 = 60;
@@ -37,7 +37,7 @@ const AFTER_MS_MAX: u64 = 60;
 const REPEATS: usize = 25;
 /// Keys of earlier rounds that are repeated again and again.
 const OLD_KEYS: usize = 5;
-/// An image that is fuller is made anew.
+/// An image that is fuller is recreated.
 const USED_MAX: f64 = 0.7;
 /// So many violations of a round are printed with their evidence.
 const TOLD_MAX: usize = 5;
