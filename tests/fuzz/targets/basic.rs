@@ -29,6 +29,9 @@ static DOOR: LazyLock<Door> = LazyLock::new(|| {
         .expect("a good name");
     let memory = rustix::fs::memfd_create("users", rustix::fs::MemfdFlags::CLOEXEC);
     let memory = memory.expect("Linux has memory files");
+    // Others could write it, and then it would be refused.
+    rustix::fs::fchmod(&memory, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .expect("it is ours");
     let path = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
     fs::write(&path, file.to_string()).expect("memory can be written");
     let runtime = Builder::new_current_thread()

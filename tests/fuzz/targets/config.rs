@@ -58,7 +58,7 @@ fn usable(config: &Config) {
         assert!(config.tenant(Some(&tenant.name)).is_ok());
         let mut names: BTreeSet<&str> = tenant.interfaces.keys().map(|i| i.as_str()).collect();
         for interface in tenant.interfaces.values() {
-            for alias in &interface.gateway.aliases {
+            for alias in &interface.service.aliases {
                 assert!(names.insert(alias), "{alias} means two interfaces");
             }
             lane(interface);
@@ -103,6 +103,8 @@ fn lane(interface: &InterfaceConfig) {
 static FILE: LazyLock<(rustix::fd::OwnedFd, PathBuf)> = LazyLock::new(|| {
     let file = rustix::fs::memfd_create("users", rustix::fs::MemfdFlags::CLOEXEC);
     let file = file.expect("Linux has memory files");
+    // Others could write it, and then it would be refused.
+    rustix::fs::fchmod(&file, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("it is ours");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     (file, path.into())
 });

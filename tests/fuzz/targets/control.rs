@@ -24,7 +24,12 @@ fuzz_target!(|data: &[u8]| {
         Ask::Ping => return,
         Ask::Act(Act::Hold { interface, .. } | Act::Release { interface }) => interface.to_string(),
         Ask::Act(Act::Remove { job } | Act::Requeue { job, .. }) => job.to_string(),
-        Ask::Act(Act::RemoveSchedule { schedule } | Act::ResetSchedule { schedule }) => schedule.to_string(),
+        Ask::Act(Act::RemoveSchedule { schedule } | Act::ResetSchedule { schedule }) => {
+            schedule.to_string()
+        }
     };
-    assert!(!name.contains(['/', '\0']) && !name.starts_with('.'), "{name}");
+    assert!(
+        !name.contains(['/', '\0']) && !name.starts_with('.'),
+        "{name}"
+    );
 });

@@ -10,9 +10,9 @@ use http::{Method, Request, Response, Uri, header, request::Parts};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::{
     api::{self, Dialect, Intake, Payload},
-    service::{Command, Fault, Reply, Submit},
-    domain::{Ids, InterfaceName, JobName, Kind, Place},
     domain::joblog::{JobLog, Message, Status},
+    domain::{Ids, InterfaceName, JobName, Kind, Place},
+    service::{Command, Fault, Reply, Submit},
     xml::{Finding, Source, XmlLimits, inspect},
 };
 
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((head, body)) = request::read(data) else {
         return Corpus::Reject;
     };
-    let native = dialect::of(head.uri.path()).filter(|dialect| dialect.name() == "dstore");
+    let native = api::of(head.uri.path()).filter(|dialect| dialect.name() == "dstore");
     let Some(dialect) = native else {
         return Corpus::Reject;
     };
@@ -69,12 +69,15 @@ fn replies(dialect: &dyn Dialect, command: Command, said: &str) {
                 assert!(!sheet.is_empty() && !sheet.starts_with('.'), "{sheet}");
                 assert!(sheet.bytes().all(is_plain), "{sheet}");
             }
-            answered(&dialect.render(&any_head(), Reply::Transformed {
-                content_type: said.into(),
-                body: said.to_owned().into(),
-                head,
-                completion: None,
-            }));
+            answered(&dialect.render(
+                &any_head(),
+                Reply::Transformed {
+                    content_type: said.into(),
+                    body: said.to_owned().into(),
+                    head,
+                    completion: None,
+                },
+            ));
         }
         Command::List { interface } => {
             let jobs: Vec<JobName> = said.lines().filter_map(|line| line.parse().ok()).collect();
@@ -98,6 +101,7 @@ fn replies(dialect: &dyn Dialect, command: Command, said: &str) {
         | Command::Result { .. }
         | Command::Schedule(_)
         | Command::Show { .. }
+        | Command::Targets { .. }
         | Command::Token(_) => panic!("not in the words of this dialect"),
     }
 }
@@ -134,13 +138,16 @@ fn accepted(dialect: &dyn Dialect, submit: Submit) {
         .unwrap_or("orders_in".parse().expect("a name"));
     inside(&interface, &job);
     let digest = submit.digests.sha256.unwrap_or([7; 32]);
-    let response = dialect.render(&any_head(), Reply::Accepted {
-        job: job.clone(),
-        interface,
-        bytes: 3,
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        replayed: true,
-    });
+    let response = dialect.render(
+        &any_head(),
+        Reply::Accepted {
+            job: job.clone(),
+            interface,
+            bytes: 3,
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            replayed: true,
+        },
+    );
     answered(&response);
     let (mut parts, ()) = Request::new(()).into_parts();
     let location = response.headers()[header::LOCATION].as_bytes();
@@ -178,7 +185,15 @@ fn faults(dialect: &dyn Dialect, said: &str) {
         .collect();
     let n_lines = findings.len() + 1;
     let job = "20261122T045748.123Z-00042.xml".parse().expect("a name");
-    faulty(dialect, &Fault::Refused { job, sha256: String::new(), findings }, n_lines);
+    faulty(
+        dialect,
+        &Fault::Refused {
+            job,
+            sha256: String::new(),
+            findings,
+        },
+        n_lines,
+    );
 }
 
 /// A fault is lines of text that a terminal survives.

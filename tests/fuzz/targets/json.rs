@@ -10,16 +10,16 @@ use http::{header, request::Parts};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::{
     api::{self, Dialect, Intake, Payload},
-    service::{Command, Document, Fault, Reply, State, Submit, View},
-    domain::{JobName, PARAMS_BYTES_MAX, Priority},
     domain::joblog::Message,
+    domain::{JobName, PARAMS_BYTES_MAX, Priority},
+    service::{Command, Document, Fault, Reply, State, Submit, View},
 };
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((head, body)) = request::read(data) else {
         return Corpus::Reject;
     };
-    let json = dialect::of(head.uri.path()).filter(|dialect| dialect.name() != "dstore");
+    let json = api::of(head.uri.path()).filter(|dialect| dialect.name() != "dstore");
     let Some(dialect) = json else {
         return Corpus::Reject;
     };
@@ -74,6 +74,7 @@ fn replies(said: &str) -> Vec<Reply> {
         hex: "0cb0c0de0123456789abcdef".into(),
         runner: Some("runner".into()),
         interface: None,
+        asked_as: Some(said.into()),
         state,
         submitter: said.into(),
         priority: Priority::Low,
@@ -105,7 +106,10 @@ fn answered(dialect: &dyn Dialect, head: &Parts, answer: Result<Reply, Fault>) {
         Err(fault) => dialect.render_fault(head, &fault),
     };
     let status = response.status();
-    assert!(!is_fault || status.is_client_error() || status.is_server_error(), "{status}");
+    assert!(
+        !is_fault || status.is_client_error() || status.is_server_error(),
+        "{status}"
+    );
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
     let Payload::Bytes(body) = response.into_body() else {
         panic!("no body");

@@ -55,7 +55,9 @@ fn request(bytes: &[u8]) {
         Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
         None => (bytes, None),
     };
-    let trusted: Networks = ["10.0.0.0/8".parse().expect("a network")].into_iter().collect();
+    let trusted: Networks = ["10.0.0.0/8".parse().expect("a network")]
+        .into_iter()
+        .collect();
     let proxy = IpAddr::from([10, 0, 0, 1]);
     let real = IpAddr::from([192, 0, 2, 7]);
     let lines = |text: &'static [u8]| std::iter::once(text);
@@ -78,5 +80,10 @@ fn request(bytes: &[u8]) {
     );
     assert_eq!(of_standard, Ok(real));
     // Whatever both say together, it is an answer.
-    let _ = client(proxy, &trusted, standard.into_iter(), std::iter::once(usual));
+    let _ = client(
+        proxy,
+        &trusted,
+        standard.into_iter(),
+        std::iter::once(usual),
+    );
 }

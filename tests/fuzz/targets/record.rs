@@ -13,7 +13,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(stays_inside(&accepted.job.to_string()), "{line}");
         let interface = accepted.interface.as_ref().map(ToString::to_string);
         assert!(interface.is_none_or(|name| stays_inside(&name)), "{line}");
-        assert_eq!(Accepted::from_line(line.as_bytes()).as_ref(), Some(&accepted));
+        assert_eq!(
+            Accepted::from_line(line.as_bytes()).as_ref(),
+            Some(&accepted)
+        );
         assert!(accepted.note().is_none_or(|note| !note.is_empty()));
     }
     if let Some(ended) = Ended::from_line(data) {
