@@ -868,6 +868,7 @@ fn the_top_level_is_known() {
         "benches",
         "certs",
         "contrib",
+        "deny.toml",
         "docs",
         "examples",
         "spool",
