@@ -4,8 +4,8 @@
 //! promises holds against any server that keeps the dStore contract. And beside them [`Receiver`],
 //! by which a processor posts a job to a URL.
 //!
-//! [`push`] uploads files so that trying again, also after a crash, makes no second job.
-//! [`poll`] fetches what is new into a directory: whole files only, none twice, none lost.
+//! [`push()`] uploads files so that trying again, also after a crash, makes no second job.
+//! [`poll()`] fetches what is new into a directory: whole files only, none twice, none lost.
 
 mod call;
 mod connect;

@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 /// Where the gateway is and who asks.
 #[derive(Debug, Args)]
 struct Connection {
-    /// The gateway, as https://HOST[:PORT]
+    /// The gateway, as https://HOST or https://HOST:PORT
     #[arg(long, value_name = "URL", env = "SPOOLGATE_URL")]
     url: String,
     /// The user; without :PASSWORD it is taken from SPOOLGATE_PASSWORD or --password-file

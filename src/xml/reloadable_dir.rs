@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::snapshot::{LinkOf, Snapshot};
 
-/// What [`ReloadableDir::reload`] has to say about one name. Nothing is said of what has not changed;
+/// What `ReloadableDir::reload` has to say about one name. Nothing is said of what has not changed;
 /// a problem is reported at every reload for as long as it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReloadReport {

@@ -81,7 +81,7 @@ pub fn generate(dir: &Path, names: &[String]) -> Result<(), TlsError> {
     sync(dir)
 }
 
-/// Renews a certificate of our own making that has fewer than [`RENEWAL_DAYS`] left, or whose time
+/// Renews a certificate of our own making that has fewer than `RENEWAL_DAYS` left, or whose time
 /// has not come because the clock was wrong when it was made. `None`: there is nothing to do, or
 /// it is someone else's.
 ///
