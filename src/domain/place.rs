@@ -132,6 +132,10 @@ pub struct Illegal {
 
 impl Place {
     /// The whole state machine. `None`: the job ceases to exist.
+    ///
+    /// # Errors
+    ///
+    /// When the transition is not legal in this place; it is a mistake of ours.
     pub fn step(&self, by: &Transition) -> Result<Option<Place>, Illegal> {
         use Transition as T;
         let to = match (self, by) {
