@@ -72,6 +72,10 @@ pub trait Dialect: Send + Sync {
     }
     fn intake(&self, head: &Parts) -> Intake;
     /// `small` is the body if [`Dialect::intake`] asked for it, else empty.
+    ///
+    /// # Errors
+    /// When the request is no method of this dialect, or a parameter is missing or wrong. The fault
+    /// is rendered for the client by [`Dialect::render_fault`].
     fn parse(&self, head: &Parts, small: &[u8]) -> Result<Command, Fault>;
     /// `head` is that of the request; its `X-Request-Id` is the one of the answer.
     fn render(&self, head: &Parts, reply: Reply) -> Response<Payload>;

@@ -138,6 +138,9 @@ enum Command {
 
 impl Cli {
     /// Runs the command. An error is printed by the caller; the code is what the shell sees.
+    ///
+    /// # Errors
+    /// When the command cannot do what it was asked to; the text is for the user.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         if matches!(self.command, Command::Init(_) | Command::Demo(_)) {
             modes::show_to_group();

@@ -333,6 +333,9 @@ impl Config {
     }
 
     /// The tenant of that name, or the first one.
+    ///
+    /// # Errors
+    /// When there is none; the text lists those that there are.
     pub fn tenant(&self, name: Option<&str>) -> Result<&Tenant, String> {
         match name {
             None => self.tenants.first().ok_or_else(no_interfaces),

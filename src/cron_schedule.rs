@@ -87,6 +87,10 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Reads a schedule.
+    ///
+    /// # Errors
+    /// When the bytes are not what [`Schedule::to_json`] writes.
     pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
@@ -102,6 +106,10 @@ impl Schedule {
 }
 
 impl Progress {
+    /// Reads how far a schedule is.
+    ///
+    /// # Errors
+    /// When the bytes are not what [`Progress::to_json`] writes.
     pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }

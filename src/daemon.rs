@@ -215,6 +215,9 @@ pub(crate) fn renew_certificate(certificate: &Path, key: &Path) -> bool {
 
 /// Makes a certificate if neither file exists and they have the usual names in one directory: for
 /// this machine, for the hosts of tenants, and for no one else.
+///
+/// # Errors
+/// When the directory or the files cannot be made.
 pub fn make_certificate(config: &Config) -> anyhow::Result<()> {
     let (certificate, key) = (&config.certificate, &config.key);
     let usual = certificate.file_name() == Some(tls::CERTIFICATE_FILE.as_ref())

@@ -107,6 +107,10 @@ impl UsersFile {
 
     /// Reads the file (an absent one counts as empty), applies `edit` and writes it back, all
     /// under a lock. When `edit` fails, the file stays as it was.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is invalid or may be written by others, when `edit` fails, or
+    /// when the new file cannot be written. The file then stays as it was.
     pub fn edit<T>(
         path: &Path,
         edit: impl FnOnce(&mut Self) -> Result<T, UsersError>,
@@ -125,6 +129,10 @@ impl UsersFile {
         Ok(outcome)
     }
 
+    /// Adds a user with the hash of a password.
+    ///
+    /// # Errors
+    /// When the name or the hash is malformed, or the user exists already.
     pub fn add(&mut self, user: &str, hash: &str, grants: Grants) -> Result<(), UsersError> {
         parse::check_user(user).map_err(UsersError::Name)?;
         check_hash(hash).map_err(UsersError::Password)?;
@@ -139,18 +147,29 @@ impl UsersFile {
         Ok(())
     }
 
+    /// Replaces the hash of a user's password.
+    ///
+    /// # Errors
+    /// When the hash is malformed, or there is no such user.
     pub fn set_password(&mut self, user: &str, hash: &str) -> Result<(), UsersError> {
         check_hash(hash).map_err(UsersError::Password)?;
         self.account_mut(user)?.password = hash.into();
         Ok(())
     }
 
+    /// Removes a user.
+    ///
+    /// # Errors
+    /// When there is no such user.
     pub fn remove(&mut self, user: &str) -> Result<(), UsersError> {
         let removed = self.users.remove(user);
         removed.map(drop).ok_or_else(|| no_such(user))
     }
 
     /// Makes `rights` the user's rights at `scope`; an empty set takes them away.
+    ///
+    /// # Errors
+    /// When there is no such user.
     pub fn grant(
         &mut self,
         user: &str,
@@ -162,6 +181,10 @@ impl UsersFile {
         Ok(())
     }
 
+    /// Replaces a user's roles.
+    ///
+    /// # Errors
+    /// When there is no such user.
     pub fn set_roles(&mut self, user: &str, roles: BTreeSet<Role>) -> Result<(), UsersError> {
         let account = self.account_mut(user)?;
         Arc::make_mut(&mut account.grants).set_roles(roles);

@@ -39,6 +39,9 @@ pub(super) fn users_file(text: &str) -> Result<UsersFile, Mistake> {
 }
 
 /// User names are as [`UserName`] has them: they stand in headers, logs, attributes and directories.
+///
+/// # Errors
+/// When it is not one; the text says what a user name may hold.
 pub fn check_user(name: &str) -> Result<(), String> {
     name.parse::<UserName>().map(drop).map_err(|_| {
         format!(

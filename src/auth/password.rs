@@ -53,6 +53,9 @@ pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
 }
 
 /// The PHC string to store for `password`: `$argon2id$v=19$m=19456,t=2,p=1$…`.
+///
+/// # Errors
+/// When the password is empty, too long or holds a control character; another one has to be chosen.
 pub fn hash_password(password: &str) -> Result<String, HashError> {
     if password.is_empty() {
         return Err(HashError::Empty);

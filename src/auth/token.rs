@@ -101,6 +101,9 @@ pub(super) fn is_api_key(seal: &Seal, user: &str, stored: &str, given: &str) -> 
 }
 
 /// Scopes are 1..=64 of printable ASCII without space, quote and backslash.
+///
+/// # Errors
+/// When it is not one; the text says what a scope may hold.
 pub fn check_scope(scope: &str) -> Result<(), String> {
     let allowed = |b: u8| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~');
     if (1..=SCOPE_BYTES_MAX).contains(&scope.len()) && scope.bytes().all(allowed) {

@@ -136,6 +136,9 @@ enum Verdict {
 
 impl Users {
     /// Reads the file; `seal` is what tokens and API keys are made with. Blocking.
+    ///
+    /// # Errors
+    /// When the file is missing, invalid, or may be written by others.
     pub fn open(path: &Path, seal: Seal) -> Result<Self, UsersError> {
         Self::with(
             path,
@@ -195,6 +198,9 @@ impl Users {
 
     /// Reads the file again; says whether it had changed. A broken file is refused and the users
     /// stay as they were. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is invalid. It can be corrected and read again.
     pub fn reload(&self) -> Result<bool, UsersError> {
         self.shared.reload()
     }
@@ -207,6 +213,10 @@ impl Users {
     }
 
     /// Who sends this `Authorization` header, which must be Basic, from `peer`.
+    ///
+    /// # Errors
+    /// When the credentials are missing or wrong, or when the caller has to wait before it may try
+    /// again.
     pub async fn authenticate(
         &self,
         authorization: Option<&http::HeaderValue>,
@@ -217,6 +227,9 @@ impl Users {
 
     /// Who gives this user's name and password, in a form say, from `peer`. The same rules hold as
     /// for a header: a guess is a guess, wherever it is sent.
+    ///
+    /// # Errors
+    /// As [`Users::authenticate`].
     pub async fn login(&self, user: &str, password: &str, peer: IpAddr) -> Result<Caller, Denied> {
         self.check(Claim::new(user, password), peer).await
     }
@@ -257,6 +270,10 @@ impl Users {
     /// (milliseconds of the Unix epoch) on. Nothing is stored: it survives a restart, and is void
     /// once the user has another password or is gone. It carries the user's rights of the moment
     /// in which it is used.
+    ///
+    /// # Errors
+    /// When a scope is malformed, there are too many, or the caller has not proven a password that
+    /// is still valid.
     pub fn issue(
         &self,
         caller: &Caller,

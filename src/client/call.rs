@@ -19,6 +19,10 @@ pub struct Answer {
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Calls a dStore method once, with no retries. `document`: the body of an upload.
+///
+/// # Errors
+/// When the document cannot be read, or no complete answer arrives. An answer that refuses is not
+/// an error.
 pub async fn call(
     endpoint: &Endpoint,
     path: &str,

@@ -96,6 +96,10 @@ pub struct Login {
 }
 
 impl Login {
+    /// The header for a user and a password.
+    ///
+    /// # Errors
+    /// When either is empty or holds what Basic authentication cannot carry.
     pub fn new(user: &str, password: &str) -> Result<Self, ClientError> {
         let wrong = |what: &str| Err(ClientError::Login(what.to_owned()));
         if user.is_empty() || user.contains(':') || user.chars().any(char::is_control) {
@@ -115,6 +119,10 @@ impl Login {
     /// `user` is `NAME` or `NAME:PASSWORD`. Without a password there it is taken from the
     /// environment variable `SPOOLGATE_PASSWORD`, then from the first line of `password_file`.
     /// A password on the command line is visible to the machine's other users.
+    ///
+    /// # Errors
+    /// When no password is given in any of these places, its file cannot be read or is open to
+    /// others, or it does not fit into a header.
     pub fn find(user: &str, password_file: Option<&Path>) -> Result<Self, ClientError> {
         let variable = std::env::var(PASSWORD_VARIABLE).ok();
         Self::choose(user, variable, password_file)
@@ -167,6 +175,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Reads the certificates; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the URL is not one of https with a host, or the certificates cannot be read.
     pub fn new(url: &str, login: Login, trust: &Trust) -> Result<Self, ClientError> {
         let (host, port) = parse_url(url)?;
         let timeouts = Timeouts {

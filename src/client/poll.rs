@@ -50,6 +50,12 @@ pub struct PollOptions {
     pub xslt: Option<String>,
 }
 
+/// Fetches what is new until there is nothing more or a signal stops it; with an interval, again
+/// and again.
+///
+/// # Errors
+/// When the directory is in use by another poll or cannot be written, or a job could not be
+/// fetched. What was delivered stays delivered, and the next poll goes on from there.
 pub async fn poll(endpoint: &Endpoint, options: &PollOptions) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     poll_until(

@@ -57,11 +57,17 @@ impl fmt::Debug for Receiver {
 
 impl Receiver {
     /// What is wrong with a URL, if anything. Nothing is looked up.
+    ///
+    /// # Errors
+    /// When the URL cannot be posted to; the text says why.
     pub fn check(url: &str) -> Result<(), &'static str> {
         split_url(url).map(drop)
     }
 
     /// Reads the certificates; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the URL cannot be used, or the certificates cannot be read.
     pub fn new(url: &str, trust: &Trust) -> Result<Self, PostError> {
         let parts = split_url(url).map_err(|reason| PostError {
             reason: format!("the URL is not usable: {reason}"),
@@ -74,6 +80,10 @@ impl Receiver {
 
     /// Posts over a connection of its own. Of the answer's body `bytes_max` are kept at most. How
     /// long the receiver may take is the caller's to say, by dropping this.
+    ///
+    /// # Errors
+    /// When there is no connection or no complete answer. [`PostError::was_sent`] says whether the
+    /// receiver may have got it.
     pub async fn post(&self, posting: &Posting, bytes_max: usize) -> Result<Answered, PostError> {
         let ask = Ask {
             headers: headers(&posting.headers),

@@ -77,6 +77,10 @@ pub struct PushSummary {
 }
 
 /// Pushes all files; an error at the end when any of them failed.
+///
+/// # Errors
+/// When a file could not be pushed, after all others have been tried. Pushing the same files again
+/// makes no second job of those that arrived.
 pub async fn push(
     endpoint: &Endpoint,
     files: &[PathBuf],

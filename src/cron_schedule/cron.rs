@@ -144,6 +144,9 @@ impl Cron {
     /// `L-3` (three before it), `15W` (the working day nearest to the 15th, in its month), `LW` and
     /// `L-3W`; the day of week `6L` (the last Friday of the month), `6#3` (the third) and `L`
     /// (Saturday).
+    ///
+    /// # Errors
+    /// When the text is not such an expression; the error says where and why.
     pub fn parse(text: &str) -> Result<Self, CronError> {
         if let Some((at, _)) = text.char_indices().nth(CHARS_MAX) {
             return Err(CronError {

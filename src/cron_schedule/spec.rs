@@ -95,6 +95,9 @@ pub struct Mistake {
 impl ScheduleSpec {
     /// The plan that is meant, for a schedule that is made now; or the first mistake. `zone` is the
     /// one to use when none is given. A plan has at least one moment.
+    ///
+    /// # Errors
+    /// When a member is malformed, members contradict each other, or no moment is left.
     pub fn plan(&self, now: Timestamp, zone: &Zone, changes: Changes) -> Result<Plan, Mistake> {
         let wrong = |member, reason: String| Mistake { member, reason };
         let zone = match &self.time_zone {

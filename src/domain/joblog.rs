@@ -249,6 +249,9 @@ impl JobLog {
     }
 
     /// Reads what [`JobLog::to_xml`] wrote. The error says what is wrong, for the log.
+    ///
+    /// # Errors
+    /// When the text is not such a log.
     pub fn from_xml(text: &str) -> Result<Self, String> {
         let mut reader = Reader::from_str(text);
         let mut log: Option<JobLog> = None;

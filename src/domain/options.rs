@@ -123,6 +123,9 @@ pub enum WorkerTags {
 
 impl WorkerTags {
     /// The tags as the configuration lists them; `*` is all.
+    ///
+    /// # Errors
+    /// When an entry is not a tag.
     pub fn parse(list: &[String]) -> Result<Self, WorkerTagError> {
         if list.iter().any(|tag| tag == "*") {
             return Ok(Self::All);

@@ -94,6 +94,9 @@ pub(super) struct Secured {
 
 impl Certificate {
     /// Reads a chain, the server's own certificate first, and its key, both in PEM.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is not PEM, or the key does not belong to the certificate.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let pair = read_pair(certificate, key, &provider)?;
@@ -110,6 +113,9 @@ impl Certificate {
 
     /// Reads the files again. `false`: it is still the same certificate. An error leaves the old
     /// pair in force.
+    ///
+    /// # Errors
+    /// As [`Certificate::load`].
     pub fn reload(&self) -> Result<bool, TlsError> {
         let new = read_pair(&self.certificate, &self.key, self.config.crypto_provider())?;
         if new.cert == self.current.0.load().cert {

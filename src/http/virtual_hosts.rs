@@ -47,6 +47,11 @@ pub enum VirtualHostsError {
 }
 
 impl VirtualHosts {
+    /// Arranges tenants by the hosts that they are for.
+    ///
+    /// # Errors
+    /// When two tenants claim one host, two are the default, or a realm cannot stand in a header.
+    /// The configuration has to be corrected.
     pub fn new(hosts: Vec<VirtualHost>) -> Result<Self, VirtualHostsError> {
         let mut by_host: HashMap<String, usize> = HashMap::new();
         let mut default = None;

@@ -37,6 +37,9 @@ impl Default for Retry {
 
 impl Retry {
     /// What is wrong with the settings, if anything.
+    ///
+    /// # Errors
+    /// When a number is out of range; the text names the key.
     pub fn check(&self) -> Result<(), String> {
         let positive = |name: &str, value: f64| {
             let fine = value.is_finite() && value >= 0.0;

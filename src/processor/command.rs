@@ -64,6 +64,9 @@ pub struct ExitCodes {
 
 impl ExitCodes {
     /// What is wrong with the lists, if anything.
+    ///
+    /// # Errors
+    /// When a code is no exit code or stands in two lists; the text names the key.
     pub fn check(&self) -> Result<(), String> {
         let mut seen = BTreeMap::new();
         let lists = [

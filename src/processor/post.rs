@@ -54,6 +54,9 @@ struct Ready {
 impl Post {
     /// The error says what is wrong with the URL. `cacert`: a PEM file with the certificates that
     /// are believed, instead of the system's. `secret`: a file with the secret to sign with.
+    ///
+    /// # Errors
+    /// When the URL cannot be posted to.
     pub fn new(
         url: &str,
         cacert: Option<PathBuf>,
@@ -74,6 +77,9 @@ impl Post {
 
     /// Why no job can be posted, as far as that is known without asking the receiver. Reads the
     /// certificates and the secret.
+    ///
+    /// # Errors
+    /// When a certificate or the secret cannot be read, or others may read the secret.
     pub fn check(&self) -> Result<(), String> {
         self.receiver()?;
         self.secret().map(drop)

@@ -47,6 +47,9 @@ impl From<Finding> for InspectError {
 }
 
 /// Checks the whole document and names its root element.
+///
+/// # Errors
+/// When the document cannot be read, is not well-formed, or breaks a limit.
 pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectError> {
     // Lines and columns are counted only where one has to be reported.
     match pass(source, limits, Places::ToTheRoot, &mut |_| Ok(())) {

@@ -84,6 +84,10 @@ pub enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// Opens the document at its beginning.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is not a plain file.
     pub fn open(&self) -> io::Result<Box<dyn BufRead + 'a>> {
         Ok(match self {
             // The path is the service's own: a part, or what it has open already, by a link of /proc.

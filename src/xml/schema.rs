@@ -35,12 +35,19 @@ pub trait SchemaEngine: Send + Sync {
         false
     }
 
+    /// Compiles the schema with all that it includes.
+    ///
+    /// # Errors
+    /// When the schema is invalid or uses what the engine does not know.
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError>;
 }
 
 pub trait CompiledSchema: Send {
     /// An empty list means that the document is valid. A document that is not well-formed or
     /// breaks a limit has findings too; an error means that nothing was found out.
+    ///
+    /// # Errors
+    /// When the engine itself fails; nothing is known of the document then.
     fn validate(
         &mut self,
         source: &Source<'_>,
@@ -136,6 +143,11 @@ impl Schemas {
         self.dir.is_refused(name)
     }
 
+    /// What is wrong with a document by the schema of this name; nothing if it is valid.
+    ///
+    /// # Errors
+    /// When there is no usable schema of that name, or its engine fails. The document may be tried
+    /// again later.
     pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {
         let kept = self.dir.find(name).ok_or(Unavailable::Unknown)?;
         let mut compiled = match kept.value.take() {

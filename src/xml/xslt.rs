@@ -117,6 +117,9 @@ impl Stylesheets {
     }
 
     /// Is there a stylesheet of this name, and if not, why?
+    ///
+    /// # Errors
+    /// When there is none, or the one that there is was refused.
     pub fn check(&self, name: &str) -> Result<(), XsltError> {
         if self.reloadable_dir.find(name).is_some() {
             Ok(())
@@ -127,6 +130,11 @@ impl Stylesheets {
         }
     }
 
+    /// Transforms a document by the stylesheet of this name.
+    ///
+    /// # Errors
+    /// When there is no usable stylesheet of that name, the document is not well-formed, or the
+    /// transformation fails or breaks a limit.
     pub fn transform(
         &self,
         name: &str,
