@@ -244,7 +244,7 @@ impl Next {
             Ok(IdArg(id)) => self.of_schedule(id)?,
             Err(_) => self.of_expression()?,
         };
-        let zoned = |moment: &Timestamp| moment.to_zoned(zone.time_zone().clone());
+        let zoned = |moment: &Timestamp| moment.to_zoned_datetime(zone.time_zone().clone());
         if self.format.json {
             let moments: Vec<String> = moments.iter().map(Timestamp::to_string).collect();
             print_line!(

@@ -24,7 +24,9 @@ fn moments_by(changes: Changes, text: &str, after: &str, zone_name: &str, n: usi
     {
         assert!(next > at);
         at = next;
-        let shown = next.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z");
+        let shown = next
+            .to_zoned_datetime(zone.clone())
+            .strftime("%Y-%m-%dT%H:%M:%S%:z");
         found.push(shown.to_string());
     }
     found

@@ -208,7 +208,7 @@ fn server(names: &[String], now_s: i64, end_s: i64) -> Result<CertificateParams,
 fn set_days(params: &mut CertificateParams, begin_s: i64, end_s: i64) {
     let day = |unix_s: i64| {
         let moment = jiff::Timestamp::from_second(unix_s).unwrap_or(jiff::Timestamp::MAX);
-        let date = moment.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let date = moment.to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
         let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
         date_time_ymd(date.year().into(), month, day)
     };
