@@ -10,7 +10,7 @@ mod mistakes;
 use crate::{
     cron_schedule::cron::Changes,
     cron_schedule::{Missed, Zone},
-    domain::{InterfaceName, WorkerTags, hex},
+    domain::{InterfaceName, WorkerTags},
     peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor},
     scheduler::LaneRules,
@@ -244,7 +244,7 @@ impl Config {
     /// The first mistake in words, with its line, its key and what may stand there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let file: ConfigFile = toml::from_str(text).map_err(|e| mistakes::explain(&e, text))?;
-        let sha256 = hex(&Sha256::digest(text));
+        let sha256 = hex::encode(Sha256::digest(text));
         Self::decide(file, path, sha256).map_err(|message| mistakes::locate(&message, text))
     }
 

@@ -2,6 +2,7 @@
 
 use crate::service::{Download, Fault};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use hex::FromHex;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, ETAG},
@@ -32,7 +33,7 @@ pub(super) fn describe(headers: &mut HeaderMap, download: &Download) {
 
 /// The value of `Repr-Digest` for a SHA-256 in hexadecimal (RFC 9530); `None` if it is none.
 pub(super) fn repr_digest(hex: &str) -> Option<HeaderValue> {
-    let bytes = crate::domain::parse_hex::<32>(hex)?;
+    let bytes = <[u8; 32]>::from_hex(hex).ok()?;
     HeaderValue::try_from(format!("sha-256=:{}:", STANDARD.encode(bytes))).ok()
 }
 

@@ -14,7 +14,7 @@ mod round;
 
 use super::connect::Endpoint;
 use super::retry::Backoff;
-use crate::domain::{InterfaceName, JobName, hex};
+use crate::domain::{InterfaceName, JobName};
 use anyhow::Context as _;
 use files::Disk;
 use inbox::{Inbox, STATE_DIR};
@@ -212,7 +212,7 @@ impl Report for Lines<'_> {
                 "file": file.display().to_string(),
                 "interface": self.interface.as_str(),
                 "bytes": fetched.map(|f| f.bytes),
-                "sha256": fetched.map(|f| hex(&f.sha256)),
+                "sha256": fetched.map(|f| hex::encode(f.sha256)),
             })
             .to_string()
         } else {

@@ -19,7 +19,7 @@ use super::connect::{ClientError, Endpoint};
 use super::printable;
 use super::request::{Ask, Client, Payload, Progress, Response, target};
 use super::retry::{self, Backoff};
-use crate::domain::{InterfaceName, JobName, hex};
+use crate::domain::{InterfaceName, JobName};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -248,7 +248,7 @@ impl Pusher<'_> {
             bytes: content.bytes,
             job,
             replayed,
-            sha256: hex(&content.sha256),
+            sha256: hex::encode(content.sha256),
         })
     }
 
@@ -407,7 +407,7 @@ fn server_ms(headers: &HeaderMap, begun: Instant) -> Option<i64> {
 fn random_key() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
-    Ok(hex(&bytes))
+    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]

@@ -39,11 +39,7 @@ pub fn places(root: &Path, configured: Option<&Path>) -> Vec<PathBuf> {
     places.retain(|path| path.as_os_str().len() <= PATH_BYTES_MAX);
     if places.is_empty() {
         let hash = Sha256::digest(root.as_os_str().as_bytes());
-        let hash: String = hash
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hex::encode(&hash[..8]);
         places.push(format!("/run/spoolgate-{hash}/{SOCKET}").into());
     }
     places

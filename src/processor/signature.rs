@@ -3,10 +3,7 @@
 //!
 //! Contract with the receiver: `docs/processors.md`, "Posting to a URL".
 
-use crate::{
-    domain::hex,
-    util::plain::{self, Links},
-};
+use crate::util::plain::{self, Links};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::{
@@ -56,7 +53,10 @@ pub(super) fn sign(secret: &[u8], moment_s: i64, body: &mut impl Read) -> io::Re
             Err(error) => return Err(error),
         }
     }
-    Ok(format!("sha256={}", hex(&mac.finalize().into_bytes())))
+    Ok(format!(
+        "sha256={}",
+        hex::encode(mac.finalize().into_bytes())
+    ))
 }
 
 #[cfg(test)]

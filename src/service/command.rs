@@ -9,7 +9,7 @@ use super::targets::Target;
 use super::view::{State, View};
 use crate::cron_schedule::ScheduleSpec;
 use crate::domain::joblog::JobLog;
-use crate::domain::{InterfaceName, JobName, JobOptions, Place, Reference, hex, uuid_text};
+use crate::domain::{InterfaceName, JobName, JobOptions, Place, Reference, uuid_text};
 use crate::xml::Finding;
 use bytes::Bytes;
 use std::{fmt, io};
@@ -78,7 +78,7 @@ pub enum JobRef {
 impl fmt::Display for JobRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hex(bytes) => f.write_str(&hex(bytes)),
+            Self::Hex(bytes) => f.write_str(&hex::encode(bytes)),
             Self::Name(name) => name.fmt(f),
             Self::Task { id, .. } => id.fmt(f),
             Self::Uuid(bytes) => f.write_str(&uuid_text(bytes)),

@@ -4,7 +4,6 @@
 //! It is computed when such a file is first fetched, and remembered as long as the file is as it was.
 
 use super::lock;
-use crate::domain::hex;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -54,7 +53,7 @@ impl Digests {
         }
         // A move changes it as well; then it is computed again.
         let same = version(file)? == before && at == before.2;
-        let sha256 = same.then(|| hex(&hash.finalize()));
+        let sha256 = same.then(|| hex::encode(hash.finalize()));
         if let Some(sha256) = &sha256 {
             let mut known = lock(&self.0);
             if known.len() >= FILES_MAX {
@@ -75,7 +74,7 @@ mod tests {
     fn a_digest_is_of_the_file_as_it_is() {
         let digests = Digests::default();
         let mut file = tempfile::tempfile().unwrap();
-        let of = |text: &str| Some(hex(&Sha256::digest(text)));
+        let of = |text: &str| Some(hex::encode(Sha256::digest(text)));
         assert_eq!(digests.of(&file).unwrap(), of(""));
         file.write_all(b"<a/>").unwrap();
         file.rewind().unwrap();

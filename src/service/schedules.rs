@@ -22,7 +22,7 @@ use crate::{
     auth::Caller,
     cron_schedule::cron::Changes,
     cron_schedule::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
-    domain::{InterfaceName, Job, JobName, JobOptions, Kind, hex, uuid_text},
+    domain::{InterfaceName, Job, JobName, JobOptions, Kind, uuid_text},
     store::fs::{Attributes, Came, IdemKey, IdemRecord, SpoolError, Ticket},
 };
 use bytes::Bytes;
@@ -139,7 +139,7 @@ impl Service {
         key: Option<&IdemKey>,
     ) -> Result<(ScheduleId, Ticket), Fault> {
         let spool = &self.spool;
-        let sha256 = hex(&Sha256::digest(&schedule.document));
+        let sha256 = hex::encode(Sha256::digest(&schedule.document));
         if let Some(key) = key
             && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
         {

@@ -3,7 +3,7 @@
 use super::{Direction, Fault, Interface, Service, lock, unknown_interface};
 use crate::{
     auth::{Caller, Right},
-    domain::{InterfaceName, hex},
+    domain::InterfaceName,
 };
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ pub struct Target {
 
 /// The id of an interface without an alias that is one.
 pub(super) fn made_id(name: &InterfaceName) -> String {
-    hex(&Sha256::digest(name.as_str())[..ID_BYTES])
+    hex::encode(&Sha256::digest(name.as_str())[..ID_BYTES])
 }
 
 fn is_id(text: &str) -> bool {

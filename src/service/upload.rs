@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::{Caller, Right},
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, JobName, JobOptions, Kind, Reference, hex},
+    domain::{InterfaceName, JobName, JobOptions, Kind, Reference},
     store::fs::{
         Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket,
     },
@@ -451,7 +451,7 @@ impl Upload {
         let wanted = &self.submit.digests;
         if wanted
             .sha256
-            .is_some_and(|wanted| body.sha256() != hex(&wanted))
+            .is_some_and(|wanted| body.sha256() != hex::encode(wanted))
             || wanted.sha512.map(Into::into) != sha512
         {
             return Err(invalid(
@@ -799,7 +799,7 @@ fn unreadable(error: &std::io::Error) -> Fault {
 impl Body {
     fn sha256(&self) -> String {
         match self {
-            Self::Memory(bytes) => hex(&Sha256::digest(bytes)),
+            Self::Memory(bytes) => hex::encode(Sha256::digest(bytes)),
             Self::Part(part) => part.sha256(),
         }
     }

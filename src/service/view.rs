@@ -4,7 +4,7 @@ use super::{Page, Service, Sort, Visibility, spool_fault};
 use crate::{
     auth::{Caller, Right, Role},
     domain::joblog::{JobLog, Message},
-    domain::{InterfaceName, Job, JobId, JobName, JobOptions, Place, Priority, hex, uuid_text},
+    domain::{InterfaceName, Job, JobId, JobName, JobOptions, Place, Priority, uuid_text},
     service::{Fault, JobRef},
     store::fs::SpoolError,
 };
@@ -263,7 +263,7 @@ impl Service {
         View {
             id: id.get(),
             uuid: uuid_text(&self.seal.uuid(id)),
-            hex: hex(&self.seal.hex(id)),
+            hex: hex::encode(self.seal.hex(id)),
             runner: Some(self.seal.runner(id)),
             eta_ms: eta_ms.unwrap_or_else(|| self.spool.now_ms()),
             interface: Some(interface),
@@ -309,7 +309,7 @@ impl Service {
         Ok(View {
             id: id.get(),
             uuid: uuid_text(&self.seal.uuid(id)),
-            hex: hex(&self.seal.hex(id)),
+            hex: hex::encode(self.seal.hex(id)),
             runner: Some(self.seal.runner(id)),
             eta_ms: (self.worker.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),
             interface,

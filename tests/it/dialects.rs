@@ -2,8 +2,9 @@
 //! the directories say the same of it, from its first moment to its end.
 
 use crate::harness::{Daemon, day, shell};
+use hex::FromHex;
 use serde_json::{Value, json};
-use spoolgate::domain::{JobId, JobName, Seal, hex, parse_hex, uuid_text};
+use spoolgate::domain::{JobId, JobName, Seal, uuid_text};
 use std::fs;
 
 /// An interface that takes anything, and is the one of eHealth's first route as well.
@@ -55,7 +56,7 @@ impl World {
             text + &tasks
         });
         let key = fs::read_to_string(daemon.spool(".key")).unwrap();
-        let seal = Seal::new(parse_hex(key.trim()).unwrap());
+        let seal = Seal::new(FromHex::from_hex(key.trim()).unwrap());
         let last = |line: String| line.trim().rsplit(' ').next().unwrap().to_owned();
         let token = last(daemon.operator(&["user", "token", "admin"]));
         let scopes = ["composition:read", "composition:create", "job:read"];
@@ -147,7 +148,7 @@ impl World {
     }
 
     fn hex(&self, job: &JobName) -> String {
-        hex(&self.seal.hex(job.id()))
+        hex::encode(self.seal.hex(job.id()))
     }
 
     fn uuid(&self, job: &JobName) -> String {
@@ -364,7 +365,7 @@ fn an_interface_is_called_as_it_was_asked_for() {
     // Also when it has ended, and through a door that it did not come by.
     world.daemon.operator(&["release", TASKS]);
     let id = JobId::from_number(made["task"].as_u64().unwrap());
-    let path = format!("/webapi/v3/jobs/{}", hex(&world.seal.hex(id)));
+    let path = format!("/webapi/v3/jobs/{}", hex::encode(world.seal.hex(id)));
     world.daemon.wait("it has ended", || {
         let (_, view) = world.bearer(&[&path]);
         assert_eq!(view["appId"], "Printing", "{view}");
@@ -396,7 +397,7 @@ fn a_forged_id_is_an_unknown_job() {
             .0,
         404
     );
-    let hex = hex(&other.hex(id));
+    let hex = hex::encode(other.hex(id));
     assert_eq!(world.bearer(&[&format!("/webapi/v3/jobs/{hex}")]).0, 404);
     let unknown = world.basic(&["--json", "{}", "/api/v1/nobody/process/Printing"]);
     assert_eq!(unknown.0, 404, "{unknown:?}");

@@ -127,9 +127,7 @@ fn a_job_is_posted_with_its_signature_and_the_answer_is_its_result() {
     assert!(moment.parse::<u64>().unwrap() > 1_700_000_000, "{moment}");
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"s3cret").unwrap();
     mac.update(format!("{moment}.{}", order("o1")).as_bytes());
-    let code: String = (mac.finalize().into_bytes().iter())
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let code = hex::encode(mac.finalize().into_bytes());
     assert_eq!(
         asked.header("x-spoolgate-signature"),
         format!("sha256={code}")

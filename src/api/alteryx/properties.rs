@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     api::golden::assert_answered,
-    domain::{any_text, hex, settings},
+    domain::{any_text, settings},
     service::{JobRef, Page},
 };
 use http::Request;
@@ -65,7 +65,7 @@ proptest! {
     /// An id means the same in every case.
     #[test]
     fn a_job_is_its_digits(id in any::<[u8; 12]>(), upper in any::<bool>()) {
-        let mut digits = hex(&id);
+        let mut digits = hex::encode(id);
         if upper {
             digits.make_ascii_uppercase();
         }

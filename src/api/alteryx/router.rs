@@ -2,9 +2,10 @@
 
 use crate::{
     api::{headers::idempotency_key, json, oauth},
-    domain::{InterfaceName, JobOptions, PriorityError, WorkerTagError, parse_hex},
+    domain::{InterfaceName, JobOptions, PriorityError, WorkerTagError},
     service::{Command, Document, Fault, JobRef, JsonCheck, Page, Sort, State, Submit, Visibility},
 };
+use hex::FromHex;
 use http::{Method, request::Parts};
 use serde_json::{Map, Value};
 
@@ -71,8 +72,8 @@ pub(super) fn parse(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
     let get = matches!(head.method, Method::GET | Method::HEAD);
     let not_allowed = |allow| Err(Fault::MethodNotAllowed { allow });
     let job = |job: &str| {
-        let hex = parse_hex(job).map(JobRef::Hex);
-        hex.ok_or_else(|| Fault::UnknownJob { job: job.into() })
+        let hex = FromHex::from_hex(job).map(JobRef::Hex);
+        hex.map_err(|_| Fault::UnknownJob { job: job.into() })
     };
     match Route::of(head.uri.path()).ok_or(Fault::NoSuchPath)? {
         Route::Job(id) if get => {
@@ -96,7 +97,7 @@ pub(super) fn parse(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
             if format.is_some_and(|format| !format.eq_ignore_ascii_case("Raw")) {
                 return Err(field("format", "use Raw"));
             }
-            let number = parse_hex::<12>(&output).and_then(number);
+            let number = <[u8; 12]>::from_hex(&output).ok().and_then(number);
             Ok(Command::Result {
                 job: job(&id)?,
                 number: number.ok_or(Fault::NoSuchPath)?,

@@ -4,7 +4,6 @@
 //! The file is read again when it is sent. Should it have changed in between, its digest or its
 //! length no longer fit, and the upload is refused rather than accepted as something else.
 
-use crate::domain::hex;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -85,7 +84,7 @@ impl Content {
         hash.update(self.modified_ns.to_be_bytes());
         hash.update(self.inode.to_be_bytes());
         hash.update(self.bytes.to_be_bytes());
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::joblog::JobLog,
-    domain::{InterfaceName, Job, JobName, JobOptions, Place, Queue, hex},
+    domain::{InterfaceName, Job, JobName, JobOptions, Place, Queue},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -224,7 +224,7 @@ impl<F: Fs> Part<F> {
 
     /// The SHA-256 of what has been written, as 64 hex digits.
     pub fn sha256(&self) -> String {
-        hex(&self.sha256.clone().finalize())
+        hex::encode(self.sha256.clone().finalize())
     }
 
     pub fn bytes(&self) -> u64 {

@@ -15,9 +15,7 @@ use super::{
 };
 use crate::{
     domain::joblog::{JobLog, Level, Message},
-    domain::{
-        InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName, hex,
-    },
+    domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -769,7 +767,7 @@ impl<F: Fs> Claim<F> {
                 return Err(SpoolError::Output(text));
             }
             accepted.bytes = bytes.len() as u64;
-            accepted.sha256 = Some(hex(&Sha256::digest(&bytes)));
+            accepted.sha256 = Some(hex::encode(Sha256::digest(&bytes)));
             let path = text(&to);
             vec![Op::Put { path, bytes }]
         };

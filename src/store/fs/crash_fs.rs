@@ -331,7 +331,7 @@ impl Fs for CrashFs {
         use sha2::{Digest, Sha256};
         let mut disk = self.call("digest")?;
         let at = disk.find(path)?;
-        Ok(crate::domain::hex(&Sha256::digest(&disk.file(at).0.bytes)))
+        Ok(hex::encode(Sha256::digest(&disk.file(at).0.bytes)))
     }
 
     fn scratch(&self, from: &Path, to: &Path) -> io::Result<Option<u32>> {

@@ -12,10 +12,7 @@ use super::{
     lease::Writers,
     mount::{MountId, mount_of},
 };
-use crate::{
-    domain::hex,
-    util::plain::{self, Links},
-};
+use crate::util::plain::{self, Links};
 use rustix::{
     fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags},
     process::{Gid, Uid},
@@ -289,7 +286,7 @@ impl Fs for RealFs {
         let mut buffer = vec![0_u8; 128 * 1024];
         loop {
             match io::Read::read(&mut file, &mut buffer)? {
-                0 => return Ok(hex(&sha256.finalize())),
+                0 => return Ok(hex::encode(sha256.finalize())),
                 bytes => sha256.update(&buffer[..bytes]),
             }
         }

@@ -14,7 +14,7 @@ use super::{
     records::{Accepted, Came, Ended, Said},
     wrap,
 };
-use crate::domain::{JobName, JobOptions, hex};
+use crate::domain::{JobName, JobOptions};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use std::{
     collections::BTreeMap,
@@ -151,7 +151,7 @@ impl Spool<RealFs> {
         accepted.dialect = dialect.filter(|_| is_one).unwrap_or(text("dialect"));
         accepted.submitter = submitter.unwrap_or(text("submitter"));
         let sha256 = sha256.and_then(|text| STANDARD_NO_PAD.decode(text).ok());
-        accepted.sha256 = sha256.map(|sha256| hex(&sha256));
+        accepted.sha256 = sha256.map(hex::encode);
         accepted.interface = text("interface").parse().ok();
         accepted.uid = accepted
             .submitter
@@ -254,7 +254,7 @@ mod tests {
         let accepted = spool.accepted_of(&queued).unwrap().unwrap();
         assert_eq!(accepted.dialect, "robusta");
         assert_eq!(accepted.submitter, "ada lovelace");
-        assert_eq!(accepted.sha256, Some(hex(&Sha256::digest("<a/>"))));
+        assert_eq!(accepted.sha256, Some(hex::encode(Sha256::digest("<a/>"))));
         assert_eq!(accepted.params.as_deref(), Some("{}"));
         assert_eq!(spool.attempts_of(&queued.name).unwrap(), 1);
         assert_eq!(spool.note_of(&queued).as_deref(), Some("moved by hand"));

@@ -5,7 +5,7 @@
 //! between, so no answer was sent) is removed at the next start.
 
 use super::{EntryKind, Fs, Op, PendingRename, Spool, SpoolError, text, wrap};
-use crate::domain::{InterfaceName, JobName, hex};
+use crate::domain::{InterfaceName, JobName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -30,7 +30,7 @@ impl IdemKey {
         hash.update((user.len() as u64).to_le_bytes());
         hash.update(user);
         hash.update(key);
-        Self(hex(&hash.finalize()))
+        Self(hex::encode(hash.finalize()))
     }
 
     fn path(&self) -> PathBuf {

@@ -5,9 +5,10 @@
 
 use super::{Fs, RealFs};
 use crate::{
-    domain::{KEY_BYTES, hex, parse_hex},
+    domain::KEY_BYTES,
     util::plain::{self, Links},
 };
+use hex::FromHex;
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
@@ -68,9 +69,9 @@ fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, KeyError> {
         .read_to_end(&mut bytes)
         .map_err(io)?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let key = parse_hex(text.trim_end());
+    let key = <[u8; KEY_BYTES]>::from_hex(text.trim_end());
     key.map(Some)
-        .ok_or_else(|| KeyError::Malformed(path.to_owned()))
+        .map_err(|_| KeyError::Malformed(path.to_owned()))
 }
 
 /// Makes a key unless there is one: another process may have been faster.
@@ -91,7 +92,7 @@ fn make(fs: &RealFs) -> io::Result<()> {
         .mode(0o600)
         .open(&path)?;
     fs.hand_over(&file)?;
-    writeln!(file, "{}", hex(&key))?;
+    writeln!(file, "{}", hex::encode(key))?;
     file.sync_all()?;
     match fs.rename(&temp, Path::new(KEY)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(&path)?,

@@ -5,7 +5,7 @@
 
 use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, lock, wrap};
 use crate::domain::{
-    InterfaceName, Job, JobId, JobName, Kind, Place, Queue, deferred_entry, hex, work_entry,
+    InterfaceName, Job, JobId, JobName, Kind, Place, Queue, deferred_entry, work_entry,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -362,7 +362,7 @@ impl<F: Fs> Spool<F> {
                     && self
                         .fs
                         .read(&path)
-                        .is_ok_and(|bytes| hex(&Sha256::digest(&bytes)) == *sha256));
+                        .is_ok_and(|bytes| hex::encode(Sha256::digest(&bytes)) == *sha256));
         is_it.then(|| sha256.clone())
     }
 

@@ -144,7 +144,7 @@ fn accepted(dialect: &dyn Dialect, submit: Submit) {
             job: job.clone(),
             interface,
             bytes: 3,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex::encode(digest),
             replayed: true,
         },
     );

@@ -6,7 +6,6 @@
 
 use super::dice::Dice;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// The interfaces of the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,7 +203,7 @@ impl Document {
         let mut hash = Sha256::new();
         hash.update(&self.body);
         hash.update(format!("<!-- emitted by {} -->\n", self.reference));
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 
@@ -237,12 +236,5 @@ fn fill(body: &mut Vec<u8>, bytes: usize, dice: &mut Dice) {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(Sha256::digest(bytes))
 }

@@ -4,7 +4,7 @@
 //! and for each act of a person. A line is one JSON object, and its first member is the job's id, so
 //! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
 
-use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, WorkerTag, hex, text};
+use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, WorkerTag, text};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -255,7 +255,7 @@ pub fn fingerprint(error: &str) -> String {
         }
         was_digit = is_digit;
     }
-    hex(&hash.finalize()[..8])
+    hex::encode(&hash.finalize()[..8])
 }
 
 #[cfg(test)]
