@@ -12,6 +12,7 @@ mod json;
 mod oauth;
 #[cfg(test)]
 mod openapi;
+mod percent;
 
 use crate::service::{Command, Download, Fault, Reply};
 use bytes::Bytes;

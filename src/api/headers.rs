@@ -7,11 +7,14 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, ETAG},
 };
-use std::fmt::Write;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What does not stand for itself in the name of a file: fewer do than RFC 8187 allows.
+const NOT_PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
@@ -48,15 +51,7 @@ fn attachment(name: &str) -> String {
     let mut text = format!("attachment; filename=\"{ascii}\"");
     if ascii != name {
         text += "; filename*=UTF-8''";
-        for byte in name.bytes() {
-            // Writing to a string cannot fail.
-            let _ = match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
-                    write!(text, "{}", char::from(byte))
-                }
-                _ => write!(text, "%{byte:02X}"),
-            };
-        }
+        text.extend(utf8_percent_encode(name, NOT_PLAIN));
     }
     text
 }

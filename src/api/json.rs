@@ -1,4 +1,4 @@
-//! What the JSON dialects share: answers, objects as clients write them, and path segments.
+//! What the JSON dialects share: answers, and objects as clients write them.
 
 use super::{Payload, headers};
 use crate::service::{Download, Fault};
@@ -302,33 +302,6 @@ pub(super) fn text(field: &str, value: &Value) -> Result<Option<String>, Fault> 
     }
 }
 
-/// The segments of a path, decoded. `None` for a path that does not decode to text.
-pub(super) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
-    path.split('/').skip(1).map(decoded).collect()
-}
-
-/// A segment of a path without its percent signs.
-pub(super) fn decoded(segment: &str) -> Option<Cow<'_, str>> {
-    if !segment.contains('%') {
-        return Some(Cow::Borrowed(segment));
-    }
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                bytes.push(u8::try_from(digit(high)? << 4 | digit(low)?).ok()?);
-                rest = tail;
-            }
-            (b'%', _) => return None,
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
 /// Reads a value, and notes the first member in it that is given twice.
 struct Once<'t> {
     /// Its name, after those of the members that it is in.
@@ -537,16 +510,5 @@ mod tests {
     fn a_type_is_known_by_its_extension() {
         assert_eq!(content_type("Report.PDF"), "application/pdf");
         assert_eq!(content_type("pdf"), "application/octet-stream");
-    }
-
-    #[test]
-    fn segments_are_decoded_once() {
-        let of = |path| segments(path).map(|s| s.join("|"));
-        assert_eq!(of("/a/b%20c/%2541").as_deref(), Some("a|b c|%41"));
-        assert_eq!(of("/a%2Fb/").as_deref(), Some("a/b|"));
-        assert_eq!(of("/%c3%A4").as_deref(), Some("\u{e4}"));
-        for bad in ["/%", "/%4", "/%zz", "/%ff"] {
-            assert_eq!(of(bad), None, "{bad}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Request head and body → command.
 
 use crate::{
-    api::{headers::idempotency_key, json, oauth},
+    api::{headers::idempotency_key, json, oauth, percent},
     domain::{InterfaceName, JobOptions, PriorityError, WorkerTagError},
     service::{Command, Document, Fault, JobRef, JsonCheck, Page, Sort, State, Submit, Visibility},
 };
@@ -36,8 +36,8 @@ impl Route {
     pub(super) fn of(path: &str) -> Option<Self> {
         // Public clients join `/webapi/` and `/v3/`: a doubled slash counts as one.
         let segments = path.split('/').filter(|segment| !segment.is_empty());
-        let segments: Option<Vec<_>> = segments.map(json::decoded).collect();
-        let segments = segments?;
+        let segments: Result<Vec<_>, _> = segments.map(percent::decoded).collect();
+        let segments = segments.ok()?;
         let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
         let given = |at: usize| segments[at].clone().into_owned();

@@ -5,7 +5,11 @@
 //! are reported, not repaired. Names count exactly as spelled; parameters that no one asks for are
 //! decoded and ignored.
 
-use crate::service::Fault;
+use crate::{
+    api::percent::{self, Undecodable},
+    service::Fault,
+};
+use std::borrow::Cow;
 
 pub(super) struct Parameters(Vec<(String, String)>);
 
@@ -50,28 +54,18 @@ impl Parameters {
 
 /// Decodes `+` and `%XX`.
 fn decode(encoded: &[u8]) -> Result<String, Fault> {
-    let invalid = |reason: &str| Fault::Invalid {
-        reason: reason.into(),
-    };
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut bytes = encoded.iter();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let byte = hex_digit(bytes.next()).zip(hex_digit(bytes.next()));
-                let (high, low) = byte.ok_or_else(|| {
-                    invalid("a parameter has a % that is not followed by two hexadecimal digits")
-                })?;
-                high << 4 | low
+    let spaced: Vec<u8> = encoded
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
+    let decoded = percent::decoded(&spaced).map(Cow::into_owned);
+    decoded.map_err(|undecodable| Fault::Invalid {
+        reason: match undecodable {
+            Undecodable::Digits => {
+                "a parameter has a % that is not followed by two hexadecimal digits"
             }
-            other => *other,
-        });
-    }
-    String::from_utf8(decoded).map_err(|_| invalid("a parameter is not UTF-8"))
-}
-
-fn hex_digit(byte: Option<&u8>) -> Option<u8> {
-    let digit = char::from(*byte?).to_digit(16)?;
-    u8::try_from(digit).ok()
+            Undecodable::Utf8 => "a parameter is not UTF-8",
+        }
+        .into(),
+    })
 }

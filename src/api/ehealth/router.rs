@@ -2,7 +2,7 @@
 
 use super::document;
 use crate::{
-    api::{headers::idempotency_key, json, oauth},
+    api::{headers::idempotency_key, oauth, percent},
     domain::{JobOptions, parse_uuid},
     service::{Command, Document, Fault, JobRef, JsonCheck, Submit, Visibility},
 };
@@ -31,7 +31,7 @@ pub(super) enum Route {
 
 impl Route {
     pub(super) fn of(path: &str) -> Option<Self> {
-        let segments = json::segments(bare(path))?;
+        let segments = percent::segments(bare(path))?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         match segments[..] {
             ["jobs", id] => Some(Self::OldJob(id.into())),
@@ -93,7 +93,7 @@ fn check_format(head: &Parts) -> Result<(), Fault> {
         })
     };
     let query = head.uri.query().unwrap_or_default();
-    if json::decoded(query).is_none() {
+    if percent::decoded(query).is_err() {
         return wrong("query", "is not percent-encoded UTF-8");
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();

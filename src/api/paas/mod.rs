@@ -12,7 +12,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use super::{Access, Dialect, Intake, Payload, json};
+use super::{Access, Dialect, Intake, Payload, percent};
 use crate::service::{Command, Fault, Reply};
 use http::{Response, request::Parts};
 use std::borrow::Cow;
@@ -36,7 +36,7 @@ impl Dialect for Paas {
     fn tenant<'h>(&self, head: &'h Parts) -> Option<Cow<'h, str>> {
         let database = head.uri.path().strip_prefix(ROOT)?.split('/').next()?;
         // What cannot be decoded is no one's name.
-        Some(json::decoded(database).unwrap_or(Cow::Borrowed(database)))
+        Some(percent::decoded(database).unwrap_or(Cow::Borrowed(database)))
     }
 
     fn access(&self, head: &Parts) -> Access {

@@ -1,7 +1,7 @@
 //! Request head → command.
 
 use crate::{
-    api::{Access, headers::idempotency_key, json},
+    api::{Access, headers::idempotency_key, json, percent},
     domain::{JobOptions, PARAMS_BYTES_MAX},
     service::{Command, Document, Fault, JobRef, JsonCheck, Submit, Visibility},
 };
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 const EMPTY: &str = "{}";
 
 pub(super) fn parse(head: &Parts) -> Result<Command, Fault> {
-    let segments = json::segments(head.uri.path()).ok_or(Fault::NoSuchPath)?;
+    let segments = percent::segments(head.uri.path()).ok_or(Fault::NoSuchPath)?;
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match segments[..] {
         ["api", "v1", _, "process", command] => {

@@ -1,7 +1,7 @@
 //! Request head and body → command.
 
 use crate::{
-    api::{headers::idempotency_key, json},
+    api::{headers::idempotency_key, json, percent},
     domain::{InterfaceName, JobOptions, WorkerTag, parse_uuid},
     service::{
         Command, Document, Fault, JobRef, JsonCheck, ScheduleRequest, ScheduleSpec, Submit,
@@ -28,7 +28,7 @@ pub(super) enum Route {
 
 impl Route {
     pub(super) fn of(path: &str) -> Option<Self> {
-        let segments = json::segments(path)?;
+        let segments = percent::segments(path)?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         match segments[..] {
             ["scheduler", api, "process", "start"] if is_api(api) => Some(Self::Start),
