@@ -30,4 +30,4 @@ pub use options::{
 pub use place::{Illegal, Job, Place, Queue, Transition, deferred_entry, work_entry};
 #[cfg(test)]
 pub(crate) use properties::{any_interface, any_job_name, any_queue, any_text, settings};
-pub use seal::{KEY_BYTES, Seal, parse_uuid, uuid_text};
+pub use seal::{KEY_BYTES, Seal, parse_uuid};

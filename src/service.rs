@@ -262,7 +262,7 @@ impl Service {
             Command::Show { job, visibility } => {
                 let caller = caller.clone();
                 let shown = self.blocking(move |this| match &job {
-                    JobRef::Uuid(uuid) => match this.shown_schedule(&caller, uuid, visibility)? {
+                    JobRef::Uuid(uuid) => match this.shown_schedule(&caller, *uuid, visibility)? {
                         Some(reply) => Ok(reply),
                         None => this.shown(&caller, &job, visibility).map(Reply::Shown),
                     },

@@ -9,11 +9,11 @@
 
 use super::JobId;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hex::FromHex;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 use subtle::ConstantTimeEq;
+use uuid::{Builder, Uuid, fmt::Hyphenated};
 
 /// Bytes of a tenant's key.
 pub const KEY_BYTES: usize = 32;
@@ -56,29 +56,28 @@ impl Seal {
     }
 
     /// The id as a UUID of version 8 (RFC 9562, 5.8).
-    pub fn uuid(&self, id: JobId) -> [u8; 16] {
+    pub fn uuid(&self, id: JobId) -> Uuid {
         let code = self.id_code("uuid", id);
         // 48 bits of the id, version, its other 5, 7 of the code, variant, 62 more of the code.
         let id = id.get();
         let mut bits = (u128::from(id >> 5) & ((1 << 48) - 1)) << 80;
-        bits |= 0x8 << 76;
         bits |= u128::from(id & 0x1f) << 71;
         bits |= u128::from(code[8] & 0x7f) << 64;
-        bits |= 0b10 << 62;
         let tail = u64::from_be_bytes([
             code[0], code[1], code[2], code[3], code[4], code[5], code[6], code[7],
         ]);
         bits |= u128::from(tail >> 2);
-        bits.to_be_bytes()
+        Builder::from_custom_bytes(bits.to_be_bytes()).into_uuid()
     }
 
     /// The id that [`Seal::uuid`] was given.
-    pub fn job_of_uuid(&self, uuid: &[u8; 16]) -> Option<JobId> {
-        let bits = u128::from_be_bytes(*uuid);
+    pub fn job_of_uuid(&self, uuid: Uuid) -> Option<JobId> {
+        let bits = uuid.as_u128();
         let high = u64::try_from(bits >> 80).ok()?;
         let low = u64::try_from((bits >> 71) & 0x1f).ok()?;
         let id = JobId::from_number(high << 5 | low);
-        bool::from(self.uuid(id).ct_eq(uuid)).then_some(id)
+        let expected = self.uuid(id);
+        bool::from(expected.as_bytes().ct_eq(uuid.as_bytes())).then_some(id)
     }
 
     /// The id as the bytes of 24 hexadecimal digits.
@@ -113,29 +112,10 @@ impl Seal {
     }
 }
 
-/// `0192f0c1-….`: 16 bytes as a UUID is written.
-pub fn uuid_text(uuid: &[u8; 16]) -> String {
-    let hex = hex::encode(uuid);
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
-    parts.join("-")
-}
-
-/// A UUID as it is written, in either case.
-pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    let dashes = [8, 13, 18, 23];
-    let plain: String = text
-        .char_indices()
-        .filter(|(at, _)| !dashes.contains(at))
-        .map(|(_, c)| c)
-        .collect();
-    let dashed = text.len() == 36 && dashes.iter().all(|at| text.as_bytes()[*at] == b'-');
-    dashed.then(|| FromHex::from_hex(plain).ok()).flatten()
+/// A UUID as it is written with its four hyphens, in either case.
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    let uuid = text.parse::<Hyphenated>().ok()?;
+    Some(uuid.into_uuid())
 }
 
 #[cfg(test)]
@@ -160,16 +140,15 @@ mod tests {
         fn views_lead_back_and_forged_ones_nowhere(id in any_id(), bit in 0..128_usize) {
             let seal = seal(1);
             let (uuid, hex, runner) = (seal.uuid(id), seal.hex(id), seal.runner(id));
-            prop_assert_eq!(seal.job_of_uuid(&uuid), Some(id));
+            prop_assert_eq!(seal.job_of_uuid(uuid), Some(id));
             prop_assert_eq!(seal.job_of_hex(&hex), Some(id));
             prop_assert!(seal.is_runner(id, &runner));
             let other = self::seal(2);
-            prop_assert_eq!(other.job_of_uuid(&uuid), None);
+            prop_assert_eq!(other.job_of_uuid(uuid), None);
             prop_assert_eq!(other.job_of_hex(&hex), None);
             prop_assert!(!other.is_runner(id, &runner));
-            let mut forged = uuid;
-            forged[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(seal.job_of_uuid(&forged), None);
+            let forged = Uuid::from_u128(uuid.as_u128() ^ 1 << bit);
+            prop_assert_eq!(seal.job_of_uuid(forged), None);
             let mut forged = runner.into_bytes();
             forged[bit / 4] ^= 1 << (bit % 7);
             prop_assert!(!seal.is_runner(id, &String::from_utf8(forged).unwrap()));
@@ -179,8 +158,9 @@ mod tests {
         }
 
         #[test]
-        fn texts_read_back_in_either_case(uuid in any::<[u8; 16]>()) {
-            let text = uuid_text(&uuid);
+        fn texts_read_back_in_either_case(bits in any::<u128>()) {
+            let uuid = Uuid::from_u128(bits);
+            let text = uuid.to_string();
             prop_assert_eq!(parse_uuid(&text), Some(uuid));
             prop_assert_eq!(parse_uuid(&text.to_uppercase()), Some(uuid));
         }
@@ -188,7 +168,7 @@ mod tests {
         #[test]
         fn no_text_is_too_odd(text in "\\PC{0,40}|[0-9a-f-]{36}") {
             if let Some(uuid) = parse_uuid(&text) {
-                prop_assert_eq!(uuid_text(&uuid), text.to_lowercase());
+                prop_assert_eq!(uuid.to_string(), text.to_lowercase());
             }
         }
     }
@@ -196,7 +176,7 @@ mod tests {
     #[test]
     fn a_uuid_says_that_it_is_one_and_a_runner_fits_an_address() {
         let id = JobId::from_number((1 << ID_BITS) - 1);
-        let text = uuid_text(&seal(1).uuid(id));
+        let text = seal(1).uuid(id).to_string();
         assert_eq!(text.as_bytes()[14], b'8', "{text}");
         assert!(matches!(text.as_bytes()[19], b'8'..=b'b'), "{text}");
         let runner = seal(1).runner(id);
@@ -212,7 +192,7 @@ mod tests {
     fn views_stay_as_they_are() {
         let id = JobId::from_number(0x12_3456_789a_bcde);
         assert_eq!(
-            uuid_text(&seal(1).uuid(id)),
+            seal(1).uuid(id).to_string(),
             "91a2b3c4-d5e6-8f5c-a292-13ba12e17e46"
         );
         assert_eq!(hex::encode(seal(1).hex(id)), "91a2b3c4d5e6f1c62fdf0506");
@@ -224,7 +204,7 @@ mod tests {
         let last: crate::domain::JobName = "20890906T154735.551Z-04095.json".parse().unwrap();
         assert_eq!(last.id().get(), (1 << ID_BITS) - 1);
         let later = JobId::from_number(1 << ID_BITS);
-        assert_eq!(seal(1).job_of_uuid(&seal(1).uuid(later)), None);
+        assert_eq!(seal(1).job_of_uuid(seal(1).uuid(later)), None);
         assert_eq!(seal(1).job_of_hex(&seal(1).hex(later)), None);
     }
 

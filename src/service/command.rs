@@ -9,7 +9,7 @@ use super::targets::Target;
 use super::view::{State, View};
 use crate::cron_schedule::ScheduleSpec;
 use crate::domain::joblog::JobLog;
-use crate::domain::{InterfaceName, JobName, JobOptions, Place, Reference, uuid_text};
+use crate::domain::{InterfaceName, JobName, JobOptions, Place, Reference};
 use crate::xml::Finding;
 use bytes::Bytes;
 use std::{fmt, io};
@@ -72,7 +72,7 @@ pub enum JobRef {
         id: u64,
         runner: Option<String>,
     },
-    Uuid([u8; 16]),
+    Uuid(uuid::Uuid),
 }
 
 impl fmt::Display for JobRef {
@@ -81,7 +81,7 @@ impl fmt::Display for JobRef {
             Self::Hex(bytes) => f.write_str(&hex::encode(bytes)),
             Self::Name(name) => name.fmt(f),
             Self::Task { id, .. } => id.fmt(f),
-            Self::Uuid(bytes) => f.write_str(&uuid_text(bytes)),
+            Self::Uuid(uuid) => uuid.fmt(f),
         }
     }
 }

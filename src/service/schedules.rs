@@ -22,7 +22,7 @@ use crate::{
     auth::Caller,
     cron_schedule::cron::Changes,
     cron_schedule::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
-    domain::{InterfaceName, Job, JobName, JobOptions, Kind, uuid_text},
+    domain::{InterfaceName, Job, JobName, JobOptions, Kind},
     store::fs::{Attributes, Came, IdemKey, IdemRecord, SpoolError, Ticket},
 };
 use bytes::Bytes;
@@ -112,7 +112,7 @@ impl Service {
         let id = saved.await.unwrap_or(Err(Fault::Internal))?;
         (self.schedules.saved)(id);
         Ok(Reply::Scheduled {
-            uuid: uuid_text(&self.seal.uuid(id.get())),
+            uuid: self.seal.uuid(id.get()).to_string(),
         })
     }
 
@@ -220,7 +220,7 @@ impl Service {
     pub(super) fn shown_schedule(
         &self,
         caller: &Caller,
-        uuid: &[u8; 16],
+        uuid: uuid::Uuid,
         visibility: Visibility,
     ) -> Result<Option<Reply>, Fault> {
         let Some(id) = self.seal.job_of_uuid(uuid).map(ScheduleId::new) else {
@@ -243,7 +243,7 @@ impl Service {
             return Ok(None);
         }
         Ok(Some(Reply::ShownSchedule {
-            uuid: uuid_text(uuid),
+            uuid: uuid.to_string(),
             latest: latest.map(Box::new),
             next_ms: next.map(Timestamp::as_millisecond),
         }))

@@ -4,7 +4,7 @@ use super::{Page, Service, Sort, Visibility, spool_fault};
 use crate::{
     auth::{Caller, Right, Role},
     domain::joblog::{JobLog, Message},
-    domain::{InterfaceName, Job, JobId, JobName, JobOptions, Place, Priority, uuid_text},
+    domain::{InterfaceName, Job, JobId, JobName, JobOptions, Place, Priority},
     service::{Fault, JobRef},
     store::fs::SpoolError,
 };
@@ -149,7 +149,7 @@ impl Service {
                 return (found.map(|place| Job { place, name })).ok_or_else(|| unknown(of));
             }
             JobRef::Hex(hex) => self.seal.job_of_hex(hex),
-            JobRef::Uuid(uuid) => self.seal.job_of_uuid(uuid),
+            JobRef::Uuid(uuid) => self.seal.job_of_uuid(*uuid),
             JobRef::Task { id, runner } => {
                 let id = JobId::from_number(*id);
                 let sealed = |runner: &String| self.seal.is_runner(id, runner);
@@ -262,7 +262,7 @@ impl Service {
         let eta_ms = self.worker.eta_ms(&queued);
         View {
             id: id.get(),
-            uuid: uuid_text(&self.seal.uuid(id)),
+            uuid: self.seal.uuid(id).to_string(),
             hex: hex::encode(self.seal.hex(id)),
             runner: Some(self.seal.runner(id)),
             eta_ms: eta_ms.unwrap_or_else(|| self.spool.now_ms()),
@@ -308,7 +308,7 @@ impl Service {
         };
         Ok(View {
             id: id.get(),
-            uuid: uuid_text(&self.seal.uuid(id)),
+            uuid: self.seal.uuid(id).to_string(),
             hex: hex::encode(self.seal.hex(id)),
             runner: Some(self.seal.runner(id)),
             eta_ms: (self.worker.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),

@@ -4,7 +4,7 @@
 use crate::harness::{Daemon, day, shell};
 use hex::FromHex;
 use serde_json::{Value, json};
-use spoolgate::domain::{JobId, JobName, Seal, uuid_text};
+use spoolgate::domain::{JobId, JobName, Seal};
 use std::fs;
 
 /// An interface that takes anything, and is the one of eHealth's first route as well.
@@ -152,7 +152,7 @@ impl World {
     }
 
     fn uuid(&self, job: &JobName) -> String {
-        uuid_text(&self.seal.uuid(job.id()))
+        self.seal.uuid(job.id()).to_string()
     }
 
     /// What all doors say of a job, and what they should.
@@ -380,7 +380,7 @@ fn a_forged_id_is_an_unknown_job() {
     world.daemon.operator(&["hold", TASKS]);
     let job = world.submit("paas");
     let other = Seal::new([0; 32]);
-    let (id, forged) = (job.id(), uuid_text(&other.uuid(job.id())));
+    let (id, forged) = (job.id(), other.uuid(job.id()).to_string());
     let guid = format!(
         "/api/v1/default/status/{}?guid={}",
         id.get(),

@@ -177,7 +177,7 @@ impl Run {
             panic!("{saved:?}");
         };
         let id = *self.service.spool.schedules().unwrap().last().unwrap();
-        assert_eq!(uuid, uuid_text(&self.service.seal.uuid(id.get())));
+        assert_eq!(uuid, self.service.seal.uuid(id.get()).to_string());
         Ok(id)
     }
 
@@ -218,7 +218,7 @@ impl Run {
         let uuid = self.service.seal.uuid(id.get());
         let shown = self
             .service
-            .shown_schedule(&caller(user), &uuid, Visibility::Own);
+            .shown_schedule(&caller(user), uuid, Visibility::Own);
         let Reply::ShownSchedule {
             latest, next_ms, ..
         } = shown.unwrap()?

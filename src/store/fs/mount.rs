@@ -11,6 +11,7 @@ use rustix::{
     io::Errno,
 };
 use std::{fs, io, path::Path};
+use uuid::Uuid;
 
 /// The flag of statx(2) by which a mount's id is one that is never given again: Linux 6.8, like
 /// `STATX_MNT_ID_UNIQUE` in `linux/stat.h`.
@@ -38,7 +39,7 @@ pub(super) fn mount_of(path: &Path) -> io::Result<Option<MountId>> {
         return Ok(None);
     }
     let boot = fs::read_to_string(BOOT_ID).ok();
-    let boot = boot.and_then(|text| u128::from_str_radix(&text.trim().replace('-', ""), 16).ok());
+    let boot = boot.and_then(|text| Some(Uuid::parse_str(text.trim()).ok()?.as_u128()));
     let mount = stat.stx_mnt_id;
     Ok(boot.map(|boot| MountId { boot, mount }))
 }
