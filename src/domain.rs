@@ -8,6 +8,7 @@
 //! directory, [`Place::step`] is the only function that knows which moves are legal, and a path
 //! is a pure function of place and name.
 
+mod digests;
 mod ids;
 pub mod joblog;
 mod name;
@@ -18,6 +19,7 @@ mod properties;
 mod seal;
 pub(crate) mod text;
 
+pub use digests::{Digests, digest_field};
 pub use ids::{Horizon, Ids, RANGES_MAX, Range};
 pub use name::{
     InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,

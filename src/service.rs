@@ -23,8 +23,8 @@ mod worker_handle;
 pub use crate::cron_schedule::ScheduleSpec;
 pub use admission::{AdmissionLimits, InFlight};
 pub use command::{
-    Command, Digests, Document, Fault, JobRef, JsonCheck, Page, Reply, ScheduleRequest, Sort,
-    Submit, TokenRequest, Visibility,
+    Command, Document, Fault, JobRef, JsonCheck, Page, Reply, ScheduleRequest, Sort, Submit,
+    TokenRequest, Visibility,
 };
 pub use download::{Completion, Download};
 pub use places::{Places, Validations};

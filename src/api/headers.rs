@@ -1,7 +1,9 @@
 //! Headers that mean the same in every dialect.
 
-use crate::service::{Download, Fault};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use crate::{
+    domain::digest_field,
+    service::{Download, Fault},
+};
 use hex::FromHex;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -36,8 +38,8 @@ pub(super) fn describe(headers: &mut HeaderMap, download: &Download) {
 
 /// The value of `Repr-Digest` for a SHA-256 in hexadecimal (RFC 9530); `None` if it is none.
 pub(super) fn repr_digest(hex: &str) -> Option<HeaderValue> {
-    let bytes = <[u8; 32]>::from_hex(hex).ok()?;
-    HeaderValue::try_from(format!("sha-256=:{}:", STANDARD.encode(bytes))).ok()
+    let sha256 = <[u8; 32]>::from_hex(hex).ok()?;
+    HeaderValue::try_from(digest_field(&sha256)).ok()
 }
 
 /// `attachment` with a file's name in ASCII and, where that is not all of it, in full (RFC 6266,

@@ -19,10 +19,8 @@ use super::connect::{ClientError, Endpoint};
 use super::printable;
 use super::request::{Ask, Client, Payload, Progress, Response, target};
 use super::retry::{self, Backoff};
-use crate::domain::{InterfaceName, JobName};
+use crate::domain::{InterfaceName, JobName, digest_field};
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use content::{Content, INPUT};
 use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -321,7 +319,7 @@ impl Pusher<'_> {
             None if options.again => random_key().map_err(Refused::because)?,
             None => content.key(path, interface, reference),
         };
-        let digest = format!("sha-256=:{}:", STANDARD.encode(content.sha256));
+        let digest = digest_field(&content.sha256);
         let mut headers = HeaderMap::new();
         for (name, value) in [("content-digest", digest), ("idempotency-key", key)] {
             let value = HeaderValue::try_from(value);

@@ -9,7 +9,7 @@ use super::targets::Target;
 use super::view::{State, View};
 use crate::cron_schedule::ScheduleSpec;
 use crate::domain::joblog::JobLog;
-use crate::domain::{InterfaceName, JobName, JobOptions, Place, Reference};
+use crate::domain::{Digests, InterfaceName, JobName, JobOptions, Place, Reference};
 use crate::xml::Finding;
 use bytes::Bytes;
 use std::{fmt, io};
@@ -149,6 +149,7 @@ pub struct Submit {
     pub only_check: bool,
     /// The submitter's `Idempotency-Key`, as sent.
     pub idempotency_key: Option<String>,
+    /// What the body must have.
     pub digests: Digests,
     pub dialect: &'static str,
     pub document: Document,
@@ -194,13 +195,6 @@ impl fmt::Debug for JsonCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JsonCheck")
     }
-}
-
-/// What the body must have (`Content-Digest` and `Repr-Digest`, RFC 9530), as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Digests {
-    pub sha256: Option<[u8; 32]>,
-    pub sha512: Option<[u8; 64]>,
 }
 
 /// The answer to a [`Command`].

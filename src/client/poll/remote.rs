@@ -8,11 +8,9 @@ use super::super::connect::{ClientError, Endpoint};
 use super::super::printable;
 use super::super::request::{Ask, Client, Response, target};
 use super::round::{Fetched, Source, SourceError};
-use crate::domain::{InterfaceName, JobName, NAME_BYTES_MAX};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 use std::io;
 
@@ -123,21 +121,14 @@ fn shows_its_end(headers: &HeaderMap) -> bool {
 }
 
 /// Every SHA-256 in `Content-Digest` and `Repr-Digest` (no coding was asked for, so both are over
-/// the bytes as they come). One that cannot be read matches nothing.
+/// the bytes as they come). A field that cannot be read matches nothing.
 fn digests(headers: &HeaderMap) -> Vec<[u8; 32]> {
-    let fields = ["content-digest", "repr-digest"].into_iter();
-    let values = fields.flat_map(|name| headers.get_all(name));
-    let members = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    members.filter_map(sha256_member).collect()
-}
-
-/// `sha-256=:BASE64:`; `None` for another algorithm.
-fn sha256_member(member: &[u8]) -> Option<[u8; 32]> {
-    let value = member.trim_ascii().strip_prefix(b"sha-256=")?;
-    let text = value.strip_prefix(b":").and_then(|v| v.strip_suffix(b":"));
-    let bytes = text.and_then(|text| STANDARD.decode(text).ok());
-    let digest = bytes.and_then(|bytes| bytes.try_into().ok());
-    Some(digest.unwrap_or_default())
+    let of = |name| {
+        let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        Digests::parse(lines).map_or(Some([0; 32]), |digests| digests.sha256)
+    };
+    let fields = ["content-digest", "repr-digest"];
+    fields.into_iter().filter_map(of).collect()
 }
 
 /// Splits a stream into lines without holding more than one name.
@@ -171,6 +162,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::digest_field;
 
     #[test]
     fn lines_come_whole_from_any_pieces_and_cost_no_more_than_a_name() {
@@ -194,13 +186,14 @@ mod tests {
     fn digests_are_read_from_both_fields() {
         let mut headers = HeaderMap::new();
         let good: [u8; 32] = Sha256::digest(b"x").into();
-        let text = STANDARD.encode(good);
         headers.insert("content-digest", "md5=:AAAA:".parse().unwrap());
         assert!(digests(&headers).is_empty());
-        let both = format!("sha-512=:AAAA:, sha-256=:{text}:");
+        let both = format!("md5=:AAAA:, {}", digest_field(&good));
         headers.insert("repr-digest", both.parse().unwrap());
         assert_eq!(digests(&headers), [good]);
         headers.insert("content-digest", "sha-256=nonsense".parse().unwrap());
+        assert_eq!(digests(&headers), [[0; 32], good]);
+        headers.insert("content-digest", "SHA-256=:AAAA:".parse().unwrap());
         assert_eq!(digests(&headers), [[0; 32], good]);
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::client::connect::Login;
 use crate::client::stub::{Say, Stub};
 use crate::client::trust::Trust;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 
