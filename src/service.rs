@@ -1,13 +1,12 @@
 //! The service: turns a [`Command`] of a caller into a [`Reply`] or a [`Fault`], and has the
-//! streaming [`Upload`] and [`Download`]. It knows neither HTTP nor a dialect. Here async meets
-//! the blocking spool: every spool call runs on the blocking pool.
+//! streaming [`Upload`] and [`Download`]. It knows neither HTTP nor a dialect, and of the store only its
+//! seam. What checks or transforms a document runs on the blocking pool.
 //!
 //! Invariant: "not yours" and "does not exist" look alike. Invariant: no fault holds a path.
 
 mod admission;
 mod cancel;
 mod command;
-mod digests;
 mod download;
 mod places;
 mod quotas;
@@ -20,7 +19,10 @@ mod verify;
 mod view;
 mod worker_handle;
 
-pub use crate::cron_schedule::ScheduleSpec;
+pub use crate::{
+    cron_schedule::ScheduleSpec,
+    store::{Cancelled, Content, Reading, State, StoreError},
+};
 pub use admission::{AdmissionLimits, InFlight};
 pub use command::{
     Command, Document, Fault, JobRef, JsonCheck, Page, Reply, ScheduleRequest, Sort, Submit,
@@ -33,21 +35,18 @@ pub use sight::Visible;
 pub use targets::Target;
 pub use upload::Upload;
 pub use verify::Verifier;
-pub use view::{State, View};
+pub use view::View;
 pub use worker_handle::{Cancelling, WorkerHandle};
 
 use crate::{
     auth::{Caller, Right},
-    domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place, Seal},
-    store::fs::{Moved, Spool, SpoolError},
+    store::{Store, Want},
     xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
 };
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashMap},
-    os::fd::AsRawFd,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -60,10 +59,10 @@ const RETRY_LATER_S: u32 = 60;
 /// Transformed documents in memory, of all clients that have not taken theirs yet.
 const TRANSFORMED_KIB_MAX: usize = 256 * 1024;
 /// Blocking calls at once, whether or not somebody still waits for them; the rest of the threads
-/// is the worker's.
-const THREADS_MAX: usize = 384;
-/// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
-const COMMITS_MAX: usize = 256;
+/// is the store's and the worker's.
+const THREADS_MAX: usize = 96;
+/// Checks of large documents at once.
+const LARGE_CHECKS_MAX: usize = 64;
 /// How long others wait for a job whose last bytes are on their way, and then for its move.
 const SENDING_PATIENCE: Duration = Duration::from_millis(500);
 const ARCHIVING_PATIENCE: Duration = Duration::from_secs(10);
@@ -98,14 +97,13 @@ pub struct Interface {
 
 /// One tenant's service.
 pub struct Service {
-    spool: Arc<Spool>,
+    store: Arc<dyn Store>,
     seal: Seal,
     interfaces: BTreeMap<InterfaceName, Interface>,
     /// Interfaces by the ids that are made from their names.
     made_ids: HashMap<String, InterfaceName>,
     /// Parts of jobs that have been retrieved.
     taken: taken::Taken,
-    digests: digests::Digests,
     /// Jobs since the start.
     arrivals: Mutex<HashMap<InterfaceName, u64>>,
     schemas: Arc<Schemas>,
@@ -116,12 +114,11 @@ pub struct Service {
     /// Kibibytes of transformed documents that are held until they are sent.
     transformed: Arc<Semaphore>,
     threads: Arc<Semaphore>,
-    commits: Semaphore,
+    large_checks: Semaphore,
     /// JSON and XML do not wait for each other.
-    small_json_commits: Semaphore,
-    small_xml_commits: Semaphore,
+    small_json_checks: Semaphore,
+    small_xml_checks: Semaphore,
     validations: Arc<Validations>,
-    keys: upload::Keys,
     quotas: quotas::Quotas,
     worker: Box<dyn WorkerHandle>,
     schedules: ScheduleRules,
@@ -132,7 +129,7 @@ pub struct Service {
 
 /// What a service is made of.
 pub struct Parts {
-    pub spool: Arc<Spool>,
+    pub store: Arc<dyn Store>,
     pub seal: Seal,
     pub interfaces: BTreeMap<InterfaceName, Interface>,
     pub schemas: Arc<Schemas>,
@@ -150,7 +147,7 @@ pub struct Parts {
 /// A job that is open for its retrieval.
 struct Opened {
     job: Job,
-    download: Download,
+    content: Content,
     /// Once it has been retrieved completely it goes to `bak`.
     taken: bool,
 }
@@ -162,9 +159,8 @@ impl Service {
         Self {
             made_ids: made_ids.collect(),
             taken: taken::Taken::default(),
-            digests: digests::Digests::default(),
             arrivals: Mutex::default(),
-            spool: parts.spool,
+            store: parts.store,
             seal: parts.seal,
             interfaces: parts.interfaces,
             schemas: parts.schemas,
@@ -174,11 +170,10 @@ impl Service {
             transforms: parts.transforms,
             transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
-            commits: Semaphore::new(COMMITS_MAX),
-            small_json_commits: Semaphore::new(small_commits_max()),
-            small_xml_commits: Semaphore::new(small_commits_max()),
+            large_checks: Semaphore::new(LARGE_CHECKS_MAX),
+            small_json_checks: Semaphore::new(small_checks_max()),
+            small_xml_checks: Semaphore::new(small_checks_max()),
             validations: parts.validations,
-            keys: upload::Keys::default(),
             quotas: quotas::Quotas::default(),
             worker: parts.worker,
             schedules: parts.schedules,
@@ -187,21 +182,11 @@ impl Service {
     }
 
     /// Carries out every command but [`Command::Submit`], which goes through `admit`.
-    ///
-    /// Nothing is told that a power cut could take back: moves that were seen, but are not durable
-    /// yet, are waited for.
     pub async fn execute(
         self: &Arc<Self>,
         caller: &Caller,
         command: Command,
     ) -> Result<Reply, Fault> {
-        let reply = self.look(caller, command).await?;
-        let seen = self.spool.durable(self.spool.latest()).await;
-        seen.map_err(|e| spool_fault(&e))?;
-        Ok(reply)
-    }
-
-    async fn look(self: &Arc<Self>, caller: &Caller, command: Command) -> Result<Reply, Fault> {
         match command {
             Command::Cancel { job } => self.cancel(caller, job).await,
             Command::Fetch {
@@ -229,68 +214,42 @@ impl Service {
                         self.allowed(caller, Right::List, &interface)?.clone()
                     }
                 };
-                let caller = caller.clone();
-                let views =
-                    self.blocking(move |this| this.page(&caller, &interface, &page, visibility));
-                Ok(Reply::Shows(views.await??))
+                let views = self.page(caller, &interface, &page, visibility).await?;
+                Ok(Reply::Shows(views))
             }
             Command::List { interface } => {
                 let interface = self.allowed(caller, Right::List, &interface)?.clone();
                 self.archived(|_, of| *of == interface).await;
-                let caller = caller.clone();
-                let names = self.blocking(move |this| match this.is_withheld(&interface)? {
-                    true => Ok(Vec::new()),
-                    false => this.listed(&caller, &interface),
-                });
-                Ok(Reply::Jobs(names.await??))
+                Ok(Reply::Jobs(match self.is_withheld(&interface).await? {
+                    true => Vec::new(),
+                    false => self.listed(caller, &interface).await?,
+                }))
             }
             Command::Log { interface, job } => {
                 self.archived(|name, _| *name == job).await;
-                let caller = caller.clone();
-                self.blocking(move |this| this.log(&caller, interface.as_ref(), &job))
-                    .await?
+                self.log(caller, interface.as_ref(), &job).await
             }
             Command::Result {
                 job,
                 number,
                 visibility,
-            } => {
-                let caller = caller.clone();
-                self.blocking(move |this| this.result(&caller, &job, number, visibility))
-                    .await?
-            }
+            } => self.result(caller, &job, number, visibility).await,
             Command::Show { job, visibility } => {
-                let caller = caller.clone();
-                let shown = self.blocking(move |this| match &job {
-                    JobRef::Uuid(uuid) => match this.shown_schedule(&caller, *uuid, visibility)? {
-                        Some(reply) => Ok(reply),
-                        None => this.shown(&caller, &job, visibility).map(Reply::Shown),
-                    },
-                    JobRef::Hex(_) | JobRef::Name(_) | JobRef::Task { .. } => {
-                        this.shown(&caller, &job, visibility).map(Reply::Shown)
-                    }
-                });
-                shown.await?
+                if let JobRef::Uuid(uuid) = &job
+                    && let Some(reply) = self.shown_schedule(caller, *uuid, visibility).await?
+                {
+                    return Ok(reply);
+                }
+                Ok(Reply::Shown(self.shown(caller, &job, visibility).await?))
             }
             Command::Status { job } => {
                 self.archived(|name, _| *name == job).await;
-                // What is asked most is answered without a change of threads.
-                if let Some(place) = self.spool.find_waiting(&job)
-                    && (place.interface())
-                        .is_some_and(|i| caller.may_any(i) && self.sees_all(caller, i))
-                {
-                    return Ok(Reply::Status(place));
-                }
-                let caller = caller.clone();
-                let place = self
-                    .blocking(move |this| this.visible(&caller, &job))
-                    .await?;
-                Ok(Reply::Status(place?.place))
+                let found = self.visible(caller, &job, Want::PLACE).await?;
+                Ok(Reply::Status(found.summary.job.place))
             }
             Command::Targets { interface } => {
-                let caller = caller.clone();
-                let targets = self.blocking(move |this| this.targets(&caller, interface.as_ref()));
-                Ok(Reply::Targets(targets.await??))
+                let targets = self.targets(caller, interface.as_ref()).await?;
+                Ok(Reply::Targets(targets))
             }
             // Whoever sends these here has mixed up the commands.
             Command::Schedule(_) | Command::Submit(_) | Command::Token(_) => Err(Fault::Internal),
@@ -351,8 +310,8 @@ impl Service {
         })
     }
 
-    fn log(
-        &self,
+    async fn log(
+        self: &Arc<Self>,
         caller: &Caller,
         interface: Option<&InterfaceName>,
         name: &JobName,
@@ -367,7 +326,8 @@ impl Service {
                 job: name.to_string(),
             }),
         };
-        let job = self.visible(caller, name)?;
+        let found = self.visible(caller, name, Want::PLACE).await?;
+        let job = found.summary.job;
         match &job.place {
             Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
                 fits(job.place.interface())?;
@@ -379,38 +339,11 @@ impl Service {
                 })
             }
             Place::Bak(_) | Place::JobErrors | Place::Refused => {
-                let log = self.spool.read_log(name);
-                let log = log.unwrap_or_else(|| self.bare_log(&job));
+                let log = self.store.log(&job).await;
+                let log = log.map_err(|e| store_fault(&e))?;
                 fits(log.interface.as_ref())?;
                 Ok(Reply::Log(log))
             }
-        }
-    }
-
-    /// The log of a job that somebody moved to where it is.
-    fn bare_log(&self, job: &Job) -> JobLog {
-        let status = match job.place {
-            Place::Bak(_) => Status::Ok,
-            Place::Deferred { .. }
-            | Place::JobErrors
-            | Place::Queue(_)
-            | Place::Refused
-            | Place::Work { .. } => Status::Error,
-        };
-        let received_ms = self.spool.received_ms(job);
-        let text = format!("moved by hand to {}", job.place);
-        let interface = self.spool.interface_of(job);
-        JobLog {
-            job: job.name.clone(),
-            interface,
-            status,
-            received_ms,
-            started_ms: None,
-            finished_ms: received_ms,
-            attempts: 0,
-            bytes: self.spool.bytes_of(job).ok().flatten().unwrap_or(0),
-            sha256: self.spool.checksum_of(job),
-            messages: vec![Message::new(received_ms, Level::Info, text)],
         }
     }
 
@@ -421,26 +354,30 @@ impl Service {
         name: JobName,
         head: bool,
     ) -> Result<Reply, Fault> {
-        let who = caller.clone();
-        let opened = self.blocking(move |this| this.open(&who, &interface, &name));
-        let mut opened = opened.await??;
-        opened.download.head = head;
+        let Opened {
+            job,
+            content,
+            taken,
+        } = self.open(caller, &interface, &name).await?;
+        let bytes = content.bytes;
+        let mut download = Download::new(name.to_string(), content);
+        download.kind = Some(name.kind());
+        download.head = head;
         if !head {
-            let bytes = opened.download.bytes;
-            opened.download.completion = self.completion(opened.job, opened.taken, caller, bytes);
+            download.completion = self.completion(job, taken, caller, bytes);
         }
-        Ok(Reply::Content(opened.download))
+        Ok(Reply::Content(download))
     }
 
     /// Opens a file that the processor made of a job.
-    fn result(
-        &self,
+    async fn result(
+        self: &Arc<Self>,
         caller: &Caller,
         of: &JobRef,
         number: usize,
         visibility: Visibility,
     ) -> Result<Reply, Fault> {
-        let view = self.shown(caller, of, visibility)?;
+        let view = self.shown(caller, of, visibility).await?;
         let may_download = match (&view.interface, visibility) {
             _ if view::is_capability(of) => true,
             (Some(interface), Visibility::Interface) => caller.may(Right::Download, interface),
@@ -462,17 +399,11 @@ impl Service {
             number,
         };
         let name = view.files.get(number).ok_or_else(unknown)?;
-        let opened = self.spool.open_result(&view.job, name);
-        let file = opened.map_err(|e| spool_fault(&e))?.ok_or_else(unknown)?;
-        let digest = self.digests.of(&file);
-        let download = digest.and_then(|sha256| Download::new(name.clone(), file, sha256));
-        let download = download.map_err(|error| {
-            tracing::error!(job = %view.job, name, %error, "the result cannot be read");
-            Fault::Internal
-        })?;
+        let opened = self.store.open_result(&view.job, name).await;
+        let content = opened.map_err(|e| store_fault(&e))?.ok_or_else(unknown)?;
         Ok(Reply::Result {
+            download: Download::new(name.clone(), content),
             job: view.job,
-            download,
         })
     }
 
@@ -492,21 +423,26 @@ impl Service {
             retry_after_s: RETRY_SOON_S,
             reason: "too many transformations are under way".into(),
         })?;
-        let who = caller.clone();
+        let opened = self.open(caller, &interface, &name).await?;
         let transformed = self.blocking(move |this| {
             // A client that hangs up does not end the transformation.
             let _place = place;
-            let opened = this.open(&who, &interface, &name)?;
             let transformed = this.transformed(&opened, &sheet)?;
-            let bytes = opened.download.bytes;
-            Ok::<_, Fault>((opened.job, opened.taken, bytes, transformed))
+            Ok::<_, Fault>((opened, transformed))
         });
-        let (job, taken, bytes, transformed) = transformed.await??;
+        let (
+            Opened {
+                job,
+                content,
+                taken,
+            },
+            transformed,
+        ) = transformed.await??;
         let body = self.held(transformed.body)?;
         let completion = if head {
             None
         } else {
-            self.completion(job, taken, caller, bytes)
+            self.completion(job, taken, caller, content.bytes)
         };
         Ok(Reply::Transformed {
             content_type: transformed.content_type,
@@ -517,9 +453,8 @@ impl Service {
     }
 
     fn transformed(&self, of: &Opened, sheet: &str) -> Result<Transformed, Fault> {
-        // By its descriptor, so that the job may move meanwhile.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", of.download.file.as_raw_fd()));
-        let (source, limits) = (Source::File(&path), XsltLimits::default());
+        let reopen = || of.content.reader();
+        let (source, limits) = (Source::Reader(&reopen), XsltLimits::default());
         let transformed = self.stylesheets.transform(sheet, &source, &limits);
         transformed.map_err(|error| {
             let job = &of.job.name;
@@ -552,61 +487,37 @@ impl Service {
     }
 
     /// Is an interface on hold whose jobs are fetched? Source: the dStore contract, "A hold".
-    fn is_withheld(&self, interface: &InterfaceName) -> Result<bool, Fault> {
+    async fn is_withheld(&self, interface: &InterfaceName) -> Result<bool, Fault> {
         match self.interfaces.get(interface) {
             Some(of) if of.direction == Direction::Out => {
-                self.spool.is_held(interface).map_err(|e| spool_fault(&e))
+                let held = self.store.is_held(interface).await;
+                held.map_err(|e| store_fault(&e))
             }
             Some(_) | None => Ok(false),
         }
     }
 
     /// Opens a job of an interface for reading, wherever it is by now.
-    fn open(
-        &self,
+    async fn open(
+        self: &Arc<Self>,
         caller: &Caller,
         interface: &InterfaceName,
         name: &JobName,
     ) -> Result<Opened, Fault> {
         for _ in 0..OPENS_MAX {
-            let Some(place) = self.spool.find(name).map_err(|e| spool_fault(&e))? else {
-                break;
-            };
-            if place.interface() != Some(interface) {
-                break;
-            }
-            let job = Job {
-                place,
-                name: name.clone(),
-            };
-            let Some(taken) = self.takes(caller, interface, &job)? else {
-                break;
-            };
-            if matches!(job.place, Place::Queue(_)) && self.is_withheld(interface)? {
+            let (summary, taken) = self.fetchable(caller, interface, name).await?;
+            if summary.is_queued() && self.is_withheld(interface).await? {
                 return Err(Fault::Busy {
                     retry_after_s: RETRY_LATER_S,
                     reason: format!("{interface} is on hold: its jobs can be fetched later"),
                 });
             }
-            let sha256 = self.spool.checksum_of(&job);
-            if !self.spool.is_whole(&job) {
-                // Somebody is still copying it there.
-                break;
-            }
-            let opened = self.spool.open_job(&job).map_err(|e| spool_fault(&e))?;
-            if let Some(file) = opened {
-                // Of what was dropped by hand nobody knows it yet.
-                let sha256 = sha256.map_or_else(|| self.digests.of(&file), |known| Ok(Some(known)));
-                let download =
-                    sha256.and_then(|sha256| Download::new(name.to_string(), file, sha256));
-                let mut download = download.map_err(|error| {
-                    tracing::error!(job = %name, %error, "the job cannot be read");
-                    Fault::Internal
-                })?;
-                download.kind = Some(name.kind());
+            let job = summary.job;
+            let opened = self.store.open(&job).await;
+            if let Some(content) = opened.map_err(|e| store_fault(&e))? {
                 return Ok(Opened {
                     job,
-                    download,
+                    content,
                     taken,
                 });
             }
@@ -626,30 +537,6 @@ impl Service {
         let interface = job.place.interface().filter(|_| taken)?.clone();
         let user = caller.user.clone();
         Some(Completion::new(self.clone(), job, interface, user, bytes))
-    }
-
-    fn archive(&self, job: &Job, user: &str) -> Result<(), SpoolError> {
-        if self.spool.bytes_of(job)?.is_none() {
-            // Another poller was first: both have the bytes, the file moved once.
-            return Ok(());
-        }
-        let mut log = self.bare_log(job);
-        log.status = Status::Ok;
-        log.finished_ms = self.spool.now_ms();
-        // Not by whom: whoever may see the interface reads this.
-        log.messages.clear();
-        if let Some(note) = self.spool.note_of(job) {
-            let note = Message::new(log.received_ms, Level::Info, note);
-            log.messages.push(note);
-        }
-        let retrieved = Message::new(log.finished_ms, Level::Info, "retrieved");
-        log.messages.push(retrieved);
-        // Earlier in the journal than the move, so durable with it.
-        let _ = self.spool.write_log(log)?;
-        if let Moved::Done(archived) = self.spool.archive(job, user)? {
-            tracing::info!(job = %archived.name, place = %archived.place, user, "retrieved");
-        }
-        Ok(())
     }
 
     /// Waits until the jobs that `which` picks have reached `bak`.
@@ -678,9 +565,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Commits of small bodies at once: they wait for no disk, and more of them than processors would
-/// only wait for each other's directories.
-fn small_commits_max() -> usize {
+/// Checks of small documents at once: more of them than processors would only wait for each other.
+fn small_checks_max() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
 }
 
@@ -690,23 +576,18 @@ fn unknown_interface(name: &InterfaceName) -> Fault {
     }
 }
 
-/// What a caller is told when the spool fails; the log gets the rest.
-fn spool_fault(error: &SpoolError) -> Fault {
-    tracing::error!(%error, "the spool refuses");
-    match error {
-        SpoolError::Full { .. } => Fault::Busy {
-            retry_after_s: RETRY_LATER_S,
-            reason: "the disk is full; nothing was stored".into(),
-        },
-        SpoolError::Unhealthy { .. } => Fault::Busy {
-            retry_after_s: RETRY_LATER_S,
-            reason: "the service cannot store jobs at the moment".into(),
-        },
-        SpoolError::Io { .. } => Fault::Busy {
-            retry_after_s: RETRY_LATER_S,
-            reason: "the service cannot reach its spool at the moment".into(),
-        },
-        SpoolError::Illegal(_) | SpoolError::Output(_) => Fault::Internal,
+/// What a caller is told when the store fails; the log gets the rest.
+fn store_fault(error: &StoreError) -> Fault {
+    tracing::error!(%error, "the store refuses");
+    let reason = match error {
+        StoreError::Full(_) => "the disk is full; nothing was stored",
+        StoreError::Unhealthy(_) => "the service cannot store jobs at the moment",
+        StoreError::Unavailable(_) => "the service cannot reach its spool at the moment",
+        StoreError::Refused(_) => return Fault::Internal,
+    };
+    Fault::Busy {
+        retry_after_s: RETRY_LATER_S,
+        reason: reason.into(),
     }
 }
 

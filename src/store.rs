@@ -1,3 +1,431 @@
-//! Where jobs are kept. There is one engine: directories, in [`fs`].
+//! The store: where jobs are kept, behind one seam.
+//!
+//! The layers above are written once against [`Store`] and know no path, no descriptor and no ticket of a
+//! journal. An engine says what its promises survive. There is one for a machine of its own, directories
+//! in [`fs`]; the one in `memory` survives nothing and is what the conformance suite is tried on first.
+//! Every engine passes the same suite, `conformance`.
+//!
+//! The worker, the operators' acts and the command line still use the file engine as it is; the
+//! service, and so every dialect, uses the seam.
+//!
+//! Invariant: what a call reports as done is done for good: it survives what the engine survives, and later calls see it.
+//! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
+//! Invariant: what a viewer may not see costs, and is answered, like what does not exist.
 
 pub mod fs;
+mod job;
+
+pub use job::{
+    Came, Cancelled, Filter, JobDetail, JobSummary, Key, Keyed, NewJob, NewName, Of, Page, Record,
+    Results, Sight, State, Stored, Viewer, Want,
+};
+
+use crate::{
+    cron_schedule::{Progress, Schedule, ScheduleId},
+    domain::joblog::{JobLog, Message},
+    domain::{InterfaceName, Job, JobName},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::{fmt, future::Future, io, ops::Range, pin::Pin, sync::Arc};
+
+/// Why a call did nothing, or not surely all, by what the caller can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No room, and nothing has happened: the same can succeed once there is some.
+    #[error("no space left: {0}")]
+    Full(String),
+    /// Surely nothing has happened, and the same will not succeed.
+    #[error("{0}")]
+    Refused(String),
+    /// The outcome is unknown, or the engine cannot be reached now: the same may be tried again, with the
+    /// same key.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The engine has failed for good and accepts nothing more.
+    #[error("the store is unhealthy: {0}")]
+    Unhealthy(String),
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Something that is read while others go on.
+pub type Reading<T> = Pin<Box<dyn Future<Output = Result<T>> + Send + Sync>>;
+
+/// What came of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    New(Stored),
+    /// Key and bytes are those of an earlier request: what that one led to.
+    Same(Keyed),
+    /// The key is that of an earlier request with other bytes; nothing has happened.
+    Different,
+}
+
+/// What came of saving a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saved {
+    New,
+    /// By an earlier request with the same key and document.
+    Same(ScheduleId),
+    /// The key is that of another request; nothing has happened.
+    Different,
+}
+
+/// What came of the job of a schedule's moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fired {
+    New(Stored, Progress),
+    /// The moment has its job already.
+    Before(JobName, Progress),
+}
+
+/// A saved schedule.
+#[derive(Clone, Debug)]
+pub struct SavedSchedule {
+    pub schedule: Schedule,
+    pub progress: Progress,
+    /// An operator asks that it follow the clock from now on.
+    pub reset_asked: bool,
+}
+
+/// What is free for new jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub free_bytes: u64,
+    /// `None`: they are without number.
+    pub free_files: Option<u64>,
+}
+
+/// The bytes of a job or of a result, as they were when it was opened: a move in the meantime changes
+/// nothing for whoever reads.
+pub trait ReadContent: Send + Sync {
+    /// These bytes, all of them. An engine may begin to read before the result is polled.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are not there any more.
+    fn read(&self, range: Range<u64>) -> Reading<Bytes>;
+
+    /// The bytes from the first on. What it gives blocks, and so does this call.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn reader(&self) -> io::Result<Box<dyn io::Read + Send>>;
+}
+
+/// What can be read of the store.
+#[derive(Clone)]
+pub struct Content {
+    pub bytes: u64,
+    /// In hex; `None` when it is not known to be that of these bytes.
+    pub sha256: Option<String>,
+    reader: Arc<dyn ReadContent>,
+}
+
+impl Content {
+    pub fn new(bytes: u64, sha256: Option<String>, reader: Arc<dyn ReadContent>) -> Self {
+        Self {
+            bytes,
+            sha256,
+            reader,
+        }
+    }
+
+    /// These bytes of it, as [`ReadContent::read`].
+    pub fn read(&self, range: Range<u64>) -> Reading<Bytes> {
+        self.reader.read(range)
+    }
+
+    /// All of it from the first byte on, as [`ReadContent::reader`].
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        self.reader.reader()
+    }
+}
+
+#[cfg(test)]
+impl Content {
+    /// These bytes.
+    pub(crate) fn of_bytes(bytes: Vec<u8>, sha256: Option<String>) -> Self {
+        struct Whole(Bytes);
+        impl ReadContent for Whole {
+            fn read(&self, range: Range<u64>) -> Reading<Bytes> {
+                let range = range.start as usize..range.end as usize;
+                let read = match range.end <= self.0.len() {
+                    true => Ok(self.0.slice(range)),
+                    false => Err(StoreError::Unavailable("it is shorter".into())),
+                };
+                Box::pin(std::future::ready(read))
+            }
+
+            fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
+                Ok(Box::new(io::Cursor::new(self.0.clone())))
+            }
+        }
+        let bytes = Bytes::from(bytes);
+        Self::new(bytes.len() as u64, sha256, Arc::new(Whole(bytes)))
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.bytes)
+    }
+}
+
+/// A document on its way in. No call sees it before it is committed; dropped, or cut off by a crash, it
+/// leaves nothing that stays.
+#[async_trait]
+pub trait Upload: Send {
+    /// # Errors
+    /// [`StoreError::Full`] among others; the upload is of no use any more.
+    async fn append(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// The document is complete.
+    ///
+    /// # Errors
+    /// As those of [`Upload::append`].
+    async fn seal(self: Box<Self>) -> Result<Sealed>;
+}
+
+/// A complete document: only an [`Upload`] makes one. It is durable once it is committed.
+pub struct Sealed(Box<dyn SealedBody>);
+
+/// The document of a [`Sealed`], as its engine has it.
+pub trait SealedBody: Send + Sync {
+    fn bytes(&self) -> u64;
+
+    /// Of all bytes, in hex. May take as long as hashing them does.
+    fn sha256(&self) -> &str;
+
+    /// The document, if it is in memory.
+    fn in_memory(&self) -> Option<&[u8]>;
+
+    /// The document from its first byte on, as often as it is asked for. What it gives blocks, and so does
+    /// this call.
+    ///
+    /// # Errors
+    /// When it cannot be read back.
+    fn reader(&self) -> io::Result<Box<dyn io::Read + Send>>;
+
+    /// For the engine that made it.
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
+}
+
+impl Sealed {
+    pub fn new(body: Box<dyn SealedBody>) -> Self {
+        Self(body)
+    }
+
+    /// What the engine that made it knows of it; `None` for another engine.
+    fn downcast<T: 'static>(self) -> Option<Box<T>> {
+        self.0.into_any().downcast().ok()
+    }
+}
+
+impl std::ops::Deref for Sealed {
+    type Target = dyn SealedBody;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // --- in
+
+    /// The beginning of a document; nothing is written before its first bytes come.
+    fn begin(&self, name: NewName) -> Box<dyn Upload>;
+
+    /// Makes a document a job that waits in an interface. `New` and `Same` are given only when the job is
+    /// durable, and visible to [`Store::find`] and [`Store::list`]. Of one key there is one job, or schedule, or
+    /// refused document. What fails has made no job, unless it is [`StoreError::Unavailable`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn commit(
+        &self,
+        sealed: Sealed,
+        job: NewJob,
+        interface: &InterfaceName,
+        key: Option<&Key>,
+    ) -> Result<Receipt>;
+
+    /// Keeps a document that is not in order among the refused, with what is wrong with it as its log. The
+    /// promise is that of [`Store::commit`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn refuse(
+        &self,
+        sealed: Sealed,
+        job: NewJob,
+        interface: Option<&InterfaceName>,
+        findings: Vec<Message>,
+        key: Option<&Key>,
+    ) -> Result<Receipt>;
+
+    /// What the first request with a key led to.
+    ///
+    /// # Errors
+    /// When that cannot be looked up now.
+    async fn find_key(&self, key: &Key) -> Result<Option<Keyed>>;
+
+    // --- looking
+
+    /// A job in whatever state. `None`: there is none, or not for this viewer; the two cost the same.
+    ///
+    /// # Errors
+    /// When the engine cannot be read: that is no answer, ask again.
+    async fn find(&self, viewer: &Viewer, of: Of, want: Want) -> Result<Option<JobDetail>>;
+
+    /// The same of jobs that a list has shown, in their order; without those that are gone.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn details(&self, jobs: Vec<Job>, want: Want) -> Result<Vec<JobDetail>>;
+
+    /// Jobs of an interface by their names, `after` one of them. Over a whole walk a job that is there all
+    /// the while is shown once, whatever moves. Reads no document and no log.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn list(
+        &self,
+        viewer: &Viewer,
+        filter: &Filter,
+        after: Option<JobName>,
+        limit: usize,
+    ) -> Result<Page>;
+
+    /// Those of these jobs that wait.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn still_waiting(&self, jobs: Vec<JobName>) -> Result<Vec<JobName>>;
+
+    /// Is there a job of that name, or a log of one?
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn is_known(&self, job: &JobName) -> Result<bool>;
+
+    /// The log of a job that has ended; of one that somebody moved to where it is, what can be said of it.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn log(&self, job: &Job) -> Result<JobLog>;
+
+    /// The document of a job; `None`: it is not there any more, or not complete yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn open(&self, job: &Job) -> Result<Option<Content>>;
+
+    /// A file that the processor made of a job.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn open_result(&self, job: &JobName, name: &str) -> Result<Option<Content>>;
+
+    /// Is an interface on hold?
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn is_held(&self, interface: &InterfaceName) -> Result<bool>;
+
+    /// When an interface was first served, in milliseconds of the Unix epoch.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn served_since_ms(&self, interface: &InterfaceName) -> Result<i64>;
+
+    // --- out
+
+    /// A user has retrieved all of a job that waits: it is done, with its log. When it does not wait any
+    /// more, nothing happens.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn fetched(&self, job: &Job, by: &str) -> Result<()>;
+
+    // --- schedules
+
+    /// An id that nothing else has.
+    fn new_schedule_id(&self) -> ScheduleId;
+
+    /// Saves a schedule under a new id. Durable, as [`Store::commit`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn save_schedule(
+        &self,
+        id: ScheduleId,
+        schedule: &Schedule,
+        key: Option<&Key>,
+    ) -> Result<Saved>;
+
+    /// The ids of all schedules, oldest first.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn schedules(&self) -> Result<Vec<ScheduleId>>;
+
+    /// # Errors
+    /// When it cannot be read; one that somebody has edited badly says what is wrong.
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>>;
+
+    /// How far a schedule is, when it makes no job.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<()>;
+
+    /// Lets a schedule go on as `progress` says, as an operator has asked.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; it is asked for still.
+    async fn reset_schedule(&self, id: ScheduleId, progress: &Progress) -> Result<()>;
+
+    /// Makes the job of a moment, with how far the schedule is then, in one step. A moment has one job, however
+    /// often this is called.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn fire(
+        &self,
+        id: ScheduleId,
+        moment: Timestamp,
+        progress: &Progress,
+        sealed: Sealed,
+        job: NewJob,
+        interface: &InterfaceName,
+    ) -> Result<Fired>;
+
+    /// False: there is none. It makes no more jobs.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool>;
+
+    // --- the engine; none of these waits
+
+    /// By the store's clock, in milliseconds of the Unix epoch.
+    fn now_ms(&self) -> i64;
+
+    /// Why nothing more can be accepted, if so.
+    fn unhealthy(&self) -> Option<String>;
+
+    /// About how many jobs wait in an interface.
+    fn waiting(&self, interface: &InterfaceName) -> usize;
+
+    /// `None`: it is not known.
+    fn capacity(&self) -> Option<Capacity>;
+
+    /// Are the jobs of an interface for one user each?
+    fn is_addressed(&self, interface: &InterfaceName) -> bool;
+}

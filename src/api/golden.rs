@@ -65,15 +65,8 @@ pub(super) fn view(state: State) -> View {
 /// A file of three bytes, `abc`.
 pub(super) fn download(name: &str) -> Download {
     let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    Download {
-        name: name.into(),
-        bytes: 3,
-        file: tempfile::tempfile().unwrap(),
-        sha256: Some(sha256.into()),
-        kind: None,
-        head: false,
-        completion: None,
-    }
+    let content = crate::service::Content::of_bytes(b"abc".to_vec(), Some(sha256.into()));
+    Download::new(name.into(), content)
 }
 
 /// One of each fault, as answers to a request.
@@ -197,7 +190,7 @@ fn text_of(response: http::Response<Payload>) -> String {
     let body = match response.into_body() {
         Payload::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Payload::Completing(..) => unreachable!("no answer here completes"),
-        Payload::File(download) => format!("(the file's {} bytes)\n", download.bytes),
+        Payload::File(download) => format!("(the file's {} bytes)\n", download.bytes()),
         Payload::HeadOf(n_bytes) => format!("(no body, for one of {n_bytes} bytes)\n"),
     };
     text + "\n" + &body

@@ -26,7 +26,7 @@ pub(super) fn describe(headers: &mut HeaderMap, download: &Download) {
     if let Ok(name) = HeaderValue::try_from(attachment(&download.name)) {
         headers.insert(CONTENT_DISPOSITION, name);
     }
-    let sha256 = download.sha256.as_deref();
+    let sha256 = download.content.sha256.as_deref();
     if let Some((hex, digest)) = sha256.and_then(|hex| Some((hex, repr_digest(hex)?))) {
         headers.insert(REPR_DIGEST, digest);
         // Strong: other bytes have another one (RFC 9110, 8.8.1).

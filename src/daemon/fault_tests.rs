@@ -295,7 +295,8 @@ impl Acknowledged {
                 continue;
             };
             let mut body = Vec::new();
-            download.file.read_to_end(&mut body).unwrap();
+            let mut reader = download.content.reader().unwrap();
+            reader.read_to_end(&mut body).unwrap();
             assert_eq!(body, b"<fetched/>");
             self.jobs.insert(job, (body, End::Retrieved));
             if let Some(mut completion) = download.completion.take() {

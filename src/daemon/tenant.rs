@@ -20,7 +20,8 @@ use crate::{
         Validations, Verifier, WorkerHandle,
     },
     store::fs::{
-        Adopted, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key, probe,
+        Adopted, FileStore, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key,
+        probe,
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
@@ -298,7 +299,7 @@ impl Prepared {
                 missed: config.missed_schedules,
                 saved: Box::new(move |id| saved.touch(id)),
             },
-            spool: spool.clone(),
+            store: Arc::new(FileStore::new(spool.clone())),
             interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
             schemas: reloader.schemas.clone(),
             stylesheets: reloader.stylesheets.clone(),
@@ -388,7 +389,7 @@ impl WorkerHandle for worker::Handle {
     }
 
     fn cancel(&self, job: JobName, user: Arc<str>) -> Cancelling<'_> {
-        Box::pin(self.cancel(job, user))
+        Box::pin(async move { Ok(self.cancel(job, user).await?) })
     }
 
     fn eta_ms(&self, job: &Job) -> Option<i64> {

@@ -505,6 +505,47 @@ mod tests {
     }
 
     #[test]
+    fn why_a_job_failed_is_in_its_last_words() {
+        let at = |time_ms, level, text: &str| Message::new(time_ms, level, text);
+        let log = |started_ms, messages: &[Message]| JobLog {
+            started_ms,
+            ..log(messages.into())
+        };
+        let why = |log: &JobLog| log.reason().map(str::to_owned);
+        let failed = [
+            at(1, Level::Error, "first"),
+            at(1, Level::Error, "no paper"),
+            at(1, Level::Info, "bye"),
+        ];
+        assert_eq!(why(&log(None, &failed)).as_deref(), Some("no paper"));
+        let cancelled = [failed[0].clone(), Message::cancelled(1, "ada")];
+        let said = why(&log(None, &cancelled));
+        assert_eq!(said.as_deref(), Some("cancelled by ada"));
+        assert_eq!(why(&log(None, &[])), None);
+        let run = |said| {
+            let words = [
+                at(3, Level::Error, "the first run's"),
+                at(5, said, "no paper"),
+                at(6, Level::Info, "bye"),
+                at(6, Level::Error, "exit code 1"),
+            ];
+            log(Some(5), &words)
+        };
+        let by_itself = why(&run(Level::Error));
+        assert_eq!(by_itself.as_deref(), Some("no paper"));
+        assert_eq!(why(&run(Level::Warning)).as_deref(), Some("exit code 1"));
+        // However often it was tried.
+        let given_up = |mut log: JobLog| {
+            let end = Message::given_up(7, "given up after 2 attempts");
+            log.messages.push(end);
+            why(&log)
+        };
+        assert_eq!(given_up(run(Level::Error)).as_deref(), Some("no paper"));
+        assert_eq!(given_up(run(Level::Info)).as_deref(), Some("exit code 1"));
+        assert_eq!(given_up(log(None, &[])), None);
+    }
+
+    #[test]
     fn output_lines_may_be_structured() {
         let said = Message::from_output(5, r#"{"text":"odd","level":"warning","line":3,"tool":9}"#);
         assert_eq!((said.level, said.line), (Level::Warning, Some(3)));

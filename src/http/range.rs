@@ -14,7 +14,6 @@ use http::{
     },
     request::Parts,
 };
-use std::io::{Seek, SeekFrom};
 
 /// What a client asks for of so many bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub(super) fn apply(head: &Parts, mut response: Response<Payload>) -> Response<P
     let Payload::File(download) = response.body_mut() else {
         return response;
     };
-    let total = download.bytes;
+    let total = download.content.bytes;
     let content_range = match wanted(range.as_bytes(), total) {
         Wanted::All => return response,
         Wanted::Nothing => {
@@ -74,10 +73,7 @@ pub(super) fn apply(head: &Parts, mut response: Response<Payload>) -> Response<P
             format!("bytes */{total}")
         }
         Wanted::Part { first, n_bytes } => {
-            if download.file.seek(SeekFrom::Start(first)).is_err() {
-                return response;
-            }
-            download.bytes = n_bytes;
+            download.part = first..first + n_bytes;
             if let Some(completion) = &mut download.completion {
                 completion.only(first..first + n_bytes);
             }

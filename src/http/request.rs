@@ -195,7 +195,7 @@ pub(super) fn finish(
     // The answer to HEAD has no body, and never completes the fetching of a job.
     let n_bytes = match &payload {
         Payload::Bytes(bytes) | Payload::Completing(bytes, _) => bytes.len() as u64,
-        Payload::File(download) => download.bytes,
+        Payload::File(download) => download.bytes(),
         Payload::HeadOf(n_bytes) => *n_bytes,
     };
     let payload = match *method {

@@ -17,6 +17,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
     service::Verifier,
     store::fs::{Moved, Spool, SpoolError},
+    xml::Source,
 };
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::Arc};
@@ -261,8 +262,9 @@ impl Admin {
     /// Validates a refused document again. One that is still wrong stays, and its log says so.
     fn verify(&self, job: &Job, to: &InterfaceName, by: &Actor) -> Result<(), ActError> {
         let (name, now_ms) = (&job.name, self.spool.now_ms());
-        let document = self.path(job);
-        let findings = self.verifier.verify(&document, to, now_ms);
+        let (document, bytes) = (self.path(job), self.spool.bytes_of(job)?.unwrap_or(0));
+        let document = Source::File(&document);
+        let findings = self.verifier.verify(&document, bytes, to, now_ms);
         let findings = findings.map_err(|reason| ActError::Unverified {
             job: name.clone(),
             reason,
@@ -322,7 +324,7 @@ impl Admin {
         let own = self.spool.interface_of(job);
         // Whose it is may be known by now.
         let own = own.or_else(|| match job.place {
-            Place::Refused => self.verifier.recognise(&self.path(job)),
+            Place::Refused => self.verifier.recognise(&Source::File(&self.path(job))),
             Place::Bak(_)
             | Place::Deferred { .. }
             | Place::JobErrors

@@ -4,13 +4,11 @@
 //! full for uploads. Uploads and their bytes in flight are counted over all tenants.
 
 use super::{Fault, RETRY_LATER_S, RETRY_SOON_S};
+use crate::store::Capacity;
 use serde::{Deserialize, Serialize};
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Limits on what is taken in; each of them has a name in `[limits]`.
@@ -111,22 +109,23 @@ impl Drop for Admitted {
 }
 
 /// Is there room for so many bytes more, beside the reserve?
-pub(super) fn room(root: &Path, bytes: u64, limits: &AdmissionLimits) -> Result<(), Fault> {
-    let Ok(stat) = rustix::fs::statvfs(root) else {
+pub(super) fn room(
+    capacity: Option<Capacity>,
+    bytes: u64,
+    limits: &AdmissionLimits,
+) -> Result<(), Fault> {
+    let Some(Capacity {
+        free_bytes,
+        free_files,
+    }) = capacity
+    else {
         // Storing will tell.
         return Ok(());
     };
-    let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
     let short_of_bytes = free_bytes < limits.free_bytes_min.saturating_add(bytes);
-    // Some filesystems have no fixed number of inodes and report none.
-    let short_of_inodes = stat.f_files > 0 && stat.f_favail < limits.free_inodes_min;
-    if short_of_bytes || short_of_inodes {
-        tracing::error!(
-            free_bytes,
-            free_inodes = stat.f_favail,
-            bytes,
-            "no room for an upload"
-        );
+    let short_of_files = free_files.is_some_and(|free| free < limits.free_inodes_min);
+    if short_of_bytes || short_of_files {
+        tracing::error!(free_bytes, ?free_files, bytes, "no room for an upload");
         return Err(Fault::Busy {
             retry_after_s: RETRY_LATER_S,
             reason: "the disk is full; nothing was stored".into(),
@@ -167,10 +166,21 @@ mod tests {
             free_inodes_min: 0,
             ..AdmissionLimits::default()
         };
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        room(here, 0, &limits).unwrap();
-        assert!(room(here, u64::MAX, &limits).is_err());
-        limits.free_inodes_min = u64::MAX;
-        assert!(room(here, 0, &limits).is_err());
+        let capacity = |free_bytes, free_files| {
+            Some(Capacity {
+                free_bytes,
+                free_files,
+            })
+        };
+        room(capacity(7, Some(0)), 7, &limits).unwrap();
+        assert!(room(capacity(7, Some(0)), 8, &limits).is_err());
+        limits.free_bytes_min = 1;
+        assert!(room(capacity(7, Some(0)), 7, &limits).is_err());
+        limits.free_inodes_min = 3;
+        room(capacity(8, Some(3)), 7, &limits).unwrap();
+        assert!(room(capacity(8, Some(2)), 7, &limits).is_err());
+        // Where files are without number, or nothing is known.
+        room(capacity(8, None), 7, &limits).unwrap();
+        room(None, 7, &limits).unwrap();
     }
 }

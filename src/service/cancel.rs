@@ -3,14 +3,17 @@
 //! Source: the Alteryx contract, "curators cancel any job, others those they created". Where partners
 //! see their own jobs alone, those of others are unknown.
 
-use super::{Fault, Reply};
 use super::{
-    RETRY_SOON_S, Service,
+    Fault, RETRY_SOON_S, Reply, Service,
     command::JobRef,
-    spool_fault,
+    store_fault,
     view::{is_curator, unknown},
 };
-use crate::{auth::Caller, domain::JobName, store::fs::Cancelled};
+use crate::{
+    auth::Caller,
+    domain::JobName,
+    store::{Cancelled, Sight, Want},
+};
 use std::sync::Arc;
 
 impl Service {
@@ -20,14 +23,11 @@ impl Service {
         caller: &Caller,
         of: JobRef,
     ) -> Result<Reply, Fault> {
-        let who = caller.clone();
-        let job = self
-            .blocking(move |this| this.cancellable(&who, &of))
-            .await??;
+        let job = self.cancellable(caller, &of).await?;
         // One that was fetched is on its way to `bak`.
         self.archived(|name, _| *name == job).await;
         let cancelled = self.worker.cancel(job.clone(), caller.user.clone()).await;
-        match cancelled.map_err(|e| spool_fault(&e))? {
+        match cancelled.map_err(|e| store_fault(&e))? {
             Cancelled::Done { was_running } => Ok(Reply::Cancelled { job, was_running }),
             Cancelled::NotActive => Err(Fault::Conflict {
                 reason: "the job neither waits nor runs".into(),
@@ -39,23 +39,25 @@ impl Service {
         }
     }
 
-    fn cancellable(&self, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
-        let job = self.job_of(of)?;
-        if self.is_hidden(caller, &job) {
-            return Err(unknown(of));
-        }
-        if is_curator(caller) || self.owns(caller, &job)? {
-            return match self.is_deleted(&job) {
-                true => Err(unknown(of)),
-                false => Ok(job.name),
-            };
-        }
-        let interface = self.spool.interface_of(&job);
-        match interface.is_some_and(|interface| self.sees_all(caller, &interface)) {
-            false => Err(unknown(of)),
-            true => Err(Fault::Forbidden {
+    async fn cancellable(self: &Arc<Self>, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
+        let viewer = self.viewer(caller, |this, caller, interface| {
+            let sees_all = |interface| this.sees_all(caller, interface);
+            match is_curator(caller) || interface.is_some_and(sees_all) {
+                true => Sight::All,
+                false => Sight::Own,
+            }
+        });
+        let found = self.found(&viewer, self.of(of)?, Want::RECORD, of).await?;
+        let summary = found.summary;
+        let owner = summary.owner.as_deref();
+        if !is_curator(caller) && !owner.is_some_and(|owner| caller.is(owner)) {
+            return Err(Fault::Forbidden {
                 reason: "a job is cancelled by its submitter or a curator".into(),
-            }),
+            });
+        }
+        match summary.is_deleted {
+            true => Err(unknown(of)),
+            false => Ok(summary.job.name),
         }
     }
 }

@@ -6,10 +6,11 @@
 //! made. No field of a `Fault` ever holds a path of the server.
 
 use super::targets::Target;
-use super::view::{State, View};
+use super::view::View;
 use crate::cron_schedule::ScheduleSpec;
 use crate::domain::joblog::JobLog;
 use crate::domain::{Digests, InterfaceName, JobName, JobOptions, Place, Reference};
+use crate::store::State;
 use crate::xml::Finding;
 use bytes::Bytes;
 use std::{fmt, io};

@@ -1,23 +1,25 @@
 //! A job on its way to a client, whole or in part.
 
 use super::{Service, lock};
-use crate::domain::{InterfaceName, Job, Kind};
-use std::{fs::File, io, ops::Range, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
+use crate::{
+    domain::{InterfaceName, Job, Kind},
+    store::Content,
+};
+use std::{ops::Range, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// So long until archiving a retrieved job is tried again.
 const ARCHIVE_AGAIN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
-/// A job's bytes, from an open file: the job may move while they are sent.
+/// A job's bytes, or a part of them: the job may move while they are sent.
 #[derive(Debug)]
 pub struct Download {
     /// What a client may save it as.
     pub name: String,
-    pub bytes: u64,
-    pub file: File,
-    /// In hex; `None` when it is not known to be that of these bytes.
-    pub sha256: Option<String>,
-    /// What the file holds, if it is a job's own document.
+    pub content: Content,
+    /// What of it is to be sent.
+    pub part: Range<u64>,
+    /// What the content is, if it is a job's own document.
     pub kind: Option<Kind>,
     /// Only the headers are wanted.
     pub head: bool,
@@ -26,16 +28,20 @@ pub struct Download {
 }
 
 impl Download {
-    pub(super) fn new(name: String, file: File, sha256: Option<String>) -> io::Result<Self> {
-        Ok(Self {
+    pub fn new(name: String, content: Content) -> Self {
+        Self {
             name,
-            bytes: file.metadata()?.size(),
-            file,
-            sha256,
+            part: 0..content.bytes,
+            content,
             kind: None,
             head: false,
             completion: None,
-        })
+        }
+    }
+
+    /// How many bytes are to be sent.
+    pub fn bytes(&self) -> u64 {
+        self.part.end - self.part.start
     }
 }
 
@@ -117,7 +123,7 @@ impl Completion {
             while !self.archived().await {
                 // It is still queued, and whoever asks is told so.
                 self.let_go();
-                if self.service.spool.unhealthy().is_some() {
+                if self.service.store.unhealthy().is_some() {
                     return;
                 }
                 tokio::time::sleep(ARCHIVE_AGAIN).await;
@@ -127,20 +133,11 @@ impl Completion {
 
     /// Tries to archive the job. False when that can succeed later.
     async fn archived(&self) -> bool {
-        let (service, job) = (self.service.clone(), self.job.clone());
-        let user = self.user.clone();
-        let archived = tokio::task::spawn_blocking(move || service.archive(&job, &user)).await;
-        match archived {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued for now");
-                false
-            }
-            Err(error) => {
-                tracing::error!(job = %self.job.name, %error, "archiving broke down");
-                true
-            }
+        let archived = self.service.store.fetched(&self.job, &self.user).await;
+        if let Err(error) = &archived {
+            tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued for now");
         }
+        archived.is_ok()
     }
 
     /// Nobody waits for the outcome any more.

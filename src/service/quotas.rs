@@ -45,37 +45,22 @@ impl Quotas {
         jobs.entry(user.clone()).or_default().names.push(job);
     }
 
-    /// Is it time to look which of the user's jobs still wait?
-    pub(super) fn wants_look(&self, user: &str, max: usize) -> bool {
-        let jobs = lock(&self.jobs);
-        jobs.get(user).is_some_and(|jobs| {
-            let many = jobs.names.len();
-            let rested = jobs
-                .looked
-                .is_none_or(|(at, took)| at.elapsed() >= took * LOOK_SHARE);
-            many >= 2 * jobs.left + FEW || (many >= max && rested)
-        })
-    }
-
-    /// Forgets the user's jobs that do not wait any more. Blocking, as `waits` is.
-    pub(super) fn look(&self, user: &str, waits: impl Fn(&JobName) -> bool) {
-        let names = match lock(&self.jobs).get_mut(user) {
-            Some(jobs) => std::mem::take(&mut jobs.names),
-            None => return,
-        };
-        let began = Instant::now();
-        let waiting: Vec<JobName> = names.into_iter().filter(|name| waits(name)).collect();
+    /// The user's jobs, when it is time to look which of them still wait: then they are taken out, until
+    /// [`Look::found`] says.
+    pub(super) fn look(&self, user: &Arc<str>, max: usize) -> Option<Look<'_>> {
         let mut all = lock(&self.jobs);
-        let Some(jobs) = all.get_mut(user) else {
-            return;
-        };
-        // Others may have come meanwhile.
-        jobs.names.extend(waiting);
-        jobs.left = jobs.names.len();
-        jobs.looked = Some((Instant::now(), began.elapsed()));
-        if jobs.names.is_empty() {
-            all.remove(user);
-        }
+        let jobs = all.get_mut(user)?;
+        let many = jobs.names.len();
+        let rested = jobs
+            .looked
+            .is_none_or(|(at, took)| at.elapsed() >= took * LOOK_SHARE);
+        let is_time = many >= 2 * jobs.left + FEW || (many >= max && rested);
+        is_time.then(|| Look {
+            quotas: self,
+            user: user.clone(),
+            jobs: std::mem::take(&mut jobs.names),
+            began: Instant::now(),
+        })
     }
 
     /// # Errors
@@ -146,6 +131,44 @@ impl Quotas {
     }
 }
 
+/// A look at a user's jobs. Dropped before its end it leaves them as they were.
+pub(super) struct Look<'q> {
+    quotas: &'q Quotas,
+    user: Arc<str>,
+    jobs: Vec<JobName>,
+    began: Instant,
+}
+
+impl Look<'_> {
+    pub(super) fn jobs(&self) -> &[JobName] {
+        &self.jobs
+    }
+
+    /// Only these still wait.
+    pub(super) fn found(mut self, waiting: Vec<JobName>) {
+        self.jobs = waiting;
+        let looked = (Instant::now(), self.began.elapsed());
+        if let Some(jobs) = lock(&self.quotas.jobs).get_mut(&self.user) {
+            jobs.left = jobs.names.len() + self.jobs.len();
+            jobs.looked = Some(looked);
+        }
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        let mut all = lock(&self.quotas.jobs);
+        let Some(jobs) = all.get_mut(&self.user) else {
+            return;
+        };
+        // Others may have come meanwhile.
+        jobs.names.append(&mut self.jobs);
+        if jobs.names.is_empty() {
+            all.remove(&self.user);
+        }
+    }
+}
+
 fn within(n: usize, max: usize, what: &str) -> Result<(), Fault> {
     if n < max {
         return Ok(());
@@ -177,18 +200,24 @@ mod tests {
         let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
         for n in 0..3 {
             quotas.may_submit("shop", 3).unwrap();
-            assert!(!quotas.wants_look("shop", 3));
+            assert!(quotas.look(&shop, 3).is_none());
             quotas.submitted(&shop, job(n));
         }
-        assert!(quotas.wants_look("shop", 3));
-        quotas.look("shop", |_| true);
+        let look = |kept: &[JobName]| {
+            // However short ago the last one was.
+            lock(&quotas.jobs).get_mut(&shop).unwrap().looked = None;
+            quotas.look(&shop, 0).unwrap().found(kept.to_vec());
+        };
+        // One that is broken off changes nothing.
+        drop(quotas.look(&shop, 3).unwrap());
+        look(&[job(0), job(1), job(2)]);
         let refused = reason(quotas.may_submit("shop", 3));
         assert_eq!(refused, "you have 3 jobs waiting, and may have 3 at most");
         quotas.may_submit("other", 3).unwrap();
-        quotas.look("shop", |name| *name == job(1));
+        look(&[job(1)]);
         quotas.may_submit("shop", 2).unwrap();
         assert!(quotas.may_submit("shop", 1).is_err());
-        quotas.look("shop", |_| false);
+        look(&[]);
         assert!(lock(&quotas.jobs).is_empty());
     }
 
@@ -196,8 +225,8 @@ mod tests {
     fn names_of_jobs_that_have_gone_do_not_pile_up() {
         let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
         for n in 0..10_000 {
-            if quotas.wants_look("shop", usize::MAX) {
-                quotas.look("shop", |_| false);
+            if let Some(look) = quotas.look(&shop, usize::MAX) {
+                look.found(Vec::new());
             }
             quotas.submitted(&shop, job(n));
             assert!(lock(&quotas.jobs)["shop"].names.len() <= FEW);

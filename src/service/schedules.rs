@@ -14,7 +14,7 @@ mod tests;
 
 use super::{
     Direction, Document, Fault, RETRY_LATER_S, Reply, ScheduleRequest, Service, Submit, Visibility,
-    admission, spool_fault, unknown_interface,
+    admission, store_fault, unknown_interface,
     upload::{Outcome, check_kind},
     view::View,
 };
@@ -22,13 +22,15 @@ use crate::{
     auth::Caller,
     cron_schedule::cron::Changes,
     cron_schedule::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
-    domain::{InterfaceName, Job, JobName, JobOptions, Kind},
-    store::fs::{Attributes, Came, IdemKey, IdemRecord, SpoolError, Ticket},
+    domain::{InterfaceName, JobOptions, Kind},
+    store::{
+        Came, Fired, Key, NewJob, NewName, Of, Saved, SavedSchedule, StoreError, Viewer, Want,
+    },
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use tokio::task::JoinSet;
 
 /// One that has ended is kept for so long, and as long as anything is known of its last job.
 const KEEP_ENDED: SignedDuration = SignedDuration::from_hours(24);
@@ -67,15 +69,6 @@ impl Agenda {
 pub enum Touched {
     All,
     These(BTreeSet<ScheduleId>),
-}
-
-/// A moment that has been followed by something, which is to be told once the ticket is durable.
-struct Followed {
-    id: ScheduleId,
-    /// A job was made.
-    outcome: Option<Outcome>,
-    ticket: Ticket,
-    next: Option<Timestamp>,
 }
 
 impl Service {
@@ -120,60 +113,42 @@ impl Service {
     async fn save(
         self: Arc<Self>,
         schedule: Schedule,
-        key: Option<IdemKey>,
+        key: Option<Key>,
     ) -> Result<ScheduleId, Fault> {
-        let _alone = match &key {
-            None => None,
-            Some(key) => Some(self.keys.hold(key).await),
-        };
-        let saved = self.blocking(move |this| this.save_blocking(&schedule, key.as_ref()));
-        let (id, ticket) = saved.await??;
-        let durable = self.spool.durable(ticket).await;
-        durable.map_err(|e| spool_fault(&e))?;
-        Ok(id)
-    }
-
-    fn save_blocking(
-        &self,
-        schedule: &Schedule,
-        key: Option<&IdemKey>,
-    ) -> Result<(ScheduleId, Ticket), Fault> {
-        let spool = &self.spool;
-        let sha256 = hex::encode(Sha256::digest(&schedule.document));
-        if let Some(key) = key
-            && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
-        {
-            let earlier = record.job_name().ok_or(Fault::Internal)?;
-            tracing::info!(schedule = %earlier, "the first answer again");
-            return match record.sha256 == sha256 {
-                true => Ok((ScheduleId::new(earlier.id()), spool.latest())),
-                false => Err(super::upload::used_key()),
-            };
-        }
         let user: Arc<str> = schedule.submitter.as_str().into();
-        if key.is_some() {
-            self.take_key(&user)?;
-        }
-        let id = ScheduleId::new(spool.next_id());
-        let max = self.limits.schedules_per_user_max;
-        self.quotas.take_schedule(id, &user, max)?;
-        let record = IdemRecord {
-            job: JobName::new(id.get(), None, Kind::Json).to_string(),
-            interface: Some(schedule.interface.to_string()),
-            sha256,
-            bytes: schedule.document.len() as u64,
-            refused: false,
+        let known = match &key {
+            None => None,
+            Some(key) => {
+                let keyed = self.store.find_key(key).await;
+                keyed.map_err(|e| store_fault(&e))?
+            }
         };
-        let saved = spool.save_schedule(id, schedule, key.map(|key| (key, &record)));
-        let ticket = saved.map_err(|e| {
+        let id = self.store.new_schedule_id();
+        // What is known already takes nothing of what the user may have.
+        if known.is_none() {
+            if key.is_some() {
+                self.take_key(&user)?;
+            }
+            let max = self.limits.schedules_per_user_max;
+            self.quotas.take_schedule(id, &user, max)?;
+        }
+        let saved = self.store.save_schedule(id, &schedule, key.as_ref()).await;
+        if !matches!(saved, Ok(Saved::New)) {
             self.quotas.schedule_is_gone(id);
-            spool_fault(&e)
-        })?;
-        tracing::info!(
-            schedule = %id, interface = %schedule.interface, user = %schedule.submitter,
-            "schedule saved",
-        );
-        Ok((id, ticket))
+        }
+        match saved.map_err(|e| store_fault(&e))? {
+            Saved::New => {
+                tracing::info!(
+                    schedule = %id, interface = %schedule.interface, %user, "schedule saved",
+                );
+                Ok(id)
+            }
+            Saved::Same(earlier) => {
+                tracing::info!(schedule = %earlier, "the first answer again");
+                Ok(earlier)
+            }
+            Saved::Different => Err(super::upload::used_key()),
+        }
     }
 
     /// The interface and the document of a schedule's jobs, after all that would be refused of
@@ -208,16 +183,16 @@ impl Service {
     }
 
     fn has_room(&self, bytes: usize) -> Result<(), Fault> {
-        let root = self.spool.fs().absolute(Path::new(""));
-        admission::room(&root, self.in_flight.bytes() + bytes as u64, &self.limits)
+        let bytes = self.in_flight.bytes() + bytes as u64;
+        admission::room(self.store.capacity(), bytes, &self.limits)
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.spool.now_ms()).unwrap_or_default()
+        Timestamp::from_millisecond(self.store.now_ms()).unwrap_or_default()
     }
 
     /// A schedule with its latest job and its next moment; `None` when there is no such schedule.
-    pub(super) fn shown_schedule(
+    pub(super) async fn shown_schedule(
         &self,
         caller: &Caller,
         uuid: uuid::Uuid,
@@ -226,18 +201,18 @@ impl Service {
         let Some(id) = self.seal.job_of_uuid(uuid).map(ScheduleId::new) else {
             return Ok(None);
         };
-        let read = || match self.spool.schedule(id)? {
-            Some(schedule) => Ok(Some((schedule, self.spool.progress(id)?))),
-            None => Ok(None),
-        };
-        let Some((schedule, progress)) = read().map_err(|e| spool_fault(&e))? else {
+        let saved = self.store.schedule(id).await;
+        let Some(saved) = saved.map_err(|e| store_fault(&e))? else {
             return Ok(None);
         };
+        let SavedSchedule {
+            schedule, progress, ..
+        } = saved;
         let interface = Some(&schedule.interface);
         if !self.reaches(caller, interface, &schedule.submitter, visibility) {
             return Ok(None);
         }
-        let (latest, next) = (self.latest(&progress)?, schedule.next(&progress));
+        let (latest, next) = (self.latest(&progress).await?, schedule.next(&progress));
         if latest.is_none() && next.is_none() && progress.last.is_some() {
             // Nothing is known of what it did; soon it is swept.
             return Ok(None);
@@ -250,16 +225,14 @@ impl Service {
     }
 
     /// The last job that a schedule has made, as long as it is anywhere.
-    fn latest(&self, progress: &Progress) -> Result<Option<View>, Fault> {
+    async fn latest(&self, progress: &Progress) -> Result<Option<View>, Fault> {
         let Some(run) = &progress.last else {
             return Ok(None);
         };
-        let name = run.job.clone();
-        let place = self.spool.find(&name).map_err(|e| spool_fault(&e))?;
-        match place.map(|place| self.view(Job { place, name })) {
-            None | Some(Err(Fault::UnknownJob { .. })) => Ok(None),
-            Some(view) => view.map(Some),
-        }
+        let of = Of::Name(run.job.clone());
+        let found = self.store.find(&Viewer::all(), of, Want::ALL).await;
+        let found = found.map_err(|e| store_fault(&e))?;
+        Ok(found.map(|detail| self.view(detail)))
     }
 
     /// Looks at what has been touched, and follows every schedule that is due by one moment.
@@ -271,36 +244,31 @@ impl Service {
         touched: Touched,
         since: Timestamp,
     ) -> Agenda {
-        let followed = self.blocking(move |this| {
-            this.look_at(&mut agenda, &touched);
-            let followed = this.follow_due(&mut agenda, since);
-            (agenda, followed)
-        });
-        let Ok((mut agenda, followed)) = followed.await else {
-            // It has broken down and said so; everything is read anew.
-            return Agenda::default();
-        };
-        for Followed {
-            id,
-            outcome,
-            ticket,
-            next,
-        } in followed
-        {
-            match self.spool.durable(ticket).await {
-                Ok(()) => {
+        self.look_at(&mut agenda, &touched).await;
+        let now = self.now();
+        let mut due: Vec<(Timestamp, ScheduleId)> = (agenda.next.iter())
+            .filter_map(|(id, next)| Some(((*next)?, *id)))
+            .filter(|(next, _)| *next <= now)
+            .collect();
+        due.sort();
+        let mut following = JoinSet::new();
+        for (_, id) in due {
+            let this = self.clone();
+            following.spawn(async move { (id, this.follow(id, now, since).await) });
+        }
+        while let Some(followed) = following.join_next().await {
+            let Ok((id, followed)) = followed else {
+                // It has panicked, which was logged; everything is read anew.
+                return Agenda::default();
+            };
+            match followed {
+                Ok(Some(next)) => {
                     agenda.next.insert(id, next);
-                    // Accepted, so there is no fault to see.
-                    let _ = outcome.map(|outcome| self.tell(outcome));
                 }
-                Err(error) => {
-                    if let Some(Outcome { job, .. }) = outcome {
-                        let abandoned = self.blocking(move |this| this.spool.abandon(&job, None));
-                        // One that breaks down has said so.
-                        let _ = abandoned.await;
-                    }
-                    let later = self.later(&spool_fault(&error));
-                    agenda.next.insert(id, Some(later));
+                Ok(None) => self.forget(&mut agenda, id),
+                Err(fault) => {
+                    tracing::error!(schedule = %id, ?fault, "its job cannot be made now");
+                    agenda.next.insert(id, Some(self.later(&fault)));
                 }
             }
         }
@@ -317,10 +285,10 @@ impl Service {
         self.now() + SignedDuration::from_secs(retry_after_s.into())
     }
 
-    fn look_at(&self, agenda: &mut Agenda, touched: &Touched) {
+    async fn look_at(&self, agenda: &mut Agenda, touched: &Touched) {
         let ids = match touched {
             Touched::These(ids) if agenda.is_complete => ids.clone(),
-            Touched::These(_) | Touched::All => match self.spool.schedules() {
+            Touched::These(_) | Touched::All => match self.store.schedules().await {
                 Ok(ids) => {
                     let there: BTreeSet<ScheduleId> = ids.into_iter().collect();
                     let is_over = |id: &ScheduleId| agenda.next.get(id) == Some(&None);
@@ -334,16 +302,14 @@ impl Service {
                 }
             },
         };
-        let was_complete = std::mem::replace(&mut agenda.is_complete, true);
+        agenda.is_complete = true;
         for id in ids {
-            match self.read_schedule(id) {
-                Ok(Some((schedule, progress))) => {
-                    self.quotas.has_schedule(id, &schedule.submitter);
-                    let progress = self.by_the_clock(agenda, id, progress);
-                    let known = agenda.next.insert(id, schedule.next(&progress));
-                    if known.is_none() && was_complete {
-                        self.spool.saw_schedule(id, true);
-                    }
+            match self.store.schedule(id).await {
+                Ok(Some(saved)) => {
+                    self.quotas.has_schedule(id, &saved.schedule.submitter);
+                    let schedule = saved.schedule.clone();
+                    let progress = self.by_the_clock(agenda, id, saved).await;
+                    agenda.next.insert(id, schedule.next(&progress));
                 }
                 Ok(None) => self.forget(agenda, id),
                 Err(error) => {
@@ -354,20 +320,18 @@ impl Service {
         }
     }
 
-    fn read_schedule(&self, id: ScheduleId) -> Result<Option<(Schedule, Progress)>, SpoolError> {
-        match self.spool.schedule(id)? {
-            Some(schedule) => Ok(Some((schedule, self.spool.progress(id)?))),
-            None => Ok(None),
-        }
-    }
-
     /// How far a schedule is, after the reset that somebody may have asked for. One that waits for a
     /// clock that was set back is told of, once.
-    fn by_the_clock(&self, agenda: &mut Agenda, id: ScheduleId, progress: Progress) -> Progress {
-        let now = self.now();
-        if self.spool.is_reset_asked(id).unwrap_or(false) {
+    async fn by_the_clock(
+        &self,
+        agenda: &mut Agenda,
+        id: ScheduleId,
+        saved: SavedSchedule,
+    ) -> Progress {
+        let (now, progress) = (self.now(), saved.progress);
+        if saved.reset_asked {
             let reset = progress.reset(now);
-            match self.spool.reset_schedule(id, &reset) {
+            match self.store.reset_schedule(id, &reset).await {
                 Ok(()) => {
                     agenda.ahead.remove(&id);
                     tracing::info!(schedule = %id, "reset: it follows the clock from now on");
@@ -394,83 +358,48 @@ impl Service {
         self.quotas.schedule_is_gone(id);
         if agenda.next.remove(&id).is_some() {
             tracing::info!(schedule = %id, "the schedule was removed");
-            self.spool.saw_schedule(id, false);
         }
     }
 
-    fn follow_due(&self, agenda: &mut Agenda, since: Timestamp) -> Vec<Followed> {
-        let now = self.now();
-        let mut due: Vec<(Timestamp, ScheduleId)> = (agenda.next.iter())
-            .filter_map(|(id, next)| Some(((*next)?, *id)))
-            .filter(|(next, _)| *next <= now)
-            .collect();
-        due.sort();
-        let mut followed = Vec::new();
-        for (_, id) in due {
-            match self.follow(id, now, since) {
-                Ok(Some(one)) => {
-                    // Not again before it is durable, and told.
-                    agenda.next.insert(id, None);
-                    followed.push(one);
-                }
-                Ok(None) => self.forget(agenda, id),
-                Err(fault) => {
-                    tracing::error!(schedule = %id, ?fault, "its job cannot be made now");
-                    agenda.next.insert(id, Some(self.later(&fault)));
-                }
-            }
-        }
-        followed
-    }
-
-    /// Follows a schedule by one moment. `None`: it has been removed.
-    fn follow(
+    /// Follows a schedule by one moment: its next one. `None`: it has been removed.
+    #[allow(clippy::option_option)]
+    async fn follow(
         &self,
         id: ScheduleId,
         now: Timestamp,
         since: Timestamp,
-    ) -> Result<Option<Followed>, Fault> {
-        let read = self.read_schedule(id).map_err(|e| spool_fault(&e))?;
-        let Some((schedule, progress)) = read else {
+    ) -> Result<Option<Option<Timestamp>>, Fault> {
+        let saved = self.store.schedule(id).await;
+        let Some(saved) = saved.map_err(|e| store_fault(&e))? else {
             return Ok(None);
         };
+        let SavedSchedule {
+            schedule, progress, ..
+        } = saved;
         let missed = self.schedules.missed;
         let due = (schedule.plan).due(schedule.created, &progress, now, since, missed);
-        let (outcome, ticket, progress) = match due {
-            Due::Later(_) => (None, Ticket::NONE, progress),
-            Due::Run(moment) => self.fire(id, &schedule, &progress, moment)?,
+        let progress = match due {
+            Due::Later(_) => progress,
+            Due::Run(moment) => self.fire(id, &schedule, &progress, moment).await?,
             Due::Skip(through) => {
                 let progress = progress.skipped(through);
-                let ticket = self.spool.save_progress(id, &progress);
+                let skipped = self.store.save_progress(id, &progress).await;
+                skipped.map_err(|e| store_fault(&e))?;
                 tracing::warn!(schedule = %id, %through, "missed moments are left out");
-                (None, ticket.map_err(|e| spool_fault(&e))?, progress)
+                progress
             }
         };
-        Ok(Some(Followed {
-            id,
-            outcome,
-            ticket,
-            next: schedule.next(&progress),
-        }))
+        Ok(Some(schedule.next(&progress)))
     }
 
     /// Makes the job of a moment, if it is not there yet.
-    fn fire(
+    async fn fire(
         &self,
         id: ScheduleId,
         schedule: &Schedule,
         progress: &Progress,
         moment: Timestamp,
-    ) -> Result<(Option<Outcome>, Ticket, Progress), Fault> {
-        let spool = &self.spool;
-        let key = IdemKey::new(&format!("schedule/{id}"), &moment.to_string());
-        let record = spool.find_record(&key).map_err(|e| spool_fault(&e))?;
-        if let Some(job) = record.and_then(|record| record.job_name()) {
-            tracing::info!(schedule = %id, %moment, %job, "this moment has its job already");
-            let progress = progress.ran(moment, job);
-            let ticket = spool.save_progress(id, &progress);
-            return Ok((None, ticket.map_err(|e| spool_fault(&e))?, progress));
-        }
+    ) -> Result<Progress, Fault> {
         let interface = self.resolve(&schedule.interface).filter(|name| {
             let interface = &self.interfaces[*name];
             interface.direction == Direction::In
@@ -480,32 +409,45 @@ impl Service {
             return Err(super::upload::queue_full());
         }
         self.has_room(schedule.document.len())?;
-        let made = self.make(id, schedule, progress, moment, interface, &key);
-        let (outcome, ticket, progress) = made.map_err(|e| spool_fault(&e))?;
-        tracing::info!(schedule = %id, %moment, job = %outcome.job, "due");
-        Ok((Some(outcome), ticket, progress))
+        let fired = self.make(id, schedule, progress, moment, interface).await;
+        match fired.map_err(|e| store_fault(&e))? {
+            Fired::Before(job, progress) => {
+                tracing::info!(schedule = %id, %moment, %job, "this moment has its job already");
+                Ok(progress)
+            }
+            Fired::New(stored, progress) => {
+                tracing::info!(schedule = %id, %moment, job = %stored.job, "due");
+                // Accepted, so there is no fault to see.
+                let _ = self.tell(Outcome {
+                    stored,
+                    interface: Some(interface.clone()),
+                    user: schedule.submitter.as_str().into(),
+                    findings: None,
+                });
+                Ok(progress)
+            }
+        }
     }
 
-    fn make(
+    async fn make(
         &self,
         id: ScheduleId,
         schedule: &Schedule,
         progress: &Progress,
         moment: Timestamp,
         interface: &InterfaceName,
-        key: &IdemKey,
-    ) -> Result<(Outcome, Ticket, Progress), SpoolError> {
-        let spool = &self.spool;
-        let job = JobName::new(spool.next_id(), None, Kind::Json);
-        let mut part = spool.begin(job.clone())?;
-        part.write(schedule.document.as_bytes())?;
+    ) -> Result<Fired, StoreError> {
+        let mut document = self.store.begin(NewName {
+            kind: Kind::Json,
+            reference: None,
+        });
+        document.append(schedule.document.clone().into()).await?;
         let params = serde_json::json!({
             "schedule": id.to_string(),
             "moment": moment.to_string(),
         });
-        let sealed = part.seal(&Attributes {
+        let job = NewJob {
             dialect: schedule.dialect.clone(),
-            interface: None,
             asked_as: None,
             submitter: schedule.submitter.clone(),
             came: Came::Scheduled,
@@ -516,51 +458,38 @@ impl Service {
                 retries: schedule.retries,
                 params: Some(params.to_string()),
             },
-        })?;
-        let record = IdemRecord {
-            job: job.to_string(),
-            interface: Some(interface.to_string()),
-            sha256: sealed.sha256().to_owned(),
-            bytes: sealed.bytes(),
-            refused: false,
         };
-        let progress = progress.ran(moment, job.clone());
-        let (_, ticket) = spool.fire(sealed, interface, (key, &record), (id, &progress))?;
-        let outcome = Outcome {
-            job,
-            interface: Some(interface.clone()),
-            bytes: record.bytes,
-            sha256: record.sha256,
-            user: schedule.submitter.as_str().into(),
-            findings: None,
-        };
-        Ok((outcome, ticket, progress))
+        let sealed = document.seal().await?;
+        let fired = self
+            .store
+            .fire(id, moment, progress, sealed, job, interface);
+        fired.await
     }
 
     /// Removes schedules that have ended, when nothing is left of their last job.
     pub async fn sweep_schedules(self: &Arc<Self>, mut agenda: Agenda) -> Agenda {
-        let swept = self.blocking(move |this| {
-            let ended = agenda.next.iter().filter(|(_, next)| next.is_none());
-            let ended: Vec<ScheduleId> = ended.map(|(id, _)| *id).collect();
-            for id in ended {
-                match this.sweep_schedule(id) {
-                    Ok(true) => {
-                        tracing::info!(schedule = %id, "it has ended and is removed");
-                        agenda.next.remove(&id);
-                    }
-                    Ok(false) => {}
-                    Err(error) => tracing::error!(schedule = %id, %error, "cannot be removed"),
+        let ended = agenda.next.iter().filter(|(_, next)| next.is_none());
+        let ended: Vec<ScheduleId> = ended.map(|(id, _)| *id).collect();
+        for id in ended {
+            match self.sweep_schedule(id).await {
+                Ok(true) => {
+                    tracing::info!(schedule = %id, "it has ended and is removed");
+                    agenda.next.remove(&id);
                 }
+                Ok(false) => {}
+                Err(error) => tracing::error!(schedule = %id, %error, "cannot be removed"),
             }
-            agenda
-        });
-        swept.await.unwrap_or_default()
+        }
+        agenda
     }
 
-    fn sweep_schedule(&self, id: ScheduleId) -> Result<bool, SpoolError> {
-        let Some((schedule, progress)) = self.read_schedule(id)? else {
+    async fn sweep_schedule(&self, id: ScheduleId) -> Result<bool, StoreError> {
+        let Some(saved) = self.store.schedule(id).await? else {
             return Ok(false);
         };
+        let SavedSchedule {
+            schedule, progress, ..
+        } = saved;
         let touched = progress
             .through
             .map_or(schedule.created, |through| through.max(schedule.created));
@@ -569,10 +498,10 @@ impl Service {
             return Ok(false);
         }
         if let Some(run) = &progress.last
-            && (self.spool.find(&run.job)?.is_some() || self.spool.read_log(&run.job).is_some())
+            && self.store.is_known(&run.job).await?
         {
             return Ok(false);
         }
-        self.spool.remove_schedule(id)
+        self.store.remove_schedule(id).await
     }
 }

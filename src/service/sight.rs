@@ -9,12 +9,17 @@
 //!
 //! Invariant: a record that cannot be read is no answer: the caller is told to ask again.
 
-use super::{Direction, Fault, Service, Visibility, spool_fault, view::is_curator};
+use super::{Direction, Fault, Service, Visibility, store_fault, view::is_curator};
 use crate::{
     auth::{Caller, Right, Role},
-    domain::{InterfaceName, Job, JobName, Place, Queue},
+    domain::{InterfaceName, JobName},
+    store::{Filter, JobDetail, JobSummary, Of, Sight, Viewer, Want},
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// So many names of a list are looked for at once.
+const LIST_JOBS_MAX: usize = 10_000;
 
 /// Which jobs of an interface its partners see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -44,130 +49,52 @@ impl Service {
     /// Do the partners of an interface see each other's jobs?
     fn is_shared(&self, interface: &InterfaceName) -> bool {
         let known = self.interfaces.get(interface);
-        known.is_some_and(|known| known.visible.is_shared()) && !self.spool.is_addressed(interface)
+        known.is_some_and(|known| known.visible.is_shared()) && !self.store.is_addressed(interface)
     }
 
-    /// Is a job the caller's?
-    ///
-    /// # Errors
-    /// When what was recorded of the job cannot be read.
-    pub(super) fn owns(&self, caller: &Caller, job: &Job) -> Result<bool, Fault> {
-        let owner = self.owner_of(job)?;
-        Ok(owner.is_some_and(|owner| caller.is(&owner)))
-    }
-
-    /// Whose a job is.
-    ///
-    /// # Errors
-    /// When what was recorded of the job cannot be read.
-    pub(super) fn owner_of(&self, job: &Job) -> Result<Option<String>, Fault> {
-        if self.is_addressed(job) {
-            let user = self.spool.addressee_of(job).map_err(|e| spool_fault(&e))?;
-            return Ok(user.map(|user| user.to_string()));
-        }
-        let known = self.spool.accepted_of(job).map_err(|e| spool_fault(&e))?;
-        Ok(known.map(|known| known.submitter.clone()))
-    }
-
-    /// Is the job one of those that are for one user each?
-    pub(super) fn is_addressed(&self, job: &Job) -> bool {
-        let spool = &self.spool;
-        match job.place.interface() {
-            Some(interface) => spool.is_addressed(interface),
-            // Not asked for where it makes no difference.
-            None => {
-                spool.addressed_interfaces().next().is_some()
-                    && (spool.interface_of(job)).is_some_and(|i| spool.is_addressed(&i))
-            }
+    /// A caller's eyes.
+    pub(super) fn viewer(
+        self: &Arc<Self>,
+        caller: &Caller,
+        sight: impl Fn(&Self, &Caller, Option<&InterfaceName>) -> Sight + Send + Sync + 'static,
+    ) -> Viewer {
+        let (this, who) = (self.clone(), caller.clone());
+        Viewer {
+            user: caller.user.clone(),
+            sight: Arc::new(move |interface| sight(&this, &who, interface)),
+            sees_astray: caller.has(Role::Operator),
         }
     }
 
-    /// Is a job kept from the caller, whatever he may see of its interface?
-    pub(super) fn is_hidden(&self, caller: &Caller, job: &Job) -> bool {
-        self.spool.is_astray(&job.place) && !caller.has(Role::Operator)
-    }
-
-    /// Leaves the jobs of an interface that are shown to a caller, who sees all or his own.
-    ///
-    /// # Errors
-    /// As those of [`Service::owns`].
-    pub(super) fn keep_shown(
+    /// What a caller sees of what is on an interface.
+    fn sight(
         &self,
         caller: &Caller,
-        interface: &InterfaceName,
-        sees_all: bool,
-        jobs: &mut Vec<Job>,
-    ) -> Result<(), Fault> {
-        let is_addressed = self.spool.is_addressed(interface);
-        if is_addressed {
-            jobs.retain(|job| !self.is_hidden(caller, job));
-        }
-        match (sees_all, is_addressed) {
-            (true, _) => Ok(()),
-            (false, true) => self.keep_addressed(caller, jobs),
-            (false, false) => self.keep_own(caller, jobs),
-        }
-    }
-
-    /// Leaves the jobs that are for the caller.
-    fn keep_addressed(&self, caller: &Caller, jobs: &mut Vec<Job>) -> Result<(), Fault> {
-        let known = self.spool.addressees_of_all(jobs);
-        let known = known.map_err(|e| spool_fault(&e))?;
-        let user = |job: &Job| known.get(&job.name.id());
-        jobs.retain(|job| user(job).is_some_and(|user| caller.is(user.as_str())));
-        Ok(())
-    }
-
-    /// Leaves the jobs that the caller has submitted.
-    fn keep_own(&self, caller: &Caller, jobs: &mut Vec<Job>) -> Result<(), Fault> {
-        let known = self.spool.accepted_of_all(jobs);
-        let known = known.map_err(|e| spool_fault(&e))?;
-        let owner = |job: &Job| known.get(&job.name.id()).map(|known| &known.submitter);
-        jobs.retain(|job| owner(job).is_some_and(|owner| caller.is(owner)));
-        Ok(())
-    }
-
-    /// The names of the jobs that wait in an interface and are shown to a caller with a right on it.
-    pub(super) fn listed(
-        &self,
-        caller: &Caller,
-        interface: &InterfaceName,
-    ) -> Result<Vec<JobName>, Fault> {
-        let sees_all = self.sees_all(caller, interface);
-        if !sees_all && self.spool.is_addressed(interface) {
-            // Whoever is no user has no such directory.
-            let Ok(user) = caller.user.parse() else {
-                return Ok(Vec::new());
-            };
-            let names = self.spool.list_for(&Queue::of_user(interface, user));
-            return names.map_err(|e| spool_fault(&e));
-        }
-        let jobs = self.spool.list(interface);
-        let mut jobs = jobs.map_err(|e| spool_fault(&e))?;
-        self.keep_shown(caller, interface, sees_all, &mut jobs)?;
-        Ok(jobs.into_iter().map(|job| job.name).collect())
-    }
-
-    /// A job that the caller may know of.
-    pub(super) fn visible(&self, caller: &Caller, name: &JobName) -> Result<Job, Fault> {
-        let unknown = || Fault::UnknownJob {
-            job: name.to_string(),
-        };
-        let found = self.spool.find(name).map_err(|e| spool_fault(&e))?;
-        let job = Job {
-            place: found.ok_or_else(unknown)?,
-            name: name.clone(),
-        };
-        let visible = caller.has(Role::Operator)
-            || match self.spool.interface_of(&job) {
-                Some(interface) => {
-                    caller.may_any(&interface)
-                        && !self.is_hidden(caller, &job)
-                        && (self.sees_all(caller, &interface) || self.owns(caller, &job)?)
+        visibility: Visibility,
+        interface: Option<&InterfaceName>,
+    ) -> Sight {
+        let sees_all = match (visibility, interface) {
+            (Visibility::Curator, _) if !is_curator(caller) => return Sight::Nothing,
+            (Visibility::Curator | Visibility::Own, _) => is_curator(caller),
+            (Visibility::Interface, None) => caller.has(Role::Operator),
+            (Visibility::Interface, Some(interface)) => {
+                if !caller.may_any(interface) {
+                    return Sight::Nothing;
                 }
-                None => self.owns(caller, &job)?,
-            };
-        visible.then_some(job).ok_or_else(unknown)
+                self.sees_all(caller, interface)
+            }
+        };
+        match sees_all {
+            true => Sight::All,
+            false => Sight::Own,
+        }
+    }
+
+    /// The eyes of a caller who is shown jobs so.
+    pub(super) fn viewer_by(self: &Arc<Self>, caller: &Caller, visibility: Visibility) -> Viewer {
+        self.viewer(caller, move |this, caller, interface| {
+            this.sight(caller, visibility, interface)
+        })
     }
 
     /// Is what is somebody's on an interface shown to the caller?
@@ -178,40 +105,118 @@ impl Service {
         owner: &str,
         visibility: Visibility,
     ) -> bool {
-        let own = caller.is(owner);
-        match (visibility, interface) {
-            (Visibility::Curator, _) => is_curator(caller),
-            (Visibility::Own, _) => own || is_curator(caller),
-            (Visibility::Interface, None) => own || caller.has(Role::Operator),
-            (Visibility::Interface, Some(interface)) => {
-                caller.may_any(interface) && (own || self.sees_all(caller, interface))
+        match self.sight(caller, visibility, interface) {
+            Sight::All => true,
+            Sight::Own => caller.is(owner),
+            Sight::Nothing => false,
+        }
+    }
+
+    /// The names of the jobs that wait in an interface and are shown to a caller with a right on it.
+    ///
+    /// # Errors
+    /// When the store cannot be read: that is no answer.
+    pub(super) async fn listed(
+        self: &Arc<Self>,
+        caller: &Caller,
+        interface: &InterfaceName,
+    ) -> Result<Vec<JobName>, Fault> {
+        let viewer = self.viewer(caller, |this, caller, interface| match interface {
+            Some(interface) if this.sees_all(caller, interface) => Sight::All,
+            Some(_) | None => Sight::Own,
+        });
+        let filter = Filter {
+            interface: interface.clone(),
+            only_active: true,
+            states: Vec::new(),
+            newest_first: false,
+            want_record: false,
+        };
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.list(&viewer, &filter, after, LIST_JOBS_MAX);
+            let page = page.await.map_err(|e| store_fault(&e))?;
+            names.extend(page.jobs.into_iter().map(|summary| summary.job.name));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(names),
             }
         }
     }
 
-    /// Whether a job goes to `bak` when a caller with the right to fetch from its interface has fetched
-    /// it; `None`: it is not shown to that caller. Where partners see their own jobs alone, nobody but
-    /// a job's owner takes it away. Source: the dStore contract, "Life of a job".
+    /// A job that the caller may know of.
     ///
     /// # Errors
-    /// As those of [`Service::owns`].
-    pub(super) fn takes(
+    /// [`Fault::UnknownJob`], or when the store cannot be read: that is no answer.
+    pub(super) async fn visible(
+        self: &Arc<Self>,
+        caller: &Caller,
+        name: &JobName,
+        want: Want,
+    ) -> Result<JobDetail, Fault> {
+        let viewer = self.viewer(caller, |this, caller, interface| {
+            match caller.has(Role::Operator) {
+                true => Sight::All,
+                false => this.sight(caller, Visibility::Interface, interface),
+            }
+        });
+        self.found(&viewer, Of::Name(name.clone()), want, name)
+            .await
+    }
+
+    /// A job for these eyes.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownJob`], or when the store cannot be read: that is no answer.
+    pub(super) async fn found(
         &self,
+        viewer: &Viewer,
+        of: Of,
+        want: Want,
+        called: &impl ToString,
+    ) -> Result<JobDetail, Fault> {
+        let found = self.store.find(viewer, of, want).await;
+        let found = found.map_err(|e| store_fault(&e))?;
+        found.ok_or_else(|| Fault::UnknownJob {
+            job: called.to_string(),
+        })
+    }
+
+    /// A job that the caller may fetch from an interface, and whether it goes to `bak` when he has: where
+    /// partners see their own jobs alone, nobody but a job's owner takes it away. Source: the dStore
+    /// contract, "Life of a job".
+    ///
+    /// # Errors
+    /// As those of [`Service::visible`].
+    pub(super) async fn fetchable(
+        self: &Arc<Self>,
         caller: &Caller,
         interface: &InterfaceName,
-        job: &Job,
-    ) -> Result<Option<bool>, Fault> {
-        let Some(known) = self.interfaces.get(interface) else {
-            return Ok(None);
+        name: &JobName,
+    ) -> Result<(JobSummary, bool), Fault> {
+        let viewer = self.viewer(caller, |this, caller, interface| match interface {
+            Some(interface) if this.is_shared(interface) || this.sees_all(caller, interface) => {
+                Sight::All
+            }
+            Some(_) | None => Sight::Own,
+        });
+        let is_shared = self.is_shared(interface);
+        let want = match is_shared {
+            true => Want::PLACE,
+            false => Want::RECORD,
         };
-        let is_theirs = self.is_shared(interface) || self.owns(caller, job)?;
-        if !is_theirs && !self.sees_all(caller, interface) || self.is_hidden(caller, job) {
-            return Ok(None);
-        }
-        let is_queued = matches!(job.place, Place::Queue(_));
-        Ok(Some(
-            is_theirs && is_queued && known.direction == Direction::Out,
-        ))
+        let found = self
+            .found(&viewer, Of::Name(name.clone()), want, name)
+            .await?;
+        let summary = found.summary;
+        let known = self.interfaces.get(interface);
+        let (Some(known), true) = (known, summary.job.place.interface() == Some(interface)) else {
+            let job = name.to_string();
+            return Err(Fault::UnknownJob { job });
+        };
+        let is_theirs = is_shared || summary.owner.as_deref().is_some_and(|o| caller.is(o));
+        let taken = is_theirs && summary.is_queued() && known.direction == Direction::Out;
+        Ok((summary, taken))
     }
 }
 
@@ -224,11 +229,14 @@ mod tests {
     use super::*;
     use crate::{
         auth::{Grants, Scope},
-        domain::{KEY_BYTES, Kind, Seal},
-        store::fs::{Attributes, Cancelled, DropRules, Moved, RealFs, Rules, Spool},
+        domain::{Job, KEY_BYTES, Kind, Place, Queue, Seal},
+        store::{
+            Cancelled,
+            fs::{Attributes, DropRules, FileStore, Moved, RealFs, Rules, Spool},
+        },
         xml::{Schemas, Stylesheets, XsdSchema},
     };
-    use std::{path::Path, sync::Arc};
+    use std::path::Path;
 
     /// No worker.
     struct Nobody;
@@ -249,7 +257,7 @@ mod tests {
         "out".parse().unwrap()
     }
 
-    fn service(root: &Path, visible: Visible, addressed: bool) -> Service {
+    fn service(root: &Path, visible: Visible, addressed: bool) -> (Arc<Service>, Arc<Spool>) {
         let interface = Interface {
             direction: Direction::Out,
             root: None,
@@ -271,9 +279,10 @@ mod tests {
         let clock = Box::new(|| 1_795_323_468_123);
         let spool = Spool::open(RealFs::new(root), [(out(), rules)].into(), clock).unwrap();
         spool.know_users(|user| user.as_str() != "nobody");
-        Service::new(Parts {
+        let spool = Arc::new(spool);
+        let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
-            spool: Arc::new(spool),
+            store: Arc::new(FileStore::new(spool.clone())),
             interfaces: [(out(), interface)].into(),
             schemas: Arc::new(Schemas::open(&root.join("schemas"), Box::new(XsdSchema))),
             stylesheets: Arc::new(Stylesheets::open(&root.join("xslt"))),
@@ -288,7 +297,8 @@ mod tests {
                 missed: Default::default(),
                 saved: Box::new(|_| ()),
             },
-        })
+        });
+        (Arc::new(service), spool)
     }
 
     fn caller(user: &str, right: Right, role: Option<Role>) -> Caller {
@@ -298,12 +308,11 @@ mod tests {
         Caller::new(user, grants)
     }
 
-    #[test]
-    fn a_job_is_shown_to_its_owner_and_to_those_who_see_all() {
+    #[tokio::test]
+    async fn a_job_is_shown_to_its_owner_and_to_those_who_see_all() {
         for visible in [Visible::Interface, Visible::Own] {
             let dir = tempfile::tempdir().unwrap();
-            let service = service(dir.path(), visible, false);
-            let spool = &service.spool;
+            let (service, spool) = service(dir.path(), visible, false);
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
             let mut part = spool.begin(name).unwrap();
             part.write(b"<a/>").unwrap();
@@ -335,10 +344,16 @@ mod tests {
                 let both = [(&of_ada, sees_hers), (&dropped, sees_dropped)];
                 let seen = both.iter().filter(|(_, sees)| *sees);
                 let seen: Vec<JobName> = seen.map(|(job, _)| job.name.clone()).collect();
-                assert_eq!(service.listed(&caller, &out()).unwrap(), seen, "{user}");
+                assert_eq!(
+                    service.listed(&caller, &out()).await.unwrap(),
+                    seen,
+                    "{user}"
+                );
                 for (job, sees) in both {
-                    assert_eq!(service.visible(&caller, &job.name).is_ok(), sees, "{user}");
-                    let takes = service.takes(&caller, &out(), job).unwrap();
+                    let visible = service.visible(&caller, &job.name, Want::PLACE).await;
+                    assert_eq!(visible.is_ok(), sees, "{user}");
+                    let takes = service.fetchable(&caller, &out(), &job.name).await;
+                    let takes = takes.ok().map(|(_, takes)| takes);
                     let is_hers = **user == *"ada" && *job == of_ada;
                     assert_eq!(takes, sees.then_some(all || is_hers), "{user}");
                 }
@@ -349,11 +364,10 @@ mod tests {
     }
 
     /// In its user's directory, after it has left that, beside it, and in that of somebody who is none.
-    #[test]
-    fn an_addressed_job_is_shown_to_its_user_and_to_those_who_see_all() {
+    #[tokio::test]
+    async fn an_addressed_job_is_shown_to_its_user_and_to_those_who_see_all() {
         let dir = tempfile::tempdir().unwrap();
-        let service = service(dir.path(), Visible::Interface, true);
-        let spool = &service.spool;
+        let (service, spool) = service(dir.path(), Visible::Interface, true);
         let put = |queue: &str| {
             let queue: Queue = queue.parse().unwrap();
             spool.make_queue(&queue).unwrap();
@@ -386,20 +400,26 @@ mod tests {
             let listed = [(&of_ada, sees_hers), (&nobodys, sees_nobodys)];
             let listed = listed.iter().filter(|(_, sees)| *sees);
             let listed: Vec<JobName> = listed.map(|(job, _)| job.name.clone()).collect();
-            assert_eq!(service.listed(&caller, &out()).unwrap(), listed, "{user}");
+            assert_eq!(
+                service.listed(&caller, &out()).await.unwrap(),
+                listed,
+                "{user}"
+            );
             for (job, sees) in [
                 (&of_ada, sees_hers),
                 (&fetched, sees_hers),
                 (&beside, sees_nobodys),
                 (&nobodys, sees_nobodys),
             ] {
-                assert_eq!(service.visible(&caller, &job.name).is_ok(), sees, "{user}");
-                let takes = service.takes(&caller, &out(), job).unwrap();
+                let visible = service.visible(&caller, &job.name, Want::PLACE).await;
+                assert_eq!(visible.is_ok(), sees, "{user}");
+                let takes = service.fetchable(&caller, &out(), &job.name).await;
+                let takes = takes.ok().map(|(_, takes)| takes);
                 let is_hers = **user == *"ada" && *job == of_ada;
                 assert_eq!(takes, sees.then_some(is_hers), "{user}");
                 for visibility in [Visibility::Own, Visibility::Interface] {
                     let of = JobRef::Name(job.name.clone());
-                    let shown = service.shown(&caller, &of, visibility).is_ok();
+                    let shown = service.shown(&caller, &of, visibility).await.is_ok();
                     assert_eq!(
                         shown,
                         sees && (visibility == Visibility::Interface || **user != *"mia")

@@ -1,13 +1,12 @@
 //! Where a caller may send JSON jobs to, and the ids by which such interfaces are known.
 
-use super::{Direction, Fault, Interface, Service, lock, unknown_interface};
+use super::{Direction, Fault, Interface, Service, lock, store_fault, unknown_interface};
 use crate::{
     auth::{Caller, Right},
     domain::InterfaceName,
 };
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::{path::Path, time::UNIX_EPOCH};
 
 /// Bytes of an id.
 const ID_BYTES: usize = 12;
@@ -44,41 +43,37 @@ impl Interface {
 }
 
 impl Service {
-    pub(super) fn targets(
+    pub(super) async fn targets(
         &self,
         caller: &Caller,
         chosen: Option<&InterfaceName>,
     ) -> Result<Vec<Target>, Fault> {
         let found = chosen.map(|name| self.resolve(name).ok_or_else(|| unknown_interface(name)));
         let found = found.transpose()?;
-        let targets: Vec<Target> = (self.interfaces.iter())
-            .filter(|(name, interface)| {
-                found.is_none_or(|found| found == *name)
-                    && interface.takes_json()
-                    && caller.may(Right::Upload, name)
-            })
-            .map(|(name, interface)| self.target(name, interface))
-            .collect();
+        let mut targets = Vec::new();
+        for (name, interface) in &self.interfaces {
+            if found.is_none_or(|found| found == name)
+                && interface.takes_json()
+                && caller.may(Right::Upload, name)
+            {
+                targets.push(self.target(name, interface).await?);
+            }
+        }
         match chosen {
             Some(name) if targets.is_empty() => Err(unknown_interface(name)),
             Some(_) | None => Ok(targets),
         }
     }
 
-    fn target(&self, name: &InterfaceName, interface: &Interface) -> Target {
+    async fn target(&self, name: &InterfaceName, interface: &Interface) -> Result<Target, Fault> {
         let alias = interface.aliases.iter().find(|alias| is_id(alias));
-        let queue = Path::new("queue").join(name.as_str());
-        let created = std::fs::metadata(self.spool.fs().absolute(&queue))
-            .and_then(|queue| queue.created().or_else(|_| queue.modified()));
-        let created = created
-            .ok()
-            .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        Target {
+        let since = self.store.served_since_ms(name).await;
+        Ok(Target {
             interface: name.clone(),
             id: alias.cloned().unwrap_or_else(|| made_id(name)),
-            created_ms: created.map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0)),
+            created_ms: since.map_err(|e| store_fault(&e))?,
             n_jobs: lock(&self.arrivals).get(name).copied().unwrap_or(0),
             questions: interface.questions.clone(),
-        }
+        })
     }
 }

@@ -1,36 +1,30 @@
-//! An upload: admitted before its body is read, collected, then committed in one blocking call.
+//! An upload: admitted before its body is read, collected, checked, then committed to the store.
 //!
-//! Small bodies stay in memory until they are known to be good; larger ones stream to a part in
-//! `tmp`. Once a body is complete its commit runs to the end, even if the client has gone. An
-//! upload that is dropped before leaves nothing behind.
+//! Once a body is complete its commit runs to the end, even if the client has gone. An upload that is
+//! dropped before leaves nothing behind.
 //!
 //! An XML document that is not in order is kept among the refused in `joberrors`, with what is wrong with it; a JSON
 //! request that is not in order is refused, and nothing is kept.
 
 use super::{
     AdmissionLimits, Direction, Document, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
-    Reply, Service, Submit, admission, lock, places::Validation, spool_fault, view::View,
+    Reply, Service, Submit, admission, lock, places::Validation, store_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
-    domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, JobName, JobOptions, Kind, Reference},
-    store::fs::{
-        Attributes, Expected, IdemKey, IdemRecord, Part, RealFs, Sealed, SpoolError, Ticket,
-    },
+    domain::joblog::{JobLog, Level, Message},
+    domain::{InterfaceName, Job, Kind, Place, Reference},
+    store::{self, Came, Key, Keyed, NewJob, NewName, Receipt, Sealed, Stored, Viewer, Want},
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
-use sha2::{Digest, Sha256, Sha512};
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use sha2::{Digest, Sha512};
+use std::sync::Arc;
 use tokio::sync::SemaphorePermit;
 
-/// Bodies up to this size take one blocking call and no part before they are known to be good.
-const MEMORY_BYTES_MAX: usize = 256 * 1024;
+/// Documents up to this size are checked where they arrive, unless a schema has to be looked at:
+/// that takes less than a change of threads.
+const QUICK_CHECK_BYTES_MAX: usize = 16 * 1024;
 
 /// A body on its way in.
 pub struct Upload {
@@ -39,83 +33,40 @@ pub struct Upload {
     submit: Submit,
     bytes: u64,
     bytes_max: u64,
-    /// What has not been written to the part yet.
-    buffer: Vec<u8>,
-    part: Option<Part>,
+    document: Box<dyn store::Upload>,
     admitted: Option<admission::Admitted>,
     /// Of what has come; only where the client says what it should be.
     sha512: Option<Sha512>,
 }
 
-/// Keys of commits that are under way, each with those who wait for it.
-#[derive(Default)]
-pub(super) struct Keys(Mutex<HashMap<IdemKey, Arc<tokio::sync::Mutex<()>>>>);
-
-/// The sole right to commit under a key.
-pub(super) struct KeyGuard<'k> {
-    keys: &'k Keys,
-    key: IdemKey,
-    _held: tokio::sync::OwnedMutexGuard<()>,
+/// A complete upload.
+struct Complete {
+    service: Arc<Service>,
+    caller: Caller,
+    submit: Submit,
+    document: Sealed,
 }
 
-impl Keys {
-    /// Waits until no other commit under this key is under way.
-    pub(super) async fn hold(&self, key: &IdemKey) -> KeyGuard<'_> {
-        let mutex = {
-            let mut keys = lock(&self.0);
-            keys.entry(key.clone()).or_default().clone()
-        };
-        KeyGuard {
-            keys: self,
-            key: key.clone(),
-            _held: mutex.lock_owned().await,
-        }
-    }
-}
-
-impl Drop for KeyGuard<'_> {
-    fn drop(&mut self) {
-        let mut keys = lock(&self.keys.0);
-        // The map's, and this guard's: nobody else waits.
-        if keys
-            .get(&self.key)
-            .is_some_and(|mutex| Arc::strong_count(mutex) <= 2)
-        {
-            keys.remove(&self.key);
-        }
-    }
-}
-
-/// A document that has its place.
-enum Stored {
-    /// By an earlier request; this is its answer again.
-    Before(Reply),
-    /// The outcome may be told once the ticket is durable.
-    Now { outcome: Outcome, ticket: Ticket },
+/// What the check of a document came to.
+enum Verdict {
+    Accepted(InterfaceName),
+    /// For these reasons; the interface, as far as it is known.
+    Refused(Option<InterfaceName>, Vec<Finding>),
 }
 
 /// What became of a document.
 pub(super) struct Outcome {
-    pub(super) job: JobName,
+    pub(super) stored: Stored,
     pub(super) interface: Option<InterfaceName>,
-    pub(super) bytes: u64,
-    pub(super) sha256: String,
     pub(super) user: Arc<str>,
     /// It was refused for these.
     pub(super) findings: Option<Vec<Finding>>,
 }
 
-/// The right to commit.
+/// The right to check a document.
 enum Permit<'g> {
-    Large { _permit: SemaphorePermit<'g> },
-    Small { _permit: SemaphorePermit<'g> },
+    Check { _permit: SemaphorePermit<'g> },
     Validation { _place: Validation },
-}
-
-/// The document, complete.
-enum Body {
-    Memory(Vec<u8>),
-    Part(Part),
 }
 
 impl Service {
@@ -137,7 +88,7 @@ impl Service {
         if content_length.is_some_and(|bytes| bytes > bytes_max) {
             return Err(Fault::TooLarge { bytes_max });
         }
-        if self.spool.unhealthy().is_some() {
+        if self.store.unhealthy().is_some() {
             return Err(Fault::Busy {
                 retry_after_s: RETRY_LATER_S,
                 reason: "the service cannot store jobs at the moment".into(),
@@ -149,8 +100,11 @@ impl Service {
         self.may_submit(caller).await?;
         let announced = content_length.unwrap_or(bytes_max);
         let admitted = self.in_flight.admit(announced, &self.limits)?;
-        let root = self.spool.fs().absolute(std::path::Path::new(""));
-        admission::room(&root, self.in_flight.bytes(), &self.limits)?;
+        admission::room(self.store.capacity(), self.in_flight.bytes(), &self.limits)?;
+        let name = NewName {
+            kind: submit.kind(),
+            reference: submit.reference.clone(),
+        };
         Ok(Upload {
             service: self.clone(),
             caller: caller.clone(),
@@ -158,8 +112,7 @@ impl Service {
             submit,
             bytes: 0,
             bytes_max,
-            buffer: Vec::new(),
-            part: None,
+            document: self.store.begin(name),
             admitted: Some(admitted),
         })
     }
@@ -167,13 +120,9 @@ impl Service {
     /// Has the user room for another waiting job?
     async fn may_submit(self: &Arc<Self>, caller: &Caller) -> Result<(), Fault> {
         let max = self.limits.queue_jobs_per_user_max;
-        if self.quotas.wants_look(&caller.user, max) {
-            let user = caller.user.clone();
-            let look = self.blocking(move |this| {
-                let waits = |job: &JobName| this.spool.find_waiting(job).is_some();
-                this.quotas.look(&user, waits);
-            });
-            look.await?;
+        if let Some(look) = self.quotas.look(&caller.user, max) {
+            let waiting = self.store.still_waiting(look.jobs().to_vec()).await;
+            look.found(waiting.map_err(|e| store_fault(&e))?);
         }
         self.quotas.may_submit(&caller.user, max)
     }
@@ -185,7 +134,7 @@ impl Service {
             keys_per_user_max,
             ..
         } = self.limits;
-        let now_ms = self.spool.now_ms();
+        let now_ms = self.store.now_ms();
         self.quotas
             .take_key(user, now_ms, key_hours, keys_per_user_max)
     }
@@ -193,17 +142,17 @@ impl Service {
     /// Tells the log, the worker and the caller what became of a document, which is durable now.
     pub(super) fn tell(&self, outcome: Outcome) -> Result<Reply, Fault> {
         let Outcome {
-            job,
+            stored,
             interface,
-            bytes,
-            sha256,
             user,
             findings,
         } = outcome;
+        let Stored {
+            job, bytes, sha256, ..
+        } = stored;
         match (interface, findings) {
             (Some(interface), None) => {
                 tracing::info!(%job, %interface, bytes, sha256, %user, "accepted");
-                self.spool.arrived(&job);
                 self.quotas.submitted(&user, job.clone());
                 *lock(&self.arrivals).entry(interface.clone()).or_default() += 1;
                 self.worker.arrived(&interface, &job);
@@ -227,63 +176,21 @@ impl Service {
         }
     }
 
-    /// The answer to a JSON job that was accepted, now or by an earlier request. A new one is shown
-    /// as it was accepted: nothing that is read meanwhile may turn that into a fault.
-    async fn created(
-        self: &Arc<Self>,
-        reply: Reply,
-        asked: Option<&InterfaceName>,
-        submitter: &str,
-        options: &JobOptions,
-    ) -> Result<Reply, Fault> {
-        let Reply::Accepted {
-            job,
-            interface,
-            replayed,
-            ..
-        } = reply
-        else {
-            return Ok(reply);
-        };
-        let view = match replayed {
-            false => View {
-                asked_as: asked_as(asked, &interface),
-                ..self.new_view(job, interface, submitter, options)
-            },
-            true => {
-                let of = JobRef::Name(job);
-                let view = self.blocking(move |this| this.view(this.job_of(&of)?));
-                view.await??
-            }
-        };
-        Ok(Reply::Created {
-            view: Box::new(view),
-            replayed,
-        })
-    }
-
-    /// Waits for the right to commit.
-    async fn permit(&self, submit: &Submit, is_large: bool) -> Result<Permit<'_>, Fault> {
-        let permit = match (submit.document, is_large) {
-            (Document::Xml, _) if self.validates_outside(submit) => {
-                let place = self.validations.take(is_large).await;
-                place.map(|_place| Permit::Validation { _place })
-            }
-            (Document::Json { .. } | Document::Xml, true) => {
-                let permit = self.commits.acquire().await;
-                permit.ok().map(|_permit| Permit::Large { _permit })
-            }
-            (Document::Json { .. }, false) => {
-                let permit = self.small_json_commits.acquire().await;
-                permit.ok().map(|_permit| Permit::Small { _permit })
-            }
-            (Document::Xml, false) => {
-                let permit = self.small_xml_commits.acquire().await;
-                permit.ok().map(|_permit| Permit::Small { _permit })
-            }
+    /// Waits for the right to check a document.
+    async fn check_permit(&self, submit: &Submit, is_large: bool) -> Result<Permit<'_>, Fault> {
+        if submit.document == Document::Xml && self.validates_outside(submit) {
+            let place = self.validations.take(is_large).await;
+            let place = place.map(|_place| Permit::Validation { _place });
+            return place.ok_or(Fault::Internal);
+        }
+        let checks = match (submit.document, is_large) {
+            (_, true) => &self.large_checks,
+            (Document::Json { .. }, false) => &self.small_json_checks,
+            (Document::Xml, false) => &self.small_xml_checks,
         };
         // Nobody closes these semaphores.
-        permit.ok_or(Fault::Internal)
+        let permit = checks.acquire().await.map_err(|_| Fault::Internal)?;
+        Ok(Permit::Check { _permit: permit })
     }
 
     /// May the document be validated by a program of its own?
@@ -303,7 +210,7 @@ impl Service {
     }
 
     pub(super) fn is_full(&self, interface: &InterfaceName) -> bool {
-        self.spool.ready_jobs(interface) >= self.limits.queue_jobs_max
+        self.store.waiting(interface) >= self.limits.queue_jobs_max
     }
 
     /// The interfaces that this upload may turn out to be for.
@@ -347,86 +254,25 @@ impl Upload {
         if let Some(hasher) = &mut self.sha512 {
             hasher.update(&chunk);
         }
-        self.buffer.extend_from_slice(&chunk);
-        if self.buffer.len() <= MEMORY_BYTES_MAX {
-            return Ok(());
-        }
-        let buffer = std::mem::take(&mut self.buffer);
-        let part = self.part.take();
-        let (reference, kind) = (self.submit.reference.clone(), self.submit.kind());
-        let written = self.service.blocking(move |service| {
-            let mut part = match part {
-                Some(part) => part,
-                None => {
-                    let id = service.spool.next_id();
-                    service.spool.begin(JobName::new(id, reference, kind))?
-                }
-            };
-            part.write(&buffer)?;
-            Ok((part, buffer))
-        });
-        let (part, mut buffer) = written.await?.map_err(|e| spool_fault(&e))?;
-        buffer.clear();
-        self.buffer = buffer;
-        self.part = Some(part);
-        Ok(())
+        let appended = self.document.append(chunk).await;
+        appended.map_err(|e| store_fault(&e))
     }
 
     /// Validates, stores and publishes. Runs on its own task to the end, also when the caller of
-    /// this function goes away. Commits under one idempotency key come one after the other, and
-    /// no more at once than leave threads to the worker.
+    /// this function goes away.
     pub async fn commit(mut self) -> Result<Reply, Fault> {
-        let (service, document) = (self.service.clone(), self.submit.document);
-        let (user, options) = (self.caller.user.clone(), self.submit.options.clone());
-        let asked = self.submit.interface.clone();
         let commit = async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
-            let key = self.submit.idem_key(&self.caller);
-            let _alone = match &key {
-                None => None,
-                Some(key) => Some(service.keys.hold(key).await),
-            };
-            let permit = service.permit(&self.submit, self.part.is_some()).await?;
-            // What is synced first, or validated by another program, takes too long to be waited for.
-            let is_quick = matches!(permit, Permit::Small { .. });
-            let expected = is_quick.then(|| service.spool.expect());
-            let of_key = key.clone();
-            let stored = service.blocking(move |_| self.commit_blocking(of_key, expected));
-            let stored = stored.await;
-            drop(permit);
-            let reply = match stored?? {
-                Stored::Before(reply) => reply,
-                Stored::Now { outcome, ticket } => {
-                    if let Err(error) = service.spool.durable(ticket).await {
-                        let job = outcome.job.clone();
-                        let abandon = move |this: &Arc<Service>| {
-                            this.spool.abandon(&job, key.as_ref());
-                        };
-                        service.blocking(abandon).await?;
-                        return Err(spool_fault(&error));
-                    }
-                    service.tell(outcome)?
-                }
-            };
-            match document {
-                Document::Json { .. } => {
-                    let asked = asked.as_ref();
-                    service.created(reply, asked, &user, &options).await
-                }
-                Document::Xml => Ok(reply),
-            }
+            let complete = self.complete().await?;
+            complete.commit().await
         };
         let committed = tokio::spawn(commit).await;
         committed.unwrap_or(Err(Fault::Internal))
     }
 
-    fn commit_blocking(
-        mut self,
-        key: Option<IdemKey>,
-        expected: Option<Expected>,
-    ) -> Result<Stored, Fault> {
-        let mut buffer = std::mem::take(&mut self.buffer);
+    /// The document, if it is what the client says that it is.
+    async fn complete(mut self) -> Result<Complete, Fault> {
         if self.bytes == 0 {
             let Document::Json {
                 empty: Some(instead),
@@ -437,96 +283,117 @@ impl Upload {
                     "the body is empty: send the document as the request's body",
                 ));
             };
-            buffer.extend_from_slice(instead.as_bytes());
-            self.bytes = buffer.len() as u64;
+            let appended = self.document.append(instead.as_bytes().into()).await;
+            appended.map_err(|e| store_fault(&e))?;
         }
-        let body = match self.part.take() {
-            None => Body::Memory(buffer),
-            Some(mut part) => {
-                part.write(&buffer).map_err(|e| spool_fault(&e))?;
-                Body::Part(part)
-            }
-        };
-        let sha512 = self.sha512.take().map(|hasher| hasher.finalize());
+        let document = self.document.seal().await.map_err(|e| store_fault(&e))?;
+        let sha512 = self.sha512.map(|hasher| hasher.finalize());
         let wanted = &self.submit.digests;
         if wanted
             .sha256
-            .is_some_and(|wanted| body.sha256() != hex::encode(wanted))
+            .is_some_and(|wanted| *document.sha256() != hex::encode(wanted))
             || wanted.sha512.map(Into::into) != sha512
         {
             return Err(invalid(
                 "the body does not have the digest that was sent with it; nothing was stored",
             ));
         }
-        let spool = self.service.spool.clone();
+        Ok(Complete {
+            service: self.service,
+            caller: self.caller,
+            submit: self.submit,
+            document,
+        })
+    }
+}
+
+impl Complete {
+    async fn commit(self) -> Result<Reply, Fault> {
+        let key = self.submit.idem_key(&self.caller);
         let key = key.filter(|_| !self.submit.only_check);
-        if let Some(key) = &key
-            && let Some(record) = spool.find_record(key).map_err(|e| spool_fault(&e))?
-        {
-            return self.replay(&record, &body.sha256()).map(Stored::Before);
-        }
-        if key.is_some() {
+        if let Some(key) = &key {
+            let keyed = self.service.store.find_key(key).await;
+            if let Some(keyed) = keyed.map_err(|e| store_fault(&e))? {
+                return match keyed.sha256 == self.document.sha256() {
+                    true => self.answer().replay(keyed).await,
+                    false => Err(used_key()),
+                };
+            }
             self.service.take_key(&self.caller.user)?;
         }
+        let (this, verdict) = self.checked().await?;
+        this.land(verdict, key).await
+    }
+
+    /// Checks the document, where that is quick at once.
+    async fn checked(self) -> Result<(Self, Verdict), Fault> {
+        let in_memory = self.document.in_memory().map(<[u8]>::len);
+        if in_memory.is_some_and(|bytes| bytes <= QUICK_CHECK_BYTES_MAX) && !self.has_schema()? {
+            let verdict = self.check()?;
+            return Ok((self, verdict));
+        }
+        let service = self.service.clone();
+        let permit = service.check_permit(&self.submit, in_memory.is_none());
+        let _permit = permit.await?;
+        let checked = service.blocking(move |_| {
+            let verdict = self.check()?;
+            Ok((self, verdict))
+        });
+        checked.await?
+    }
+
+    /// May the document have to be validated by a schema?
+    fn has_schema(&self) -> Result<bool, Fault> {
+        let chosen = self.submit.interface.as_ref();
+        let candidates = self.service.candidates(&self.caller, chosen)?;
+        Ok(self.submit.document == Document::Xml
+            && candidates
+                .iter()
+                .any(|(_, interface)| interface.schema.is_some()))
+    }
+
+    /// Is the document what an interface takes, and which one? Blocks.
+    fn check(&self) -> Result<Verdict, Fault> {
         match self.submit.document {
-            Document::Json { check, .. } => self.decide_json(body, check, key.as_ref(), expected),
-            Document::Xml => self.decide(body, key.as_ref(), expected),
+            Document::Json { check, .. } => self.check_json(check),
+            Document::Xml => self.check_xml(),
         }
     }
 
-    /// Checks a JSON request and gives it its place.
-    fn decide_json(
-        &self,
-        body: Body,
-        check: JsonCheck,
-        key: Option<&IdemKey>,
-        expected: Option<Expected>,
-    ) -> Result<Stored, Fault> {
-        let checked = match &body {
-            Body::Memory(bytes) => (check.0)(&mut bytes.as_slice()),
-            Body::Part(part) => {
-                let path = self.service.spool.fs().absolute(part.path());
-                let file = std::fs::File::open(&path).map_err(|error| unreadable(&error))?;
-                (check.0)(&mut std::io::BufReader::new(file))
+    fn check_json(&self, check: JsonCheck) -> Result<Verdict, Fault> {
+        let checked = match self.document.in_memory() {
+            Some(mut bytes) => (check.0)(&mut bytes),
+            None => {
+                let reader = self.document.reader().map_err(|error| unreadable(&error))?;
+                (check.0)(&mut std::io::BufReader::new(reader))
             }
         };
         checked.map_err(|reason| Fault::Invalid { reason })?;
         let chosen = self.submit.interface.as_ref();
         let candidates = self.service.candidates(&self.caller, chosen)?;
-        self.accept(body, key, candidates[0].0, expected)
+        Ok(Verdict::Accepted(candidates[0].0.clone()))
     }
 
-    /// Recognises and validates the document and gives it its place.
-    fn decide(
-        &self,
-        body: Body,
-        key: Option<&IdemKey>,
-        expected: Option<Expected>,
-    ) -> Result<Stored, Fault> {
-        let path = match &body {
-            Body::Memory(_) => PathBuf::new(),
-            Body::Part(part) => self.service.spool.fs().absolute(part.path()),
+    /// Recognises and validates the document.
+    fn check_xml(&self) -> Result<Verdict, Fault> {
+        let reopen = || self.document.reader();
+        let source = match self.document.in_memory() {
+            Some(bytes) => Source::Memory(bytes),
+            None => Source::Reader(&reopen),
         };
-        let source = match &body {
-            Body::Memory(bytes) => Source::Memory(bytes),
-            Body::Part(_) => Source::File(&path),
-        };
+        let chosen = self.submit.interface.clone();
         let root = match xml::inspect(&source, &XmlLimits::default()) {
             Ok(root) => root,
             Err(InspectError::NotWellFormed(finding)) => {
-                let chosen = self.submit.interface.clone();
-                return self.refuse(body, key, chosen, vec![finding]);
+                return Ok(Verdict::Refused(chosen, vec![finding]));
             }
             Err(InspectError::Io(error)) => return Err(unreadable(&error)),
         };
         let (name, interface) = match self.recognise(&root)? {
             Ok(found) => found,
-            Err(finding) => {
-                let chosen = self.submit.interface.clone();
-                return self.refuse(body, key, chosen, vec![finding]);
-            }
+            Err(finding) => return Ok(Verdict::Refused(chosen, vec![finding])),
         };
-        if self.bytes > interface.bytes_max {
+        if self.document.bytes() > interface.bytes_max {
             let bytes_max = interface.bytes_max;
             return Err(Fault::TooLarge { bytes_max });
         }
@@ -540,10 +407,10 @@ impl Upload {
                 }
             })?;
             if !findings.is_empty() {
-                return self.refuse(body, key, Some(name.clone()), findings);
+                return Ok(Verdict::Refused(Some(name.clone()), findings));
             }
         }
-        self.accept(body, key, name, expected)
+        Ok(Verdict::Accepted(name.clone()))
     }
 
     /// The interface of a document by its root element, or why there is none.
@@ -586,79 +453,67 @@ impl Upload {
         }
     }
 
-    fn accept(
-        &self,
-        body: Body,
-        key: Option<&IdemKey>,
-        interface: &InterfaceName,
-        expected: Option<Expected>,
-    ) -> Result<Stored, Fault> {
-        let spool = &self.service.spool;
+    /// Gives the document its place, as the verdict says.
+    async fn land(self, verdict: Verdict, key: Option<Key>) -> Result<Reply, Fault> {
         if self.submit.only_check {
-            let interface = interface.clone();
-            return Ok(Stored::Before(Reply::Valid { interface }));
+            return match verdict {
+                Verdict::Accepted(interface) => Ok(Reply::Valid { interface }),
+                Verdict::Refused(_, findings) => Err(Fault::NotValid { findings }),
+            };
         }
-        if self.service.is_full(interface) {
-            return Err(queue_full());
-        }
-        let asked = self.submit.interface.as_ref();
-        let asked = asked.filter(|_| self.submit.kind() == Kind::Json);
-        let sealed = self.seal(body, None, asked_as(asked, interface))?;
-        let record = record(&sealed, Some(interface), false);
-        // Its record comes now, so that a flush waits for the others only.
-        drop(expected);
-        let published = spool.enqueue(sealed, interface, key.map(|key| (key, &record)));
-        let (job, ticket) = self.published(published, key)?;
-        let outcome = Outcome {
-            job: job.name,
-            interface: Some(interface.clone()),
-            bytes: record.bytes,
-            sha256: record.sha256,
-            user: self.caller.user.clone(),
-            findings: None,
+        let (answer, service) = (self.answer(), self.service.clone());
+        let (store, key) = (&service.store, key.as_ref());
+        let (interface, receipt, findings) = match verdict {
+            Verdict::Accepted(interface) => {
+                if service.is_full(&interface) {
+                    return Err(queue_full());
+                }
+                let job = self.new_job(Some(&interface));
+                let receipt = store.commit(self.document, job, &interface, key).await;
+                (Some(interface), receipt, None)
+            }
+            Verdict::Refused(interface, findings) => {
+                let interface = interface.and_then(|name| service.resolve(&name).cloned());
+                let (job, noted) = (self.new_job(None), self.noted(store.now_ms(), &findings));
+                let refused = store.refuse(self.document, job, interface.as_ref(), noted, key);
+                let refused = refused.await;
+                (interface, refused, Some(findings))
+            }
         };
-        Ok(Stored::Now { outcome, ticket })
+        match receipt.map_err(|e| store_fault(&e))? {
+            Receipt::New(stored) => {
+                let outcome = Outcome {
+                    stored: stored.clone(),
+                    interface,
+                    user: answer.caller.user.clone(),
+                    findings,
+                };
+                answer.created(service.tell(outcome)?, &stored)
+            }
+            Receipt::Same(keyed) => answer.replay(keyed).await,
+            Receipt::Different => Err(used_key()),
+        }
     }
 
-    /// Keeps the document in `joberrors` with what is wrong with it.
-    fn refuse(
-        &self,
-        body: Body,
-        key: Option<&IdemKey>,
-        interface: Option<InterfaceName>,
-        findings: Vec<Finding>,
-    ) -> Result<Stored, Fault> {
-        if self.submit.only_check {
-            return Err(Fault::NotValid { findings });
+    fn answer(&self) -> Answer {
+        Answer {
+            service: self.service.clone(),
+            caller: self.caller.clone(),
+            submit: self.submit.clone(),
         }
-        let spool = &self.service.spool;
-        let interface = interface.and_then(|name| self.service.resolve(&name).cloned());
-        let sealed = self.seal(body, interface.as_ref(), None)?;
-        let now_ms = spool.now_ms();
-        let log = JobLog {
-            job: sealed.name().clone(),
-            interface: interface.clone(),
-            status: Status::Error,
-            received_ms: now_ms,
-            started_ms: None,
-            finished_ms: now_ms,
-            attempts: 0,
-            bytes: sealed.bytes(),
-            sha256: Some(sealed.sha256().to_owned()),
-            messages: self.noted(now_ms, &findings),
-        };
-        let record = record(&sealed, interface.as_ref(), true);
-        let published = spool.refuse(sealed, log, key.map(|key| (key, &record)));
-        let (job, ticket) = self.published(published, key)?;
-        let outcome = Outcome {
-            job: job.name,
-            interface,
-            bytes: record.bytes,
-            sha256: record.sha256,
-            user: self.caller.user.clone(),
-            findings: Some(findings),
-        };
-        Ok(Stored::Now { outcome, ticket })
+    }
+
+    fn new_job(&self, accepted: Option<&InterfaceName>) -> NewJob {
+        let asked = self.submit.interface.as_ref();
+        let asked = asked.filter(|_| self.submit.kind() == Kind::Json);
+        NewJob {
+            dialect: self.submit.dialect.into(),
+            asked_as: accepted.and_then(|accepted| asked_as(asked, accepted)),
+            submitter: self.caller.user.to_string(),
+            options: self.submit.options.clone(),
+            came: Came::Uploaded,
+            reference_as_sent: self.submit.reference_as_sent.as_deref().map(str::to_owned),
+        }
     }
 
     /// What the log of a refused document says.
@@ -672,87 +527,82 @@ impl Upload {
         let findings = findings.iter().map(|finding| message_of(finding, now_ms));
         sent.into_iter().chain(findings).collect()
     }
+}
 
-    fn seal(
-        &self,
-        body: Body,
-        interface: Option<&InterfaceName>,
-        asked_as: Option<String>,
-    ) -> Result<Sealed, Fault> {
-        let spool = &self.service.spool;
-        let stored = || {
-            let part = match body {
-                Body::Part(part) => part,
-                Body::Memory(bytes) => {
-                    let reference = self.submit.reference.clone();
-                    let name = JobName::new(spool.next_id(), reference, self.submit.kind());
-                    let mut part = spool.begin(name)?;
-                    part.write(&bytes)?;
-                    part
-                }
-            };
-            part.seal(&Attributes {
-                dialect: self.submit.dialect.into(),
-                interface: interface.cloned(),
-                asked_as,
-                reference_as_sent: self.submit.reference_as_sent.as_deref().map(str::to_owned),
-                submitter: self.caller.user.to_string(),
-                options: self.submit.options.clone(),
-                ..Attributes::default()
-            })
+/// Who is to be answered, and what he has sent.
+struct Answer {
+    service: Arc<Service>,
+    caller: Caller,
+    submit: Submit,
+}
+
+impl Answer {
+    /// The answer to a job that was accepted now. A JSON job is shown as it was accepted: nothing that is
+    /// read meanwhile may turn that into a fault.
+    fn created(&self, reply: Reply, stored: &Stored) -> Result<Reply, Fault> {
+        let (Document::Json { .. }, Reply::Accepted { interface, .. }) =
+            (self.submit.document, &reply)
+        else {
+            return Ok(reply);
         };
-        stored().map_err(|e| spool_fault(&e))
-    }
-
-    fn published<T>(
-        &self,
-        published: Result<T, SpoolError>,
-        key: Option<&IdemKey>,
-    ) -> Result<T, Fault> {
-        if let (Err(_), Some(key)) = (&published, key) {
-            self.service.spool.drop_record(key);
-        }
-        published.map_err(|e| spool_fault(&e))
+        let (user, options) = (&self.caller.user, &self.submit.options);
+        let view = (self.service).new_view(stored, interface.clone(), user, options);
+        Ok(Reply::Created {
+            view: Box::new(View {
+                asked_as: asked_as(self.submit.interface.as_ref(), interface),
+                ..view
+            }),
+            replayed: false,
+        })
     }
 
     /// The first answer again.
-    fn replay(&self, record: &IdemRecord, sha256: &str) -> Result<Reply, Fault> {
-        if record.sha256 != sha256 {
-            return Err(used_key());
-        }
-        let job = record.job_name().ok_or(Fault::Internal)?;
+    async fn replay(&self, keyed: Keyed) -> Result<Reply, Fault> {
+        let (service, job) = (&self.service, keyed.job);
         tracing::info!(%job, user = %self.caller.user, "the first answer again");
-        if record.refused {
-            let log = self.service.spool.read_log(&job);
-            let findings = log.map_or(Vec::new(), |log| findings_of(&log));
+        if keyed.refused {
+            let (place, name) = (Place::Refused, job.clone());
+            let log = service.store.log(&Job { place, name }).await;
+            let log = log.map_err(|e| store_fault(&e))?;
             return Err(Fault::Refused {
                 job,
-                sha256: record.sha256.clone(),
-                findings,
+                sha256: keyed.sha256,
+                findings: findings_of(&log),
             });
         }
-        Ok(Reply::Accepted {
-            job,
-            interface: record.interface_name().ok_or(Fault::Internal)?,
-            bytes: record.bytes,
-            sha256: record.sha256.clone(),
-            replayed: true,
-        })
+        match self.submit.document {
+            Document::Json { .. } => {
+                let of = JobRef::Name(job);
+                let (all, wanted) = (Viewer::all(), service.of(&of)?);
+                let found = service.found(&all, wanted, Want::ALL, &of);
+                Ok(Reply::Created {
+                    view: Box::new(service.view(found.await?)),
+                    replayed: true,
+                })
+            }
+            Document::Xml => Ok(Reply::Accepted {
+                job,
+                interface: keyed.interface.ok_or(Fault::Internal)?,
+                bytes: keyed.bytes,
+                sha256: keyed.sha256,
+                replayed: true,
+            }),
+        }
     }
 }
 
 impl Submit {
     /// What the client's key stands for. The requests of JSON dialects differ by more than their
     /// bodies: there it is a key for one target.
-    pub(super) fn idem_key(&self, caller: &Caller) -> Option<IdemKey> {
+    pub(super) fn idem_key(&self, caller: &Caller) -> Option<Key> {
         let key = self.idempotency_key.as_deref()?;
         let Document::Json { .. } = self.document else {
-            return Some(IdemKey::new(&caller.user, key));
+            return Some(Key::new(&caller.user, key));
         };
         let interface = self.interface.as_ref().map_or("", |i| i.as_str());
         let params = self.options.params.as_deref().unwrap_or_default();
         let key = format!("{key}\n{interface}\n{params}");
-        Some(IdemKey::new(&caller.user, &key))
+        Some(Key::new(&caller.user, &key))
     }
 
     fn kind(&self) -> Kind {
@@ -796,15 +646,6 @@ fn unreadable(error: &std::io::Error) -> Fault {
     }
 }
 
-impl Body {
-    fn sha256(&self) -> String {
-        match self {
-            Self::Memory(bytes) => hex::encode(Sha256::digest(bytes)),
-            Self::Part(part) => part.sha256(),
-        }
-    }
-}
-
 pub(super) fn used_key() -> Fault {
     invalid("this Idempotency-Key was used for another document; use a new key")
 }
@@ -813,16 +654,6 @@ pub(super) fn queue_full() -> Fault {
     Fault::Busy {
         retry_after_s: RETRY_LATER_S,
         reason: "the queue is full".into(),
-    }
-}
-
-fn record(sealed: &Sealed<RealFs>, interface: Option<&InterfaceName>, refused: bool) -> IdemRecord {
-    IdemRecord {
-        job: sealed.name().to_string(),
-        interface: interface.map(InterfaceName::to_string),
-        sha256: sealed.sha256().to_owned(),
-        bytes: sealed.bytes(),
-        refused,
     }
 }
 
@@ -857,6 +688,7 @@ fn invalid(reason: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::joblog::Status;
 
     /// A repeat under the same key must get the very answer of the first time.
     #[test]
@@ -880,23 +712,5 @@ mod tests {
             messages: findings.iter().map(|f| message_of(f, 0)).collect(),
         };
         assert_eq!(findings_of(&log), findings);
-    }
-
-    #[tokio::test]
-    async fn commits_under_one_key_come_one_after_the_other() {
-        let keys = Arc::new(Keys::default());
-        let key = IdemKey::new("shop", "1");
-        let first = keys.hold(&key).await;
-        let other = keys.hold(&IdemKey::new("shop", "2")).await;
-        let waiting = tokio::spawn({
-            let (keys, key) = (keys.clone(), key.clone());
-            async move { drop(keys.hold(&key).await) }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(first);
-        waiting.await.unwrap();
-        drop(other);
-        assert!(lock(&keys.0).is_empty(), "keys are forgotten");
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     domain::joblog::Message,
     xml::{self, Finding, InspectError, Root, Schemas, Source, Unavailable, XmlLimits},
 };
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Knows what the interfaces of a tenant take. Blocks.
 pub struct Verifier {
@@ -47,8 +47,8 @@ impl Verifier {
     }
 
     /// The interface that takes documents with the root element of this one.
-    pub fn recognise(&self, document: &Path) -> Option<InterfaceName> {
-        let root = xml::inspect(&Source::File(document), &XmlLimits::default()).ok()?;
+    pub fn recognise(&self, document: &Source<'_>) -> Option<InterfaceName> {
+        let root = xml::inspect(document, &XmlLimits::default()).ok()?;
         let mut known = self.interfaces.iter();
         let known = known.find(|(_, interface)| {
             interface.direction == Direction::In
@@ -58,27 +58,32 @@ impl Verifier {
         known.map(|(name, _)| name.clone())
     }
 
-    /// What is wrong with a document for an interface, as messages of the moment `now_ms`; none when
-    /// it would be accepted.
+    /// What is wrong with a document of so many bytes for an interface, as messages of the moment
+    /// `now_ms`; none when it would be accepted.
     ///
     /// # Errors
     /// When it cannot be said, with the reason.
     pub fn verify(
         &self,
-        document: &Path,
+        document: &Source<'_>,
+        bytes: u64,
         name: &InterfaceName,
         now_ms: i64,
     ) -> Result<Vec<Message>, String> {
-        let findings = self.findings(document, name)?;
+        let findings = self.findings(document, bytes, name)?;
         Ok(findings.iter().map(|f| message_of(f, now_ms)).collect())
     }
 
-    fn findings(&self, document: &Path, name: &InterfaceName) -> Result<Vec<Finding>, String> {
-        let source = Source::File(document);
+    fn findings(
+        &self,
+        source: &Source<'_>,
+        bytes: u64,
+        name: &InterfaceName,
+    ) -> Result<Vec<Finding>, String> {
         let Some(interface) = self.interfaces.get(name) else {
             return Err(format!("{name} is not configured"));
         };
-        let root = match xml::inspect(&source, &XmlLimits::default()) {
+        let root = match xml::inspect(source, &XmlLimits::default()) {
             Ok(root) => root,
             Err(InspectError::NotWellFormed(finding)) => return Ok(vec![finding]),
             Err(InspectError::Io(error)) => return Err(error.to_string()),
@@ -86,9 +91,6 @@ impl Verifier {
         if let Some(finding) = interface.misfit(name, &root) {
             return Ok(vec![finding]);
         }
-        let bytes = std::fs::metadata(document)
-            .map_err(|error| error.to_string())?
-            .len();
         if bytes > interface.bytes_max {
             let text = format!("the document has {bytes} bytes, more than {name} takes");
             return Ok(vec![Finding::new(0, 0, &text)]);
@@ -96,11 +98,11 @@ impl Verifier {
         let Some(schema) = &interface.schema else {
             return Ok(Vec::new());
         };
-        let found = match self.schemas.validate(schema, &source) {
+        let found = match self.schemas.validate(schema, source) {
             Err(Unavailable::Unknown) => {
                 // Nobody has loaded it yet: no service runs.
                 self.schemas.reload();
-                self.schemas.validate(schema, &source)
+                self.schemas.validate(schema, source)
             }
             found => found,
         };
@@ -153,10 +155,11 @@ mod tests {
         ];
         let schemas = Schemas::open(&dir.path().join("schemas"), Box::new(XsdSchema));
         let verifier = Verifier::new(interfaces.into(), Arc::new(schemas));
-        let document = dir.path().join("d.xml");
         let said = |text: &str| {
-            std::fs::write(&document, text).unwrap();
-            let said = verifier.verify(&document, &a, 5).unwrap();
+            let document = Source::Memory(text.as_bytes());
+            let said = verifier
+                .verify(&document, text.len() as u64, &a, 5)
+                .unwrap();
             let said: Vec<String> = said.into_iter().map(|message| message.text).collect();
             (verifier.recognise(&document), said.join("\n"))
         };
@@ -176,7 +179,10 @@ mod tests {
             assert_eq!(recognised.is_some(), known, "{text}");
         }
         let nowhere = "nowhere".parse().unwrap();
-        assert!(verifier.verify(&document, &nowhere, 5).is_err());
-        assert!(verifier.verify(dir.path(), &a, 5).is_err());
+        let document = Source::Memory(b"<a n='1'/>");
+        assert!(verifier.verify(&document, 10, &nowhere, 5).is_err());
+        let unreadable = || Err(std::io::ErrorKind::PermissionDenied.into());
+        let unreadable = Source::Reader(&unreadable);
+        assert!(verifier.verify(&unreadable, 10, &a, 5).is_err());
     }
 }

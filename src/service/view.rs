@@ -1,25 +1,17 @@
 //! A job as it is shown: one picture of what directories, record, log and results say of it.
 
-use super::{Page, Service, Sort, Visibility, spool_fault};
+use super::{Page, Service, Sort, Visibility, store_fault};
 use crate::{
     auth::{Caller, Right, Role},
     domain::joblog::{JobLog, Message},
     domain::{InterfaceName, Job, JobId, JobName, JobOptions, Place, Priority},
     service::{Fault, JobRef},
-    store::fs::SpoolError,
+    store::{Filter, JobDetail, JobSummary, Of, Sight, State, Stored, Viewer, Want},
 };
+use std::sync::Arc;
 
-/// What has become of a job so far, in the order of its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// In its queue, or deferred until its next attempt.
-    Waiting,
-    Running,
-    Done,
-    Failed,
-    /// By somebody's spec: in `joberrors`, as its log says.
-    Cancelled,
-}
+/// So many jobs of a list are looked for at once.
+const PAGE_JOBS_MAX: usize = 50_000;
 
 /// All that is known of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,26 +51,6 @@ pub struct View {
     pub variables: serde_json::Map<String, serde_json::Value>,
 }
 
-impl State {
-    /// What a place says by itself: a cancelled job is where failed ones are.
-    fn of(place: &Place) -> Self {
-        match place {
-            Place::Deferred { .. } | Place::Queue(_) => Self::Waiting,
-            Place::Work { .. } => Self::Running,
-            Place::Bak(_) => Self::Done,
-            Place::JobErrors | Place::Refused => Self::Failed,
-        }
-    }
-
-    /// Has the job ended?
-    pub fn is_settled(self) -> bool {
-        match self {
-            Self::Waiting | Self::Running => false,
-            Self::Done | Self::Failed | Self::Cancelled => true,
-        }
-    }
-}
-
 impl View {
     /// The interface as the submitter called it.
     pub fn called(&self) -> Option<&str> {
@@ -92,62 +64,50 @@ impl View {
     }
 }
 
-/// What its log says of a job that is in `joberrors`: how it ended, and why.
-fn ending(log: Option<&JobLog>) -> (State, Option<String>) {
-    let Some(log) = log else {
-        return (State::Failed, None);
-    };
-    let state = match log.is_cancelled() {
-        true => State::Cancelled,
-        false => State::Failed,
-    };
-    (state, log.reason().map(str::to_owned))
+/// What a list is sorted by, beside the arrival.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SortKey {
+    Arrival,
+    Priority(Priority),
+    State(State),
+    Worker(Option<String>),
 }
 
 impl Service {
     /// A job that is shown to the caller. What a capability is for is shown to anybody.
-    pub(super) fn shown(
-        &self,
+    pub(super) async fn shown(
+        self: &Arc<Self>,
         caller: &Caller,
         of: &JobRef,
         visibility: Visibility,
     ) -> Result<Box<View>, Fault> {
         check_reach(caller, visibility)?;
-        let job = self.job_of(of)?;
+        let wanted = self.of(of)?;
         if is_capability(of) {
-            return Ok(Box::new(self.view(job)?));
+            let found = self.found(&Viewer::all(), wanted, Want::ALL, of).await?;
+            return Ok(Box::new(self.view(found)));
         }
-        if self.is_hidden(caller, &job) {
-            return Err(unknown(of));
-        }
-        let addressee = match self.is_addressed(&job) {
-            true => Some(self.owner_of(&job)?.unwrap_or_default()),
-            false => None,
-        };
-        let mut view = self.view(job)?;
-        let owner = addressee.as_ref().unwrap_or(&view.submitter);
-        let interface = view.interface.as_ref();
+        let viewer = self.viewer_by(caller, visibility);
+        let found = self.found(&viewer, wanted, Want::ALL, of).await?;
         // Who is shown his own jobs has deleted this one.
-        let is_gone = visibility != Visibility::Interface && view.is_deleted();
-        if is_gone || !self.reaches(caller, interface, owner, visibility) {
+        if visibility != Visibility::Interface && found.summary.is_deleted {
             return Err(unknown(of));
         }
+        let owner = found.summary.owner.clone();
+        let mut view = self.view(found);
+        let interface = view.interface.as_ref();
         let may_download = interface.is_some_and(|i| caller.may(Right::Download, i));
-        if !may_download && !caller.is(owner) {
+        if !may_download && !owner.is_some_and(|owner| caller.is(&owner)) {
             view.runner = None;
         }
         Ok(Box::new(view))
     }
 
-    /// The job that a client means, if there is one; who may know of it is not looked at. A forged
-    /// id is found out before any directory is.
-    pub(super) fn job_of(&self, of: &JobRef) -> Result<Job, Fault> {
+    /// Which job a client means; who may know of it is not looked at. A forged id is found out before
+    /// anything is looked for.
+    pub(super) fn of(&self, of: &JobRef) -> Result<Of, Fault> {
         let id = match of {
-            JobRef::Name(name) => {
-                let found = self.spool.find(name).map_err(|e| spool_fault(&e))?;
-                let name = name.clone();
-                return (found.map(|place| Job { place, name })).ok_or_else(|| unknown(of));
-            }
+            JobRef::Name(name) => return Ok(Of::Name(name.clone())),
             JobRef::Hex(hex) => self.seal.job_of_hex(hex),
             JobRef::Uuid(uuid) => self.seal.job_of_uuid(*uuid),
             JobRef::Task { id, runner } => {
@@ -156,116 +116,96 @@ impl Service {
                 runner.as_ref().is_none_or(sealed).then_some(id)
             }
         };
-        let id = id.ok_or_else(|| unknown(of))?;
-        let found = self.spool.find_id(id).map_err(|e| spool_fault(&e))?;
-        found.ok_or_else(|| unknown(of))
+        id.map(Of::Id).ok_or_else(|| unknown(of))
     }
 
     /// A page of an interface's jobs.
-    pub(super) fn page(
-        &self,
+    pub(super) async fn page(
+        self: &Arc<Self>,
         caller: &Caller,
         interface: &InterfaceName,
         page: &Page,
         visibility: Visibility,
     ) -> Result<Vec<View>, Fault> {
         check_reach(caller, visibility)?;
-        let mut jobs = self.spool.jobs(interface).map_err(|e| spool_fault(&e))?;
-        // One look for all of them.
-        let known = |jobs: &[Job]| {
-            let known = self.spool.accepted_of_all(jobs);
-            known.map_err(|e| spool_fault(&e))
-        };
-        let sees_all = match visibility {
-            Visibility::Curator => true,
-            Visibility::Interface => self.sees_all(caller, interface),
-            Visibility::Own => is_curator(caller),
-        };
-        self.keep_shown(caller, interface, sees_all, &mut jobs)?;
-        // A cancelled job is told from a failed one by its log, which only those are read for.
-        let state_of = |job: &Job| match job.place {
-            Place::JobErrors | Place::Refused => self.ended_badly(&job.name).0,
-            Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
-                State::of(&job.place)
+        let jobs = self.paged(caller, interface, page, visibility).await?;
+        let details = self.store.details(jobs, Want::ALL).await;
+        let details = details.map_err(|e| store_fault(&e))?;
+        Ok(details
+            .into_iter()
+            .map(|detail| self.view(detail))
+            .collect())
+    }
+
+    /// The jobs of such a page, in order.
+    async fn paged(
+        self: &Arc<Self>,
+        caller: &Caller,
+        interface: &InterfaceName,
+        page: &Page,
+        visibility: Visibility,
+    ) -> Result<Vec<Job>, Fault> {
+        let by_arrival = page.sort == Sort::Arrival;
+        let viewer = self.viewer(caller, move |this, caller, of| {
+            let sees_all = match visibility {
+                Visibility::Curator => true,
+                Visibility::Interface => of.is_some_and(|of| this.sees_all(caller, of)),
+                Visibility::Own => is_curator(caller),
+            };
+            match sees_all {
+                true => Sight::All,
+                false => Sight::Own,
             }
+        });
+        let filter = Filter {
+            interface: interface.clone(),
+            only_active: false,
+            states: page.states.clone(),
+            newest_first: by_arrival && page.descending,
+            want_record: matches!(page.sort, Sort::Priority | Sort::Worker),
         };
-        if !page.states.is_empty() {
-            jobs.retain(|job| page.states.contains(&state_of(job)));
-        }
-        jobs.sort_by(|a, b| a.name.cmp(&b.name));
-        match page.sort {
-            Sort::Arrival => {}
-            Sort::Priority => {
-                let known = known(&jobs)?;
-                let priority = |job: &Job| known.get(&job.name.id()).map(|known| known.priority);
-                jobs.sort_by_cached_key(|job| priority(job).unwrap_or_default());
-            }
-            Sort::State => jobs.sort_by_cached_key(state_of),
-            Sort::Worker => {
-                let known = known(&jobs)?;
-                let worker = |job: &Job| known.get(&job.name.id())?.worker.clone();
-                jobs.sort_by_cached_key(worker);
-            }
-        }
-        if page.descending {
-            jobs.reverse();
-        }
         let limit = page.limit.unwrap_or(usize::MAX);
-        // What was deleted is on no list.
-        let there = jobs.into_iter().filter(|job| !self.is_deleted(job));
-        let jobs = there.skip(page.offset).take(limit);
-        let views = jobs.map(|job| self.view(job));
-        // One that a retention has removed meanwhile is not on the list any more.
-        let views = views.filter(|view| !matches!(view, Err(Fault::UnknownJob { .. })));
-        views.collect()
-    }
-
-    /// Was the job cancelled while it waited?
-    pub(super) fn is_deleted(&self, job: &Job) -> bool {
-        let log = || self.spool.read_log(&job.name);
-        job.place == Place::JobErrors
-            && log().is_some_and(|log| {
-                log.is_cancelled() && log.messages.last().is_some_and(Message::is_deleted)
-            })
-    }
-
-    fn ended_badly(&self, name: &JobName) -> (State, Option<String>) {
-        ending(self.spool.read_log(name).as_ref())
-    }
-
-    /// Puts together what is known of a job. If it moves meanwhile, it is looked for again.
-    pub(super) fn view(&self, job: Job) -> Result<View, Fault> {
-        let mut job = job;
-        for _ in 0..super::OPENS_MAX {
-            let view = self.view_of(&job).map_err(|e| spool_fault(&e))?;
-            let place = self.spool.find(&job.name).map_err(|e| spool_fault(&e))?;
-            match place {
-                Some(place) if place == job.place => return Ok(view),
-                Some(place) => job.place = place,
-                None => return Err(unknown(&JobRef::Name(job.name))),
+        let wanted = page.offset.saturating_add(limit);
+        let (mut jobs, mut after) = (Vec::new(), None);
+        loop {
+            let next = self.store.list(&viewer, &filter, after, PAGE_JOBS_MAX);
+            let next = next.await.map_err(|e| store_fault(&e))?;
+            // What was deleted is on no list.
+            let there = next.jobs.into_iter().filter(|summary| !summary.is_deleted);
+            jobs.extend(there.map(|summary| (sort_key(page.sort, &summary), summary.job)));
+            after = next.next;
+            if after.is_none() || by_arrival && jobs.len() >= wanted {
+                break;
             }
         }
-        self.view_of(&job).map_err(|e| spool_fault(&e))
+        if !by_arrival {
+            jobs.sort_by(|(one, _), (other, _)| one.cmp(other));
+            if page.descending {
+                jobs.reverse();
+            }
+        }
+        let jobs = jobs.into_iter().map(|(_, job)| job);
+        Ok(jobs.skip(page.offset).take(limit).collect())
     }
 
     /// A job that has just been accepted, as it was then. Reads nothing.
     pub(super) fn new_view(
         &self,
-        job: JobName,
+        stored: &Stored,
         interface: InterfaceName,
         submitter: &str,
         options: &JobOptions,
     ) -> View {
+        let job = stored.job.clone();
         let (id, place) = (job.id(), Place::Queue(interface.clone().into()));
         let name = job.clone();
-        let queued = Job { place, name };
-        let eta_ms = self.worker.eta_ms(&queued);
+        let eta_ms = self.worker.eta_ms(&Job { place, name });
         View {
             id: id.get(),
             uuid: self.seal.uuid(id).to_string(),
             hex: hex::encode(self.seal.hex(id)),
             runner: Some(self.seal.runner(id)),
-            eta_ms: eta_ms.unwrap_or_else(|| self.spool.now_ms()),
+            eta_ms: eta_ms.unwrap_or_else(|| self.store.now_ms()),
             interface: Some(interface),
             asked_as: None,
             state: State::Waiting,
@@ -273,7 +213,7 @@ impl Service {
             priority: options.priority,
             worker: options.worker.as_ref().map(ToString::to_string),
             // As later answers say it: its name may be of a moment before.
-            received_ms: self.spool.received_ms(&queued),
+            received_ms: stored.received_ms,
             started_ms: None,
             finished_ms: None,
             error: None,
@@ -284,52 +224,63 @@ impl Service {
         }
     }
 
-    fn view_of(&self, job: &Job) -> Result<View, SpoolError> {
-        let (spool, id) = (&self.spool, job.name.id());
-        let log = spool.read_log(&job.name);
-        let logged = log.as_ref().and_then(|log| log.interface.clone());
-        let interface = (job.place.interface().cloned())
-            .or(logged)
-            .or_else(|| spool.interface_of(job));
-        let (state, error) = match job.place {
-            Place::JobErrors | Place::Refused => ending(log.as_ref()),
-            Place::Bak(_) | Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
-                (State::of(&job.place), None)
-            }
+    /// Puts together what is known of a job.
+    pub(super) fn view(&self, detail: JobDetail) -> View {
+        let JobDetail {
+            summary,
+            log,
+            results,
+        } = detail;
+        let (id, state) = (summary.job.name.id(), summary.state);
+        let record = summary.record.unwrap_or_default();
+        let error = match state {
+            State::Cancelled | State::Failed => log.as_ref().and_then(JobLog::reason),
+            State::Done | State::Running | State::Waiting => None,
         };
-        // Results and the end's moments belong to jobs that have ended: a job that runs again has
-        // those of its earlier life still lying about.
+        let error = error.map(str::to_owned);
+        // The end's moments belong to jobs that have ended: a job that runs again has those of its
+        // earlier life still lying about.
         let ended = log.as_ref().filter(|_| state.is_settled());
-        let (files, variables) = match state {
-            State::Done => spool.results_of(&job.name)?,
-            State::Cancelled | State::Failed | State::Running | State::Waiting => {
-                Default::default()
-            }
-        };
-        Ok(View {
+        let eta_ms = self.worker.eta_ms(&summary.job);
+        View {
             id: id.get(),
             uuid: self.seal.uuid(id).to_string(),
             hex: hex::encode(self.seal.hex(id)),
             runner: Some(self.seal.runner(id)),
-            eta_ms: (self.worker.eta_ms(job)).unwrap_or_else(|| spool.now_ms()),
-            interface,
-            asked_as: spool.asked_as(job),
+            eta_ms: eta_ms.unwrap_or_else(|| self.store.now_ms()),
+            interface: summary.interface,
+            asked_as: record.asked_as,
             state,
-            submitter: spool.submitter_of(job).unwrap_or_default(),
-            priority: spool.priority_of(job),
-            worker: spool.worker_of(job).map(|tag| tag.to_string()),
-            received_ms: spool.received_ms(job),
+            submitter: record.submitter.unwrap_or_default(),
+            priority: record.priority,
+            worker: record.worker.map(|tag| tag.to_string()),
+            received_ms: record.received_ms,
             started_ms: ended.and_then(|log| log.started_ms),
             finished_ms: ended.map(|log| log.finished_ms).or_else(|| {
                 // Moved by hand: nobody wrote down when.
-                state.is_settled().then(|| spool.received_ms(job))
+                state.is_settled().then_some(record.received_ms)
             }),
             error,
-            messages: log.map_or(Vec::new(), |log: JobLog| log.messages),
-            files,
-            variables,
-            job: job.name.clone(),
-        })
+            messages: log.map_or(Vec::new(), |log| log.messages),
+            files: results.files,
+            variables: results.variables,
+            job: summary.job.name,
+        }
+    }
+}
+
+fn sort_key(sort: Sort, summary: &JobSummary) -> SortKey {
+    let record = summary.record.as_ref();
+    match sort {
+        Sort::Arrival => SortKey::Arrival,
+        Sort::Priority => {
+            SortKey::Priority(record.map_or_else(Priority::default, |record| record.priority))
+        }
+        Sort::State => SortKey::State(summary.state),
+        Sort::Worker => {
+            let worker = record.and_then(|record| record.worker.as_ref());
+            SortKey::Worker(worker.map(ToString::to_string))
+        }
     }
 }
 
@@ -361,71 +312,5 @@ pub(super) fn is_capability(of: &JobRef) -> bool {
 pub(super) fn unknown(of: &JobRef) -> Fault {
     Fault::UnknownJob {
         job: of.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::joblog::{Level, Status};
-
-    fn log(status: Status, messages: Vec<Message>) -> JobLog {
-        JobLog {
-            job: "20261122T045748.123Z-00042.json".parse().unwrap(),
-            interface: None,
-            status,
-            received_ms: 1,
-            started_ms: None,
-            finished_ms: 2,
-            attempts: 1,
-            bytes: 2,
-            sha256: None,
-            messages,
-        }
-    }
-
-    #[test]
-    fn how_a_job_ended_badly_is_in_its_last_words() {
-        let message = |level, text: &str| Message::new(1, level, text);
-        let ended = |messages: &[Message]| ending(Some(&log(Status::Error, messages.into())));
-        let failed = [
-            message(Level::Error, "first"),
-            message(Level::Error, "no paper"),
-            message(Level::Info, "bye"),
-        ];
-        assert_eq!(ended(&failed), (State::Failed, Some("no paper".into())));
-        let cancelled = Message::cancelled(1, "ada");
-        let spec = (State::Cancelled, Some("cancelled by ada".into()));
-        assert_eq!(ended(&[failed[0].clone(), cancelled.clone()]), spec);
-        // It ran again afterwards.
-        let again = [cancelled, message(Level::Info, "moved by hand")];
-        assert_eq!(ended(&again).0, State::Failed);
-        assert_eq!(ended(&[]), (State::Failed, None));
-        let at = |time_ms, level, text: &str| Message::new(time_ms, level, text);
-        let runs = |said| JobLog {
-            started_ms: Some(5),
-            ..log(
-                Status::Error,
-                vec![
-                    at(3, Level::Error, "the first run's"),
-                    at(5, said, "no paper"),
-                    at(6, Level::Info, "bye"),
-                    at(6, Level::Error, "exit code 1"),
-                ],
-            )
-        };
-        let why = |said| ending(Some(&runs(said))).1;
-        assert_eq!(why(Level::Error).as_deref(), Some("no paper"));
-        assert_eq!(why(Level::Warning).as_deref(), Some("exit code 1"));
-        // However often it was tried.
-        let given_up = |mut log: JobLog| {
-            let end = Message::given_up(7, "given up after 2 attempts");
-            log.messages.push(end);
-            ending(Some(&log)).1
-        };
-        assert_eq!(given_up(runs(Level::Error)).as_deref(), Some("no paper"));
-        assert_eq!(given_up(runs(Level::Info)).as_deref(), Some("exit code 1"));
-        assert_eq!(given_up(log(Status::Error, vec![])), None);
-        assert_eq!(ending(None), (State::Failed, None));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{InterfaceName, Job, JobName},
-    store::fs::{Cancelled, SpoolError},
+    store::{Cancelled, StoreError},
 };
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -22,4 +22,4 @@ pub trait WorkerHandle: Send + Sync {
 }
 
 /// A job on its way to be cancelled.
-pub type Cancelling<'h> = Pin<Box<dyn Future<Output = Result<Cancelled, SpoolError>> + Send + 'h>>;
+pub type Cancelling<'h> = Pin<Box<dyn Future<Output = Result<Cancelled, StoreError>> + Send + 'h>>;

@@ -23,6 +23,7 @@ mod crash_fs;
 mod crash_tests;
 mod document;
 mod drops;
+mod engine;
 mod fault_injection;
 #[cfg(test)]
 pub(crate) mod faults;
@@ -53,26 +54,26 @@ mod tree;
 
 pub use accept::{Attributes, Part, Sealed};
 pub use address::Astray;
-pub use cancel::Cancelled;
 pub use claim::{Claim, KeptFiles, Published, Settlement};
 pub use document::Fate;
 pub use drops::{Arrival, DropRules, QUIET, REST, Scan};
+pub use engine::FileStore;
 pub use fault_injection::FaultInjection;
 pub use file_ops::{EntryKind, Fs, RealFs, Stat};
 pub use format::FormatError;
 pub use health::Health;
-pub use idem::{IdemKey, IdemRecord};
 pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use key::{KeyError, key};
 pub use lease::{Writers, leases_on_any_file};
 pub use lock::{LockError, Owner, SpoolLock};
 pub use mount::MountId;
 pub use probe::{ProbeError, ProbeOptions, probe};
-pub use records::{Accepted, Act, Came, Ended, fingerprint};
+pub use records::{Accepted, Act, Ended, fingerprint};
 pub use recover::{Adopted, Interrupted, Recovery};
 pub use retention::Retention;
 pub use temporary::TemporaryNames;
 
+use super::{Came, Key, Keyed};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Queue, Transition},

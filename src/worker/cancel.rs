@@ -4,7 +4,10 @@ use super::{Core, Handle};
 use crate::{
     domain::{Job, JobName, Place},
     scheduler::Event,
-    store::fs::{Cancelled, Moved, SpoolError},
+    store::{
+        Cancelled,
+        fs::{Moved, SpoolError},
+    },
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;

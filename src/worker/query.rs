@@ -4,7 +4,10 @@ use super::Core;
 use crate::{
     domain::{InterfaceName, Job, JobName, Place},
     scheduler::{Event, Released},
-    store::fs::{Accepted, Came, Moved, REST, Scan, SpoolError},
+    store::{
+        Came,
+        fs::{Accepted, Moved, REST, Scan, SpoolError},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

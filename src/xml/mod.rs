@@ -11,7 +11,7 @@
 //! document is a [`Finding`] with its place, never an error of the server.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::util::plain::{self, Links};
@@ -77,11 +77,16 @@ impl fmt::Display for Finding {
 }
 
 /// Where the bytes of a document are. It can be opened more than once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Source<'a> {
     File(&'a Path),
     Memory(&'a [u8]),
+    /// What gives the document from its first byte on, each time that it is called.
+    Reader(&'a Reopen<'a>),
 }
+
+/// Opens a document anew.
+pub type Reopen<'a> = dyn Fn() -> io::Result<Box<dyn Read + Send>> + Sync + 'a;
 
 impl<'a> Source<'a> {
     /// Opens the document at its beginning.
@@ -90,12 +95,13 @@ impl<'a> Source<'a> {
     /// When the file cannot be opened, or is not a plain file.
     pub fn open(&self) -> io::Result<Box<dyn BufRead + 'a>> {
         Ok(match self {
-            // The path is the service's own: a part, or what it has open already, by a link of /proc.
+            // The path is an operator's own, in the spool.
             Source::File(path) => Box::new(BufReader::with_capacity(
                 READ_BUFFER_BYTES,
                 plain::open(path, Links::Follow)?,
             )),
             Source::Memory(bytes) => Box::new(*bytes),
+            Source::Reader(open) => Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, open()?)),
         })
     }
 }

@@ -4,7 +4,7 @@
 use crate::harness::{Daemon, shell, with_keys};
 use spoolgate::{
     domain::{JobName, JobOptions},
-    store::fs::{Accepted, Came},
+    store::{Came, fs::Accepted},
 };
 use std::{fs, io::Write};
 

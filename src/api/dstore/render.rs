@@ -163,7 +163,7 @@ fn content(download: Download) -> Response<Payload> {
     let mut response = response(
         StatusCode::OK,
         content_type,
-        Payload::HeadOf(download.bytes),
+        Payload::HeadOf(download.bytes()),
     );
     headers::describe(response.headers_mut(), &download);
     if !download.head {

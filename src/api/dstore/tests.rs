@@ -19,14 +19,11 @@ fn job() -> JobName {
 }
 
 fn download(head: bool, sha256: Option<&str>) -> Reply {
+    let content = crate::service::Content::of_bytes(b"abc".to_vec(), sha256.map(str::to_owned));
     Reply::Content(Download {
-        name: job().to_string(),
-        bytes: 3,
-        file: tempfile::tempfile().unwrap(),
-        sha256: sha256.map(str::to_owned),
         kind: Some(Kind::Xml),
         head,
-        completion: None,
+        ..Download::new(job().to_string(), content)
     })
 }
 

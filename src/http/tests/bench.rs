@@ -15,7 +15,10 @@ use crate::{
         AdmissionLimits, Cancelling, Direction, InFlight, Interface, Parts, Places, ScheduleRules,
         Service, Visible, WorkerHandle,
     },
-    store::fs::{Cancelled, DropRules, RealFs, Rules, Spool},
+    store::{
+        Cancelled,
+        fs::{DropRules, FileStore, RealFs, Rules, Spool},
+    },
     xml::{Schemas, Stylesheets, XsdSchema},
 };
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -125,7 +128,7 @@ impl Tenant {
         let held = Arc::new(AtomicUsize::new(0));
         let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
-            spool: Arc::new(spool),
+            store: Arc::new(FileStore::new(Arc::new(spool))),
             interfaces,
             schemas: Arc::new(Schemas::open(
                 &root.path().join("schemas"),

@@ -3,12 +3,15 @@
 use super::*;
 use crate::{
     auth::{Grants, Right, Scope},
-    domain::{KEY_BYTES, Place, Priority, Seal},
+    domain::{Job, JobName, KEY_BYTES, Place, Priority, Seal},
     service::{
         AdmissionLimits, Cancelling, InFlight, Interface, JobRef, JsonCheck, Parts, Places,
         ScheduleSpec, State, Visible, WorkerHandle,
     },
-    store::fs::{Cancelled, DropRules, RealFs, Rules, Spool},
+    store::{
+        Cancelled,
+        fs::{DropRules, FileStore, RealFs, Rules, Spool},
+    },
     xml::{Schemas, Stylesheets, XsdSchema},
 };
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -37,6 +40,7 @@ struct World {
 /// A service since some moment.
 struct Run {
     service: Arc<Service>,
+    spool: Arc<Spool>,
     agenda: Option<Agenda>,
     since: Timestamp,
 }
@@ -92,10 +96,11 @@ impl World {
         let spool = Spool::open(RealFs::new(self.root.path()), rules.into(), clock).unwrap();
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
+        let spool = Arc::new(spool);
         let schemas = Schemas::open(&self.root.path().join("schemas"), Box::new(XsdSchema));
         let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
-            spool: Arc::new(spool),
+            store: Arc::new(FileStore::new(spool.clone())),
             interfaces: [
                 (name("in"), interface(Direction::In, "nightly")),
                 (name("out"), interface(Direction::Out, "daily")),
@@ -124,6 +129,7 @@ impl World {
         let since = Timestamp::from_millisecond(self.clock.load(Ordering::SeqCst)).unwrap();
         Run {
             service: Arc::new(service),
+            spool,
             agenda: Some(Agenda::default()),
             since,
         }
@@ -176,7 +182,7 @@ impl Run {
         let Reply::Scheduled { uuid } = saved else {
             panic!("{saved:?}");
         };
-        let id = *self.service.spool.schedules().unwrap().last().unwrap();
+        let id = *self.spool.schedules().unwrap().last().unwrap();
         assert_eq!(uuid, self.service.seal.uuid(id.get()).to_string());
         Ok(id)
     }
@@ -203,7 +209,7 @@ impl Run {
 
     /// Moments of the jobs that wait, oldest job first.
     fn moments(&self) -> Vec<String> {
-        let spool = &self.service.spool;
+        let spool = &self.spool;
         let jobs = spool.list(&name("in")).unwrap();
         let moments = jobs.into_iter().map(|job| {
             let accepted = spool.accepted_of(&job).unwrap().unwrap();
@@ -214,11 +220,16 @@ impl Run {
         moments.collect()
     }
 
-    fn show(&self, user: &str, id: ScheduleId) -> Option<(Option<Box<View>>, Option<Timestamp>)> {
+    async fn show(
+        &self,
+        user: &str,
+        id: ScheduleId,
+    ) -> Option<(Option<Box<View>>, Option<Timestamp>)> {
         let uuid = self.service.seal.uuid(id.get());
         let shown = self
             .service
-            .shown_schedule(&caller(user), uuid, Visibility::Own);
+            .shown_schedule(&caller(user), uuid, Visibility::Own)
+            .await;
         let Reply::ShownSchedule {
             latest, next_ms, ..
         } = shown.unwrap()?
@@ -254,7 +265,7 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         run.agenda.as_ref().unwrap().next(),
         Some(at("2026-11-25T12:10:00Z"))
     );
-    let (latest, next) = run.show("ada", id).unwrap();
+    let (latest, next) = run.show("ada", id).await.unwrap();
     assert_eq!((latest, next), (None, Some(at("2026-11-25T12:10:00Z"))));
     for (now, made) in [
         ("2026-11-25T12:10:00Z", 1),
@@ -266,7 +277,7 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         assert_eq!(run.moments().len(), made, "{now}");
     }
     assert_eq!(run.moments(), ["12:10:00", "12:20:00"]);
-    let (latest, next) = run.show("ada", id).unwrap();
+    let (latest, next) = run.show("ada", id).await.unwrap();
     let latest = latest.unwrap();
     assert_eq!(next, Some(at("2026-11-25T12:30:00Z")));
     assert_eq!(latest.state, State::Waiting);
@@ -275,7 +286,7 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
         (Priority::High, Some("robot"))
     );
     assert_eq!(&*latest.submitter, "ada");
-    let spool = &run.service.spool;
+    let spool = &run.spool;
     let job = Job {
         place: Place::Queue(name("in").into()),
         name: latest.job,
@@ -283,11 +294,11 @@ async fn each_moment_gets_one_job_that_holds_the_document() {
     assert_eq!(spool.retries_of(&job), Some(2));
     let accepted = spool.accepted_of(&job).unwrap().unwrap();
     assert_eq!(accepted.dialect, "robusta");
-    assert_eq!(accepted.came, crate::store::fs::Came::Scheduled);
+    assert_eq!(accepted.came, crate::store::Came::Scheduled);
     let bytes = std::fs::read(world.root.path().join(job.place.path(&job.name))).unwrap();
     assert_eq!(bytes, b"{\"n\": 1}");
     // Others do not see it.
-    assert!(run.show("bob", id).is_none());
+    assert!(run.show("bob", id).await.is_none());
 }
 
 #[tokio::test]
@@ -301,7 +312,7 @@ async fn what_is_to_run_at_once_does_and_ends() {
     world.set("2026-11-26T12:00:00Z");
     run.look().await;
     assert_eq!(run.moments().len(), 1);
-    let (latest, next) = run.show("ada", id).unwrap();
+    let (latest, next) = run.show("ada", id).await.unwrap();
     assert!(latest.is_some() && next.is_none());
 }
 
@@ -332,7 +343,7 @@ async fn a_restart_doubles_nothing_and_follows_the_policy() {
         world.set("2026-11-25T12:50:00Z");
         run.look().await;
         assert_eq!(run.moments(), expected, "{missed:?}");
-        let spool = &run.service.spool;
+        let spool = &run.spool;
         assert_eq!(spool.progress(id).unwrap().runs, expected.len() as u64);
     }
 }
@@ -346,12 +357,12 @@ async fn a_moment_finds_its_job_when_the_progress_was_lost() {
         world.set(now);
         run.look().await;
     }
-    let progress = run.service.spool.progress(id).unwrap();
+    let progress = run.spool.progress(id).unwrap();
     let fired = world.root.path().join(format!("schedules/{id}.fired"));
     std::fs::remove_file(fired).unwrap();
     run.look().await;
     assert_eq!(run.moments(), ["12:10:00", "12:20:00"]);
-    assert_eq!(run.service.spool.progress(id).unwrap(), progress);
+    assert_eq!(run.spool.progress(id).unwrap(), progress);
 }
 
 #[tokio::test]
@@ -369,7 +380,7 @@ async fn a_schedule_that_is_removed_makes_no_job_and_one_that_comes_back_goes_on
     assert_eq!(run.moments(), [""; 0]);
     assert_eq!(run.agenda.as_ref().unwrap().next(), None);
     // Nor does a replay bring it back, once the journal's committer has had its turn.
-    let spool = &run.service.spool;
+    let spool = &run.spool;
     spool.wait(spool.latest()).unwrap();
     run.die();
     let mut run = world.start();
@@ -380,12 +391,12 @@ async fn a_schedule_that_is_removed_makes_no_job_and_one_that_comes_back_goes_on
     run.follow(Touched::These([id].into())).await;
     assert_eq!(run.moments(), ["12:20:00"]);
     // For ever.
-    assert!(run.service.spool.remove_schedule(id).unwrap());
-    assert!(!run.service.spool.remove_schedule(id).unwrap());
+    assert!(run.spool.remove_schedule(id).unwrap());
+    assert!(!run.spool.remove_schedule(id).unwrap());
     world.set("2026-11-25T12:30:00Z");
     run.look().await;
     assert_eq!(run.moments().len(), 1);
-    assert!(run.show("ada", id).is_none());
+    assert!(run.show("ada", id).await.is_none());
 }
 
 #[tokio::test]
@@ -398,15 +409,13 @@ async fn a_full_queue_is_waited_for() {
         run.look().await;
     }
     assert_eq!(run.moments().len(), 5, "as many as the queue takes");
-    let first = run.service.spool.list(&name("in")).unwrap().remove(0).name;
+    let first = run.spool.list(&name("in")).unwrap().remove(0).name;
     let first = Job {
         place: Place::Queue(name("in").into()),
         name: first,
     };
-    run.service.spool.remove(&first, "olga").unwrap();
-    run.service
-        .spool
-        .forget_ready(&name("in").into(), &first.name);
+    run.spool.remove(&first, "olga").unwrap();
+    run.spool.forget_ready(&name("in").into(), &first.name);
     run.look().await;
     let all = ["12:02:00", "12:03:00", "12:04:00", "12:05:00", "12:06:00"];
     assert_eq!(run.moments(), all);
@@ -449,10 +458,10 @@ async fn what_cannot_be_a_schedule_is_refused_with_its_member() {
         refused.await,
         Err(Fault::TooLarge { bytes_max: 1000 })
     ));
-    assert_eq!(run.service.spool.schedules().unwrap(), []);
-    let unknown = JobRef::Uuid(run.service.seal.uuid(run.service.spool.next_id()));
+    assert_eq!(run.spool.schedules().unwrap(), []);
+    let unknown = JobRef::Uuid(run.service.seal.uuid(run.spool.next_id()));
     let shown = run.service.shown(&ada, &unknown, Visibility::Own);
-    assert!(matches!(shown, Err(Fault::UnknownJob { .. })));
+    assert!(matches!(shown.await, Err(Fault::UnknownJob { .. })));
 }
 
 #[tokio::test]
@@ -474,7 +483,7 @@ async fn a_repeated_request_finds_its_schedule() {
     let other = Bytes::from_static(b"{}");
     let other = run.service.schedule(&ada, keyed("one"), other).await;
     assert!(matches!(other, Err(Fault::Invalid { .. })), "{other:?}");
-    assert_eq!(run.service.spool.schedules().unwrap(), [first]);
+    assert_eq!(run.spool.schedules().unwrap(), [first]);
     assert_ne!(run.save(keyed("two")).await.unwrap(), first);
 }
 
@@ -496,8 +505,7 @@ async fn an_edited_file_is_followed_and_a_broken_one_left_alone() {
     run.follow(Touched::These([id].into())).await;
     assert_eq!(run.agenda.as_ref().unwrap().next(), None);
     assert!(
-        run.service
-            .spool
+        run.spool
             .schedule(id)
             .unwrap_err()
             .to_string()
@@ -522,14 +530,14 @@ async fn a_user_has_so_many_schedules() {
     }
     let refused = |saved| matches!(saved, Err(Fault::TooMany { .. }));
     assert!(refused(run.save(nightly()).await));
-    let spool = &run.service.spool;
+    let spool = &run.spool;
     spool.wait(spool.latest()).unwrap();
     run.die();
     // They are counted again after a restart, and one that is gone counts no more.
     let mut run = world.start();
     run.look().await;
     assert!(refused(run.save(nightly()).await));
-    assert!(run.service.spool.remove_schedule(first).unwrap());
+    assert!(run.spool.remove_schedule(first).unwrap());
     run.look().await;
     run.save(nightly()).await.unwrap();
     assert!(refused(run.save(nightly()).await));
@@ -544,15 +552,15 @@ async fn a_schedule_that_has_ended_goes_with_its_last_job() {
     let sweep = async |run: &mut Run| {
         let agenda = run.agenda.take().unwrap();
         run.agenda = Some(run.service.sweep_schedules(agenda).await);
-        run.service.spool.schedules().unwrap().len()
+        run.spool.schedules().unwrap().len()
     };
     world.set("2026-11-28T12:00:00Z");
     assert_eq!(sweep(&mut run).await, 1, "its job is there");
     let job = Job {
         place: Place::Queue(name("in").into()),
-        name: run.service.spool.progress(id).unwrap().last.unwrap().job,
+        name: run.spool.progress(id).unwrap().last.unwrap().job,
     };
-    run.service.spool.remove(&job, "olga").unwrap();
+    run.spool.remove(&job, "olga").unwrap();
     assert_eq!(sweep(&mut run).await, 1, "its log is there");
     std::fs::remove_dir_all(world.root.path().join("joblog")).unwrap();
     assert_eq!(sweep(&mut run).await, 0);
@@ -588,16 +596,16 @@ async fn a_schedule_that_waits_for_the_clock_can_be_reset() {
     run.look().await;
     assert_eq!(next(&run), at("2027-11-25T13:00:00Z"), "it waits");
     assert!(run.agenda.as_ref().unwrap().ahead.contains(&id));
-    assert!(run.service.spool.ask_reset(id).unwrap());
+    assert!(run.spool.ask_reset(id).unwrap());
     run.follow(Touched::These([id].into())).await;
     assert_eq!(next(&run), at("2026-11-25T13:00:00Z"));
     assert!(run.agenda.as_ref().unwrap().ahead.is_empty());
-    assert!(!run.service.spool.is_reset_asked(id).unwrap());
+    assert!(!run.spool.is_reset_asked(id).unwrap());
     // Also for a service that comes later.
     run.die();
     let mut run = world.start();
     run.look().await;
     assert_eq!(next(&run), at("2026-11-25T13:00:00Z"));
-    let none = ScheduleId::new(run.service.spool.next_id());
-    assert!(!run.service.spool.ask_reset(none).unwrap());
+    let none = ScheduleId::new(run.spool.next_id());
+    assert!(!run.spool.ask_reset(none).unwrap());
 }

@@ -4,8 +4,8 @@
 //! dropped removes its file; one that a crash leaves is removed at the next start.
 
 use super::{
-    Accepted, Act, Came, Ended, Fs, How, INLINE_BYTES_MAX, IdemKey, IdemRecord, Op, PendingRename,
-    RealFs, Spool, SpoolError, Ticket, text, wrap,
+    Accepted, Act, Came, Ended, Fs, How, INLINE_BYTES_MAX, Key, Keyed, Op, PendingRename, RealFs,
+    Spool, SpoolError, Ticket, text, wrap,
 };
 use crate::{
     domain::joblog::JobLog,
@@ -77,7 +77,7 @@ impl<F: Fs> Spool<F> {
         &self,
         sealed: Sealed<F>,
         to: &InterfaceName,
-        key: Option<(&IdemKey, &IdemRecord)>,
+        key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         let before = self.keyed(key)?;
         self.enqueue_between(sealed, to, before, Vec::new())
@@ -108,7 +108,7 @@ impl<F: Fs> Spool<F> {
         &self,
         sealed: Sealed<F>,
         log: JobLog,
-        key: Option<(&IdemKey, &IdemRecord)>,
+        key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         let mut refused = self.ended(&sealed.part.name, Act::Refused)?;
         refused.error = log.reason().map(super::fingerprint);
@@ -121,7 +121,7 @@ impl<F: Fs> Spool<F> {
 
     /// Of a job that could not get its name although its record was made: removes what is left of
     /// it. Nothing was accepted.
-    pub fn abandon(&self, job: &JobName, key: Option<&IdemKey>) {
+    pub fn abandon(&self, job: &JobName, key: Option<&Key>) {
         // Best effort: recovery empties `tmp`, and drops records without a job.
         let _ = self.fs.unlink(&part_path(job));
         self.arrived(job);
@@ -132,7 +132,7 @@ impl<F: Fs> Spool<F> {
 
     pub(super) fn keyed(
         &self,
-        key: Option<(&IdemKey, &IdemRecord)>,
+        key: Option<(&Key, &Keyed)>,
     ) -> Result<Vec<(Op, PendingRename)>, SpoolError> {
         let record = key.map(|(key, record)| self.write_record(key, record));
         Ok(Vec::from_iter(record.transpose()?))
@@ -278,6 +278,11 @@ impl<F: Fs> Sealed<F> {
 
     pub fn bytes(&self) -> u64 {
         self.part.bytes
+    }
+
+    /// When all of it was here, in milliseconds of the Unix epoch.
+    pub(super) fn received_ms(&self) -> i64 {
+        self.accepted.received_ms
     }
 
     pub fn sha256(&self) -> &str {

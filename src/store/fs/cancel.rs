@@ -9,17 +9,6 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{Illegal, Job, Place, Queue, Transition},
 };
-/// What came of cancelling a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It is in `joberrors`, its log says by whom, and both would survive a power cut.
-    /// `was_running`: its command was ended for that.
-    Done { was_running: bool },
-    /// It has ended in another way, or there is none of that name.
-    NotActive,
-    /// Its run is to end and has not ended yet, or others keep moving it: ask again.
-    Pending,
-}
 
 impl<F: Fs> Spool<F> {
     /// Cancels a job that waits, or whose run was cut off. `Gone`: a command works on it, or it

@@ -3,8 +3,8 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Accepted, Act, Attributes, DropRules, Ended, FaultInjection, Fs, IdemKey, IdemRecord, Moved,
-    Rules, Settlement, Spool, SpoolError,
+    Accepted, Act, Attributes, DropRules, Ended, FaultInjection, Fs, Key, Keyed, Moved, Rules,
+    Settlement, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES, Image},
 };
 use crate::{
@@ -105,10 +105,10 @@ impl Told {
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let mut part = spool.begin(name.clone())?;
         part.write(text.as_bytes())?;
-        let key = IdemKey::new("shop", text);
-        let record = IdemRecord {
-            job: name.to_string(),
-            interface: Some("a".into()),
+        let key = Key::new("shop", text);
+        let record = Keyed {
+            job: name.clone(),
+            interface: Some("a".parse().unwrap()),
             sha256: part.sha256(),
             bytes: part.bytes(),
             refused: text.starts_with("bad"),
@@ -729,18 +729,18 @@ fn records_of_answers_that_were_never_sent_are_dropped() {
     let mut told = Told::default();
     told.accept(&spool, "first").unwrap();
     let never = JobName::new(Ids::above(START_MS).next(START_MS + 90), None, Kind::Xml);
-    let record = IdemRecord {
-        job: never.to_string(),
+    let record = Keyed {
+        job: never,
         interface: None,
         sha256: String::new(),
         bytes: 0,
         refused: false,
     };
-    let key = IdemKey::new("shop", "never");
+    let key = Key::new("shop", "never");
     spool.write_record(&key, &record).unwrap();
     let spool = open(fs.reboot(Image::Worst), false).unwrap();
     spool.recover().unwrap();
     assert_eq!(spool.find_record(&key).unwrap(), None);
-    let kept = spool.find_record(&IdemKey::new("shop", "first")).unwrap();
+    let kept = spool.find_record(&Key::new("shop", "first")).unwrap();
     assert!(kept.is_some());
 }

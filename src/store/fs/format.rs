@@ -9,9 +9,9 @@
 //! `format` is written last.
 
 use super::{
-    Act, EntryKind, Fs, RealFs, Spool, SpoolError,
+    Act, Came, EntryKind, Fs, RealFs, Spool, SpoolError,
     journal::job_of,
-    records::{Accepted, Came, Ended, Said},
+    records::{Accepted, Ended, Said},
     wrap,
 };
 use crate::domain::{JobName, JobOptions};

@@ -5,9 +5,10 @@
 //! between, so no answer was sent) is removed at the next start.
 
 use super::{EntryKind, Fs, Op, PendingRename, Spool, SpoolError, text, wrap};
-use crate::domain::{InterfaceName, JobName};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use crate::{
+    domain::JobName,
+    store::{Key, Keyed},
+};
 use std::{
     ffi::OsStr,
     io,
@@ -20,49 +21,13 @@ const COMMIT_MS_MAX: i64 = 30 * 60 * 1000;
 /// A record says little.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
-/// A user's key, reduced to a file name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IdemKey(String);
-
-impl IdemKey {
-    pub fn new(user: &str, key: &str) -> Self {
-        let mut hash = Sha256::new();
-        hash.update((user.len() as u64).to_le_bytes());
-        hash.update(user);
-        hash.update(key);
-        Self(hex::encode(hash.finalize()))
-    }
-
-    fn path(&self) -> PathBuf {
-        Path::new("idem").join(format!("{}.json", self.0))
-    }
-}
-
-/// What the first request with a key led to.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct IdemRecord {
-    pub job: String,
-    pub interface: Option<String>,
-    /// Of the body: another body under the same key is a mistake of the client.
-    pub sha256: String,
-    pub bytes: u64,
-    /// The document was refused and is in `joberrors`.
-    pub refused: bool,
-}
-
-impl IdemRecord {
-    pub fn job_name(&self) -> Option<JobName> {
-        self.job.parse().ok()
-    }
-
-    pub fn interface_name(&self) -> Option<InterfaceName> {
-        self.interface.as_ref()?.parse().ok()
-    }
+fn record_path(key: &Key) -> PathBuf {
+    Path::new("idem").join(format!("{}.json", key.as_str()))
 }
 
 impl<F: Fs> Spool<F> {
-    pub fn find_record(&self, key: &IdemKey) -> Result<Option<IdemRecord>, SpoolError> {
-        let path = key.path();
+    pub fn find_record(&self, key: &Key) -> Result<Option<Keyed>, SpoolError> {
+        let path = record_path(key);
         match self.fs.read_small(&path, RECORD_BYTES_MAX) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -74,17 +39,17 @@ impl<F: Fs> Spool<F> {
     /// job, so that one is durable when the other is.
     pub(super) fn write_record(
         &self,
-        key: &IdemKey,
-        record: &IdemRecord,
+        key: &Key,
+        record: &Keyed,
     ) -> Result<(Op, PendingRename), SpoolError> {
         let bytes = serde_json::to_vec(record).unwrap_or_default();
-        self.replacement(&key.0, key.path(), bytes)
+        self.replacement(key.as_str(), record_path(key), bytes)
     }
 
     /// After a commit that failed: the client may try again.
-    pub fn drop_record(&self, key: &IdemKey) {
+    pub fn drop_record(&self, key: &Key) {
         // Best effort: recovery drops records without a job.
-        let path = key.path();
+        let path = record_path(key);
         let op = Op::Remove { path: text(&path) };
         let _ = self.record(&[op], || self.fs.unlink(&path));
     }
@@ -127,9 +92,9 @@ impl<F: Fs> Spool<F> {
                     continue;
                 }
             };
-            let record: Option<IdemRecord> = serde_json::from_slice(&bytes).ok();
-            match record.and_then(|record| record.job_name()) {
-                Some(job) => each(&path, &job)?,
+            let record: Option<Keyed> = serde_json::from_slice(&bytes).ok();
+            match record {
+                Some(record) => each(&path, &record.job)?,
                 None => tracing::warn!(path = %path.display(), "left alone: not a record"),
             }
         }

@@ -14,7 +14,7 @@
 mod files;
 mod line;
 
-pub use line::{Accepted, Act, Came, Ended, fingerprint};
+pub use line::{Accepted, Act, Ended, fingerprint};
 
 use super::{Fs, Spool, SpoolError, lock, wrap};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
@@ -88,6 +88,8 @@ struct Day {
     moved: HashMap<u64, InterfaceName>,
     /// The same of those for whom they are.
     addressed: HashMap<u64, UserName>,
+    /// Those that were cancelled, and whether they waited then.
+    cancelled: HashMap<u64, bool>,
 }
 
 impl Day {
@@ -97,7 +99,13 @@ impl Day {
             self.addressed.insert(id, user.clone());
         }
         match ended.act {
-            Act::Cancelled | Act::Done | Act::Failed | Act::Fetched | Act::Refused => {
+            Act::Cancelled => {
+                self.lives.remove(&id);
+                self.moved(ended);
+                // A run has an attempt.
+                self.cancelled.insert(id, ended.attempt.is_none());
+            }
+            Act::Done | Act::Failed | Act::Fetched | Act::Refused => {
                 self.lives.remove(&id);
                 self.moved(ended);
             }
@@ -105,6 +113,7 @@ impl Day {
                 self.lives.remove(&id);
                 self.moved.remove(&id);
                 self.addressed.remove(&id);
+                self.cancelled.remove(&id);
             }
             Act::CutOff | Act::Deferred => {
                 self.lives.entry(id).or_default().attempts = ended.attempt.unwrap_or(0);
@@ -123,6 +132,7 @@ impl Day {
                 life.attempts = 0;
                 life.note(ended);
                 self.moved(ended);
+                self.cancelled.remove(&id);
             }
         }
     }
@@ -290,6 +300,7 @@ impl<F: Fs> Spool<F> {
         now.lives.extend(before.lives);
         now.moved.extend(before.moved);
         now.addressed.extend(before.addressed);
+        now.cancelled.extend(before.cancelled);
         known.read.insert(day);
         Ok(())
     }
@@ -414,6 +425,17 @@ impl<F: Fs> Spool<F> {
         let known = lock(&self.records.known);
         let day = known.days.get(&job.day());
         Ok(day.and_then(|day| day.moved.get(&job.id().get()).cloned()))
+    }
+
+    /// Was a job cancelled, and if so, while it waited?
+    ///
+    /// # Errors
+    /// When what was recorded of its day cannot be read.
+    pub(super) fn cancelled(&self, job: &JobName) -> Result<Option<bool>, SpoolError> {
+        self.read_day(job)?;
+        let known = lock(&self.records.known);
+        let day = known.days.get(&job.day());
+        Ok(day.and_then(|day| day.cancelled.get(&job.id().get()).copied()))
     }
 
     /// For whom a job is: where it lies says so, else the last that is known.

@@ -3,7 +3,7 @@
 //! was saved is there, and one that was removed is not.
 
 use super::{
-    Attributes, DropRules, Fs, IdemKey, IdemRecord, Rules, Spool, SpoolError,
+    Attributes, DropRules, Fs, Key, Keyed, Rules, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
 use crate::{
@@ -74,10 +74,10 @@ fn follow(spool: &Arc<Spool<CrashFs>>, id: ScheduleId) -> Result<(), SpoolError>
         if progress.through >= Some(moment) {
             continue;
         }
-        let key = IdemKey::new("schedule", &moment.to_string());
+        let key = Key::new("schedule", &moment.to_string());
         let ticket = match spool.find_record(&key)? {
             Some(record) => {
-                let job = record.job_name().unwrap();
+                let job = record.job;
                 spool.save_progress(id, &progress.ran(moment, job))?
             }
             None => fire(spool, id, &schedule, &progress, &key, moment)?,
@@ -92,16 +92,16 @@ fn fire(
     id: ScheduleId,
     schedule: &Schedule,
     progress: &Progress,
-    key: &IdemKey,
+    key: &Key,
     moment: Timestamp,
 ) -> Result<super::Ticket, SpoolError> {
     let job = JobName::new(spool.next_id(), None, Kind::Json);
     let mut part = spool.begin(job.clone())?;
     part.write(schedule.document.as_bytes())?;
     let sealed = part.seal(&Attributes::default())?;
-    let record = IdemRecord {
-        job: job.to_string(),
-        interface: Some("a".into()),
+    let record = Keyed {
+        job: job.clone(),
+        interface: Some("a".parse().unwrap()),
         sha256: sealed.sha256().to_owned(),
         bytes: sealed.bytes(),
         refused: false,

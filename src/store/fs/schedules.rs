@@ -6,8 +6,7 @@
 //! schedule for good; nothing that is being written brings it back.
 
 use super::{
-    EntryKind, Fs, INLINE_BYTES_MAX, IdemKey, IdemRecord, Op, Sealed, Spool, SpoolError, Ticket,
-    text, wrap,
+    EntryKind, Fs, INLINE_BYTES_MAX, Key, Keyed, Op, Sealed, Spool, SpoolError, Ticket, text, wrap,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -92,7 +91,7 @@ impl<F: Fs> Spool<F> {
         &self,
         id: ScheduleId,
         schedule: &Schedule,
-        key: Option<(&IdemKey, &IdemRecord)>,
+        key: Option<(&Key, &Keyed)>,
     ) -> Result<Ticket, SpoolError> {
         self.healthy()?;
         let (to, bytes) = (schedule_path(id), schedule.to_json());
@@ -160,7 +159,7 @@ impl<F: Fs> Spool<F> {
         &self,
         sealed: Sealed<F>,
         to: &InterfaceName,
-        (key, record): (&IdemKey, &IdemRecord),
+        (key, record): (&Key, &Keyed),
         (id, progress): (ScheduleId, &Progress),
     ) -> Result<(Job, Ticket), SpoolError> {
         let progress = self.replacement("fired", progress_path(id), progress.to_json())?;

@@ -228,7 +228,7 @@ mod tests {
     use super::{super::How, *};
     use crate::{
         domain::JobName,
-        store::fs::records::{Act, Came},
+        store::{Came, fs::records::Act},
     };
 
     fn some_ops() -> Vec<Op> {

@@ -5,26 +5,9 @@
 //! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
 
 use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, WorkerTag, text};
+use crate::store::Came;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-/// How a job came.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "came", rename_all = "snake_case")]
-pub enum Came {
-    /// By a request of its submitter.
-    #[default]
-    Uploaded,
-    /// Somebody has put a file of that name into its queue.
-    Dropped { dropped_as: String },
-    /// The processor of that job has made it.
-    Emitted {
-        #[serde(with = "text")]
-        parent: JobName,
-    },
-    /// It is of a schedule's moment; its parameters say of which.
-    Scheduled,
-}
 
 /// What is known of a job since it came: a line of `accepted.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //!
 //! It is computed when such a file is first fetched, and remembered as long as the file is as it was.
 
-use super::lock;
+use super::super::lock;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,

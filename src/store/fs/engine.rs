@@ -1,0 +1,553 @@
+//! The file engine behind the seam: what [`Store`] promises, by the calls of a [`Spool`].
+//!
+//! Here async meets the blocking spool: what reads or writes a disk runs on a blocking thread, and no
+//! more of that at once than leave threads to the worker. Only a look at a name or two is made where it is asked for.
+
+mod content;
+mod digests;
+mod keys;
+mod look;
+mod schedules;
+mod upload;
+
+use super::{Attributes, Moved, Sealed as SealedPart, Spool, SpoolError, Ticket};
+use crate::{
+    cron_schedule::{Progress, Schedule, ScheduleId},
+    domain::joblog::{JobLog, Level, Message, Status},
+    domain::{InterfaceName, Job, JobName},
+    store::{
+        Capacity, Content, Filter, Fired, JobDetail, Key, Keyed, NewJob, NewName, Of, Page,
+        Receipt, Result, Saved, SavedSchedule, Sealed, Store, StoreError, Stored, Upload, Viewer,
+        Want,
+    },
+};
+use async_trait::async_trait;
+use content::FileContent;
+use jiff::Timestamp;
+use keys::Keys;
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::UNIX_EPOCH,
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use upload::{Body, FileSealed, FileUpload};
+
+/// Blocking calls at once, whether or not somebody still waits for them; the rest of the threads
+/// is the worker's.
+const THREADS_MAX: usize = 384;
+/// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
+const COMMITS_MAX: usize = 256;
+
+/// A spool as a [`Store`].
+pub struct FileStore(Arc<Inner>);
+
+struct Inner {
+    spool: Arc<Spool>,
+    threads: Arc<Semaphore>,
+    commits: Semaphore,
+    small_commits: Semaphore,
+    keys: Keys,
+    digests: digests::Digests,
+    /// Those that were there at the last look; `None`: there was none.
+    schedules: Mutex<Option<BTreeSet<ScheduleId>>>,
+}
+
+/// What is to become of a document.
+struct Landing {
+    job: NewJob,
+    interface: Option<InterfaceName>,
+    /// What is wrong with it: then it is refused.
+    findings: Option<Vec<Message>>,
+    key: Option<Key>,
+}
+
+/// A document that has its place, once the ticket is durable.
+enum Landed {
+    Now(Stored, Ticket),
+    Before(Receipt),
+}
+
+impl FileStore {
+    pub fn new(spool: Arc<Spool>) -> Self {
+        Self(Arc::new(Inner {
+            spool,
+            threads: Arc::new(Semaphore::new(THREADS_MAX)),
+            commits: Semaphore::new(COMMITS_MAX),
+            small_commits: Semaphore::new(small_commits_max()),
+            keys: Keys::default(),
+            digests: digests::Digests::default(),
+            schedules: Mutex::default(),
+        }))
+    }
+
+    async fn land(&self, sealed: Sealed, landing: Landing) -> Result<Receipt> {
+        let Some(sealed) = sealed.downcast::<FileSealed>() else {
+            return Err(StoreError::Refused(
+                "it is another engine's document".into(),
+            ));
+        };
+        let inner = &self.0;
+        let key = landing.key.clone();
+        // Commits under one key come one after the other.
+        let _alone = match &key {
+            None => None,
+            Some(key) => Some(inner.keys.hold(key).await),
+        };
+        let permit = inner.permit(&sealed).await?;
+        // What is synced first takes too long to be waited for.
+        let expected = sealed.is_small().then(|| inner.spool.expect());
+        let landed = inner.blocking(move |inner| {
+            if let Some(before) = inner.before(landing.key.as_ref(), || sealed.sha256_hex())? {
+                return Ok(Landed::Before(before));
+            }
+            let part = inner.part_of(*sealed, &landing)?;
+            // Its record comes now, so that a flush waits for the others only.
+            drop(expected);
+            inner.publish(part, &landing)
+        });
+        let landed = landed.await?;
+        drop(permit);
+        match landed {
+            Landed::Before(receipt) => Ok(receipt),
+            Landed::Now(stored, ticket) => {
+                inner.durable_or_gone(ticket, &stored.job, key).await?;
+                Ok(Receipt::New(stored))
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T> {
+        let threads = self.threads.clone();
+        // Nobody closes it.
+        let permit = threads.acquire_owned().await.map_err(|_| panicked())?;
+        let this = self.clone();
+        let work = move || {
+            // Given back when the work ends, not when its caller goes.
+            let _permit = permit;
+            work(&this)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => Ok(done?),
+            Err(error) => {
+                tracing::error!(%error, "a call of the store panicked");
+                Err(panicked())
+            }
+        }
+    }
+
+    /// The same for what is shown afterwards: nothing is that a power cut could take back. Moves that were
+    /// seen, but are not durable yet, are waited for.
+    async fn looking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T> {
+        let found = self.blocking(work).await?;
+        self.seen().await?;
+        Ok(found)
+    }
+
+    async fn seen(&self) -> Result<()> {
+        Ok(self.spool.durable(self.spool.latest()).await?)
+    }
+
+    /// Waits for the right to commit. Small documents wait for no disk, and more of them at once than
+    /// processors would only wait for each other's directories.
+    async fn permit(&self, sealed: &FileSealed) -> Result<SemaphorePermit<'_>> {
+        let permits = match sealed.is_small() {
+            true => &self.small_commits,
+            false => &self.commits,
+        };
+        // Nobody closes these.
+        permits.acquire().await.map_err(|_| panicked())
+    }
+
+    /// What an earlier request with the same key led to.
+    fn before(
+        &self,
+        key: Option<&Key>,
+        sha256: impl FnOnce() -> String,
+    ) -> Result<Option<Receipt>, SpoolError> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let keyed = self.spool.find_record(key)?;
+        Ok(keyed.map(|keyed| match keyed.sha256 == sha256() {
+            true => Receipt::Same(keyed),
+            false => Receipt::Different,
+        }))
+    }
+
+    fn part_of(&self, sealed: FileSealed, landing: &Landing) -> Result<SealedPart, SpoolError> {
+        let job = &landing.job;
+        let part = match sealed.body {
+            Body::Part(part) => part,
+            Body::Memory(bytes) => {
+                let NewName { reference, kind } = sealed.name;
+                let name = JobName::new(self.spool.next_id(), reference, kind);
+                let mut part = self.spool.begin(name)?;
+                part.write(&bytes)?;
+                part
+            }
+        };
+        part.seal(&Attributes {
+            dialect: job.dialect.clone(),
+            interface: landing.interface.clone(),
+            asked_as: job.asked_as.clone(),
+            submitter: job.submitter.clone(),
+            options: job.options.clone(),
+            came: job.came.clone(),
+            reference_as_sent: job.reference_as_sent.clone(),
+        })
+    }
+
+    fn publish(&self, part: SealedPart, landing: &Landing) -> Result<Landed, SpoolError> {
+        let spool = &self.spool;
+        let now_ms = spool.now_ms();
+        let keyed = keyed(
+            &part,
+            landing.interface.as_ref(),
+            landing.findings.is_some(),
+        );
+        let key = landing.key.as_ref().map(|key| (key, &keyed));
+        let stored = stored(&part);
+        let published = match (&landing.findings, &landing.interface) {
+            (None, Some(interface)) => spool.enqueue(part, interface, key),
+            (findings, interface) => {
+                let log = JobLog {
+                    job: part.name().clone(),
+                    interface: interface.clone(),
+                    status: Status::Error,
+                    received_ms: now_ms,
+                    started_ms: None,
+                    finished_ms: now_ms,
+                    attempts: 0,
+                    bytes: part.bytes(),
+                    sha256: Some(part.sha256().to_owned()),
+                    messages: findings.clone().unwrap_or_default(),
+                };
+                spool.refuse(part, log, key)
+            }
+        };
+        if let (Err(_), Some((key, _))) = (&published, key) {
+            spool.drop_record(key);
+        }
+        let (_, ticket) = published?;
+        Ok(Landed::Now(stored, ticket))
+    }
+
+    /// Waits until what was published is durable; what cannot be is taken back.
+    async fn durable_or_gone(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        job: &JobName,
+        key: Option<Key>,
+    ) -> Result<()> {
+        let durable = self.spool.durable(ticket).await;
+        if durable.is_ok() {
+            self.spool.arrived(job);
+        } else {
+            let job = job.clone();
+            let abandon = self.blocking(move |inner| {
+                inner.spool.abandon(&job, key.as_ref());
+                Ok(())
+            });
+            abandon.await?;
+        }
+        Ok(durable?)
+    }
+
+    fn fetched(&self, job: &Job, by: &str) -> Result<(), SpoolError> {
+        let spool = &self.spool;
+        if spool.bytes_of(job)?.is_none() {
+            // Another poller was first: both have the bytes, the file moved once.
+            return Ok(());
+        }
+        let mut log = self.bare_log(job)?;
+        log.status = Status::Ok;
+        log.finished_ms = spool.now_ms();
+        // Not by whom: whoever may see the interface reads this.
+        log.messages.clear();
+        if let Some(note) = spool.note_of(job) {
+            let note = Message::new(log.received_ms, Level::Info, note);
+            log.messages.push(note);
+        }
+        let retrieved = Message::new(log.finished_ms, Level::Info, "retrieved");
+        log.messages.push(retrieved);
+        // Earlier in the journal than the move, so durable with it.
+        let _ = spool.write_log(log)?;
+        if let Moved::Done(archived) = spool.archive(job, by)? {
+            tracing::info!(job = %archived.name, place = %archived.place, user = by, "retrieved");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn begin(&self, name: NewName) -> Box<dyn Upload> {
+        Box::new(FileUpload::new(self.0.clone(), name))
+    }
+
+    async fn commit(
+        &self,
+        sealed: Sealed,
+        job: NewJob,
+        interface: &InterfaceName,
+        key: Option<&Key>,
+    ) -> Result<Receipt> {
+        let landing = Landing {
+            job,
+            interface: Some(interface.clone()),
+            findings: None,
+            key: key.cloned(),
+        };
+        self.land(sealed, landing).await
+    }
+
+    async fn refuse(
+        &self,
+        sealed: Sealed,
+        job: NewJob,
+        interface: Option<&InterfaceName>,
+        findings: Vec<Message>,
+        key: Option<&Key>,
+    ) -> Result<Receipt> {
+        let landing = Landing {
+            job,
+            interface: interface.cloned(),
+            findings: Some(findings),
+            key: key.cloned(),
+        };
+        self.land(sealed, landing).await
+    }
+
+    async fn find_key(&self, key: &Key) -> Result<Option<Keyed>> {
+        let key = key.clone();
+        let found = self.0.looking(move |inner| inner.spool.find_record(&key));
+        found.await
+    }
+
+    async fn find(&self, viewer: &Viewer, of: Of, want: Want) -> Result<Option<JobDetail>> {
+        // What is asked most is answered without a change of threads.
+        if let Some(detail) = self.0.waiting_at(viewer, &of, want) {
+            self.0.seen().await?;
+            return Ok(Some(detail));
+        }
+        let viewer = viewer.clone();
+        let found = self.0.looking(move |inner| inner.find(&viewer, of, want));
+        found.await
+    }
+
+    async fn details(&self, jobs: Vec<Job>, want: Want) -> Result<Vec<JobDetail>> {
+        let found = self.0.looking(move |inner| {
+            let all = Viewer::all();
+            let details = jobs.into_iter();
+            let details = details.map(|job| inner.detail(&all, job, want));
+            details.filter_map(std::result::Result::transpose).collect()
+        });
+        found.await
+    }
+
+    async fn list(
+        &self,
+        viewer: &Viewer,
+        filter: &Filter,
+        after: Option<JobName>,
+        limit: usize,
+    ) -> Result<Page> {
+        let (viewer, filter) = (viewer.clone(), filter.clone());
+        let found = move |inner: &Inner| inner.list(&viewer, &filter, after.as_ref(), limit);
+        self.0.looking(found).await
+    }
+
+    async fn still_waiting(&self, jobs: Vec<JobName>) -> Result<Vec<JobName>> {
+        let found = self.0.blocking(move |inner| {
+            let waits = |job: &JobName| inner.spool.find_waiting(job).is_some();
+            Ok(jobs.into_iter().filter(waits).collect())
+        });
+        found.await
+    }
+
+    async fn is_known(&self, job: &JobName) -> Result<bool> {
+        let job = job.clone();
+        let known = self.0.looking(move |inner| {
+            let is_there = inner.spool.find(&job)?.is_some();
+            Ok(is_there || inner.spool.read_log(&job).is_some())
+        });
+        known.await
+    }
+
+    async fn log(&self, job: &Job) -> Result<JobLog> {
+        let job = job.clone();
+        let found = self
+            .0
+            .looking(move |inner| match inner.spool.read_log(&job.name) {
+                Some(log) => Ok(log),
+                None => inner.bare_log(&job),
+            });
+        found.await
+    }
+
+    async fn open(&self, job: &Job) -> Result<Option<Content>> {
+        let job = job.clone();
+        self.0.looking(move |inner| inner.open(&job)).await
+    }
+
+    async fn open_result(&self, job: &JobName, name: &str) -> Result<Option<Content>> {
+        let (job, name) = (job.clone(), name.to_owned());
+        let opened = self.0.looking(move |inner| {
+            let file = inner.spool.open_result(&job, &name)?;
+            let content = file.map(|file| inner.content(file, None, Path::new(&name)));
+            content.transpose()
+        });
+        opened.await
+    }
+
+    async fn is_held(&self, interface: &InterfaceName) -> Result<bool> {
+        // A look at one name.
+        Ok(self.0.spool.is_held(interface)?)
+    }
+
+    async fn served_since_ms(&self, interface: &InterfaceName) -> Result<i64> {
+        let queue = Path::new("queue").join(interface.as_str());
+        let created = std::fs::metadata(self.0.spool.fs().absolute(&queue))
+            .and_then(|queue| queue.created().or_else(|_| queue.modified()));
+        let created = (created.ok()).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        Ok(created.map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0)))
+    }
+
+    async fn fetched(&self, job: &Job, by: &str) -> Result<()> {
+        let (job, by) = (job.clone(), by.to_owned());
+        self.0.blocking(move |inner| inner.fetched(&job, &by)).await
+    }
+
+    fn new_schedule_id(&self) -> ScheduleId {
+        ScheduleId::new(self.0.spool.next_id())
+    }
+
+    async fn save_schedule(
+        &self,
+        id: ScheduleId,
+        schedule: &Schedule,
+        key: Option<&Key>,
+    ) -> Result<Saved> {
+        self.0.save_schedule(id, schedule, key).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleId>> {
+        self.0.looking(Inner::schedules).await
+    }
+
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>> {
+        self.0.looking(move |inner| inner.schedule(id)).await
+    }
+
+    async fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<()> {
+        let progress = progress.clone();
+        let saved = (self.0).blocking(move |inner| inner.spool.save_progress(id, &progress));
+        let ticket = saved.await?;
+        Ok(self.0.spool.durable(ticket).await?)
+    }
+
+    async fn reset_schedule(&self, id: ScheduleId, progress: &Progress) -> Result<()> {
+        let progress = progress.clone();
+        let reset = (self.0).blocking(move |inner| inner.spool.reset_schedule(id, &progress));
+        reset.await
+    }
+
+    async fn fire(
+        &self,
+        id: ScheduleId,
+        moment: Timestamp,
+        progress: &Progress,
+        sealed: Sealed,
+        job: NewJob,
+        interface: &InterfaceName,
+    ) -> Result<Fired> {
+        let landing = Landing {
+            job,
+            interface: Some(interface.clone()),
+            findings: None,
+            key: None,
+        };
+        self.0.fire(id, moment, progress, sealed, landing).await
+    }
+
+    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
+        self.0
+            .blocking(move |inner| inner.spool.remove_schedule(id))
+            .await
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.0.spool.now_ms()
+    }
+
+    fn unhealthy(&self) -> Option<String> {
+        self.0.spool.unhealthy().map(str::to_owned)
+    }
+
+    fn waiting(&self, interface: &InterfaceName) -> usize {
+        self.0.spool.ready_jobs(interface)
+    }
+
+    fn capacity(&self) -> Option<Capacity> {
+        let root = self.0.spool.fs().absolute(Path::new(""));
+        let stat = rustix::fs::statvfs(root).ok()?;
+        Some(Capacity {
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            // Some filesystems have no fixed number of inodes and report none.
+            free_files: (stat.f_files > 0).then_some(stat.f_favail),
+        })
+    }
+
+    fn is_addressed(&self, interface: &InterfaceName) -> bool {
+        self.0.spool.is_addressed(interface)
+    }
+}
+
+impl From<SpoolError> for StoreError {
+    fn from(error: SpoolError) -> Self {
+        let text = error.to_string();
+        match error {
+            SpoolError::Full { .. } => Self::Full(text),
+            SpoolError::Illegal(_) | SpoolError::Output(_) => Self::Refused(text),
+            SpoolError::Io { .. } => Self::Unavailable(text),
+            SpoolError::Unhealthy { reason } => Self::Unhealthy(reason),
+        }
+    }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Unavailable("a call of the store panicked".into())
+}
+
+fn small_commits_max() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
+}
+
+fn keyed(part: &SealedPart, interface: Option<&InterfaceName>, refused: bool) -> Keyed {
+    Keyed {
+        job: part.name().clone(),
+        interface: interface.cloned(),
+        sha256: part.sha256().to_owned(),
+        bytes: part.bytes(),
+        refused,
+    }
+}
+
+fn stored(part: &SealedPart) -> Stored {
+    Stored {
+        job: part.name().clone(),
+        bytes: part.bytes(),
+        sha256: part.sha256().to_owned(),
+        received_ms: part.received_ms(),
+    }
+}

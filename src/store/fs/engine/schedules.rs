@@ -1,0 +1,139 @@
+//! Schedules behind the seam.
+
+use super::{FileSealed, Fired, Inner, Landing, keyed, stored};
+use crate::{
+    cron_schedule::{Progress, Schedule, ScheduleId},
+    domain::{JobName, Kind},
+    store::{
+        Key, Keyed, Result, Saved, SavedSchedule, Sealed, StoreError, Stored,
+        fs::{SpoolError, Ticket, lock},
+    },
+};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// What came of a moment, once the ticket is durable.
+enum Followed {
+    New(Stored, Progress, Ticket),
+    Before(JobName, Progress, Ticket),
+}
+
+impl Inner {
+    pub(super) async fn save_schedule(
+        self: &Arc<Self>,
+        id: ScheduleId,
+        schedule: &Schedule,
+        key: Option<&Key>,
+    ) -> Result<Saved> {
+        let _alone = match key {
+            None => None,
+            Some(key) => Some(self.keys.hold(key).await),
+        };
+        let (schedule, key) = (schedule.clone(), key.cloned());
+        let saved = self.blocking(move |inner| {
+            let sha256 = hex::encode(Sha256::digest(&schedule.document));
+            if let Some(key) = &key
+                && let Some(earlier) = inner.spool.find_record(key)?
+            {
+                let saved = match earlier.sha256 == sha256 {
+                    true => Saved::Same(ScheduleId::new(earlier.job.id())),
+                    false => Saved::Different,
+                };
+                return Ok((saved, inner.spool.latest()));
+            }
+            let keyed = Keyed {
+                job: JobName::new(id.get(), None, Kind::Json),
+                interface: Some(schedule.interface.clone()),
+                sha256,
+                bytes: schedule.document.len() as u64,
+                refused: false,
+            };
+            let key = key.as_ref().map(|key| (key, &keyed));
+            let ticket = inner.spool.save_schedule(id, &schedule, key)?;
+            Ok((Saved::New, ticket))
+        });
+        let (saved, ticket) = saved.await?;
+        self.spool.durable(ticket).await?;
+        Ok(saved)
+    }
+
+    /// The ids of all schedules. Others may have put some there: a replay is not to undo that.
+    pub(super) fn schedules(&self) -> Result<Vec<ScheduleId>, SpoolError> {
+        let ids = self.spool.schedules()?;
+        let there: BTreeSet<ScheduleId> = ids.iter().copied().collect();
+        let before = lock(&self.schedules).replace(there.clone());
+        if let Some(before) = before {
+            for id in there.difference(&before) {
+                self.spool.saw_schedule(*id, true);
+            }
+            for id in before.difference(&there) {
+                self.spool.saw_schedule(*id, false);
+            }
+        }
+        Ok(ids)
+    }
+
+    pub(super) fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>, SpoolError> {
+        let Some(schedule) = self.spool.schedule(id)? else {
+            let mut known = lock(&self.schedules);
+            if known.as_mut().is_some_and(|known| known.remove(&id)) {
+                self.spool.saw_schedule(id, false);
+            }
+            return Ok(None);
+        };
+        Ok(Some(SavedSchedule {
+            schedule,
+            progress: self.spool.progress(id)?,
+            reset_asked: self.spool.is_reset_asked(id)?,
+        }))
+    }
+
+    pub(super) async fn fire(
+        self: &Arc<Self>,
+        id: ScheduleId,
+        moment: Timestamp,
+        progress: &Progress,
+        sealed: Sealed,
+        landing: Landing,
+    ) -> Result<Fired> {
+        let Some(sealed) = sealed.downcast::<FileSealed>() else {
+            return Err(StoreError::Refused(
+                "it is another engine's document".into(),
+            ));
+        };
+        let key = Key::new(&format!("schedule/{id}"), &moment.to_string());
+        let _alone = self.keys.hold(&key).await;
+        let progress = progress.clone();
+        let followed = self.blocking(move |inner| {
+            let spool = &inner.spool;
+            if let Some(before) = spool.find_record(&key)? {
+                let progress = progress.ran(moment, before.job.clone());
+                let ticket = spool.save_progress(id, &progress)?;
+                return Ok(Followed::Before(before.job, progress, ticket));
+            }
+            let part = inner.part_of(*sealed, &landing)?;
+            let keyed = keyed(&part, landing.interface.as_ref(), false);
+            let stored = stored(&part);
+            let progress = progress.ran(moment, stored.job.clone());
+            // Whoever fires has said where to.
+            let Some(to) = &landing.interface else {
+                return Err(SpoolError::Output(
+                    "a schedule's job is for no interface".into(),
+                ));
+            };
+            let (_, ticket) = spool.fire(part, to, (&key, &keyed), (id, &progress))?;
+            Ok(Followed::New(stored, progress, ticket))
+        });
+        match followed.await? {
+            Followed::Before(job, progress, ticket) => {
+                self.spool.durable(ticket).await?;
+                Ok(Fired::Before(job, progress))
+            }
+            Followed::New(stored, progress, ticket) => {
+                self.durable_or_gone(ticket, &stored.job, None).await?;
+                Ok(Fired::New(stored, progress))
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A document on its way into the spool: small ones stay in memory until they are committed, larger
+//! ones stream to a part in `tmp`.
+
+use super::{super::Part, Inner};
+use crate::{
+    domain::JobName,
+    store::{NewName, Result, Sealed, SealedBody, Upload},
+    util::plain::{self, Links},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::{
+    any::Any,
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+/// Documents up to this size take one blocking call, and no part before they are known to be good.
+const MEMORY_BYTES_MAX: usize = 256 * 1024;
+
+pub(super) struct FileUpload {
+    inner: Arc<Inner>,
+    name: NewName,
+    /// What has not been written to the part yet.
+    buffer: Vec<u8>,
+    part: Option<Part>,
+}
+
+pub(super) struct FileSealed {
+    pub(super) name: NewName,
+    pub(super) body: Body,
+    sha256: OnceLock<String>,
+    /// Of the part.
+    path: PathBuf,
+}
+
+pub(super) enum Body {
+    Memory(Vec<u8>),
+    Part(Part),
+}
+
+impl FileUpload {
+    pub(super) fn new(inner: Arc<Inner>, name: NewName) -> Self {
+        Self {
+            inner,
+            name,
+            buffer: Vec::new(),
+            part: None,
+        }
+    }
+
+    /// Writes what has come to the part.
+    async fn flush(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let (part, name) = (self.part.take(), self.name.clone());
+        let written = self.inner.blocking(move |inner| {
+            let mut part = match part {
+                Some(part) => part,
+                None => {
+                    let id = inner.spool.next_id();
+                    let name = JobName::new(id, name.reference, name.kind);
+                    inner.spool.begin(name)?
+                }
+            };
+            part.write(&buffer)?;
+            Ok((part, buffer))
+        });
+        let (part, mut buffer) = written.await?;
+        buffer.clear();
+        self.buffer = buffer;
+        self.part = Some(part);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Upload for FileUpload {
+    async fn append(&mut self, bytes: Bytes) -> Result<()> {
+        self.buffer.extend_from_slice(&bytes);
+        match self.buffer.len() <= MEMORY_BYTES_MAX {
+            true => Ok(()),
+            false => self.flush().await,
+        }
+    }
+
+    async fn seal(mut self: Box<Self>) -> Result<Sealed> {
+        if self.part.is_some() && !self.buffer.is_empty() {
+            self.flush().await?;
+        }
+        let path = match &self.part {
+            Some(part) => self.inner.spool.fs().absolute(part.path()),
+            None => PathBuf::new(),
+        };
+        let body = match self.part {
+            Some(part) => Body::Part(part),
+            None => Body::Memory(self.buffer),
+        };
+        Ok(Sealed::new(Box::new(FileSealed {
+            name: self.name,
+            body,
+            sha256: OnceLock::new(),
+            path,
+        })))
+    }
+}
+
+impl FileSealed {
+    /// It waits for no disk but its journal's.
+    pub(super) fn is_small(&self) -> bool {
+        matches!(self.body, Body::Memory(_))
+    }
+
+    pub(super) fn sha256_hex(&self) -> String {
+        self.sha256().to_owned()
+    }
+}
+
+impl SealedBody for FileSealed {
+    fn bytes(&self) -> u64 {
+        match &self.body {
+            Body::Memory(bytes) => bytes.len() as u64,
+            Body::Part(part) => part.bytes(),
+        }
+    }
+
+    fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| match &self.body {
+            Body::Memory(bytes) => hex::encode(Sha256::digest(bytes)),
+            Body::Part(part) => part.sha256(),
+        })
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Memory(bytes) => Some(bytes),
+            Body::Part(_) => None,
+        }
+    }
+
+    fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        match &self.body {
+            Body::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+            Body::Part(_) => Ok(Box::new(plain::open(&self.path, Links::Follow)?)),
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}

@@ -1,0 +1,280 @@
+//! What the store takes and shows of jobs.
+
+use crate::domain::joblog::JobLog;
+use crate::domain::{
+    InterfaceName, Job, JobId, JobName, JobOptions, Kind, Place, Priority, Reference, WorkerTag,
+    text,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::{fmt, sync::Arc};
+
+/// How a job came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "snake_case")]
+pub enum Came {
+    /// By a request of its submitter.
+    #[default]
+    Uploaded,
+    /// Somebody has put a file of that name into its queue.
+    Dropped { dropped_as: String },
+    /// The processor of that job has made it.
+    Emitted {
+        #[serde(with = "text")]
+        parent: JobName,
+    },
+    /// It is of a schedule's moment; its parameters say of which.
+    Scheduled,
+}
+
+/// What goes into a new job's name beside its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewName {
+    pub kind: Kind,
+    pub reference: Option<Reference>,
+}
+
+/// What is known of a job when it is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewJob {
+    pub dialect: String,
+    /// The name by which the submitter asked for the interface, where that is another one.
+    pub asked_as: Option<String>,
+    pub submitter: String,
+    pub options: JobOptions,
+    pub came: Came,
+    /// The reference as it was sent, before it was reduced to what a name may hold.
+    pub reference_as_sent: Option<String>,
+}
+
+/// A job that was stored just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub job: JobName,
+    pub bytes: u64,
+    /// In hex.
+    pub sha256: String,
+    /// Of the Unix epoch.
+    pub received_ms: i64,
+}
+
+/// A user's idempotency key, as 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+impl Key {
+    pub fn new(user: &str, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((user.len() as u64).to_le_bytes());
+        hash.update(user);
+        hash.update(key);
+        Self(hex::encode(hash.finalize()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the first request with a key led to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Keyed {
+    /// Of a schedule: a name of its id.
+    #[serde(with = "text")]
+    pub job: JobName,
+    #[serde(with = "text::option")]
+    pub interface: Option<InterfaceName>,
+    /// Of the body: another body under the same key is a mistake of the client.
+    pub sha256: String,
+    pub bytes: u64,
+    /// The document was refused.
+    pub refused: bool,
+}
+
+/// What has become of a job so far, in the order of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// In its queue, or deferred until its next attempt.
+    Waiting,
+    Running,
+    Done,
+    /// Or refused.
+    Failed,
+    /// By somebody's wish.
+    Cancelled,
+}
+
+impl State {
+    /// Has the job ended?
+    pub fn is_settled(self) -> bool {
+        match self {
+            Self::Waiting | Self::Running => false,
+            Self::Done | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// Which jobs of an interface somebody sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    All,
+    /// His own.
+    Own,
+    Nothing,
+}
+
+/// Whose eyes.
+#[derive(Clone)]
+pub struct Viewer {
+    pub user: Arc<str>,
+    /// Of the jobs of an interface, or of those of which none is known.
+    pub sight: Arc<dyn Fn(Option<&InterfaceName>) -> Sight + Send + Sync>,
+    /// Also what lies where it is for nobody.
+    pub sees_astray: bool,
+}
+
+impl Viewer {
+    /// Who sees everything.
+    pub fn all() -> Self {
+        Self {
+            user: "".into(),
+            sight: Arc::new(|_| Sight::All),
+            sees_astray: true,
+        }
+    }
+}
+
+impl fmt::Debug for Viewer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Viewer({:?})", self.user)
+    }
+}
+
+/// Which job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    Id(JobId),
+    Name(JobName),
+}
+
+/// What is asked for beside the summary; what is not is not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Want {
+    /// What is known since it came: all of the summary that is not its place.
+    pub record: bool,
+    pub log: bool,
+    pub results: bool,
+}
+
+impl Want {
+    /// Where the job is, and no more.
+    pub const PLACE: Self = Self {
+        record: false,
+        log: false,
+        results: false,
+    };
+    pub const RECORD: Self = Self {
+        record: true,
+        ..Self::PLACE
+    };
+    pub const ALL: Self = Self {
+        record: true,
+        log: true,
+        results: true,
+    };
+}
+
+/// What a list shows of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSummary {
+    pub job: Job,
+    pub state: State,
+    /// It was cancelled while it waited.
+    pub is_deleted: bool,
+    pub interface: Option<InterfaceName>,
+    /// Whose it is: its addressee, where jobs are addressed, else who submitted it. `None`: nobody's, or not asked for.
+    pub owner: Option<String>,
+    /// With the record only, as all that follows.
+    pub record: Option<Record>,
+}
+
+/// What is known of a job since it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// As far as it is known.
+    pub submitter: Option<String>,
+    pub asked_as: Option<String>,
+    pub priority: Priority,
+    pub worker: Option<WorkerTag>,
+    /// Of the Unix epoch.
+    pub received_ms: i64,
+}
+
+impl JobSummary {
+    /// Does it lie in its queue?
+    pub fn is_queued(&self) -> bool {
+        matches!(self.job.place, Place::Queue(_))
+    }
+}
+
+/// All that is known of a job, as far as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobDetail {
+    pub summary: JobSummary,
+    pub log: Option<JobLog>,
+    /// Of a job that is done.
+    pub results: Results,
+}
+
+impl JobDetail {
+    /// Of which no more was asked for.
+    pub fn of(summary: JobSummary) -> Self {
+        Self {
+            summary,
+            log: None,
+            results: Results::default(),
+        }
+    }
+}
+
+/// What a processor made of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Results {
+    /// The names of the files, sorted; without `result.json`.
+    pub files: Vec<String>,
+    /// The members of `result.json`.
+    pub variables: Map<String, Value>,
+}
+
+/// What came of cancelling a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Its log says by whom, and both would survive a power cut.
+    /// `was_running`: its command was ended for that.
+    Done { was_running: bool },
+    /// It has ended in another way, or there is none of that name.
+    NotActive,
+    /// Its run is to end and has not ended yet, or others keep moving it: ask again.
+    Pending,
+}
+
+/// Which jobs a list has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    pub interface: InterfaceName,
+    /// Only those that wait or run.
+    pub only_active: bool,
+    /// Only those in one of these states; empty: in any.
+    pub states: Vec<State>,
+    pub newest_first: bool,
+    pub want_record: bool,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    pub jobs: Vec<JobSummary>,
+    /// After which job the next part begins; `None`: this was the last.
+    pub next: Option<JobName>,
+}
