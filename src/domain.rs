@@ -29,7 +29,9 @@ pub use options::{
     JobOptions, PARAMS_BYTES_MAX, Priority, PriorityError, WORKER_TAG_BYTES_MAX, WorkerTag,
     WorkerTagError, WorkerTags,
 };
-pub use place::{Illegal, Job, Place, Queue, Transition, deferred_entry, work_entry};
+pub use place::{Illegal, Job, Place, Queue, Transition};
 #[cfg(test)]
-pub(crate) use properties::{any_interface, any_job_name, any_queue, any_text, settings};
+pub(crate) use properties::{
+    any_interface, any_job_name, any_place, any_queue, any_text, is_plain, settings,
+};
 pub use seal::{KEY_BYTES, Seal, parse_uuid};

@@ -6,9 +6,9 @@ use super::{
     output::{print_line, safe},
 };
 use crate::{
-    domain::{Job, JobName, Queue, deferred_entry, work_entry},
+    domain::{Job, JobName, Queue},
     ops::admin::Act,
-    store::fs::Spool,
+    store::fs::{PlacePath, Spool, deferred_entry, work_entry},
 };
 use anyhow::{Context, anyhow};
 use clap::Args;

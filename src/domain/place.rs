@@ -1,4 +1,4 @@
-//! Places and transitions: the state machine of a job, and the path of every state.
+//! Places and transitions: the state machine of a job.
 //!
 //! | state | path under the spool | moved on by |
 //! |---|---|---|
@@ -13,8 +13,8 @@
 //! [`Place::step`] is the only function that knows this table; `ARCHITECTURE.md` has it with
 //! what recovery does.
 
-use super::name::{InterfaceName, JobName, NameError, UserName, parse_stamp, stamp};
-use std::{fmt, path::PathBuf, str::FromStr};
+use super::name::{InterfaceName, JobName, NameError, UserName, stamp};
+use std::{fmt, str::FromStr};
 
 /// Where jobs wait: in an interface's queue, or in the part of it that is one user's alone. Prints and
 /// parses as its directory below `queue`: `<interface>` or `<interface>/@<user>`.
@@ -32,15 +32,6 @@ impl Queue {
             interface: interface.clone(),
             addressee: Some(user),
         }
-    }
-
-    /// Its directory, relative to the spool.
-    pub fn dir(&self) -> PathBuf {
-        let mut dir: PathBuf = ["queue", self.interface.as_str()].iter().collect();
-        if let Some(user) = &self.addressee {
-            dir.push(format!("@{user}"));
-        }
-        dir
     }
 }
 
@@ -204,28 +195,6 @@ impl Place {
         Ok(to)
     }
 
-    /// The directory of `name` at this place, relative to the spool.
-    pub fn dir(&self, name: &JobName) -> PathBuf {
-        match self {
-            Place::Bak(interface) => ["bak", interface.as_str(), &name.day()].iter().collect(),
-            Place::JobErrors => ["joberrors", &name.day()].iter().collect(),
-            Place::Deferred { interface, .. } => ["deferred", interface.as_str()].iter().collect(),
-            Place::Queue(queue) => queue.dir(),
-            Place::Refused => ["joberrors", &name.day(), "refused"].iter().collect(),
-            Place::Work { interface, .. } => ["work", interface.as_str()].iter().collect(),
-        }
-    }
-
-    /// The file of `name` at this place, relative to the spool.
-    pub fn path(&self, name: &JobName) -> PathBuf {
-        let file = match self {
-            Place::Bak(_) | Place::JobErrors | Place::Queue(_) | Place::Refused => name.to_string(),
-            Place::Deferred { due_ms, .. } => format!("{}@{name}", stamp(*due_ms)),
-            Place::Work { attempt, .. } => format!("{name}.a{attempt}"),
-        };
-        self.dir(name).join(file)
-    }
-
     pub fn interface(&self) -> Option<&InterfaceName> {
         match self {
             Place::Bak(interface)
@@ -277,24 +246,10 @@ impl fmt::Display for Transition {
     }
 }
 
-/// Reads a name in `work/<interface>`: `<job>.a<N>`.
-pub fn work_entry(entry: &str) -> Option<(JobName, u32)> {
-    let (name, attempt) = entry.rsplit_once(".a")?;
-    let canonical = !attempt.starts_with(['0', '+']);
-    canonical.then_some(())?;
-    Some((name.parse().ok()?, attempt.parse().ok()?))
-}
-
-/// Reads a name in `deferred/<interface>`: `<due>@<job>`.
-pub fn deferred_entry(entry: &str) -> Option<(JobName, i64)> {
-    let (due, name) = entry.split_once('@')?;
-    Some((name.parse().ok()?, parse_stamp(due)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
+    use crate::store::fs::PlacePath;
 
     fn job() -> JobName {
         "20261122T045748.123Z-00042-x.xml".parse().unwrap()
@@ -348,12 +303,12 @@ mod tests {
                 };
                 let to = to.replace(&job().to_string(), "J");
                 let dir = place.dir(&job());
-                let from = if place == Place::Refused || place.addressee().is_some() {
-                    dir.as_path()
-                } else {
-                    Path::new(dir.iter().next().unwrap())
+                let dir = dir.display().to_string();
+                let is_special = place == Place::Refused || place.addressee().is_some();
+                let from = match dir.split_once('/') {
+                    Some((first, _)) if !is_special => first,
+                    Some(_) | None => &dir,
                 };
-                let from = from.display();
                 table += &format!("{from} {word} {to}\n");
             }
         }
@@ -396,39 +351,9 @@ joberrors/2026-11-22/refused requeue @ queue/a/@shop/J
     }
 
     #[test]
-    fn every_path_reads_back() {
-        for place in places() {
-            let path = place.path(&job());
-            let file = path.file_name().unwrap().to_str().unwrap();
-            match &place {
-                Place::Deferred { due_ms, .. } => {
-                    assert_eq!(deferred_entry(file), Some((job(), *due_ms)));
-                }
-                Place::Work { attempt, .. } => {
-                    assert_eq!(work_entry(file), Some((job(), *attempt)));
-                }
-                Place::Bak(_) | Place::JobErrors | Place::Queue(_) | Place::Refused => {
-                    assert_eq!(file.parse(), Ok(job()));
-                }
-            }
-        }
-        for odd in [
-            "J.a1",
-            "20261122T045748.123Z-00042.xml.a01",
-            "x@y",
-            "@",
-            ".a1",
-        ] {
-            assert_eq!(work_entry(odd), None, "{odd}");
-            assert_eq!(deferred_entry(odd), None, "{odd}");
-        }
-    }
-
-    #[test]
     fn no_name_of_a_user_leads_out_of_a_queue() {
         for name in ["shop", ".", "..", "@", "a@b.example"] {
             let queue: Queue = format!("a/@{name}").parse().unwrap();
-            assert_eq!(queue.dir(), Path::new("queue/a").join(format!("@{name}")));
             assert_eq!(queue.to_string(), format!("a/@{name}"));
             let user = queue.addressee.unwrap();
             assert_eq!(UserName::of_dir(&format!("@{name}")), Some(user));

@@ -2,6 +2,7 @@
 //! of other modules; a `.hold` or a `../x` is among the texts that they try.
 
 use super::*;
+use crate::store::fs::PlacePath;
 use proptest::prelude::*;
 use std::path::{Component, Path};
 
@@ -73,7 +74,7 @@ pub(crate) fn any_queue() -> impl Strategy<Value = Queue> {
     })
 }
 
-fn any_place() -> impl Strategy<Value = Place> {
+pub(crate) fn any_place() -> impl Strategy<Value = Place> {
     prop_oneof![
         some_interface().prop_map(Place::Bak),
         any_queue().prop_map(Place::Queue),
@@ -115,7 +116,7 @@ fn is_legal(from: &Place, by: &Transition) -> bool {
 }
 
 /// One component of a path that means itself, and that no scan takes for a hidden file.
-fn is_plain(component: &str) -> bool {
+pub(crate) fn is_plain(component: &str) -> bool {
     let mut components = Path::new(component).components();
     let normal = matches!(components.next(), Some(Component::Normal(c)) if c == component);
     let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
@@ -287,63 +288,6 @@ proptest! {
     #[test]
     fn a_queue_prints_and_reads_back(queue in any_queue()) {
         prop_assert_eq!(queue.to_string().parse(), Ok(queue.clone()));
-        let printed = Path::new("queue").join(queue.to_string());
-        prop_assert_eq!(queue.dir(), printed);
-    }
-
-    #[test]
-    fn a_path_is_pure_and_inside_the_spool(place in any_place(), name in any_job_name()) {
-        let path = place.path(&name);
-        prop_assert_eq!(place.clone().path(&name.clone()), path.clone());
-        prop_assert_eq!(path.parent().map(Path::to_path_buf), Some(place.dir(&name)));
-        let components: Vec<&str> = path.iter().map(|c| c.to_str().unwrap()).collect();
-        prop_assert!(components.iter().all(|c| is_plain(c)), "{}", path.display());
-        let (top, length) = match &place {
-            Place::Bak(_) => ("bak", 4),
-            Place::Deferred { .. } => ("deferred", 3),
-            Place::JobErrors => ("joberrors", 3),
-            Place::Queue(queue) => ("queue", 3 + usize::from(queue.addressee.is_some())),
-            Place::Refused => ("joberrors", 4),
-            Place::Work { .. } => ("work", 3),
-        };
-        prop_assert_eq!((components[0], components.len()), (top, length));
-        if let Some(interface) = place.interface() {
-            prop_assert_eq!(components[1], interface.as_str());
-        }
-        if matches!(place, Place::Bak(_) | Place::JobErrors) {
-            prop_assert_eq!(components[length - 2], name.day());
-        }
-        if place == Place::Refused {
-            let day = name.day();
-            prop_assert_eq!(&components[1..3], &[&day, "refused"]);
-        }
-        let file = components[length - 1];
-        let read = match &place {
-            Place::Deferred { due_ms, .. } => deferred_entry(file) == Some((name, *due_ms)),
-            Place::Work { attempt, .. } => work_entry(file) == Some((name, *attempt)),
-            Place::Bak(_) | Place::JobErrors | Place::Queue(_) | Place::Refused => {
-                file.parse() == Ok(name)
-            }
-        };
-        prop_assert!(read, "{} does not read back", file);
-    }
-
-    #[test]
-    fn an_entry_is_foreign_or_has_one_spelling(
-        name in any_job_name(),
-        before in "[0-9TZ.@a-]{0,22}",
-        after in "(\\.a[+0]?[0-9]{0,3}|[0-9+.a-]{0,11})",
-        text in any_text(),
-    ) {
-        let stamped = format!("{}@{name}", stamp(EPOCH_MS));
-        for entry in [text, format!("{before}{name}{after}"), format!("{before}{stamped}{after}")] {
-            if let Some((name, attempt)) = work_entry(&entry) {
-                prop_assert_eq!(format!("{name}.a{attempt}"), entry.clone());
-            }
-            if let Some((name, due_ms)) = deferred_entry(&entry) {
-                prop_assert_eq!(format!("{}@{name}", stamp(due_ms)), entry);
-            }
-        }
     }
 
     #[test]

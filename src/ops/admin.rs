@@ -16,7 +16,7 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
     service::Verifier,
-    store::fs::{Moved, Spool, SpoolError},
+    store::fs::{Moved, PlacePath, Spool, SpoolError},
     xml::Source,
 };
 use serde::{Deserialize, Serialize};

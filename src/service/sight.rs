@@ -227,6 +227,7 @@ mod tests {
         WorkerHandle,
     };
     use super::*;
+    use crate::store::fs::PlacePath;
     use crate::{
         auth::{Grants, Scope},
         domain::{Job, KEY_BYTES, Kind, Place, Queue, Seal},

@@ -34,6 +34,7 @@ mod idem;
 mod ids;
 mod journal;
 mod key;
+mod layout;
 mod lease;
 mod lock;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use format::FormatError;
 pub use health::Health;
 pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use key::{KeyError, key};
+pub use layout::{PlacePath, QueuePath, deferred_entry, work_entry};
 pub use lease::{Writers, leases_on_any_file};
 pub use lock::{LockError, Owner, SpoolLock};
 pub use mount::MountId;

@@ -209,6 +209,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::fs::PlacePath;
     use crate::{
         domain::Kind,
         processor::Retry,

@@ -94,11 +94,8 @@ pub(super) fn fault(fault: &Fault) -> Response<Payload> {
         }
         Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
         Fault::NotValid { findings } => {
-            let first = "the document would be refused\n";
-            text(
-                StatusCode::BAD_REQUEST,
-                first.to_owned() + &finding_lines(findings),
-            )
+            let said = "the document would be refused\n".to_owned() + &finding_lines(findings);
+            text(StatusCode::BAD_REQUEST, said)
         }
         Fault::Refused {
             job,

@@ -1,6 +1,7 @@
 //! Schedules on a real spool by a clock that the tests set: saved, followed, restarted, removed.
 
 use super::*;
+use crate::store::fs::PlacePath;
 use crate::{
     auth::{Grants, Right, Scope},
     domain::{Job, JobName, KEY_BYTES, Place, Priority, Seal},

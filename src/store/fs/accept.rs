@@ -7,6 +7,7 @@ use super::{
     Accepted, Act, Came, Ended, Fs, How, INLINE_BYTES_MAX, Key, Keyed, Op, PendingRename, RealFs,
     Spool, SpoolError, Ticket, text, wrap,
 };
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::JobLog,
     domain::{InterfaceName, Job, JobName, JobOptions, Place, Queue},

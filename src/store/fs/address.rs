@@ -5,6 +5,7 @@
 
 use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, lock, not_a_dir, wrap};
 use crate::domain::{InterfaceName, Job, JobName, Place, Queue, UserName};
+use crate::store::fs::{PlacePath, QueuePath};
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},

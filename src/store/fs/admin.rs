@@ -7,6 +7,7 @@ use super::{
     Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file,
     lock::is_locked, text, wrap,
 };
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, Place, Queue, Transition},

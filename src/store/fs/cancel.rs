@@ -5,6 +5,7 @@
 //! quicker is decided by the lock and by the job's one rename.
 
 use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{Illegal, Job, Place, Queue, Transition},

@@ -13,6 +13,7 @@ use super::{
     PendingRename, RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document,
     fingerprint, results::VARIABLES, text, wrap,
 };
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName},

@@ -7,6 +7,7 @@ use super::{
     Settlement, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES, Image},
 };
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Status},
     domain::{Ids, InterfaceName, Job, JobName, Kind, Place},

@@ -8,6 +8,7 @@
 
 use super::{Adopted, EntryKind, Fs, Op, Spool, SpoolError, Stat, wrap};
 use crate::domain::{JobName, Place};
+use crate::store::fs::PlacePath;
 use std::{
     ffi::OsStr,
     io,

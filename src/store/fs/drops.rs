@@ -19,9 +19,9 @@ use super::{
     Accepted, Came, EntryKind, Fs, Op, Spool, SpoolError, Stat, TemporaryNames, Writers, lock,
     text, wrap,
 };
-use crate::domain::{
-    InterfaceName, Job, JobName, Kind, Place, Queue, Reference, deferred_entry, work_entry,
-};
+use crate::domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference};
+use crate::store::fs::PlacePath;
+use crate::store::fs::layout::{deferred_entry, work_entry};
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},

@@ -10,6 +10,7 @@ use super::{
     SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Status},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Transition},

@@ -4,9 +4,9 @@
 //! queue by other hands is taken in by `drops.rs`.
 
 use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, lock, wrap};
-use crate::domain::{
-    InterfaceName, Job, JobId, JobName, Kind, Place, Queue, deferred_entry, work_entry,
-};
+use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue};
+use crate::store::fs::layout::{deferred_entry, work_entry};
+use crate::store::fs::{PlacePath, QueuePath};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,

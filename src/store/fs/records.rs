@@ -18,6 +18,7 @@ pub use line::{Accepted, Act, Ended, fingerprint};
 
 use super::{Fs, Spool, SpoolError, lock, wrap};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
+use crate::store::fs::PlacePath;
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},

@@ -17,9 +17,11 @@ use super::{
     claim::{ERRORS, other_runs, run_file, run_owner},
     fingerprint, wrap,
 };
+use crate::store::fs::layout::work_entry;
+use crate::store::fs::{PlacePath, QueuePath};
 use crate::{
     domain::joblog::{Level, MESSAGES_MAX, Message},
-    domain::{InterfaceName, Job, JobName, Place, Transition, work_entry},
+    domain::{InterfaceName, Job, JobName, Place, Transition},
 };
 use std::{
     ffi::OsStr,

@@ -6,6 +6,7 @@ use super::{
     Attributes, DropRules, Fs, Key, Keyed, Rules, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
+use crate::store::fs::PlacePath;
 use crate::{
     cron_schedule::{Plan, Progress, Schedule, ScheduleId},
     domain::{InterfaceName, Job, JobName, Kind},

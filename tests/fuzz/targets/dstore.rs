@@ -13,6 +13,7 @@ use spoolgate::{
     domain::joblog::{JobLog, Message, Status},
     domain::{Ids, InterfaceName, JobName, Kind, Place},
     service::{Command, Fault, Reply, Submit},
+    store::fs::PlacePath,
     xml::{Finding, Source, XmlLimits, inspect},
 };
 

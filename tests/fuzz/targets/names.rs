@@ -4,9 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spoolgate::domain::{
-    Ids, InterfaceName, JobName, Kind, NAME_BYTES_MAX, Place, REFERENCE_BYTES_MAX, Reference,
-    deferred_entry, parse_stamp, stamp, work_entry,
+use spoolgate::{
+    domain::{
+        Ids, InterfaceName, JobName, Kind, NAME_BYTES_MAX, Place, REFERENCE_BYTES_MAX, Reference,
+        parse_stamp, stamp,
+    },
+    store::fs::{PlacePath, deferred_entry, work_entry},
 };
 use std::{collections::BTreeSet, path::Component};
 

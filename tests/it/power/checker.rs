@@ -17,8 +17,9 @@ use super::{
     tree::{File, Phase, Tree},
 };
 use spoolgate::{
+    domain::JobName,
     domain::joblog::{JobLog, Status},
-    domain::{JobName, deferred_entry, work_entry},
+    store::fs::{deferred_entry, work_entry},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -3,6 +3,7 @@
 use super::super::{Attributes, Claim, DropRules, Fate, Moved, RealFs, Rules, Settlement};
 use super::*;
 use crate::domain::Kind;
+use crate::store::fs::PlacePath;
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 struct Bench {

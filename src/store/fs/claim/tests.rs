@@ -1,6 +1,7 @@
 //! What a command does to its own directories, on a real disk.
 
 use super::*;
+use crate::store::fs::PlacePath;
 use crate::store::fs::{Attributes, DropRules, Rules};
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,7 @@
 //! What a viewer is shown of the spool. All of it blocks.
 
 use super::{Content, FileContent, Inner};
+use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobId, JobName, Place, Queue, UserName},

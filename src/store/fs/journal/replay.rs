@@ -14,7 +14,9 @@ use super::{
     PendingRename, make_parents, publish,
     record::{Op, Record},
 };
-use crate::domain::{Job, JobName, deferred_entry, work_entry};
+use crate::domain::{Job, JobName};
+use crate::store::fs::PlacePath;
+use crate::store::fs::layout::{deferred_entry, work_entry};
 use std::{
     collections::HashMap,
     io,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::domain::{Ids, JobOptions, Kind, Place, Priority};
 use crate::store::Came;
+use crate::store::fs::PlacePath;
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 const START_MS: i64 = 1_795_323_468_123;
