@@ -3,7 +3,9 @@
 //! A look decides by the directory alone. It never waits and never moves a job; what has arrived in a
 //! queue by other hands is taken in by `drops.rs`.
 
-use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, lock, wrap};
+use super::{
+    EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, claim::run_file, lock, wrap,
+};
 use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue};
 use crate::store::fs::layout::{deferred_entry, work_entry};
 use crate::store::fs::{PlacePath, QueuePath};
@@ -217,43 +219,35 @@ impl<F: Fs> Spool<F> {
         Ok(jobs.map(|(name, place)| Job { place, name }).collect())
     }
 
-    /// The job with an id, wherever it is. Without a reference in its name it is found at once;
-    /// else by looking through the directories in which it can be.
+    /// The job with an id, as far as it is known, wherever it is: its line has its name. What has no line
+    /// is found by the names without a reference, and on a day that has no record at all.
+    ///
+    /// # Errors
+    /// When the record of its day, or a directory, cannot be read.
     pub fn find_id(&self, id: JobId) -> Result<Option<Job>, SpoolError> {
-        for kind in [Kind::Json, Kind::Xml] {
-            let name = JobName::new(id, None, kind);
-            if let Some(place) = self.find(&name)? {
+        let plain = |kind| JobName::new(id, None, kind);
+        let mut names = [Kind::Json, Kind::Xml].map(plain).to_vec();
+        if let Some(accepted) = self.accepted(&names[0])? {
+            names = vec![accepted.job.clone()];
+        } else if !self.has_record(&names[0].day())? {
+            names.extend(self.settled_with(id)?);
+        }
+        for name in names {
+            if let Some(place) = self.find_known(&name)? {
                 return Ok(Some(Job { place, name }));
             }
         }
-        let Some(name) = self.named(id)? else {
-            return Ok(None);
-        };
-        let place = self.find(&name)?;
-        Ok(place.map(|place| Job { place, name }))
+        Ok(None)
     }
 
-    /// The name of the job with an id, from the directories in which it can be.
-    fn named(&self, id: JobId) -> Result<Option<JobName>, SpoolError> {
+    /// The name of a job with an id among those that have ended on its day.
+    fn settled_with(&self, id: JobId) -> Result<Option<JobName>, SpoolError> {
         let day = JobName::new(id, None, Kind::Xml).day();
-        let of_id = |text: &str| -> Option<JobName> {
-            let name = match text.parse() {
-                Ok(name) => name,
-                Err(_) => match (work_entry(text), deferred_entry(text)) {
-                    (Some((name, _)), _) | (None, Some((name, _))) => name,
-                    (None, None) => return None,
-                },
-            };
-            (name.id() == id).then_some(name)
-        };
+        let of_id = |text: &str| text.parse().ok().filter(|name: &JobName| name.id() == id);
         let errors = Path::new("joberrors").join(&day);
         let mut dirs = vec![errors.join("refused"), errors];
-        for interface in self.interfaces.keys() {
-            let of = |state: &str| Path::new(state).join(interface.as_str());
-            dirs.push(of("deferred"));
-            dirs.extend(self.queues(interface)?.iter().map(Queue::dir));
-            dirs.extend([of("work"), of("bak").join(&day)]);
-        }
+        let interfaces = self.interfaces.keys();
+        dirs.extend(interfaces.map(|i| Path::new("bak").join(i.as_str()).join(&day)));
         for dir in dirs {
             if let Some(name) = self.entries(&dir, of_id)?.pop() {
                 return Ok(Some(name));
@@ -277,10 +271,37 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Where a job is, `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
     pub fn find(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        self.found(name, |_| Ok(true), true)
+    }
+
+    /// The same by looks at single names, whatever the directories hold: `work` and `deferred` are
+    /// listed only where a run, or an attempt, is known of the job. So asking for what is not there costs
+    /// little. A file that someone put into one of the two by hand is found once it comes to its queue.
+    ///
+    /// # Errors
+    /// As those of [`Spool::find`], and when the record of the job's day cannot be read.
+    pub(super) fn find_known(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        let has_run = |interface: &InterfaceName| {
+            let lock = run_file(interface, name, "lock");
+            Ok(self.stat(&lock)?.is_some())
+        };
+        let was_tried = self.attempts_of(name)? > 0;
+        self.found(name, has_run, was_tried)
+    }
+
+    fn found(
+        &self,
+        name: &JobName,
+        may_run: impl Fn(&InterfaceName) -> Result<bool, SpoolError>,
+        may_be_deferred: bool,
+    ) -> Result<Option<Place>, SpoolError> {
         for _ in 0..LOOKS_MAX {
             let before = self.moves.load(Ordering::SeqCst);
-            let found = self.look(name)?;
+            let found = self.look(name, &may_run, may_be_deferred)?;
             if found.is_some() || self.moves.load(Ordering::SeqCst) == before {
                 return Ok(found);
             }
@@ -288,58 +309,80 @@ impl<F: Fs> Spool<F> {
         Ok(None)
     }
 
-    fn look(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
-        let is_file = |place: &Place| -> Result<bool, SpoolError> {
-            let stat = self.stat(&place.path(name))?;
-            Ok(stat.is_some_and(|stat| stat.kind == EntryKind::File))
-        };
-        let queued = || -> Result<Option<Place>, SpoolError> {
-            for interface in self.interfaces.keys() {
-                for queue in self.queues(interface)? {
-                    let place = Place::Queue(queue);
-                    if is_file(&place)? {
-                        return Ok(Some(place));
-                    }
-                }
-            }
-            Ok(None)
-        };
+    fn look(
+        &self,
+        name: &JobName,
+        may_run: &impl Fn(&InterfaceName) -> Result<bool, SpoolError>,
+        may_be_deferred: bool,
+    ) -> Result<Option<Place>, SpoolError> {
+        let before = self.moves.load(Ordering::SeqCst);
         // The cheap looks first; the directories that must be listed only when they fail.
-        if let Some(place) = queued()? {
+        if let Some(place) = self.look_in_queues(name)? {
             return Ok(Some(place));
         }
-        let settled = || {
-            self.interfaces
-                .keys()
-                .map(|interface| Place::Bak(interface.clone()))
-                .chain([Place::JobErrors, Place::Refused])
-        };
-        for place in settled() {
-            if is_file(&place)? {
-                return Ok(Some(place));
-            }
+        if let Some(place) = self.look_among_settled(name)? {
+            return Ok(Some(place));
         }
+        let mut has_listed = may_be_deferred;
         for interface in self.interfaces.keys() {
-            if let Some((_, attempt)) = self.working(interface)?.iter().find(|w| w.0 == *name) {
+            let running = match may_run(interface)? {
+                true => self.working(interface)?,
+                false => Vec::new(),
+            };
+            has_listed |= !running.is_empty();
+            if let Some((_, attempt)) = running.iter().find(|w| w.0 == *name) {
                 return Ok(Some(Place::Work {
                     interface: interface.clone(),
                     attempt: *attempt,
                 }));
             }
-            if let Some((_, due_ms)) = self.deferred(interface)?.iter().find(|d| d.0 == *name) {
+            let deferred = match may_be_deferred {
+                true => self.deferred(interface)?,
+                false => Vec::new(),
+            };
+            if let Some((_, due_ms)) = deferred.iter().find(|d| d.0 == *name) {
                 return Ok(Some(Place::Deferred {
                     interface: interface.clone(),
                     due_ms: *due_ms,
                 }));
             }
         }
+        if !has_listed && self.moves.load(Ordering::SeqCst) == before {
+            return Ok(None);
+        }
         // It may have settled, or come back to its queue, while those were listed.
-        for place in settled() {
-            if is_file(&place)? {
+        match self.look_among_settled(name)? {
+            None => self.look_in_queues(name),
+            settled => Ok(settled),
+        }
+    }
+
+    fn is_file(&self, place: &Place, name: &JobName) -> Result<bool, SpoolError> {
+        let stat = self.stat(&place.path(name))?;
+        Ok(stat.is_some_and(|stat| stat.kind == EntryKind::File))
+    }
+
+    fn look_in_queues(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        for interface in self.interfaces.keys() {
+            for queue in self.queues(interface)? {
+                let place = Place::Queue(queue);
+                if self.is_file(&place, name)? {
+                    return Ok(Some(place));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn look_among_settled(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
+        let interfaces = self.interfaces.keys();
+        let places = interfaces.map(|interface| Place::Bak(interface.clone()));
+        for place in places.chain([Place::JobErrors, Place::Refused]) {
+            if self.is_file(&place, name)? {
                 return Ok(Some(place));
             }
         }
-        queued()
+        Ok(None)
     }
 
     /// The size of a job's file in bytes, `None` when it is not there (any more).

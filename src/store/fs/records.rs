@@ -322,6 +322,14 @@ impl<F: Fs> Spool<F> {
         Ok(found)
     }
 
+    /// Is there a record of that day?
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    pub(super) fn has_record(&self, day: &str) -> Result<bool, SpoolError> {
+        Ok(self.stat(&accepted_path(day))?.is_some())
+    }
+
     /// What was recorded of a job when it came, if its file is the one that came then.
     ///
     /// # Errors

@@ -61,7 +61,10 @@ impl Inner {
     ) -> Result<Option<JobDetail>, SpoolError> {
         let job = match of {
             Of::Id(id) => self.spool.find_id(id)?,
-            Of::Name(name) => self.spool.find(&name)?.map(|place| Job { place, name }),
+            Of::Name(name) => {
+                let place = self.spool.find_known(&name)?;
+                place.map(|place| Job { place, name })
+            }
         };
         match job {
             Some(job) => self.detail(viewer, job, want),
@@ -84,7 +87,7 @@ impl Inner {
             if want == Want::PLACE || look == LOOKS_MAX {
                 return Ok(Some(detail));
             }
-            match self.spool.find(&job.name)? {
+            match self.spool.find_known(&job.name)? {
                 Some(place) if place == job.place => return Ok(Some(detail)),
                 Some(place) => job.place = place,
                 None => break,
