@@ -122,6 +122,7 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
     let interfaces = tenant.interfaces.iter();
     let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
+    let spool = spool.with_key_hours(tenant.retention.key_hours());
     Ok(spool.with_only_json(only_json.map(|(name, _)| name.clone()).collect()))
 }
 

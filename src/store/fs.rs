@@ -189,6 +189,8 @@ pub struct Spool<F: Fs = RealFs> {
     drops: drops::Drops,
     /// Interfaces of which only lines that are JSON are for the joblog.
     only_json: BTreeSet<InterfaceName>,
+    /// How long an idempotency key counts.
+    keys_kept_ms: i64,
     /// Who is a user; until that is said, everybody is.
     users: OnceLock<address::IsUser>,
 }
@@ -229,6 +231,7 @@ impl<F: Fs> Spool<F> {
             temps: AtomicU64::new(0),
             drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
+            keys_kept_ms: key_ms(idem::KEY_HOURS),
             users: OnceLock::new(),
         }
     }
@@ -238,6 +241,13 @@ impl<F: Fs> Spool<F> {
     #[must_use]
     pub fn with_only_json(mut self, interfaces: BTreeSet<InterfaceName>) -> Self {
         self.only_json = interfaces;
+        self
+    }
+
+    /// Idempotency keys count for so many hours.
+    #[must_use]
+    pub fn with_key_hours(mut self, hours: u32) -> Self {
+        self.keys_kept_ms = key_ms(hours);
         self
     }
 
@@ -788,6 +798,10 @@ fn wrap(op: Doing, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + '_ {
             SpoolError::Io { op, path, source }
         }
     }
+}
+
+fn key_ms(hours: u32) -> i64 {
+    i64::from(hours) * 60 * 60 * 1000
 }
 
 /// What somebody has put in the place of a directory.

@@ -99,7 +99,9 @@ fn a_command_that_outlives_the_server_is_adopted() {
     daemon.wait_for_place(&job, "bak/orders_in");
     assert_eq!(ran(&daemon), ["start 1", "end 1"]);
     assert_eq!(daemon.joblog(&job)["attempts"], 1);
-    daemon.wait("nothing is left in work", || daemon.files("work").is_empty());
+    daemon.wait("nothing is left in work", || {
+        daemon.files("work").is_empty()
+    });
 }
 
 #[test]

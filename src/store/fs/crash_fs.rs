@@ -8,6 +8,7 @@
 //! before its bytes are. What was written last can be torn: of bytes that were written over in
 //! place the first half is there, of those that were appended too, and then zeros.
 
+use super::crash_tests::START_MS;
 use super::{
     file_ops::{EntryKind, Fs, Stat},
     lease::Writers,
@@ -447,7 +448,8 @@ impl Fs for CrashFs {
             kind,
             changed_ns: 0,
             links: 1,
-            modified_ms: 0,
+            // When the tests begin.
+            modified_ms: START_MS,
             uid: disk.owners.get(&at).copied().unwrap_or(0),
         }))
     }

@@ -3,7 +3,8 @@
 //! | version | layout | taken up |
 //! |---|---|---|
 //! | 1 | no `format`; what is known of a job is in extended attributes of its file | after a clean stop: the attributes become lines of the days' records, the journal's mark is written anew |
-//! | 2 | as `ARCHITECTURE.md` says | it is the present one |
+//! | 2 | idempotency records lie in `idem` itself | at every start records that lie there are put into their days |
+//! | 3 | as `ARCHITECTURE.md` says | it is the present one |
 //!
 //! A newer layout is left alone. Each step up can be cut off at any moment and is done again then;
 //! `format` is written last.
@@ -24,7 +25,7 @@ use std::{
 };
 
 /// The present version.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 const FORMAT_BYTES_MAX: u64 = 64;
 /// More than the longest attribute has.
@@ -66,10 +67,13 @@ impl Spool<RealFs> {
     /// # Errors
     /// Then the spool is as it was, save for lines of the days' records.
     pub fn take_format(&self) -> Result<(), FormatError> {
-        if self.format()?.is_some() {
+        let found = self.format()?;
+        if found == Some(FORMAT) {
             return Ok(());
         }
-        if let Some(journal) = self.journal_of_format_1()? {
+        if found.is_none()
+            && let Some(journal) = self.journal_of_format_1()?
+        {
             if !journal.is_clean {
                 return Err(FormatError::Unclean {
                     root: self.fs.absolute(Path::new("")),
@@ -94,7 +98,7 @@ impl Spool<RealFs> {
         };
         let found = String::from_utf8_lossy(&text).trim().to_owned();
         match found.parse() {
-            Ok(FORMAT) => Ok(Some(FORMAT)),
+            Ok(found @ 2..=FORMAT) => Ok(Some(found)),
             Ok(_) | Err(_) => Err(FormatError::Newer {
                 root: self.fs.absolute(Path::new("")),
                 found,
@@ -245,7 +249,7 @@ mod tests {
         format_1(dir.path());
         let spool = spool(dir.path());
         spool.take_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"2\n");
+        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
         let job: JobName = JOB.parse().unwrap();
@@ -301,7 +305,7 @@ mod tests {
         let error = spool(dir.path()).take_format().unwrap_err().to_string();
         assert!(error.contains("start and stop it once"), "{error}");
         assert!(!dir.path().join("format").exists());
-        for newer in ["3", "x"] {
+        for newer in ["4", "x"] {
             fs::write(dir.path().join("format"), newer).unwrap();
             let spool = spool(dir.path());
             for error in [spool.take_format(), spool.check_format()] {
@@ -312,6 +316,32 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_spool_of_format_2_are_still_known() {
+        use crate::store::{Key, Keyed};
+        let dir = tempfile::tempdir().unwrap();
+        drop(spool(dir.path()));
+        fs::write(dir.path().join("format"), "2\n").unwrap();
+        let keyed = Keyed {
+            job: JOB.parse().unwrap(),
+            interface: Some("a".parse().unwrap()),
+            sha256: String::new(),
+            bytes: 4,
+            refused: false,
+        };
+        let key = Key::new("shop", "1");
+        let flat = dir.path().join(format!("idem/{}.json", key.as_str()));
+        fs::write(&flat, serde_json::to_vec(&keyed).unwrap()).unwrap();
+        fs::write(dir.path().join("idem/x.json"), "no record").unwrap();
+        let spool = spool(dir.path()).with_key_hours(240);
+        spool.take_format().unwrap();
+        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
+        spool.open_journal(1 << 20).unwrap();
+        spool.recover().unwrap();
+        assert_eq!(spool.find_record(&key).unwrap(), Some(keyed));
+        assert!(!flat.exists() && dir.path().join("idem/x.json").exists());
+    }
+
+    #[test]
     fn a_new_spool_has_the_present_format() {
         let dir = tempfile::tempdir().unwrap();
         let spool = spool(dir.path());
@@ -319,6 +349,6 @@ mod tests {
         assert!(!dir.path().join("format").exists(), "looking makes nothing");
         spool.take_format().unwrap();
         spool.check_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"2\n");
+        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
     }
 }

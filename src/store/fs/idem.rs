@@ -1,10 +1,11 @@
 //! Idempotency records: the same key from the same user gives the first answer again.
 //!
-//! `idem/<key>.json` says which job the first request made. It is durable before the job is
-//! published, so no acknowledged job is without it; the same holds for a schedule. A record whose job never came (a crash in
-//! between, so no answer was sent) is removed at the next start.
+//! `idem/<day>/<key>.json` says which job the first request made; the day is the one in the job's name, so a day
+//! goes as a whole and by its name. A record is durable before the job is published, so no acknowledged job is
+//! without it; the same holds for a schedule. A record whose job never came (a crash in between, so no answer was
+//! sent) is removed at the next start.
 
-use super::{EntryKind, Fs, Op, PendingRename, Spool, SpoolError, text, wrap};
+use super::{EntryKind, Fs, Op, PendingRename, Spool, SpoolError, retention, text, wrap};
 use crate::{
     domain::JobName,
     store::{Key, Keyed},
@@ -21,18 +22,52 @@ const COMMIT_MS_MAX: i64 = 30 * 60 * 1000;
 /// A record says little.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
-fn record_path(key: &Key) -> PathBuf {
-    Path::new("idem").join(format!("{}.json", key.as_str()))
+const DIR: &str = "idem";
+
+/// A key counts so long, unless the configuration says otherwise.
+pub(super) const KEY_HOURS: u32 = 24;
+
+fn record_path(day: &Path, key: &Key) -> PathBuf {
+    day.join(format!("{}.json", key.as_str()))
+}
+
+fn day_of(job: &JobName) -> PathBuf {
+    Path::new(DIR).join(job.day())
 }
 
 impl<F: Fs> Spool<F> {
+    /// What the first request with a key led to, unless that is too long ago.
+    ///
+    /// # Errors
+    /// When a record that is there cannot be read now.
     pub fn find_record(&self, key: &Key) -> Result<Option<Keyed>, SpoolError> {
-        let path = record_path(key);
-        match self.fs.read_small(&path, RECORD_BYTES_MAX) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(wrap("read", &path)(error)),
+        for day in self.record_days()? {
+            let path = record_path(&day, key);
+            match self.fs.read_small(&path, RECORD_BYTES_MAX) {
+                Ok(bytes) => {
+                    let record: Option<Keyed> = serde_json::from_slice(&bytes).ok();
+                    let oldest_ms = self.now_ms() - self.keys_kept_ms;
+                    return Ok(record.filter(|record| record.job.id().unix_ms() >= oldest_ms));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(wrap("read", &path)(error)),
+            }
         }
+        Ok(None)
+    }
+
+    /// The days that have records, the last one first.
+    fn record_days(&self) -> Result<Vec<PathBuf>, SpoolError> {
+        let dir = Path::new(DIR);
+        let mut days = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::Dir {
+                days.push(dir.join(name));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        days.sort_by(|one, other| other.cmp(one));
+        Ok(days)
     }
 
     /// Writes the record under `tmp`. What it gives is to be recorded and named together with the
@@ -42,62 +77,107 @@ impl<F: Fs> Spool<F> {
         key: &Key,
         record: &Keyed,
     ) -> Result<(Op, PendingRename), SpoolError> {
+        let day = day_of(&record.job);
+        self.day_dir(&day)?;
         let bytes = serde_json::to_vec(record).unwrap_or_default();
-        self.replacement(key.as_str(), record_path(key), bytes)
+        self.replacement(key.as_str(), record_path(&day, key), bytes)
     }
 
     /// After a commit that failed: the client may try again.
     pub fn drop_record(&self, key: &Key) {
         // Best effort: recovery drops records without a job.
-        let path = record_path(key);
-        let op = Op::Remove { path: text(&path) };
-        let _ = self.record(&[op], || self.fs.unlink(&path));
+        for day in self.record_days().unwrap_or_default() {
+            let path = record_path(&day, key);
+            if !matches!(self.stat(&path), Ok(None)) {
+                let op = Op::Remove { path: text(&path) };
+                let _ = self.record(&[op], || self.fs.unlink(&path));
+            }
+        }
     }
 
+    /// Puts records that lie beside their days into them: an earlier format had no days.
+    pub(super) fn file_records(&self) -> Result<(), SpoolError> {
+        for path in self.files_in(Path::new(DIR))? {
+            let Some(record) = self.read_record(&path)? else {
+                continue;
+            };
+            let day = day_of(&record.job);
+            self.day_dir(&day)?;
+            let to = day.join(path.file_name().unwrap_or_default());
+            // One that is there already is of the same key, and later.
+            let moved = self.move_file(&path, &to).map(drop);
+            match moved {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(wrap("move", &path))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes records whose job never came; says how many.
     pub(super) fn drop_unanswered_records(&self) -> Result<usize, SpoolError> {
         // Ids of a false future tell no time that has been.
-        let floor_ms = self.earlier_id().unix_ms().min(self.now_ms());
+        let floor_ms = self.earlier_id().unix_ms().min(self.now_ms()) - COMMIT_MS_MAX;
+        let first = Path::new(DIR).join(retention::day(floor_ms));
         let mut removed = 0;
-        self.each_record(|path, job| {
-            let recent = job.id().unix_ms() > floor_ms - COMMIT_MS_MAX;
-            if recent && self.find(job)?.is_none() && !self.is_schedule(job.id())? {
-                self.fs.unlink(path).map_err(wrap("remove", path))?;
-                removed += 1;
+        for day in self.record_days()? {
+            if day < first {
+                break;
             }
-            Ok(())
-        })?;
+            for path in self.files_in(&day)? {
+                // What was written before needs not be read.
+                let written_ms = self.stat(&path)?.map_or(i64::MAX, |stat| stat.modified_ms);
+                if written_ms < floor_ms {
+                    continue;
+                }
+                let Some(Keyed { job, .. }) = self.read_record(&path)? else {
+                    continue;
+                };
+                let is_recent = job.id().unix_ms() > floor_ms;
+                if is_recent && self.find(&job)?.is_none() && !self.is_schedule(job.id())? {
+                    self.fs.unlink(&path).map_err(wrap("remove", &path))?;
+                    removed += 1;
+                }
+            }
+        }
         Ok(removed)
     }
 
-    /// Calls `each` with the path and the job of every record that can be read.
-    pub(super) fn each_record(
-        &self,
-        mut each: impl FnMut(&Path, &JobName) -> Result<(), SpoolError>,
-    ) -> Result<(), SpoolError> {
-        let dir = Path::new("idem");
+    /// Removes the days of which no record counts any more.
+    pub(super) fn sweep_record_days(&self, oldest_ms: i64) -> Result<(), SpoolError> {
+        let first = Path::new(DIR).join(retention::day(oldest_ms));
+        for day in self.record_days()?.into_iter().filter(|day| *day < first) {
+            self.fs.remove_tree(&day).map_err(wrap("remove", &day))?;
+            super::lock(&self.days).remove(&day);
+        }
+        Ok(())
+    }
+
+    fn files_in(&self, dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
         let mut paths = Vec::new();
-        let entry = &mut |name: &OsStr, kind| {
+        let each = &mut |name: &OsStr, kind| {
             if kind == EntryKind::File {
                 paths.push(dir.join(name));
             }
         };
-        self.fs.list(dir, entry).map_err(wrap("list", dir))?;
-        for path in paths {
-            let bytes = match self.fs.read_small(&path, RECORD_BYTES_MAX) {
-                Ok(bytes) => bytes,
-                // A commit that failed has taken it back meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "left alone: cannot be read");
-                    continue;
-                }
-            };
-            let record: Option<Keyed> = serde_json::from_slice(&bytes).ok();
-            match record {
-                Some(record) => each(&path, &record.job)?,
-                None => tracing::warn!(path = %path.display(), "left alone: not a record"),
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(paths)
+    }
+
+    /// A record at a start; `None`: it is gone, or is left alone.
+    fn read_record(&self, path: &Path) -> Result<Option<Keyed>, SpoolError> {
+        let bytes = match self.fs.read_small(path, RECORD_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "left alone: cannot be read");
+                return Ok(None);
             }
+        };
+        let record = serde_json::from_slice(&bytes).ok();
+        if record.is_none() {
+            tracing::warn!(path = %path.display(), "left alone: not a record");
         }
-        Ok(())
+        Ok(record)
     }
 }

@@ -89,6 +89,7 @@ impl<F: Fs> Spool<F> {
             self.drop_doubles(interface, &mut recovery)?;
             self.recover_work(interface, &mut recovery)?;
         }
+        self.file_records()?;
         recovery.removed += self.drop_unanswered_records()?;
         self.recover_schedules()?;
         self.report_strangers()?;

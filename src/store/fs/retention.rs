@@ -3,7 +3,7 @@
 //! The day is the one in the job's name, so nothing has to be opened to decide. Queued, deferred
 //! and running jobs are never touched. By default everything is kept.
 
-use super::{EntryKind, Fs, Spool, SpoolError, records, wrap};
+use super::{EntryKind, Fs, Spool, SpoolError, idem::KEY_HOURS, records, wrap};
 use crate::domain::JobName;
 use std::{
     collections::HashSet,
@@ -24,12 +24,10 @@ pub struct Retention {
     pub idempotency_hours: Option<u32>,
 }
 
-const IDEMPOTENCY_HOURS: u32 = 24;
-
 impl Retention {
     /// Hours after which an idempotency key may be used anew.
     pub fn key_hours(&self) -> u32 {
-        self.idempotency_hours.unwrap_or(IDEMPOTENCY_HOURS)
+        self.idempotency_hours.unwrap_or(KEY_HOURS)
     }
 }
 
@@ -54,12 +52,7 @@ impl<F: Fs> Spool<F> {
         }
         self.sweep_records(keep.records_days, now_ms, &mut removed)?;
         let oldest_ms = now_ms - i64::from(keep.key_hours()) * 60 * 60 * 1000;
-        self.each_record(|path, job| {
-            if job.id().unix_ms() < oldest_ms {
-                self.fs.unlink(path).map_err(wrap("remove", path))?;
-            }
-            Ok(())
-        })?;
+        self.sweep_record_days(oldest_ms)?;
         self.sweep_progress(oldest_ms)?;
         Ok(removed)
     }
@@ -133,7 +126,7 @@ impl<F: Fs> Spool<F> {
     }
 }
 
-fn day(unix_ms: i64) -> String {
+pub(super) fn day(unix_ms: i64) -> String {
     let stamp = crate::domain::stamp(unix_ms);
     format!("{}-{}-{}", &stamp[..4], &stamp[4..6], &stamp[6..8])
 }

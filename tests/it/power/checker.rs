@@ -218,7 +218,7 @@ fn meaning(path: &str) -> Meaning {
         },
         ["records", _, "accepted.jsonl"] => Meaning::Lines(true),
         ["records", _, "ended.jsonl"] => Meaning::Lines(false),
-        ["idem", entry] if entry.ends_with(".json") => Meaning::Record,
+        ["idem", _, entry] if entry.ends_with(".json") => Meaning::Record,
         [
             "queue" | "deferred" | "bak" | "joberrors" | "joblog" | "results" | "idem",
             ..,

@@ -114,7 +114,7 @@ impl World {
             &lines.collect::<String>(),
         );
         world.put(&format!("records/{DAY}/ended.jsonl"), &line(&done));
-        world.put("idem/0a.json", "{\"job\":\"x\"}");
+        world.put(&format!("idem/{DAY}/0a.json"), "{\"job\":\"x\"}");
         world.put("queue/plain_in/.hold", "");
         world
     }
@@ -338,7 +338,7 @@ fn other_bytes_are_torn() {
         ("bak/emitted_out", "emitt"),
         ("copy.xml", "c1-3"),
         ("result.json", ""),
-        ("idem/0a.json", ""),
+        ("0a.json", ""),
         ("joblog/", ""),
         ("joblog/", "<?xml version=\"1.0\"?>\n<JobLog Jobname=\"x"),
         ("joblog/", "<?xml version=\"1.0\"?>\n<JobLog></JobLog>"),
