@@ -289,7 +289,8 @@ pub trait Store: Send + Sync + 'static {
     /// When the engine cannot be read.
     async fn details(&self, jobs: Vec<Job>, want: Want) -> Result<Vec<JobDetail>>;
 
-    /// Jobs of an interface by their names, `after` one of them. Over a whole walk a job that is there all
+    /// Jobs of an interface by their names, `limit` of them at most and at least one, `after` a name that need not be
+    /// there any more. Over a whole walk a job that is there all
     /// the while is shown once, whatever moves. Reads no document and no log.
     ///
     /// # Errors
@@ -302,7 +303,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page>;
 
-    /// Those of these jobs that wait.
+    /// Those of these jobs that lie in their queues.
     ///
     /// # Errors
     /// When the engine cannot be read.
@@ -314,19 +315,20 @@ pub trait Store: Send + Sync + 'static {
     /// When the engine cannot be read.
     async fn is_known(&self, job: &JobName) -> Result<bool>;
 
-    /// The log of a job that has ended; of one that somebody moved to where it is, what can be said of it.
+    /// The log of a job that has ended; of one that someone moved to where it is, what can be said of it. The log of
+    /// a job that is gone stays.
     ///
     /// # Errors
     /// When the engine cannot be read.
     async fn log(&self, job: &Job) -> Result<JobLog>;
 
-    /// The document of a job; `None`: it is not there any more, or not complete yet.
+    /// The document of a job; `None`: it is not at that place any more, or not complete yet.
     ///
     /// # Errors
     /// When it cannot be read.
     async fn open(&self, job: &Job) -> Result<Option<Content>>;
 
-    /// A file that the processor made of a job.
+    /// A file that the processor made of a job, one of those that [`Results`] names.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -379,23 +381,23 @@ pub trait Store: Send + Sync + 'static {
     /// When it cannot be read; one that somebody has edited badly says what is wrong.
     async fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>>;
 
-    /// How far a schedule is, when it makes no job.
+    /// How far a schedule is, when it makes no job. Nothing happens when there is none.
     ///
     /// # Errors
     /// See [`StoreError`].
     async fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<()>;
 
-    /// Lets a schedule go on as `progress` says, as an operator has asked.
+    /// Lets a schedule go on as `progress` says, as an operator has asked. Nothing happens when there is none.
     ///
     /// # Errors
     /// See [`StoreError`]; it is asked for still.
     async fn reset_schedule(&self, id: ScheduleId, progress: &Progress) -> Result<()>;
 
-    /// Makes the job of a moment, with how far the schedule is then, in one step. A moment has one job, however
-    /// often this is called.
+    /// Makes the job of a moment, with how far the schedule is then, in one step: `progress` is how far it was
+    /// before. A moment has one job, however often this is called.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// See [`StoreError`]; [`StoreError::Refused`] when there is no such schedule any more.
     async fn fire(
         &self,
         id: ScheduleId,

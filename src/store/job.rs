@@ -168,7 +168,7 @@ pub struct Want {
 }
 
 impl Want {
-    /// Where the job is, and no more.
+    /// Where the job is and its state, and no more. No log is read for the state.
     pub const PLACE: Self = Self {
         record: false,
         log: false,
@@ -193,7 +193,7 @@ pub struct JobSummary {
     /// It was cancelled while it waited.
     pub is_deleted: bool,
     pub interface: Option<InterfaceName>,
-    /// Whose it is: its addressee, where jobs are addressed, else who submitted it. `None`: nobody's, or not asked for.
+    /// Whose it is: its addressee, where jobs are addressed, else who submitted it. With the record only.
     pub owner: Option<String>,
     /// With the record only, as all that follows.
     pub record: Option<Record>,

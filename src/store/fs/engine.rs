@@ -14,7 +14,7 @@ use super::{Attributes, Moved, Sealed as SealedPart, Spool, SpoolError, Ticket};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, JobName},
+    domain::{InterfaceName, Job, JobName, Place},
     store::{
         Capacity, Content, Filter, Fired, JobDetail, Key, Keyed, NewJob, NewName, Of, Page,
         Receipt, Result, Saved, SavedSchedule, Sealed, Store, StoreError, Stored, Upload, Viewer,
@@ -48,7 +48,9 @@ struct Inner {
     threads: Arc<Semaphore>,
     commits: Semaphore,
     small_commits: Semaphore,
-    keys: Keys,
+    keys: Keys<Key>,
+    /// Jobs that were retrieved and are on their way to `bak`.
+    fetching: Keys<JobName>,
     digests: digests::Digests,
     /// Those that were there at the last look; `None`: there was none.
     schedules: Mutex<Option<BTreeSet<ScheduleId>>>,
@@ -77,6 +79,7 @@ impl FileStore {
             commits: Semaphore::new(COMMITS_MAX),
             small_commits: Semaphore::new(small_commits_max()),
             keys: Keys::default(),
+            fetching: Keys::default(),
             digests: digests::Digests::default(),
             schedules: Mutex::default(),
         }))
@@ -349,7 +352,7 @@ impl Store for FileStore {
         let found = self.0.looking(move |inner| {
             let all = Viewer::all();
             let details = jobs.into_iter();
-            let details = details.map(|job| inner.detail(&all, job, want));
+            let details = details.map(|job| inner.detail_there(&all, job, want));
             details.filter_map(std::result::Result::transpose).collect()
         });
         found.await
@@ -424,6 +427,11 @@ impl Store for FileStore {
     }
 
     async fn fetched(&self, job: &Job, by: &str) -> Result<()> {
+        if !matches!(job.place, Place::Queue(_)) {
+            return Ok(());
+        }
+        // Whoever comes second finds that it has moved.
+        let _alone = self.0.fetching.hold(&job.name).await;
         let (job, by) = (job.clone(), by.to_owned());
         self.0.blocking(move |inner| inner.fetched(&job, &by)).await
     }
@@ -451,14 +459,22 @@ impl Store for FileStore {
 
     async fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<()> {
         let progress = progress.clone();
-        let saved = (self.0).blocking(move |inner| inner.spool.save_progress(id, &progress));
+        let _alone = self.0.keys.hold(&Inner::key_of_schedule(id)).await;
+        let saved = (self.0).blocking(move |inner| match inner.spool.is_schedule(id.get())? {
+            true => inner.spool.save_progress(id, &progress),
+            false => Ok(Ticket::NONE),
+        });
         let ticket = saved.await?;
         Ok(self.0.spool.durable(ticket).await?)
     }
 
     async fn reset_schedule(&self, id: ScheduleId, progress: &Progress) -> Result<()> {
         let progress = progress.clone();
-        let reset = (self.0).blocking(move |inner| inner.spool.reset_schedule(id, &progress));
+        let _alone = self.0.keys.hold(&Inner::key_of_schedule(id)).await;
+        let reset = (self.0).blocking(move |inner| match inner.spool.is_schedule(id.get())? {
+            true => inner.spool.reset_schedule(id, &progress),
+            false => Ok(()),
+        });
         reset.await
     }
 
@@ -481,6 +497,7 @@ impl Store for FileStore {
     }
 
     async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
+        let _alone = self.0.keys.hold(&Inner::key_of_schedule(id)).await;
         self.0
             .blocking(move |inner| inner.spool.remove_schedule(id))
             .await

@@ -4,9 +4,10 @@ use super::{EntryKind, Fs, RealFs, Spool, SpoolError, wrap};
 use crate::domain::JobName;
 use serde_json::{Map, Value};
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// The file of output variables and links for the dialects; not one for the submitter.
@@ -64,8 +65,16 @@ impl<F: Fs> Spool<F> {
 }
 
 impl Spool<RealFs> {
-    /// Opens one of the files that [`Spool::results_of`] names; `None` when it is gone.
+    /// Opens one of the files that [`Spool::results_of`] names; `None` when it is gone, or never was.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
     pub fn open_result(&self, name: &JobName, file: &str) -> Result<Option<File>, SpoolError> {
+        let mut components = Path::new(file).components();
+        let is_name = components.next() == Some(Component::Normal(OsStr::new(file)));
+        if !is_name || file == VARIABLES {
+            return Ok(None);
+        }
         let path = results_dir(name).join(file);
         match self.fs.update(&path) {
             Ok(file) => Ok(Some(file)),

@@ -21,8 +21,11 @@ impl ReadContent for FileContent {
         let reading = tokio::task::spawn_blocking(move || exactly(&file, range));
         Box::pin(async move {
             let read = reading.await.map_err(io::Error::other);
-            read.and_then(std::convert::identity)
-                .map_err(|error| StoreError::Unavailable(error.to_string()))
+            let read = read.and_then(std::convert::identity);
+            read.map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => StoreError::Refused("it has fewer bytes".into()),
+                _ => StoreError::Unavailable(error.to_string()),
+            })
         })
     }
 

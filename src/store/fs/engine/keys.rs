@@ -1,27 +1,31 @@
-//! Keys of commits that are under way.
+//! What is under way under a key: a commit, the archiving of a job, a change of a schedule.
 
-use crate::store::Key;
+use super::super::lock;
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex},
 };
 
-use super::super::lock;
+/// Keys of what is under way, each with those who wait for it.
+pub(super) struct Keys<K: Clone + Eq + Hash>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
-/// Keys of commits that are under way, each with those who wait for it.
-#[derive(Default)]
-pub(super) struct Keys(Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>);
-
-/// The sole right to commit under a key.
-pub(super) struct KeyGuard<'k> {
-    keys: &'k Keys,
-    key: Key,
+/// The sole right to go on under a key.
+pub(super) struct KeyGuard<'k, K: Clone + Eq + Hash> {
+    keys: &'k Keys<K>,
+    key: K,
     _held: tokio::sync::OwnedMutexGuard<()>,
 }
 
-impl Keys {
-    /// Waits until no other commit under this key is under way.
-    pub(super) async fn hold(&self, key: &Key) -> KeyGuard<'_> {
+impl<K: Clone + Eq + Hash> Default for Keys<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Keys<K> {
+    /// Waits until nothing else is under way under this key.
+    pub(super) async fn hold(&self, key: &K) -> KeyGuard<'_, K> {
         let mutex = {
             let mut keys = lock(&self.0);
             keys.entry(key.clone()).or_default().clone()
@@ -34,10 +38,10 @@ impl Keys {
     }
 }
 
-impl Drop for KeyGuard<'_> {
+impl<K: Clone + Eq + Hash> Drop for KeyGuard<'_, K> {
     fn drop(&mut self) {
         let mut keys = lock(&self.keys.0);
-        // The map's, and this guard's: nobody else waits.
+        // The map's, and this guard's: no one else waits.
         if keys
             .get(&self.key)
             .is_some_and(|mutex| Arc::strong_count(mutex) <= 2)
@@ -50,6 +54,7 @@ impl Drop for KeyGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Key;
 
     #[tokio::test]
     async fn commits_under_one_key_come_one_after_the_other() {

@@ -72,6 +72,19 @@ impl Inner {
         }
     }
 
+    /// What is known of a job that was there a moment ago.
+    pub(super) fn detail_there(
+        &self,
+        viewer: &Viewer,
+        job: Job,
+        want: Want,
+    ) -> Result<Option<JobDetail>, SpoolError> {
+        if want == Want::PLACE {
+            return self.find(viewer, Of::Name(job.name), want);
+        }
+        self.detail(viewer, job, want)
+    }
+
     /// What is known of a job. If it moves meanwhile, it is looked for again.
     pub(super) fn detail(
         &self,
@@ -159,7 +172,7 @@ impl Inner {
             state,
             is_deleted,
             interface,
-            owner,
+            owner: owner.filter(|_| want.record),
             record: want.record.then(|| record_of(spool, job, known.as_deref())),
         }))
     }

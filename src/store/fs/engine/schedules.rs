@@ -36,8 +36,9 @@ impl Inner {
             if let Some(key) = &key
                 && let Some(earlier) = inner.spool.find_record(key)?
             {
-                let saved = match earlier.sha256 == sha256 {
-                    true => Saved::Same(ScheduleId::new(earlier.job.id())),
+                let of = earlier.job.id();
+                let saved = match earlier.sha256 == sha256 && inner.spool.is_schedule(of)? {
+                    true => Saved::Same(ScheduleId::new(of)),
                     false => Saved::Different,
                 };
                 return Ok((saved, inner.spool.latest()));
@@ -56,6 +57,11 @@ impl Inner {
         let (saved, ticket) = saved.await?;
         self.spool.durable(ticket).await?;
         Ok(saved)
+    }
+
+    /// Under which a schedule is changed, by one at a time.
+    pub(super) fn key_of_schedule(id: ScheduleId) -> Key {
+        Key::new("schedule", &id.to_string())
     }
 
     /// The ids of all schedules. Others may have put some there: a replay is not to undo that.
@@ -103,10 +109,14 @@ impl Inner {
             ));
         };
         let key = Key::new(&format!("schedule/{id}"), &moment.to_string());
-        let _alone = self.keys.hold(&key).await;
+        // Neither fired by another, nor removed meanwhile.
+        let _alone = self.keys.hold(&Self::key_of_schedule(id)).await;
         let progress = progress.clone();
         let followed = self.blocking(move |inner| {
             let spool = &inner.spool;
+            if !spool.is_schedule(id.get())? {
+                return Err(SpoolError::Output(format!("there is no schedule {id}")));
+            }
             if let Some(before) = spool.find_record(&key)? {
                 let progress = progress.ran(moment, before.job.clone());
                 let ticket = spool.save_progress(id, &progress)?;
