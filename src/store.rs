@@ -14,6 +14,8 @@
 
 pub mod fs;
 mod job;
+#[cfg(test)]
+pub mod memory;
 
 pub use job::{
     Came, Cancelled, Filter, JobDetail, JobSummary, Key, Keyed, NewJob, NewName, Of, Page, Record,

@@ -1,0 +1,724 @@
+//! The engine in memory, for tests: all that [`Store`] promises but to survive anything.
+//!
+//! Everything is in one map under one lock, so what a call does is one step. Beside the trait it has
+//! what workers and operators do to jobs, by which tests bring them into every state.
+
+use super::{
+    Capacity, Content, Filter, Fired, JobDetail, JobSummary, Key, Keyed, NewJob, NewName, Of, Page,
+    Receipt, Record, Result, Results, Saved, SavedSchedule, Sealed, SealedBody, Sight, State,
+    Store, StoreError, Stored, Upload, Viewer, Want,
+};
+use crate::{
+    cron_schedule::{Progress, Schedule, ScheduleId},
+    domain::joblog::{JobLog, Level, Message, Status},
+    domain::{Ids, InterfaceName, Job, JobName, Kind, Place, Queue, Transition, UserName, hex},
+};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Milliseconds of the Unix epoch, now.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+pub struct MemoryStore {
+    clock: Clock,
+    addressed: BTreeSet<InterfaceName>,
+    /// In whose part of an addressed interface's queue jobs are for nobody.
+    nobody: BTreeSet<UserName>,
+    all: Mutex<All>,
+}
+
+struct All {
+    ids: Ids,
+    served_since_ms: i64,
+    jobs: BTreeMap<JobName, Known>,
+    /// Of these the log would still be there.
+    removed: BTreeSet<JobName>,
+    keys: HashMap<Key, Keyed>,
+    schedules: BTreeMap<ScheduleId, SavedSchedule>,
+    held: BTreeSet<InterfaceName>,
+}
+
+/// All that is known of a job.
+struct Known {
+    place: Place,
+    /// Where it is, or was last before it failed.
+    interface: Option<InterfaceName>,
+    addressee: Option<UserName>,
+    new: NewJob,
+    received_ms: i64,
+    document: Bytes,
+    sha256: String,
+    started_ms: Option<i64>,
+    attempts: u32,
+    log: Option<JobLog>,
+    results: BTreeMap<String, Bytes>,
+    variables: Map<String, Value>,
+}
+
+/// A document on its way in.
+struct Part {
+    name: NewName,
+    bytes: BytesMut,
+}
+
+/// A complete one.
+struct Document {
+    name: NewName,
+    bytes: Bytes,
+    sha256: String,
+}
+
+#[async_trait]
+impl Upload for Part {
+    async fn append(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn seal(self: Box<Self>) -> Result<Sealed> {
+        let Self { name, bytes } = *self;
+        Ok(Sealed::new(Box::new(Document {
+            name,
+            sha256: hex(&Sha256::digest(&bytes)),
+            bytes: bytes.freeze(),
+        })))
+    }
+}
+
+impl SealedBody for Document {
+    fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        Some(&self.bytes)
+    }
+
+    fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(io::Cursor::new(self.bytes.clone())))
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+}
+
+fn opened(bytes: &Bytes, sha256: Option<String>) -> Content {
+    Content::of_bytes(bytes.to_vec(), sha256)
+}
+
+impl Known {
+    /// With whether it was cancelled while it waited.
+    fn state(&self) -> (State, bool) {
+        match self.place {
+            Place::Deferred { .. } | Place::Queue(_) => (State::Waiting, false),
+            Place::Work { .. } => (State::Running, false),
+            Place::Bak(_) => (State::Done, false),
+            Place::JobErrors => match &self.log {
+                Some(log) if log.is_cancelled() => {
+                    let is_deleted = log.messages.last().is_some_and(Message::is_deleted);
+                    (State::Cancelled, is_deleted)
+                }
+                Some(_) | None => (State::Failed, false),
+            },
+            Place::Refused => (State::Failed, false),
+        }
+    }
+
+    fn record(&self) -> Record {
+        Record {
+            submitter: Some(self.new.submitter.clone()),
+            asked_as: self.new.asked_as.clone(),
+            priority: self.new.options.priority,
+            worker: self.new.options.worker.clone(),
+            received_ms: self.received_ms,
+        }
+    }
+
+    /// The log of an end, without what was said before it.
+    fn log_of(&self, job: &JobName, status: Status, at_ms: i64, messages: Vec<Message>) -> JobLog {
+        JobLog {
+            job: job.clone(),
+            interface: self.interface.clone(),
+            status,
+            received_ms: self.received_ms,
+            started_ms: self.started_ms,
+            finished_ms: at_ms,
+            attempts: self.attempts,
+            bytes: self.document.len() as u64,
+            sha256: Some(self.sha256.clone()),
+            messages,
+        }
+    }
+}
+
+impl All {
+    /// What the first request with a key led to, if this is another one.
+    fn earlier(&self, key: Option<&Key>, sha256: &str) -> Option<Receipt> {
+        let earlier = self.keys.get(key?)?;
+        Some(match earlier.sha256 == sha256 {
+            true => Receipt::Same(earlier.clone()),
+            false => Receipt::Different,
+        })
+    }
+
+    /// Makes a document a job.
+    fn add(
+        &mut self,
+        document: Document,
+        new: NewJob,
+        place: Place,
+        interface: Option<&InterfaceName>,
+        key: Option<&Key>,
+        now_ms: i64,
+    ) -> Stored {
+        let NewName { kind, reference } = document.name;
+        let stored = Stored {
+            job: JobName::new(self.ids.next(now_ms), reference, kind),
+            bytes: document.bytes.len() as u64,
+            sha256: document.sha256.clone(),
+            received_ms: now_ms,
+        };
+        if let Some(key) = key {
+            let keyed = Keyed {
+                job: stored.job.clone(),
+                interface: interface.cloned(),
+                sha256: document.sha256.clone(),
+                bytes: stored.bytes,
+                refused: place == Place::Refused,
+            };
+            self.keys.insert(key.clone(), keyed);
+        }
+        let known = Known {
+            place,
+            interface: interface.cloned(),
+            addressee: None,
+            new,
+            received_ms: now_ms,
+            document: document.bytes,
+            sha256: document.sha256,
+            started_ms: None,
+            attempts: 0,
+            log: None,
+            results: BTreeMap::new(),
+            variables: Map::new(),
+        };
+        self.jobs.insert(stored.job.clone(), known);
+        stored
+    }
+
+    /// The job, if it is still there.
+    fn at(&self, job: &Job) -> Option<&Known> {
+        let known = self.jobs.get(&job.name);
+        known.filter(|known| known.place == job.place)
+    }
+
+    /// Moves a job. A test that asks for a move that there is not is wrong.
+    fn step(&mut self, job: &JobName, by: &Transition) -> &mut Known {
+        let known = self.jobs.get_mut(job).expect("the job is there");
+        let to = known.place.step(by).expect("the move is legal");
+        known.place = to.expect("it goes on");
+        if let Some(interface) = known.place.interface() {
+            known.interface = Some(interface.clone());
+        }
+        if let Some(user) = known.place.addressee() {
+            known.addressee = Some(user.clone());
+        }
+        known
+    }
+
+    /// Moves a job after its log is written.
+    fn end(&mut self, job: &JobName, by: &Transition, status: Status, at_ms: i64, last: Message) {
+        let known = self.jobs.get_mut(job).expect("the job is there");
+        let log = known.log_of(job, status, at_ms, vec![last]);
+        known.log = Some(log.after(known.log.take()));
+        self.step(job, by);
+    }
+}
+
+/// Making and restarting, and what workers and operators do.
+impl MemoryStore {
+    pub fn new(clock: Clock) -> Self {
+        let all = All {
+            ids: Ids::above(clock() - 1),
+            served_since_ms: clock(),
+            jobs: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            keys: HashMap::new(),
+            schedules: BTreeMap::new(),
+            held: BTreeSet::new(),
+        };
+        Self {
+            clock,
+            addressed: BTreeSet::new(),
+            nobody: BTreeSet::new(),
+            all: Mutex::new(all),
+        }
+    }
+
+    /// The store after a restart: nothing is lost, and what was not committed is not there.
+    #[must_use]
+    pub fn restart(&self) -> Self {
+        let fresh = Self::new(self.clock.clone());
+        std::mem::swap(&mut *self.lock(), &mut *fresh.lock());
+        Self {
+            addressed: self.addressed.clone(),
+            nobody: self.nobody.clone(),
+            ..fresh
+        }
+    }
+
+    /// Jobs of this interface are for one user each. This name is no user's: what is in his part is for
+    /// nobody.
+    #[must_use]
+    pub fn with_addressed(mut self, interface: InterfaceName, nobody: UserName) -> Self {
+        self.addressed.insert(interface);
+        self.nobody.insert(nobody);
+        self
+    }
+
+    /// A worker begins with a job.
+    pub fn start(&self, job: &JobName) {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let attempt = all.jobs[job].attempts + 1;
+        let known = all.step(job, &Transition::Claim { attempt });
+        (known.attempts, known.started_ms) = (attempt, Some(now_ms));
+    }
+
+    /// A running job is done, and this is what was made of it.
+    pub fn finish(&self, job: &JobName, results: &[(&str, &[u8])], variables: Map<String, Value>) {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let last = Message::new(now_ms, Level::Info, "processed");
+        all.end(job, &Transition::Archive, Status::Ok, now_ms, last);
+        let known = all.jobs.get_mut(job).expect("the job is there");
+        let results = results.iter();
+        let result =
+            |(name, bytes): &(&str, &[u8])| (String::from(*name), Bytes::copy_from_slice(bytes));
+        (known.results, known.variables) = (results.map(result).collect(), variables);
+    }
+
+    pub fn fail(&self, job: &JobName, why: &str) {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let last = Message::new(now_ms, Level::Error, why);
+        all.end(job, &Transition::Fail, Status::Error, now_ms, last);
+    }
+
+    /// A running job is to be tried again.
+    pub fn defer(&self, job: &JobName, due_ms: i64) {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let last = Message::new(now_ms, Level::Error, "not now");
+        let by = Transition::Defer { due_ms };
+        all.end(job, &by, Status::Error, now_ms, last);
+    }
+
+    pub fn cancel(&self, job: &JobName, by: &str) {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let last = match all.jobs[job].place {
+            Place::Work { .. } => Message::cancelled(now_ms, by),
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused => Message::deleted(now_ms, by),
+        };
+        all.end(job, &Transition::Fail, Status::Error, now_ms, last);
+    }
+
+    pub fn requeue(&self, job: &JobName, to: Queue) {
+        let mut all = self.lock();
+        let known = all.step(job, &Transition::Requeue(to));
+        (known.attempts, known.started_ms) = (0, None);
+    }
+
+    pub fn remove(&self, job: &JobName) {
+        let mut all = self.lock();
+        let to = all.jobs[job].place.step(&Transition::Discard);
+        assert_eq!(to, Ok(None));
+        all.jobs.remove(job);
+        all.removed.insert(job.clone());
+    }
+
+    pub fn hold(&self, interface: &InterfaceName) {
+        self.lock().held.insert(interface.clone());
+    }
+
+    pub fn resume(&self, interface: &InterfaceName) {
+        self.lock().held.remove(interface);
+    }
+
+    pub fn ask_reset(&self, id: ScheduleId) {
+        let mut all = self.lock();
+        let saved = all.schedules.get_mut(&id).expect("the schedule is there");
+        saved.reset_asked = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_seen(&self, viewer: &Viewer, known: &Known) -> bool {
+        let is_astray = match &known.place {
+            Place::Queue(queue) => {
+                let is_user = |user: &UserName| !self.nobody.contains(user);
+                self.is_addressed(&queue.interface)
+                    && !queue.addressee.as_ref().is_some_and(is_user)
+            }
+            Place::Bak(_)
+            | Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Refused
+            | Place::Work { .. } => false,
+        };
+        let is_in_sight = match (viewer.sight)(known.interface.as_ref()) {
+            Sight::All => true,
+            Sight::Own => self.owner(known).as_deref() == Some(&*viewer.user),
+            Sight::Nothing => false,
+        };
+        (viewer.sees_astray || !is_astray) && is_in_sight
+    }
+
+    fn owner(&self, known: &Known) -> Option<String> {
+        match &known.interface {
+            Some(interface) if self.is_addressed(interface) => {
+                known.addressee.as_ref().map(ToString::to_string)
+            }
+            Some(_) | None => Some(known.new.submitter.clone()),
+        }
+    }
+
+    fn summary(&self, name: &JobName, known: &Known, record: bool) -> JobSummary {
+        let (state, is_deleted) = known.state();
+        JobSummary {
+            job: Job {
+                place: known.place.clone(),
+                name: name.clone(),
+            },
+            state,
+            is_deleted,
+            interface: known.interface.clone(),
+            owner: record.then(|| self.owner(known)).flatten(),
+            record: record.then(|| known.record()),
+        }
+    }
+
+    fn detail(&self, name: &JobName, known: &Known, want: Want) -> JobDetail {
+        let is_done = known.state().0 == State::Done;
+        JobDetail {
+            summary: self.summary(name, known, want.record),
+            log: known.log.clone().filter(|_| want.log),
+            results: match want.results && is_done {
+                true => Results {
+                    files: known.results.keys().cloned().collect(),
+                    variables: known.variables.clone(),
+                },
+                false => Results::default(),
+            },
+        }
+    }
+}
+
+fn document_of(sealed: Sealed) -> Result<Document> {
+    let document = sealed.downcast::<Document>().map(|document| *document);
+    document.ok_or_else(|| StoreError::Refused("it was uploaded to another store".into()))
+}
+
+/// The key of a schedule's moment.
+fn key_of(id: ScheduleId, moment: Timestamp) -> Key {
+    Key::new(&format!("schedule/{id}"), &moment.to_string())
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn begin(&self, name: NewName) -> Box<dyn Upload> {
+        let bytes = BytesMut::new();
+        Box::new(Part { name, bytes })
+    }
+
+    async fn commit(
+        &self,
+        sealed: Sealed,
+        job: NewJob,
+        interface: &InterfaceName,
+        key: Option<&Key>,
+    ) -> Result<Receipt> {
+        let (document, place) = (document_of(sealed)?, Place::Queue(interface.into()));
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let earlier = all.earlier(key, &document.sha256);
+        Ok(earlier.unwrap_or_else(|| {
+            Receipt::New(all.add(document, job, place, Some(interface), key, now_ms))
+        }))
+    }
+
+    async fn refuse(
+        &self,
+        sealed: Sealed,
+        job: NewJob,
+        interface: Option<&InterfaceName>,
+        findings: Vec<Message>,
+        key: Option<&Key>,
+    ) -> Result<Receipt> {
+        let document = document_of(sealed)?;
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        if let Some(earlier) = all.earlier(key, &document.sha256) {
+            return Ok(earlier);
+        }
+        let stored = all.add(document, job, Place::Refused, interface, key, now_ms);
+        if let Some(known) = all.jobs.get_mut(&stored.job) {
+            known.log = Some(known.log_of(&stored.job, Status::Error, now_ms, findings));
+        }
+        Ok(Receipt::New(stored))
+    }
+
+    async fn find_key(&self, key: &Key) -> Result<Option<Keyed>> {
+        Ok(self.lock().keys.get(key).cloned())
+    }
+
+    async fn find(&self, viewer: &Viewer, of: Of, want: Want) -> Result<Option<JobDetail>> {
+        let all = self.lock();
+        let found = match &of {
+            Of::Name(name) => all.jobs.get_key_value(name),
+            Of::Id(id) => all.jobs.iter().find(|(name, _)| name.id() == *id),
+        };
+        let seen = found.filter(|(_, known)| self.is_seen(viewer, known));
+        Ok(seen.map(|(name, known)| self.detail(name, known, want)))
+    }
+
+    async fn details(&self, jobs: Vec<Job>, want: Want) -> Result<Vec<JobDetail>> {
+        let all = self.lock();
+        let there = jobs.iter().filter_map(|job| {
+            let known = all.jobs.get_key_value(&job.name);
+            known.map(|(name, known)| self.detail(name, known, want))
+        });
+        Ok(there.collect())
+    }
+
+    async fn list(
+        &self,
+        viewer: &Viewer,
+        filter: &Filter,
+        after: Option<JobName>,
+        limit: usize,
+    ) -> Result<Page> {
+        let all = self.lock();
+        let is_meant = |known: &Known| {
+            let state = known.state().0;
+            known.interface.as_ref() == Some(&filter.interface)
+                && (!filter.only_active || !state.is_settled())
+                && (filter.states.is_empty() || filter.states.contains(&state))
+                && self.is_seen(viewer, known)
+        };
+        let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = match filter.newest_first {
+            false => (bound, Bound::Unbounded),
+            true => (Bound::Unbounded, bound),
+        };
+        let mut meant = all.jobs.range(range).filter(|(_, known)| is_meant(known));
+        let mut next = || match filter.newest_first {
+            false => meant.next(),
+            true => meant.next_back(),
+        };
+        let mut page = Page::default();
+        while let Some((name, known)) = next() {
+            if page.jobs.len() == limit {
+                page.next = page.jobs.last().map(|last| last.job.name.clone());
+                break;
+            }
+            page.jobs
+                .push(self.summary(name, known, filter.want_record));
+        }
+        Ok(page)
+    }
+
+    async fn still_waiting(&self, jobs: Vec<JobName>) -> Result<Vec<JobName>> {
+        let all = self.lock();
+        let waits = |job: &JobName| {
+            let known = all.jobs.get(job);
+            known.is_some_and(|known| matches!(known.place, Place::Queue(_)))
+        };
+        Ok(jobs.into_iter().filter(waits).collect())
+    }
+
+    async fn is_known(&self, job: &JobName) -> Result<bool> {
+        let all = self.lock();
+        Ok(all.jobs.contains_key(job) || all.removed.contains(job))
+    }
+
+    async fn log(&self, job: &Job) -> Result<JobLog> {
+        let all = self.lock();
+        let gone = || StoreError::Refused(format!("{} is not there", job.name));
+        let known = all.jobs.get(&job.name).ok_or_else(gone)?;
+        let moved = || {
+            let text = format!("moved by hand to {}", known.place);
+            let moved = Message::new(known.received_ms, Level::Info, text);
+            let status = match known.place {
+                Place::Bak(_) => Status::Ok,
+                Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Queue(_)
+                | Place::Refused
+                | Place::Work { .. } => Status::Error,
+            };
+            known.log_of(&job.name, status, known.received_ms, vec![moved])
+        };
+        Ok(known.log.clone().unwrap_or_else(moved))
+    }
+
+    async fn open(&self, job: &Job) -> Result<Option<Content>> {
+        let all = self.lock();
+        let known = all.at(job);
+        Ok(known.map(|known| opened(&known.document, Some(known.sha256.clone()))))
+    }
+
+    async fn open_result(&self, job: &JobName, name: &str) -> Result<Option<Content>> {
+        let all = self.lock();
+        let result = all.jobs.get(job).and_then(|known| known.results.get(name));
+        Ok(result.map(|bytes| opened(bytes, Some(hex(&Sha256::digest(bytes))))))
+    }
+
+    async fn is_held(&self, interface: &InterfaceName) -> Result<bool> {
+        Ok(self.lock().held.contains(interface))
+    }
+
+    async fn served_since_ms(&self, _: &InterfaceName) -> Result<i64> {
+        Ok(self.lock().served_since_ms)
+    }
+
+    async fn fetched(&self, job: &Job, _: &str) -> Result<()> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        if all.at(job).is_some() && matches!(job.place, Place::Queue(_)) {
+            let last = Message::new(now_ms, Level::Info, "retrieved");
+            all.end(&job.name, &Transition::Archive, Status::Ok, now_ms, last);
+        }
+        Ok(())
+    }
+
+    fn new_schedule_id(&self) -> ScheduleId {
+        let now_ms = self.now_ms();
+        ScheduleId::new(self.lock().ids.next(now_ms))
+    }
+
+    async fn save_schedule(
+        &self,
+        id: ScheduleId,
+        schedule: &Schedule,
+        key: Option<&Key>,
+    ) -> Result<Saved> {
+        let mut all = self.lock();
+        let keyed = Keyed {
+            job: JobName::new(id.get(), None, Kind::Json),
+            interface: Some(schedule.interface.clone()),
+            sha256: hex(&Sha256::digest(&schedule.document)),
+            bytes: schedule.document.len() as u64,
+            refused: false,
+        };
+        match all.earlier(key, &keyed.sha256) {
+            Some(Receipt::Same(earlier)) if !all.jobs.contains_key(&earlier.job) => {
+                return Ok(Saved::Same(ScheduleId::new(earlier.job.id())));
+            }
+            Some(_) => return Ok(Saved::Different),
+            None => {}
+        }
+        let saved = SavedSchedule {
+            schedule: schedule.clone(),
+            progress: Progress::default(),
+            reset_asked: false,
+        };
+        all.schedules.insert(id, saved);
+        all.keys.extend(key.map(|key| (key.clone(), keyed)));
+        Ok(Saved::New)
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleId>> {
+        Ok(self.lock().schedules.keys().copied().collect())
+    }
+
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>> {
+        Ok(self.lock().schedules.get(&id).cloned())
+    }
+
+    async fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<()> {
+        if let Some(saved) = self.lock().schedules.get_mut(&id) {
+            saved.progress = progress.clone();
+        }
+        Ok(())
+    }
+
+    async fn reset_schedule(&self, id: ScheduleId, progress: &Progress) -> Result<()> {
+        if let Some(saved) = self.lock().schedules.get_mut(&id) {
+            (saved.progress, saved.reset_asked) = (progress.clone(), false);
+        }
+        Ok(())
+    }
+
+    async fn fire(
+        &self,
+        id: ScheduleId,
+        moment: Timestamp,
+        progress: &Progress,
+        sealed: Sealed,
+        job: NewJob,
+        interface: &InterfaceName,
+    ) -> Result<Fired> {
+        let (document, key) = (document_of(sealed)?, key_of(id, moment));
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        if !all.schedules.contains_key(&id) {
+            return Err(StoreError::Refused(format!("there is no schedule {id}")));
+        }
+        let fired = match all.keys.get(&key) {
+            Some(earlier) => {
+                let job = earlier.job.clone();
+                Fired::Before(job.clone(), progress.ran(moment, job))
+            }
+            None => {
+                let place = Place::Queue(interface.into());
+                let stored = all.add(document, job, place, Some(interface), Some(&key), now_ms);
+                let progress = progress.ran(moment, stored.job.clone());
+                Fired::New(stored, progress)
+            }
+        };
+        let (Fired::New(_, progress) | Fired::Before(_, progress)) = &fired;
+        if let Some(saved) = all.schedules.get_mut(&id) {
+            saved.progress = progress.clone();
+        }
+        Ok(fired)
+    }
+
+    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
+        Ok(self.lock().schedules.remove(&id).is_some())
+    }
+
+    fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    fn unhealthy(&self) -> Option<String> {
+        None
+    }
+
+    fn waiting(&self, interface: &InterfaceName) -> usize {
+        let all = self.lock();
+        let waits = |known: &&Known| matches!(&known.place, Place::Queue(queue) if queue.interface == *interface);
+        all.jobs.values().filter(waits).count()
+    }
+
+    fn capacity(&self) -> Option<Capacity> {
+        None
+    }
+
+    fn is_addressed(&self, interface: &InterfaceName) -> bool {
+        self.addressed.contains(interface)
+    }
+}
