@@ -12,6 +12,8 @@
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
 //! Invariant: what a viewer may not see costs, and is answered, like what does not exist.
 
+#[cfg(test)]
+mod conformance;
 pub mod fs;
 mod job;
 #[cfg(test)]

@@ -1,0 +1,319 @@
+//! What every engine promises, as tests that run against each of them.
+//!
+//! A case is a function over a [`Bench`]: an engine of its own, with what workers and operators do to
+//! jobs. [`conformance!`] makes one test of each case. A case asks for what the trait says and no more:
+//! where that leaves an engine free, it takes either answer.
+
+mod accept;
+mod keys;
+mod list;
+mod look;
+mod memory;
+mod out;
+mod read;
+mod schedules;
+
+use super::{
+    Content, Filter, JobDetail, JobSummary, NewJob, NewName, Of, Receipt, Sealed, Sight, State,
+    Store, Stored, Viewer, Want,
+};
+use crate::{
+    cron_schedule::ScheduleId,
+    domain::{InterfaceName, Job, JobName, Kind, Queue, UserName},
+};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::{io::Read as _, sync::Arc};
+
+/// An engine with an empty store that is its own. It serves [`plain`], [`other`] and [`mail`], of which
+/// the last is addressed, and everybody but [`nobody`] is a user.
+///
+/// What changes a job expects it in a state in which that is legal.
+trait Bench: Sized {
+    async fn new() -> Self;
+
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// The same store, in a new life of its process.
+    async fn restart(self) -> Self;
+
+    /// A worker begins with a job that waits.
+    async fn run(&self, job: &JobName);
+
+    /// A running job is done: this is what was made of it.
+    async fn finish(&self, job: &JobName, files: &[(&str, &[u8])], variables: Map<String, Value>);
+
+    /// A running job has failed for good, with this as its reason.
+    async fn fail(&self, job: &JobName, why: &str);
+
+    /// A running job is to be tried again at a moment far away.
+    async fn defer(&self, job: &JobName);
+
+    /// Somebody cancels a job that waits or runs.
+    async fn cancel(&self, job: &JobName, by: &str);
+
+    /// An operator sends a job to a queue.
+    async fn requeue(&self, job: &JobName, to: &Queue);
+
+    /// An operator removes a job.
+    async fn remove(&self, job: &JobName);
+
+    async fn hold(&self, interface: &InterfaceName);
+
+    async fn resume(&self, interface: &InterfaceName);
+
+    /// An operator asks that a schedule follow the clock from now on.
+    async fn ask_reset(&self, schedule: ScheduleId);
+
+    /// How many calls of the disk, or statements, there have been; `None`: nobody counts them.
+    fn calls(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn plain() -> InterfaceName {
+    "plain".parse().unwrap()
+}
+
+fn other() -> InterfaceName {
+    "other".parse().unwrap()
+}
+
+fn mail() -> InterfaceName {
+    "mail".parse().unwrap()
+}
+
+fn nobody() -> UserName {
+    "nobody".parse().unwrap()
+}
+
+/// What a user submits.
+fn of(submitter: &str) -> NewJob {
+    NewJob {
+        dialect: "dstore".into(),
+        submitter: submitter.into(),
+        ..NewJob::default()
+    }
+}
+
+fn a_name() -> NewName {
+    NewName {
+        kind: Kind::Xml,
+        reference: None,
+    }
+}
+
+/// A document that was uploaded, as its bytes come.
+async fn sealed(store: &dyn Store, pieces: &[&[u8]]) -> Sealed {
+    let mut upload = store.begin(a_name());
+    for piece in pieces {
+        upload.append(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    upload.seal().await.unwrap()
+}
+
+/// A job that waits in an interface.
+async fn accept(store: &dyn Store, to: &InterfaceName, user: &str, body: &[u8]) -> Stored {
+    let sealed = sealed(store, &[body]).await;
+    match store.commit(sealed, of(user), to, None).await.unwrap() {
+        Receipt::New(stored) => stored,
+        receipt @ (Receipt::Same(_) | Receipt::Different) => panic!("without a key: {receipt:?}"),
+    }
+}
+
+/// A job that waits for one user alone.
+async fn address<B: Bench>(bench: &B, to: &UserName, from: &str) -> JobName {
+    let job = accept(&*bench.store(), &plain(), from, b"<a/>").await.job;
+    bench
+        .requeue(&job, &Queue::of_user(&mail(), to.clone()))
+        .await;
+    job
+}
+
+async fn look(store: &dyn Store, viewer: &Viewer, job: &JobName) -> Option<JobDetail> {
+    let of = Of::Name(job.clone());
+    store.find(viewer, of, Want::ALL).await.unwrap()
+}
+
+/// All that is known of a job that is there.
+async fn detail(store: &dyn Store, job: &JobName) -> JobDetail {
+    let found = look(store, &Viewer::all(), job).await;
+    found.unwrap_or_else(|| panic!("{job} is not there"))
+}
+
+async fn job(store: &dyn Store, name: &JobName) -> Job {
+    detail(store, name).await.summary.job
+}
+
+async fn state(store: &dyn Store, job: &JobName) -> State {
+    detail(store, job).await.summary.state
+}
+
+/// Somebody to whom every interface shows the same.
+fn viewer(user: &str, sight: Sight) -> Viewer {
+    Viewer {
+        user: user.into(),
+        sight: Arc::new(move |_| sight),
+        sees_astray: false,
+    }
+}
+
+/// All jobs of an interface.
+fn filter(interface: InterfaceName) -> Filter {
+    Filter {
+        interface,
+        only_active: false,
+        states: Vec::new(),
+        newest_first: false,
+        want_record: false,
+    }
+}
+
+/// All that a list has, in one page.
+async fn listed(store: &dyn Store, viewer: &Viewer, filter: &Filter) -> Vec<JobSummary> {
+    let page = store.list(viewer, filter, None, 1000).await.unwrap();
+    assert_eq!(page.next, None);
+    page.jobs
+}
+
+async fn names(store: &dyn Store, viewer: &Viewer, filter: &Filter) -> Vec<JobName> {
+    let jobs = listed(store, viewer, filter).await.into_iter();
+    jobs.map(|shown| shown.job.name).collect()
+}
+
+/// The texts of a job's log.
+fn said(detail: &JobDetail) -> Vec<&str> {
+    let messages = detail.log.iter().flat_map(|log| &log.messages);
+    messages.map(|message| message.text.as_str()).collect()
+}
+
+/// The document of a job that is there.
+async fn open(store: &dyn Store, name: &JobName) -> Content {
+    let opened = store.open(&job(store, name).await).await.unwrap();
+    opened.unwrap_or_else(|| panic!("{name} cannot be opened"))
+}
+
+async fn bytes_of(content: &Content) -> Bytes {
+    content.read(0..content.bytes).await.unwrap()
+}
+
+/// What a reader gives, to its end. It blocks.
+fn all_of(reader: std::io::Result<Box<dyn std::io::Read + Send>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reader.unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Bytes that are not alike anywhere, so that none can be in another's place.
+fn noise(n_bytes: usize) -> Vec<u8> {
+    let mut number = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        number.to_le_bytes()[3]
+    };
+    (0..n_bytes).map(|_| next()).collect()
+}
+
+/// What calls give that are made at one moment, each by a task of its own.
+async fn together<F>(calls: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let calls: Vec<F> = calls.into_iter().collect();
+    let begin = Arc::new(tokio::sync::Barrier::new(calls.len()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for call in calls {
+        let begin = begin.clone();
+        tasks.spawn(async move {
+            begin.wait().await;
+            call.await
+        });
+    }
+    tasks.join_all().await
+}
+
+/// One test of each case, against an engine.
+macro_rules! conformance {
+    ($bench:ty) => {
+        conformance! { $bench:
+            accept {
+                a_committed_job_is_seen_by_every_call
+                a_document_of_another_engine_is_refused
+                a_job_is_named_as_it_was_asked_for
+                a_refused_document_is_kept_with_its_findings
+                a_refused_document_of_no_interface_is_on_no_list
+                a_restart_loses_nothing_that_was_committed
+                documents_of_every_size_come_back_whole
+                nothing_is_seen_before_commit
+                the_record_says_what_was_told_at_commit
+            }
+            keys {
+                a_key_of_a_refused_document_replays_as_refused
+                a_key_of_a_schedule_makes_no_job
+                a_key_outlives_its_job
+                a_key_that_is_used_makes_no_schedule
+                eight_commits_of_eight_documents_under_one_key_make_one_job
+                eight_commits_under_one_key_make_one_job
+                keys_survive_a_restart
+                one_key_makes_one_job
+            }
+            list {
+                a_list_has_each_state_that_is_asked_for
+                a_list_of_an_unknown_interface_is_empty
+                a_list_shows_a_viewer_what_he_sees
+                a_page_begins_after_a_job_that_is_gone
+                a_walk_shows_each_job_once_whatever_moves
+                details_keep_their_order_and_lack_what_is_gone
+                the_record_is_on_a_list_that_asks_for_it
+            }
+            look {
+                a_foreign_job_is_answered_like_an_unknown_one
+                a_hold_is_seen
+                a_job_is_known_as_long_as_its_log_is_there
+                a_job_lies_astray_for_nobody_but_operators
+                a_job_that_is_addressed_is_its_addressees
+                a_viewer_sees_his_own_job_in_every_state
+                every_state_is_told
+                nothing_is_read_that_was_not_asked_for
+                only_those_that_wait_are_still_waiting
+                the_engine_is_healthy_at_first
+            }
+            out {
+                eight_fetches_at_once_are_one
+                fetched_ends_a_job_that_waits
+                fetched_leaves_every_other_job_alone
+                the_log_of_each_end_says_how_it_ended
+            }
+            read {
+                a_job_that_is_gone_cannot_be_opened
+                an_open_document_stays_as_it_was
+                parts_of_a_document_can_be_read
+                results_are_those_of_a_job_that_is_done
+                what_is_no_result_cannot_be_opened_as_one
+            }
+            schedules {
+                a_moment_has_one_job
+                a_moment_has_one_job_over_a_restart
+                a_removed_schedule_is_gone
+                a_reset_is_asked_for_until_it_is_made
+                a_saved_schedule_is_there
+                eight_fires_of_a_moment_make_one_job
+                progress_is_kept
+            }
+        }
+    };
+    ($bench:ty: $($part:ident { $($case:ident)* })*) => {
+        $(mod $part {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::store::conformance::$part::$case::<$bench>().await;
+                }
+            )*
+        })*
+    };
+}
+use conformance;

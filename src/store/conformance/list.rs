@@ -1,0 +1,299 @@
+//! Lists: pages of the jobs of an interface.
+
+use super::*;
+use std::collections::BTreeSet;
+
+/// A job in every state in which one can be, oldest first.
+async fn one_of_each<B: Bench>(bench: &B) -> Vec<(JobName, State)> {
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for _ in 0..7 {
+        jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
+    }
+    for job in &jobs[1..6] {
+        bench.run(job).await;
+    }
+    bench.finish(&jobs[2], &[], Map::new()).await;
+    bench.fail(&jobs[3], "no paper").await;
+    bench.cancel(&jobs[4], "olga").await;
+    bench.defer(&jobs[5]).await;
+    bench.cancel(&jobs[6], "olga").await;
+    let states = [
+        State::Waiting,
+        State::Running,
+        State::Done,
+        State::Failed,
+        State::Cancelled,
+        State::Waiting,
+        State::Cancelled,
+    ];
+    jobs.into_iter().zip(states).collect()
+}
+
+pub(super) async fn a_list_has_each_state_that_is_asked_for<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = one_of_each(&bench).await;
+    let shown = listed(&*store, &Viewer::all(), &filter(plain())).await;
+    let told = shown.iter().map(|one| (one.job.name.clone(), one.state));
+    assert_eq!(told.collect::<Vec<_>>(), jobs);
+    let deleted: Vec<bool> = shown.iter().map(|one| one.is_deleted).collect();
+    assert_eq!(deleted, [false, false, false, false, false, false, true]);
+    assert!(shown.iter().all(|one| one.interface == Some(plain())));
+    let wanted = [
+        vec![State::Waiting],
+        vec![State::Running],
+        vec![State::Done],
+        vec![State::Failed],
+        vec![State::Cancelled],
+        vec![State::Done, State::Waiting],
+        vec![],
+    ];
+    for states in wanted {
+        for only_active in [false, true] {
+            for newest_first in [false, true] {
+                let filter = Filter {
+                    only_active,
+                    states: states.clone(),
+                    newest_first,
+                    ..filter(plain())
+                };
+                let is_meant = |state: State| {
+                    (states.is_empty() || states.contains(&state))
+                        && (!only_active || !state.is_settled())
+                };
+                let meant = jobs.iter().filter(|(_, state)| is_meant(*state));
+                let mut meant: Vec<JobName> = meant.map(|(job, _)| job.clone()).collect();
+                if newest_first {
+                    meant.reverse();
+                }
+                assert_eq!(
+                    names(&*store, &Viewer::all(), &filter).await,
+                    meant,
+                    "{filter:?}"
+                );
+            }
+        }
+    }
+}
+
+/// What a walk does between two pages.
+struct Moving<'b, B> {
+    bench: &'b B,
+    /// Not for ever, else a walk towards the newest has no end.
+    n_to_come: usize,
+    /// They wait, and are taken from the end.
+    to_fetch: Vec<JobName>,
+    to_cancel: Vec<JobName>,
+    to_remove: Vec<JobName>,
+    /// These move, and stay on the list all the while.
+    to_run: Vec<JobName>,
+}
+
+impl<B: Bench> Moving<'_, B> {
+    async fn go_on(&mut self) {
+        let store = self.bench.store();
+        if self.n_to_come > 0 {
+            self.n_to_come -= 1;
+            accept(&*store, &plain(), "ada", b"<new/>").await;
+        }
+        if let Some(name) = self.to_fetch.pop() {
+            let job = job(&*store, &name).await;
+            store.fetched(&job, "ada").await.unwrap();
+        }
+        if let Some(job) = self.to_cancel.pop() {
+            self.bench.cancel(&job, "olga").await;
+        }
+        if let Some(job) = self.to_remove.pop() {
+            self.bench.remove(&job).await;
+        }
+        if let Some(job) = self.to_run.pop() {
+            self.bench.run(&job).await;
+        }
+    }
+}
+
+/// All pages of a list, with moves between them.
+async fn walk<B: Bench>(filter: &Filter, limit: usize, moving: &mut Moving<'_, B>) -> Vec<JobName> {
+    let (store, all) = (moving.bench.store(), Viewer::all());
+    let (mut shown, mut after) = (Vec::new(), None);
+    for _ in 0..100 {
+        let page = store.list(&all, filter, after, limit).await.unwrap();
+        assert!(page.jobs.len() <= limit);
+        shown.extend(page.jobs.into_iter().map(|one| one.job.name));
+        after = page.next;
+        if after.is_none() {
+            return shown;
+        }
+        moving.go_on().await;
+    }
+    panic!("the walk has no end");
+}
+
+pub(super) async fn a_walk_shows_each_job_once_whatever_moves<B: Bench>() {
+    for (limit, only_active) in [(1, false), (2, false), (2, true), (7, false)] {
+        for newest_first in [false, true] {
+            let filter = Filter {
+                only_active,
+                newest_first,
+                ..filter(plain())
+            };
+            walk_in_pages::<B>(&filter, limit).await;
+        }
+    }
+}
+
+async fn walk_in_pages<B: Bench>(filter: &Filter, limit: usize) {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        all.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
+    }
+    let every = |n: usize| {
+        let jobs = all.iter().skip(n).step_by(5);
+        jobs.cloned().collect::<Vec<JobName>>()
+    };
+    let mut moving = Moving {
+        bench: &bench,
+        n_to_come: 10,
+        to_fetch: every(0),
+        to_cancel: every(1),
+        to_remove: every(2),
+        to_run: every(3),
+    };
+    let shown = walk(filter, limit, &mut moving).await;
+    let what = format!("{limit} {filter:?}");
+    match filter.newest_first {
+        false => assert!(shown.is_sorted_by(|one, next| one < next), "{what}"),
+        true => assert!(shown.is_sorted_by(|one, next| one > next), "{what}"),
+    }
+    // Of those that end meanwhile a list of active jobs says nothing.
+    let there = match filter.only_active {
+        false => [every(0), every(1), every(3), every(4)].concat(),
+        true => [every(3), every(4)].concat(),
+    };
+    let shown: BTreeSet<JobName> = shown.into_iter().collect();
+    let missing: Vec<_> = there.iter().filter(|job| !shown.contains(*job)).collect();
+    assert!(missing.is_empty(), "{what} lacks {missing:?}");
+}
+
+pub(super) async fn a_page_begins_after_a_job_that_is_gone<B: Bench>() {
+    let bench = B::new().await;
+    let (store, all) = (bench.store(), Viewer::all());
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
+    }
+    bench.remove(&jobs[1]).await;
+    for (newest_first, meant) in [
+        (false, [&jobs[2], &jobs[3]].to_vec()),
+        (true, vec![&jobs[0]]),
+    ] {
+        let filter = Filter {
+            newest_first,
+            ..filter(plain())
+        };
+        let page = store.list(&all, &filter, Some(jobs[1].clone()), 9).await;
+        let page = page.unwrap();
+        let names: Vec<&JobName> = page.jobs.iter().map(|one| &one.job.name).collect();
+        assert_eq!((names, page.next), (meant, None));
+    }
+}
+
+pub(super) async fn a_list_of_an_unknown_interface_is_empty<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    accept(&*store, &plain(), "ada", b"<a/>").await;
+    let unknown: InterfaceName = "unknown".parse().unwrap();
+    for only_active in [false, true] {
+        let filter = Filter {
+            only_active,
+            ..filter(unknown.clone())
+        };
+        assert_eq!(listed(&*store, &Viewer::all(), &filter).await, []);
+    }
+    assert_eq!(store.waiting(&unknown), 0);
+    assert!(!store.is_held(&unknown).await.unwrap() && !store.is_addressed(&unknown));
+}
+
+pub(super) async fn a_list_shows_a_viewer_what_he_sees<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut mine = Vec::new();
+    for user in ["ada", "eve", "ada", "eve", "ada"] {
+        let job = accept(&*store, &plain(), user, b"<a/>").await.job;
+        if user == "ada" {
+            mine.push(job);
+        }
+    }
+    bench.run(&mine[0]).await;
+    bench.fail(&mine[0], "no paper").await;
+    bench.run(&mine[1]).await;
+    let all = filter(plain());
+    assert_eq!(names(&*store, &viewer("ada", Sight::Own), &all).await, mine);
+    assert_eq!(names(&*store, &viewer("bob", Sight::Own), &all).await, []);
+    assert_eq!(
+        names(&*store, &viewer("ada", Sight::Nothing), &all).await,
+        []
+    );
+    assert_eq!(
+        names(&*store, &viewer("bob", Sight::All), &all).await.len(),
+        5
+    );
+    // Pages are of what he sees, so their size tells nothing of the others.
+    let own = viewer("ada", Sight::Own);
+    let page = store.list(&own, &all, None, 2).await.unwrap();
+    let (shown, next): (Vec<_>, _) = (
+        page.jobs.into_iter().map(|one| one.job.name).collect(),
+        page.next,
+    );
+    assert_eq!((shown, &next), (mine[..2].to_vec(), &Some(mine[1].clone())));
+    let page = store.list(&own, &all, next, 2).await.unwrap();
+    assert_eq!((page.jobs.len(), page.next), (1, None));
+}
+
+pub(super) async fn the_record_is_on_a_list_that_asks_for_it<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    one_of_each(&bench).await;
+    let all = Viewer::all();
+    for shown in listed(&*store, &all, &filter(plain())).await {
+        assert_eq!(shown.record, None);
+    }
+    let filter = Filter {
+        want_record: true,
+        ..filter(plain())
+    };
+    for shown in listed(&*store, &all, &filter).await {
+        assert_eq!(shown.owner.as_deref(), Some("ada"));
+        let of = Of::Name(shown.job.name.clone());
+        let found = store.find(&all, of, Want::RECORD).await.unwrap().unwrap();
+        assert_eq!(shown, found.summary);
+        assert_eq!(shown.record.unwrap().submitter.as_deref(), Some("ada"));
+    }
+}
+
+pub(super) async fn details_keep_their_order_and_lack_what_is_gone<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = one_of_each(&bench).await;
+    let shown = listed(&*store, &Viewer::all(), &filter(plain())).await;
+    let mut shown: Vec<Job> = shown.into_iter().map(|one| one.job).collect();
+    let moved = &jobs[0].0;
+    bench.run(moved).await;
+    bench.finish(moved, &[], Map::new()).await;
+    bench.remove(&jobs[3].0).await;
+    shown.swap(0, 5);
+    for want in [Want::PLACE, Want::RECORD, Want::ALL] {
+        let details = store.details(shown.clone(), want).await.unwrap();
+        let mut meant = Vec::new();
+        for one in shown.iter().filter(|job| job.name != jobs[3].0) {
+            let of = Of::Name(one.name.clone());
+            meant.extend(store.find(&Viewer::all(), of, want).await.unwrap());
+        }
+        assert_eq!(details, meant);
+        assert_eq!(details.len(), 6);
+    }
+    assert_eq!(store.details(Vec::new(), Want::ALL).await.unwrap(), []);
+}

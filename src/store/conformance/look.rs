@@ -1,0 +1,301 @@
+//! Looking for one job: who sees it, and what of it.
+
+use super::*;
+use crate::{domain::Place, store::Results};
+
+/// A job of a user in each of its states; what is done has results.
+async fn in_each_state<B: Bench>(bench: &B, user: &str) -> Vec<JobName> {
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for _ in 0..6 {
+        jobs.push(accept(&*store, &plain(), user, b"<a/>").await.job);
+    }
+    for job in &jobs[1..5] {
+        bench.run(job).await;
+    }
+    bench.defer(&jobs[2]).await;
+    let variables = Map::from_iter([("pages".to_owned(), 7.into())]);
+    let files: [(&str, &[u8]); 2] = [("b.txt", b"b"), ("a.txt", b"a")];
+    bench.finish(&jobs[3], &files, variables).await;
+    bench.fail(&jobs[4], "no paper").await;
+    bench.cancel(&jobs[5], "olga").await;
+    jobs
+}
+
+pub(super) async fn every_state_is_told<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    let states = [
+        State::Waiting,
+        State::Running,
+        State::Waiting,
+        State::Done,
+        State::Failed,
+        State::Cancelled,
+    ];
+    for (job, state) in jobs.iter().zip(states) {
+        let of_name = Of::Name(job.clone());
+        for want in [Want::PLACE, Want::RECORD, Want::ALL] {
+            for of in [of_name.clone(), Of::Id(job.id())] {
+                let found = store.find(&Viewer::all(), of, want).await;
+                let summary = found.unwrap().unwrap().summary;
+                assert_eq!(summary.job.name, *job);
+                assert_eq!((summary.state, summary.interface), (state, Some(plain())));
+                assert_eq!(summary.is_deleted, state == State::Cancelled);
+            }
+        }
+    }
+    let deferred = job(&*store, &jobs[2]).await.place;
+    assert!(matches!(deferred, Place::Deferred { .. }), "{deferred:?}");
+    assert_eq!(job(&*store, &jobs[3]).await.place, Place::Bak(plain()));
+    let running = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    bench.run(&running).await;
+    bench.cancel(&running, "olga").await;
+    let summary = detail(&*store, &running).await.summary;
+    assert_eq!(
+        (summary.state, summary.is_deleted),
+        (State::Cancelled, false)
+    );
+    // Back in a queue, nothing of that counts any more.
+    for job in [&jobs[3], &jobs[4], &jobs[5], &running] {
+        bench.requeue(job, &plain().into()).await;
+        let summary = detail(&*store, job).await.summary;
+        assert_eq!((summary.state, summary.is_deleted), (State::Waiting, false));
+        assert!(summary.is_queued());
+    }
+}
+
+pub(super) async fn nothing_is_read_that_was_not_asked_for<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    let wants = [false, true].into_iter().flat_map(|record| {
+        let rest = [(false, false), (false, true), (true, false), (true, true)];
+        rest.map(|(log, results)| Want {
+            record,
+            log,
+            results,
+        })
+    });
+    for want in wants {
+        for (n, job) in jobs.iter().enumerate() {
+            let of = Of::Name(job.clone());
+            let found = store.find(&Viewer::all(), of, want).await.unwrap().unwrap();
+            let full = detail(&*store, job).await;
+            assert_eq!(
+                found.summary.record,
+                full.summary.record.filter(|_| want.record)
+            );
+            assert_eq!(found.log, full.log.filter(|_| want.log));
+            let is_done = n == 3;
+            match want.results && is_done {
+                true => {
+                    assert_eq!(found.results.files, ["a.txt", "b.txt"]);
+                    assert_eq!(found.results.variables["pages"], 7);
+                }
+                false => assert_eq!(found.results, Results::default()),
+            }
+            // Deferred, done, failed, cancelled: each has ended an attempt, or for good.
+            assert_eq!(found.log.is_some(), want.log && n >= 2, "{n}");
+        }
+    }
+}
+
+/// Answers to every question about a job, with what each has cost.
+async fn answers<B: Bench>(
+    bench: &B,
+    viewer: &Viewer,
+    job: &JobName,
+) -> Vec<(Option<JobDetail>, Option<u64>)> {
+    let store = bench.store();
+    let mut answers = Vec::new();
+    for of in [Of::Name(job.clone()), Of::Id(job.id())] {
+        for want in [Want::PLACE, Want::RECORD, Want::ALL] {
+            let before = bench.calls();
+            let found = store.find(viewer, of.clone(), want).await.unwrap();
+            let cost = bench.calls().zip(before).map(|(now, before)| now - before);
+            answers.push((found, cost));
+        }
+    }
+    answers
+}
+
+/// The name of a job that there is not, as like that of this one as can be.
+fn unknown(job: &JobName) -> JobName {
+    job.with_id(crate::domain::JobId::from_number(
+        job.id().get() + 1_000_000,
+    ))
+}
+
+pub(super) async fn a_foreign_job_is_answered_like_an_unknown_one<B: Bench>() {
+    let bench = B::new().await;
+    let mut jobs = in_each_state(&bench, "ada").await;
+    jobs.push(address(&bench, &"ada".parse().unwrap(), "ada").await);
+    for viewer in [viewer("eve", Sight::Own), viewer("ada", Sight::Nothing)] {
+        for job in &jobs {
+            // What is remembered from a first look is not what is compared.
+            let _ = answers(&bench, &viewer, job).await;
+            let _ = answers(&bench, &viewer, &unknown(job)).await;
+            let foreign = answers(&bench, &viewer, job).await;
+            assert_eq!(
+                foreign,
+                answers(&bench, &viewer, &unknown(job)).await,
+                "{job}"
+            );
+            assert!(
+                foreign.iter().all(|(found, _)| found.is_none()),
+                "{foreign:?}"
+            );
+        }
+    }
+    // Half of a name is no name.
+    let store = bench.store();
+    let id = jobs[0].id();
+    for reference in ["x", "order-7"] {
+        let name = JobName::new(id, crate::domain::Reference::reduce(reference), Kind::Xml);
+        assert_eq!(look(&*store, &Viewer::all(), &name).await, None);
+    }
+    let name = JobName::new(id, None, Kind::Json);
+    assert_eq!(look(&*store, &Viewer::all(), &name).await, None);
+}
+
+pub(super) async fn a_viewer_sees_his_own_job_in_every_state<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let of_ada = in_each_state(&bench, "ada").await;
+    let of_eve = accept(&*store, &plain(), "eve", b"<a/>").await.job;
+    let ada = viewer("ada", Sight::Own);
+    for job in &of_ada {
+        let all = look(&*store, &Viewer::all(), job).await;
+        assert!(all.is_some());
+        assert_eq!(look(&*store, &ada, job).await, all);
+        let of = Of::Id(job.id());
+        let found = store.find(&ada, of, Want::PLACE).await.unwrap();
+        assert_eq!(found.unwrap().summary.job.name, *job);
+    }
+    assert_eq!(look(&*store, &ada, &of_eve).await, None);
+    assert!(
+        look(&*store, &viewer("ada", Sight::All), &of_eve)
+            .await
+            .is_some()
+    );
+    // What an interface shows is asked of that interface.
+    let by_interface = Viewer {
+        sight: Arc::new(|interface| match interface == Some(&plain()) {
+            true => Sight::All,
+            false => Sight::Nothing,
+        }),
+        ..ada
+    };
+    let elsewhere = accept(&*store, &other(), "ada", b"<a/>").await.job;
+    assert!(look(&*store, &by_interface, &of_eve).await.is_some());
+    assert_eq!(look(&*store, &by_interface, &elsewhere).await, None);
+}
+
+pub(super) async fn a_job_that_is_addressed_is_its_addressees<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    assert!(store.is_addressed(&mail()) && !store.is_addressed(&plain()));
+    let bob: UserName = "bob".parse().unwrap();
+    let name = address(&bench, &bob, "ada").await;
+    let owns = async |user: &str| {
+        let own = viewer(user, Sight::Own);
+        let found = look(&*store, &own, &name).await.is_some();
+        let listed = names(&*store, &own, &filter(mail())).await;
+        assert_eq!(listed.contains(&name), found);
+        found
+    };
+    for is_done in [false, true] {
+        if is_done {
+            let job = job(&*store, &name).await;
+            assert_eq!(job.place.addressee(), Some(&bob));
+            assert_eq!(store.waiting(&mail()), 1);
+            store.fetched(&job, "bob").await.unwrap();
+            assert_eq!(store.waiting(&mail()), 0);
+        }
+        let summary = detail(&*store, &name).await.summary;
+        assert_eq!(summary.owner.as_deref(), Some("bob"));
+        assert_eq!(summary.record.unwrap().submitter.as_deref(), Some("ada"));
+        assert_eq!(summary.interface, Some(mail()));
+        assert!(owns("bob").await && !owns("ada").await && !owns("eve").await);
+    }
+}
+
+pub(super) async fn a_job_lies_astray_for_nobody_but_operators<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = address(&bench, &nobody(), "ada").await;
+    let sees_all = viewer("olga", Sight::All);
+    let operator = Viewer {
+        sees_astray: true,
+        ..sees_all.clone()
+    };
+    for (viewer, is_seen) in [(&sees_all, false), (&operator, true)] {
+        assert_eq!(look(&*store, viewer, &name).await.is_some(), is_seen);
+        let listed = names(&*store, viewer, &filter(mail())).await;
+        assert_eq!(listed.contains(&name), is_seen);
+    }
+    let own = viewer("nobody", Sight::Own);
+    assert_eq!(look(&*store, &own, &name).await, None);
+    assert_eq!(names(&*store, &own, &filter(mail())).await, []);
+}
+
+pub(super) async fn only_those_that_wait_are_still_waiting<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    let last = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let mut asked = jobs.clone();
+    asked.extend([unknown(&jobs[0]), last.clone()]);
+    let mut waiting = store.still_waiting(asked).await.unwrap();
+    // Whether one that is deferred counts is left open.
+    waiting.retain(|job| *job != jobs[2]);
+    assert_eq!(waiting, [jobs[0].clone(), last]);
+    assert!((2..=3).contains(&store.waiting(&plain())));
+    assert_eq!(store.still_waiting(Vec::new()).await.unwrap(), []);
+}
+
+pub(super) async fn a_job_is_known_as_long_as_its_log_is_there<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    for job in &jobs {
+        assert!(store.is_known(job).await.unwrap());
+        assert!(!store.is_known(&unknown(job)).await.unwrap());
+    }
+    for job in [&jobs[3], &jobs[4]] {
+        bench.remove(job).await;
+        assert!(store.is_known(job).await.unwrap());
+        assert_eq!(look(&*store, &Viewer::all(), job).await, None);
+    }
+}
+
+pub(super) async fn a_hold_is_seen<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    assert!(!store.is_held(&plain()).await.unwrap());
+    bench.hold(&plain()).await;
+    assert!(store.is_held(&plain()).await.unwrap());
+    assert!(!store.is_held(&other()).await.unwrap());
+    // What waits can come all the same.
+    let job = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    assert_eq!(state(&*store, &job).await, State::Waiting);
+    bench.resume(&plain()).await;
+    assert!(!store.is_held(&plain()).await.unwrap());
+}
+
+pub(super) async fn the_engine_is_healthy_at_first<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    assert_eq!(store.unhealthy(), None);
+    let served_ms = store.served_since_ms(&plain()).await.unwrap();
+    // A filesystem's clock may lag a little behind.
+    assert!((store.now_ms() - served_ms).abs() < 60_000, "{served_ms}");
+    accept(&*store, &plain(), "ada", b"<a/>").await;
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    assert_eq!(store.unhealthy(), None);
+    assert_eq!(store.served_since_ms(&plain()).await.unwrap(), served_ms);
+}
