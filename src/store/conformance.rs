@@ -5,6 +5,7 @@
 //! where that leaves an engine free, it takes either answer.
 
 mod accept;
+mod file;
 mod keys;
 mod list;
 mod look;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{Ids, InterfaceName, Job, JobName, Kind, Place, Queue, Transition, UserName, hex},
+    domain::{Ids, InterfaceName, Job, JobName, Kind, Place, Queue, Transition, UserName},
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -88,7 +88,7 @@ impl Upload for Part {
         let Self { name, bytes } = *self;
         Ok(Sealed::new(Box::new(Document {
             name,
-            sha256: hex(&Sha256::digest(&bytes)),
+            sha256: hex::encode(Sha256::digest(&bytes)),
             bytes: bytes.freeze(),
         })))
     }
@@ -585,7 +585,7 @@ impl Store for MemoryStore {
     async fn open_result(&self, job: &JobName, name: &str) -> Result<Option<Content>> {
         let all = self.lock();
         let result = all.jobs.get(job).and_then(|known| known.results.get(name));
-        Ok(result.map(|bytes| opened(bytes, Some(hex(&Sha256::digest(bytes))))))
+        Ok(result.map(|bytes| opened(bytes, Some(hex::encode(Sha256::digest(bytes))))))
     }
 
     async fn is_held(&self, interface: &InterfaceName) -> Result<bool> {
@@ -620,7 +620,7 @@ impl Store for MemoryStore {
         let keyed = Keyed {
             job: JobName::new(id.get(), None, Kind::Json),
             interface: Some(schedule.interface.clone()),
-            sha256: hex(&Sha256::digest(&schedule.document)),
+            sha256: hex::encode(Sha256::digest(&schedule.document)),
             bytes: schedule.document.len() as u64,
             refused: false,
         };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     domain::joblog::{Level, Message, Status},
-    domain::{JobOptions, Place, Priority, Reference, hex},
+    domain::{JobOptions, Place, Priority, Reference},
     store::{SealedBody, StoreError},
 };
 use sha2::{Digest, Sha256};
@@ -74,7 +74,7 @@ pub(super) async fn documents_of_every_size_come_back_whole<B: Bench>() {
     let sizes = [0, 1, KIB * KIB].into_iter();
     for n_bytes in sizes.chain(around(64)).chain(around(256)) {
         let body = noise(n_bytes);
-        let sha256 = hex(&Sha256::digest(&body));
+        let sha256 = hex::encode(Sha256::digest(&body));
         for piece in [n_bytes.max(1), 977, 65_537] {
             // Each small piece of a large document would say nothing new.
             let piece = piece.max(n_bytes / 300);
