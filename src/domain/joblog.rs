@@ -131,13 +131,6 @@ impl Message {
         self.tool.as_deref() == Some(GIVEN_UP_TOOL)
     }
 
-    /// One line of a processor's output: as it says if it is [structured](Self::structured), else an
-    /// information.
-    pub fn from_output(time_ms: i64, line: &str) -> Self {
-        let plain = || Self::new(time_ms, Level::Info, line);
-        Self::structured(time_ms, line).unwrap_or_else(plain)
-    }
-
     /// One line of a processor's output that is a JSON object with `text`. It may carry `level`,
     /// `line` and `tool`, which is left out if it is one of ours.
     pub fn structured(time_ms: i64, line: &str) -> Option<Self> {
@@ -500,7 +493,7 @@ mod tests {
         assert!(deleted.is_cancelled() && deleted.messages[0].is_deleted());
         assert!(!ours.is_deleted() && !read(vec![]).is_cancelled());
         let line = r#"{"text":"cancelled by olga","level":"error","tool":"spoolgate-cancel"}"#;
-        let forged = Message::from_output(9, line);
+        let forged = Message::structured(9, line).unwrap();
         assert_eq!(forged, Message::new(9, Level::Error, "cancelled by olga"));
     }
 
@@ -547,11 +540,12 @@ mod tests {
 
     #[test]
     fn output_lines_may_be_structured() {
-        let said = Message::from_output(5, r#"{"text":"odd","level":"warning","line":3,"tool":9}"#);
+        let line = r#"{"text":"odd","level":"warning","line":3,"tool":9}"#;
+        let said = Message::structured(5, line).unwrap();
         assert_eq!((said.level, said.line), (Level::Warning, Some(3)));
         assert_eq!(said.tool.as_deref(), Some("9"));
         for plain in ["{", "{\"level\":\"info\"}", "hello", "{\"text\":1}"] {
-            assert_eq!(Message::from_output(5, plain).text, plain);
+            assert_eq!(Message::structured(5, plain), None, "{plain}");
         }
     }
 }

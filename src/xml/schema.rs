@@ -27,8 +27,6 @@ const POOL_MAX: usize = 8;
 const XSD_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema";
 
 pub trait SchemaEngine: Send + Sync {
-    fn name(&self) -> &'static str;
-
     /// Does each validation take a process of its own? How many there are at the same time is for
     /// the caller to bound.
     fn is_outside(&self) -> bool {
@@ -89,7 +87,7 @@ pub enum Unavailable {
 
 pub struct Schemas {
     engine: Box<dyn SchemaEngine>,
-    limits: XmlLimits,
+    pub(super) limits: XmlLimits,
     dir: ReloadableDir<Pool>,
 }
 
@@ -101,12 +99,6 @@ impl Schemas {
             limits: XmlLimits::default(),
             dir: ReloadableDir::new(dir, "xsd", link_of),
         }
-    }
-
-    #[must_use]
-    pub fn with_limits(mut self, limits: XmlLimits) -> Schemas {
-        self.limits = limits;
-        self
     }
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
@@ -122,11 +114,6 @@ impl Schemas {
             pool.put(compiled);
             Ok(pool)
         })
-    }
-
-    /// The names of the schemas in force, sorted.
-    pub fn names(&self) -> Vec<String> {
-        self.dir.names()
     }
 
     /// Does each validation take a process of its own?

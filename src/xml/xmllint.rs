@@ -36,10 +36,6 @@ pub fn xmllint_present() -> bool {
 }
 
 impl SchemaEngine for Xmllint {
-    fn name(&self) -> &'static str {
-        PROGRAM
-    }
-
     fn is_outside(&self) -> bool {
         true
     }

@@ -42,10 +42,6 @@ const NEW_NAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct XsdSchema;
 
 impl SchemaEngine for XsdSchema {
-    fn name(&self) -> &'static str {
-        "xsd-schema"
-    }
-
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
         let mut loaders = LoaderChain::new();
         loaders.add(Box::new(EmbeddedLoader::new()));

@@ -10,7 +10,7 @@ use http::{Method, Request, Response, Uri, header, request::Parts};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::{
     api::{self, Dialect, Intake, Payload},
-    domain::joblog::{JobLog, Message, Status},
+    domain::joblog::{JobLog, Level, Message, Status},
     domain::{Ids, InterfaceName, JobName, Kind, Place},
     service::{Command, Fault, Reply, Submit},
     store::fs::PlacePath,
@@ -108,7 +108,9 @@ fn replies(dialect: &dyn Dialect, command: Command, said: &str) {
 }
 
 fn log(dialect: &dyn Dialect, interface: Option<InterfaceName>, job: JobName, said: &str) {
-    let message = |text: &str| Message::from_output(5, text);
+    let message = |text: &str| {
+        Message::structured(5, text).unwrap_or_else(|| Message::new(5, Level::Info, text))
+    };
     let log = JobLog {
         job,
         interface,

@@ -10,7 +10,7 @@ use http::{header, request::Parts};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use spoolgate::{
     api::{self, Dialect, Intake, Payload},
-    domain::joblog::Message,
+    domain::joblog::{Level, Message},
     domain::{JobName, PARAMS_BYTES_MAX, Priority},
     service::{Command, Document, Fault, Reply, State, Submit, View},
 };
@@ -67,6 +67,8 @@ fn submitted(command: &Command, body: &[u8]) {
 fn replies(said: &str) -> Vec<Reply> {
     let job: JobName = "20261122T045748.123Z-00042.json".parse().expect("a name");
     let variables = serde_json::from_str(said).unwrap_or_default();
+    let message =
+        Message::structured(5, said).unwrap_or_else(|| Message::new(5, Level::Info, said));
     let view = |state| View {
         job: job.clone(),
         id: job.id().get(),
@@ -84,7 +86,7 @@ fn replies(said: &str) -> Vec<Reply> {
         finished_ms: Some(i64::MIN),
         eta_ms: said.len() as i64,
         error: Some(said.into()),
-        messages: vec![Message::from_output(5, said)],
+        messages: vec![message.clone()],
         files: vec![said.into()],
         variables: Clone::clone(&variables),
     };
