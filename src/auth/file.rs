@@ -7,12 +7,12 @@
 //! makes belongs to the directory's owner, and its mode is 0600. Comments are not kept. The edit
 //! functions themselves are pure. Blocking: call it off the async threads.
 
-use super::grants::{Grants, Right, Role, Scope};
+use super::grants::{Account, Grants};
 use super::parse;
 use super::password::check_hash;
 use crate::util::modes::{Guard, guard};
 use crate::util::plain::{self, Links};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -62,13 +62,6 @@ impl UsersError {
     }
 }
 
-/// One user: the stored hash of its password, and what it may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    pub password: Arc<str>,
-    pub grants: Arc<Grants>,
-}
-
 /// All users of a file.
 /// Invariant: every name and every stored hash has passed the checks of a file that is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,11 +91,12 @@ impl UsersFile {
 
     /// `path` is for the message only.
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self, UsersError> {
-        parse::users_file(text).map_err(|mistake| UsersError::Invalid {
+        let users = parse::users(text).map_err(|mistake| UsersError::Invalid {
             path: path.to_owned(),
             line: mistake.line,
             message: mistake.message,
-        })
+        })?;
+        Ok(Self { users })
     }
 
     /// Reads the file (an absent one counts as empty), applies `edit` and writes it back, all
@@ -166,31 +160,6 @@ impl UsersFile {
         removed.map(drop).ok_or_else(|| no_such(user))
     }
 
-    /// Makes `rights` the user's rights at `scope`; an empty set takes them away.
-    ///
-    /// # Errors
-    /// When there is no such user.
-    pub fn grant(
-        &mut self,
-        user: &str,
-        scope: Scope,
-        rights: BTreeSet<Right>,
-    ) -> Result<(), UsersError> {
-        let account = self.account_mut(user)?;
-        Arc::make_mut(&mut account.grants).set_rights(scope, rights);
-        Ok(())
-    }
-
-    /// Replaces a user's roles.
-    ///
-    /// # Errors
-    /// When there is no such user.
-    pub fn set_roles(&mut self, user: &str, roles: BTreeSet<Role>) -> Result<(), UsersError> {
-        let account = self.account_mut(user)?;
-        Arc::make_mut(&mut account.grants).set_roles(roles);
-        Ok(())
-    }
-
     /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
         let grants = self.users.values().map(|account| &account.grants);
@@ -212,7 +181,7 @@ impl UsersFile {
         self.users.get_key_value(user)
     }
 
-    pub(super) fn insert(&mut self, user: &str, account: Account) {
+    fn insert(&mut self, user: &str, account: Account) {
         self.users.insert(user.into(), account);
     }
 
@@ -384,7 +353,10 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::password::DUMMY_HASH;
+    use super::super::{
+        grants::{Right, Role, Scope},
+        password::DUMMY_HASH,
+    };
     use super::*;
 
     fn sample() -> UsersFile {
@@ -423,10 +395,6 @@ mod tests {
             is(file.set_password("y", DUMMY_HASH)),
             "there is no user `y`"
         );
-        assert_eq!(file, before);
-        file.grant("z", Scope::Every, Right::ALL.into()).unwrap();
-        assert_eq!(file.account("z").unwrap().grants.rights().len(), 1);
-        file.grant("z", Scope::Every, BTreeSet::new()).unwrap();
         assert_eq!(file, before);
         file.remove("z").unwrap();
         assert!(file.account("z").is_none());

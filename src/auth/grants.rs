@@ -48,6 +48,13 @@ impl Role {
     }
 }
 
+/// One user: the stored hash of its password, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub password: Arc<str>,
+    pub grants: Arc<Grants>,
+}
+
 /// A word that is neither a right nor a role; the message names the nearest one that is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not a {kind}{}", nearest(word, known))]
@@ -205,7 +212,8 @@ impl Caller {
         Self::new("", Grants::default())
     }
 
-    /// A caller with every right: anyone who may write to the spool on this machine has them anyway.
+    /// A caller with every right.
+    #[cfg(test)]
     pub fn operator(name: &str) -> Self {
         let mut grants = Grants::default();
         grants.add_role(Role::Operator);

@@ -1,17 +1,17 @@
-//! The text of a users file to [`UsersFile`], by hand over TOML with positions.
+//! The text of a users file to the accounts in it, by hand over TOML with positions.
 //!
 //! Unknown keys are errors, and every error names the line and, for a misspelt word, the nearest
 //! known one. Nothing is skipped: a file with one mistake is refused as a whole, because a right
 //! that silently does not count is found out on the wrong day. No file is touched here.
 
-use super::file::{Account, UsersFile};
-use super::grants::{Grants, Right, Role, Scope, nearest};
+use super::grants::{Account, Grants, Right, Role, Scope, nearest};
 use super::password::check_hash;
 use crate::domain::{USER_BYTES_MAX, UserName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
@@ -22,20 +22,21 @@ pub(super) struct Mistake {
     pub(super) message: String,
 }
 
-pub(super) fn users_file(text: &str) -> Result<UsersFile, Mistake> {
+/// The accounts of a users file, by the names of the users.
+pub(super) fn users(text: &str) -> Result<BTreeMap<Arc<str>, Account>, Mistake> {
     let source = Source { text };
     let root = DeTable::parse(text)
         .map_err(|e| source.mistake(e.span().unwrap_or_default(), e.message()))?;
-    let mut file = UsersFile::default();
+    let mut users = BTreeMap::new();
     for (key, value) in root.get_ref() {
         source.known(key, &["users"])?;
         for (name, account) in source.table(value, "`users`")? {
             check_user(name.get_ref()).map_err(|m| source.mistake(name.span(), m))?;
             let account = source.account(name, account)?;
-            file.insert(name.get_ref(), account);
+            users.insert(name.get_ref().as_ref().into(), account);
         }
     }
-    Ok(file)
+    Ok(users)
 }
 
 /// User names are as [`UserName`] has them: they stand in headers, logs, attributes and directories.
@@ -145,13 +146,13 @@ mod tests {
              [users.shop1.rights]\norders_in = [\"upload\", \"list\"]\n\"*\" = [\"list\"]\n\
              [users.\"a@b.example\"]\npassword = \"{DUMMY_HASH}\"\n"
         );
-        let file = users_file(&text).unwrap();
-        let names: Vec<&str> = file.list().map(|(name, _)| name).collect();
+        let accounts = users(&text).unwrap();
+        let names: Vec<&str> = accounts.keys().map(|name| &**name).collect();
         assert_eq!(names, ["a@b.example", "shop1"]);
-        let shop = file.account("shop1").unwrap();
+        let shop = &accounts["shop1"];
         assert!(shop.grants.roles().contains(&Role::Operator));
         assert_eq!(shop.grants.rights().len(), 2);
-        assert_eq!(users_file("").unwrap().list().count(), 0);
+        assert!(users("").unwrap().is_empty());
     }
 
     #[test]
@@ -205,11 +206,11 @@ mod tests {
             ),
         ];
         for (text, line, message) in cases {
-            let mistake = users_file(&text).unwrap_err();
+            let mistake = users(&text).unwrap_err();
             assert_eq!((mistake.line, mistake.message.as_str()), (line, message));
         }
-        assert_eq!(users_file("[users.x]\npassword = ").unwrap_err().line, 2);
+        assert_eq!(users("[users.x]\npassword = ").unwrap_err().line, 2);
         let twice = format!("[users.x]\n{password}\n[users.x]\n{password}");
-        assert_eq!(users_file(&twice).unwrap_err().line, 3);
+        assert_eq!(users(&twice).unwrap_err().line, 3);
     }
 }

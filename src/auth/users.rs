@@ -19,8 +19,8 @@
 
 use super::cache::{Key, Mark, Proven, Refused};
 use super::familiar::{self, Familiar, Pair};
-use super::file::{Account, UsersError, UsersFile};
-use super::grants::{Caller, Role};
+use super::file::{UsersError, UsersFile};
+use super::grants::{Account, Caller, Role};
 use super::line::{Full, Line, Rank};
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};

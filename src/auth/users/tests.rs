@@ -144,6 +144,15 @@ fn denied(result: Result<Caller, Denied>) -> Result<(), Denied> {
     result.map(drop)
 }
 
+/// The user with the same password, and the right to upload to every interface.
+fn let_upload(file: &mut UsersFile, user: &str) -> Result<(), UsersError> {
+    let hash = file.account(user).unwrap().password.clone();
+    let mut grants = Grants::default();
+    grants.set_rights("*".parse().unwrap(), [Right::Upload].into());
+    file.remove(user)?;
+    file.add(user, &hash, grants)
+}
+
 #[tokio::test]
 async fn good_credentials_are_hashed_once_and_carry_their_rights() {
     let bench = Bench::open();
@@ -385,7 +394,7 @@ async fn a_changed_password_counts_from_the_reload_on() {
 async fn a_reload_keeps_proven_users_and_gives_them_their_new_rights() {
     let bench = Bench::open();
     bench.login("shop1", "a", 1).await.unwrap();
-    bench.edit(|file| file.grant("shop1", "*".parse().unwrap(), [Right::Upload].into()));
+    bench.edit(|file| let_upload(file, "shop1"));
     bench.users.reload().unwrap();
     let caller = bench.login("shop1", "a", 1).await.unwrap();
     assert!(caller.may(Right::Upload, &"x".parse().unwrap()));
@@ -608,7 +617,7 @@ async fn a_token_outlives_a_restart_and_has_the_rights_of_its_use() {
     let bench = Bench::open();
     let caller = bench.login("shop1", "a", 1).await.unwrap();
     let token = issue(&bench, &caller, &[]).unwrap();
-    bench.edit(|file| file.grant("shop1", "*".parse().unwrap(), [Right::Upload].into()));
+    bench.edit(|file| let_upload(file, "shop1"));
     let path = bench.dir.path().join("users.toml");
     let users = Users::open(&path, seal()).unwrap();
     let caller = users.bearer(&token, NOW_MS).unwrap();
