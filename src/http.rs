@@ -162,7 +162,7 @@ async fn announced(
 /// Tells a client that speaks HTTP without TLS what to do.
 async fn refuse(
     tcp: TcpStream,
-    protocol: connection::Protocol,
+    protocol: activity::Protocol,
     peer: SocketAddr,
     place: InClear,
     terms: &ConnectionSettings,
@@ -182,10 +182,10 @@ pub async fn serve_ops(listener: TcpListener, readiness: Arc<Readiness>, stop: C
     accept::run(listener, &loop_terms, deadline, move |tcp, _, _| {
         let (terms, readiness) = (terms.clone(), readiness.clone());
         async move {
-            let activity = activity::ConnectionActivity::new(connection::Protocol::Http1);
+            let activity = activity::ConnectionActivity::new(activity::Protocol::Http1);
             let context = Arc::new((activity.clone(), readiness));
             let answer = move |request| ops::probe(context.clone(), request);
-            connection::drive(tcp, connection::Protocol::Http1, activity, answer, &terms).await;
+            connection::drive(tcp, activity::Protocol::Http1, activity, answer, &terms).await;
         }
     })
     .await;

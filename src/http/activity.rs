@@ -9,7 +9,7 @@
 //! It also counts what comes in while no request begins or moves: pings, settings, window updates and
 //! priorities cost work and lead to nothing. Who sends too much of that is shown out.
 
-use super::{Limits, connection::Protocol};
+use super::Limits;
 use crate::service::Completion;
 use std::{
     collections::BTreeMap,
@@ -19,6 +19,12 @@ use tokio::{
     sync::Notify,
     time::{self, Instant},
 };
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
 
 pub(super) struct ConnectionActivity {
     protocol: Protocol,

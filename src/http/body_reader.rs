@@ -110,7 +110,7 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Protocol;
+    use super::super::activity::Protocol;
     use super::*;
     use hyper::body::Frame;
     use std::{

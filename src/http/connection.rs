@@ -5,7 +5,11 @@
 //! hyper's own timeouts are silently off.
 
 use super::{
-    Limits, activity::ConnectionActivity, body::Body, delivery::Wire, request::CutOff,
+    Limits,
+    activity::{ConnectionActivity, Protocol},
+    body::Body,
+    delivery::Wire,
+    request::CutOff,
     stream::Stream,
 };
 use hyper::{
@@ -48,12 +52,6 @@ impl ConnectionSettings {
         let limits = Limits::clone(&self.limits).hurried();
         Self::new(limits, self.stop.clone())
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
 }
 
 /// What a client without TLS begins to speak. It need not learn in advance that we speak HTTP/2;

@@ -11,7 +11,7 @@ mod own;
 pub use facts::Facts;
 pub use own::{generate, is_renewed, renew};
 
-use super::connection::Protocol;
+use super::activity::Protocol;
 use crate::{
     util::modes::{Guard, guard},
     util::plain::{self, Links},
