@@ -2,7 +2,7 @@
 //! documents and processors of the demo. `init` and `demo` write them out.
 
 /// A file: its name and its content.
-pub type File = (&'static str, &'static [u8]);
+pub(crate) type File = (&'static str, &'static [u8]);
 
 macro_rules! files {
     ($dir:literal: $($name:literal),* $(,)?) => {
@@ -10,32 +10,32 @@ macro_rules! files {
     };
 }
 
-pub const CONFIG: &str = include_str!("../examples/spoolgate.toml");
+pub(crate) const CONFIG: &str = include_str!("../examples/spoolgate.toml");
 
-pub const SCHEMAS: &[File] = files!("spool/schemas":
+pub(crate) const SCHEMAS: &[File] = files!("spool/schemas":
     "items_in.xsd", "joblog.xsd", "orders_in.xsd", "orders_out.xsd", "persons_in.xsd",
     "persons_out.xsd",
 );
 
-pub const STYLESHEETS: &[File] = files!("spool/xslt": "order-csv.xsl", "order-html.xsl");
+pub(crate) const STYLESHEETS: &[File] = files!("spool/xslt": "order-csv.xsl", "order-html.xsl");
 
 /// Valid documents, by interface, for the demo.
-pub const DOCUMENTS: &[File] = files!("examples/documents":
+pub(crate) const DOCUMENTS: &[File] = files!("examples/documents":
     "items_in/assortment.valid.xml", "orders_in/day.valid.xml", "orders_in/latin-1.valid.xml",
     "orders_in/states.valid.xml", "orders_in/utf-16.valid.xml", "persons_in/persons.valid.xml",
 );
 
-pub const ORDERS_OUT: File = (
+pub(crate) const ORDERS_OUT: File = (
     "orders.valid.xml",
     include_bytes!("../examples/documents/orders_out/orders.valid.xml"),
 );
 
 /// A document with one mistake, for the demo.
-pub const INVALID: File = (
+pub(crate) const INVALID: File = (
     "position-twice.invalid.xml",
     include_bytes!("../examples/documents/orders_in/position-twice.invalid.xml"),
 );
 
-pub const PROCESSORS: &[File] = files!("examples/processors":
+pub(crate) const PROCESSORS: &[File] = files!("examples/processors":
     "count-lines.sh", "export-order.sh", "export-order.xsl", "import-orders.py",
 );

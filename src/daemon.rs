@@ -17,7 +17,7 @@ mod tenant;
 mod timetable;
 mod watcher;
 
-pub use memory::keep_small;
+pub(crate) use memory::keep_small;
 
 pub(crate) use operators::control_places;
 
@@ -42,7 +42,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const BACKLOG: u32 = 1024;
 
 /// What is left of a service that has stopped.
-pub struct Stopped {
+pub(crate) struct Stopped {
     /// To be dropped after the runtime, whose blocking threads may still work on the spools.
     pub locks: Vec<SpoolLock>,
     /// Why it has stopped by itself, if it has.
@@ -53,7 +53,7 @@ pub struct Stopped {
 ///
 /// # Errors
 /// What keeps the service from starting.
-pub async fn serve(
+pub(crate) async fn serve(
     config: Config,
     starter: Starter,
     stop: CancellationToken,
@@ -218,7 +218,7 @@ pub(crate) fn renew_certificate(certificate: &Path, key: &Path) -> bool {
 ///
 /// # Errors
 /// When the directory or the files cannot be made.
-pub fn make_certificate(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn make_certificate(config: &Config) -> anyhow::Result<()> {
     let (certificate, key) = (&config.certificate, &config.key);
     let usual = certificate.file_name() == Some(tls::CERTIFICATE_FILE.as_ref())
         && key.file_name() == Some(tls::KEY_FILE.as_ref())

@@ -27,12 +27,12 @@ mod proxy;
 mod range;
 mod request;
 mod stream;
-pub mod tls;
+pub(crate) mod tls;
 mod virtual_hosts;
 
-pub use limits::Limits;
-pub use ops::{Readiness, Report};
-pub use virtual_hosts::{VirtualHost, VirtualHosts, VirtualHostsError};
+pub(crate) use limits::Limits;
+pub(crate) use ops::{Readiness, Report};
+pub(crate) use virtual_hosts::{VirtualHost, VirtualHosts};
 
 use accept::Registration;
 use connection::{ConnectionSettings, Opening};
@@ -42,7 +42,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Serves the dialects over TLS until `stop`, then at most `deadline` longer.
-pub async fn serve_tls(
+pub(crate) async fn serve_tls(
     listener: TcpListener,
     tls: Arc<tls::Certificate>,
     hosts: Arc<VirtualHosts>,
@@ -116,7 +116,7 @@ impl Server {
 }
 
 /// Answers every request with 403 until `stop`, then at most `deadline` longer.
-pub async fn serve_plain(
+pub(crate) async fn serve_plain(
     listener: TcpListener,
     limits: Limits,
     stop: CancellationToken,
@@ -174,7 +174,11 @@ async fn refuse(
 }
 
 /// Serves `GET /livez` and `GET /readyz` until `stop`.
-pub async fn serve_ops(listener: TcpListener, readiness: Arc<Readiness>, stop: CancellationToken) {
+pub(crate) async fn serve_ops(
+    listener: TcpListener,
+    readiness: Arc<Readiness>,
+    stop: CancellationToken,
+) {
     let limits = Limits::default().hurried();
     let deadline = limits.lingering_close_timeout;
     let terms = Arc::new(ConnectionSettings::new(limits, stop));

@@ -4,19 +4,19 @@
 //! The modules in reading order, each using only those before it:
 //!
 //! - [`domain`] is the vocabulary: names, ids, places, what happened to a job, and the one function
-//!   that knows which moves are legal. It is pure. [`util`] opens plain files and checks their rights.
+//!   that knows which moves are legal. It is pure. `util` opens plain files and checks their rights.
 //! - [`xml`] says whether a document is well-formed and valid, and transforms it.
 //! - [`auth`] says who calls and what they may do.
 //! - [`cron_schedule`] says at which moments there are to be jobs.
 //! - [`store`] is the only code that moves a job file; it holds the durability protocol. It blocks.
-//! - [`scheduler`] decides which job runs when, without files, clock or tasks. [`watch`] hints where
+//! - [`scheduler`] decides which job runs when, without files, clock or tasks. `watch` hints where
 //!   to look. [`processor`] works on a job and says what became of it. [`worker`] carries out what
 //!   the scheduler decides.
 //! - [`service`] turns a command of a caller into a reply or a fault, and is where async meets the
-//!   store. A dialect in [`api`] translates between it and HTTP, purely. [`http`] is the server.
+//!   store. A dialect in [`api`] translates between it and HTTP, purely. `http` is the server.
 //! - [`ops`] is what operators do and see: their acts, their socket, and what is wrong.
-//! - [`config`], [`log`] and [`daemon`] put it together; [`cli`] is what operators type, [`client`]
-//!   what partners do; [`assets`] is what the binary brings along.
+//! - [`config`], `log` and `daemon` put it together; [`cli`] is what operators type, [`client`]
+//!   what partners do; `assets` is what the binary brings along.
 //!
 //! Invariant: where a job is, is which directory its file lies in. Nothing else records it.
 //!
@@ -35,16 +35,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
-pub mod assets;
+pub(crate) mod assets;
 pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod cron_schedule;
-pub mod daemon;
+pub(crate) mod daemon;
 pub mod domain;
-pub mod http;
-pub mod log;
+pub(crate) mod http;
+pub(crate) mod log;
 pub mod ops;
 pub mod peer;
 pub mod processor;
@@ -59,8 +59,8 @@ pub mod service;
     reason = "its interface is being rewritten"
 )]
 pub mod store;
-pub mod util;
-pub mod watch;
+pub(crate) mod util;
+pub(crate) mod watch;
 #[expect(
     clippy::missing_errors_doc,
     reason = "its interface is being rewritten"

@@ -30,7 +30,7 @@ static OUTPUT: OnceLock<LineQueue> = OnceLock::new();
 
 /// Writes what is queued when it is dropped, for two seconds at most.
 #[must_use]
-pub struct Flush(());
+pub(crate) struct Flush(());
 
 impl Drop for Flush {
     fn drop(&mut self) {
@@ -42,7 +42,7 @@ impl Drop for Flush {
 ///
 /// # Errors
 /// What is wrong with `log.level` or `RUST_LOG`, or that there cannot be one more thread.
-pub fn start(config: &LogConfig) -> Result<Flush, String> {
+pub(crate) fn start(config: &LogConfig) -> Result<Flush, String> {
     let given = std::env::var("RUST_LOG");
     let level = given.as_ref().unwrap_or(&config.level);
     let filter = filter(level).map_err(|error| format!("log.level: {error}"))?;
@@ -77,21 +77,21 @@ pub fn start(config: &LogConfig) -> Result<Flush, String> {
 }
 
 /// Writes a line to standard output, as soon as it can be written.
-pub fn announce(line: &str) {
+pub(crate) fn announce(line: &str) {
     if let Some(output) = OUTPUT.get() {
         output.push(format!("{line}\n").into_bytes());
     }
 }
 
 /// Waits until what is queued has been written, for `patience` at most.
-pub fn flush(patience: Duration) {
+pub(crate) fn flush(patience: Duration) {
     for queue in [&ERRORS, &OUTPUT].into_iter().filter_map(OnceLock::get) {
         queue.flush(patience);
     }
 }
 
 /// How many lines could not be written since the start.
-pub fn lost_lines() -> u64 {
+pub(crate) fn lost_lines() -> u64 {
     ERRORS.get().map_or(0, LineQueue::lost)
 }
 

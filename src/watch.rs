@@ -19,7 +19,7 @@ use std::{
 
 /// What may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     /// An entry of a queue appeared, or may be read by others than before.
     Came(Queue, String),
     /// A watched file, or one in a watched directory other than the queues, changed.
@@ -49,7 +49,7 @@ enum Happened {
 
 /// Which directories are watched.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// The spool's root; its `queue/<interface>` directories are watched, and their parents.
     pub root: PathBuf,
     pub interfaces: Vec<InterfaceName>,
@@ -66,10 +66,10 @@ pub struct Watched {
 }
 
 /// Device and inode.
-pub type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 /// Watches until dropped.
-pub struct Watch {
+pub(crate) struct Watch {
     armed: Mutex<Armed>,
     watched: Watched,
 }
@@ -87,7 +87,7 @@ impl Watch {
     /// # Errors
     /// When nothing, or no more, can be watched. One directory that cannot be is none: see
     /// [`Watch::unwatched`].
-    pub fn arm(
+    pub(crate) fn arm(
         watched: Watched,
         sink: impl Fn(Seen) + Send + 'static,
     ) -> Result<Self, notify::Error> {
@@ -119,7 +119,7 @@ impl Watch {
     ///
     /// # Errors
     /// When no more can be watched.
-    pub fn rearm(&self, all: bool) -> Result<bool, notify::Error> {
+    pub(crate) fn rearm(&self, all: bool) -> Result<bool, notify::Error> {
         let mut armed = self.armed();
         let mut is_new = false;
         for dir in self.dirs() {
@@ -153,7 +153,7 @@ impl Watch {
     }
 
     /// The directories that are not watched, with the reason.
-    pub fn unwatched(&self) -> BTreeMap<PathBuf, String> {
+    pub(crate) fn unwatched(&self) -> BTreeMap<PathBuf, String> {
         let armed = self.armed();
         let unwatched = armed.dirs.iter().filter_map(|(dir, watching)| {
             let why = watching.as_ref().err()?;

@@ -21,7 +21,7 @@ const ARENAS_MAX: libc::c_int = 4;
 
 /// To be called once, before there are threads.
 #[allow(unsafe_code)]
-pub fn keep_small() {
+pub(crate) fn keep_small() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt takes two integers, touches the allocator's settings only, and is called
     // before other threads use the allocator. Its failure changes nothing.

@@ -46,7 +46,7 @@ const HURRIED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a listener allows its clients.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub body_idle_timeout: Duration,
     /// Bytes per second.
     pub body_rate_min: u64,

@@ -19,7 +19,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// How the service is.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Why no partner can be served.
     pub down: Option<String>,
     /// What else is wrong, each in a sentence.
@@ -27,7 +27,7 @@ pub struct Report {
 }
 
 /// Reports how the service is. Blocks: it reads files.
-pub type Readiness = dyn Fn() -> Report + Send + Sync;
+pub(crate) type Readiness = dyn Fn() -> Report + Send + Sync;
 
 /// A disk that takes longer to answer serves no one.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,8 +8,8 @@
 mod facts;
 mod own;
 
-pub use facts::Facts;
-pub use own::{generate, is_renewed, renew};
+pub(crate) use facts::Facts;
+pub(crate) use own::{generate, is_renewed, renew};
 
 use super::activity::Protocol;
 use crate::{
@@ -34,8 +34,8 @@ use tokio::{net::TcpStream, time};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// The names of the files that [`generate`] makes.
-pub const CERTIFICATE_FILE: &str = "cert.pem";
-pub const KEY_FILE: &str = "key.pem";
+pub(crate) const CERTIFICATE_FILE: &str = "cert.pem";
+pub(crate) const KEY_FILE: &str = "key.pem";
 /// Far more than the longest chain.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 const H2: &[u8] = b"h2";

@@ -10,7 +10,7 @@ use http::{header::HOST, request::Parts};
 use std::{collections::HashMap, sync::Arc};
 
 /// One tenant: its jobs and its users.
-pub struct VirtualHost {
+pub(crate) struct VirtualHost {
     /// For the log.
     pub name: String,
     /// Does it serve hosts that no other tenant claims?
@@ -24,14 +24,14 @@ pub struct VirtualHost {
     pub realm: String,
 }
 
-pub struct VirtualHosts {
+pub(crate) struct VirtualHosts {
     hosts: Vec<VirtualHost>,
     by_host: HashMap<String, usize>,
     default: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VirtualHostsError {
+pub(crate) enum VirtualHostsError {
     #[error("the host {host} belongs to two tenants, {first} and {second}; leave it to one")]
     HostTwice {
         host: String,
@@ -52,7 +52,7 @@ impl VirtualHosts {
     /// # Errors
     /// When two tenants claim one host, two are the default, or a realm cannot stand in a header.
     /// The configuration has to be corrected.
-    pub fn new(hosts: Vec<VirtualHost>) -> Result<Self, VirtualHostsError> {
+    pub(crate) fn new(hosts: Vec<VirtualHost>) -> Result<Self, VirtualHostsError> {
         let mut by_host: HashMap<String, usize> = HashMap::new();
         let mut default = None;
         for (at, host) in hosts.iter().enumerate() {

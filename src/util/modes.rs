@@ -13,7 +13,7 @@ use std::{
 
 /// What a file is to be kept from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub(crate) enum Guard {
     /// A certificate's key: a group may be given it to read, others nothing.
     Key,
     /// Password hashes: no one else may write.
@@ -27,7 +27,7 @@ pub enum Guard {
 /// # Errors
 ///
 /// Who may do what must not be allowed, and the command that repairs it.
-pub fn guard(file: &File, path: &Path, guard: Guard) -> Result<(), String> {
+pub(crate) fn guard(file: &File, path: &Path, guard: Guard) -> Result<(), String> {
     match file.metadata() {
         Ok(meta) => judge(&meta, path, guard),
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
@@ -68,14 +68,14 @@ fn own_group(meta: &Metadata) -> bool {
 
 /// What the process makes from now on is at most for its owner and group, whatever it was started
 /// with.
-pub fn keep_from_others() {
+pub(crate) fn keep_from_others() {
     let before = process::umask(Mode::from(0o027));
     process::umask(before | Mode::from(0o027));
 }
 
 /// What the process makes from now on can be read by its group, and not by others, whatever it was
 /// started with: for a new spool, whose owner may be meant to be another than who makes it.
-pub fn show_to_group() {
+pub(crate) fn show_to_group() {
     process::umask(Mode::from(0o027));
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 /// Is a symbolic link in the last component followed?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Links {
+pub(crate) enum Links {
     /// To a plain file; administrators link certificates and schemas.
     Follow,
     Refuse,
@@ -25,7 +25,7 @@ pub enum Links {
 ///
 /// # Errors
 /// The operating system's own, or one that says what is there instead of a plain file.
-pub fn open(path: &Path, links: Links) -> io::Result<File> {
+pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
     let about = match links {
         Links::Follow => std::fs::metadata(path)?,
         Links::Refuse => std::fs::symlink_metadata(path)?,
@@ -45,7 +45,7 @@ pub fn open(path: &Path, links: Links) -> io::Result<File> {
 ///
 /// # Errors
 /// As [`open`]; of the kind `FileTooLarge`, with the limit, for a larger file.
-pub fn read(path: &Path, links: Links, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, links: Links, bytes_max: u64) -> io::Result<Vec<u8>> {
     bytes_of(open(path, links)?, bytes_max)
 }
 
@@ -53,7 +53,7 @@ pub fn read(path: &Path, links: Links, bytes_max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn bytes_of(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn bytes_of(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let n_bytes = file.metadata()?.len();
     if n_bytes > bytes_max {
         return Err(too_large(bytes_max));
@@ -72,7 +72,7 @@ pub fn bytes_of(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`]; of the kind `InvalidData` for anything else than UTF-8.
-pub fn read_text(path: &Path, links: Links, bytes_max: u64) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path, links: Links, bytes_max: u64) -> io::Result<String> {
     text_of(open(path, links)?, bytes_max)
 }
 
@@ -80,14 +80,14 @@ pub fn read_text(path: &Path, links: Links, bytes_max: u64) -> io::Result<String
 ///
 /// # Errors
 /// As [`read_text`].
-pub fn text_of(file: File, bytes_max: u64) -> io::Result<String> {
+pub(crate) fn text_of(file: File, bytes_max: u64) -> io::Result<String> {
     let bytes = bytes_of(file, bytes_max)?;
     String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// What a file is that is larger than may be read where it lies.
-pub fn too_large(bytes_max: u64) -> io::Error {
+pub(crate) fn too_large(bytes_max: u64) -> io::Error {
     let text = format!("it is larger than the {bytes_max} bytes that are read of such a file");
     io::Error::new(io::ErrorKind::FileTooLarge, text)
 }

@@ -42,7 +42,7 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 /// # Errors
 ///
 /// When one of the files is there, a name cannot be in a certificate, or a file not be written.
-pub fn generate(dir: &Path, names: &[String]) -> Result<(), TlsError> {
+pub(crate) fn generate(dir: &Path, names: &[String]) -> Result<(), TlsError> {
     let mut subjects: Vec<String> = names.to_vec();
     for own in ["127.0.0.1", "::1"] {
         if !names.iter().any(|name| name == own) {
@@ -88,7 +88,7 @@ pub fn generate(dir: &Path, names: &[String]) -> Result<(), TlsError> {
 /// # Errors
 ///
 /// When a file cannot be read or written, or one of the keys does not fit.
-pub fn renew(certificate: &Path, key: &Path, now_s: i64) -> Result<Option<Facts>, TlsError> {
+pub(crate) fn renew(certificate: &Path, key: &Path, now_s: i64) -> Result<Option<Facts>, TlsError> {
     let chain = read_chain(certificate)?;
     let [old, issuer] = &chain[..] else {
         return Ok(None);
@@ -115,7 +115,7 @@ pub fn renew(certificate: &Path, key: &Path, now_s: i64) -> Result<Option<Facts>
 }
 
 /// Is it a certificate of our own making, with what its renewal needs?
-pub fn is_renewed(certificate: &Path) -> bool {
+pub(crate) fn is_renewed(certificate: &Path) -> bool {
     let Ok(chain) = read_chain(certificate) else {
         return false;
     };
