@@ -10,9 +10,10 @@ mod golden;
 mod headers;
 mod json;
 mod oauth;
-#[cfg(test)]
 mod openapi;
 mod percent;
+
+pub use openapi::description;
 
 use crate::service::{Command, Download, Fault, Reply};
 use bytes::Bytes;
@@ -81,6 +82,8 @@ pub trait Dialect: Send + Sync {
     /// `head` is that of the request; its `X-Request-Id` is the one of the answer.
     fn render(&self, head: &Parts, reply: Reply) -> Response<Payload>;
     fn render_fault(&self, head: &Parts, fault: &Fault) -> Response<Payload>;
+    /// Its part of the description: paths, and components that no other dialect has.
+    fn openapi(&self) -> &'static str;
 }
 
 /// Declares the folder of each dialect, and the list of all: a dialect is one line. As `cargo fmt`
@@ -103,10 +106,6 @@ dialects! {
     robusta::Robusta,
     #[cfg(test)] toy::Toy,
 }
-
-/// The description of all dialects' methods, OpenAPI 3.1. What the tests of the dialects show to
-/// be otherwise they find.
-pub const OPENAPI: &str = include_str!("api/openapi.json");
 
 /// The dialect that owns a path.
 pub fn of(path: &str) -> Option<&'static dyn Dialect> {

@@ -227,7 +227,7 @@ pub(super) fn text(status: StatusCode, line: impl Into<Bytes>) -> Response<Paylo
 fn public(head: &Parts) -> Option<Response<Payload>> {
     let (body, kind) = match head.uri.path() {
         "/" => (WELCOME, "text/plain; charset=utf-8"),
-        OPENAPI_PATH => (api::OPENAPI, "application/json"),
+        OPENAPI_PATH => (api::description(), "application/json"),
         _ => return None,
     };
     if !matches!(head.method, Method::GET | Method::HEAD) {

@@ -49,4 +49,8 @@ impl Dialect for DStore {
     fn render_fault(&self, _head: &Parts, fault: &Fault) -> Response<Payload> {
         render::fault(fault)
     }
+
+    fn openapi(&self) -> &'static str {
+        include_str!("openapi.json")
+    }
 }

@@ -75,4 +75,8 @@ impl Dialect for EHealth {
     fn render_fault(&self, head: &Parts, fault: &Fault) -> Response<Payload> {
         render::fault(head, fault)
     }
+
+    fn openapi(&self) -> &'static str {
+        include_str!("openapi.json")
+    }
 }

@@ -56,4 +56,8 @@ impl Dialect for Robusta {
     fn render_fault(&self, _head: &Parts, fault: &Fault) -> Response<Payload> {
         render::fault(fault)
     }
+
+    fn openapi(&self) -> &'static str {
+        include_str!("openapi.json")
+    }
 }

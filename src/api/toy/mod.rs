@@ -72,4 +72,8 @@ impl Dialect for Toy {
         };
         response
     }
+
+    fn openapi(&self) -> &'static str {
+        "{}"
+    }
 }
