@@ -42,11 +42,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     let stopped = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(&stop)?;
-        daemon::serve(config, starter, stop, |line| {
-            log::announce(line);
-            tracing::info!("{line}");
-        })
-        .await
+        daemon::serve(config, starter, stop, log::announce).await
     })?;
     // The blocking threads end first, then the next owner may come.
     drop(runtime);
