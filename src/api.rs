@@ -32,7 +32,7 @@ pub enum Intake {
 
 /// How a request shows who sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum Credentials {
     /// By user and password.
     Basic,
     /// By a bearer token. It must have `scope`; where `scope` is `None`, only a token without scopes
@@ -69,8 +69,8 @@ pub trait Dialect: Send + Sync {
     fn tenant<'h>(&self, _head: &'h Parts) -> Option<Cow<'h, str>> {
         None
     }
-    fn access(&self, _head: &Parts) -> Access {
-        Access::Basic
+    fn credentials(&self, _head: &Parts) -> Credentials {
+        Credentials::Basic
     }
     fn intake(&self, head: &Parts) -> Intake;
     /// `small` is the body if [`Dialect::intake`] asked for it, else empty.

@@ -255,7 +255,7 @@ pub(super) fn assert_answered(dialect: &dyn Dialect, method: &str, uri: &str, bo
         Intake::Small { .. } => body,
         Intake::Stream => &[],
     };
-    dialect.access(&head);
+    dialect.credentials(&head);
     let Err(fault) = dialect.parse(&head, small) else {
         return;
     };

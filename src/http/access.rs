@@ -15,7 +15,7 @@ use std::{
 
 /// What the line of one request will say. Dropping it writes the line.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(super) struct AccessLine {
     begun: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -66,7 +66,7 @@ impl Peer {
 /// Longest part of a path that is logged.
 const PATH_BYTES_MAX: usize = 256;
 
-impl Access {
+impl AccessLine {
     pub(super) fn begin(head: &Parts, peer: Peer, request_id: String) -> Self {
         let path = head.uri.path();
         let path = &path[..path.floor_char_boundary(PATH_BYTES_MAX)];
@@ -89,7 +89,7 @@ impl Access {
     }
 }
 
-impl Drop for Access {
+impl Drop for AccessLine {
     fn drop(&mut self) {
         let job = self.job.as_ref().map(JobName::to_string);
         let via = self.peer.proxy().map(|proxy| proxy.to_string());

@@ -7,7 +7,7 @@
 //! never a short 200.
 
 use super::{
-    access::Access,
+    access::AccessLine,
     activity::{Running, Ticker},
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) struct Body {
 /// What is due once the last byte has been written to the connection.
 #[derive(Default)]
 struct End {
-    access: Option<Access>,
+    access: Option<AccessLine>,
     completion: Option<Completion>,
     running: Option<Running>,
 }
@@ -90,7 +90,7 @@ impl Body {
     }
 
     /// From now on the body keeps the request's log line and its place among those in flight.
-    pub(super) fn carry(mut self, access: Access, mut running: Running) -> Self {
+    pub(super) fn carry(mut self, access: AccessLine, mut running: Running) -> Self {
         self.ticker = Some(running.sending());
         if let Some(end) = &mut self.end {
             end.access = Some(access);

@@ -14,14 +14,14 @@ use tokio::time::{self, Instant};
 
 /// Why a body did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IntakeError {
+pub(super) enum BodyError {
     /// The connection or stream ended, or broke the protocol, in the middle.
     CutOff,
     TimedOut,
     TooLarge,
 }
 
-pub(super) struct Intake<'a, B> {
+pub(super) struct BodyReader<'a, B> {
     body: &'a mut B,
     limits: &'a Limits,
     activity: &'a ConnectionActivity,
@@ -31,7 +31,7 @@ pub(super) struct Intake<'a, B> {
     ended: bool,
 }
 
-impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
+impl<'a, B: Body<Data = Bytes> + Unpin> BodyReader<'a, B> {
     pub(super) fn new(
         body: &'a mut B,
         limits: &'a Limits,
@@ -59,18 +59,18 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
     }
 
     /// The next piece; `None` after the last.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, IntakeError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             let from = Instant::now();
             let frame = time::timeout(self.patience(), self.body.frame()).await;
             self.waited += from.elapsed();
             match frame {
-                Err(_) => return Err(IntakeError::TimedOut),
+                Err(_) => return Err(BodyError::TimedOut),
                 Ok(None) => {
                     self.ended = true;
                     return Ok(None);
                 }
-                Ok(Some(Err(_))) => return Err(IntakeError::CutOff),
+                Ok(Some(Err(_))) => return Err(BodyError::CutOff),
                 Ok(Some(Ok(frame))) => {
                     // Trailers are of no use here.
                     if let Ok(piece) = frame.into_data() {
@@ -84,14 +84,14 @@ impl<'a, B: Body<Data = Bytes> + Unpin> Intake<'a, B> {
     }
 
     /// The whole body, at most `bytes_max`.
-    pub(super) async fn whole(&mut self, bytes_max: u64) -> Result<Bytes, IntakeError> {
+    pub(super) async fn whole(&mut self, bytes_max: u64) -> Result<Bytes, BodyError> {
         if self.declared().is_some_and(|declared| declared > bytes_max) {
-            return Err(IntakeError::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next().await? {
             if self.n_bytes > bytes_max {
-                return Err(IntakeError::TooLarge);
+                return Err(BodyError::TooLarge);
             }
             whole.extend_from_slice(&piece);
         }
@@ -138,14 +138,14 @@ mod tests {
         }
     }
 
-    async fn seconds_until_error(every_s: u64, piece_bytes: usize) -> (IntakeError, u64) {
+    async fn seconds_until_error(every_s: u64, piece_bytes: usize) -> (BodyError, u64) {
         let limits = Limits::default();
         let every = time::interval(Duration::from_secs(every_s));
         let mut drip = Drip { every, piece_bytes };
         let (begun, activity) = (Instant::now(), ConnectionActivity::new(Protocol::Http1));
-        let mut intake = Intake::new(&mut drip, &limits, &activity);
+        let mut reader = BodyReader::new(&mut drip, &limits, &activity);
         loop {
-            if let Err(error) = intake.next().await {
+            if let Err(error) = reader.next().await {
                 return (error, begun.elapsed().as_secs());
             }
         }
@@ -155,17 +155,17 @@ mod tests {
     async fn silence_dripping_and_endless_bodies_end() {
         assert_eq!(
             seconds_until_error(31, 1 << 20).await,
-            (IntakeError::TimedOut, 30)
+            (BodyError::TimedOut, 30)
         );
-        assert_eq!(seconds_until_error(1, 1).await, (IntakeError::TimedOut, 30));
+        assert_eq!(seconds_until_error(1, 1).await, (BodyError::TimedOut, 30));
         // 512 bytes a second earn half a second each: the 30 s are used up after 60.
         assert_eq!(
             seconds_until_error(2, 1024).await,
-            (IntakeError::TimedOut, 61)
+            (BodyError::TimedOut, 61)
         );
         assert_eq!(
             seconds_until_error(1, 2048).await,
-            (IntakeError::TimedOut, 900)
+            (BodyError::TimedOut, 900)
         );
     }
 
@@ -176,13 +176,13 @@ mod tests {
             every: time::interval(Duration::from_secs(1)),
             piece_bytes: 1000,
         };
-        let mut intake = Intake::new(&mut drip, &limits, &activity);
-        assert_eq!(intake.whole(2500).await, Err(IntakeError::TooLarge));
-        assert_eq!(intake.n_bytes, 3000);
+        let mut reader = BodyReader::new(&mut drip, &limits, &activity);
+        assert_eq!(reader.whole(2500).await, Err(BodyError::TooLarge));
+        assert_eq!(reader.n_bytes, 3000);
         let mut full = http_body_util::Full::new(Bytes::from("0123456789"));
-        let mut intake = Intake::new(&mut full, &limits, &activity);
-        assert_eq!(intake.whole(9).await, Err(IntakeError::TooLarge));
-        assert_eq!(intake.whole(10).await, Ok(Bytes::from("0123456789")));
-        assert!(intake.is_finished());
+        let mut reader = BodyReader::new(&mut full, &limits, &activity);
+        assert_eq!(reader.whole(9).await, Err(BodyError::TooLarge));
+        assert_eq!(reader.whole(10).await, Ok(Bytes::from("0123456789")));
+        assert!(reader.is_finished());
     }
 }

@@ -7,7 +7,7 @@
 //! Source: RFC 6750 for bearer tokens; the eHealth contract for the header `api-key`.
 
 use crate::{
-    api::Access,
+    api::Credentials,
     auth::{Caller, Denied, IssueError, TOKEN_LIFETIME_S, Users},
     service::{Fault, Reply},
 };
@@ -44,14 +44,14 @@ pub(super) enum AuthFailure {
 /// Unix epoch).
 pub(super) async fn caller(
     users: &Users,
-    wanted: Access,
+    wanted: Credentials,
     headers: &HeaderMap,
     peer: IpAddr,
     now_ms: i64,
 ) -> Result<Caller, Refused> {
     match wanted {
-        Access::Basic => login(users, headers, peer).await,
-        Access::Bearer { scope, api_key } => {
+        Credentials::Basic => login(users, headers, peer).await,
+        Credentials::Bearer { scope, api_key } => {
             let caller = bearer(users, headers, now_ms)?;
             if api_key && !has_api_key(users, &caller, headers) {
                 return Err(Refused::Unknown(AuthFailure::ApiKey));
@@ -66,11 +66,11 @@ pub(super) async fn caller(
                 .then_some(caller)
                 .ok_or(Refused::Unknown(AuthFailure::Scope))
         }
-        Access::Open => match headers.contains_key(AUTHORIZATION) {
+        Credentials::Open => match headers.contains_key(AUTHORIZATION) {
             true => login(users, headers, peer).await,
             false => Ok(Caller::anonymous()),
         },
-        Access::Public => Ok(Caller::anonymous()),
+        Credentials::Public => Ok(Caller::anonymous()),
     }
 }
 
@@ -143,12 +143,12 @@ pub(super) fn token(
 }
 
 /// The header `WWW-Authenticate` of an answer with status 401.
-pub(super) fn challenge(realm: &str, wanted: Access, failure: AuthFailure) -> HeaderValue {
+pub(super) fn challenge(realm: &str, wanted: Credentials, failure: AuthFailure) -> HeaderValue {
     let challenge = match wanted {
-        Access::Basic | Access::Open | Access::Public => {
+        Credentials::Basic | Credentials::Open | Credentials::Public => {
             format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
         }
-        Access::Bearer { scope, .. } => {
+        Credentials::Bearer { scope, .. } => {
             format!("Bearer realm=\"{realm}\"{}", error(failure, scope))
         }
     };
@@ -219,7 +219,7 @@ mod tests {
         /// The user that is found, or what is lacking.
         async fn ask(
             &self,
-            wanted: Access,
+            wanted: Credentials,
             headers: &[(HeaderName, &str)],
         ) -> Result<String, Refused> {
             let headers = headers.iter();
@@ -239,8 +239,8 @@ mod tests {
         Err(Refused::Unknown(failure))
     }
 
-    fn bearer(scope: Option<&'static str>, api_key: bool) -> Access {
-        Access::Bearer { scope, api_key }
+    fn bearer(scope: Option<&'static str>, api_key: bool) -> Credentials {
+        Credentials::Bearer { scope, api_key }
     }
 
     #[tokio::test]
@@ -252,10 +252,10 @@ mod tests {
         let by_token = &[(AUTHORIZATION, &*token)];
         let lacking = failures(AuthFailure::Credentials);
         for (wanted, of_none, of_basic, of_token) in [
-            (Access::Basic, &lacking, &good(), &lacking),
-            (Access::Open, &Ok(String::new()), &good(), &lacking),
+            (Credentials::Basic, &lacking, &good(), &lacking),
+            (Credentials::Open, &Ok(String::new()), &good(), &lacking),
             (
-                Access::Public,
+                Credentials::Public,
                 &Ok(String::new()),
                 &Ok(String::new()),
                 &Ok(String::new()),
@@ -267,13 +267,13 @@ mod tests {
             assert_eq!(bench.ask(wanted, by_token).await, *of_token, "{wanted:?}");
             let two = &[(AUTHORIZATION, BASIC), (AUTHORIZATION, &*token)];
             let of_two = match wanted {
-                Access::Public => of_none,
-                Access::Basic | Access::Bearer { .. } | Access::Open => &lacking,
+                Credentials::Public => of_none,
+                Credentials::Basic | Credentials::Bearer { .. } | Credentials::Open => &lacking,
             };
             assert_eq!(bench.ask(wanted, two).await, *of_two, "{wanted:?}");
         }
         let wrong = &[(AUTHORIZATION, "Basic Z29vZDp3cm9uZw==")];
-        assert_eq!(bench.ask(Access::Open, wrong).await, lacking);
+        assert_eq!(bench.ask(Credentials::Open, wrong).await, lacking);
     }
 
     #[tokio::test]
@@ -408,7 +408,7 @@ mod tests {
             AuthFailure::Scope,
             AuthFailure::Token,
         ];
-        for wanted in [Access::Basic, Access::Open] {
+        for wanted in [Credentials::Basic, Credentials::Open] {
             for failure in failures {
                 let basic = "Basic realm=\"jobs\", charset=\"UTF-8\"";
                 assert_eq!(challenge("jobs", wanted, failure), basic);

@@ -4,7 +4,7 @@
 //! text because a client is misconfigured; the less is done with them the better.
 
 use super::{
-    access::Access,
+    access::AccessLine,
     activity::ConnectionActivity,
     body::Body,
     request::{self, CutOff},
@@ -64,7 +64,7 @@ pub(super) async fn use_https(
         activity.leave_body_unread();
     }
     let request_id = request::request_id(&head);
-    let mut access = Access::begin(&head, (*peer).into(), request_id);
+    let mut access = AccessLine::begin(&head, (*peer).into(), request_id);
     let (status, line) = place.answer();
     let mut response = request::text(status, line);
     if head.version != Version::HTTP_2 {

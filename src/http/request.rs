@@ -13,15 +13,15 @@
 use super::{
     Limits, VirtualHost, VirtualHosts,
     accept::Registration,
-    access::{Access, Peer, word},
+    access::{AccessLine, Peer, word},
     activity::{ConnectionActivity, Running},
     body::Body,
-    body_reader::{Intake, IntakeError},
+    body_reader::{BodyError, BodyReader},
     credentials::{self, AuthFailure, Refused, challenge},
     media, range,
 };
 use crate::{
-    api::{self, Access as Credentials, Dialect, Intake as Wanted, Payload},
+    api::{self, Credentials, Dialect, Intake, Payload},
     auth::Caller,
     domain::JobName,
     peer::{self, Contradiction},
@@ -122,14 +122,14 @@ pub(super) async fn answer(
     }
     let peer = peer_of(&context, &head);
     let shown = peer.unwrap_or(context.peer.into());
-    let mut access = Access::begin(&head, shown, request_id);
-    let mut intake = Intake::new(&mut body, &context.limits, &context.activity);
+    let mut access = AccessLine::begin(&head, shown, request_id);
+    let mut reader = BodyReader::new(&mut body, &context.limits, &context.activity);
     let mut response = match peer {
-        Ok(peer) => respond(&context, peer.client, &head, &mut intake, &mut access).await?,
+        Ok(peer) => respond(&context, peer.client, &head, &mut reader, &mut access).await?,
         Err(contradiction) => text(StatusCode::BAD_REQUEST, format!("{contradiction}\n")),
     };
-    access.bytes_in = intake.n_bytes;
-    if !intake.is_finished() {
+    access.bytes_in = reader.n_bytes;
+    if !reader.is_finished() {
         context.activity.leave_body_unread();
         if head.version == Version::HTTP_2 {
             tokio::spawn(discard(body, context.clone()));
@@ -188,7 +188,7 @@ async fn discard(mut body: Incoming, context: Arc<Context>) {
 pub(super) fn finish(
     response: Response<Payload>,
     method: &Method,
-    access: Access,
+    access: AccessLine,
     running: Running,
 ) -> Response<Body> {
     let (mut parts, payload) = response.into_parts();
@@ -261,8 +261,8 @@ async fn respond(
     context: &Context,
     client: IpAddr,
     head: &Parts,
-    intake: &mut Intake<'_, Incoming>,
-    access: &mut Access,
+    reader: &mut BodyReader<'_, Incoming>,
+    access: &mut AccessLine,
 ) -> Result<Response<Payload>, CutOff> {
     let path = head.uri.path();
     if head
@@ -304,7 +304,7 @@ async fn respond(
         virtual_host,
         dialect,
         head,
-        intake,
+        reader,
         access,
     ))
     .await;
@@ -315,7 +315,7 @@ async fn respond(
             return Ok(range::apply(head, range::unless_known(head, whole)));
         }
         Err(Stop::CutOff) => {
-            access.bytes_in = intake.n_bytes;
+            access.bytes_in = reader.n_bytes;
             return Err(CutOff);
         }
         Err(Stop::Fault(fault)) => (fault, AuthFailure::Credentials),
@@ -327,7 +327,7 @@ async fn respond(
     }
     let mut response = dialect.render_fault(head, &fault);
     if fault == Fault::Unauthorized {
-        let challenge = challenge(&virtual_host.realm, dialect.access(head), failure);
+        let challenge = challenge(&virtual_host.realm, dialect.credentials(head), failure);
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     Ok(response)
@@ -407,10 +407,10 @@ async fn reply(
     virtual_host: &VirtualHost,
     dialect: &'static dyn Dialect,
     head: &Parts,
-    intake: &mut Intake<'_, Incoming>,
-    access: &mut Access,
+    reader: &mut BodyReader<'_, Incoming>,
+    access: &mut AccessLine,
 ) -> Result<Reply, Stop> {
-    let wanted = dialect.access(head);
+    let wanted = dialect.credentials(head);
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let by_browser = matches!(wanted, Credentials::Basic | Credentials::Open);
     if by_browser && is_cross_site(head) {
@@ -425,12 +425,12 @@ async fn reply(
     }
     access.user = Some(caller.user.clone());
     let small = match dialect.intake(head) {
-        Wanted::Small { bytes_max } => {
+        Intake::Small { bytes_max } => {
             media::check(&head.headers)?;
-            let whole = intake.whole(bytes_max).await;
+            let whole = reader.whole(bytes_max).await;
             whole.map_err(|error| stop(error, bytes_max))?
         }
-        Wanted::Stream => Bytes::new(),
+        Intake::Stream => Bytes::new(),
     };
     let command = dialect.parse(head, &small)?;
     match &command {
@@ -451,7 +451,7 @@ async fn reply(
     match command {
         Command::Submit(submit) => {
             media::check(&head.headers)?;
-            receive(virtual_host, &caller, submit, small, intake).await
+            receive(virtual_host, &caller, submit, small, reader).await
         }
         Command::Token(TokenRequest { client, scopes }) => {
             let caller =
@@ -488,10 +488,10 @@ async fn receive(
     caller: &Caller,
     submit: Submit,
     small: Bytes,
-    intake: &mut Intake<'_, Incoming>,
+    reader: &mut BodyReader<'_, Incoming>,
 ) -> Result<Reply, Stop> {
     let declared = match small.len() as u64 {
-        0 => intake.declared(),
+        0 => reader.declared(),
         n_bytes => Some(n_bytes),
     };
     let mut upload = virtual_host.service.admit(caller, submit, declared).await?;
@@ -499,17 +499,17 @@ async fn receive(
         upload.write(small).await?;
     }
     // `next` has no limit of its own: how much is too much is the upload's to say.
-    while let Some(piece) = intake.next().await.map_err(|error| stop(error, u64::MAX))? {
+    while let Some(piece) = reader.next().await.map_err(|error| stop(error, u64::MAX))? {
         upload.write(piece).await?;
     }
     Ok(upload.commit().await?)
 }
 
-fn stop(error: IntakeError, bytes_max: u64) -> Stop {
+fn stop(error: BodyError, bytes_max: u64) -> Stop {
     match error {
-        IntakeError::CutOff => Stop::CutOff,
-        IntakeError::TimedOut => Stop::Fault(Fault::TimedOut),
-        IntakeError::TooLarge => Stop::Fault(Fault::TooLarge { bytes_max }),
+        BodyError::CutOff => Stop::CutOff,
+        BodyError::TimedOut => Stop::Fault(Fault::TimedOut),
+        BodyError::TooLarge => Stop::Fault(Fault::TooLarge { bytes_max }),
     }
 }
 

@@ -132,7 +132,7 @@ pub struct Kept {
 }
 
 /// The process that supervises a run, as the service sees it.
-struct Supervisor {
+struct SupervisorHandle {
     says: Lines<BufReader<OwnedReadHalf>>,
     hears: OwnedWriteHalf,
     pid: Option<Pid>,
@@ -174,7 +174,7 @@ impl Command {
             output,
             bytes_max: self.output_bytes_max,
         };
-        let supervisor = begun.and_then(Supervisor::of);
+        let supervisor = begun.and_then(SupervisorHandle::of);
         let outcome = match supervisor {
             Err(error) => self.not_started(&error.to_string()),
             Ok(supervisor) => {
@@ -227,7 +227,7 @@ impl Command {
 
     async fn watch(
         &self,
-        mut supervisor: Supervisor,
+        mut supervisor: SupervisorHandle,
         mut heard: Heard,
         stop: &CancellationToken,
     ) -> (Outcome, Heard) {
@@ -361,7 +361,7 @@ impl Command {
     }
 }
 
-impl Supervisor {
+impl SupervisorHandle {
     fn of(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let (says, hears) = UnixStream::from_std(stream)?.into_split();

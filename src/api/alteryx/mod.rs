@@ -19,7 +19,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use super::{Access, Dialect, Intake, Payload, oauth};
+use super::{Credentials, Dialect, Intake, Payload, oauth};
 use crate::service::{Command, Fault, Reply};
 use http::{Method, Response, request::Parts};
 use router::Route;
@@ -43,10 +43,10 @@ impl Dialect for Alteryx {
         root.is_some_and(|root| root.eq_ignore_ascii_case(ROOT))
     }
 
-    fn access(&self, head: &Parts) -> Access {
+    fn credentials(&self, head: &Parts) -> Credentials {
         match Route::of(head.uri.path()) == Some(Route::Token) {
-            true => Access::Open,
-            false => Access::Bearer {
+            true => Credentials::Open,
+            false => Credentials::Bearer {
                 scope: None,
                 api_key: false,
             },

@@ -146,19 +146,23 @@ fn the_examples_hold() {
 
 #[test]
 fn only_a_token_is_open_and_only_bodies_are_read() {
-    let bearer = Access::Bearer {
+    let bearer = Credentials::Bearer {
         scope: None,
         api_key: false,
     };
     let small = |bytes_max| Intake::Small { bytes_max };
     for (asked, access, intake) in [
-        (TOKEN, Access::Open, small(oauth::FORM_BYTES_MAX)),
+        (TOKEN, Credentials::Open, small(oauth::FORM_BYTES_MAX)),
         (
             "POST /WebApi/OAuth2/Token/",
-            Access::Open,
+            Credentials::Open,
             small(oauth::FORM_BYTES_MAX),
         ),
-        ("GET /webapi/oauth2/token", Access::Open, Intake::Stream),
+        (
+            "GET /webapi/oauth2/token",
+            Credentials::Open,
+            Intake::Stream,
+        ),
         ("POST /webapi/oauth2/token/x", bearer, Intake::Stream),
         (JOBS, bearer, small(BODY_BYTES_MAX)),
         (LIST, bearer, Intake::Stream),
@@ -171,7 +175,7 @@ fn only_a_token_is_open_and_only_bodies_are_read() {
         (QUESTIONS, bearer, Intake::Stream),
         (
             "POST //webapi//oauth2//token",
-            Access::Open,
+            Credentials::Open,
             small(oauth::FORM_BYTES_MAX),
         ),
         ("GET /webapi/", bearer, Intake::Stream),
@@ -179,7 +183,7 @@ fn only_a_token_is_open_and_only_bodies_are_read() {
     ] {
         let (head, _) = golden::request(asked);
         assert!(Alteryx.owns(head.uri.path()), "{asked}");
-        assert_eq!(Alteryx.access(&head), access, "{asked}");
+        assert_eq!(Alteryx.credentials(&head), access, "{asked}");
         assert_eq!(Alteryx.intake(&head), intake, "{asked}");
     }
     assert!(!Alteryx.owns("/webapi") && !Alteryx.owns("/webap\u{e4}/"));

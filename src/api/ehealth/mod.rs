@@ -18,7 +18,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use super::{Access, Dialect, Intake, Payload, oauth};
+use super::{Credentials, Dialect, Intake, Payload, oauth};
 use crate::service::{Command, Fault, Reply};
 use http::{Method, Response, request::Parts};
 use router::Route;
@@ -36,18 +36,18 @@ impl Dialect for EHealth {
         matches!(first, Some("jobs" | "oauth" | "patients"))
     }
 
-    fn access(&self, head: &Parts) -> Access {
+    fn credentials(&self, head: &Parts) -> Credentials {
         let scope = match Route::of(head.uri.path()) {
             Some(Route::Cancel(_)) => "composition:cancel",
             Some(Route::Create) => "composition:create",
             Some(Route::Job(_)) => "composition:read",
             Some(Route::OldJob(_)) => "job:read",
             Some(Route::Sign(_)) => "composition:sign",
-            Some(Route::Token) => return Access::Open,
+            Some(Route::Token) => return Credentials::Open,
             // There is nothing, whoever asks.
-            None => return Access::Public,
+            None => return Credentials::Public,
         };
-        Access::Bearer {
+        Credentials::Bearer {
             scope: Some(scope),
             api_key: true,
         }

@@ -134,26 +134,26 @@ fn each_call_has_its_scope() {
         ),
         (format!("GET /jobs/{uuid}"), Some("job:read")),
     ] {
-        let bearer = Access::Bearer {
+        let bearer = Credentials::Bearer {
             scope,
             api_key: true,
         };
         for request in [request.replace(" /", " /api/"), request] {
             let (head, _) = golden::request(&request);
-            assert_eq!(EHealth.access(&head), bearer, "{request}");
+            assert_eq!(EHealth.credentials(&head), bearer, "{request}");
         }
     }
     for (request, access) in [
-        ("POST /oauth/token", Access::Open),
-        ("POST /oauth/tokens", Access::Open),
-        ("POST /api/oauth/tokens", Access::Open),
-        ("GET /jobs", Access::Public),
-        ("GET /patients/composition/job", Access::Public),
-        ("POST /api/patients/prescription", Access::Public),
+        ("POST /oauth/token", Credentials::Open),
+        ("POST /oauth/tokens", Credentials::Open),
+        ("POST /api/oauth/tokens", Credentials::Open),
+        ("GET /jobs", Credentials::Public),
+        ("GET /patients/composition/job", Credentials::Public),
+        ("POST /api/patients/prescription", Credentials::Public),
     ] {
         let (head, _) = golden::request(request);
-        assert_eq!(EHealth.access(&head), access, "{request}");
+        assert_eq!(EHealth.credentials(&head), access, "{request}");
         let is_nothing = EHealth.parse(&head, b"") == Err(Fault::NoSuchPath);
-        assert_eq!(is_nothing, access == Access::Public, "{request}");
+        assert_eq!(is_nothing, access == Credentials::Public, "{request}");
     }
 }

@@ -12,7 +12,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use super::{Access, Dialect, Intake, Payload, percent};
+use super::{Credentials, Dialect, Intake, Payload, percent};
 use crate::service::{Command, Fault, Reply};
 use http::{Response, request::Parts};
 use std::borrow::Cow;
@@ -39,8 +39,8 @@ impl Dialect for Paas {
         Some(percent::decoded(database).unwrap_or(Cow::Borrowed(database)))
     }
 
-    fn access(&self, head: &Parts) -> Access {
-        router::access(head)
+    fn credentials(&self, head: &Parts) -> Credentials {
+        router::credentials(head)
     }
 
     /// A task's body is the job itself; the other calls have none.

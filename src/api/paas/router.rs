@@ -1,7 +1,7 @@
 //! Request head → command.
 
 use crate::{
-    api::{Access, headers::idempotency_key, json, percent},
+    api::{Credentials, headers::idempotency_key, json, percent},
     domain::{JobOptions, PARAMS_BYTES_MAX},
     service::{Command, Document, Fault, JobRef, JsonCheck, Submit, Visibility},
 };
@@ -40,15 +40,15 @@ pub(super) fn parse(head: &Parts) -> Result<Command, Fault> {
 
 /// A runner is a capability: whoever has one needs no password to see its task.
 /// Source: the PAAS contract, "`guid` alone".
-pub(super) fn access(head: &Parts) -> Access {
+pub(super) fn credentials(head: &Parts) -> Credentials {
     let mut segments = head.uri.path().split('/').skip(4);
     let of_a_task = segments
         .next()
         .is_some_and(|s| matches!(s, "status" | "download"));
     let seen = matches!(head.method, Method::GET | Method::HEAD) && of_a_task;
     match seen && runner(head).is_some() {
-        true => Access::Open,
-        false => Access::Basic,
+        true => Credentials::Open,
+        false => Credentials::Basic,
     }
 }
 

@@ -50,18 +50,21 @@ fn the_examples_hold() {
 #[test]
 fn a_runner_is_enough_to_see_its_task_and_for_nothing_else() {
     for (request, access) in [
-        ("GET /api/v1/main/status/1?guid=x", Access::Open),
-        ("HEAD /api/v1/main/status/1?a=b&guid=x", Access::Open),
-        ("GET /api/v1/main/download/1/0?guid=", Access::Open),
-        ("GET /api/v1/main/status/1", Access::Basic),
-        ("GET /api/v1/main/status/1?Guid=x", Access::Basic),
-        ("POST /api/v1/main/status/1?guid=x", Access::Basic),
-        ("POST /api/v1/main/process/Printing?guid=x", Access::Basic),
-        ("GET /api/v1/main/process/status?guid=x", Access::Basic),
-        ("GET /api/v1/status/download/1?guid=x", Access::Open),
+        ("GET /api/v1/main/status/1?guid=x", Credentials::Open),
+        ("HEAD /api/v1/main/status/1?a=b&guid=x", Credentials::Open),
+        ("GET /api/v1/main/download/1/0?guid=", Credentials::Open),
+        ("GET /api/v1/main/status/1", Credentials::Basic),
+        ("GET /api/v1/main/status/1?Guid=x", Credentials::Basic),
+        ("POST /api/v1/main/status/1?guid=x", Credentials::Basic),
+        (
+            "POST /api/v1/main/process/Printing?guid=x",
+            Credentials::Basic,
+        ),
+        ("GET /api/v1/main/process/status?guid=x", Credentials::Basic),
+        ("GET /api/v1/status/download/1?guid=x", Credentials::Open),
     ] {
         let (head, _) = golden::request(request);
-        assert_eq!(Paas.access(&head), access, "{request}");
+        assert_eq!(Paas.credentials(&head), access, "{request}");
     }
 }
 

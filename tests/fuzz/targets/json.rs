@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(dialect) = json else {
         return Corpus::Reject;
     };
-    let _ = (dialect.access(&head), dialect.tenant(&head));
+    let _ = (dialect.credentials(&head), dialect.tenant(&head));
     let small = match dialect.intake(&head) {
         Intake::Small { bytes_max } => &body[..body.len().min(bytes_max as usize)],
         Intake::Stream => &[],
