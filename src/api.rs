@@ -23,7 +23,7 @@ use std::borrow::Cow;
 /// How a request's body is to be read before [`Dialect::parse`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
-    /// Read whole, at most so many bytes, and handed to `parse` (a form, say). If it yields a new
+    /// Read whole, up to this many bytes, and handed to `parse` (a form, say). If it yields a new
     /// job, these bytes are its document.
     Small { bytes_max: u64 },
     /// Not read before `parse`: there is none, or it is the job itself.
@@ -56,7 +56,7 @@ pub enum Payload {
     /// A file, streamed. Where the response says `Accept-Ranges: bytes`, a client that asks for a
     /// part of it gets that.
     File(Download),
-    /// No body, but the headers of one of so many bytes (the answer to HEAD).
+    /// No body, but the headers of one with this many bytes (the answer to HEAD).
     HeadOf(u64),
 }
 

@@ -34,7 +34,7 @@ use std::{
 pub const DEFAULT_TENANT: &str = "default";
 /// Of the configuration itself.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// A document no interface says otherwise about may have so many bytes.
+/// How many bytes a document may have, unless its interface says otherwise.
 const BODY_BYTES_MAX: u64 = 100 << 20;
 const PROCESSOR_TIMEOUT_S: u64 = 300;
 /// A year: a clock can be asked for no more than it can count.

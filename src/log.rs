@@ -22,7 +22,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 /// At the end, what is left is written for so long.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
-/// A panic may end the process: its line has so long to be written.
+/// A panic may end the process: how long its line has to be written.
 const PANIC_PATIENCE: Duration = Duration::from_millis(200);
 
 static ERRORS: OnceLock<LineQueue> = OnceLock::new();
@@ -38,7 +38,7 @@ impl Drop for Flush {
     }
 }
 
-/// Starts logging for the whole process; to be called once. `RUST_LOG` has the last word.
+/// Starts logging for the whole process; to be called once. `RUST_LOG` takes precedence.
 ///
 /// # Errors
 /// What is wrong with `log.level` or `RUST_LOG`, or that there cannot be one more thread.

@@ -42,7 +42,7 @@ pub enum Outcome {
     Failed {
         reason: String,
     },
-    /// Ended by a signal or a limit: no one knows how far it got.
+    /// Ended by a signal or a limit: it is not known how far it got.
     Cut {
         reason: String,
     },

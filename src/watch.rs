@@ -113,7 +113,7 @@ impl Watch {
 
     /// Watches the directories that now have the watched names: a watch follows the directory
     /// that it was put on, wherever that is moved. `all` of them anew, as one that was replaced may
-    /// look the same; else those that are others than before. Says whether a directory is watched
+    /// look the same; else those that are different from before. Says whether a directory is watched
     /// that was not: what happened there meanwhile is to be looked for. Not to be called from the
     /// sink.
     ///

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 const ENTRIES_MAX: usize = 10_000;
 const FIRST_WINDOW: Duration = Duration::from_secs(1);
-/// A series of failures ends after so long a quiet time. Longer than any window.
+/// A series of failures ends after this much time without one. Longer than any window.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 
 const ADDRESS: Allowance = Allowance::new(20, 300);

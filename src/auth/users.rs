@@ -243,7 +243,7 @@ impl Users {
         }
     }
 
-    /// The users with a right on an interface, save operators, who have all.
+    /// The users with a right on an interface, except operators, who have all.
     pub fn partners_of(&self, interface: &InterfaceName) -> Vec<UserName> {
         let loaded = self.shared.loaded();
         let callers = loaded.users.list();

@@ -20,7 +20,7 @@ use anyhow::anyhow;
 use clap::Args;
 use std::{process::ExitCode, sync::Arc};
 
-/// So many of the users of an interface are named.
+/// How many of the users of an interface are named.
 const PARTNERS_NAMED_MAX: usize = 5;
 
 /// Tries everything that can be tried without serving, and makes nothing. Exit code 1 when

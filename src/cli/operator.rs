@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So long until a service that is just starting or ending can be reached, or has gone.
+/// How long to wait for a service that is just starting or ending to be reachable, or gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 

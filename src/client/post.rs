@@ -22,7 +22,7 @@ pub struct Receiver {
 /// What is posted.
 pub struct Posting {
     pub file: PathBuf,
-    /// Exactly so many of the file's bytes.
+    /// Exactly this many of the file's bytes.
     pub bytes: u64,
     /// Names in lower case. A control character in a value is replaced.
     pub headers: Vec<(&'static str, String)>,

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Letters two words must have in common to be taken for each other.
 const LIKENESS_MIN: f64 = 0.7;
-/// Of a value that is wrong, so much is shown.
+/// How much of a wrong value is shown.
 const VALUE_CHARS_MAX: usize = 60;
 
 const TABLE: &str = "a table, such as { KEY = VALUE }";

@@ -36,7 +36,7 @@ impl Socket {
         match Listener::bind(&control_places(config)) {
             Ok(listener) => {
                 let path = listener.path().display();
-                tracing::info!(%path, "operators' commands come in here");
+                tracing::info!(%path, "listening for operators' commands");
                 Ok(Some(Self {
                     listener: Arc::new(listener),
                     admins: Arc::new(admins),

@@ -72,7 +72,7 @@ impl Watcher {
     }
 
     /// Watches the directories that now have the watched names, `all` of them anew or those that are
-    /// others than before. Says whether one is watched that was not.
+    /// different from before. Says whether one is watched that was not.
     ///
     /// # Errors
     /// When no more can be watched.

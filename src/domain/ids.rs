@@ -142,7 +142,7 @@ impl Ids {
         self.0.get(at).copied().filter(|range| range.first <= id)
     }
 
-    /// Joins the two ranges that are closest, save the newest, above which ids go on. What lies
+    /// Joins the two ranges that are closest, except the newest, above which ids go on. What lies
     /// between them is then never given out.
     fn join(&mut self) {
         let newest = self.0.iter().map(|range| range.born).max();

@@ -104,7 +104,7 @@ impl ConnectionActivity {
         }
     }
 
-    /// So many bytes have come from the client. Says whether it may go on: no more than
+    /// This many bytes have come from the client. Says whether it may go on: no more than
     /// `idle_bytes_max` are taken while no request begins or moves.
     pub(super) fn received(&self, n_bytes: usize, idle_bytes_max: u64) -> bool {
         let mut state = self.state();

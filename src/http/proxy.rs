@@ -4,7 +4,7 @@ use crate::peer::{HeaderError, Step, step};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{io::AsyncReadExt, net::TcpStream, time};
 
-/// Why no one knows.
+/// Why the client is not known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     #[error(transparent)]

@@ -15,7 +15,7 @@ use http::{
     request::Parts,
 };
 
-/// What a client asks for of so many bytes.
+/// What a client asks for of this many bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     All,
@@ -98,7 +98,7 @@ fn wanted(range: &[u8], total: u64) -> Wanted {
     let (first, end) = match parsed {
         None => return Wanted::All,
         Some((Some(first), last)) => (first, last.map_or(total, |last| last.saturating_add(1))),
-        // The last so many bytes.
+        // The last bytes, this many.
         Some((None, Some(n_bytes))) => (total.saturating_sub(n_bytes), total),
         Some((None, None)) => return Wanted::All,
     };

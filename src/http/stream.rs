@@ -3,7 +3,7 @@
 //! ends politely.
 //!
 //! The end waits for what is to be completed: a client that has its document may close immediately,
-//! and answers our closing alert with a reset, after which no one knows what it had.
+//! and answers our closing alert with a reset, after which it is unknown what the client has received.
 //!
 //! When a server closes a socket in which unread bytes wait, the kernel answers with a reset, and
 //! a client that is still sending may lose the answer that explains why. So after the last byte

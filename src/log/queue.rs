@@ -15,7 +15,7 @@ use std::{
 
 /// Lines that wait, in bytes. What a busy service logs in about a second.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
-/// After a panic of the writing thread, so long until it goes on.
+/// How long the writing thread waits after a panic.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where lines are appended. Its thread ends with it.

@@ -11,7 +11,7 @@ use std::fmt;
 const DAY_S: i64 = 24 * 60 * 60;
 /// How long before its end a certificate that is not renewed by itself is warned of.
 const RENEWAL_DAYS: i64 = 30;
-/// One that should have been renewed for so long has not been.
+/// How long a renewal may be overdue before it is reported.
 const GRACE_DAYS: i64 = 3;
 /// How many entries of a queue that are for no one are named.
 const ASTRAY_NAMED_MAX: usize = 5;
@@ -41,7 +41,7 @@ pub enum Stops {
 pub struct Finding {
     pub grade: Grade,
     pub stops: Stops,
-    /// With the tenant's name before it, save for the default tenant.
+    /// With the tenant's name before it, except for the default tenant.
     pub what: String,
     /// A remark, or what is wrong and what to do.
     pub text: String,

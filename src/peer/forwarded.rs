@@ -52,7 +52,7 @@ fn said<'h>(
     let mut hops = None;
     for value in values {
         let parsed = std::str::from_utf8(value).ok().and_then(&parse);
-        // Of a value that cannot be read no one knows where it begins and ends.
+        // It is not known where a value that cannot be read begins and ends.
         let parsed = parsed.unwrap_or(vec![None]);
         hops.get_or_insert_with(Vec::new).extend(parsed);
     }

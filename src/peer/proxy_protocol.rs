@@ -16,7 +16,7 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family and protocol, length of the rest.
 const FIXED_BYTES: usize = 16;
 
-/// What is known after so much of a header.
+/// What is known after this much of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is complete. `None`: the proxy speaks for itself.

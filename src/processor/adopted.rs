@@ -61,7 +61,7 @@ impl Ending {
     }
 }
 
-/// Signals every process group, save our own, that has the file open for writing. How many those
+/// Signals every process group, except our own, that has the file open for writing. How many those
 /// are.
 pub(super) fn signal_writers(file: &File, signal: Signal) -> usize {
     let Ok(wanted) = file.metadata() else {

@@ -14,9 +14,9 @@ pub struct Retry {
     pub attempts: u32,
     /// Seconds before the second attempt.
     pub initial_s: f64,
-    /// Each wait is so many times the one before.
+    /// By how much each wait is longer than the one before.
     pub factor: f64,
-    /// No wait is longer than so many seconds.
+    /// No wait is longer than this many seconds.
     pub max_s: f64,
     /// Share of the wait, 0 to 1, by which chance shortens it, so that jobs which failed together
     /// do not come back together.

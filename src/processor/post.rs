@@ -2,7 +2,7 @@
 //! JSON object as its body is the job's `result.json`.
 //!
 //! One request a run, over a connection of its own: it is never repeated within a run, no redirect
-//! is followed. What happened to a request that was sent and not answered no one knows.
+//! is followed. It is not known what happened to a request that was sent and not answered.
 //!
 //! What goes wrong on the way is written to the joblog without addresses and paths: partners read it.
 //! The service's own log has them.

@@ -18,7 +18,7 @@ pub(crate) enum Guard {
     Key,
     /// Password hashes: no one else may write.
     Users,
-    /// A configuration: no one else may write, save the group of its owner alone.
+    /// A configuration: no one else may write, except a group that has only its owner.
     Configuration,
 }
 

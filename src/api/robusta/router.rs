@@ -105,7 +105,7 @@ fn start(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
     })))
 }
 
-/// The members of a request's body. Others than those that are asked for are no one's concern.
+/// The members of a request's body. Others are ignored.
 struct Members(Map<String, Value>);
 
 impl Members {

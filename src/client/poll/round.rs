@@ -12,7 +12,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-/// At most so many new jobs are taken from one listing; the next round finds the rest.
+/// How many new jobs are taken from one listing at most; the next round finds the rest.
 const NEW_MAX: usize = 100_000;
 
 /// What a fetched job amounted to.

@@ -11,11 +11,11 @@ const SATURDAY: i8 = 7;
 pub(super) enum Day {
     /// These, by their number.
     Dates(Set),
-    /// So many days before the last one.
+    /// This many days before the last one.
     Last { before: i8 },
     /// The last one on this day of the week.
     LastOn(i8),
-    /// The working day nearest to the one so many days before the last.
+    /// The working day nearest to the one this many days before the last.
     LastWorking { before: i8 },
     /// The n-th one on this day of the week.
     Nth(i8, i8),

@@ -13,7 +13,7 @@ pub struct Actor {
     by_sudo: bool,
 }
 
-/// Whom `sudo` made root, by the variables that it sets.
+/// The user whom `sudo` made root, by the variables that it sets.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sudo {

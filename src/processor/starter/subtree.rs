@@ -6,7 +6,7 @@
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{collections::HashMap, fs};
 
-/// All processes below us that live, save those below `spared` and these themselves.
+/// All processes below us that live, except `spared` and those below them.
 pub(super) fn below_us(spared: &[Pid]) -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for (pid, parent) in living() {

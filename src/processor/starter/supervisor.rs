@@ -101,7 +101,7 @@ fn begin(
     let child = command.spawn()?;
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let timeout = Duration::from_millis(order.timeout_ms);
-    // So long a time has no end that an instant could say.
+    // An instant cannot represent a later deadline.
     let forever = Duration::from_secs(u64::from(u32::MAX));
     Ok(Supervisor {
         service: Some(service.try_clone()?),
