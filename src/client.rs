@@ -24,9 +24,3 @@ pub use poll::{PollOptions, poll};
 pub use post::{Answered, PostError, Posting, Receiver};
 pub use push::{PushOptions, PushSummary, push};
 pub use trust::Trust;
-
-/// Text that a server sent, fit for a terminal: without control characters.
-fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}

@@ -11,6 +11,7 @@
 mod digests;
 mod ids;
 pub mod joblog;
+mod line;
 mod name;
 mod options;
 mod place;
@@ -21,6 +22,7 @@ pub(crate) mod text;
 
 pub use digests::{Digests, digest_field};
 pub use ids::{Horizon, Ids, RANGES_MAX, Range};
+pub use line::{escaped, spaced};
 pub use name::{
     InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,
     USER_BYTES_MAX, UserName, parse_stamp, stamp,

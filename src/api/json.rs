@@ -1,7 +1,10 @@
 //! What the JSON dialects share: answers, and objects as clients write them.
 
 use super::{Payload, headers};
-use crate::service::{Download, Fault};
+use crate::{
+    domain::spaced,
+    service::{Download, Fault},
+};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
@@ -115,8 +118,7 @@ fn shown(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains(char::is_control) && text.len() <= SHOWN_CHARS_MAX {
         return text;
     }
-    let harmless = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(SHOWN_CHARS_MAX).map(harmless).collect()
+    spaced(&text).take(SHOWN_CHARS_MAX).collect()
 }
 
 /// A file that a processor made, to be saved by the client under its name.

@@ -1,12 +1,10 @@
 //! `spoolgate hold` and `release`: the same as `touch queue/<interface>/.hold` and `rm` of it.
 
-use super::{
-    Common,
-    jobs::exit_code,
-    operator::Operator,
-    output::{print_line, safe},
+use super::{Common, jobs::exit_code, operator::Operator, output::print_line};
+use crate::{
+    domain::escaped,
+    {domain::InterfaceName, ops::admin::Act},
 };
-use crate::{domain::InterfaceName, ops::admin::Act};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -61,7 +59,7 @@ fn each(
     act: impl Fn(&InterfaceName) -> Act,
 ) -> anyhow::Result<ExitCode> {
     let mut operator = Operator::open(&common.at)?;
-    let say = |interface: &InterfaceName, outcome: &str| say(common, interface, &safe(outcome));
+    let say = |interface: &InterfaceName, outcome: &str| say(common, interface, &escaped(outcome));
     let done = operator.each(interfaces, |interface| act(interface), say)?;
     Ok(exit_code(done))
 }

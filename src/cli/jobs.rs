@@ -1,12 +1,8 @@
 //! `spoolgate requeue` and `rm`, and how a job is named on the command line.
 
-use super::{
-    Common,
-    operator::Operator,
-    output::{print_line, safe},
-};
+use super::{Common, operator::Operator, output::print_line};
 use crate::{
-    domain::{Job, JobName, Queue},
+    domain::{Job, JobName, Queue, escaped},
     ops::admin::Act,
     store::fs::{PlacePath, Spool, deferred_entry, work_entry},
 };
@@ -122,7 +118,7 @@ fn each(
                 all.push(serde_json::json!({"job": name.to_string(), "outcome": outcome}));
                 return Ok(());
             }
-            print_line!("{name} {}", safe(outcome))
+            print_line!("{name} {}", escaped(outcome))
         },
     )?;
     if common.format.json {

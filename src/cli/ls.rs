@@ -1,15 +1,9 @@
 //! `spoolgate ls`: jobs with what `ls` of the directories cannot show at a glance.
 
-use super::{
-    Common,
-    jobs::path_of,
-    open_spool,
-    output::{safe, written},
-    why,
-};
+use super::{Common, jobs::path_of, open_spool, output::written, why};
 use crate::{
     config::Config,
-    domain::{InterfaceName, Job, JobName, Place, Priority, UserName, stamp},
+    domain::{InterfaceName, Job, JobName, Place, Priority, UserName, escaped, stamp},
     store::fs::Spool,
 };
 use anyhow::bail;
@@ -209,7 +203,7 @@ fn more(config: &Config, spool: &Spool, job: &Job) -> String {
     let more: Vec<String> = priority.into_iter().chain(waits_for).collect();
     match more.is_empty() {
         true => String::new(),
-        false => format!("  ({})", safe(&more.join(", "))),
+        false => format!("  ({})", escaped(&more.join(", "))),
     }
 }
 

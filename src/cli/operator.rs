@@ -2,13 +2,11 @@
 //!
 //! Nothing is ever done beside a running service, which would not know of it.
 
-use super::{
-    At, explain, has_spool,
-    output::{print_note, safe},
-};
+use super::{At, explain, has_spool, output::print_note};
 use crate::{
     config::{Config, Tenant},
     daemon,
+    domain::escaped,
     ops::admin::{Act, Actor, Admin},
     ops::control::{Client, ClientError},
     store::fs::{LockError, Spool, SpoolLock},
@@ -108,7 +106,7 @@ impl Operator {
                 Err(error) => {
                     done = false;
                     let said = explain(&error);
-                    let lines: Vec<String> = said.lines().map(safe).collect();
+                    let lines: Vec<String> = said.lines().map(escaped).collect();
                     print_note!("spoolgate: {}", lines.join("\n"));
                 }
             }

@@ -45,33 +45,6 @@ pub(super) fn password(text: impl Display, again: impl Display) -> anyhow::Resul
     })
 }
 
-/// Text that others wrote, on one line and without what a terminal would obey, or what would show it
-/// in another order than it has.
-pub(super) fn safe(text: &str) -> String {
-    let shown = |c: char| match (c.is_control() && c != '\t') || is_unseen(c) {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(shown).collect()
-}
-
-/// Line and paragraph separators, and marks that take no room but change direction or order, or
-/// hide in a name.
-fn is_unseen(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,24 +54,5 @@ mod tests {
         assert!(written(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
         let full = written(Err(io::ErrorKind::StorageFull.into()));
         assert_eq!(full.unwrap_err().to_string(), "standard output");
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
-        for c in [
-            '\u{202e}',
-            '\u{2066}',
-            '\u{200b}',
-            '\u{feff}',
-            '\u{2028}',
-            '\u{e0041}',
-        ] {
-            let escaped = format!("a\\u{{{:x}}}b é漢👍", u32::from(c));
-            assert_eq!(safe(&format!("a{c}b é漢👍")), escaped);
-        }
-        assert_eq!(
-            safe("a\tb\nc\u{1b}[2Jé\u{85}"),
-            "a\tb\\nc\\u{1b}[2Jé\\u{85}"
-        );
     }
 }

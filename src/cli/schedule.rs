@@ -2,17 +2,14 @@
 //! is done here, as it sees an `rm` or `mv` of the files.
 
 use super::{
-    Common, ConfigArg, Format,
-    jobs::exit_code,
-    open_spool,
-    operator::Operator,
-    output::{print_line, safe},
+    Common, ConfigArg, Format, jobs::exit_code, open_spool, operator::Operator, output::print_line,
     report,
 };
 use crate::{
     config::Config,
     cron_schedule::cron::{Changes, Cron},
     cron_schedule::{Progress, Schedule, ScheduleId, Zone},
+    domain::escaped,
     ops::admin::Act,
     store::fs::Spool,
 };
@@ -102,7 +99,7 @@ impl Ls {
             return Ok(code);
         }
         for one in &all {
-            let text = |key: &str| safe(one[key].as_str().unwrap_or("-"));
+            let text = |key: &str| escaped(one[key].as_str().unwrap_or("-"));
             let (id, next, interface) = (text("schedule"), text("next"), text("interface"));
             let next = if next == "-" { "ended".into() } else { next };
             let zone = match text("quartz").as_str() {
@@ -143,7 +140,7 @@ impl Show {
             let known = known.as_object().into_iter().flatten();
             for (key, value) in known.filter(|(_, value)| !value.is_null()) {
                 let text = value.as_str().map_or(value.to_string(), str::to_owned);
-                print_line!("{key:<15} {}", safe(&text))?;
+                print_line!("{key:<15} {}", escaped(&text))?;
             }
             Ok(())
         })
@@ -198,7 +195,7 @@ impl Rm {
             let id = id.0.to_string();
             match self.common.format.json {
                 true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
-                false => print_line!("{id} {}", safe(outcome)),
+                false => print_line!("{id} {}", escaped(outcome)),
             }
         })?;
         Ok(exit_code(done))

@@ -4,11 +4,11 @@ use super::{
     At, Common,
     jobs::JobArg,
     open_spool,
-    output::{line, print_line, safe},
+    output::{line, print_line},
 };
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{Job, JobName, Place, stamp},
+    domain::{Job, JobName, Place, escaped, stamp},
     store::fs::Spool,
 };
 use anyhow::{Context, bail};
@@ -146,7 +146,7 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
     print_line!(
         "received {} from {} finished {} attempts {} bytes {}",
         stamp(log.received_ms),
-        safe(around.submitter.as_deref().unwrap_or("-")),
+        escaped(around.submitter.as_deref().unwrap_or("-")),
         stamp(log.finished_ms),
         log.attempts,
         log.bytes
@@ -159,7 +159,7 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
             "{} {:<7}{line} {}",
             stamp(message.time_ms),
             message.level.as_str(),
-            safe(&message.text)
+            escaped(&message.text)
         )?;
     }
     Ok(())

@@ -6,11 +6,11 @@ use super::{
     is_unknown_to_service,
     jobs::JobArg,
     ls, open_spool,
-    output::{print_line, safe},
+    output::print_line,
     report,
 };
 use crate::{
-    domain::{JobName, Place, stamp},
+    domain::{JobName, Place, escaped, stamp},
     ops::health::{Finding, Grade, count},
     store::fs::{RealFs, Spool, SpoolLock},
 };
@@ -49,7 +49,7 @@ impl Status {
             overview(as_json, &spool, holder, is_stale, &findings)?;
             for finding in findings.iter().filter(|_| !as_json) {
                 let word = check::word(finding.grade);
-                print_line!("{word:<7} {}", safe(&finding.to_string()))?;
+                print_line!("{word:<7} {}", escaped(&finding.to_string()))?;
             }
             let failed = findings
                 .iter()
@@ -148,7 +148,7 @@ fn overview(
         let oldest = row["oldest"].as_str().unwrap_or("-");
         let hold = row["hold"]
             .as_str()
-            .map_or(String::new(), |text| format!("  HELD {}", safe(text)));
+            .map_or(String::new(), |text| format!("  HELD {}", escaped(text)));
         print_line!(
             "{:<width$} {:>8} {:>8} {:>8} {:>8}  {oldest}{hold}",
             text("interface"),
@@ -170,7 +170,7 @@ fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
     let (at, n) = (stamp(at_ms), count(files.len() as i64, "file"));
     print_line!("restored after a crash, {at}: {n}")?;
     for file in files {
-        print_line!("  {}", safe(file))?;
+        print_line!("  {}", escaped(file))?;
     }
     Ok(())
 }

@@ -6,12 +6,14 @@ use super::{
     Common,
     jobs::{JobArg, path_of},
     open_spool,
-    output::{print_line, safe},
+    output::print_line,
     report,
 };
 use crate::{
     config::{Config, Tenant},
-    domain::{InterfaceName, Job, JobName, Place, Priority, Queue, WorkerTag, WorkerTags, stamp},
+    domain::{
+        InterfaceName, Job, JobName, Place, Priority, Queue, WorkerTag, WorkerTags, escaped, stamp,
+    },
     store::fs::{Spool, SpoolLock},
 };
 use clap::Args;
@@ -48,7 +50,7 @@ impl Why {
                 Ok((job, why)) => {
                     print_line!("{} is in {}", job.name, path_of(&job))?;
                     for reason in why {
-                        print_line!("  {}", safe(&reason))?;
+                        print_line!("  {}", escaped(&reason))?;
                     }
                 }
                 Err(error) => {

@@ -14,7 +14,7 @@ mod round;
 
 use super::connect::Endpoint;
 use super::retry::Backoff;
-use crate::domain::{InterfaceName, JobName};
+use crate::domain::{InterfaceName, JobName, escaped};
 use anyhow::Context as _;
 use files::Disk;
 use inbox::{Inbox, STATE_DIR};
@@ -226,7 +226,7 @@ impl Report for Lines<'_> {
 
     fn note(&mut self, text: &str) {
         // There is nowhere left to say that this could not be said.
-        let _ = writeln!(self.log, "{}", super::printable(text));
+        let _ = writeln!(self.log, "{}", escaped(text));
     }
 }
 

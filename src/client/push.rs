@@ -16,10 +16,9 @@
 mod content;
 
 use super::connect::{ClientError, Endpoint};
-use super::printable;
 use super::request::{Ask, Client, Payload, Progress, Response, target};
 use super::retry::{self, Backoff};
-use crate::domain::{InterfaceName, JobName, digest_field};
+use crate::domain::{InterfaceName, JobName, digest_field, escaped};
 use anyhow::Context as _;
 use content::{Content, INPUT};
 use http::header::{CONTENT_TYPE, DATE};
@@ -355,7 +354,7 @@ impl Pusher<'_> {
             bar.set_style(style);
         }
         let name = path.file_name().unwrap_or_default();
-        bar.set_message(printable(&name.to_string_lossy()));
+        bar.set_message(escaped(&name.to_string_lossy()));
         bar
     }
 }
@@ -371,7 +370,7 @@ async fn refusal(response: Response, begun: Instant) -> Refused {
     let name = job.as_ref().map(JobName::to_string);
     let lines = text.lines().map(str::trim);
     let findings = lines.filter(|line| !line.is_empty() && Some(*line) != name.as_deref());
-    let findings = findings.map(printable).collect();
+    let findings = findings.map(escaped).collect();
     let hint = match status.as_u16() {
         401 => "user or password is wrong; check --user",
         403 => "the user may not upload here",

@@ -9,7 +9,7 @@ use crate::{
         Payload,
         headers::{self, REPR_DIGEST, mark_replayed, mark_unsupported},
     },
-    domain::{JobName, Kind},
+    domain::{JobName, Kind, spaced},
     service::{Download, Fault, Reply},
     xml::Finding,
 };
@@ -229,7 +229,7 @@ fn header(value: String) -> HeaderValue {
 
 /// One line of what someone else wrote.
 fn shown(text: &str) -> String {
-    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let line = spaced(text);
     let mut shown: String = line.clone().take(SHOWN_CHARS_MAX).collect();
     if line.count() > SHOWN_CHARS_MAX {
         shown.push('…');

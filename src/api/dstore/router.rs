@@ -6,7 +6,7 @@
 use super::{ROOT, digest, parameters::Parameters};
 use crate::{
     api::{Intake, headers::idempotency_key},
-    domain::{InterfaceName, JobName, JobOptions, Reference},
+    domain::{InterfaceName, JobName, JobOptions, Reference, spaced},
     service::{Command, Document, Fault, Submit},
 };
 use http::{HeaderMap, Method, header::CONTENT_TYPE, request::Parts};
@@ -114,8 +114,8 @@ fn submit(head: &Parts, parameters: &Parameters, only_check: bool) -> Result<Com
 
 /// What is kept of a reference as it was sent: one line of it, and no more than anyone reads.
 fn kept_as_sent(sent: &str) -> Box<str> {
-    let line = sent.chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.take(REFERENCE_CHARS_MAX).collect::<String>().into()
+    let line = spaced(sent).take(REFERENCE_CHARS_MAX);
+    line.collect::<String>().into()
 }
 
 /// A body without a type is taken for a form; one of another type would be misread as one.

@@ -5,10 +5,9 @@
 //! read line by line and never held whole; a line of any length costs a fixed amount of memory.
 
 use super::super::connect::{ClientError, Endpoint};
-use super::super::printable;
 use super::super::request::{Ask, Client, Response, target};
 use super::round::{Fetched, Source, SourceError};
-use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX};
+use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX, escaped};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
@@ -43,7 +42,7 @@ impl<'e> Remote<'e> {
         let status = response.status;
         // The status says enough when the text does not arrive.
         let text = response.text(REASON_BYTES_MAX).await.unwrap_or_default();
-        let text = printable(text.trim());
+        let text = escaped(text.trim());
         Err(SourceError::Failed(match status.as_u16() {
             401 => "user or password is wrong; check --user".into(),
             403 => format!(

@@ -130,7 +130,7 @@ async fn cut_or_altered_bytes_never_get_a_name() {
     let (result, out, log) = polled(&stub, &options).await;
     assert_eq!(result.unwrap_err().to_string(), "1 delivered, 1 failed");
     assert!(
-        log.contains("503 Service Unavailable: later\u{fffd}"),
+        log.contains("503 Service Unavailable: later\\u{7}"),
         "{log}"
     );
     let line: serde_json::Value = serde_json::from_str(&out).unwrap();

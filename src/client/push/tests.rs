@@ -132,7 +132,7 @@ async fn an_invalid_document_is_not_tried_again_and_the_next_file_is() {
     let bad = files[0].display();
     let expected = format!(
         "{bad}: the server refused it (400 Bad Request); kept there as {JOB}\n\
-         {bad}:3:7: element \u{fffd}[31m`x` unexpected\n{bad}: and more\n"
+         {bad}:3:7: element \\u{{1b}}[31m`x` unexpected\n{bad}: and more\n"
     );
     assert_eq!(done.log, expected);
     assert_eq!(stub.asked().len(), 2);
