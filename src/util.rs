@@ -1,5 +1,9 @@
 //! What several parts need and none of them is about: [`modes`] says who may read and write what the
-//! service trusts, [`plain`] opens plain files of bounded size.
+//! service trusts, [`plain`] opens plain files of bounded size, [`doubled`] is how long to wait after
+//! failures.
 
+mod doubled;
 pub(crate) mod modes;
 pub(crate) mod plain;
+
+pub(crate) use doubled::doubled;

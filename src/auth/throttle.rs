@@ -10,7 +10,7 @@
 //! entry that failed longest ago. Everything is forgotten by a restart. Pure: the clock is a
 //! parameter.
 
-use crate::peer::host_of;
+use crate::{peer::host_of, util::doubled};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -89,10 +89,7 @@ impl Allowance {
     fn window(&self, failures: u32) -> Duration {
         match failures.checked_sub(self.free + 1) {
             None => Duration::ZERO,
-            Some(doublings) => {
-                let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
-                FIRST_WINDOW.saturating_mul(factor).min(self.longest)
-            }
+            Some(times) => doubled(FIRST_WINDOW, times, self.longest),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! When to try again: exponential delays with jitter, and what a server's `Retry-After` asks for.
 
+use crate::util::doubled;
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use std::time::Duration;
 
@@ -10,19 +11,20 @@ const ASKED_MAX: Duration = Duration::from_secs(600);
 
 /// The delays of one series of attempts.
 pub(super) struct Backoff {
-    next: Duration,
+    first: Duration,
+    failures: u32,
 }
 
 impl Backoff {
     pub(super) fn new(first: Duration) -> Self {
-        Self { next: first }
+        Self { first, failures: 0 }
     }
 
     /// Between half and all of a delay that doubles each time, or what the server asked for if
     /// that is longer.
     pub(super) fn delay(&mut self, asked: Option<Duration>) -> Duration {
-        let full = self.next.min(DELAY_MAX);
-        self.next = full.saturating_mul(2);
+        let full = doubled(self.first, self.failures, DELAY_MAX);
+        self.failures += 1;
         // Without randomness the delay is merely not spread.
         let random = getrandom::u32().unwrap_or(u32::MAX);
         let spread = full.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX));

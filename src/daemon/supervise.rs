@@ -6,6 +6,7 @@
 //! a failure, so that a service manager starts it again. Threads of the spool do the same by its
 //! health: what waits for them is let go, and nothing more is accepted.
 
+use crate::util::doubled;
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -57,7 +58,7 @@ impl Supervisor {
     {
         let (this, name) = (self.clone(), name.into());
         tokio::spawn(async move {
-            let mut pause = PAUSE_MIN;
+            let mut breakdowns = 0;
             loop {
                 let begun = Instant::now();
                 let ended = this.watched(&name, tokio::spawn(make())).await;
@@ -65,8 +66,10 @@ impl Supervisor {
                     return;
                 };
                 if begun.elapsed() >= WELL_AFTER {
-                    pause = PAUSE_MIN;
+                    breakdowns = 0;
                 }
+                let pause = doubled(PAUSE_MIN, breakdowns, PAUSE_MAX);
+                breakdowns += 1;
                 tracing::error!(
                     task = name,
                     reason,
@@ -78,7 +81,6 @@ impl Supervisor {
                     () = this.0.stop.cancelled() => return,
                     () = sleep(pause) => {}
                 }
-                pause = (pause * 2).min(PAUSE_MAX);
             }
         })
     }

@@ -8,6 +8,7 @@
 //! The third file with `unsafe` code (beside `spool/lease.rs` and `daemon/memory.rs`): no crate in
 //! use offers `TIOCOUTQ`.
 
+use crate::util::doubled;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::Timespec,
@@ -49,18 +50,18 @@ impl Wire for TlsStream<TcpStream> {
 /// connection broke before, or did not get there within `patience`.
 pub(super) async fn delivered(socket: OwnedFd, patience: Duration) -> bool {
     let until = Instant::now() + patience;
-    let mut pause = PAUSE_MIN;
+    let mut looks = 0;
     loop {
         match state_of(&socket) {
             Ok(Some(delivered)) => return delivered,
             Ok(None) if Instant::now() >= until => return false,
-            Ok(None) => time::sleep(pause).await,
+            Ok(None) => time::sleep(doubled(PAUSE_MIN, looks, PAUSE_MAX)).await,
             Err(error) => {
                 tracing::error!(%error, "the kernel does not say what was delivered");
                 return false;
             }
         }
-        pause = (pause * 2).min(PAUSE_MAX);
+        looks += 1;
     }
 }
 
