@@ -5,6 +5,7 @@
 //! for. Pure: no files, no clock. What is not granted is denied.
 
 use crate::domain::{InterfaceName, NameError};
+use crate::util::nearest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -57,7 +58,7 @@ pub struct Account {
 
 /// A word that is neither a right nor a role; the message names the nearest one that is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is not a {kind}{}", nearest(word, known))]
+#[error("`{word}` is not a {kind}{}", hint(word, known))]
 pub struct UnknownWord {
     pub kind: &'static str,
     pub word: String,
@@ -65,16 +66,10 @@ pub struct UnknownWord {
 }
 
 /// ` (did you mean …?)`, or the list of what there is when nothing comes near.
-pub(super) fn nearest(word: &str, known: &[&str]) -> String {
-    let best = known
-        .iter()
-        .map(|k| (strsim::damerau_levenshtein(word, k), k))
-        .min();
-    match best {
-        Some((distance, known)) if distance <= 3 && distance < known.len() => {
-            format!(" (did you mean `{known}`?)")
-        }
-        Some(_) | None => format!(" (known: {})", known.join(", ")),
+pub(super) fn hint(word: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
+        Some(near) => format!(" (did you mean `{near}`?)"),
+        None => format!(" (known: {})", known.join(", ")),
     }
 }
 

@@ -4,7 +4,7 @@
 //! known one. Nothing is skipped: a file with one mistake is refused as a whole, because a right
 //! that silently does not count is found out on the wrong day. No file is touched here.
 
-use super::grants::{Account, Grants, Right, Role, Scope, nearest};
+use super::grants::{Account, Grants, Right, Role, Scope, hint};
 use super::password::check_hash;
 use crate::domain::{USER_BYTES_MAX, UserName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +72,7 @@ impl Source<'_> {
         if known.contains(&word) {
             return Ok(());
         }
-        let hint = nearest(word, known);
+        let hint = hint(word, known);
         let message = format!("unknown key `{}`{hint}", word.escape_debug());
         Err(self.mistake(key.span(), message))
     }

@@ -4,11 +4,10 @@
 //! Serde says what it expected in words of Rust. Here they are translated, with the key and the
 //! value looked up in the text by the place that serde names; words that are not known stay.
 
+use crate::util::nearest;
 use std::{borrow::Cow, ops::Range};
 use toml::de::{DeTable, DeValue};
 
-/// Letters two words must have in common to be taken for each other.
-const LIKENESS_MIN: f64 = 0.7;
 /// How much of a wrong value is shown.
 const VALUE_CHARS_MAX: usize = 60;
 
@@ -218,34 +217,14 @@ fn given(value: &DeValue<'_>) -> String {
     }
 }
 
-/// The known word that is most like the one given, if one is.
-fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    let known = known.iter();
-    known
-        .map(|word| (strsim::jaro_winkler(given, word), *word))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Config;
     use std::path::Path;
 
     fn said(text: &str) -> String {
         let path = Path::new("/etc/spoolgate/spoolgate.toml");
         Config::parse(text, path).map(drop).unwrap_err()
-    }
-
-    #[test]
-    fn the_nearest_known_word_is_named() {
-        assert_eq!(
-            nearest("lisen", &["listen", "plain_listen"]),
-            Some("listen")
-        );
-        assert_eq!(nearest("zzz", &["listen"]), None);
     }
 
     #[test]
