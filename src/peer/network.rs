@@ -1,7 +1,8 @@
 //! Addresses and networks.
 
+use ipnet::{IpNet, Ipv6Net};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// What counts as one host: an IPv4 address, or the 64-bit network of an IPv6 address, within which
@@ -9,16 +10,13 @@ use std::str::FromStr;
 pub fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Net::new_assert(v6, 64).network()),
     }
 }
 
 /// An address with the number of its bits that count: `10.0.0.0/8`, `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    first: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
 /// Why a text is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,23 +30,7 @@ pub enum NetworkError {
 impl Network {
     /// Is the address in it? An IPv4 address that is written as one of IPv6 is one of IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        first_of(address.to_canonical(), self.prefix) == Some(self.first)
-    }
-}
-
-/// The address with the bits beyond `prefix` cleared; `None` when it has fewer bits than that.
-fn first_of(address: IpAddr, prefix: u8) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => {
-            let beyond = 32_u32.checked_sub(prefix.into())?;
-            let mask = u32::MAX.checked_shl(beyond).unwrap_or(0);
-            Some(IpAddr::V4((v4.to_bits() & mask).into()))
-        }
-        IpAddr::V6(v6) => {
-            let beyond = 128_u32.checked_sub(prefix.into())?;
-            let mask = u128::MAX.checked_shl(beyond).unwrap_or(0);
-            Some(IpAddr::V6((v6.to_bits() & mask).into()))
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -56,31 +38,27 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let malformed = || NetworkError::Malformed(text.to_owned());
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| malformed())?;
-        if address.to_canonical() != address {
-            // No address would ever be found in it.
-            return Err(malformed());
-        }
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => bits,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_err(|_| malformed())?
-            }
-            Some(_) => return Err(malformed()),
-        };
-        let first = first_of(address, prefix).ok_or_else(malformed)?;
-        let network = Self { first, prefix };
-        match first == address {
-            true => Ok(network),
+        // Not by `ipnet`, to which `010` is ten.
+        let address = address.parse::<IpAddr>().ok();
+        let network = address.and_then(|address| match prefix {
+            Some(_) => text.parse().ok(),
+            None => Some(address.into()),
+        });
+        let network = network.filter(|network: &IpNet| {
+            // No address would ever be found in another one.
+            network.addr().to_canonical() == network.addr()
+        });
+        let network = network.ok_or_else(|| NetworkError::Malformed(text.to_owned()))?;
+        let meant = network.trunc();
+        match meant == network {
+            true => Ok(Self(network)),
             false => Err(NetworkError::HostBits {
                 given: text.to_owned(),
-                meant: network,
+                meant: Self(meant),
             }),
         }
     }
@@ -88,7 +66,7 @@ impl FromStr for Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.prefix)
+        self.0.fmt(f)
     }
 }
 
