@@ -345,6 +345,25 @@ fn modules_import_what_the_layer_table_allows() {
 }
 
 #[test]
+fn only_the_modules_that_say_why_touch_files() {
+    let files = ["std::fs", "std::path", "std::os"];
+    let cannot = |layer: &Layer| {
+        files
+            .iter()
+            .all(|file| layer.never.iter().any(|n| n == file))
+    };
+    let layers = layers();
+    let touching = layers.iter().filter(|(_, layer)| !cannot(layer));
+    let touching: BTreeSet<String> = touching.map(|(name, _)| name.clone()).collect();
+    let rows = table("ARCHITECTURE.md", "### Who touches files");
+    let reasons = rows.into_iter().map(|row| quoted(&row[0])[0].to_owned());
+    let reasons: BTreeSet<String> = reasons.collect();
+    // Files that are part of the program.
+    let touching = &touching - &BTreeSet::from(["assets".to_owned()]);
+    same("module that touches files", &touching, &reasons);
+}
+
+#[test]
 fn the_layer_table_has_every_module() {
     let declared = declared(&Source::read("src/lib.rs").code);
     same("layer table", &declared, &layers().into_keys().collect());
