@@ -241,6 +241,7 @@ pub enum Reply {
         latest: Option<Box<View>>,
         next_ms: Option<i64>,
     },
+    /// A list, without what logs and results say.
     Shows(Vec<View>),
     Status(Place),
     /// The one that was asked for, or all, by name.

@@ -57,11 +57,6 @@ impl View {
         let interface = self.interface.as_ref().map(InterfaceName::as_str);
         self.asked_as.as_deref().or(interface)
     }
-
-    /// Was it cancelled while it waited?
-    pub fn is_deleted(&self) -> bool {
-        self.state == State::Cancelled && self.messages.last().is_some_and(Message::is_deleted)
-    }
 }
 
 /// What a list is sorted by, beside the arrival.
@@ -129,7 +124,8 @@ impl Service {
     ) -> Result<Vec<View>, Fault> {
         check_reach(caller, visibility)?;
         let jobs = self.paged(caller, interface, page, visibility).await?;
-        let details = self.store.details(jobs, Want::ALL).await;
+        // Neither logs nor results, of which a list shows nothing.
+        let details = self.store.details(jobs, Want::RECORD).await;
         let details = details.map_err(|e| store_fault(&e))?;
         Ok(details
             .into_iter()

@@ -402,6 +402,11 @@ impl<F: Fs> Spool<F> {
         if let Some(accepted) = self.known_of(job) {
             return Some(accepted.submitter.clone());
         }
+        self.file_owner_of(job)
+    }
+
+    /// Whose a job's file is: `uid N`. `None` when there is no such file.
+    pub(super) fn file_owner_of(&self, job: &Job) -> Option<String> {
         let stat = self.stat(&job.place.path(&job.name)).ok().flatten()?;
         Some(format!("uid {}", stat.uid))
     }

@@ -372,8 +372,8 @@ impl Inner {
 fn record_of(spool: &Spool, job: &Job, known: Option<&Accepted>) -> Record {
     let Some(known) = known else {
         return Record {
-            submitter: spool.submitter_of(job),
-            received_ms: spool.received_ms(job),
+            submitter: spool.file_owner_of(job),
+            received_ms: job.name.id().unix_ms().min(spool.now_ms()),
             ..Record::default()
         };
     };
