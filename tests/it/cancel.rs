@@ -101,7 +101,7 @@ fn a_running_job_ends_with_its_processes_and_stays_cancelled() {
     assert_eq!(log["messages"][0]["tool"], "spoolgate-cancel");
     daemon.wait("its child is dead", || is_dead(&child));
     assert_eq!(daemon.files("results"), [""; 0]);
-    assert_eq!(daemon.files("work"), [""; 0]);
+    daemon.wait_for_empty_work();
     assert_eq!(printing.cancel(&printing.ada, &id), (400, ENDED.into()));
     assert_eq!(daemon.text("ran").lines().count(), 1, "it ran once");
 }

@@ -99,9 +99,7 @@ fn a_command_that_outlives_the_server_is_adopted() {
     daemon.wait_for_place(&job, "bak/orders_in");
     assert_eq!(ran(&daemon), ["start 1", "end 1"]);
     assert_eq!(daemon.joblog(&job)["attempts"], 1);
-    daemon.wait("nothing is left in work", || {
-        daemon.files("work").is_empty()
-    });
+    daemon.wait_for_empty_work();
 }
 
 #[test]
@@ -126,7 +124,7 @@ fn the_exit_code_of_a_command_that_ends_without_the_service_is_not_lost() {
         let said = daemon.messages(&job);
         assert_eq!(said[..2], ["said", "failing"], "{said:?}");
         assert_eq!(daemon.files("results").len(), usize::from(code == "0"));
-        assert_eq!(daemon.files("work"), [""; 0]);
+        daemon.wait_for_empty_work();
     }
 }
 
@@ -266,7 +264,7 @@ fn a_stop_waits_for_the_running_command() {
     assert!(done.contains(&job) && done.contains(&waiting), "{done}");
     assert_eq!(daemon.joblog(&job)["attempts"], 1);
     assert_eq!(daemon.messages(&job), [""; 0]);
-    assert_eq!(daemon.files("work"), [""; 0]);
+    daemon.wait_for_empty_work();
 }
 
 #[test]
@@ -283,7 +281,7 @@ fn what_is_not_finished_at_the_deadline_is_given_back_and_not_counted() {
     daemon.stop();
     assert_eq!(ran(&daemon), ["start 1"], "it was ended");
     assert_eq!(daemon.files("queue"), [format!("queue/orders_in/{job}")]);
-    assert_eq!(daemon.files("work"), [""; 0]);
+    daemon.wait_for_empty_work();
     assert_eq!(daemon.files("joblog"), [""; 0]);
     open_gate(&daemon);
     daemon.serve();
@@ -526,8 +524,7 @@ fn a_running_job_that_is_moved_back_by_hand_runs_again_after_its_command() {
     open_gate(&daemon);
     daemon.soon("it runs again", || ran(&daemon).len() == 4);
     daemon.soon("it is done", || daemon.place(&job) == "bak/orders_in");
-    let work = fs::read_dir(daemon.spool("work/orders_in")).unwrap();
-    assert_eq!(work.count(), 0);
+    daemon.wait_for_empty_work();
 }
 
 #[test]

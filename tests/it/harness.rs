@@ -423,6 +423,11 @@ impl Daemon {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Waits until nothing of a run is left: what it leaves is removed after its job has moved.
+    pub(crate) fn wait_for_empty_work(&self) {
+        self.wait("nothing is left in work", || self.files("work").is_empty());
+    }
+
     pub(crate) fn wait(&self, what: &str, condition: impl Fn() -> bool) {
         wait_for(what, condition, || self.log());
     }

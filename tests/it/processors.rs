@@ -101,7 +101,7 @@ fn a_command_gets_the_body_and_everything_about_its_job() {
         xml.contains("Level=\"warning\" Line=\"3\" Tool=\"checker\">structured<"),
         "{xml}"
     );
-    assert_eq!(daemon.files("work"), [""; 0]);
+    daemon.wait_for_empty_work();
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn results_and_emitted_jobs_appear_with_success_only() {
     )]);
     assert_eq!((got.status, got.text()), (200, "<ListOfOrders/>\n".into()));
     daemon.wait_for_place(&emitted, "bak/orders_out");
-    assert_eq!(daemon.files("work"), [""; 0]);
+    daemon.wait_for_empty_work();
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn a_long_queue_is_listed_worked_off_and_small_in_memory() {
     }
     assert_eq!(daemon.place(&last), "bak/orders_in");
     assert_eq!(daemon.files("bak/orders_in").len(), n + 1);
-    assert_eq!(daemon.files("work"), [""; 0]);
+    daemon.wait_for_empty_work();
     assert_eq!(daemon.files("tmp"), [""; 0]);
     let worked = memory_kib(daemon.pid(), "VmHWM:");
     eprintln!("{n} jobs: most memory while queueing {queued} KiB, while working {worked} KiB");
