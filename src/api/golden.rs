@@ -2,8 +2,8 @@
 //!
 //! A file is a list of examples, each under a `### title`. A request example is a request and,
 //! after `=> `, the command or fault that it is. An answer example is `<= ` with the name of one
-//! of the dialect's answers and the response. Headers are sorted. `SPOOLGATE_GOLDEN=write` writes
-//! what the code does now into the files; the difference is for a person to read.
+//! of the dialect's answers and the response. Headers are sorted. `UPDATE_EXPECT=1` writes what the
+//! code does now into the files; the difference is for a person to read.
 
 use super::{Dialect, Intake, Payload, openapi};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     domain::{JobName, Priority},
     service::{Download, Fault, Reply, State, View},
 };
+use expect_test::expect_file;
 use http::request::Parts;
 use serde_json::json;
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
@@ -201,7 +202,6 @@ pub(super) fn assert_examples_hold(dialect: &dyn Dialect, answers: Vec<Answer>) 
     let answers = rendered(dialect, answers);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let directory = directory.join(dialect.name());
-    let write = std::env::var("SPOOLGATE_GOLDEN").is_ok_and(|mode| mode == "write");
     // The example as it should stand in its file.
     let rerun = |example: &str| {
         let (title, content) = example.split_once('\n').unwrap();
@@ -225,15 +225,7 @@ pub(super) fn assert_examples_hold(dialect: &dyn Dialect, answers: Vec<Answer>) 
         let text = fs::read_to_string(&path).unwrap();
         let rerun: String = text.split("### ").skip(1).map(rerun).collect();
         let rerun = rerun.trim_end().to_owned() + "\n";
-        if write {
-            fs::write(&path, &rerun).unwrap();
-        } else {
-            assert!(
-                text == rerun,
-                "{}\nexpected:\n{text}\nis:\n{rerun}",
-                path.display()
-            );
-        }
+        expect_file![&path].assert_eq(&rerun);
         text_of_all += &rerun;
     }
     for name in answers.keys() {
