@@ -257,56 +257,7 @@ impl Config {
         let trusted_proxies = trusted_proxies(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
-        let mut tenants = Vec::new();
-        if !file.interfaces.is_empty() {
-            tenants.push(Tenant {
-                name: DEFAULT_TENANT.into(),
-                is_default: true,
-                hosts: Vec::new(),
-                databases: file.databases.clone(),
-                root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
-                accept_risk: file.spool.accept_risk,
-                segment_bytes,
-                users: dir.join(
-                    file.auth
-                        .users
-                        .as_deref()
-                        .unwrap_or(Path::new("users.toml")),
-                ),
-                retention: file.retention.clone(),
-                interfaces: interfaces(&file.interfaces, &dir)?,
-            });
-        }
-        for (name, tenant) in &file.tenants {
-            if name == DEFAULT_TENANT && !tenants.is_empty() {
-                return Err(format!(
-                    "tenants.{name} needs another name: the tenant of the interfaces outside of \
-                     tenants is called {name}"
-                ));
-            }
-            let at = Path::new("tenants").join(name);
-            if let Some(retention) = &tenant.retention {
-                check_retention(retention).map_err(|e| format!("tenants.{name}.{e}"))?;
-            }
-            let own = |given: &Option<PathBuf>, usual: &str| match given {
-                Some(path) => dir.join(path),
-                None => dir.join(&at).join(usual),
-            };
-            tenants.push(Tenant {
-                name: name.clone(),
-                is_default: false,
-                hosts: tenant.hosts.clone(),
-                databases: tenant.databases.clone(),
-                root: own(&tenant.root, "spool"),
-                accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
-                segment_bytes,
-                users: own(&tenant.users, "users.toml"),
-                retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
-                interfaces: interfaces(&tenant.interfaces, &dir)
-                    .map_err(|e| format!("tenants.{name}.{e}"))?,
-            });
-        }
-        distinct(&tenants)?;
+        let tenants = tenants(&file, &dir, segment_bytes)?;
         let tls = |given: &Option<PathBuf>, usual: &str| {
             dir.join(given.as_deref().unwrap_or(Path::new(usual)))
         };
@@ -372,6 +323,61 @@ fn trusted_proxies(server: &ServerFile) -> Result<Networks, String> {
         );
     }
     Ok(networks.into_iter().collect())
+}
+
+/// That of the interfaces outside of `tenants`, if there are any, and those of `tenants`.
+fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tenant>, String> {
+    let mut tenants = Vec::new();
+    if !file.interfaces.is_empty() {
+        tenants.push(Tenant {
+            name: DEFAULT_TENANT.into(),
+            is_default: true,
+            hosts: Vec::new(),
+            databases: file.databases.clone(),
+            root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
+            accept_risk: file.spool.accept_risk,
+            segment_bytes,
+            users: dir.join(
+                file.auth
+                    .users
+                    .as_deref()
+                    .unwrap_or(Path::new("users.toml")),
+            ),
+            retention: file.retention.clone(),
+            interfaces: interfaces(&file.interfaces, dir)?,
+        });
+    }
+    for (name, tenant) in &file.tenants {
+        if name == DEFAULT_TENANT && !tenants.is_empty() {
+            return Err(format!(
+                "tenants.{name} needs another name: the tenant of the interfaces outside of \
+                 tenants is called {name}"
+            ));
+        }
+        let at = Path::new("tenants").join(name);
+        if let Some(retention) = &tenant.retention {
+            check_retention(retention).map_err(|e| format!("tenants.{name}.{e}"))?;
+        }
+        let own = |given: &Option<PathBuf>, usual: &str| match given {
+            Some(path) => dir.join(path),
+            None => dir.join(&at).join(usual),
+        };
+        tenants.push(Tenant {
+            name: name.clone(),
+            is_default: false,
+            hosts: tenant.hosts.clone(),
+            databases: tenant.databases.clone(),
+            root: own(&tenant.root, "spool"),
+            accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
+            segment_bytes,
+            users: own(&tenant.users, "users.toml"),
+            retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
+            interfaces: interfaces(&tenant.interfaces, dir)
+                .map_err(|e| format!("tenants.{name}.{e}"))?,
+        });
+    }
+    distinct(&tenants)?;
+    Ok(tenants)
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {
