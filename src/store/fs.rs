@@ -414,15 +414,7 @@ impl<F: Fs> Spool<F> {
         by: &Transition,
         ended: Option<Ended>,
     ) -> Result<(Moved, Ticket), SpoolError> {
-        let ended = ended.map(|mut ended| {
-            if *by == Transition::Fail {
-                ended.interface = self.interface_to_tell(job);
-            }
-            if ended.addressee.is_none() {
-                ended.addressee = self.addressee_to_tell(job);
-            }
-            Op::Ended(Box::new(ended))
-        });
+        let ended = ended.map(|ended| self.told(job, by, ended));
         let Some(to) = job.place.step(by)? else {
             return self.discard(job, ended);
         };
@@ -486,6 +478,17 @@ impl<F: Fs> Spool<F> {
             }
         }
         Ok((Moved::Gone, Ticket::NONE))
+    }
+
+    /// What the day's record is told of a job's end, with whose it was.
+    fn told(&self, job: &Job, by: &Transition, mut ended: Ended) -> Op {
+        if *by == Transition::Fail {
+            ended.interface = self.interface_to_tell(job);
+        }
+        if ended.addressee.is_none() {
+            ended.addressee = self.addressee_to_tell(job);
+        }
+        Op::Ended(Box::new(ended))
     }
 
     fn ops_of(&self, by: &Transition, from: &Path, to: &Path, ended: Option<&Op>) -> Vec<Op> {
