@@ -1,15 +1,19 @@
 //! The rules of the house, checked: who may import whom, how long a function may be, and that
 //! the documents say what the code says.
 //!
-//! It reads the source as text, with comments and literals blanked, and knows as much of Rust as
-//! it needs. The layer table stands in ARCHITECTURE.md, the tables of keys, commands and variables
-//! in the pages of docs; all are read from there, so a change of one side alone fails here.
+//! The source is parsed by `syn`, so a comment or a text is never taken for code. The layer table
+//! stands in ARCHITECTURE.md, the tables of keys, commands and variables in the pages of docs; all
+//! are read from there, so a change of one side alone fails here.
 
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     process::Command,
+};
+use syn::{
+    Attribute, Block, LitStr, Meta, Signature, UseTree, punctuated::Punctuated, visit::Visit,
 };
 
 const FUNCTION_LINES_MAX: usize = 70;
@@ -60,171 +64,326 @@ fn documents() -> Vec<String> {
     top.map(str::to_owned).into_iter().chain(pages).collect()
 }
 
-/// A file of `src`: its module path, and its code without tests, comments and literals.
+/// What is asked of a file of Rust: its module path, and what its code has, without that of tests.
+#[derive(Default)]
 struct Source {
     path: String,
     module: Vec<String>,
-    code: String,
+    /// By name: the line of each function, and how many lines it has.
+    functions: Vec<(String, usize, usize)>,
+    literals: Vec<String>,
+    /// The names of the macros that are called.
+    macros: Vec<String>,
+    /// The modules that have files of their own.
+    modules: BTreeSet<String>,
+    named: Vec<Named>,
+    /// By name: the fields, in order, with their types.
+    structs: BTreeMap<String, Vec<(String, syn::Type)>>,
+    /// The modules that have files of their own and are for tests only.
+    test_modules: BTreeSet<String>,
+    /// How many inline modules are around what is looked at.
+    inline: usize,
+}
+
+/// A path that the code names; one of `use`, written out.
+struct Named {
+    path: String,
+    is_import: bool,
 }
 
 impl Source {
     fn read(path: &str) -> Self {
-        let text = read(path);
-        let code = blank(&text);
+        Self::parse(path, &read(path))
+    }
+
+    fn parse(path: &str, text: &str) -> Self {
         let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
-        let mut module: Vec<String> = inside.split('/').map(str::to_owned).collect();
-        module.retain(|part| part != "mod" && part != "lib");
-        let end = inline_tests(&code).unwrap_or(code.len());
-        Self {
+        let module = inside.split('/').map(str::to_owned);
+        let mut source = Self {
             path: path.to_owned(),
-            module,
-            code: code[..end].to_owned(),
-        }
+            module: module
+                .filter(|part| part != "mod" && part != "lib")
+                .collect(),
+            ..Self::default()
+        };
+        let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        source.visit_file(&file);
+        source
     }
 
     /// Everything that is compiled into the product.
     fn product() -> Vec<Self> {
         let all: Vec<Self> = rust_files("src").iter().map(|p| Self::read(p)).collect();
-        let mut tests = BTreeSet::new();
-        for source in &all {
-            for name in test_modules(&source.code) {
-                tests.insert([source.module.as_slice(), &[name]].concat());
-            }
-        }
+        let of_tests = |source: &Self| {
+            let names = source.test_modules.iter().cloned();
+            let module = source.module.clone();
+            let paths = names.map(move |name| [module.as_slice(), &[name]].concat());
+            paths.collect::<Vec<_>>()
+        };
+        let tests: Vec<Vec<String>> = all.iter().flat_map(of_tests).collect();
         let is_test = |module: &[String]| tests.iter().any(|test| module.starts_with(test));
         all.into_iter().filter(|s| !is_test(&s.module)).collect()
     }
+
+    fn module_file(&mut self, attributes: &[Attribute], name: String) {
+        match is_for_tests(attributes) {
+            true => self.test_modules.insert(name),
+            false => self.modules.insert(name),
+        };
+    }
+
+    /// Its own name, and those of the modules that it declares.
+    fn module_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.modules.iter().chain(self.module.last());
+        names.map(String::as_str)
+    }
+
+    fn declares(&self, module: &str) -> bool {
+        self.modules.contains(module) || self.test_modules.contains(module)
+    }
+
+    fn name(&mut self, segments: &[String], is_import: bool) {
+        // What is above an inline module is still this file.
+        let supers = segments.iter().take_while(|part| *part == "super").count();
+        let path = segments[supers.min(self.inline)..].join("::");
+        let path = path.trim_end_matches("::self").to_owned();
+        self.named.push(Named { path, is_import });
+    }
+
+    fn import(&mut self, tree: &UseTree, before: &[String]) {
+        let with = |ident: &Ident| [before, &[ident.to_string()]].concat();
+        match tree {
+            UseTree::Glob(_) => self.name(before, true),
+            UseTree::Group(group) => {
+                let trees = group.items.iter();
+                trees.for_each(|tree| self.import(tree, before));
+            }
+            UseTree::Name(name) => self.name(&with(&name.ident), true),
+            UseTree::Path(path) => self.import(&path.tree, &with(&path.ident)),
+            UseTree::Rename(rename) => self.name(&with(&rename.ident), true),
+        }
+    }
+
+    fn function(&mut self, signature: &Signature, block: &Block) {
+        let first = signature.fn_token.span.start().line;
+        let last = block.brace_token.span.close().end().line;
+        let name = signature.ident.to_string();
+        self.functions.push((name, first, last + 1 - first));
+    }
+
+    /// What a macro or an attribute is given has no grammar of its own: paths, calls of macros and
+    /// literals are found among its tokens.
+    fn tokens(&mut self, tokens: TokenStream) {
+        let trees: Vec<TokenTree> = tokens.into_iter().collect();
+        let is = |at: usize, c: char| match trees.get(at) {
+            Some(TokenTree::Punct(punct)) => punct.as_char() == c,
+            _ => false,
+        };
+        let mut at = 0;
+        while at < trees.len() {
+            match &trees[at] {
+                TokenTree::Group(group) => self.tokens(group.stream()),
+                TokenTree::Ident(first) => {
+                    let mut path = vec![first.to_string()];
+                    while is(at + 1, ':')
+                        && is(at + 2, ':')
+                        && let Some(TokenTree::Ident(next)) = trees.get(at + 3)
+                    {
+                        path.push(next.to_string());
+                        at += 3;
+                    }
+                    if is(at + 1, '!') && !is(at + 2, '=') {
+                        self.macros.extend(path.last().cloned());
+                    }
+                    if path.len() > 1 {
+                        self.name(&path, false);
+                    }
+                }
+                TokenTree::Literal(literal) => {
+                    let text = syn::parse_str::<LitStr>(&literal.to_string());
+                    self.literals.extend(text.ok().map(|text| text.value()));
+                }
+                TokenTree::Punct(_) => {}
+            }
+            at += 1;
+        }
+    }
 }
 
-/// Where `#[cfg(test)] mod … {` begins; by house style nothing but tests follows.
-fn inline_tests(code: &str) -> Option<usize> {
-    code.match_indices("#[cfg(test)]").map(|m| m.0).find(|at| {
-        let rest = code[at + "#[cfg(test)]".len()..].trim_start();
-        let item = rest.split(['{', ';']).next().unwrap_or_default();
-        item.starts_with("mod ") && rest[item.len()..].starts_with('{')
+/// Is the item compiled for tests only?
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("cfg") => {
+            let condition = list.parse_args::<Ident>();
+            condition.is_ok_and(|condition| condition == "test")
+        }
+        Meta::Path(path) => path.is_ident("test"),
+        Meta::List(_) | Meta::NameValue(_) => false,
     })
 }
 
-/// Modules that are declared for tests only and live in files of their own.
-fn test_modules(code: &str) -> Vec<String> {
-    let marks = code.split("#[cfg(test)]").skip(1);
-    marks
-        .filter_map(|rest| rest.trim_start().strip_prefix("mod ")?.split_once(';'))
-        .map(|(name, _)| name.trim().to_owned())
-        .filter(|name| name.chars().all(is_word))
-        .collect()
+/// Visits the nodes of these kinds unless they are for tests.
+macro_rules! visit_product {
+    ($($visit:ident: $node:ident,)*) => {
+        $(fn $visit(&mut self, node: &'ast syn::$node) {
+            if !is_for_tests(&node.attrs) {
+                syn::visit::$visit(self, node);
+            }
+        })*
+    };
+}
+
+impl<'ast> Visit<'ast> for Source {
+    visit_product! {
+        visit_arm: Arm,
+        visit_expr_block: ExprBlock,
+        visit_expr_call: ExprCall,
+        visit_expr_if: ExprIf,
+        visit_expr_method_call: ExprMethodCall,
+        visit_field: Field,
+        visit_field_value: FieldValue,
+        visit_impl_item_const: ImplItemConst,
+        visit_item_const: ItemConst,
+        visit_item_enum: ItemEnum,
+        visit_item_impl: ItemImpl,
+        visit_item_static: ItemStatic,
+        visit_item_trait: ItemTrait,
+        visit_item_type: ItemType,
+        visit_local: Local,
+        visit_stmt_macro: StmtMacro,
+        visit_variant: Variant,
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if attribute.path().is_ident("doc") {
+            return;
+        }
+        let known = self.literals.len();
+        match &attribute.meta {
+            Meta::List(list) => self.tokens(list.tokens.clone()),
+            meta @ (Meta::NameValue(_) | Meta::Path(_)) => syn::visit::visit_meta(self, meta),
+        }
+        // `#[serde(with = "…")]` names what it uses in a text.
+        for text in self.literals.split_off(known) {
+            if let Ok(path) = syn::parse_str::<syn::Path>(&text) {
+                self.visit_path(&path);
+            }
+        }
+    }
+
+    fn visit_file(&mut self, file: &'ast syn::File) {
+        if !is_for_tests(&file.attrs) {
+            syn::visit::visit_file(self, file);
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, node: &'ast syn::ImplItemFn) {
+        if !is_for_tests(&node.attrs) {
+            self.function(&node.sig, &node.block);
+            syn::visit::visit_impl_item_fn(self, node);
+        }
+    }
+
+    fn visit_item_fn(&mut self, node: &'ast syn::ItemFn) {
+        if !is_for_tests(&node.attrs) {
+            self.function(&node.sig, &node.block);
+            syn::visit::visit_item_fn(self, node);
+        }
+    }
+
+    fn visit_item_macro(&mut self, node: &'ast syn::ItemMacro) {
+        if is_for_tests(&node.attrs) {
+            return;
+        }
+        if node.mac.path.is_ident("dialects") {
+            let listed = Punctuated::<Dialect, syn::Token![,]>::parse_terminated;
+            let listed = node.mac.parse_body_with(listed);
+            for dialect in listed.expect("a list of folder::Dialect") {
+                self.module_file(&dialect.attributes, dialect.folder);
+            }
+        }
+        syn::visit::visit_item_macro(self, node);
+    }
+
+    fn visit_item_mod(&mut self, node: &'ast syn::ItemMod) {
+        if node.content.is_none() {
+            self.module_file(&node.attrs, node.ident.to_string());
+        } else if !is_for_tests(&node.attrs) {
+            self.inline += 1;
+            syn::visit::visit_item_mod(self, node);
+            self.inline -= 1;
+        }
+    }
+
+    fn visit_item_struct(&mut self, node: &'ast syn::ItemStruct) {
+        if is_for_tests(&node.attrs) {
+            return;
+        }
+        let named = node.fields.iter().filter_map(|field| {
+            let name = field.ident.as_ref()?.to_string();
+            Some((name, field.ty.clone()))
+        });
+        self.structs.insert(node.ident.to_string(), named.collect());
+        syn::visit::visit_item_struct(self, node);
+    }
+
+    fn visit_item_use(&mut self, node: &'ast syn::ItemUse) {
+        if !is_for_tests(&node.attrs) {
+            self.import(&node.tree, &[]);
+        }
+    }
+
+    fn visit_lit_str(&mut self, literal: &'ast LitStr) {
+        self.literals.push(literal.value());
+    }
+
+    fn visit_macro(&mut self, node: &'ast syn::Macro) {
+        let name = node.path.segments.last().map(|last| last.ident.to_string());
+        self.macros.extend(name);
+        self.tokens(node.tokens.clone());
+        syn::visit::visit_macro(self, node);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if path.segments.len() > 1 {
+            let segments = path
+                .segments
+                .iter()
+                .map(|segment| segment.ident.to_string());
+            self.name(&segments.collect::<Vec<_>>(), false);
+        }
+        syn::visit::visit_path(self, path);
+    }
+
+    fn visit_trait_item_fn(&mut self, node: &'ast syn::TraitItemFn) {
+        if !is_for_tests(&node.attrs) {
+            if let Some(block) = &node.default {
+                self.function(&node.sig, block);
+            }
+            syn::visit::visit_trait_item_fn(self, node);
+        }
+    }
+}
+
+/// A line of `dialects!`.
+struct Dialect {
+    attributes: Vec<Attribute>,
+    folder: String,
+}
+
+impl syn::parse::Parse for Dialect {
+    fn parse(input: syn::parse::ParseStream<'_>) -> syn::Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let path: syn::Path = input.parse()?;
+        Ok(Self {
+            attributes,
+            folder: path.segments[0].ident.to_string(),
+        })
+    }
 }
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
-}
-
-/// The code with the insides of comments, strings and characters as spaces; lines stay lines.
-fn blank(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut code = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < chars.len() {
-        let end = literal_end(&chars, at);
-        if end == at {
-            code.push(chars[at]);
-            at += 1;
-        }
-        for c in &chars[at..end.max(at)] {
-            code.push(if *c == '\n' { '\n' } else { ' ' });
-        }
-        at = end.max(at);
-    }
-    code
-}
-
-/// The end of the comment or literal that begins at `at`; `at` itself when none does.
-fn literal_end(chars: &[char], at: usize) -> usize {
-    let from = |n: usize| chars[(at + n).min(chars.len())..].iter();
-    let starts = |text: &str| text.chars().eq(from(0).copied().take(text.len()));
-    let until = |n: usize, end: &str| {
-        let end: Vec<char> = end.chars().collect();
-        let rest = &chars[(at + n).min(chars.len())..];
-        let found = rest.windows(end.len()).position(|w| w == end);
-        found.map_or(chars.len(), |p| at + n + p + end.len())
-    };
-    let in_word = at > 0 && is_word(chars[at - 1]);
-    if starts("//") {
-        return until(0, "\n").saturating_sub(1).max(at);
-    }
-    if starts("/*") {
-        return until(2, "*/");
-    }
-    let prefix = from(0).take_while(|c| "brc".contains(**c)).count();
-    if !in_word && prefix <= 2 && chars[at..at + prefix].contains(&'r') {
-        let hashes = from(prefix).take_while(|c| **c == '#').count();
-        if from(prefix + hashes).next() == Some(&'"') {
-            let end = format!("\"{}", "#".repeat(hashes));
-            return until(prefix + hashes + 1, &end);
-        }
-    }
-    match chars[at] {
-        '"' => closing(chars, at, '"'),
-        // A lifetime has no closing quote after one character.
-        '\'' if from(1).next() == Some(&'\\') || from(2).next() == Some(&'\'') => {
-            closing(chars, at, '\'')
-        }
-        _ => at,
-    }
-}
-
-fn closing(chars: &[char], at: usize, quote: char) -> usize {
-    let mut at = at + 1;
-    while at < chars.len() && chars[at] != quote {
-        at += if chars[at] == '\\' { 2 } else { 1 };
-    }
-    (at + 1).min(chars.len())
-}
-
-/// Every path that the code names: those of `use`, written out, and those in between.
-fn paths(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = code;
-    while let Some(at) = word(rest, "use") {
-        inline_paths(&rest[..at], &mut found);
-        let end = rest[at..].find(';').map_or(rest.len(), |n| at + n);
-        expand(rest[at + "use".len()..end].trim(), "", &mut found);
-        rest = &rest[end..];
-    }
-    inline_paths(rest, &mut found);
-    found
-}
-
-/// `a::{b, c::{d}}` as `a::b`, `a::c::d`.
-fn expand(tree: &str, before: &str, found: &mut Vec<String>) {
-    let Some((head, inside)) = tree.split_once('{') else {
-        let path = tree.split(" as ").next().unwrap_or_default().trim();
-        found.push(format!("{before}{path}"));
-        return;
-    };
-    let before = format!("{before}{}", head.trim());
-    let inside = inside.trim_end();
-    let inside = inside.strip_suffix('}').unwrap_or(inside);
-    let (mut depth, mut start) = (0, 0);
-    for (at, c) in inside.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                expand(inside[start..at].trim(), &before, found);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if !inside[start..].trim().is_empty() {
-        expand(inside[start..].trim(), &before, found);
-    }
-}
-
-fn inline_paths(code: &str, found: &mut Vec<String>) {
-    let tokens = code.split(|c: char| !is_word(c) && c != ':');
-    found.extend(tokens.filter(|t| t.contains("::")).map(str::to_owned));
 }
 
 /// Where `wanted` stands as a word of its own.
@@ -310,38 +469,44 @@ fn modules_import_what_the_layer_table_allows() {
         }
     }
     for source in Source::product() {
-        let Some(top) = source.module.first().filter(|top| *top != "main") else {
-            continue;
-        };
-        let Some(layer) = layers.get(top) else {
-            mistakes.push(format!("{}: {top} is not in the layer table", source.path));
-            continue;
-        };
-        for path in paths(&source.code) {
-            let supers = path.split("::").take_while(|part| *part == "super").count();
-            if supers >= source.module.len() {
-                mistakes.push(format!(
-                    "{}: {path} leaves its module; write crate::",
-                    source.path
-                ));
-            }
-            if let Some(rest) = path.strip_prefix("crate::") {
-                let used = rest.split("::").next().unwrap_or_default();
-                if used != top && !layer.may.contains(used) {
-                    mistakes.push(format!("{}: {top} may not use {path}", source.path));
-                }
-            }
-            let full = format!("{path}::");
-            if layer
-                .never
-                .iter()
-                .any(|n| full.starts_with(&format!("{n}::")))
-            {
-                mistakes.push(format!("{}: {top} never uses {path}", source.path));
-            }
-        }
+        mistakes.extend(forbidden_uses(&source, &layers));
     }
     nothing(&mistakes);
+}
+
+/// What a file names that its module may not use.
+fn forbidden_uses(source: &Source, layers: &BTreeMap<String, Layer>) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    let Some(top) = source.module.first().filter(|top| *top != "main") else {
+        return mistakes;
+    };
+    let file = &source.path;
+    let Some(layer) = layers.get(top) else {
+        mistakes.push(format!("{file}: {top} is not in the layer table"));
+        return mistakes;
+    };
+    for Named { path, is_import } in &source.named {
+        let parts: Vec<&str> = path.split("::").collect();
+        let supers = parts.iter().take_while(|part| **part == "super").count();
+        if supers >= source.module.len() {
+            mistakes.push(format!("{file}: {path} leaves its module; write crate::"));
+        }
+        if parts[0] == "crate" {
+            let used = parts.get(1).copied().unwrap_or_default();
+            if used != top && !layer.may.contains(used) {
+                mistakes.push(format!("{file}: {top} may not use {path}"));
+            }
+        }
+        let is_never = layer.never.iter().any(|never| {
+            let never: Vec<&str> = never.split("::").collect();
+            // Who imports all of `std` has `std::fs`, under whatever name.
+            parts.starts_with(&never) || *is_import && never.starts_with(&parts)
+        });
+        if is_never {
+            mistakes.push(format!("{file}: {top} never uses {path}"));
+        }
+    }
+    mistakes
 }
 
 #[test]
@@ -365,26 +530,8 @@ fn only_the_modules_that_say_why_touch_files() {
 
 #[test]
 fn the_layer_table_has_every_module() {
-    let declared = declared(&Source::read("src/lib.rs").code);
+    let declared = Source::read("src/lib.rs").modules;
     same("layer table", &declared, &layers().into_keys().collect());
-}
-
-/// The modules that are declared one by one, or in the list of `dialects!`.
-fn declared(code: &str) -> BTreeSet<String> {
-    let lines = code.lines().filter_map(|line| {
-        let line = line.trim().strip_suffix(';')?;
-        let name = line.rsplit_once("mod ")?.1;
-        Some(name.to_owned())
-    });
-    let list = code
-        .split_once("\ndialects! {")
-        .map_or("", |(_, list)| list);
-    let list = list.split('}').next().unwrap_or_default().lines();
-    let listed = list.filter_map(|line| {
-        let (folder, _) = line.trim().split_once("::")?;
-        folder.rsplit(' ').next().map(str::to_owned)
-    });
-    lines.chain(listed).collect()
 }
 
 #[test]
@@ -407,7 +554,7 @@ fn every_file_is_declared_as_a_module_and_says_what_it_is() {
             format!("{dir}/main.rs"),
         ];
         let parent = parents.iter().find(|parent| root().join(parent).is_file());
-        let known = parent.is_some_and(|parent| declared(&blank(&read(parent))).contains(name));
+        let known = parent.is_some_and(|parent| Source::read(parent).declares(name));
         if !known {
             mistakes.push(format!("{path} is declared nowhere"));
         }
@@ -419,50 +566,13 @@ fn every_file_is_declared_as_a_module_and_says_what_it_is() {
 fn functions_are_short() {
     let mut mistakes = Vec::new();
     for source in Source::product() {
-        let code = &source.code;
-        let mut from = 0;
-        while let Some(at) = word(&code[from..], "fn").map(|at| from + at) {
-            from = at + 2;
-            let Some(body) = body(code, at) else { continue };
-            let lines = code[at..body.1].lines().count();
-            if lines > FUNCTION_LINES_MAX {
-                let line = code[..at].lines().count();
-                let name = code[at + 2..].trim_start();
-                let name = name.split(|c| !is_word(c)).next().unwrap_or_default();
-                mistakes.push(format!(
-                    "{}:{line}: fn {name} has {lines} lines",
-                    source.path
-                ));
-            }
-        }
+        let long = source.functions.iter();
+        let long = long.filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX);
+        mistakes.extend(long.map(|(name, line, lines)| {
+            format!("{}:{line}: fn {name} has {lines} lines", source.path)
+        }));
     }
     nothing(&mistakes);
-}
-
-/// The body of the function that begins at `at`; none for a declaration or a type.
-fn body(code: &str, at: usize) -> Option<(usize, usize)> {
-    let mut depth = 0;
-    let mut start = None;
-    for (n, c) in code[at..].char_indices() {
-        match c {
-            '(' | '[' => depth += 1,
-            ')' | ']' if depth == 0 => return None,
-            ')' | ']' => depth -= 1,
-            ';' | ',' | '}' if depth == 0 && start.is_none() => return None,
-            '{' => {
-                start = start.or((depth == 0).then_some(at + n));
-                depth += 1;
-            }
-            '}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some((start?, at + n + 1));
-                }
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 /// They panic when nobody reads.
@@ -470,83 +580,70 @@ fn body(code: &str, at: usize) -> Option<(usize, usize)> {
 fn nothing_is_printed_by_macros_that_panic() {
     let mut mistakes = Vec::new();
     for source in Source::product() {
-        for name in ["print!", "println!", "eprint!", "eprintln!"] {
-            let mut all = source.code.match_indices(name);
-            if all.any(|(at, _)| !source.code[..at].ends_with(is_word)) {
-                mistakes.push(format!("{}: {name}", source.path));
-            }
-        }
+        let panics = |name: &&String| name.trim_start_matches('e').starts_with("print");
+        let called = source.macros.iter().filter(panics);
+        mistakes.extend(called.map(|name| format!("{}: {name}!", source.path)));
     }
     nothing(&mistakes);
 }
 
 #[test]
 fn nothing_is_left_over() {
-    let macros = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!"));
     // Put together here, so that this file does not find itself.
     let notes = [["FIX", "ME"].concat(), "X".repeat(3)];
     let mut mistakes = Vec::new();
     for path in rust_files("src").into_iter().chain(rust_files("tests")) {
         let text = read(&path);
-        let code = blank(&text);
-        let called = |name: &str| {
-            let mut all = code.match_indices(name);
-            all.any(|(at, _)| !code[..at].ends_with(is_word))
-        };
-        let macros = macros.iter().filter(|name| called(name));
-        let notes = notes.iter().filter(|note| word(&text, note).is_some());
-        mistakes.extend(macros.chain(notes).map(|left| format!("{path}: {left}")));
+        let left = notes.iter().filter(|note| word(&text, note).is_some());
+        mistakes.extend(left.map(|left| format!("{path}: {left}")));
     }
     nothing(&mistakes);
 }
 
-/// The fields of `struct name { … }`, in order, with their types.
-fn fields(code: &str, name: &str) -> Option<Vec<(String, String)>> {
-    let start = code.find(&format!("struct {name} {{"))?;
-    let inside = code[start..].split_once('{')?.1.split_once("\n}")?.0;
-    let lines = inside
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.starts_with('#'));
-    let fields = lines.filter_map(|line| {
-        let (name, kind) = line.trim_end_matches(',').split_once(": ")?;
-        let name = name.rsplit(' ').next()?;
-        Some((name.to_owned(), kind.to_owned()))
-    });
-    Some(fields.collect())
+/// What a field holds: the name of its type, and whether that is in a map.
+fn held(kind: &syn::Type) -> (String, bool) {
+    let syn::Type::Path(path) = kind else {
+        return (String::new(), false);
+    };
+    let last = path.path.segments.last().expect("a path has a segment");
+    let name = last.ident.to_string();
+    let syn::PathArguments::AngleBracketed(of) = &last.arguments else {
+        return (name, false);
+    };
+    match (name.as_str(), of.args.last()) {
+        ("BTreeMap", Some(syn::GenericArgument::Type(of))) => (held(of).0, true),
+        ("Option", Some(syn::GenericArgument::Type(of))) => held(of),
+        _ => (name, false),
+    }
 }
 
 /// Every key of the configuration file, walked from `ConfigFile` down. A table that is known
 /// from another place already (those of a tenant) counts as one key.
 fn configuration_keys() -> BTreeMap<String, Option<String>> {
-    let code: String = [
+    let files = [
         "src/config/file.rs",
         "src/config.rs",
         "src/processor/backoff.rs",
         "src/processor/command.rs",
         "src/store/fs/retention.rs",
-    ]
-    .map(|path| blank(&read(path)))
-    .join("\n");
+    ];
+    let structs = files.map(|path| Source::read(path).structs);
+    let structs: BTreeMap<_, _> = structs.into_iter().flatten().collect();
     let mut keys = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut open = vec![(String::new(), "ConfigFile".to_owned())];
     while !open.is_empty() {
         let (prefix, name) = open.remove(0);
-        let fields = fields(&code, &name).unwrap_or_else(|| panic!("no struct {name}"));
-        for (field, kind) in fields {
+        let fields = structs.get(&name);
+        for (field, kind) in fields.unwrap_or_else(|| panic!("no struct {name}")) {
             let key = format!("{prefix}{field}");
-            let bare = kind.trim_start_matches("Option<").trim_end_matches('>');
-            let (of, map) = match bare.strip_prefix("BTreeMap<String, ") {
-                Some(of) => (of, true),
-                None => (bare, false),
-            };
-            let is_table = code.contains(&format!("struct {of} {{"));
-            if is_table && seen.insert(of.to_owned()) {
+            let (of, map) = held(kind);
+            let is_table = structs.contains_key(&of);
+            if is_table && seen.insert(of.clone()) {
                 let between = if map { ".NAME." } else { "." };
-                open.push((format!("{key}{between}"), of.to_owned()));
+                open.push((format!("{key}{between}"), of));
             } else {
-                keys.insert(key, default_of(&name, &field));
+                keys.insert(key, default_of(&name, field));
             }
         }
     }
@@ -646,11 +743,14 @@ fn variables(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_of_processors_has_every_variable_of_a_command() {
-    let text = read("src/processor/command.rs");
-    let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let literals = Source::read("src/processor/command.rs").literals;
     let rows = table("docs/processors.md", "## What the command gets");
     let documented = rows.iter().flat_map(|row| variables(&row[0])).collect();
-    same("variables of a command", &variables(product), &documented);
+    same(
+        "variables of a command",
+        &variables(&literals.join(" ")),
+        &documented,
+    );
 }
 
 #[test]
@@ -669,7 +769,10 @@ fn the_documents_name_variables_that_something_reads() {
 
 #[test]
 fn what_the_documents_name_exists() {
-    let all: String = Source::product().iter().map(|s| s.code.as_str()).collect();
+    let product = Source::product();
+    let functions = product.iter().flat_map(|source| &source.functions);
+    let functions: BTreeSet<&str> = functions.map(|(name, ..)| name.as_str()).collect();
+    let modules: BTreeSet<&str> = product.iter().flat_map(Source::module_names).collect();
     let mut mistakes = Vec::new();
     let kept = [
         "benches/",
@@ -693,8 +796,8 @@ fn what_the_documents_name_exists() {
             if let Some(function) = function
                 && function.starts_with(|c: char| c.is_ascii_lowercase())
                 && function.chars().all(is_word)
-                && !all.contains(&format!("fn {function}"))
-                && !all.contains(&format!("mod {function}"))
+                && !functions.contains(function)
+                && !modules.contains(function)
             {
                 mistakes.push(format!(
                     "{document} names {name}, and there is no fn {function}"
@@ -936,29 +1039,61 @@ fn names_directory(line: &str, dir: &str) -> bool {
 }
 
 #[test]
+fn a_forbidden_use_is_found_wherever_it_stands() {
+    let layers = layers();
+    let found = |text: &str| forbidden_uses(&Source::parse("src/domain/x.rs", text), &layers);
+    for forbidden in [
+        "use std::fs;",
+        "use std::{fmt, fs as files};",
+        "use std::{self as all};",
+        "use std::*;",
+        "use crate::{domain::Job, store::{self as all}};",
+        "pub use crate::store::Spool;",
+        "use super::super::store;",
+        "extern crate tokio;",
+        "fn f() { std::fs::read(\"x\"); }",
+        "fn f() -> ::std::time::Instant { g() }",
+        "fn f() { g::<hyper::Body>(); }",
+        "fn f() { <u8 as crate::store::Fs>::read(); }",
+        "struct S { #[serde(with = \"crate::store::text\")] field: u8 }",
+        "#[derive(tokio::Debug)] struct S;",
+        "fn f() { log!(a = 1, \"{}\", [std::fs::read(path)]); }",
+        "macro_rules! m { () => { $crate::store::x() }; }",
+        "#[cfg(not(test))] use std::fs;",
+        "#[cfg(test)] mod tests { } use std::fs;",
+        "mod inner { use super::super::super::store; }",
+    ] {
+        assert_eq!(
+            found(forbidden).len(),
+            1,
+            "{forbidden}: {:?}",
+            found(forbidden)
+        );
+    }
+    for allowed in [
+        "use std::{fmt, io}; use super::Job; use crate::domain::Job;",
+        "mod inner { use super::super::Job; }",
+        "#[cfg(test)] use std::fs; #[cfg(test)] mod tests { use std::fs; }",
+        "#[cfg(test)] fn f() { std::fs::read() } #[test] fn g() { std::fs::read() }",
+        "impl S { #[cfg(test)] fn f() { std::fs::read() } }",
+        "/// Not `std::fs::read`. \n fn f() { g(\"std::fs\"); /* std::fs::read */ }",
+        "fn f(std: S) { fs::read(std.fs) }",
+    ] {
+        assert_eq!(found(allowed), Vec::<String>::new(), "{allowed}");
+    }
+}
+
+#[test]
 fn the_reader_of_rust_reads_rust() {
-    let code =
-        blank("let a = \"x // }\"; // todo!\nlet b = '{'; let c: &'static str = r#\"\"{\"#;");
-    assert!(
-        !code.contains(['{', '}', 'x']) && code.contains("'static"),
-        "{code}"
-    );
-    let mut found = paths("use a::{b, c::{d, e as f}};\nfn g() { h::i(); }");
-    found.sort();
-    assert_eq!(found, ["a::b", "a::c::d", "a::c::e", "h::i"]);
-    assert_eq!(
-        paths("use crate::{store::fs::{Fs, look::Scan}};"),
-        ["crate::store::fs::Fs", "crate::store::fs::look::Scan"]
-    );
-    assert_eq!(
-        body("fn a(b: [u8; 2]) { { } } fn c", 0).map(|b| b.1),
-        Some(24)
-    );
-    assert_eq!(body("fn a(&self) -> u8;", 0), None);
-    let tests = inline_tests("a #[cfg(test)]\nfn b() {} #[cfg(test)]\nmod tests { }");
-    assert_eq!(tests, Some(25));
-    assert_eq!(
-        test_modules("#[cfg(test)]\nmod cases;\nmod real;"),
-        ["cases"]
-    );
+    let text = "impl S {\n fn long(\n) {\n \"}\";\n}\n}\nfn f() { if a != b { tell!(x!()) } }\n\
+                trait T { fn g(); }\nmod one; #[cfg(test)] mod two; mod three {}\n\
+                dialects! { a::A, #[cfg(test)] b::B }";
+    let source = Source::parse("src/a/mod.rs", text);
+    let functions = [("long".to_owned(), 2, 4), ("f".to_owned(), 7, 1)];
+    assert_eq!(source.functions, functions);
+    assert_eq!(source.module, ["a"]);
+    assert_eq!(source.modules, ["a", "one"].map(str::to_owned).into());
+    assert_eq!(source.test_modules, ["b", "two"].map(str::to_owned).into());
+    assert_eq!(source.macros, ["tell", "x", "dialects"]);
+    assert_eq!(source.literals, ["}"]);
 }

@@ -14,7 +14,7 @@ use crate::{
     auth::{Caller, Right},
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, Kind, Place, Reference},
-    store::{self, Came, Key, Keyed, NewJob, NewName, Receipt, Sealed, Stored, Viewer, Want},
+    store::{Came, Key, Keyed, NewJob, NewName, Receipt, Sealed, Stored, Viewer, Want},
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub struct Upload {
     submit: Submit,
     bytes: u64,
     bytes_max: u64,
-    document: Box<dyn store::Upload>,
+    document: Box<dyn crate::store::Upload>,
     admitted: Option<admission::Admitted>,
     /// Of what has come; only where the client says what it should be.
     sha512: Option<Sha512>,
