@@ -10,7 +10,7 @@
 use super::{
     Ended, Outcome, PartnersSee, adopted, now_ms,
     output::{Output, Source},
-    starter::{End, GRACE, Order, Said, Starter, Why},
+    starter::{End, Event, GRACE, Order, Starter, Why},
 };
 use crate::{
     domain::joblog::Level,
@@ -133,13 +133,13 @@ pub struct Kept {
 
 /// The process that supervises a run, as the service sees it.
 struct SupervisorHandle {
-    says: Lines<BufReader<OwnedReadHalf>>,
-    hears: OwnedWriteHalf,
+    events: Lines<BufReader<OwnedReadHalf>>,
+    requests: OwnedWriteHalf,
     pid: Option<Pid>,
 }
 
 /// A command's output, and how far it was read.
-struct Heard {
+struct OutputReader {
     sources: [(Source, File, u64); 2],
     output: Output,
     /// Of all sources together.
@@ -166,7 +166,7 @@ impl Command {
             (begun, run)
         })
         .await;
-        let mut heard = Heard {
+        let mut reader = OutputReader {
             sources: [
                 (Source::Output, run.lock, 0),
                 (Source::Errors, run.errors, 0),
@@ -178,12 +178,12 @@ impl Command {
         let outcome = match supervisor {
             Err(error) => self.not_started(&error.to_string()),
             Ok(supervisor) => {
-                let (outcome, after) = self.watch(supervisor, heard, stop).await;
-                heard = after;
+                let (outcome, after) = self.watch(supervisor, reader, stop).await;
+                reader = after;
                 outcome
             }
         };
-        Ended::new(outcome, heard.output)
+        Ended::new(outcome, reader.output)
     }
 
     fn order(&self, run: &Run) -> io::Result<Order> {
@@ -228,9 +228,9 @@ impl Command {
     async fn watch(
         &self,
         mut supervisor: SupervisorHandle,
-        mut heard: Heard,
+        mut reader: OutputReader,
         stop: &CancellationToken,
-    ) -> (Outcome, Heard) {
+    ) -> (Outcome, OutputReader) {
         // The supervisor ends a command in time by itself. Only if it does not, it is helped.
         let mut overdue = Instant::now() + self.timeout + GRACE * 2;
         let (mut is_stopping, mut is_full) = (false, false);
@@ -238,15 +238,15 @@ impl Command {
             tokio::select! {
                 // A command that has ended has ended, whatever else is the case.
                 biased;
-                said = supervisor.said() => match said {
-                    Some(Said::Started(pid)) => {
+                event = supervisor.next_event() => match event {
+                    Some(Event::Started(pid)) => {
                         supervisor.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
                     }
-                    Some(Said::Failed(reason)) => return (self.not_started(&reason), heard),
-                    Some(Said::Stuck(n)) => {
+                    Some(Event::Failed(reason)) => return (self.not_started(&reason), reader),
+                    Some(Event::Stuck(n)) => {
                         tracing::error!(n, "processes of a command live on after SIGKILL; waiting");
                     }
-                    Some(Said::Ended(end)) => break Some(end),
+                    Some(Event::Ended(end)) => break Some(end),
                     None => break None,
                 },
                 () = stop.cancelled(), if !is_stopping => {
@@ -260,8 +260,8 @@ impl Command {
                     overdue = Instant::now() + GRACE;
                 }
                 () = tokio::time::sleep(READ_INTERVAL) => {
-                    heard = heard.listen().await;
-                    if heard.is_full() && !is_full {
+                    reader = reader.read_new().await;
+                    if reader.is_full() && !is_full {
                         is_full = true;
                         supervisor.end(Why::Output).await;
                         overdue = overdue.min(Instant::now() + GRACE * 2);
@@ -270,21 +270,21 @@ impl Command {
             }
         };
         if end.is_none() {
-            heard = heard.end_writers().await;
+            reader = reader.end_writers().await;
         }
-        heard = heard.listen().await;
+        reader = reader.read_new().await;
         let outcome = match end {
             None => Outcome::Cut {
                 reason: "the process that watched over the command was ended, and the command \
                          with it"
                     .into(),
             },
-            Some(end) => self.judged(&end, &mut heard.output),
+            Some(end) => self.judged(&end, &mut reader.output),
         };
-        if heard.is_full() && outcome == Outcome::Done {
-            return (self.too_much(), heard);
+        if reader.is_full() && outcome == Outcome::Done {
+            return (self.too_much(), reader);
         }
-        (outcome, heard)
+        (outcome, reader)
     }
 
     /// How a run ended that outlived the service which began it; `None` if that is not known.
@@ -300,7 +300,7 @@ impl Command {
         Some(Ended::new(outcome, output))
     }
 
-    /// What an end means, and what is to be said of it.
+    /// What an end means, and what is noted of it.
     fn judged(&self, end: &End, output: &mut Output) -> Outcome {
         if end.left > 0 && end.why.is_none() {
             let text = format!(
@@ -364,24 +364,24 @@ impl Command {
 impl SupervisorHandle {
     fn of(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        let (says, hears) = UnixStream::from_std(stream)?.into_split();
-        let says = BufReader::new(says).lines();
+        let (events, requests) = UnixStream::from_std(stream)?.into_split();
+        let events = BufReader::new(events).lines();
         Ok(Self {
-            says,
-            hears,
+            events,
+            requests,
             pid: None,
         })
     }
 
     /// `None`: it has gone. Loses nothing when it is dropped.
-    async fn said(&mut self) -> Option<Said> {
-        let line = self.says.next_line().await.ok()??;
+    async fn next_event(&mut self) -> Option<Event> {
+        let line = self.events.next_line().await.ok()??;
         serde_json::from_str(&line).ok()
     }
 
-    /// Has it end the command. That it has gone is heard elsewhere.
+    /// Has it end the command. That it has gone shows at the next event.
     async fn end(&mut self, why: Why) {
-        let _ = self.hears.write_all(&why.message()).await;
+        let _ = self.requests.write_all(&why.message()).await;
     }
 
     /// Someone may have stopped it.
@@ -392,19 +392,19 @@ impl SupervisorHandle {
     }
 }
 
-impl Heard {
+impl OutputReader {
     /// Reads what is new.
-    async fn listen(self) -> Self {
+    async fn read_new(self) -> Self {
         on_a_thread(move || {
-            let mut heard = self;
-            let before: u64 = heard.sources.iter().map(|source| source.2).sum();
-            let mut room = heard.bytes_max.saturating_sub(before);
-            for (source, file, at) in &mut heard.sources {
+            let mut reader = self;
+            let before: u64 = reader.sources.iter().map(|source| source.2).sum();
+            let mut room = reader.bytes_max.saturating_sub(before);
+            for (source, file, at) in &mut reader.sources {
                 let from = *at;
-                *at = take(&mut heard.output, *source, file, from, room);
+                *at = take(&mut reader.output, *source, file, from, room);
                 room = room.saturating_sub(at.saturating_sub(from));
             }
-            heard
+            reader
         })
         .await
     }
@@ -529,7 +529,7 @@ mod tests {
         let file = dir.join("job");
         std::fs::write(&file, body).unwrap();
         std::fs::create_dir(dir.join("results")).unwrap();
-        let said = |name: &str| {
+        let created = |name: &str| {
             let mut new = File::options();
             let new = new.create(true).read(true).append(true);
             new.open(dir.join(name)).unwrap()
@@ -541,8 +541,8 @@ mod tests {
             submitter: "shop".into(),
             reference_as_sent: Some("Größe 1\0".into()),
             body: File::open(&file).unwrap(),
-            lock: said("lock"),
-            errors: said("errors"),
+            lock: created("lock"),
+            errors: created("errors"),
             file,
             dir: dir.to_owned(),
             kept: dir.join("exit"),

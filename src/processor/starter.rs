@@ -44,7 +44,7 @@ use std::{
 /// How long what belongs to a run may take to end after SIGTERM, before SIGKILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// What a supervisor says first: it has the order, and runs the command.
+/// What a supervisor sends first: it has the order, and runs the command.
 const TAKEN: &[u8] = b"k";
 /// How long a supervisor may take for that.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -69,10 +69,10 @@ pub(super) struct Order {
     pub(super) kept: PathBuf,
 }
 
-/// What a supervisor says, each as one line.
+/// What a supervisor reports, each as one line.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Said {
+pub(super) enum Event {
     /// The command could not be started, for this reason.
     Failed(String),
     /// It runs; the number is the supervisor's own.
@@ -122,7 +122,7 @@ impl Why {
             .find(|why| why.byte() == byte)
     }
 
-    /// Says to a supervisor that its command is to end.
+    /// Asks a supervisor to end its command.
     pub(super) fn message(self) -> [u8; 1] {
         [self.byte()]
     }
@@ -153,7 +153,7 @@ impl Starter {
     }
 
     /// Has a command run with this input, its output into the lock and its errors beside it. What
-    /// comes of it is said by lines on the stream. Blocks for a moment.
+    /// comes of it is reported by lines on the stream. Blocks for a moment.
     ///
     /// # Errors
     /// Nothing was started.

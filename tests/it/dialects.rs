@@ -20,7 +20,7 @@ enum End {
     Cancelled,
 }
 
-/// The moments at which all doors are asked.
+/// The moments at which all dialects are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
     Waits,
@@ -28,7 +28,7 @@ enum Moment {
     Ended(End),
 }
 
-const DOORS: [&str; 5] = ["alteryx", "dstore", "ehealth", "paas", "robusta"];
+const DIALECTS: [&str; 5] = ["alteryx", "dstore", "ehealth", "paas", "robusta"];
 
 struct World {
     daemon: Daemon,
@@ -95,9 +95,9 @@ impl World {
         (answer.status, serde_json::from_slice(&answer.body).unwrap())
     }
 
-    /// Brings a job in by a door; gives its name, which the door's own id stands for.
-    fn submit(&self, door: &str) -> JobName {
-        let (said, expected): (Value, fn(&Self, &JobName) -> Value) = match door {
+    /// Brings a job in by a dialect; gives its name, which the dialect's own id stands for.
+    fn submit(&self, dialect: &str) -> JobName {
+        let (said, expected): (Value, fn(&Self, &JobName) -> Value) = match dialect {
             "alteryx" => {
                 let path = format!("/webapi/v3/workflows/{TASKS}/jobs");
                 let (status, said) = self.bearer(&["--json", "{}", &path]);
@@ -135,15 +135,15 @@ impl World {
                     json!(world.uuid(job))
                 })
             }
-            other => panic!("no door {other}"),
+            other => panic!("no dialect {other}"),
         };
         // It is held, so it is the one that waits.
         let queue = self.daemon.queue(TASKS);
         let [job] = &queue[..] else {
-            panic!("{door}: {queue:?}");
+            panic!("{dialect}: {queue:?}");
         };
         let job: JobName = job.parse().unwrap();
-        assert_eq!(said, expected(self, &job), "{door}");
+        assert_eq!(said, expected(self, &job), "{dialect}");
         job
     }
 
@@ -155,7 +155,7 @@ impl World {
         self.seal.uuid(job.id()).to_string()
     }
 
-    /// What all doors say of a job, and what they should.
+    /// What all dialects say of a job, and what they should.
     fn assert_alike(&self, job: &JobName, moment: Moment, context: &str) {
         let (place, paas, robusta, alteryx, ehealth, older) = match moment {
             Moment::Waits => ("queue/tasks", 0, "WAITING", "Queued", "PENDING", "pending"),
@@ -300,13 +300,13 @@ impl World {
         }
     }
 
-    /// The whole life of a job that comes by a door.
-    fn live(&self, door: &str, end: End) {
-        let context = format!("{door}, {end:?}");
+    /// The whole life of a job that comes by a dialect.
+    fn live(&self, dialect: &str, end: End) {
+        let context = format!("{dialect}, {end:?}");
         let daemon = &self.daemon;
         daemon.operator(&["hold", TASKS]);
         daemon.scratch(GATE, "");
-        let job = self.submit(door);
+        let job = self.submit(dialect);
         let name = job.to_string();
         self.assert_alike(&job, Moment::Waits, &format!("{context}, waits"));
         if end == End::Failed {
@@ -336,14 +336,14 @@ impl World {
 #[test]
 fn a_job_is_the_same_through_every_door() {
     let world = World::new();
-    for door in DOORS {
+    for dialect in DIALECTS {
         for end in [End::Done, End::Failed, End::Cancelled] {
-            world.live(door, end);
+            world.live(dialect, end);
         }
     }
 }
 
-/// Whoever asked by an alias is told of it by that name, through every door that tells, and whoever
+/// Whoever asked by an alias is told of it by that name, through every dialect that tells, and whoever
 /// asked by the name by the name.
 #[test]
 fn an_interface_is_called_as_it_was_asked_for() {
@@ -362,7 +362,7 @@ fn an_interface_is_called_as_it_was_asked_for() {
     let (_, made) = world.basic(&["--json", "{}", "/api/v1/default/process/Printing"]);
     let (_, task) = world.basic(&[&format!("/api/v1/default/status/{}", made["task"])]);
     assert_eq!(task["command"], "Printing", "{task}");
-    // Also when it has ended, and through a door that it did not come by.
+    // Also when it has ended, and through a dialect that it did not come by.
     world.daemon.operator(&["release", TASKS]);
     let id = JobId::from_number(made["task"].as_u64().unwrap());
     let path = format!("/webapi/v3/jobs/{}", hex::encode(world.seal.hex(id)));

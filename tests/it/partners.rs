@@ -1,4 +1,4 @@
-//! Several partners on one interface where each sees his own jobs alone: by every door, others' jobs
+//! Several partners on one interface where each sees his own jobs alone: in every dialect, others' jobs
 //! and jobs that do not exist look alike, and no one but a job's owner takes it away.
 
 use crate::harness::{Answer, Daemon, order, shell, with_keys};

@@ -1,7 +1,7 @@
 //! A supervisor: the parent of one run's command, and of everything that the command leaves behind.
 
 use super::{
-    End, GRACE, Order, Said, TAKEN, Why,
+    End, Event, GRACE, Order, TAKEN, Why,
     group::Group,
     kernel::{self, Signals, Start},
     process::{GIVEN, ROUND, timespec},
@@ -53,12 +53,12 @@ pub(super) fn supervise(given: [OwnedFd; GIVEN]) -> i32 {
     let begun = begin(&mut service, input, File::from(lock), errors);
     match begun {
         Ok(mut supervisor) => {
-            supervisor.say(&Said::Started(std::process::id()));
+            supervisor.send(&Event::Started(std::process::id()));
             supervisor.run()
         }
         Err(error) => {
             // If it is not received, the service sees the socket closed.
-            let _ = say(&mut service, &Said::Failed(error.to_string()));
+            let _ = send(&mut service, &Event::Failed(error.to_string()));
             0
         }
     }
@@ -137,8 +137,8 @@ fn receive(service: &mut UnixStream) -> io::Result<Order> {
     Ok(serde_json::from_slice(&order)?)
 }
 
-fn say(service: &mut UnixStream, said: &Said) -> io::Result<()> {
-    let mut line = serde_json::to_vec(said)?;
+fn send(service: &mut UnixStream, event: &Event) -> io::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
     service.write_all(&line)
 }
@@ -218,7 +218,7 @@ impl Supervisor {
         subtree::kill(&living);
         if now >= kill_at + PATIENCE && !self.was_stuck && !living.is_empty() {
             self.was_stuck = true;
-            self.say(&Said::Stuck(living.len()));
+            self.send(&Event::Stuck(living.len()));
         }
     }
 
@@ -245,14 +245,14 @@ impl Supervisor {
             self.ask(Why::Stopped);
         }
         let mut byte = [0];
-        let heard = match &self.service {
+        let received = match &self.service {
             None => return,
             Some(service) => {
                 use rustix::net::{RecvFlags, recv};
                 recv(service, &mut byte, RecvFlags::DONTWAIT)
             }
         };
-        match heard {
+        match received {
             Ok((1.., _)) => {
                 if let Some(why) = Why::of_byte(byte[0]) {
                     self.ask(why);
@@ -277,7 +277,7 @@ impl Supervisor {
         // Without it a later service takes the run for cut off, as it does after a power cut.
         let _ = self.note(&end);
         drop(lock);
-        self.say(&Said::Ended(end));
+        self.send(&Event::Ended(end));
         self.service = None;
     }
 
@@ -289,9 +289,9 @@ impl Supervisor {
         file.write_all(&serde_json::to_vec(end)?)
     }
 
-    fn say(&mut self, said: &Said) {
+    fn send(&mut self, event: &Event) {
         if let Some(service) = &mut self.service
-            && say(service, said).is_err()
+            && send(service, event).is_err()
         {
             self.service = None;
         }
