@@ -234,14 +234,7 @@ impl Service {
                 number,
                 visibility,
             } => self.result(caller, &job, number, visibility).await,
-            Command::Show { job, visibility } => {
-                if let JobRef::Uuid(uuid) = &job
-                    && let Some(reply) = self.shown_schedule(caller, *uuid, visibility).await?
-                {
-                    return Ok(reply);
-                }
-                Ok(Reply::Shown(self.shown(caller, &job, visibility).await?))
-            }
+            Command::Show { job, visibility } => self.show(caller, &job, visibility).await,
             Command::Status { job } => {
                 self.archived(|name, _| *name == job).await;
                 let found = self.visible(caller, &job, Want::PLACE).await?;
@@ -254,6 +247,20 @@ impl Service {
             // Whoever sends these here has mixed up the commands.
             Command::Schedule(_) | Command::Submit(_) | Command::Token(_) => Err(Fault::Internal),
         }
+    }
+
+    async fn show(
+        self: &Arc<Self>,
+        caller: &Caller,
+        job: &JobRef,
+        visibility: Visibility,
+    ) -> Result<Reply, Fault> {
+        if let JobRef::Uuid(uuid) = job
+            && let Some(reply) = self.shown_schedule(caller, *uuid, visibility).await?
+        {
+            return Ok(reply);
+        }
+        Ok(Reply::Shown(self.shown(caller, job, visibility).await?))
     }
 
     /// Resolves an interface's name or alias and checks a right on it. To somebody without any

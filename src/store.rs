@@ -21,7 +21,7 @@ pub mod memory;
 
 pub use job::{
     Came, Cancelled, Filter, JobDetail, JobSummary, Key, Keyed, NewJob, NewName, Of, Page, Record,
-    Results, Sight, State, Stored, Viewer, Want,
+    Results, Sight, SightOf, State, Stored, Viewer, Want,
 };
 
 use crate::{

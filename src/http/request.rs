@@ -298,16 +298,8 @@ async fn respond(
         },
     };
     access.tenant.clone_from(&virtual_host.name);
-    let reply = caught(reply(
-        context,
-        client,
-        virtual_host,
-        dialect,
-        head,
-        reader,
-        access,
-    ))
-    .await;
+    let replied = reply(context, client, virtual_host, dialect, head, reader, access);
+    let reply = caught(replied).await;
     let (fault, failure) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
@@ -321,16 +313,41 @@ async fn respond(
         Err(Stop::Fault(fault)) => (fault, AuthFailure::Credentials),
         Err(Stop::Unknown(failure)) => (Fault::Unauthorized, failure),
     };
-    access.fault = word(&fault);
-    if let Fault::Refused { job, .. } = &fault {
-        access.job = Some(job.clone());
-    }
+    access.failed(&fault);
     let mut response = dialect.render_fault(head, &fault);
     if fault == Fault::Unauthorized {
         let challenge = challenge(&virtual_host.realm, dialect.credentials(head), failure);
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     Ok(response)
+}
+
+impl AccessLine {
+    /// How a request failed, and of which job that is known.
+    fn failed(&mut self, fault: &Fault) {
+        self.fault = word(fault);
+        if let Fault::Refused { job, .. } = fault {
+            self.job = Some(job.clone());
+        }
+    }
+
+    /// Of which job a command is, as far as it says so itself; the reply says it of others.
+    fn asked(&mut self, command: &Command) {
+        match command {
+            Command::Fetch { job, .. } | Command::Log { job, .. } | Command::Status { job } => {
+                self.job = Some(job.clone());
+            }
+            Command::Cancel { .. }
+            | Command::Jobs { .. }
+            | Command::List { .. }
+            | Command::Result { .. }
+            | Command::Schedule(_)
+            | Command::Show { .. }
+            | Command::Submit(_)
+            | Command::Targets { .. }
+            | Command::Token(_) => {}
+        }
+    }
 }
 
 /// What is wrong with a head, whichever host the request is for: what two readers could take for two
@@ -433,21 +450,7 @@ async fn reply(
         Intake::Stream => Bytes::new(),
     };
     let command = dialect.parse(head, &small)?;
-    match &command {
-        Command::Fetch { job, .. } | Command::Log { job, .. } | Command::Status { job } => {
-            access.job = Some(job.clone());
-        }
-        // Known from the reply.
-        Command::Cancel { .. }
-        | Command::Jobs { .. }
-        | Command::List { .. }
-        | Command::Result { .. }
-        | Command::Schedule(_)
-        | Command::Show { .. }
-        | Command::Submit(_)
-        | Command::Targets { .. }
-        | Command::Token(_) => {}
-    }
+    access.asked(&command);
     match command {
         Command::Submit(submit) => {
             media::check(&head.headers)?;

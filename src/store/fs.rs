@@ -426,10 +426,9 @@ impl<F: Fs> Spool<F> {
         let from_work = matches!(job.place, Place::Work { .. });
         if let Place::Queue(queue) = &to {
             self.make_queue(queue)?;
-            if from_work {
-                self.set_arriving(queue, &name);
-            } else {
-                self.set_ready(queue, &name);
+            match from_work {
+                true => self.set_arriving(queue, &name),
+                false => self.set_ready(queue, &name),
             }
         }
         let settles = from_work || matches!(by, Transition::Archive);

@@ -124,12 +124,14 @@ pub enum Sight {
     Nothing,
 }
 
+/// What is seen of the jobs of an interface, or of those of which none is known.
+pub type SightOf = dyn Fn(Option<&InterfaceName>) -> Sight + Send + Sync;
+
 /// Whose eyes.
 #[derive(Clone)]
 pub struct Viewer {
     pub user: Arc<str>,
-    /// Of the jobs of an interface, or of those of which none is known.
-    pub sight: Arc<dyn Fn(Option<&InterfaceName>) -> Sight + Send + Sync>,
+    pub sight: Arc<SightOf>,
     /// Also what lies where it is for nobody.
     pub sees_astray: bool,
 }

@@ -22,9 +22,9 @@ impl ReadContent for FileContent {
         Box::pin(async move {
             let read = reading.await.map_err(io::Error::other);
             let read = read.and_then(std::convert::identity);
-            read.map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => StoreError::Refused("it has fewer bytes".into()),
-                _ => StoreError::Unavailable(error.to_string()),
+            read.map_err(|error| match error.kind() == io::ErrorKind::UnexpectedEof {
+                true => StoreError::Refused("it has fewer bytes".into()),
+                false => StoreError::Unavailable(error.to_string()),
             })
         })
     }
