@@ -9,8 +9,9 @@
 //! and a familiar one that of any stranger. Nothing here knows users or passwords.
 
 use super::throttle::Address;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub(super) const AT_ONCE: usize = 2;
@@ -73,7 +74,7 @@ impl Line {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

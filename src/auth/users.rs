@@ -28,12 +28,13 @@ use super::throttle::{Address, Throttle};
 use super::token::{self, SCOPES_MAX, Token, check_scope};
 use crate::domain::{InterfaceName, Seal, UserName};
 use http_auth_basic::Credentials;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
@@ -254,9 +255,7 @@ impl Users {
 
     /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
-        let loaded = self.shared.loaded.read();
-        let loaded = loaded.unwrap_or_else(PoisonError::into_inner);
-        loaded.users.anybody_may()
+        self.shared.loaded.read().users.anybody_may()
     }
 
     /// The user as if it had given its password: for who may read the users file.
@@ -561,13 +560,11 @@ fn slow(wait: Duration) -> Verdict {
 
 impl Shared {
     fn authenticator(&self) -> MutexGuard<'_, Authenticator> {
-        self.authenticator
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.authenticator.lock()
     }
 
     fn familiar_path(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        self.familiar.lock().unwrap_or_else(PoisonError::into_inner)
+        self.familiar.lock()
     }
 
     fn unix_s(&self, now: Instant) -> i64 {
@@ -577,7 +574,7 @@ impl Shared {
 
     fn reload(&self) -> Result<bool, UsersError> {
         let new = load(&self.path)?;
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.write();
         if loaded.text == new.text {
             return Ok(false);
         }
@@ -641,7 +638,7 @@ impl Shared {
     }
 
     fn loaded(&self) -> Arc<Loaded> {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.loaded.read();
         loaded.clone()
     }
 

@@ -14,10 +14,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -267,12 +268,11 @@ impl Activity {
     }
 
     fn moved(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock() = Instant::now();
     }
 
     fn idle(&self) -> Duration {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.elapsed()
+        self.0.lock().elapsed()
     }
 }
 

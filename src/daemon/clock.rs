@@ -5,10 +5,8 @@
 //! `src/daemon/timetable.rs`); this file notices and reports.
 
 use jiff::Timestamp;
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use parking_lot::Mutex;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// The clocks are compared so often.
@@ -68,13 +66,13 @@ impl ClockWatch {
             leap_ms,
             "{told}. Waits of jobs are kept; check the time service"
         );
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         *last = Some((Instant::now(), told));
     }
 
     /// The last leap, for an hour.
     pub(super) fn warning(&self) -> Option<String> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last.lock();
         let (at, told) = last.as_ref()?;
         (at.elapsed() < WARN_FOR).then(|| told.clone())
     }

@@ -3,10 +3,8 @@
 //! It is read at the start only. A change is reported, so that no one believes that it is in force.
 
 use crate::config::Config;
-use std::{
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::path::PathBuf;
 
 pub(super) struct ConfigFile {
     path: PathBuf,
@@ -32,7 +30,7 @@ impl ConfigFile {
             Ok(_) => Some("it was changed since the start; restart the service to apply it".into()),
             Err(error) => Some(format!("a restart would fail: {error}")),
         };
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.reported.lock();
         if *reported == found {
             return;
         }
@@ -45,7 +43,7 @@ impl ConfigFile {
 
     /// What is to be known of it, as one of the sentences of `/readyz`.
     pub(super) fn warning(&self) -> Option<String> {
-        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let reported = self.reported.lock();
         // Without what is wrong with it: that may be anyone's words.
         let failing = reported.as_ref()?.starts_with("a restart");
         Some(

@@ -13,8 +13,9 @@ use crate::{
         gather::{CertificateSource, TenantSource, facts},
     },
 };
+use parking_lot::Mutex;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ pub(super) fn readiness(probed: Probed, stop: &CancellationToken) -> Arc<http::R
         if stop.is_cancelled() {
             return down("stopping".into());
         }
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = last.lock();
         if let Some((at, report)) = &*last
             && at.elapsed() < GOOD_FOR
         {

@@ -7,10 +7,11 @@
 //! health: what waits for them is let go, and nothing more is accepted.
 
 use crate::util::doubled;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     any::Any,
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::{
@@ -150,8 +151,7 @@ impl Supervisor {
 
     /// Consistent between statements.
     fn troubles(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        let troubles = self.0.troubles.lock();
-        troubles.unwrap_or_else(PoisonError::into_inner)
+        self.0.troubles.lock()
     }
 }
 

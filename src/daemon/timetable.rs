@@ -6,12 +6,8 @@ use crate::{
     service::{Agenda, Service, Touched},
 };
 use jiff::Timestamp;
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -65,8 +61,8 @@ impl Alarm {
     }
 
     /// Consistent between statements.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<ScheduleId>>> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<BTreeSet<ScheduleId>>> {
+        self.touched.lock()
     }
 }
 

@@ -5,11 +5,12 @@
 
 use super::supervise::{Supervisor, blocking};
 use crate::watch::{Seen, Watch, Watched};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -121,8 +122,8 @@ impl Watcher {
     }
 
     /// Consistent between statements.
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Watch>>> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Watch>>> {
+        self.watch.lock()
     }
 }
 

@@ -13,12 +13,13 @@
 
 use super::{Limits, connection::ConnectionSettings};
 use crate::peer::{Networks, host_of};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -116,7 +117,7 @@ impl Registration {
     /// Takes one of the permits of this address. `false`: none is left.
     pub(super) fn count_for(&self, address: IpAddr) -> bool {
         let host = host_of(address);
-        let mut counts = lock(&self.registry.per_address);
+        let mut counts = self.registry.per_address.lock();
         let n_connections = counts.get(&host).copied().unwrap_or(0);
         let is_admitted =
             n_connections < self.registry.per_address_max && self.client.host.set(host).is_ok();
@@ -130,7 +131,7 @@ impl Registration {
         let Some(host) = self.client.host.get() else {
             return;
         };
-        let mut counts = lock(&self.registry.per_address);
+        let mut counts = self.registry.per_address.lock();
         if let Some(n_connections) = counts.get_mut(host) {
             *n_connections -= 1;
             if *n_connections == 0 {
@@ -142,7 +143,7 @@ impl Registration {
     /// A client has logged in: the connection is not closed to make room for others.
     pub(super) fn mark_authenticated(&self) {
         if !self.client.is_authenticated.swap(true, Ordering::Relaxed) {
-            lock(&self.registry.unauthenticated).remove(&self.number);
+            self.registry.unauthenticated.lock().remove(&self.number);
         }
     }
 }
@@ -204,7 +205,10 @@ impl ConnectionLimiter {
             return None;
         }
         let close = self.cut.child_token();
-        lock(&self.registry.unauthenticated).insert(registration.number, close.clone());
+        self.registry
+            .unauthenticated
+            .lock()
+            .insert(registration.number, close.clone());
         Some(Permit {
             close,
             registration,
@@ -213,7 +217,7 @@ impl ConnectionLimiter {
     }
 
     fn evict_oldest(&mut self) {
-        let oldest = lock(&self.registry.unauthenticated).pop_first();
+        let oldest = self.registry.unauthenticated.lock().pop_first();
         if self
             .warned_at
             .is_none_or(|warned_at| warned_at.elapsed() >= WARN_INTERVAL)
@@ -231,7 +235,7 @@ impl ConnectionLimiter {
 
 impl Registry {
     fn has_permit(&self, host: IpAddr) -> bool {
-        let counts = lock(&self.per_address);
+        let counts = self.per_address.lock();
         counts
             .get(&host)
             .is_none_or(|n_connections| *n_connections < self.per_address_max)
@@ -263,11 +267,6 @@ fn is_client_abort(error: &io::Error) -> bool {
     )
 }
 
-/// Every statement leaves the counts consistent, so a panic elsewhere does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,8 +296,8 @@ mod tests {
         let third = admit(&mut limiter, "2001:db8::1").await;
         assert!(third.is_some());
         drop((first, second, third));
-        assert!(lock(&limiter.registry.per_address).is_empty());
-        assert!(lock(&limiter.registry.unauthenticated).is_empty());
+        assert!(limiter.registry.per_address.lock().is_empty());
+        assert!(limiter.registry.unauthenticated.lock().is_empty());
         assert_eq!(limiter.all.available_permits(), 4);
     }
 
@@ -320,7 +319,7 @@ mod tests {
         assert!(admit(&mut limiter, "192.0.2.1").await.is_none());
         drop(of_proxy);
         assert!(admit(&mut limiter, "192.0.2.1").await.is_some());
-        assert!(lock(&limiter.registry.per_address).is_empty());
+        assert!(limiter.registry.per_address.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

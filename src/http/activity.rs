@@ -11,10 +11,8 @@
 
 use super::Limits;
 use crate::service::Completion;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::{
     sync::Notify,
     time::{self, Instant},
@@ -145,7 +143,7 @@ impl ConnectionActivity {
     }
 
     fn unsent(&self) -> MutexGuard<'_, Vec<Completion>> {
-        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unsent.lock()
     }
 
     /// Returns once the connection has to end: it has been silent for longer than it may, or has
@@ -173,7 +171,7 @@ impl ConnectionActivity {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

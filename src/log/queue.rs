@@ -5,11 +5,12 @@
 //! preceded by one that says how many were. So a log that no one reads, or whose volume is full,
 //! changes nothing else: no request waits for it and no error of it reaches anyone.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -82,8 +83,7 @@ impl LineQueue {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return;
             };
-            let woken = self.0.changed.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            self.0.changed.wait_for(&mut state, left);
         }
     }
 
@@ -136,8 +136,7 @@ impl Shared {
             if state.is_closed {
                 return None;
             }
-            let woken = self.changed.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 
@@ -155,7 +154,7 @@ impl Shared {
 
     /// Consistent after every statement.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -20,6 +20,7 @@ mod supervisor;
 
 pub use process::{ARGUMENT, serve};
 
+use parking_lot::Mutex;
 use rustix::{
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     process::{Pid, Signal, kill_process},
@@ -37,7 +38,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -204,7 +205,7 @@ impl Starter {
     }
 
     fn hand_over(&self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
-        let mut link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut link = self.0.lock();
         match link.send(descriptors) {
             // It has gone: once more, with another one.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe || is_reset(&error) => {
@@ -220,7 +221,7 @@ impl Starter {
 
     /// The starter's process id.
     pub fn id(&self) -> u32 {
-        let link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = self.0.lock();
         link.child.id()
     }
 }

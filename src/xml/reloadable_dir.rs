@@ -5,12 +5,13 @@
 //! force, as does one whose file has vanished: a slip of the hand in the directory never turns a
 //! working interface away. What is in force lives in memory; after a restart only the files count.
 
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use super::snapshot::{LinkOf, Snapshot};
 
@@ -82,24 +83,24 @@ impl<T> ReloadableDir<T> {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.read();
         kept.keys().cloned().collect()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Arc<Kept<T>>> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.read();
         kept.get(name).cloned()
     }
 
     /// The names of all files that the last reload could not load.
     pub(super) fn all_refused(&self) -> Vec<String> {
-        let refused = self.refused.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = self.refused.read();
         refused.iter().cloned().collect()
     }
 
     /// Is there a file of this name that the last reload could not load?
     pub(super) fn is_refused(&self, name: &str) -> bool {
-        let refused = self.refused.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = self.refused.read();
         refused.contains(name)
     }
 
@@ -107,10 +108,7 @@ impl<T> ReloadableDir<T> {
         &self,
         load: &dyn Fn(&Snapshot) -> Result<T, String>,
     ) -> Vec<ReloadReport> {
-        let _one_at_a_time = self
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.reloading.lock();
         let listed = match self.list() {
             Ok(listed) => listed,
             Err(error) => {
@@ -129,7 +127,7 @@ impl<T> ReloadableDir<T> {
                 }
             }
         }
-        *self.refused.write().unwrap_or_else(PoisonError::into_inner) = refused;
+        *self.refused.write() = refused;
         let gone = self
             .names()
             .into_iter()
@@ -177,7 +175,7 @@ impl<T> ReloadableDir<T> {
         }
         let value = load(&snapshot)?;
         let renewed = Arc::new(Kept { snapshot, value });
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.write();
         kept.insert(name.to_owned(), renewed);
         Ok(true)
     }

@@ -9,11 +9,11 @@
 //! read, and includes are followed inside the directory only. A panic inside an engine costs
 //! the one document that it happened with, and the compiled schema.
 
+use parking_lot::Mutex;
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use super::intake::Element;
 use super::names::XML_NAMESPACE;
@@ -163,12 +163,12 @@ struct Pool {
 
 impl Pool {
     fn take(&self) -> Option<Box<dyn CompiledSchema>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.pop()
     }
 
     fn put(&self, compiled: Box<dyn CompiledSchema>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         if idle.len() < POOL_MAX {
             idle.push(compiled);
         }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::auth::{Grants, Right};
 use base64::Engine as _;
-use std::sync::Condvar;
+use parking_lot::Condvar;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
@@ -27,15 +27,15 @@ struct Gate {
 
 impl Gate {
     fn pass(&self) {
-        let mut open = self.open.lock().unwrap();
+        let mut open = self.open.lock();
         while *open == 0 {
-            open = self.changed.wait(open).unwrap();
+            self.changed.wait(&mut open);
         }
         *open -= 1;
     }
 
     fn admit(&self, n: usize) {
-        *self.open.lock().unwrap() += n;
+        *self.open.lock() += n;
         self.changed.notify_all();
     }
 }
