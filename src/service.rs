@@ -45,9 +45,10 @@ use crate::{
     xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::{Semaphore, watch};
@@ -548,7 +549,9 @@ impl Service {
 
     /// Waits until the jobs that `which` picks have reached `bak`.
     async fn archived(&self, which: impl Fn(&JobName, &InterfaceName) -> bool) {
-        let under_way: Vec<watch::Receiver<bool>> = lock(&self.archiving)
+        let under_way: Vec<watch::Receiver<bool>> = self
+            .archiving
+            .lock()
             .iter()
             .filter(|(name, (interface, _))| which(name, interface))
             .map(|(_, (_, receiver))| receiver.clone())
@@ -566,10 +569,6 @@ impl Service {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Checks of small documents at once: more of them than processors would only wait for each other.

@@ -21,13 +21,14 @@ use crate::{
     store::fs::{Adopted, REST, Spool},
 };
 use eligibility::Eligibility;
+use parking_lot::Mutex;
 use query::Rescans;
 use queue_positions::QueuePositions;
 use runs::{Registered, Runs};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -355,8 +356,8 @@ impl Core {
         }
     }
 
-    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waits(&self) -> parking_lot::MutexGuard<'_, Waits> {
+        self.waits.lock()
     }
 
     fn act(self: &Arc<Self>, action: Action) {
@@ -390,13 +391,13 @@ impl Core {
 
     /// How long the jobs of an interface have taken recently.
     fn pace_of(&self, interface: &InterfaceName) -> RunStats {
-        let paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let paces = self.paces.lock();
         paces.get(interface).cloned().unwrap_or_default()
     }
 
     /// A run of an interface has ended after so long.
     fn ran(&self, interface: &InterfaceName, ms: i64) {
-        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paces = self.paces.lock();
         paces.entry(interface.clone()).or_default().ran(ms);
     }
 

@@ -594,6 +594,26 @@ fn nothing_is_printed_by_macros_that_panic() {
     nothing(&mistakes);
 }
 
+/// Digits by `hex` and `percent_encoding`; locks that know no poison by `parking_lot`.
+#[test]
+fn what_a_library_does_is_not_written_again() {
+    let mut mistakes = Vec::new();
+    for source in Source::product() {
+        let file = &source.path;
+        let digits = |text: &&String| text.contains(":02x}") || text.contains(":02X}");
+        let written = source.literals.iter().filter(digits);
+        mistakes.extend(written.map(|text| format!("{file}: {text:?}; use hex::encode")));
+        let locks = ["Condvar", "Mutex", "PoisonError", "RwLock"];
+        let named = source.named.iter().map(|named| &named.path);
+        let named = named.filter(|path| {
+            let name = path.strip_prefix("std::sync::");
+            name.is_some_and(|name| locks.contains(&name))
+        });
+        mistakes.extend(named.map(|path| format!("{file}: {path}; use parking_lot")));
+    }
+    nothing(&mistakes);
+}
+
 #[test]
 fn nothing_is_left_over() {
     // Put together here, so that this file does not find itself.

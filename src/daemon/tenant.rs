@@ -28,12 +28,13 @@ use crate::{
     xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
 };
 use anyhow::Context;
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -440,7 +441,6 @@ impl Served {
     pub(super) fn source(&self) -> TenantSource<'_> {
         let reloader = &self.reloader;
         let trouble = reloader.trouble.lock();
-        let trouble = trouble.unwrap_or_else(PoisonError::into_inner);
         TenantSource {
             tenant: &self.tenant,
             spool: &reloader.spool,
@@ -458,7 +458,6 @@ impl Served {
     /// files of one tenant.
     pub(super) fn certificate_trouble(&self) -> Option<String> {
         let trouble = self.reloader.trouble.lock();
-        let trouble = trouble.unwrap_or_else(PoisonError::into_inner);
         trouble.certificate.clone()
     }
 }
@@ -673,10 +672,7 @@ impl Reloader {
     fn say_what_is_not_watched(&self) {
         let watcher = self.watcher.as_ref();
         let now = watcher.map_or_else(BTreeMap::new, |watcher| watcher.unwatched());
-        let mut before = self
-            .unwatched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.unwatched.lock();
         for (dir, why) in &now {
             if before.get(dir) != Some(why) {
                 tracing::error!(dir = %dir.display(), "nothing is taken from here: {why}");
@@ -710,7 +706,7 @@ impl Reloader {
                 reload_certificate(certificate)
             }
         };
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Trouble {
+        *self.trouble.lock() = Trouble {
             certificate,
             users: users.err().map(|error| error.to_string()),
         };

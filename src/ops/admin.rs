@@ -399,11 +399,8 @@ mod tests {
         store::fs::{Fs, RealFs, Rules, SEGMENT_BYTES_MIN},
         xml::{Schemas, XsdSchema},
     };
-    use std::{
-        collections::BTreeMap,
-        path::Path,
-        sync::{Mutex, PoisonError},
-    };
+    use parking_lot::Mutex;
+    use std::{collections::BTreeMap, path::Path};
 
     type Changes = Arc<Mutex<Vec<Change>>>;
 
@@ -422,11 +419,7 @@ mod tests {
         spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
         let changes = Changes::default();
         let told = changes.clone();
-        let changed = move |change| {
-            told.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(change)
-        };
+        let changed = move |change| told.lock().push(change);
         let schemas = Schemas::open(&dir.join("schemas"), Box::new(XsdSchema));
         let takes = Interface {
             root: Some("a".into()),
@@ -472,7 +465,7 @@ mod tests {
         );
         assert_eq!(act(Act::Remove { job: name.clone() }), Ok("removed".into()));
         let is = |name: &str| Change::Interface(name.parse().unwrap());
-        assert_eq!(*changes.lock().unwrap(), [is("b"), is("b")]);
+        assert_eq!(*changes.lock(), [is("b"), is("b")]);
         let gone = format!("no job {name} in this spool");
         assert_eq!(act(Act::Remove { job: name.clone() }), Err(gone.clone()));
         assert_eq!(act(requeue(None)), Err(gone));
@@ -532,7 +525,7 @@ mod tests {
             "{refused}"
         );
         assert!(dir.path().join(&path).exists());
-        assert!(changes.lock().unwrap().is_empty());
+        assert!(changes.lock().is_empty());
         assert_eq!(requeue(Some("a")), Ok(format!("queue/a/{name}")));
     }
 

@@ -1,6 +1,6 @@
 //! A job on its way to a client, whole or in part.
 
-use super::{Service, lock};
+use super::Service;
 use crate::{
     domain::{InterfaceName, Job, Kind},
     store::Content,
@@ -97,7 +97,7 @@ impl Completion {
 
     fn announce(&mut self) {
         let (ended, receiver) = watch::channel(false);
-        let mut archiving = lock(&self.service.archiving);
+        let mut archiving = self.service.archiving.lock();
         if !archiving.contains_key(&self.job.name) {
             let waiting = (self.interface.clone(), receiver);
             archiving.insert(self.job.name.clone(), waiting);
@@ -143,7 +143,7 @@ impl Completion {
     /// Nobody waits for the outcome any more.
     fn let_go(&mut self) {
         if self.ended.take().is_some() {
-            lock(&self.service.archiving).remove(&self.job.name);
+            self.service.archiving.lock().remove(&self.job.name);
         }
     }
 }

@@ -4,10 +4,10 @@
 //! hold up another's. Who finds none waits in the line of his user, and users are served in rotation; a
 //! line has an end, and waiting has one too.
 
-use super::lock;
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -79,7 +79,7 @@ impl Places {
     pub(super) async fn take(&self, user: &Arc<str>) -> Result<Place, Full> {
         let user = (self.tenant, user.clone());
         let turn = {
-            let mut state = lock(&self.shared.state);
+            let mut state = self.shared.state.lock();
             if self.shared.may_take(&state, &user) {
                 state.add(&user);
                 let shared = self.shared.clone();
@@ -102,7 +102,7 @@ impl Shared {
 
     /// Takes the place that has become free for the first who may have it.
     fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let at = (0..state.lines.len()).find(|at| self.may_take(&state, &state.lines[*at].0))?;
         let (user, mut line) = state.lines.remove(at)?;
         let turn = line.pop_front()?;
@@ -144,7 +144,7 @@ impl State {
 impl Drop for Place {
     fn drop(&mut self) {
         {
-            let mut state = lock(&self.shared.state);
+            let mut state = self.shared.state.lock();
             state.taken -= 1;
             if let Some(own) = state.taken_by.get_mut(&self.user) {
                 *own -= 1;
@@ -270,7 +270,7 @@ mod tests {
         drop(flood.remove(1));
         drop(other);
         drop(taken(&mut flood[1]));
-        let state = lock(&places.shared.state);
+        let state = places.shared.state.lock();
         assert_eq!(
             (state.taken, state.taken_by.len(), state.lines.len()),
             (0, 0, 0)

@@ -4,11 +4,12 @@
 //! accepted since the start; schedules are read at the start and all count. A user's jobs are looked
 //! after, which of them still wait, when they seem too many or have doubled since the last look.
 
-use super::{Fault, RETRY_LATER_S, lock};
+use super::{Fault, RETRY_LATER_S};
 use crate::{cron_schedule::ScheduleId, domain::JobName};
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -41,14 +42,14 @@ struct Keys(VecDeque<(i64, usize)>);
 impl Quotas {
     /// Another job of the user waits.
     pub(super) fn submitted(&self, user: &Arc<str>, job: JobName) {
-        let mut jobs = lock(&self.jobs);
+        let mut jobs = self.jobs.lock();
         jobs.entry(user.clone()).or_default().names.push(job);
     }
 
     /// The user's jobs, when it is time to look which of them still wait: then they are taken out, until
     /// [`Look::found`] says.
     pub(super) fn look(&self, user: &Arc<str>, max: usize) -> Option<Look<'_>> {
-        let mut all = lock(&self.jobs);
+        let mut all = self.jobs.lock();
         let jobs = all.get_mut(user)?;
         let many = jobs.names.len();
         let rested = jobs
@@ -67,7 +68,7 @@ impl Quotas {
     ///
     /// When the user has as many waiting jobs as he may.
     pub(super) fn may_submit(&self, user: &str, max: usize) -> Result<(), Fault> {
-        let jobs = lock(&self.jobs);
+        let jobs = self.jobs.lock();
         let n_jobs = jobs.get(user).map_or(0, |jobs| jobs.names.len());
         within(n_jobs, max, "jobs waiting")
     }
@@ -85,7 +86,7 @@ impl Quotas {
         max: usize,
     ) -> Result<(), Fault> {
         let hour = now_ms.div_euclid(HOUR_MS);
-        let mut all = lock(&self.keys);
+        let mut all = self.keys.lock();
         let Keys(by_hour) = all.entry(user.clone()).or_default();
         while by_hour
             .front()
@@ -104,12 +105,12 @@ impl Quotas {
 
     /// There is a schedule of this user.
     pub(super) fn has_schedule(&self, id: ScheduleId, user: &str) {
-        let mut schedules = lock(&self.schedules);
+        let mut schedules = self.schedules.lock();
         schedules.entry(id).or_insert_with(|| user.into());
     }
 
     pub(super) fn schedule_is_gone(&self, id: ScheduleId) {
-        lock(&self.schedules).remove(&id);
+        self.schedules.lock().remove(&id);
     }
 
     /// Takes a place for a schedule that is about to be saved.
@@ -123,7 +124,7 @@ impl Quotas {
         user: &str,
         max: usize,
     ) -> Result<(), Fault> {
-        let mut schedules = lock(&self.schedules);
+        let mut schedules = self.schedules.lock();
         let n_schedules = schedules.values().filter(|owner| &***owner == user);
         within(n_schedules.count(), max, "schedules")?;
         schedules.insert(id, user.into());
@@ -148,7 +149,7 @@ impl Look<'_> {
     pub(super) fn found(mut self, waiting: Vec<JobName>) {
         self.jobs = waiting;
         let looked = (Instant::now(), self.began.elapsed());
-        if let Some(jobs) = lock(&self.quotas.jobs).get_mut(&self.user) {
+        if let Some(jobs) = self.quotas.jobs.lock().get_mut(&self.user) {
             jobs.left = jobs.names.len() + self.jobs.len();
             jobs.looked = Some(looked);
         }
@@ -157,7 +158,7 @@ impl Look<'_> {
 
 impl Drop for Look<'_> {
     fn drop(&mut self) {
-        let mut all = lock(&self.quotas.jobs);
+        let mut all = self.quotas.jobs.lock();
         let Some(jobs) = all.get_mut(&self.user) else {
             return;
         };
@@ -205,7 +206,7 @@ mod tests {
         }
         let look = |kept: &[JobName]| {
             // However short ago the last one was.
-            lock(&quotas.jobs).get_mut(&shop).unwrap().looked = None;
+            quotas.jobs.lock().get_mut(&shop).unwrap().looked = None;
             quotas.look(&shop, 0).unwrap().found(kept.to_vec());
         };
         // One that is broken off changes nothing.
@@ -218,7 +219,7 @@ mod tests {
         quotas.may_submit("shop", 2).unwrap();
         assert!(quotas.may_submit("shop", 1).is_err());
         look(&[]);
-        assert!(lock(&quotas.jobs).is_empty());
+        assert!(quotas.jobs.lock().is_empty());
     }
 
     #[test]
@@ -229,7 +230,7 @@ mod tests {
                 look.found(Vec::new());
             }
             quotas.submitted(&shop, job(n));
-            assert!(lock(&quotas.jobs)["shop"].names.len() <= FEW);
+            assert!(quotas.jobs.lock()["shop"].names.len() <= FEW);
         }
     }
 

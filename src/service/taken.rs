@@ -2,13 +2,9 @@
 //!
 //! They are in memory: a restart forgets them, and then the job stays queued until it is taken again.
 
-use super::lock;
 use crate::domain::JobName;
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Most parts of one job that are remembered apart; those that touch are one.
 const PARTS_MAX: usize = 64;
@@ -54,7 +50,7 @@ impl Taken {
         part: &Range<u64>,
         bytes: u64,
     ) -> bool {
-        let all = lock(&self.0);
+        let all = self.0.lock();
         let known = all.get(&(job.clone(), user.clone()));
         known.cloned().unwrap_or_default().with(part).are_all(bytes)
     }
@@ -67,7 +63,7 @@ impl Taken {
         part: &Range<u64>,
         bytes: u64,
     ) -> bool {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         let key = (job.clone(), user.clone());
         let parts = all.remove(&key).unwrap_or_default().with(part);
         let are_all = parts.are_all(bytes);
@@ -115,11 +111,11 @@ mod tests {
             assert!(!taken.add(&job(1), &ada, &(2 * at..2 * at + 1), 20_000));
         }
         let key = (job(1), ada.clone());
-        assert_eq!(lock(&taken.0)[&key].0.len(), PARTS_MAX);
+        assert_eq!(taken.0.lock()[&key].0.len(), PARTS_MAX);
         for number in 2..3000 {
             assert!(!taken.add(&job(number), &ada, &(0..1), 2));
         }
-        assert_eq!(lock(&taken.0).len(), JOBS_MAX);
+        assert_eq!(taken.0.lock().len(), JOBS_MAX);
         // The latest are those that are remembered.
         assert!(taken.add(&job(2999), &ada, &(1..2), 2));
         assert!(!taken.add(&job(2), &ada, &(1..2), 2));

@@ -1,6 +1,6 @@
 //! Where a caller may send JSON jobs to, and the ids by which such interfaces are known.
 
-use super::{Direction, Fault, Interface, Service, lock, store_fault, unknown_interface};
+use super::{Direction, Fault, Interface, Service, store_fault, unknown_interface};
 use crate::{
     auth::{Caller, Right},
     domain::InterfaceName,
@@ -72,7 +72,7 @@ impl Service {
             interface: name.clone(),
             id: alias.cloned().unwrap_or_else(|| made_id(name)),
             created_ms: since.map_err(|e| store_fault(&e))?,
-            n_jobs: lock(&self.arrivals).get(name).copied().unwrap_or(0),
+            n_jobs: self.arrivals.lock().get(name).copied().unwrap_or(0),
             questions: interface.questions.clone(),
         })
     }

@@ -8,7 +8,7 @@
 
 use super::{
     AdmissionLimits, Direction, Document, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
-    Reply, Service, Submit, admission, lock, places::Validation, store_fault, view::View,
+    Reply, Service, Submit, admission, places::Validation, store_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
@@ -154,7 +154,7 @@ impl Service {
             (Some(interface), None) => {
                 tracing::info!(%job, %interface, bytes, sha256, %user, "accepted");
                 self.quotas.submitted(&user, job.clone());
-                *lock(&self.arrivals).entry(interface.clone()).or_default() += 1;
+                *self.arrivals.lock().entry(interface.clone()).or_default() += 1;
                 self.worker.arrived(&interface, &job);
                 Ok(Reply::Accepted {
                     job,

@@ -81,6 +81,7 @@ use crate::{
     domain::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Queue, Transition},
 };
 use journal::{How, Op, PendingRename};
+use parking_lot::Mutex;
 use records::Records;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -88,7 +89,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -377,7 +378,7 @@ impl<F: Fs> Spool<F> {
 
     /// A directory that is made on demand, such as a day. A replay makes it again.
     fn day_dir(&self, dir: &Path) -> Result<(), SpoolError> {
-        if lock(&self.days).contains(dir) {
+        if self.days.lock().contains(dir) {
             return Ok(());
         }
         if let Err(error) = self.fs.make_dir(dir) {
@@ -391,7 +392,7 @@ impl<F: Fs> Spool<F> {
             }
             self.make_dir(dir)?;
         }
-        lock(&self.days).insert(dir.to_owned());
+        self.days.lock().insert(dir.to_owned());
         Ok(())
     }
 
@@ -455,7 +456,7 @@ impl<F: Fs> Spool<F> {
                         return Err(wrap("move", &from)(error));
                     }
                     self.restore_dirs()?;
-                    lock(&self.days).clear();
+                    self.days.lock().clear();
                     self.day_dir(&to.dir(&name))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -720,7 +721,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn set_ready(&self, queue: &Queue, job: &JobName) {
-        let mut ready = lock(&self.ready);
+        let mut ready = self.ready.lock();
         match ready.get_mut(queue) {
             Some(jobs) => {
                 jobs.insert(self.job_key(job));
@@ -733,18 +734,19 @@ impl<F: Fs> Spool<F> {
 
     /// The job is ready once it is visible; until then a scan that misses it does not forget it.
     fn set_arriving(&self, queue: &Queue, job: &JobName) {
-        lock(&self.arriving).insert(self.job_key(job));
+        self.arriving.lock().insert(self.job_key(job));
         self.set_ready(queue, job);
     }
 
     /// A job is durable, and so in its queue.
     pub fn arrived(&self, job: &JobName) {
-        lock(&self.arriving).remove(&self.job_key(job));
+        self.arriving.lock().remove(&self.job_key(job));
     }
 
     /// True when the job's file is known to be complete.
     pub fn is_ready(&self, queue: &Queue, job: &JobName) -> bool {
-        lock(&self.ready)
+        self.ready
+            .lock()
             .get(queue)
             .is_some_and(|jobs| jobs.contains(&self.job_key(job)))
     }
@@ -764,7 +766,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn each_ready(&self, interface: &InterfaceName, mut each: impl FnMut(&HashSet<JobKey>)) {
-        let ready = lock(&self.ready);
+        let ready = self.ready.lock();
         if self.is_addressed(interface) {
             let of = ready
                 .iter()
@@ -785,7 +787,7 @@ impl<F: Fs> Spool<F> {
 
     /// A job has left a queue.
     pub fn forget_ready(&self, queue: &Queue, job: &JobName) {
-        if let Some(jobs) = lock(&self.ready).get_mut(queue) {
+        if let Some(jobs) = self.ready.lock().get_mut(queue) {
             jobs.remove(&self.job_key(job));
         }
     }
@@ -813,11 +815,6 @@ fn not_a_dir() -> io::Error {
 
 fn is_full(error: &io::Error) -> bool {
     [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind())
-}
-
-/// The data behind these locks is consistent between statements: a panic elsewhere spoils nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A path in the spool as text. It is made of validated names, so nothing is lost.

@@ -8,10 +8,8 @@ use crate::{
     scheduler::Turn,
     store::fs::{Accepted, Spool},
 };
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(Debug)]
 pub(super) struct Eligibility {
@@ -112,7 +110,7 @@ impl Eligibility {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<InterfaceName, HashMap<JobId, Turn>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

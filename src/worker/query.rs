@@ -9,9 +9,10 @@ use crate::{
         fs::{Accepted, Moved, REST, Scan, SpoolError},
     },
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ impl Core {
         };
         self.cannot_scan(&interface, None);
         let first = {
-            let mut scanned = self.scanned.lock().unwrap_or_else(|e| e.into_inner());
+            let mut scanned = self.scanned.lock();
             scanned.insert(interface.clone())
         };
         scan.arrived.retain(|a| !first || a.dropped_as.is_some());
@@ -93,7 +94,7 @@ impl Core {
 
     /// Says once why a queue cannot be scanned, and when it can be again.
     fn cannot_scan(&self, interface: &InterfaceName, why: Option<String>) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.troubles.lock();
         let before = match &why {
             Some(why) => troubles.insert(interface.clone(), why.clone()),
             None => troubles.remove(interface),
@@ -115,7 +116,7 @@ impl Core {
         handle: &tokio::runtime::Handle,
     ) {
         let at = Instant::now() + after;
-        let mut rescans = self.rescans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rescans = self.rescans.lock();
         let earlier = rescans.get(&interface);
         if earlier.is_some_and(|earlier| *earlier <= at) {
             return;
@@ -124,7 +125,7 @@ impl Core {
         let (hints, rescans) = (self.hints.clone(), self.rescans.clone());
         handle.spawn(async move {
             tokio::time::sleep_until(at).await;
-            let mut rescans = rescans.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rescans = rescans.lock();
             // Else one that was asked for later comes, or has come, earlier.
             if rescans.get(&interface) == Some(&at) {
                 rescans.remove(&interface);

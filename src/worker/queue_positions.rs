@@ -6,9 +6,9 @@ use crate::{
     scheduler::Ahead,
     store::fs::Spool,
 };
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,7 @@ struct Line {
 impl QueuePositions {
     /// How many jobs of a queue came before this one.
     fn before(&self, spool: &Spool, interface: &InterfaceName, job: &JobName) -> usize {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         let taken = || {
             let mut ids = spool.ready_ids(interface);
             ids.sort_unstable();
@@ -118,7 +118,7 @@ mod tests {
         let later = queue();
         assert_eq!(before(&later), 3, "it is behind those that are known");
         spool.forget_ready(&(&interface).into(), &jobs[0]);
-        lines.0.lock().unwrap().get_mut(&interface).unwrap().taken -= 2 * LINE_AGE_MAX;
+        lines.0.lock().get_mut(&interface).unwrap().taken -= 2 * LINE_AGE_MAX;
         assert_eq!(before(&later), 2);
     }
 }

@@ -4,9 +4,10 @@
 //! so before it is closed, or not at all: closing and cancelling are one step each.
 
 use crate::domain::{InterfaceName, JobName};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -83,23 +84,19 @@ impl Runs {
 
     /// Cancels a job where it waits by `work`, so that it is known meanwhile that this goes on.
     pub(super) fn while_cancelling<T>(&self, job: &JobName, work: impl FnOnce() -> T) -> T {
-        *lock(&self.cancelling).entry(job.clone()).or_default() += 1;
+        *self.cancelling.lock().entry(job.clone()).or_default() += 1;
         // Also if it breaks down.
         let _entry = CancelEntry { runs: self, job };
         work()
     }
 
     pub(super) fn is_cancelling(&self, job: &JobName) -> bool {
-        lock(&self.cancelling).contains_key(job)
+        self.cancelling.lock().contains_key(job)
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<JobName, Arc<Run>>> {
-        lock(&self.all)
+        self.all.lock()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Somebody's entry among those who cancel.
@@ -110,7 +107,7 @@ struct CancelEntry<'a> {
 
 impl Drop for CancelEntry<'_> {
     fn drop(&mut self) {
-        let mut all = lock(&self.runs.cancelling);
+        let mut all = self.runs.cancelling.lock();
         if let Some(n) = all.get_mut(self.job) {
             *n -= 1;
             if *n == 0 {

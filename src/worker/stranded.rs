@@ -9,10 +9,8 @@ use crate::{
     domain::{InterfaceName, JobName},
     store::fs::{Adopted, Interrupted, SpoolError},
 };
-use std::{
-    collections::HashSet,
-    sync::{Arc, MutexGuard, PoisonError},
-};
+use parking_lot::MutexGuard;
+use std::{collections::HashSet, sync::Arc};
 
 impl Core {
     /// Looks for stranded jobs of all interfaces, and follows each to its end.
@@ -45,9 +43,7 @@ impl Core {
 
     /// Jobs that were claimed for runs which never began.
     pub(super) fn unstarted(&self) -> MutexGuard<'_, HashSet<JobName>> {
-        self.unstarted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.unstarted.lock()
     }
 
     fn stranded(&self, interface: &InterfaceName) -> Result<Vec<Adopted>, SpoolError> {

@@ -11,10 +11,11 @@ use crate::{
         Claim, DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Settlement, Spool,
     },
 };
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
@@ -78,7 +79,7 @@ impl FileBench {
 
     /// Ends the run of a job, as a worker does.
     fn settle(&self, name: &JobName, what: Settlement, status: Status, last: Message) {
-        let running = self.running.lock().unwrap().remove(name);
+        let running = self.running.lock().remove(name);
         let Running {
             mut claim,
             started_ms,
@@ -129,12 +130,12 @@ impl Bench for FileBench {
             claim,
             started_ms: now_ms(),
         };
-        self.running.lock().unwrap().insert(job.clone(), running);
+        self.running.lock().insert(job.clone(), running);
     }
 
     async fn finish(&self, job: &JobName, files: &[(&str, &[u8])], variables: Map<String, Value>) {
         let results = {
-            let running = self.running.lock().unwrap();
+            let running = self.running.lock();
             self.dir
                 .path()
                 .join(running[job].claim.run_dir())
@@ -163,7 +164,7 @@ impl Bench for FileBench {
     }
 
     async fn cancel(&self, job: &JobName, by: &str) {
-        if self.running.lock().unwrap().contains_key(job) {
+        if self.running.lock().contains_key(job) {
             let last = Message::cancelled(now_ms(), by);
             self.settle(job, Settlement::Failed, Status::Error, last);
         } else {

@@ -3,7 +3,7 @@
 //! The directory says for whom a job is, so `mv` re-addresses it. What lies beside the users'
 //! directories, or in one of somebody who is no user, is nobody's: it is reported and left alone.
 
-use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, lock, not_a_dir, wrap};
+use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, not_a_dir, wrap};
 use crate::domain::{InterfaceName, Job, JobName, Place, Queue, UserName};
 use crate::store::fs::{PlacePath, QueuePath};
 use std::{
@@ -198,7 +198,7 @@ impl<F: Fs> Spool<F> {
         }
         let key = self.job_key(job);
         let other = {
-            let ready = lock(&self.ready);
+            let ready = self.ready.lock();
             let mut others = ready
                 .iter()
                 .filter(|(of, _)| *of != queue && of.interface == queue.interface);

@@ -14,12 +14,13 @@ use super::{
     lease::Writers,
     mount::MountId,
 };
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
 /// Which of the possible disks a reboot shows.
@@ -236,7 +237,7 @@ impl CrashFs {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
+        self.0.lock()
     }
 
     fn call(&self, name: &'static str) -> io::Result<MutexGuard<'_, Disk>> {

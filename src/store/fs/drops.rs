@@ -16,18 +16,17 @@
 //! Nothing here is a record: what it keeps are hints, bounded and forgotten with the files.
 
 use super::{
-    Accepted, Came, EntryKind, Fs, Op, Spool, SpoolError, Stat, TemporaryNames, Writers, lock,
-    text, wrap,
+    Accepted, Came, EntryKind, Fs, Op, Spool, SpoolError, Stat, TemporaryNames, Writers, text, wrap,
 };
 use crate::domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference};
 use crate::store::fs::PlacePath;
 use crate::store::fs::layout::{deferred_entry, work_entry};
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -273,7 +272,7 @@ impl<F: Fs> Spool<F> {
             .collect();
         scan.deferred.sort_unstable();
         let queues = self.queues_to_scan(interface)?;
-        let first = lock(&self.drops.scanned).insert(interface.clone());
+        let first = self.drops.scanned.lock().insert(interface.clone());
         for queue in &queues {
             self.scan_queue(queue, first, &mut scan)?;
         }
@@ -330,7 +329,7 @@ impl<F: Fs> Spool<F> {
         let rules = self.interfaces.get(&queue.interface);
         let temporary = rules.map_or_else(TemporaryNames::default, |r| r.drops.temporary.clone());
         let mut others = Vec::new();
-        let known = lock(&self.ready).get(queue).cloned().unwrap_or_default();
+        let known = self.ready.lock().get(queue).cloned().unwrap_or_default();
         let mut seen = HashSet::with_capacity(known.len());
         let each = &mut |name: &OsStr, kind| match Entry::of(name, kind, &temporary) {
             Entry::Job(job) if known.contains(&self.job_key(&job)) => {
@@ -349,8 +348,8 @@ impl<F: Fs> Spool<F> {
         self.fs.list(dir, each).map_err(wrap("list", dir))?;
         // What was accepted during the listing may not be in it; what was there before and is
         // not any more has left, by our hands or by others.
-        if let Some(jobs) = lock(&self.ready).get_mut(queue) {
-            let arriving = lock(&self.arriving);
+        if let Some(jobs) = self.ready.lock().get_mut(queue) {
+            let arriving = self.arriving.lock();
             jobs.retain(|job| seen.contains(job) || !known.contains(job) || arriving.contains(job));
         }
         Ok(others)
@@ -359,7 +358,7 @@ impl<F: Fs> Spool<F> {
     /// Forgets what is not here any more.
     fn forget_gone(&self, queue: &Queue, dir: &Path, here: &[(OsString, Entry)]) {
         let here: HashSet<&OsStr> = here.iter().map(|(name, _)| name.as_os_str()).collect();
-        if let Some(pending) = lock(&self.drops.pending).get_mut(queue) {
+        if let Some(pending) = self.drops.pending.lock().get_mut(queue) {
             pending.retain(|name, _| here.contains(name.as_os_str()));
         }
         self.forget_odd(dir, |name| here.contains(name));
@@ -367,7 +366,9 @@ impl<F: Fs> Spool<F> {
 
     /// Forgets what was reported in a directory and is not here any more.
     pub(super) fn forget_odd(&self, dir: &Path, is_here: impl Fn(&OsStr) -> bool) {
-        lock(&self.drops.odd)
+        self.drops
+            .odd
+            .lock()
             .retain(|path, _| path.parent() != Some(dir) || path.file_name().is_some_and(&is_here));
     }
 
@@ -472,7 +473,7 @@ impl<F: Fs> Spool<F> {
     /// For how long a file has been seen as it is now.
     fn unchanged(&self, queue: &Queue, name: &OsStr, stat: &Stat) -> Duration {
         let mark = Mark::of(stat);
-        let mut pending = lock(&self.drops.pending);
+        let mut pending = self.drops.pending.lock();
         let pending = pending.entry(queue.clone()).or_default();
         match pending.get(name) {
             Some(pending) if pending.mark == mark => pending.since.elapsed(),
@@ -542,7 +543,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn warn_of_leases(&self, interface: &InterfaceName, uid: u32) {
-        if lock(&self.drops.warned).insert(interface.clone()) {
+        if self.drops.warned.lock().insert(interface.clone()) {
             tracing::warn!(
                 %interface, uid,
                 "nobody can say whether this user still writes a file: it is taken in once it was \
@@ -578,7 +579,7 @@ impl<F: Fs> Spool<F> {
 
     /// An entry of a queue was renamed to its name, or closed by one who wrote it.
     pub fn closed(&self, queue: &Queue, name: &str) {
-        let mut closed = lock(&self.drops.closed);
+        let mut closed = self.drops.closed.lock();
         let names = closed.entry(queue.clone()).or_default();
         if names.len() < CLOSED_MAX {
             names.insert(name.to_owned());
@@ -587,18 +588,18 @@ impl<F: Fs> Spool<F> {
 
     /// Somebody writes an entry of a queue, or it has gone.
     pub fn reopened(&self, queue: &Queue, name: &str) {
-        if let Some(names) = lock(&self.drops.closed).get_mut(queue) {
+        if let Some(names) = self.drops.closed.lock().get_mut(queue) {
             names.remove(name);
         }
     }
 
     /// Events were lost: what was closed may be open again.
     pub fn forget_closed(&self) {
-        lock(&self.drops.closed).clear();
+        self.drops.closed.lock().clear();
     }
 
     fn is_closed(&self, queue: &Queue, name: &OsStr) -> bool {
-        let closed = lock(&self.drops.closed);
+        let closed = self.drops.closed.lock();
         let name = name.to_str();
         (closed.get(queue)).is_some_and(|names| name.is_some_and(|n| names.contains(n)))
     }
@@ -759,7 +760,7 @@ impl<F: Fs> Spool<F> {
 
     fn report(&self, path: &Path, stat: Option<&Stat>, why: &str) {
         let now = (stat.map(Mark::of), why.to_owned());
-        if lock(&self.drops.odd).insert(path.to_owned(), now.clone()) != Some(now) {
+        if self.drops.odd.lock().insert(path.to_owned(), now.clone()) != Some(now) {
             tracing::warn!(path = %path.display(), "left alone: {why}");
         }
     }

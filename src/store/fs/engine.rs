@@ -25,12 +25,8 @@ use async_trait::async_trait;
 use content::FileContent;
 use jiff::Timestamp;
 use keys::Keys;
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::UNIX_EPOCH,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::UNIX_EPOCH};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use upload::{Body, FileSealed, FileUpload};
 

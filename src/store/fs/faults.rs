@@ -5,12 +5,13 @@
 //! first call at one site fail, or all of them from the first on until the disk heals. A disk that
 //! is full fails for everything that takes space, wherever it is.
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -47,7 +48,7 @@ static DISKS: Mutex<Option<HashMap<PathBuf, Weak<Faults>>>> = Mutex::new(None);
 impl Faults {
     /// The faults of the disk with this root; they are forgotten when nobody holds them.
     pub(crate) fn of(root: &Path) -> Arc<Self> {
-        let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut disks = DISKS.lock();
         let disks = disks.get_or_insert_default();
         disks.retain(|_, faults| faults.strong_count() > 0);
         if let Some(faults) = disks.get(root).and_then(Weak::upgrade) {
@@ -102,7 +103,7 @@ impl Faults {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -148,7 +148,7 @@ impl<F: Fs> Spool<F> {
         let first = Path::new(DIR).join(retention::day(oldest_ms));
         for day in self.record_days()?.into_iter().filter(|day| *day < first) {
             self.fs.remove_tree(&day).map_err(wrap("remove", &day))?;
-            super::lock(&self.days).remove(&day);
+            self.days.lock().remove(&day);
         }
         Ok(())
     }

@@ -10,23 +10,23 @@ use std::sync::atomic::Ordering;
 impl<F: Fs> super::Spool<F> {
     /// A new job id.
     pub fn next_id(&self) -> JobId {
-        super::lock(&self.ids).next((self.clock)())
+        self.ids.lock().next((self.clock)())
     }
 
     /// The last id that was given out by a clock that is nearly right, or the one just before now.
     pub fn last_id(&self) -> JobId {
-        super::lock(&self.ids).latest((self.clock)())
+        self.ids.lock().latest((self.clock)())
     }
 
     /// Which jobs there can be by now.
     pub fn horizon(&self) -> Horizon {
-        super::lock(&self.ids).horizon((self.clock)())
+        self.ids.lock().horizon((self.clock)())
     }
 
     /// Puts jobs into the order in which they arrived. That is the one of their names, unless the
     /// clock was wrong in between.
     pub fn sort_by_arrival(&self, jobs: &mut [JobName]) {
-        let ids = super::lock(&self.ids).clone();
+        let ids = self.ids.lock().clone();
         jobs.sort_by_cached_key(|job| ids.order(job.id()));
     }
 
@@ -34,13 +34,13 @@ impl<F: Fs> super::Spool<F> {
     pub(super) fn saw_ids(&self, given: Ids) {
         if let Some(last) = given.ranges().last() {
             self.earlier_id.fetch_max(last.last, Ordering::Relaxed);
-            *super::lock(&self.ids) = given;
+            *self.ids.lock() = given;
         }
     }
 
     /// The id of a job of an earlier run, which no new one may have.
     pub(super) fn saw_id(&self, id: JobId) {
-        super::lock(&self.ids).note(id);
+        self.ids.lock().note(id);
         self.earlier_id.fetch_max(id.get(), Ordering::Relaxed);
     }
 

@@ -44,6 +44,7 @@ use crate::domain::{Ids, JobId};
 use disk::{
     DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head, segment_path,
 };
+use parking_lot::{Condvar, Mutex};
 use record::{Chain, Hashed, PAYLOAD_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -54,7 +55,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
@@ -370,7 +371,7 @@ impl<F: Fs> Spool<F> {
         let mark = Mark {
             mount,
             through: end,
-            given: super::lock(&self.ids).clone(),
+            given: self.ids.lock().clone(),
         };
         let mark_file = self.laid_out(&mark_path(), 2 * MARK_BYTES as u64)?;
         let files = [
@@ -434,7 +435,7 @@ impl<F: Fs> Spool<F> {
             return;
         };
         journal.threaded.store(true, Ordering::Release);
-        let mut threads = super::lock(&journal.threads);
+        let mut threads = journal.threads.lock();
         let committer = journal.clone();
         let commit = move || committer.guarded("the committer", |journal| while journal.work() {});
         let checkpointer = journal.clone();
@@ -460,13 +461,13 @@ impl<F: Fs> Spool<F> {
         let Some(journal) = self.journal.get() else {
             return;
         };
-        super::lock(&journal.state).closing = true;
+        journal.state.lock().closing = true;
         // From now on whoever waits does the work, the committer too.
         journal.threaded.store(false, Ordering::Release);
         for condvar in [&journal.appended, &journal.advanced, &journal.pressed] {
             condvar.notify_all();
         }
-        let threads = std::mem::take(&mut *super::lock(&journal.threads));
+        let threads = std::mem::take(&mut *journal.threads.lock());
         for thread in threads {
             // One that broke down has said so.
             let _ = thread.join();
@@ -521,7 +522,7 @@ impl<F: Fs> Spool<F> {
     pub fn latest(&self) -> Ticket {
         match self.journal.get() {
             Some(journal) if self.health.reason().is_none() => {
-                Ticket::of(super::lock(&journal.state).last)
+                Ticket::of(journal.state.lock().last)
             }
             Some(_) | None => Ticket::NONE,
         }
@@ -606,7 +607,7 @@ impl<F: Fs> Drop for Expected<F> {
         };
         if journal.expected.fetch_sub(1, Ordering::Relaxed) == 1 {
             // The lock: the committer is before its look at the count, or asleep.
-            drop(super::lock(&journal.state));
+            drop(journal.state.lock());
             journal.appended.notify_one();
         }
     }
@@ -637,7 +638,7 @@ impl<F: Fs> Future for Durable<F> {
             let waited = journal.wait(self.ticket);
             return Poll::Ready(waited.map_err(|unmet| unmet.told(&self.health)));
         }
-        let mut state = super::lock(&journal.state);
+        let mut state = journal.state.lock();
         if let Some(outcome) = journal.outcome(&mut state, self.ticket) {
             drop(state);
             return Poll::Ready(outcome.map_err(|unmet| unmet.told(&self.health)));
@@ -671,7 +672,7 @@ impl<F: Fs> Journal<F> {
                 "what is to be recorded at once is too large",
             ));
         }
-        let mut state = super::lock(&self.state);
+        let mut state = self.state.lock();
         // What is appended faster than the disk takes it waits here.
         while state.buffer.len() + hashed.record_bytes() > self.buffer_bytes_max()
             && !state.buffer.is_empty()
@@ -681,9 +682,9 @@ impl<F: Fs> Journal<F> {
                 drop(state);
                 // Its error is told to whoever waits.
                 let _ = self.flush();
-                state = super::lock(&self.state);
+                state = self.state.lock();
             } else {
-                state = wait(&self.advanced, state);
+                self.advanced.wait(&mut state);
             }
         }
         if let Some(reason) = self.health.reason() {
@@ -717,12 +718,12 @@ impl<F: Fs> Journal<F> {
             if !self.is_threaded() {
                 self.flush().map_err(Unmet::Disk)?;
             }
-            let mut state = super::lock(&self.state);
+            let mut state = self.state.lock();
             if let Some(outcome) = self.outcome(&mut state, ticket) {
                 return outcome;
             }
             if self.is_threaded() {
-                drop(wait(&self.advanced, state));
+                self.advanced.wait(&mut state);
             }
         }
     }
@@ -746,7 +747,7 @@ impl<F: Fs> Journal<F> {
         let error = io::Error::other(format!("{name} panicked"));
         self.health.fail("go on with", Path::new(DIR), &error);
         // A lock: whoever looked before it waits by now, or sees the reason.
-        let wakers = std::mem::take(&mut super::lock(&self.state).wakers);
+        let wakers = std::mem::take(&mut self.state.lock().wakers);
         self.advanced.notify_all();
         self.pressed.notify_all();
         wakers.into_iter().for_each(Waker::wake);
@@ -755,20 +756,19 @@ impl<F: Fs> Journal<F> {
     /// One turn of the committer. False when it has nothing more to do.
     fn work(&self) -> bool {
         {
-            let mut state = super::lock(&self.state);
+            let mut state = self.state.lock();
             while state.buffer.is_empty() {
                 if state.closing {
                     return false;
                 }
-                state = wait(&self.appended, state);
+                self.appended.wait(&mut state);
             }
             let deadline = Instant::now() + GATHER;
             while self.gathers(&state) && !state.closing {
                 let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                     break;
                 };
-                let woken = self.appended.wait_timeout(state, left);
-                state = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+                self.appended.wait_for(&mut state, left);
             }
         }
         self.flush().is_ok()
@@ -783,9 +783,9 @@ impl<F: Fs> Journal<F> {
     /// Writes and flushes what has been appended.
     fn flush(&self) -> io::Result<()> {
         // One at a time: the order of writing is the order of appending.
-        let mut segments = super::lock(&self.segments);
+        let mut segments = self.segments.lock();
         let (batch, said, steps, first, before, last) = {
-            let mut state = super::lock(&self.state);
+            let mut state = self.state.lock();
             if state.buffer.is_empty() {
                 return Ok(());
             }
@@ -809,7 +809,7 @@ impl<F: Fs> Journal<F> {
             Err(error) => drop(self.health.fail("write", Path::new(DIR), error)),
         }
         let wakers = {
-            let mut state = super::lock(&self.state);
+            let mut state = self.state.lock();
             if written.is_ok() {
                 state.flushed = last;
             }
@@ -872,7 +872,7 @@ impl<F: Fs> Journal<F> {
     fn publish_all(&self, step: Step, renames: &[PendingRename]) {
         let mut made = Vec::new();
         for (at, pending) in renames.iter().enumerate() {
-            let given = match super::lock(&self.state).failed.contains_key(&step) {
+            let given = match self.state.lock().failed.contains_key(&step) {
                 true => Err(io::Error::other(
                     "what comes before it could not be published",
                 )),
@@ -929,7 +929,7 @@ impl<F: Fs> Journal<F> {
         let path = left
             .first()
             .map_or(PathBuf::new(), |pending| pending.to.clone());
-        let mut state = super::lock(&self.state);
+        let mut state = self.state.lock();
         let hashed = Hashed::new(&ops, &[]);
         hashed.said.iter().for_each(|said| self.records.tell(said));
         let taken_back = state.push(&hashed);
@@ -968,7 +968,7 @@ impl<F: Fs> Journal<F> {
 
     /// Waits until a durable mark covers record `last`.
     fn wait_until_free(&self, last: u64) -> io::Result<()> {
-        let mut state = super::lock(&self.state);
+        let mut state = self.state.lock();
         while state.checkpointed < last {
             if let Some(reason) = self.health.reason() {
                 return Err(io::Error::other(reason.to_owned()));
@@ -976,12 +976,12 @@ impl<F: Fs> Journal<F> {
             if !self.is_threaded() {
                 drop(state);
                 self.checkpoint()?.fully()?;
-                state = super::lock(&self.state);
+                state = self.state.lock();
                 continue;
             }
             state.full = true;
             self.pressed.notify_one();
-            state = wait(&self.advanced, state);
+            self.advanced.wait(&mut state);
         }
         Ok(())
     }
@@ -989,7 +989,7 @@ impl<F: Fs> Journal<F> {
     /// One turn of the checkpointer. False when the journal is closed or has failed.
     fn keep(&self) -> bool {
         let is_pressed = {
-            let mut state = super::lock(&self.state);
+            let mut state = self.state.lock();
             loop {
                 if state.closing {
                     return false;
@@ -1000,8 +1000,7 @@ impl<F: Fs> Journal<F> {
                 if state.full || (!covered && due) {
                     break std::mem::take(&mut state.full);
                 }
-                let woken = self.pressed.wait_timeout(state, QUIET);
-                state = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+                self.pressed.wait_for(&mut state, QUIET);
             }
         };
         match self.checkpoint() {
@@ -1015,7 +1014,7 @@ impl<F: Fs> Journal<F> {
                 self.health.fail("checkpoint", Path::new(DIR), &error);
                 self.advanced.notify_all();
                 let wakers = {
-                    let mut state = super::lock(&self.state);
+                    let mut state = self.state.lock();
                     state.woken += 1;
                     std::mem::take(&mut state.wakers)
                 };
@@ -1028,7 +1027,7 @@ impl<F: Fs> Journal<F> {
     /// Makes durable in their files and directories what the records so far say, and notes that.
     fn checkpoint(&self) -> io::Result<Covered> {
         let (through, checkpointed) = {
-            let state = super::lock(&self.state);
+            let state = self.state.lock();
             (state.flushed, state.checkpointed)
         };
         if through > checkpointed {
@@ -1043,14 +1042,14 @@ impl<F: Fs> Journal<F> {
                 self.fs.sync_all()?;
             }
         }
-        let given = super::lock(&self.ids).clone();
+        let given = self.ids.lock().clone();
         let mount = self.mount.filter(|_| self.health.reason().is_none());
         self.write_mark(&Mark {
             through,
             given,
             mount,
         })?;
-        let mut state = super::lock(&self.state);
+        let mut state = self.state.lock();
         state.checkpointed = state.checkpointed.max(through);
         state.marked_at = Instant::now();
         drop(state);
@@ -1061,8 +1060,8 @@ impl<F: Fs> Journal<F> {
     /// The disk has failed: what was written may be gone without a reboot, and the next start is to
     /// look at all of it. Best effort: a disk that does not take this takes nothing any more.
     fn distrust(&self) {
-        let through = super::lock(&self.state).checkpointed;
-        let given = super::lock(&self.ids).clone();
+        let through = self.state.lock().checkpointed;
+        let given = self.ids.lock().clone();
         let _ = self.write_mark(&Mark {
             through,
             given,
@@ -1071,7 +1070,7 @@ impl<F: Fs> Journal<F> {
     }
 
     fn write_mark(&self, mark: &Mark) -> io::Result<()> {
-        let mut file = super::lock(&self.mark);
+        let mut file = self.mark.lock();
         let offset = (file.1 * MARK_BYTES) as u64;
         file.1 = 1 - file.1;
         self.fs.write_at(&file.0, offset, &mark.to_bytes())?;
@@ -1117,13 +1116,4 @@ fn make_parents(fs: &impl Fs, path: &Path) -> io::Result<()> {
     dirs.into_iter()
         .rev()
         .try_for_each(|dir| fs.make_dir(dir).map(drop))
-}
-
-fn wait<'s, T>(
-    condvar: &Condvar,
-    guard: std::sync::MutexGuard<'s, T>,
-) -> std::sync::MutexGuard<'s, T> {
-    condvar
-        .wait(guard)
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

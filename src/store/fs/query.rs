@@ -3,9 +3,7 @@
 //! A look decides by the directory alone. It never waits and never moves a job; what has arrived in a
 //! queue by other hands is taken in by `drops.rs`.
 
-use super::{
-    EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, claim::run_file, lock, wrap,
-};
+use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, claim::run_file, wrap};
 use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue};
 use crate::store::fs::layout::{deferred_entry, work_entry};
 use crate::store::fs::{PlacePath, QueuePath};
@@ -102,7 +100,7 @@ impl<F: Fs> Spool<F> {
         let mut unknown = Vec::new();
         {
             // Not while listing: whoever accepts or claims a job waits for this lock.
-            let ready = lock(&self.ready);
+            let ready = self.ready.lock();
             let ready = ready.get(queue);
             names.retain(|job| {
                 let known = ready.is_some_and(|jobs| jobs.contains(&self.job_key(job)));
@@ -261,7 +259,7 @@ impl<F: Fs> Spool<F> {
     pub fn find_waiting(&self, name: &JobName) -> Option<Place> {
         let job = self.job_key(name);
         let queue = {
-            let ready = lock(&self.ready);
+            let ready = self.ready.lock();
             let mut known = ready.iter();
             known.find(|(_, jobs)| jobs.contains(&job))?.0.clone()
         };

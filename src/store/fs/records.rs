@@ -16,13 +16,14 @@ mod line;
 
 pub use line::{Accepted, Act, Ended, fingerprint};
 
-use super::{Fs, Spool, SpoolError, lock, wrap};
+use super::{Fs, Spool, SpoolError, wrap};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
 use crate::store::fs::PlacePath;
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
 pub(super) const DIR: &str = "records";
@@ -229,7 +230,7 @@ impl<F: Fs> Records<F> {
 
     /// Takes note of a line that has been recorded, in the order of the records.
     pub(super) fn tell(&self, said: &Said) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         match said {
             Said::Accepted(accepted) => {
                 let id = accepted.job.id().get();
@@ -244,7 +245,7 @@ impl<F: Fs> Records<F> {
 
     /// The files have the lines of these jobs.
     fn written(&self, ids: &[u64]) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         for id in ids {
             if let Some(accepted) = known.unwritten.remove(id) {
                 known.recent.keep(accepted);
@@ -253,14 +254,14 @@ impl<F: Fs> Records<F> {
     }
 
     fn in_memory(&self, id: u64) -> Option<Arc<Accepted>> {
-        let known = lock(&self.known);
+        let known = self.known.lock();
         let found = known.unwritten.get(&id).or(known.recent.lines.get(&id));
         found.cloned()
     }
 
     /// A day's files have been removed.
     pub(super) fn forget(&self, day: &str) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         known.days.remove(day);
         known.read.remove(day);
         drop(known);
@@ -282,11 +283,11 @@ impl<F: Fs> Spool<F> {
     fn read_day(&self, job: &JobName) -> Result<(), SpoolError> {
         let day = job.day();
         let is_read =
-            || self.records.is_new(job.id()) || lock(&self.records.known).read.contains(&day);
+            || self.records.is_new(job.id()) || self.records.known.lock().read.contains(&day);
         if is_read() {
             return Ok(());
         }
-        let _one = lock(&self.records.reading);
+        let _one = self.records.reading.lock();
         if is_read() {
             return Ok(());
         }
@@ -296,7 +297,7 @@ impl<F: Fs> Spool<F> {
                 before.tell(&ended);
             }
         })?;
-        let mut known = lock(&self.records.known);
+        let mut known = self.records.known.lock();
         let now = known.days.entry(day.clone()).or_default();
         now.lives.extend(before.lives);
         now.moved.extend(before.moved);
@@ -317,7 +318,7 @@ impl<F: Fs> Spool<F> {
         }
         let found = self.look_up(&job.day(), job.id().get())?;
         if let Some(found) = &found {
-            lock(&self.records.known).recent.keep(found.clone());
+            self.records.known.lock().recent.keep(found.clone());
         }
         Ok(found)
     }
@@ -436,7 +437,7 @@ impl<F: Fs> Spool<F> {
     /// The interface to which an operator has sent a job last, or where it failed.
     pub(super) fn moved(&self, job: &JobName) -> Result<Option<InterfaceName>, SpoolError> {
         self.read_day(job)?;
-        let known = lock(&self.records.known);
+        let known = self.records.known.lock();
         let day = known.days.get(&job.day());
         Ok(day.and_then(|day| day.moved.get(&job.id().get()).cloned()))
     }
@@ -447,7 +448,7 @@ impl<F: Fs> Spool<F> {
     /// When what was recorded of its day cannot be read.
     pub(super) fn cancelled(&self, job: &JobName) -> Result<Option<bool>, SpoolError> {
         self.read_day(job)?;
-        let known = lock(&self.records.known);
+        let known = self.records.known.lock();
         let day = known.days.get(&job.day());
         Ok(day.and_then(|day| day.cancelled.get(&job.id().get()).copied()))
     }
@@ -487,7 +488,7 @@ impl<F: Fs> Spool<F> {
     /// For whom a job was when that was last told to be another one than at its coming.
     fn last_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
         self.read_day(&job.name)?;
-        let known = lock(&self.records.known);
+        let known = self.records.known.lock();
         let day = known.days.get(&job.name.day());
         Ok(day.and_then(|day| day.addressed.get(&job.name.id().get()).cloned()))
     }
@@ -514,7 +515,7 @@ impl<F: Fs> Spool<F> {
     /// When what was recorded of its day cannot be read.
     pub fn attempts_of(&self, job: &JobName) -> Result<u32, SpoolError> {
         self.read_day(job)?;
-        let known = lock(&self.records.known);
+        let known = self.records.known.lock();
         let day = known.days.get(&job.day());
         let life = day.and_then(|day| day.lives.get(&job.id().get()));
         Ok(life.map_or(0, |life| life.attempts))
@@ -524,7 +525,7 @@ impl<F: Fs> Spool<F> {
     pub fn note_of(&self, job: &Job) -> Option<String> {
         let came = self.known_of(job).and_then(|accepted| accepted.note());
         let notes = self.read_day(&job.name).map(|()| {
-            let known = lock(&self.records.known);
+            let known = self.records.known.lock();
             let day = known.days.get(&job.name.day());
             let life = day.and_then(|day| day.lives.get(&job.name.id().get()));
             life.map_or(Vec::new(), |life| life.notes.clone())

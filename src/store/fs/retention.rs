@@ -119,7 +119,7 @@ impl<F: Fs> Spool<F> {
                 continue;
             }
             self.fs.remove_tree(&path).map_err(wrap("remove", &path))?;
-            super::lock(&self.days).retain(|day| !day.starts_with(&path));
+            self.days.lock().retain(|day| !day.starts_with(&path));
             removed.push(path);
         }
         Ok(())

@@ -208,7 +208,7 @@ fn a_closed_name_is_open_again_once_it_is_written() {
     for n in 0..=CLOSED_MAX {
         bench.spool.closed(&queue(), &n.to_string());
     }
-    assert_eq!(lock(&bench.spool.drops.closed)[&queue()].len(), CLOSED_MAX);
+    assert_eq!(bench.spool.drops.closed.lock()[&queue()].len(), CLOSED_MAX);
     bench.spool.forget_closed();
     assert!(!bench.spool.is_closed(&queue(), OsStr::new("1")));
 }
@@ -220,10 +220,14 @@ fn what_has_been_said_of_files_is_forgotten_with_them() {
     bench.put("rests");
     bench.scan();
     let kept = |bench: &Bench| {
-        let pending = lock(&bench.spool.drops.pending)
+        let pending = bench
+            .spool
+            .drops
+            .pending
+            .lock()
             .get(&queue())
             .map_or(0, HashMap::len);
-        (lock(&bench.spool.drops.odd).len(), pending)
+        (bench.spool.drops.odd.lock().len(), pending)
     };
     assert_eq!(kept(&bench), (1, 1));
     fs::remove_dir(bench.path("folder")).unwrap();

@@ -3,14 +3,13 @@
 //!
 //! It is computed when such a file is first fetched, and remembered as long as the file is as it was.
 
-use super::super::lock;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs::File,
     io,
     os::unix::fs::{FileExt, MetadataExt},
-    sync::Mutex,
 };
 
 /// Files that are remembered; then all are forgotten.
@@ -37,7 +36,7 @@ impl Digests {
     /// When it cannot be read.
     pub(super) fn of(&self, file: &File) -> io::Result<Option<String>> {
         let before = version(file)?;
-        if let Some(known) = lock(&self.0).get(&before) {
+        if let Some(known) = self.0.lock().get(&before) {
             return Ok(Some(known.clone()));
         }
         let (mut hash, mut at) = (Sha256::new(), 0);
@@ -55,7 +54,7 @@ impl Digests {
         let same = version(file)? == before && at == before.2;
         let sha256 = same.then(|| hex::encode(hash.finalize()));
         if let Some(sha256) = &sha256 {
-            let mut known = lock(&self.0);
+            let mut known = self.0.lock();
             if known.len() >= FILES_MAX {
                 known.clear();
             }

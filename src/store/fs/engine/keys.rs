@@ -1,11 +1,7 @@
 //! What is under way under a key: a commit, the archiving of a job, a change of a schedule.
 
-use super::super::lock;
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 /// Keys of what is under way, each with those who wait for it.
 pub(super) struct Keys<K: Clone + Eq + Hash>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
@@ -27,7 +23,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
     /// Waits until nothing else is under way under this key.
     pub(super) async fn hold(&self, key: &K) -> KeyGuard<'_, K> {
         let mutex = {
-            let mut keys = lock(&self.0);
+            let mut keys = self.0.lock();
             keys.entry(key.clone()).or_default().clone()
         };
         KeyGuard {
@@ -40,7 +36,7 @@ impl<K: Clone + Eq + Hash> Keys<K> {
 
 impl<K: Clone + Eq + Hash> Drop for KeyGuard<'_, K> {
     fn drop(&mut self) {
-        let mut keys = lock(&self.keys.0);
+        let mut keys = self.keys.0.lock();
         // The map's, and this guard's: no one else waits.
         if keys
             .get(&self.key)
@@ -71,6 +67,6 @@ mod tests {
         drop(first);
         waiting.await.unwrap();
         drop(other);
-        assert!(lock(&keys.0).is_empty(), "keys are forgotten");
+        assert!(keys.0.lock().is_empty(), "keys are forgotten");
     }
 }

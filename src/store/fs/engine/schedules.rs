@@ -6,7 +6,7 @@ use crate::{
     domain::{JobName, Kind},
     store::{
         Key, Keyed, Result, Saved, SavedSchedule, Sealed, StoreError, Stored,
-        fs::{SpoolError, Ticket, lock},
+        fs::{SpoolError, Ticket},
     },
 };
 use jiff::Timestamp;
@@ -68,7 +68,7 @@ impl Inner {
     pub(super) fn schedules(&self) -> Result<Vec<ScheduleId>, SpoolError> {
         let ids = self.spool.schedules()?;
         let there: BTreeSet<ScheduleId> = ids.iter().copied().collect();
-        let before = lock(&self.schedules).replace(there.clone());
+        let before = self.schedules.lock().replace(there.clone());
         if let Some(before) = before {
             for id in there.difference(&before) {
                 self.spool.saw_schedule(*id, true);
@@ -82,7 +82,7 @@ impl Inner {
 
     pub(super) fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>, SpoolError> {
         let Some(schedule) = self.spool.schedule(id)? else {
-            let mut known = lock(&self.schedules);
+            let mut known = self.schedules.lock();
             if known.as_mut().is_some_and(|known| known.remove(&id)) {
                 self.spool.saw_schedule(id, false);
             }

@@ -1,7 +1,7 @@
 //! The record's files: the one writer, the search, and what a replay puts right.
 
 use super::{
-    super::{EntryKind, Fs, Spool, SpoolError, lock, wrap},
+    super::{EntryKind, Fs, Spool, SpoolError, wrap},
     Accepted, DIR, Ended, Records, Said, accepted_path, ended_path,
     line::id_of,
     unreadable,
@@ -60,7 +60,7 @@ impl<F: Fs> Records<F> {
     /// Appends these lines to their files, and those that could not be appended earlier. After an
     /// error they are kept, to be appended by the next call.
     pub(in crate::store::fs) fn append(&self, fs: &F, said: &[Said]) -> io::Result<()> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         for said in said {
             let unwritten = writer.unwritten.entry(said.path()).or_default();
             unwritten.text.push_str(&said.line());
@@ -86,7 +86,7 @@ impl<F: Fs> Records<F> {
 
     /// Files that somebody has taken away are made anew from here on.
     pub(in crate::store::fs) fn close_files(&self) {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         writer.tails.retain(|_, tail| tail.again_at.is_some());
     }
 }
@@ -257,7 +257,7 @@ impl<F: Fs> Spool<F> {
 
     /// Is the order of the lines that of the ids? Otherwise a line may be anywhere in its file.
     fn ids_have_risen(&self) -> bool {
-        super::lock(&self.ids).have_risen()
+        self.ids.lock().have_risen()
     }
 
     /// The line of a job among those that begin in `within`, up to one with an id above `last`.

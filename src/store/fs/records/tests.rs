@@ -117,7 +117,7 @@ fn a_line_is_found_after_a_leap_of_the_clock_too() {
     let mut lines = Vec::new();
     for ahead_ms in [0, LEAP_MS, 0] {
         for n in 0..1000 {
-            let id = lock(&spool.ids).next(START_MS + ahead_ms + n);
+            let id = spool.ids.lock().next(START_MS + ahead_ms + n);
             let job = JobName::new(id, None, Kind::Json);
             lines.push(Accepted::new(job, Came::Uploaded, START_MS));
         }
@@ -194,7 +194,7 @@ fn attempts_count_across_starts_until_the_job_ends() {
     assert_eq!(settle(&spool, Settlement::Failed), 4, "it did not count");
     for spool in [spool, serve(fs)] {
         assert_eq!(spool.attempts_of(&name).unwrap(), 0, "a later life");
-        let day = &lock(&spool.records.known).days[&name.day()];
+        let day = &spool.records.known.lock().days[&name.day()];
         assert!(day.lives.is_empty(), "{day:?}");
     }
 }
