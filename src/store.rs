@@ -382,7 +382,7 @@ pub trait Store: Send + Sync + 'static {
     async fn schedules(&self) -> Result<Vec<ScheduleId>>;
 
     /// # Errors
-    /// When it cannot be read; one that somebody has edited badly says what is wrong.
+    /// When it cannot be read; one that someone has edited badly says what is wrong.
     async fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>>;
 
     /// How far a schedule is, when it makes no job. Nothing happens when there is none.

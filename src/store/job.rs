@@ -101,7 +101,7 @@ pub enum State {
     Done,
     /// Or refused.
     Failed,
-    /// By somebody's wish.
+    /// By someone's wish.
     Cancelled,
 }
 
@@ -115,7 +115,7 @@ impl State {
     }
 }
 
-/// Which jobs of an interface somebody sees.
+/// Which jobs of an interface someone sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     All,
@@ -132,7 +132,7 @@ pub type SightOf = dyn Fn(Option<&InterfaceName>) -> Sight + Send + Sync;
 pub struct Viewer {
     pub user: Arc<str>,
     pub sight: Arc<SightOf>,
-    /// Also what lies where it is for nobody.
+    /// Also what lies where it is for no one.
     pub sees_astray: bool,
 }
 

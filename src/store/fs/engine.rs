@@ -30,7 +30,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::UNIX_EPOCH};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use upload::{Body, FileSealed, FileUpload};
 
-/// Blocking calls at once, whether or not somebody still waits for them; the rest of the threads
+/// Blocking calls at once, whether or not someone still waits for them; the rest of the threads
 /// is the worker's.
 const THREADS_MAX: usize = 384;
 /// Commits at once: half of the blocking threads, so that processing goes on beside a flood.

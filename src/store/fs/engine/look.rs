@@ -310,7 +310,7 @@ impl Inner {
         })
     }
 
-    /// The log of a job that somebody moved to where it is.
+    /// The log of a job that someone moved to where it is.
     pub(super) fn bare_log(&self, job: &Job) -> Result<JobLog, SpoolError> {
         let status = match job.place {
             Place::Bak(_) => Status::Ok,
@@ -348,7 +348,8 @@ impl Inner {
         content.transpose()
     }
 
-    /// An open file, with its digest: of what was made or dropped by hand nobody knows it yet.
+    /// An open file, with its digest, which is computed where it is not known yet: of what was made or dropped
+    /// by hand.
     pub(super) fn content(
         &self,
         file: File,
