@@ -632,7 +632,9 @@ mod tests {
         assert!(sleeping(&time).is_empty());
         one.argv[2] = format!("setsid sleep {time} >/dev/null 2>&1 & exit 3");
         one.leaves_processes = true;
-        let ended = run(one, "").await;
+        // Held until the end: in tests a starter that goes takes all of its commands along.
+        let starter = Starter::launch().unwrap();
+        let ended = run_with(one, "", &CancellationToken::new(), &starter).await;
         assert_eq!(ended.outcome, failed(3));
         assert_eq!(texts(&ended).len(), 1);
         // It may not have become `sleep` yet.
@@ -646,7 +648,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_kills_its_keeper_ends_with_it() {
+    async fn a_command_that_kills_its_supervisor_ends_with_it() {
         let time = sleep_of(3);
         let script = format!("setsid sleep {time} & kill -9 $PPID; sleep {time}");
         let ended = run(command(&script), "").await;
