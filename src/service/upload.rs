@@ -39,11 +39,16 @@ pub struct Upload {
     sha512: Option<Sha512>,
 }
 
-/// A complete upload.
-struct Complete {
+/// Who asks for what.
+struct Request {
     service: Arc<Service>,
     caller: Caller,
     submit: Submit,
+}
+
+/// A complete upload.
+struct Complete {
+    request: Request,
     document: Sealed,
 }
 
@@ -298,28 +303,28 @@ impl Upload {
                 "the body does not have the digest that was sent with it; nothing was stored",
             ));
         }
-        Ok(Complete {
+        let request = Request {
             service: self.service,
             caller: self.caller,
             submit: self.submit,
-            document,
-        })
+        };
+        Ok(Complete { request, document })
     }
 }
 
 impl Complete {
     async fn commit(self) -> Result<Reply, Fault> {
-        let key = self.submit.idem_key(&self.caller);
-        let key = key.filter(|_| !self.submit.only_check);
+        let key = self.request.submit.idem_key(&self.request.caller);
+        let key = key.filter(|_| !self.request.submit.only_check);
         if let Some(key) = &key {
-            let keyed = self.service.store.find_key(key).await;
+            let keyed = self.request.service.store.find_key(key).await;
             if let Some(keyed) = keyed.map_err(|e| store_fault(&e))? {
                 return match keyed.sha256 == self.document.sha256() {
-                    true => self.answer().replay(keyed).await,
+                    true => self.request.replay(keyed).await,
                     false => Err(used_key()),
                 };
             }
-            self.service.take_key(&self.caller.user)?;
+            self.request.service.take_key(&self.request.caller.user)?;
         }
         let (this, verdict) = self.checked().await?;
         this.land(verdict, key).await
@@ -332,8 +337,8 @@ impl Complete {
             let verdict = self.check()?;
             return Ok((self, verdict));
         }
-        let service = self.service.clone();
-        let permit = service.check_permit(&self.submit, in_memory.is_none());
+        let service = self.request.service.clone();
+        let permit = service.check_permit(&self.request.submit, in_memory.is_none());
         let _permit = permit.await?;
         let checked = service.blocking(move |_| {
             let verdict = self.check()?;
@@ -344,9 +349,12 @@ impl Complete {
 
     /// May the document have to be validated by a schema?
     fn has_schema(&self) -> Result<bool, Fault> {
-        let chosen = self.submit.interface.as_ref();
-        let candidates = self.service.candidates(&self.caller, chosen)?;
-        Ok(self.submit.document == Document::Xml
+        let chosen = self.request.submit.interface.as_ref();
+        let candidates = self
+            .request
+            .service
+            .candidates(&self.request.caller, chosen)?;
+        Ok(self.request.submit.document == Document::Xml
             && candidates
                 .iter()
                 .any(|(_, interface)| interface.schema.is_some()))
@@ -354,7 +362,7 @@ impl Complete {
 
     /// Is the document what an interface takes, and which one? Blocks.
     fn check(&self) -> Result<Verdict, Fault> {
-        match self.submit.document {
+        match self.request.submit.document {
             Document::Json { check, .. } => self.check_json(check),
             Document::Xml => self.check_xml(),
         }
@@ -369,8 +377,11 @@ impl Complete {
             }
         };
         checked.map_err(|reason| Fault::Invalid { reason })?;
-        let chosen = self.submit.interface.as_ref();
-        let candidates = self.service.candidates(&self.caller, chosen)?;
+        let chosen = self.request.submit.interface.as_ref();
+        let candidates = self
+            .request
+            .service
+            .candidates(&self.request.caller, chosen)?;
         Ok(Verdict::Accepted(candidates[0].0.clone()))
     }
 
@@ -381,7 +392,7 @@ impl Complete {
             Some(bytes) => Source::Memory(bytes),
             None => Source::Reader(&reopen),
         };
-        let chosen = self.submit.interface.clone();
+        let chosen = self.request.submit.interface.clone();
         let root = match xml::inspect(&source, &XmlLimits::default()) {
             Ok(root) => root,
             Err(InspectError::NotWellFormed(finding)) => {
@@ -398,7 +409,7 @@ impl Complete {
             return Err(Fault::TooLarge { bytes_max });
         }
         if let Some(schema) = &interface.schema {
-            let findings = self.service.schemas.validate(schema, &source);
+            let findings = self.request.service.schemas.validate(schema, &source);
             let findings = findings.map_err(|error| {
                 tracing::error!(interface = %name, schema, %error, "no validation");
                 Fault::Busy {
@@ -419,25 +430,31 @@ impl Complete {
         &self,
         root: &xml::Root,
     ) -> Result<Result<(&InterfaceName, &Interface), Finding>, Fault> {
-        let chosen = self.submit.interface.as_ref();
+        let chosen = self.request.submit.interface.as_ref();
         if let Some(chosen) = chosen {
-            let candidates = self.service.candidates(&self.caller, Some(chosen))?;
+            let candidates = self
+                .request
+                .service
+                .candidates(&self.request.caller, Some(chosen))?;
             let (name, interface) = candidates[0];
             return Ok(match interface.misfit(name, root) {
                 None => Ok((name, interface)),
                 Some(finding) => Err(finding),
             });
         }
-        let known = (self.service.interfaces.iter()).find(|(name, interface)| {
+        let known = (self.request.service.interfaces.iter()).find(|(name, interface)| {
             interface.direction == Direction::In
-                && self.caller.may_any(name)
+                && self.request.caller.may_any(name)
                 && interface.root.as_ref() == Some(&root.name)
                 && interface.namespace == root.namespace
         });
         match known {
             Some((name, _)) => {
-                let name = self.service.allowed(&self.caller, Right::Upload, name)?;
-                Ok(Ok((name, &self.service.interfaces[name])))
+                let name =
+                    self.request
+                        .service
+                        .allowed(&self.request.caller, Right::Upload, name)?;
+                Ok(Ok((name, &self.request.service.interfaces[name])))
             }
             None => {
                 let namespace = match &root.namespace {
@@ -455,27 +472,31 @@ impl Complete {
 
     /// Gives the document its place, as the verdict says.
     async fn land(self, verdict: Verdict, key: Option<Key>) -> Result<Reply, Fault> {
-        if self.submit.only_check {
+        if self.request.submit.only_check {
             return match verdict {
                 Verdict::Accepted(interface) => Ok(Reply::Valid { interface }),
                 Verdict::Refused(_, findings) => Err(Fault::NotValid { findings }),
             };
         }
-        let (answer, service) = (self.answer(), self.service.clone());
-        let (store, key) = (&service.store, key.as_ref());
+        let Self { request, document } = self;
+        let (service, key) = (&request.service, key.as_ref());
+        let store = &service.store;
         let (interface, receipt, findings) = match verdict {
             Verdict::Accepted(interface) => {
                 if service.is_full(&interface) {
                     return Err(queue_full());
                 }
-                let job = self.new_job(Some(&interface));
-                let receipt = store.commit(self.document, job, &interface, key).await;
+                let job = request.new_job(Some(&interface));
+                let receipt = store.commit(document, job, &interface, key).await;
                 (Some(interface), receipt, None)
             }
             Verdict::Refused(interface, findings) => {
                 let interface = interface.and_then(|name| service.resolve(&name).cloned());
-                let (job, noted) = (self.new_job(None), self.noted(store.now_ms(), &findings));
-                let refused = store.refuse(self.document, job, interface.as_ref(), noted, key);
+                let (job, noted) = (
+                    request.new_job(None),
+                    request.noted(store.now_ms(), &findings),
+                );
+                let refused = store.refuse(document, job, interface.as_ref(), noted, key);
                 let refused = refused.await;
                 (interface, refused, Some(findings))
             }
@@ -485,24 +506,18 @@ impl Complete {
                 let outcome = Outcome {
                     stored: stored.clone(),
                     interface,
-                    user: answer.caller.user.clone(),
+                    user: request.caller.user.clone(),
                     findings,
                 };
-                answer.created(service.tell(outcome)?, &stored)
+                request.created(service.tell(outcome)?, &stored)
             }
-            Receipt::Same(keyed) => answer.replay(keyed).await,
+            Receipt::Same(keyed) => request.replay(keyed).await,
             Receipt::Different => Err(used_key()),
         }
     }
+}
 
-    fn answer(&self) -> Answer {
-        Answer {
-            service: self.service.clone(),
-            caller: self.caller.clone(),
-            submit: self.submit.clone(),
-        }
-    }
-
+impl Request {
     fn new_job(&self, accepted: Option<&InterfaceName>) -> NewJob {
         let asked = self.submit.interface.as_ref();
         let asked = asked.filter(|_| self.submit.kind() == Kind::Json);
@@ -527,16 +542,7 @@ impl Complete {
         let findings = findings.iter().map(|finding| message_of(finding, now_ms));
         sent.into_iter().chain(findings).collect()
     }
-}
 
-/// Who is to be answered, and what he has sent.
-struct Answer {
-    service: Arc<Service>,
-    caller: Caller,
-    submit: Submit,
-}
-
-impl Answer {
     /// The answer to a job that was accepted now. A JSON job is shown as it was accepted: nothing that is
     /// read meanwhile may turn that into a fault.
     fn created(&self, reply: Reply, stored: &Stored) -> Result<Reply, Fault> {
