@@ -34,6 +34,6 @@ pub use options::{
 pub use place::{Illegal, Job, Place, Queue, Transition};
 #[cfg(test)]
 pub(crate) use properties::{
-    any_interface, any_job_name, any_place, any_queue, any_text, is_plain, settings,
+    any_interface, any_job_name, any_place, any_queue, any_text, every_place, is_plain, settings,
 };
 pub use seal::{KEY_BYTES, Seal, parse_uuid};

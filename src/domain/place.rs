@@ -249,29 +249,10 @@ impl fmt::Display for Transition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fs::PlacePath;
+    use crate::{domain::every_place, store::fs::PlacePath};
 
     fn job() -> JobName {
         "20261122T045748.123Z-00042-x.xml".parse().unwrap()
-    }
-
-    fn places() -> [Place; 7] {
-        let interface: InterfaceName = "a".parse().unwrap();
-        [
-            Place::Queue((&interface).into()),
-            Place::Queue("a/@shop".parse().unwrap()),
-            Place::Deferred {
-                interface: interface.clone(),
-                due_ms: job().id().unix_ms(),
-            },
-            Place::Work {
-                interface: interface.clone(),
-                attempt: 2,
-            },
-            Place::Bak(interface),
-            Place::JobErrors,
-            Place::Refused,
-        ]
     }
 
     #[test]
@@ -294,7 +275,7 @@ mod tests {
             ("requeue @", Transition::Requeue(user)),
         ];
         let mut table = String::new();
-        for place in places() {
+        for place in every_place(&job()) {
             for (word, by) in &moves {
                 let to = match place.step(by) {
                     Ok(Some(to)) => to.path(&job()).display().to_string(),
@@ -369,7 +350,7 @@ joberrors/2026-11-22/refused requeue @ queue/a/@shop/J
 
     #[test]
     fn partners_see_three_places() {
-        let seen: Vec<String> = places().iter().map(Place::to_string).collect();
+        let seen: Vec<String> = every_place(&job()).iter().map(Place::to_string).collect();
         assert_eq!(
             seen,
             [

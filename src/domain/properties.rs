@@ -74,6 +74,26 @@ pub(crate) fn any_queue() -> impl Strategy<Value = Queue> {
     })
 }
 
+/// One of each kind; a deferred job is due when its name says.
+pub(crate) fn every_place(job: &JobName) -> [Place; 7] {
+    let interface: InterfaceName = "a".parse().unwrap();
+    [
+        Place::Queue((&interface).into()),
+        Place::Queue("a/@shop".parse().unwrap()),
+        Place::Deferred {
+            interface: interface.clone(),
+            due_ms: job.id().unix_ms(),
+        },
+        Place::Work {
+            interface: interface.clone(),
+            attempt: 2,
+        },
+        Place::Bak(interface),
+        Place::JobErrors,
+        Place::Refused,
+    ]
+}
+
 pub(crate) fn any_place() -> impl Strategy<Value = Place> {
     prop_oneof![
         some_interface().prop_map(Place::Bak),

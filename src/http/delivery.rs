@@ -5,7 +5,7 @@
 //! socket's queue of unsent and unacknowledged bytes is empty. The kernel does not notify of that
 //! moment, so the queue is polled until it comes.
 //!
-//! The third file with `unsafe` code (beside `spool/lease.rs` and `daemon/memory.rs`): no crate in
+//! The third file with `unsafe` code (beside `store/fs/lease.rs` and `daemon/memory.rs`): no crate in
 //! use offers `TIOCOUTQ`.
 
 use crate::util::doubled;

@@ -130,7 +130,8 @@ impl Known {
             Place::Bak(_) => (State::Done, false),
             Place::JobErrors => match &self.log {
                 Some(log) if log.is_cancelled() => {
-                    let is_deleted = log.messages.last().is_some_and(Message::is_deleted);
+                    let last = log.messages.last().and_then(|last| last.tool.as_deref());
+                    let is_deleted = last == Some("spoolgate-delete");
                     (State::Cancelled, is_deleted)
                 }
                 Some(_) | None => (State::Failed, false),

@@ -69,7 +69,7 @@ pub fn deferred_entry(entry: &str) -> Option<(JobName, i64)> {
 mod tests {
     use super::*;
     use crate::domain::{
-        InterfaceName, any_job_name, any_place, any_queue, any_text, is_plain, settings,
+        any_job_name, any_place, any_queue, any_text, every_place, is_plain, settings,
     };
     use proptest::prelude::*;
     use std::path::Path;
@@ -78,28 +78,9 @@ mod tests {
         "20261122T045748.123Z-00042-x.xml".parse().unwrap()
     }
 
-    fn places() -> [Place; 7] {
-        let interface: InterfaceName = "a".parse().unwrap();
-        [
-            Place::Queue((&interface).into()),
-            Place::Queue("a/@shop".parse().unwrap()),
-            Place::Deferred {
-                interface: interface.clone(),
-                due_ms: job().id().unix_ms(),
-            },
-            Place::Work {
-                interface: interface.clone(),
-                attempt: 2,
-            },
-            Place::Bak(interface),
-            Place::JobErrors,
-            Place::Refused,
-        ]
-    }
-
     #[test]
     fn every_path_reads_back() {
-        for place in places() {
+        for place in every_place(&job()) {
             let path = place.path(&job());
             let file = path.file_name().unwrap().to_str().unwrap();
             match &place {
