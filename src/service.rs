@@ -21,7 +21,7 @@ mod worker_handle;
 
 pub use crate::{
     cron_schedule::ScheduleSpec,
-    store::{Cancelled, Content, Reading, State, StoreError},
+    store::{Content, Reading, State},
 };
 pub use admission::{AdmissionLimits, InFlight};
 pub use command::{
@@ -41,7 +41,8 @@ pub use worker_handle::{Cancelling, WorkerHandle};
 use crate::{
     auth::{Caller, Right},
     domain::{InterfaceName, Job, JobName, Place, Seal},
-    store::{Store, Want},
+    store::{Store, StoreError, Want},
+    util::processors,
     xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
 };
 use bytes::Bytes;
@@ -116,7 +117,7 @@ pub struct Service {
     transformed: Arc<Semaphore>,
     threads: Arc<Semaphore>,
     large_checks: Semaphore,
-    /// JSON and XML do not wait for each other.
+    /// As many as there are processors: more would only wait for each other. JSON and XML do not.
     small_json_checks: Semaphore,
     small_xml_checks: Semaphore,
     validations: Arc<Validations>,
@@ -172,8 +173,8 @@ impl Service {
             transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
             large_checks: Semaphore::new(LARGE_CHECKS_MAX),
-            small_json_checks: Semaphore::new(small_checks_max()),
-            small_xml_checks: Semaphore::new(small_checks_max()),
+            small_json_checks: Semaphore::new(processors()),
+            small_xml_checks: Semaphore::new(processors()),
             validations: parts.validations,
             quotas: quotas::Quotas::default(),
             worker: parts.worker,
@@ -569,11 +570,6 @@ impl Service {
             }
         }
     }
-}
-
-/// Checks of small documents at once: more of them than processors would only wait for each other.
-fn small_checks_max() -> usize {
-    std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
 }
 
 fn unknown_interface(name: &InterfaceName) -> Fault {

@@ -4,6 +4,7 @@
 //! hold up another's. Who finds none waits in the line of his user, and users are served in rotation; a
 //! line has an end, and waiting has one too.
 
+use crate::util::processors;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
@@ -170,8 +171,7 @@ pub struct Validations {
 
 impl Default for Validations {
     fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
-        Self::new(processors)
+        Self::new(processors())
     }
 }
 

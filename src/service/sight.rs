@@ -233,7 +233,7 @@ mod tests {
         domain::{Job, KEY_BYTES, Kind, Place, Queue, Seal},
         store::{
             Cancelled,
-            fs::{Attributes, DropRules, FileStore, Moved, RealFs, Rules, Spool},
+            fs::{DropRules, FileStore, Moved, RealFs, Rules, Spool},
         },
         xml::{Schemas, Stylesheets, XsdSchema},
     };
@@ -317,9 +317,9 @@ mod tests {
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
             let mut part = spool.begin(name).unwrap();
             part.write(b"<a/>").unwrap();
-            let sealed = part.seal(&Attributes {
+            let sealed = part.seal(&crate::store::NewJob {
                 submitter: "ada".into(),
-                ..Attributes::default()
+                ..crate::store::NewJob::default()
             });
             let (of_ada, _) = spool.enqueue(sealed.unwrap(), &out(), None).unwrap();
             std::fs::write(dir.path().join("queue/out/x"), "<a/>").unwrap();

@@ -53,7 +53,7 @@ mod schedules;
 mod temporary;
 mod tree;
 
-pub use accept::{Attributes, Part, Sealed};
+pub use accept::{Part, Sealed};
 pub use address::Astray;
 pub use claim::{Claim, KeptFiles, Published, Settlement};
 pub use document::Fate;

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Ids, JobOptions, Priority, Range},
-        store::fs::{Attributes, DropRules, RealFs, Rules},
+        store::fs::{DropRules, RealFs, Rules},
     };
     use std::sync::Arc;
 
@@ -157,9 +157,9 @@ mod tests {
                 worker: worker.map(|worker| worker.parse().unwrap()),
                 ..JobOptions::default()
             };
-            let sealed = part.seal(&Attributes {
+            let sealed = part.seal(&crate::store::NewJob {
                 options,
-                ..Attributes::default()
+                ..crate::store::NewJob::default()
             });
             let (_, ticket) = (self.spool)
                 .enqueue(sealed.unwrap(), &self.interface, None)

@@ -215,7 +215,7 @@ mod tests {
         domain::Kind,
         processor::Retry,
         scheduler::LaneRules,
-        store::fs::{Attributes, RealFs, Rules, Spool},
+        store::fs::{RealFs, Rules, Spool},
         worker::{Lane, Parts, Worker},
     };
     use std::{
@@ -247,7 +247,7 @@ mod tests {
             clock.store(ms, Ordering::SeqCst);
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
             let sealed = spool.begin(name.clone()).unwrap();
-            let sealed = sealed.seal(&Attributes::default()).unwrap();
+            let sealed = sealed.seal(&crate::store::NewJob::default()).unwrap();
             let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
             spool.wait(ticket).unwrap();
             name

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::Kind,
-        store::fs::{Attributes, DropRules, RealFs, Rules},
+        store::fs::{DropRules, RealFs, Rules},
     };
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         let queue = || {
             let name = JobName::new(spool.next_id(), None, Kind::Json);
             let part = spool.begin(name.clone()).unwrap();
-            let sealed = part.seal(&Attributes::default()).unwrap();
+            let sealed = part.seal(&crate::store::NewJob::default()).unwrap();
             let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
             spool.wait(ticket).unwrap();
             name

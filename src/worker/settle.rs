@@ -291,10 +291,8 @@ impl Core {
         if self.spool.read_log(claim.job()).is_some() {
             let text = format!("attempt {} started", claim.attempt());
             messages.insert(0, Message::new(started_ms, Level::Info, text));
-        } else if let Some(note) = self.spool.note_of(claim.place()) {
-            let received_ms = self.spool.received_ms(claim.place());
-            let note = Message::new(received_ms, Level::Info, note);
-            messages.insert(0, note);
+        } else if let Some(first) = self.spool.first_words(claim.place()) {
+            messages.insert(0, first);
         }
         let stat = self.spool.fs().stat(&claim.path()).ok().flatten();
         JobLog {

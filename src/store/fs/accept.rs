@@ -4,33 +4,23 @@
 //! dropped removes its file; one that a crash leaves is removed at the next start.
 
 use super::{
-    Accepted, Act, Came, Ended, Fs, How, INLINE_BYTES_MAX, Key, Keyed, Op, PendingRename, RealFs,
-    Spool, SpoolError, Ticket, text, wrap,
+    Accepted, Act, Ended, Fs, How, INLINE_BYTES_MAX, Key, Keyed, Op, PendingRename, RealFs, Spool,
+    SpoolError, Ticket, text, wrap,
 };
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::JobLog,
-    domain::{InterfaceName, Job, JobName, JobOptions, Place, Queue},
+    domain::{InterfaceName, Job, JobName, Place, Queue},
+    store::NewJob,
+    util::plain::{self, Links},
 };
 use sha2::{Digest, Sha256};
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// What the service knows of a job when it accepts it, for the day's record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
-    pub dialect: String,
-    pub interface: Option<InterfaceName>,
-    /// The name by which the submitter asked for the interface, where that is another one.
-    pub asked_as: Option<String>,
-    pub submitter: String,
-    pub options: JobOptions,
-    pub came: Came,
-    /// The reference as it was sent, before it was reduced to what a name may hold.
-    pub reference_as_sent: Option<String>,
-}
 
 /// A job that has its name for longer gets a later one when its document is complete, so that the
 /// ids in the day's record rise, up to a moment.
@@ -107,12 +97,13 @@ impl<F: Fs> Spool<F> {
     /// Keeps a refused document in `joberrors`, apart from what has failed, its log first. Durable with the ticket.
     pub fn refuse(
         &self,
-        sealed: Sealed<F>,
+        mut sealed: Sealed<F>,
         log: JobLog,
         key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         let mut refused = self.ended(&sealed.part.name, Act::Refused)?;
         refused.error = log.reason().map(super::fingerprint);
+        sealed.accepted.interface.clone_from(&log.interface);
         // Earlier in the journal than the job, so durable with it.
         let _ = self.write_log(log)?;
         self.day_dir(&Place::Refused.dir(&sealed.part.name))?;
@@ -237,7 +228,7 @@ impl<F: Fs> Part<F> {
     ///
     /// # Errors
     /// When what is large cannot be synced.
-    pub fn seal(mut self, attributes: &Attributes) -> Result<Sealed<F>, SpoolError> {
+    pub fn seal(mut self, job: &NewJob) -> Result<Sealed<F>, SpoolError> {
         if self.inline.is_none() {
             self.spool.sync_file(&self.file, self.path())?;
         }
@@ -253,22 +244,31 @@ impl<F: Fs> Part<F> {
             // A replay looks for it there.
             self.spool.sync_dir(Path::new("tmp"))?;
         }
-        let (came, received_ms) = (attributes.came.clone(), self.spool.now_ms());
+        let (came, received_ms) = (job.came.clone(), self.spool.now_ms());
         let mut accepted = Accepted::new(self.name.clone(), came, received_ms);
-        accepted.dialect.clone_from(&attributes.dialect);
-        accepted.submitter.clone_from(&attributes.submitter);
-        accepted.interface.clone_from(&attributes.interface);
-        accepted.asked_as.clone_from(&attributes.asked_as);
+        accepted.dialect.clone_from(&job.dialect);
+        accepted.submitter.clone_from(&job.submitter);
+        accepted.asked_as.clone_from(&job.asked_as);
         accepted
             .reference_as_sent
-            .clone_from(&attributes.reference_as_sent);
+            .clone_from(&job.reference_as_sent);
         accepted.bytes = self.bytes;
         accepted.sha256 = Some(self.sha256());
-        let accepted = accepted.on(&attributes.options);
+        let accepted = accepted.on(&job.options);
         Ok(Sealed {
             part: self,
             accepted,
         })
+    }
+}
+
+impl Part {
+    /// What has been written, from its first byte on.
+    ///
+    /// # Errors
+    /// When it cannot be read back.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        plain::open(&self.spool.fs.absolute(self.path()), Links::Follow)
     }
 }
 
@@ -328,7 +328,7 @@ mod tests {
             let mut part = spool.begin(name.clone()).unwrap();
             part.write(b"<a/>").unwrap();
             now.fetch_add(took_ms, Ordering::Relaxed);
-            let sealed = part.seal(&Attributes::default()).unwrap();
+            let sealed = part.seal(&NewJob::default()).unwrap();
             assert!(dir.path().join(part_path(sealed.name())).exists());
             let (job, _) = spool.enqueue(sealed, &interface, None).unwrap();
             assert_eq!(job.name != name, again);

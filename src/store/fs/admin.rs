@@ -91,11 +91,9 @@ impl<F: Fs> Spool<F> {
         if self.read_log(&job.name).is_some() {
             self.log_if_room(job, &text)?;
         } else if self.stat(&job.place.path(&job.name))?.is_some() {
-            let mut messages = vec![Message::new(self.now_ms(), Level::Info, text)];
-            if let Some(note) = self.note_of(job) {
-                messages.insert(0, Message::new(self.received_ms(job), Level::Info, note));
-            }
-            match self.write_log(self.log_of_failure(job, 0, messages)) {
+            let removed = Message::new(self.now_ms(), Level::Info, text);
+            let messages = self.first_words(job).into_iter().chain([removed]);
+            match self.write_log(self.log_without_run(job, 0, messages.collect())) {
                 // Earlier in the journal than the removal, so durable with it.
                 Ok(_) => {}
                 Err(SpoolError::Full { .. }) => {
@@ -137,7 +135,7 @@ impl<F: Fs> Spool<F> {
     pub fn add_messages(&self, job: &Job, messages: Vec<Message>) -> Result<(), SpoolError> {
         let log = match self.read_log(&job.name) {
             Some(log) => JobLog { messages, ..log },
-            None => self.log_of_failure(job, 0, messages),
+            None => self.log_without_run(job, 0, messages),
         };
         let ticket = self.write_log(log)?;
         self.wait(ticket)

@@ -7,7 +7,7 @@
 use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
 use crate::store::fs::PlacePath;
 use crate::{
-    domain::joblog::{JobLog, Level, Message, Status},
+    domain::joblog::{JobLog, Message, Status},
     domain::{Illegal, Job, Place, Queue, Transition},
 };
 
@@ -72,11 +72,11 @@ impl<F: Fs> Spool<F> {
         let mut messages = self.last_words(job, end);
         // A log that is there has the note already.
         if self.read_log(&job.name).is_none()
-            && let Some(note) = self.note_of(job)
+            && let Some(first) = self.first_words(job)
         {
-            messages.insert(0, Message::new(self.received_ms(job), Level::Info, note));
+            messages.insert(0, first);
         }
-        let ticket = self.write_log(self.log_of_failure(job, attempts, messages))?;
+        let ticket = self.write_log(self.log_without_run(job, attempts, messages))?;
         // Whoever sees the job in `joberrors` finds there that it was cancelled.
         self.wait(ticket)?;
         let (moved, ticket) = self.shift(job, &Transition::Fail, Some(ended))?;
@@ -96,7 +96,7 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The log of a job that ends without a run, or whose run was cut off.
-    pub(super) fn log_of_failure(
+    pub(super) fn log_without_run(
         &self,
         job: &Job,
         attempts: u32,

@@ -3,10 +3,11 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Accepted, Act, Attributes, DropRules, Ended, FaultInjection, Fs, Key, Keyed, Moved, Rules,
-    Settlement, Spool, SpoolError,
+    Accepted, Act, DropRules, Ended, FaultInjection, Fs, Key, Keyed, Moved, Rules, Settlement,
+    Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES, Image},
 };
+use crate::store::NewJob;
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Status},
@@ -114,7 +115,7 @@ impl Told {
             bytes: part.bytes(),
             refused: text.starts_with("bad"),
         };
-        let sealed = part.seal(&Attributes::default())?;
+        let sealed = part.seal(&NewJob::default())?;
         let keyed = Some((&key, &record));
         let ((_, ticket), known) = if record.refused {
             let log = log(&name, Status::Error);

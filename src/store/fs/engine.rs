@@ -10,16 +10,17 @@ mod look;
 mod schedules;
 mod upload;
 
-use super::{Attributes, Moved, Sealed as SealedPart, Spool, SpoolError, Ticket};
+use super::{Moved, Sealed as SealedPart, Spool, SpoolError, Ticket};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place},
     store::{
         Capacity, Content, Filter, Fired, JobDetail, Key, Keyed, NewJob, NewName, Of, Page,
-        Receipt, Result, Saved, SavedSchedule, Sealed, Store, StoreError, Stored, Upload, Viewer,
-        Want,
+        Receipt, Result, Saved, SavedSchedule, Sealed, SealedBody, Store, StoreError, Stored,
+        Upload, Viewer, Want,
     },
+    util::processors,
 };
 use async_trait::async_trait;
 use content::FileContent;
@@ -73,7 +74,7 @@ impl FileStore {
             spool,
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
             commits: Semaphore::new(COMMITS_MAX),
-            small_commits: Semaphore::new(small_commits_max()),
+            small_commits: Semaphore::new(processors()),
             keys: Keys::default(),
             fetching: Keys::default(),
             digests: digests::Digests::default(),
@@ -82,11 +83,7 @@ impl FileStore {
     }
 
     async fn land(&self, sealed: Sealed, landing: Landing) -> Result<Receipt> {
-        let Some(sealed) = sealed.downcast::<FileSealed>() else {
-            return Err(StoreError::Refused(
-                "it is another engine's document".into(),
-            ));
-        };
+        let sealed = own(sealed)?;
         let inner = &self.0;
         let key = landing.key.clone();
         // Commits under one key come one after the other.
@@ -98,10 +95,10 @@ impl FileStore {
         // What is synced first takes too long to be waited for.
         let expected = sealed.is_small().then(|| inner.spool.expect());
         let landed = inner.blocking(move |inner| {
-            if let Some(before) = inner.before(landing.key.as_ref(), || sealed.sha256_hex())? {
+            if let Some(before) = inner.before(landing.key.as_ref(), &sealed)? {
                 return Ok(Landed::Before(before));
             }
-            let part = inner.part_of(*sealed, &landing)?;
+            let part = inner.part_of(*sealed, &landing.job)?;
             // Its record comes now, so that a flush waits for the others only.
             drop(expected);
             inner.publish(part, &landing)
@@ -171,20 +168,19 @@ impl Inner {
     fn before(
         &self,
         key: Option<&Key>,
-        sha256: impl FnOnce() -> String,
+        sealed: &FileSealed,
     ) -> Result<Option<Receipt>, SpoolError> {
         let Some(key) = key else {
             return Ok(None);
         };
         let keyed = self.spool.find_record(key)?;
-        Ok(keyed.map(|keyed| match keyed.sha256 == sha256() {
+        Ok(keyed.map(|keyed| match keyed.sha256 == sealed.sha256() {
             true => Receipt::Same(keyed),
             false => Receipt::Different,
         }))
     }
 
-    fn part_of(&self, sealed: FileSealed, landing: &Landing) -> Result<SealedPart, SpoolError> {
-        let job = &landing.job;
+    fn part_of(&self, sealed: FileSealed, job: &NewJob) -> Result<SealedPart, SpoolError> {
         let part = match sealed.body {
             Body::Part(part) => part,
             Body::Memory(bytes) => {
@@ -195,15 +191,7 @@ impl Inner {
                 part
             }
         };
-        part.seal(&Attributes {
-            dialect: job.dialect.clone(),
-            interface: landing.interface.clone(),
-            asked_as: job.asked_as.clone(),
-            submitter: job.submitter.clone(),
-            options: job.options.clone(),
-            came: job.came.clone(),
-            reference_as_sent: job.reference_as_sent.clone(),
-        })
+        part.seal(job)
     }
 
     fn publish(&self, part: SealedPart, landing: &Landing) -> Result<Landed, SpoolError> {
@@ -268,17 +256,13 @@ impl Inner {
             // Another poller was first: both have the bytes, the file moved once.
             return Ok(());
         }
-        let mut log = self.bare_log(job)?;
-        log.status = Status::Ok;
-        log.finished_ms = spool.now_ms();
         // Not by whom: whoever may see the interface reads this.
-        log.messages.clear();
-        if let Some(note) = spool.note_of(job) {
-            let note = Message::new(log.received_ms, Level::Info, note);
-            log.messages.push(note);
-        }
-        let retrieved = Message::new(log.finished_ms, Level::Info, "retrieved");
-        log.messages.push(retrieved);
+        let retrieved = Message::new(spool.now_ms(), Level::Info, "retrieved");
+        let messages = spool.first_words(job).into_iter().chain([retrieved]);
+        let log = JobLog {
+            status: Status::Ok,
+            ..spool.log_without_run(job, 0, messages.collect())
+        };
         // Earlier in the journal than the move, so durable with it.
         let _ = spool.write_log(log)?;
         if let Moved::Done(archived) = spool.archive(job, by)? {
@@ -385,12 +369,10 @@ impl Store for FileStore {
 
     async fn log(&self, job: &Job) -> Result<JobLog> {
         let job = job.clone();
-        let found = self
-            .0
-            .looking(move |inner| match inner.spool.read_log(&job.name) {
-                Some(log) => Ok(log),
-                None => inner.bare_log(&job),
-            });
+        let found = self.0.looking(move |inner| {
+            let log = inner.spool.read_log(&job.name);
+            Ok(log.unwrap_or_else(|| inner.bare_log(&job)))
+        });
         found.await
     }
 
@@ -483,13 +465,8 @@ impl Store for FileStore {
         job: NewJob,
         interface: &InterfaceName,
     ) -> Result<Fired> {
-        let landing = Landing {
-            job,
-            interface: Some(interface.clone()),
-            findings: None,
-            key: None,
-        };
-        self.0.fire(id, moment, progress, sealed, landing).await
+        let (progress, to) = (progress.clone(), interface.clone());
+        self.0.fire((id, moment, progress), sealed, job, to).await
     }
 
     async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
@@ -538,12 +515,14 @@ impl From<SpoolError> for StoreError {
     }
 }
 
-fn panicked() -> StoreError {
-    StoreError::Unavailable("a call of the store panicked".into())
+/// What a [`FileUpload`] has made.
+fn own(sealed: Sealed) -> Result<Box<FileSealed>> {
+    let own = sealed.downcast();
+    own.ok_or_else(|| StoreError::Refused("it is another engine's document".into()))
 }
 
-fn small_commits_max() -> usize {
-    std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
+fn panicked() -> StoreError {
+    StoreError::Unavailable("a call of the store panicked".into())
 }
 
 fn keyed(part: &SealedPart, interface: Option<&InterfaceName>, refused: bool) -> Keyed {

@@ -6,10 +6,10 @@
 //! each mistake must be noticed.
 
 use super::{
-    Accepted, Attributes, DropRules, Ended, FaultInjection, Fs, Moved, Rules, Settlement, Spool,
-    SpoolError,
+    Accepted, DropRules, Ended, FaultInjection, Fs, Moved, Rules, Settlement, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
+use crate::store::NewJob;
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Status},
@@ -144,7 +144,7 @@ impl Walk {
         let bytes = [name.to_string().into_bytes(), vec![b'x'; n_bytes]].concat();
         let mut part = self.spool.begin(name.clone())?;
         part.write(&bytes)?;
-        let sealed = part.seal(&Attributes::default())?;
+        let sealed = part.seal(&NewJob::default())?;
         let (_, ticket) = self.spool.enqueue(sealed, &to, None)?;
         self.trace.push(format!("accept {name} to {to}"));
         if self.below(8) == 0 {

@@ -17,6 +17,7 @@ mod line;
 pub use line::{Accepted, Act, Ended, fingerprint};
 
 use super::{Fs, Spool, SpoolError, wrap};
+use crate::domain::joblog::{Level, Message};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
 use crate::store::fs::PlacePath;
 use parking_lot::Mutex;
@@ -532,6 +533,12 @@ impl<F: Fs> Spool<F> {
         });
         let all: Vec<String> = came.into_iter().chain(notes.unwrap_or_default()).collect();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// The same as the first message of such a log.
+    pub fn first_words(&self, job: &Job) -> Option<Message> {
+        let note = self.note_of(job)?;
+        Some(Message::new(self.received_ms(job), Level::Info, note))
     }
 }
 

@@ -347,7 +347,7 @@ impl<F: Fs> Spool<F> {
         ended.error = Some(fingerprint(&text));
         // All before the move is earlier in the journal, so durable with it.
         let end = Message::new(self.now_ms(), Level::Error, text);
-        let log = self.log_of_failure(&job, attempt, self.last_words(&job, end));
+        let log = self.log_without_run(&job, attempt, self.last_words(&job, end));
         if let Err(error) = self.write_log(log) {
             // A full disk must not keep the job from its next attempt.
             self.tolerate(error)?;

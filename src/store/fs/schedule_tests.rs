@@ -3,9 +3,10 @@
 //! was saved is there, and one that was removed is not.
 
 use super::{
-    Attributes, DropRules, Fs, Key, Keyed, Rules, Spool, SpoolError,
+    DropRules, Fs, Key, Keyed, Rules, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
 };
+use crate::store::NewJob;
 use crate::store::fs::PlacePath;
 use crate::{
     cron_schedule::{Plan, Progress, Schedule, ScheduleId},
@@ -99,7 +100,7 @@ fn fire(
     let job = JobName::new(spool.next_id(), None, Kind::Json);
     let mut part = spool.begin(job.clone())?;
     part.write(schedule.document.as_bytes())?;
-    let sealed = part.seal(&Attributes::default())?;
+    let sealed = part.seal(&NewJob::default())?;
     let record = Keyed {
         job: job.clone(),
         interface: Some("a".parse().unwrap()),

@@ -5,7 +5,7 @@ use crate::{
     domain::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
     scheduler::LaneRules,
-    store::fs::{Adopted, Attributes, DropRules, EntryKind, Fs, Interrupted, RealFs, Rules, Spool},
+    store::fs::{Adopted, DropRules, EntryKind, Fs, Interrupted, RealFs, Rules, Spool},
     worker::{Lane, Parts, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
@@ -90,7 +90,7 @@ impl Bench {
         let name = JobName::new(self.spool.next_id(), None, Kind::Json);
         let mut part = self.spool.begin(name.clone()).unwrap();
         part.write(b"{}").unwrap();
-        let sealed = part.seal(&Attributes::default()).unwrap();
+        let sealed = part.seal(&crate::store::NewJob::default()).unwrap();
         let (_, ticket) = self.spool.enqueue(sealed, &self.interface, None).unwrap();
         self.spool.wait(ticket).unwrap();
         self.spool.arrived(&name);

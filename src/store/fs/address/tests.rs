@@ -1,8 +1,9 @@
 //! Jobs for single users, on a real disk: dropped, emitted, moved by hand, sent again.
 
-use super::super::{Attributes, Claim, DropRules, Fate, Moved, RealFs, Rules, Settlement};
+use super::super::{Claim, DropRules, Fate, Moved, RealFs, Rules, Settlement};
 use super::*;
 use crate::domain::Kind;
+use crate::store::NewJob;
 use crate::store::fs::PlacePath;
 use std::{collections::BTreeMap, fs, sync::Arc};
 
@@ -73,9 +74,9 @@ impl Bench {
         let job = JobName::new(self.spool.next_id(), None, Kind::Xml);
         let mut part = self.spool.begin(job).unwrap();
         part.write(b"<a/>").unwrap();
-        let sealed = part.seal(&Attributes {
+        let sealed = part.seal(&NewJob {
             submitter: submitter.into(),
-            ..Attributes::default()
+            ..NewJob::default()
         });
         let sealed = self.spool.enqueue(sealed.unwrap(), &name("in"), None);
         let (job, ticket) = sealed.unwrap();

@@ -1,8 +1,9 @@
 //! What a command does to its own directories, on a real disk.
 
 use super::*;
+use crate::store::NewJob;
 use crate::store::fs::PlacePath;
-use crate::store::fs::{Attributes, DropRules, Rules};
+use crate::store::fs::{DropRules, Rules};
 use std::{
     collections::BTreeMap,
     fs,
@@ -41,7 +42,7 @@ impl Bench {
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let mut part = spool.begin(name.clone()).unwrap();
         part.write(document.as_bytes()).unwrap();
-        let sealed = part.seal(&Attributes::default()).unwrap();
+        let sealed = part.seal(&NewJob::default()).unwrap();
         let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
         spool.wait(ticket).unwrap();
         spool.arrived(&name);

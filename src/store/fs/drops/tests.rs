@@ -274,7 +274,7 @@ fn nothing_is_taken_or_put_through_a_link() {
         );
         let name = JobName::new(bench.spool.next_id(), None, Kind::Xml);
         let part = bench.spool.begin(name).unwrap();
-        let sealed = part.seal(&crate::store::fs::Attributes::default()).unwrap();
+        let sealed = part.seal(&crate::store::NewJob::default()).unwrap();
         assert!(bench.spool.enqueue(sealed, &a(), None).is_err());
         // What can be made is made all the same, and nothing behind the link.
         fs::remove_dir(bench.dir.path().join("work/a")).unwrap();

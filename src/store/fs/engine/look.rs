@@ -86,7 +86,7 @@ impl Inner {
     }
 
     /// What is known of a job. If it moves meanwhile, it is looked for again.
-    pub(super) fn detail(
+    fn detail(
         &self,
         viewer: &Viewer,
         mut job: Job,
@@ -311,7 +311,7 @@ impl Inner {
     }
 
     /// The log of a job that someone moved to where it is.
-    pub(super) fn bare_log(&self, job: &Job) -> Result<JobLog, SpoolError> {
+    pub(super) fn bare_log(&self, job: &Job) -> JobLog {
         let status = match job.place {
             Place::Bak(_) => Status::Ok,
             Place::Deferred { .. }
@@ -322,24 +322,19 @@ impl Inner {
         };
         let received_ms = self.spool.received_ms(job);
         let text = format!("moved by hand to {}", job.place);
-        Ok(JobLog {
-            job: job.name.clone(),
+        let message = Message::new(received_ms, Level::Info, text);
+        JobLog {
             interface: self.spool.interface_of(job),
             status,
-            received_ms,
-            started_ms: None,
             finished_ms: received_ms,
-            attempts: 0,
-            bytes: self.spool.bytes_of(job)?.unwrap_or(0),
-            sha256: self.spool.checksum_of(job),
-            messages: vec![Message::new(received_ms, Level::Info, text)],
-        })
+            ..self.spool.log_without_run(job, 0, vec![message])
+        }
     }
 
     pub(super) fn open(&self, job: &Job) -> Result<Option<Content>, SpoolError> {
         let sha256 = self.spool.checksum_of(job);
         if !self.spool.is_whole(job) {
-            // Somebody is still copying it there.
+            // Someone is still copying it there.
             return Ok(None);
         }
         let file = self.spool.open_job(job)?;

@@ -1,11 +1,11 @@
 //! Schedules behind the seam.
 
-use super::{FileSealed, Fired, Inner, Landing, keyed, stored};
+use super::{Fired, Inner, keyed, own, stored};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
-    domain::{JobName, Kind},
+    domain::{InterfaceName, JobName, Kind},
     store::{
-        Key, Keyed, Result, Saved, SavedSchedule, Sealed, StoreError, Stored,
+        Key, Keyed, NewJob, Result, Saved, SavedSchedule, Sealed, Stored,
         fs::{SpoolError, Ticket},
     },
 };
@@ -97,21 +97,15 @@ impl Inner {
 
     pub(super) async fn fire(
         self: &Arc<Self>,
-        id: ScheduleId,
-        moment: Timestamp,
-        progress: &Progress,
+        (id, moment, progress): (ScheduleId, Timestamp, Progress),
         sealed: Sealed,
-        landing: Landing,
+        job: NewJob,
+        to: InterfaceName,
     ) -> Result<Fired> {
-        let Some(sealed) = sealed.downcast::<FileSealed>() else {
-            return Err(StoreError::Refused(
-                "it is another engine's document".into(),
-            ));
-        };
+        let sealed = own(sealed)?;
         let key = Key::new(&format!("schedule/{id}"), &moment.to_string());
         // Neither fired by another, nor removed meanwhile.
         let _alone = self.keys.hold(&Self::key_of_schedule(id)).await;
-        let progress = progress.clone();
         let followed = self.blocking(move |inner| {
             let spool = &inner.spool;
             if !spool.is_schedule(id.get())? {
@@ -122,17 +116,11 @@ impl Inner {
                 let ticket = spool.save_progress(id, &progress)?;
                 return Ok(Followed::Before(before.job, progress, ticket));
             }
-            let part = inner.part_of(*sealed, &landing)?;
-            let keyed = keyed(&part, landing.interface.as_ref(), false);
+            let part = inner.part_of(*sealed, &job)?;
+            let keyed = keyed(&part, Some(&to), false);
             let stored = stored(&part);
             let progress = progress.ran(moment, stored.job.clone());
-            // Whoever fires has said where to.
-            let Some(to) = &landing.interface else {
-                return Err(SpoolError::Output(
-                    "a schedule's job is for no interface".into(),
-                ));
-            };
-            let (_, ticket) = spool.fire(part, to, (&key, &keyed), (id, &progress))?;
+            let (_, ticket) = spool.fire(part, &to, (&key, &keyed), (id, &progress))?;
             Ok(Followed::New(stored, progress, ticket))
         });
         match followed.await? {

@@ -5,7 +5,6 @@ use super::{super::Part, Inner};
 use crate::{
     domain::JobName,
     store::{NewName, Result, Sealed, SealedBody, Upload},
-    util::plain::{self, Links},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +12,6 @@ use sha2::{Digest, Sha256};
 use std::{
     any::Any,
     io,
-    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
@@ -32,8 +30,6 @@ pub(super) struct FileSealed {
     pub(super) name: NewName,
     pub(super) body: Body,
     sha256: OnceLock<String>,
-    /// Of the part.
-    path: PathBuf,
 }
 
 pub(super) enum Body {
@@ -89,10 +85,6 @@ impl Upload for FileUpload {
         if self.part.is_some() && !self.buffer.is_empty() {
             self.flush().await?;
         }
-        let path = match &self.part {
-            Some(part) => self.inner.spool.fs().absolute(part.path()),
-            None => PathBuf::new(),
-        };
         let body = match self.part {
             Some(part) => Body::Part(part),
             None => Body::Memory(self.buffer),
@@ -101,7 +93,6 @@ impl Upload for FileUpload {
             name: self.name,
             body,
             sha256: OnceLock::new(),
-            path,
         })))
     }
 }
@@ -110,10 +101,6 @@ impl FileSealed {
     /// It waits for no disk but its journal's.
     pub(super) fn is_small(&self) -> bool {
         matches!(self.body, Body::Memory(_))
-    }
-
-    pub(super) fn sha256_hex(&self) -> String {
-        self.sha256().to_owned()
     }
 }
 
@@ -142,7 +129,7 @@ impl SealedBody for FileSealed {
     fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
         match &self.body {
             Body::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
-            Body::Part(_) => Ok(Box::new(plain::open(&self.path, Links::Follow)?)),
+            Body::Part(part) => Ok(Box::new(part.reader()?)),
         }
     }
 

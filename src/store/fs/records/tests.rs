@@ -1,11 +1,12 @@
 //! Lines are found, believed, counted and made whole.
 
 use super::{
-    super::{Attributes, DropRules, RealFs, Rules, Settlement, crash_fs::CrashFs},
+    super::{DropRules, RealFs, Rules, Settlement, crash_fs::CrashFs},
     *,
 };
 use crate::domain::{Ids, JobOptions, Kind, Place, Priority};
 use crate::store::Came;
+use crate::store::NewJob;
 use crate::store::fs::PlacePath;
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
@@ -40,10 +41,10 @@ fn accept<F: Fs>(spool: &Arc<Spool<F>>, options: JobOptions) -> Job {
     let name = JobName::new(spool.next_id(), None, Kind::Json);
     let mut part = spool.begin(name).unwrap();
     part.write(b"{}").unwrap();
-    let sealed = part.seal(&Attributes {
+    let sealed = part.seal(&NewJob {
         submitter: "ada".into(),
         options,
-        ..Attributes::default()
+        ..NewJob::default()
     });
     let (job, ticket) = spool.enqueue(sealed.unwrap(), &interface(), None).unwrap();
     spool.wait(ticket).unwrap();
