@@ -41,6 +41,10 @@ const PROCESSOR_TIMEOUT_S: u64 = 300;
 const PROCESSOR_TIMEOUT_S_MAX: u64 = 31_536_000;
 const OUTPUT_BYTES_MAX: u64 = 4 << 20;
 
+/// The most of anything that is counted: more than a machine has, and less than what waits for a
+/// turn may count to ([`tokio::sync::Semaphore::MAX_PERMITS`]).
+const COUNT_MAX: usize = 1_000_000_000;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{}: {text}", path.display())]
@@ -396,36 +400,34 @@ fn at_least_1(name: &str, value: u64) -> Result<(), String> {
         .ok_or_else(|| format!("{name} is 0 and must be at least 1"))
 }
 
-/// Nothing could ever be accepted, or run.
+fn at_most(name: &str, value: usize, max: usize) -> Result<(), String> {
+    (value <= max)
+        .then_some(())
+        .ok_or_else(|| format!("{name} is {value} and must be at most {max}"))
+}
+
+/// With 0 nothing could ever be accepted, or run.
 fn check_limits(limits: &Limits) -> Result<(), String> {
-    for (name, value) in [
-        ("connections_max", limits.connections_max as u64),
+    for (name, count) in [
+        ("connections_max", limits.connections_max),
         (
             "connections_per_address_max",
-            limits.connections_per_address_max as u64,
+            limits.connections_per_address_max,
         ),
-        ("running_max", limits.running_max as u64),
-        ("uploads_max", limits.uploads_max as u64),
-        ("upload_bytes_max", limits.upload_bytes_max),
-        ("queue_jobs_max", limits.queue_jobs_max as u64),
-        (
-            "queue_jobs_per_user_max",
-            limits.queue_jobs_per_user_max as u64,
-        ),
-        ("keys_per_user_max", limits.keys_per_user_max as u64),
-        (
-            "schedules_per_user_max",
-            limits.schedules_per_user_max as u64,
-        ),
-        ("stylesheets_max", limits.stylesheets_max as u64),
-        (
-            "stylesheets_per_user_max",
-            limits.stylesheets_per_user_max as u64,
-        ),
+        ("running_max", limits.running_max),
+        ("uploads_max", limits.uploads_max),
+        ("queue_jobs_max", limits.queue_jobs_max),
+        ("queue_jobs_per_user_max", limits.queue_jobs_per_user_max),
+        ("keys_per_user_max", limits.keys_per_user_max),
+        ("schedules_per_user_max", limits.schedules_per_user_max),
+        ("stylesheets_max", limits.stylesheets_max),
+        ("stylesheets_per_user_max", limits.stylesheets_per_user_max),
     ] {
-        at_least_1(&format!("limits.{name}"), value)?;
+        let name = format!("limits.{name}");
+        at_least_1(&name, count as u64)?;
+        at_most(&name, count, COUNT_MAX)?;
     }
-    Ok(())
+    at_least_1("limits.upload_bytes_max", limits.upload_bytes_max)
 }
 
 /// Keeping nothing is more likely a mistake for keeping everything.
@@ -550,8 +552,11 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     check_addressed(file)?;
     let drops = drops(file)?;
     at_least_1("max_bytes", file.max_bytes.unwrap_or(BODY_BYTES_MAX))?;
+    if let Some(given) = file.concurrency {
+        at_least_1("concurrency", given as u64)?;
+        at_most("concurrency", given, COUNT_MAX)?;
+    }
     let running_max = match (&processor, file.concurrency) {
-        (_, Some(0)) => return Err("concurrency must be at least 1".into()),
         (_, Some(given)) if file.ordered && given > 1 => {
             return Err(
                 "concurrency must be 1 or left out when ordered = true: one job at a time".into(),
@@ -801,6 +806,33 @@ mod tests {
     }
 
     #[test]
+    fn every_limit_that_counts_is_bounded() {
+        let limits = serde_json::to_value(Limits::default()).unwrap();
+        let counts = limits.as_object().unwrap().keys();
+        let counts = counts.filter(|name| name.ends_with("_max") && !name.contains("bytes"));
+        let mut n_counts = 0;
+        for name in counts {
+            let with = |count: usize| parse(&format!("{ONE}[limits]\n{name} = {count}"));
+            for (count, words) in [
+                (0, "must be at least 1"),
+                (COUNT_MAX + 1, "must be at most 1000000000"),
+                (i64::MAX as usize, "must be at most 1000000000"),
+            ] {
+                let error = with(count).unwrap_err();
+                assert!(
+                    error.contains(&format!("limits.{name} is {count}")),
+                    "{error}"
+                );
+                assert!(error.contains(words), "{error}");
+            }
+            assert!(with(COUNT_MAX).is_ok(), "{name}");
+            n_counts += 1;
+        }
+        assert_eq!(n_counts, 10);
+        const { assert!(COUNT_MAX <= tokio::sync::Semaphore::MAX_PERMITS) };
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         let said = |text: &str| parse(text).map(drop).unwrap_err();
         let more = |extra: &str| said(&format!("{ONE}{extra}"));
@@ -838,6 +870,10 @@ mod tests {
             ),
             ("[limits]\nuploads_max = 0", "limits.uploads_max is 0"),
             ("[limits]\nrunning_max = 0", "limits.running_max is 0"),
+            (
+                "concurrency = 1000000001",
+                "concurrency is 1000000001 and must be at most 1000000000",
+            ),
             (
                 "[tenants.x]\nhosts = [\"x\"]\nretention = { joblog_days = 0 }",
                 "tenants.x.retention.joblog_days is 0",
