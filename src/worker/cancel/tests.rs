@@ -228,7 +228,10 @@ async fn a_cancel_that_meets_the_end_of_a_run_has_one_outcome() {
             Cancelled::Pending => panic!("nothing takes so long here"),
         };
         *outcomes.entry(outcome).or_default() += 1;
-        assert!(!bench.is_there("work/a"), "{job:?}");
+        // Its job has moved before the run that it had is cleared away.
+        while bench.is_there("work/a") {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
     assert!(
         outcomes["too late"] >= 15 && outcomes.len() > 1,
