@@ -226,11 +226,18 @@ impl Core {
 
     /// Settles the job of an adopted command that has ended. `None` while it lives.
     fn end_adopted(&self, adopted: &Adopted, run: &Underway) -> Result<Option<End>, SpoolError> {
-        if let Some(user) = run.cancelled_by()
-            && let Moved::Done(job) = self.spool.cancel(&adopted.job(), &user)?
-        {
-            tracing::info!(job = %job.name, %user, "cancelled");
-            return Ok(Some(End::Unknown));
+        if let Some(user) = run.cancelled_by() {
+            let job = adopted.job();
+            match self.spool.cancel(&job, &user)? {
+                Moved::Done(job) => {
+                    tracing::info!(job = %job.name, %user, "cancelled");
+                    return Ok(Some(End::Unknown));
+                }
+                // It lives. Should it end just now, it would be taken for cut off, and run again.
+                Moved::Gone if self.spool.bytes_of(&job)?.is_some() => return Ok(None),
+                // Somebody has moved it.
+                Moved::Gone => {}
+            }
         }
         if let Some(ended) = self.recovered(adopted)?
             && let Some(claim) = self.spool.resume(adopted)?
