@@ -66,10 +66,8 @@ trait Bench: Sized {
     /// An operator asks that a schedule follow the clock from now on.
     async fn ask_reset(&self, schedule: ScheduleId);
 
-    /// How many calls of the disk, or statements, there have been; `None`: nobody counts them.
-    fn calls(&self) -> Option<u64> {
-        None
-    }
+    /// How many calls of the disk, or statements, there have been, beside what the engine does on its own.
+    fn calls(&self) -> u64;
 }
 
 fn plain() -> InterfaceName {
@@ -277,6 +275,7 @@ macro_rules! conformance {
                 a_job_that_is_addressed_is_its_addressees
                 a_viewer_sees_his_own_job_in_every_state
                 every_state_is_told
+                half_of_a_name_is_no_name
                 nothing_is_read_that_was_not_asked_for
                 only_those_that_wait_are_still_waiting
                 the_engine_is_healthy_at_first

@@ -50,6 +50,7 @@ mod retention;
 #[cfg(test)]
 mod schedule_tests;
 mod schedules;
+mod spots;
 mod temporary;
 mod tree;
 
@@ -670,6 +671,14 @@ impl<F: Fs> Spool<F> {
             }
         }
         Ok("an earlier log could not be read; operators find it beside this one".to_owned())
+    }
+
+    /// Has a job a log?
+    ///
+    /// # Errors
+    /// When that cannot be looked at.
+    fn has_log(&self, job: &JobName) -> Result<bool, SpoolError> {
+        Ok(self.stat(&Self::log_path(job))?.is_some())
     }
 
     /// A job's log, if it has one that can be read.

@@ -9,6 +9,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Queue},
     store::fs::{
         Claim, DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Settlement, Spool,
+        faults::Faults,
     },
 };
 use parking_lot::Mutex;
@@ -190,6 +191,10 @@ impl Bench for FileBench {
 
     async fn ask_reset(&self, schedule: ScheduleId) {
         assert!(self.spool.ask_reset(schedule).unwrap());
+    }
+
+    fn calls(&self) -> u64 {
+        Faults::of(self.dir.path()).calls()
     }
 }
 

@@ -72,6 +72,11 @@ impl Bench for MemoryBench {
     async fn ask_reset(&self, schedule: ScheduleId) {
         self.0.ask_reset(schedule);
     }
+
+    fn calls(&self) -> u64 {
+        // There is no disk.
+        0
+    }
 }
 
 conformance!(MemoryBench);

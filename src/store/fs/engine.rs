@@ -352,7 +352,11 @@ impl Store for FileStore {
 
     async fn still_waiting(&self, jobs: Vec<JobName>) -> Result<Vec<JobName>> {
         let found = self.0.blocking(move |inner| {
-            let waits = |job: &JobName| inner.spool.find_waiting(job).is_some();
+            let spool = &inner.spool;
+            let waits = |job: &JobName| {
+                let queue = spool.waits_in(job);
+                queue.is_some_and(|queue| spool.is_waiting(job, &queue))
+            };
             Ok(jobs.into_iter().filter(waits).collect())
         });
         found.await

@@ -1,4 +1,4 @@
-//! A disk whose calls fail when a test says so, while the process lives on. Tests only.
+//! A disk whose calls are counted, and fail when a test says so, while the process lives on. Tests only.
 //!
 //! A *site* is a kind of call: an operation with a path in which the digits and hashes of names are
 //! blanked, so that every upload meets the same sites whatever its threads do. A [`Plan`] lets the
@@ -41,7 +41,11 @@ struct State {
     plan: Option<Plan>,
     first: Option<Instant>,
     failures: usize,
+    calls: u64,
 }
+
+/// The threads of a journal: what they do is nobody's call.
+const BESIDE: [&str; 2] = ["checkpoint", "journal"];
 
 static DISKS: Mutex<Option<HashMap<PathBuf, Weak<Faults>>>> = Mutex::new(None);
 
@@ -82,6 +86,11 @@ impl Faults {
         self.state().seen.keys().cloned().collect()
     }
 
+    /// How many calls there have been so far, beside those of the journal's threads.
+    pub(crate) fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
     /// A call at a path below the root.
     pub(super) fn meet(&self, op: &'static str, path: &Path) -> io::Result<()> {
         let mut path = blank(path);
@@ -90,7 +99,10 @@ impl Faults {
             path = without_interface(&path);
         }
         let site = Site { op, path };
+        let thread = std::thread::current();
+        let is_beside = thread.name().is_some_and(|name| BESIDE.contains(&name));
         let mut state = self.state();
+        state.calls += u64::from(!is_beside);
         let fails = state.fails(&site);
         *state.seen.entry(site).or_default() += 1;
         match fails {

@@ -3,7 +3,7 @@
 //! A look decides by the directory alone. It never waits and never moves a job; what has arrived in a
 //! queue by other hands is taken in by `drops.rs`.
 
-use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, claim::run_file, wrap};
+use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, wrap};
 use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue};
 use crate::store::fs::layout::{deferred_entry, work_entry};
 use crate::store::fs::{PlacePath, QueuePath};
@@ -217,55 +217,38 @@ impl<F: Fs> Spool<F> {
         Ok(jobs.map(|(name, place)| Job { place, name }).collect())
     }
 
-    /// The job with an id, as far as it is known, wherever it is: its line has its name. What has no line
-    /// is found by the names without a reference, and on a day that has no record at all.
+    /// The jobs with an id among those that have ended on its day, whatever else is in their names.
     ///
     /// # Errors
-    /// When the record of its day, or a directory, cannot be read.
-    pub fn find_id(&self, id: JobId) -> Result<Option<Job>, SpoolError> {
-        let plain = |kind| JobName::new(id, None, kind);
-        let mut names = [Kind::Json, Kind::Xml].map(plain).to_vec();
-        if let Some(accepted) = self.accepted(&names[0])? {
-            names = vec![accepted.job.clone()];
-        } else if !self.has_record(&names[0].day())? {
-            names.extend(self.settled_with(id)?);
-        }
-        for name in names {
-            if let Some(place) = self.find_known(&name)? {
-                return Ok(Some(Job { place, name }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The name of a job with an id among those that have ended on its day.
-    fn settled_with(&self, id: JobId) -> Result<Option<JobName>, SpoolError> {
-        let day = JobName::new(id, None, Kind::Xml).day();
+    /// When one of the directories cannot be listed.
+    pub(super) fn settled_with(&self, id: JobId) -> Result<Vec<Job>, SpoolError> {
+        let any_name = JobName::new(id, None, Kind::Xml);
         let of_id = |text: &str| text.parse().ok().filter(|name: &JobName| name.id() == id);
-        let errors = Path::new("joberrors").join(&day);
-        let mut dirs = vec![errors.join("refused"), errors];
-        let interfaces = self.interfaces.keys();
-        dirs.extend(interfaces.map(|i| Path::new("bak").join(i.as_str()).join(&day)));
-        for dir in dirs {
-            if let Some(name) = self.entries(&dir, of_id)?.pop() {
-                return Ok(Some(name));
-            }
+        let bak = self.interfaces.keys().cloned().map(Place::Bak);
+        let mut found = Vec::new();
+        for place in [Place::Refused, Place::JobErrors].into_iter().chain(bak) {
+            let names = self.entries(&place.dir(&any_name), of_id)?;
+            found.extend(names.into_iter().map(|name| Job {
+                place: place.clone(),
+                name,
+            }));
         }
-        Ok(None)
+        Ok(found)
     }
 
-    /// Where a job waits, if it is among those that are known to: one look at one name. `None`
-    /// says nothing.
-    pub fn find_waiting(&self, name: &JobName) -> Option<Place> {
+    /// In which queue a job waits, if it is among those that are known to. `None` says nothing.
+    pub fn waits_in(&self, name: &JobName) -> Option<Queue> {
         let job = self.job_key(name);
-        let queue = {
-            let ready = self.ready.lock();
-            let mut known = ready.iter();
-            known.find(|(_, jobs)| jobs.contains(&job))?.0.clone()
-        };
-        let place = Place::Queue(queue);
-        let stat = self.stat(&place.path(name)).ok().flatten()?;
-        (stat.kind == EntryKind::File).then_some(place)
+        let ready = self.ready.lock();
+        let mut known = ready.iter();
+        Some(known.find(|(_, jobs)| jobs.contains(&job))?.0.clone())
+    }
+
+    /// Does a job wait in that queue? One look at one name.
+    pub fn is_waiting(&self, name: &JobName, queue: &Queue) -> bool {
+        let path = queue.dir().join(name.to_string());
+        let stat = self.stat(&path).ok().flatten();
+        stat.is_some_and(|stat| stat.kind == EntryKind::File)
     }
 
     /// Where a job is, `None` when there is none of that name.
@@ -273,33 +256,9 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     /// When a directory cannot be read.
     pub fn find(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
-        self.found(name, |_| Ok(true), true)
-    }
-
-    /// The same by looks at single names, whatever the directories hold: `work` and `deferred` are
-    /// listed only where a run, or an attempt, is known of the job. So asking for what is not there costs
-    /// little. A file that someone put into one of the two by hand is found once it comes to its queue.
-    ///
-    /// # Errors
-    /// As those of [`Spool::find`], and when the record of the job's day cannot be read.
-    pub(super) fn find_known(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
-        let has_run = |interface: &InterfaceName| {
-            let lock = run_file(interface, name, "lock");
-            Ok(self.stat(&lock)?.is_some())
-        };
-        let was_tried = self.attempts_of(name)? > 0;
-        self.found(name, has_run, was_tried)
-    }
-
-    fn found(
-        &self,
-        name: &JobName,
-        may_run: impl Fn(&InterfaceName) -> Result<bool, SpoolError>,
-        may_be_deferred: bool,
-    ) -> Result<Option<Place>, SpoolError> {
         for _ in 0..LOOKS_MAX {
             let before = self.moves.load(Ordering::SeqCst);
-            let found = self.look(name, &may_run, may_be_deferred)?;
+            let found = self.look(name)?;
             if found.is_some() || self.moves.load(Ordering::SeqCst) == before {
                 return Ok(found);
             }
@@ -307,13 +266,7 @@ impl<F: Fs> Spool<F> {
         Ok(None)
     }
 
-    fn look(
-        &self,
-        name: &JobName,
-        may_run: &impl Fn(&InterfaceName) -> Result<bool, SpoolError>,
-        may_be_deferred: bool,
-    ) -> Result<Option<Place>, SpoolError> {
-        let before = self.moves.load(Ordering::SeqCst);
+    fn look(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
         // The cheap looks first; the directories that must be listed only when they fail.
         if let Some(place) = self.look_in_queues(name)? {
             return Ok(Some(place));
@@ -321,38 +274,45 @@ impl<F: Fs> Spool<F> {
         if let Some(place) = self.look_among_settled(name)? {
             return Ok(Some(place));
         }
-        let mut has_listed = may_be_deferred;
         for interface in self.interfaces.keys() {
-            let running = match may_run(interface)? {
-                true => self.working(interface)?,
-                false => Vec::new(),
-            };
-            has_listed |= !running.is_empty();
-            if let Some((_, attempt)) = running.iter().find(|w| w.0 == *name) {
-                return Ok(Some(Place::Work {
-                    interface: interface.clone(),
-                    attempt: *attempt,
-                }));
+            if let Some(place) = self.look_in_work(name, interface)? {
+                return Ok(Some(place));
             }
-            let deferred = match may_be_deferred {
-                true => self.deferred(interface)?,
-                false => Vec::new(),
-            };
-            if let Some((_, due_ms)) = deferred.iter().find(|d| d.0 == *name) {
-                return Ok(Some(Place::Deferred {
-                    interface: interface.clone(),
-                    due_ms: *due_ms,
-                }));
+            if let Some(place) = self.look_among_deferred(name, interface)? {
+                return Ok(Some(place));
             }
-        }
-        if !has_listed && self.moves.load(Ordering::SeqCst) == before {
-            return Ok(None);
         }
         // It may have settled, or come back to its queue, while those were listed.
         match self.look_among_settled(name)? {
             None => self.look_in_queues(name),
             settled => Ok(settled),
         }
+    }
+
+    pub(super) fn look_in_work(
+        &self,
+        name: &JobName,
+        interface: &InterfaceName,
+    ) -> Result<Option<Place>, SpoolError> {
+        let running = self.working(interface)?;
+        let found = running.iter().find(|(job, _)| job == name);
+        Ok(found.map(|(_, attempt)| Place::Work {
+            interface: interface.clone(),
+            attempt: *attempt,
+        }))
+    }
+
+    pub(super) fn look_among_deferred(
+        &self,
+        name: &JobName,
+        interface: &InterfaceName,
+    ) -> Result<Option<Place>, SpoolError> {
+        let deferred = self.deferred(interface)?;
+        let found = deferred.iter().find(|(job, _)| job == name);
+        Ok(found.map(|(_, due_ms)| Place::Deferred {
+            interface: interface.clone(),
+            due_ms: *due_ms,
+        }))
     }
 
     fn is_file(&self, place: &Place, name: &JobName) -> Result<bool, SpoolError> {

@@ -13,8 +13,10 @@
 
 mod files;
 mod line;
+mod search;
 
 pub use line::{Accepted, Act, Ended, fingerprint};
+pub(super) use search::Search;
 
 use super::{Fs, Spool, SpoolError, wrap};
 use crate::domain::joblog::{Level, Message};
@@ -314,22 +316,7 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     /// When the record of its day cannot be read.
     pub fn accepted(&self, job: &JobName) -> Result<Option<Arc<Accepted>>, SpoolError> {
-        if let Some(known) = self.records.in_memory(job.id().get()) {
-            return Ok(Some(known));
-        }
-        let found = self.look_up(&job.day(), job.id().get())?;
-        if let Some(found) = &found {
-            self.records.known.lock().recent.keep(found.clone());
-        }
-        Ok(found)
-    }
-
-    /// Is there a record of that day?
-    ///
-    /// # Errors
-    /// When that cannot be looked up.
-    pub(super) fn has_record(&self, day: &str) -> Result<bool, SpoolError> {
-        Ok(self.stat(&accepted_path(day))?.is_some())
+        self.searched(&mut Search::new(job.id()))
     }
 
     /// What was recorded of a job when it came, if its file is the one that came then.
@@ -375,10 +362,18 @@ impl<F: Fs> Spool<F> {
         Ok(found)
     }
 
-    fn believes(&self, job: &Job, accepted: &Accepted) -> Result<bool, SpoolError> {
-        let Some(stat) = self.stat(&job.place.path(&job.name))? else {
-            return Ok(true);
-        };
+    pub(super) fn believes(&self, job: &Job, accepted: &Accepted) -> Result<bool, SpoolError> {
+        match self.stat(&job.place.path(&job.name))? {
+            Some(stat) => self.believes_of(stat.uid, accepted),
+            None => Ok(true),
+        }
+    }
+
+    /// Is a file of this owner the one that came with that line?
+    ///
+    /// # Errors
+    /// When the directory of the records cannot be looked at.
+    pub(super) fn believes_of(&self, uid: u32, accepted: &Accepted) -> Result<bool, SpoolError> {
         let owner = match self.records.owner.get() {
             Some(owner) => Some(*owner),
             None => self.stat(Path::new(DIR))?.map(|stat| {
@@ -386,7 +381,7 @@ impl<F: Fs> Spool<F> {
                 *self.records.owner.get_or_init(|| owner)
             }),
         };
-        Ok(stat.uid == 0 || owner == Some(stat.uid) || accepted.uid == Some(stat.uid))
+        Ok(uid == 0 || owner == Some(uid) || accepted.uid == Some(uid))
     }
 
     /// The same as [`Spool::accepted_of`], for those who show a job: what cannot be read is told to
@@ -478,7 +473,7 @@ impl<F: Fs> Spool<F> {
             let id = job.name.id();
             let user = match job.place.addressee() {
                 Some(user) => Some(user.clone()),
-                None => (self.last_addressee(job)?)
+                None => (self.last_addressee(&job.name)?)
                     .or_else(|| accepted.get(&id).and_then(|known| known.addressee.clone())),
             };
             found.extend(user.map(|user| (id, user)));
@@ -487,15 +482,15 @@ impl<F: Fs> Spool<F> {
     }
 
     /// For whom a job was when that was last told to be another one than at its coming.
-    fn last_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
-        self.read_day(&job.name)?;
+    pub(super) fn last_addressee(&self, job: &JobName) -> Result<Option<UserName>, SpoolError> {
+        self.read_day(job)?;
         let known = self.records.known.lock();
-        let day = known.days.get(&job.name.day());
-        Ok(day.and_then(|day| day.addressed.get(&job.name.id().get()).cloned()))
+        let day = known.days.get(&job.day());
+        Ok(day.and_then(|day| day.addressed.get(&job.id().get()).cloned()))
     }
 
     fn recorded_addressee(&self, job: &Job) -> Result<Option<UserName>, SpoolError> {
-        let last = self.last_addressee(job)?;
+        let last = self.last_addressee(&job.name)?;
         if last.is_some() {
             return Ok(last);
         }

@@ -4,10 +4,10 @@ use super::{Content, FileContent, Inner};
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, JobId, JobName, Place, Queue, UserName},
+    domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue, UserName},
     store::{
         Filter, JobDetail, JobSummary, Of, Page, Record, Results, Sight, State, Viewer, Want,
-        fs::{Accepted, Spool, SpoolError},
+        fs::{Accepted, RealFs, Spool, SpoolError, records::Search, spots::Spot},
     },
 };
 use std::{collections::HashMap, fs::File, os::unix::fs::MetadataExt, path::Path, sync::Arc};
@@ -17,13 +17,41 @@ const LOOKS_MAX: usize = 4;
 /// So many jobs are looked up in the record together.
 const TOGETHER: usize = 1024;
 
-type Known = HashMap<JobId, Arc<Accepted>>;
-
 /// What was looked up of several jobs together.
 #[derive(Default)]
 struct Batch {
-    accepted: Known,
+    accepted: HashMap<JobId, Arc<Accepted>>,
     addressees: HashMap<JobId, UserName>,
+}
+
+/// What is recorded of one job, read as far as it is asked for.
+struct Recorded {
+    search: Search<RealFs>,
+    /// The interface that its log says, once that was read.
+    in_log: Option<Option<InterfaceName>>,
+}
+
+impl Recorded {
+    fn of(id: JobId) -> Self {
+        Self {
+            search: Search::new(id),
+            in_log: None,
+        }
+    }
+}
+
+/// From where it is known what is recorded of a job.
+enum Source<'s> {
+    Batch(&'s Batch),
+    Job(&'s mut Recorded),
+}
+
+/// What decided that a viewer sees a job.
+struct Shown {
+    interface: Option<InterfaceName>,
+    /// Where it was asked for.
+    accepted: Option<Arc<Accepted>>,
+    owner: Option<String>,
 }
 
 impl Inner {
@@ -36,40 +64,81 @@ impl Inner {
         if want != Want::PLACE {
             return None;
         }
-        let place = self.spool.find_waiting(name)?;
-        let interface = place.interface().cloned();
-        let is_seen = (viewer.sight)(interface.as_ref()) == Sight::All
+        let queue = self.spool.waits_in(name)?;
+        let interface = queue.interface.clone();
+        let place = Place::Queue(queue.clone());
+        let is_seen = (viewer.sight)(Some(&interface)) == Sight::All
             && (viewer.sees_astray || !self.spool.is_astray(&place));
         let name = name.clone();
-        is_seen.then(|| {
+        // Nothing is looked at for whom it is not.
+        (is_seen && self.spool.is_waiting(&name, &queue)).then(|| {
             JobDetail::of(JobSummary {
                 job: Job { place, name },
                 state: State::Waiting,
                 is_deleted: false,
-                interface,
+                interface: Some(interface),
                 owner: None,
                 record: None,
             })
         })
     }
 
+    /// A job as far as a viewer sees it. What is not for him is looked for to the end, as what is not there: at
+    /// every place, through the record, and in the log.
     pub(super) fn find(
         &self,
         viewer: &Viewer,
         of: Of,
         want: Want,
     ) -> Result<Option<JobDetail>, SpoolError> {
-        let job = match of {
-            Of::Id(id) => self.spool.find_id(id)?,
-            Of::Name(name) => {
-                let place = self.spool.find_known(&name)?;
-                place.map(|place| Job { place, name })
-            }
+        let (id, is_by_id) = match &of {
+            Of::Id(id) => (*id, true),
+            Of::Name(name) => (name.id(), false),
         };
-        match job {
-            Some(job) => self.detail(viewer, job, want),
-            None => Ok(None),
+        let mut recorded = Recorded::of(id);
+        let names = match of {
+            Of::Id(_) => self.names_of(id, &mut recorded)?,
+            Of::Name(name) => vec![name],
+        };
+        for name in &names {
+            let sees = &mut |spot: &Spot| {
+                let shown = self.shown(viewer, name, spot, false, &mut Source::Job(&mut recorded));
+                Ok(shown?.is_some())
+            };
+            let Some(place) = self.spool.find_seen(name, sees)? else {
+                continue;
+            };
+            let name = name.clone();
+            let detail = self.detail(viewer, Job { place, name }, want, &mut recorded)?;
+            if detail.is_some() {
+                return Ok(detail);
+            }
         }
+        let has_record = self.spool.search_through(&mut recorded.search)?;
+        let unrecorded = match is_by_id && !has_record {
+            true => self.spool.settled_with(id)?,
+            false => Vec::new(),
+        };
+        for job in unrecorded {
+            if let Some(detail) = self.detail(viewer, job, want, &mut recorded)? {
+                return Ok(Some(detail));
+            }
+        }
+        if recorded.in_log.is_none() {
+            self.spool.has_log(&names[0])?;
+        }
+        Ok(None)
+    }
+
+    /// Two names that a job with that id can have: first the one that is recorded of it, if any.
+    fn names_of(&self, id: JobId, recorded: &mut Recorded) -> Result<Vec<JobName>, SpoolError> {
+        let plain = |kind| JobName::new(id, None, kind);
+        let mut names = [Kind::Json, Kind::Xml].map(plain).to_vec();
+        if let Some(accepted) = self.spool.searched(&mut recorded.search)? {
+            names.retain(|name| name.kind() != accepted.job.kind());
+            names.insert(0, accepted.job.clone());
+        }
+        Ok(names)
     }
 
     /// What is known of a job that was there a moment ago.
@@ -82,7 +151,8 @@ impl Inner {
         if want == Want::PLACE {
             return self.find(viewer, Of::Name(job.name), want);
         }
-        self.detail(viewer, job, want)
+        let mut recorded = Recorded::of(job.name.id());
+        self.detail(viewer, job, want, &mut recorded)
     }
 
     /// What is known of a job. If it moves meanwhile, it is looked for again.
@@ -91,9 +161,11 @@ impl Inner {
         viewer: &Viewer,
         mut job: Job,
         want: Want,
+        recorded: &mut Recorded,
     ) -> Result<Option<JobDetail>, SpoolError> {
         for look in 1.. {
-            let Some(summary) = self.summary(viewer, &job, want, None)? else {
+            let source = &mut Source::Job(recorded);
+            let Some(summary) = self.summary(viewer, &job, want, source)? else {
                 return Ok(None);
             };
             let detail = self.detail_of(summary, want)?;
@@ -134,74 +206,125 @@ impl Inner {
         viewer: &Viewer,
         job: &Job,
         want: Want,
-        batch: Option<&Batch>,
+        source: &mut Source<'_>,
     ) -> Result<Option<JobSummary>, SpoolError> {
-        let spool = &self.spool;
-        if !viewer.sees_astray && spool.is_astray(&job.place) {
+        let spot = Spot::at(&job.place);
+        let Some(shown) = self.shown(viewer, &job.name, &spot, want.record, source)? else {
+            return Ok(None);
+        };
+        let (state, is_deleted) = self.state_of(job)?;
+        let accepted = shown.accepted.as_deref();
+        Ok(Some(JobSummary {
+            job: job.clone(),
+            state,
+            is_deleted,
+            interface: shown.interface,
+            owner: shown.owner.filter(|_| want.record),
+            record: want.record.then(|| record_of(&self.spool, job, accepted)),
+        }))
+    }
+
+    /// Is a job at a spot for this viewer? The record is read where that depends on it, or when it is wanted.
+    fn shown(
+        &self,
+        viewer: &Viewer,
+        name: &JobName,
+        spot: &Spot,
+        wants_record: bool,
+        source: &mut Source<'_>,
+    ) -> Result<Option<Shown>, SpoolError> {
+        let is_astray = spot
+            .place()
+            .is_some_and(|place| self.spool.is_astray(place));
+        if is_astray && !viewer.sees_astray {
             return Ok(None);
         }
-        let accepted = || match batch {
-            Some(batch) => Ok(batch.accepted.get(&job.name.id()).cloned()),
-            None => spool.accepted_of(job),
-        };
-        let mut known = None;
-        let interface = match job.place.interface() {
+        let mut accepted = None;
+        let interface = match spot.interface() {
             Some(interface) => Some(interface.clone()),
             None => {
-                known = accepted()?;
-                self.interface_of(job, known.as_deref())?
+                accepted = self.accepted(name, spot, source)?;
+                self.interface_of(name, accepted.as_deref(), source)?
             }
         };
         let sight = (viewer.sight)(interface.as_ref());
-        if sight == Sight::Nothing {
-            return Ok(None);
+        let is_owned = match sight {
+            Sight::Nothing => return Ok(None),
+            Sight::Own => true,
+            Sight::All => wants_record,
+        };
+        if accepted.is_none() && is_owned {
+            accepted = self.accepted(name, spot, source)?;
         }
-        if known.is_none() && (want.record || sight == Sight::Own) {
-            known = accepted()?;
-        }
-        let owner = match want.record || sight == Sight::Own {
-            true => self.owner_of(job, interface.as_ref(), known.as_deref(), batch)?,
+        let owner = match is_owned {
+            true => self.owner_of(name, spot, interface.as_ref(), accepted.as_deref(), source)?,
             false => None,
         };
         if sight == Sight::Own && owner.as_deref() != Some(&*viewer.user) {
             return Ok(None);
         }
-        let (state, is_deleted) = self.state_of(job)?;
-        Ok(Some(JobSummary {
-            job: job.clone(),
-            state,
-            is_deleted,
+        Ok(Some(Shown {
             interface,
-            owner: owner.filter(|_| want.record),
-            record: want.record.then(|| record_of(spool, job, known.as_deref())),
+            accepted,
+            owner,
         }))
+    }
+
+    /// What was recorded of a job when it came, if the file at that spot is the one that came then.
+    fn accepted(
+        &self,
+        name: &JobName,
+        spot: &Spot,
+        source: &mut Source<'_>,
+    ) -> Result<Option<Arc<Accepted>>, SpoolError> {
+        let recorded = match source {
+            Source::Batch(batch) => return Ok(batch.accepted.get(&name.id()).cloned()),
+            Source::Job(recorded) => recorded,
+        };
+        match self.spool.searched(&mut recorded.search)? {
+            Some(accepted) if self.spool.believes_at(name, spot, &accepted)? => Ok(Some(accepted)),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// The interface of a job whose place does not say it.
     fn interface_of(
         &self,
-        job: &Job,
-        known: Option<&Accepted>,
+        name: &JobName,
+        accepted: Option<&Accepted>,
+        source: &mut Source<'_>,
     ) -> Result<Option<InterfaceName>, SpoolError> {
-        let moved = self.spool.moved(&job.name)?;
-        let recorded = moved.or_else(|| known?.interface.clone());
+        let moved = self.spool.moved(name)?;
+        let recorded = moved.or_else(|| accepted?.interface.clone());
+        if recorded.is_some() {
+            return Ok(recorded);
+        }
         // Of what nothing is recorded.
-        Ok(recorded.or_else(|| self.spool.read_log(&job.name)?.interface))
+        let in_log = || self.spool.read_log(name).and_then(|log| log.interface);
+        Ok(match source {
+            Source::Batch(_) => in_log(),
+            Source::Job(recorded) => recorded.in_log.get_or_insert_with(in_log).clone(),
+        })
     }
 
     fn owner_of(
         &self,
-        job: &Job,
+        name: &JobName,
+        spot: &Spot,
         interface: Option<&InterfaceName>,
-        known: Option<&Accepted>,
-        batch: Option<&Batch>,
+        accepted: Option<&Accepted>,
+        source: &Source<'_>,
     ) -> Result<Option<String>, SpoolError> {
         if !interface.is_some_and(|interface| self.spool.is_addressed(interface)) {
-            return Ok(known.map(|known| known.submitter.clone()));
+            return Ok(accepted.map(|accepted| accepted.submitter.clone()));
         }
-        let user = match batch {
-            Some(batch) => batch.addressees.get(&job.name.id()).cloned(),
-            None => self.spool.addressee_of(job)?,
+        let user = match (spot.addressee(), source) {
+            (Some(user), _) => Some(user.clone()),
+            (None, Source::Batch(batch)) => batch.addressees.get(&name.id()).cloned(),
+            (None, Source::Job(_)) => {
+                let last = self.spool.last_addressee(name)?;
+                last.or_else(|| accepted?.addressee.clone())
+            }
         };
         Ok(user.map(|user| user.to_string()))
     }
@@ -255,7 +378,7 @@ impl Inner {
             };
             for job in jobs {
                 let is_in = |state| filter.states.is_empty() || filter.states.contains(&state);
-                match self.summary(viewer, job, want, Some(&batch))? {
+                match self.summary(viewer, job, want, &mut Source::Batch(&batch))? {
                     Some(summary) if is_in(summary.state) => {
                         if page.jobs.len() == limit {
                             page.next = page.jobs.last().map(|last| last.job.name.clone());

@@ -4,8 +4,10 @@ use super::{
     super::{EntryKind, Fs, Spool, SpoolError, wrap},
     Accepted, DIR, Ended, Records, Said, accepted_path, ended_path,
     line::id_of,
+    search::{Search, WINDOW},
     unreadable,
 };
+use crate::domain::JobId;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -14,13 +16,9 @@ use std::{
 };
 
 /// A search ends in a piece of that size, which is read line by line.
-const PIECE_BYTES: u64 = 16 * 1024;
-/// Around the place where a job's line would be if the ids rose strictly.
-const AROUND_BYTES: u64 = 64 * 1024;
-/// A job gets its id at most so long before its line is written: milliseconds, as ids count them.
-const WINDOW: u64 = 10_000 << 12;
+pub(super) const PIECE_BYTES: u64 = 16 * 1024;
 /// So much is read at once when many lines are read.
-const CHUNK_BYTES: usize = 256 * 1024;
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 /// No line of ours is longer.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Fewer lines of one day are looked up one by one.
@@ -136,7 +134,7 @@ fn make<F: Fs>(fs: &F, path: &Path) -> io::Result<F::File> {
 }
 
 /// The whole lines of a file, from some place on.
-struct Lines<'s, F: Fs> {
+pub(super) struct Lines<'s, F: Fs> {
     fs: &'s F,
     file: &'s F::File,
     /// What has been read, and where in the file that begins.
@@ -147,11 +145,13 @@ struct Lines<'s, F: Fs> {
     chunk_bytes: usize,
     /// What is read is the rest of a line.
     skips: bool,
+    /// All of the file has been read.
+    is_at_end: bool,
 }
 
 impl<'s, F: Fs> Lines<'s, F> {
     /// The lines that begin at `from` or later.
-    fn new(fs: &'s F, file: &'s F::File, from: u64, chunk_bytes: usize) -> Self {
+    pub(super) fn new(fs: &'s F, file: &'s F::File, from: u64, chunk_bytes: usize) -> Self {
         Self {
             fs,
             file,
@@ -161,11 +161,17 @@ impl<'s, F: Fs> Lines<'s, F> {
             at: 0,
             chunk_bytes,
             skips: from > 0,
+            is_at_end: false,
         }
     }
 
+    /// Where what comes next begins.
+    pub(super) fn position(&self) -> u64 {
+        self.begin + self.at as u64
+    }
+
     /// The next line, without its end, and where it begins. One that has no end is none.
-    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         let end = loop {
             let rest = &self.buffer[self.at..];
             if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
@@ -184,44 +190,46 @@ impl<'s, F: Fs> Lines<'s, F> {
                 self.buffer.clear();
                 self.skips = true;
             }
-            let from = self.begin + self.buffer.len() as u64;
-            let read = self.fs.read_at(self.file, from, self.chunk_bytes)?;
-            if read.is_empty() {
+            if self.is_at_end {
                 return Ok(None);
             }
+            let from = self.begin + self.buffer.len() as u64;
+            let read = self.fs.read_at(self.file, from, self.chunk_bytes)?;
+            self.is_at_end = read.len() < self.chunk_bytes;
             self.buffer.extend(read);
         };
         Ok(Some((self.begin + end.start as u64, &self.buffer[end])))
     }
 }
 
-/// Where the lines begin of which none before has that id, as long as the ids rise.
-fn bisect<F: Fs>(fs: &F, file: &F::File, size: u64, id: u64) -> io::Result<u64> {
-    let (mut low, mut high) = (0, size);
-    while high - low > PIECE_BYTES {
-        let middle = low + (high - low) / 2;
+/// Where the lines begin of which none before has that id, as long as the ids rise. How often it looks depends
+/// on the size alone.
+pub(super) fn bisect<F: Fs>(fs: &F, file: &F::File, size: u64, id: u64) -> io::Result<u64> {
+    let (mut low, mut length) = (0, size);
+    while length > PIECE_BYTES {
+        let middle = low + length / 2;
         let mut lines = Lines::new(fs, file, middle, 4096);
         let mut found = None;
         while let Some((at, line)) = lines.next()? {
-            if at >= high {
+            if at >= low + length {
                 break;
             }
-            if let Some(of) = id_of(line) {
-                found = Some((at, of));
+            found = id_of(line);
+            if found.is_some() {
                 break;
             }
         }
-        match found {
-            Some((at, of)) if of < id => low = at,
-            Some(_) | None => high = middle,
+        if found.is_some_and(|of| of < id) {
+            low = middle;
         }
+        length -= length / 2;
     }
     Ok(low)
 }
 
 impl<F: Fs> Spool<F> {
     /// Opens a file of the record; `None` when there is none.
-    fn opened(&self, path: &Path) -> Result<Option<(F::File, u64)>, SpoolError> {
+    pub(super) fn opened(&self, path: &Path) -> Result<Option<(F::File, u64)>, SpoolError> {
         let size = match self.stat(path)? {
             Some(stat) if stat.kind == EntryKind::File => stat.bytes,
             Some(_) | None => return Ok(None),
@@ -233,57 +241,9 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// The line of `accepted.jsonl` that is of a job.
-    pub(super) fn look_up(&self, day: &str, id: u64) -> Result<Option<Arc<Accepted>>, SpoolError> {
-        let path = accepted_path(day);
-        let Some((file, size)) = self.opened(&path)? else {
-            return Ok(None);
-        };
-        let looked = (|| {
-            let low = bisect(&*self.fs, &file, size, id)?.saturating_sub(AROUND_BYTES);
-            let near = low..low + PIECE_BYTES + 2 * AROUND_BYTES;
-            if let Some(found) = self.seek(&file, near, id, id + WINDOW)? {
-                return Ok(Some(found));
-            }
-            let low = bisect(&*self.fs, &file, size, id.saturating_sub(WINDOW))?;
-            let found = self.seek(&file, low..size, id, id + WINDOW)?;
-            match found {
-                None if !self.ids_have_risen() => self.seek(&file, 0..size, id, u64::MAX),
-                found => Ok(found),
-            }
-        })();
-        looked.map_err(unreadable(&path))
-    }
-
     /// Is the order of the lines that of the ids? Otherwise a line may be anywhere in its file.
-    fn ids_have_risen(&self) -> bool {
+    pub(super) fn ids_have_risen(&self) -> bool {
         self.ids.lock().have_risen()
-    }
-
-    /// The line of a job among those that begin in `within`, up to one with an id above `last`.
-    fn seek(
-        &self,
-        file: &F::File,
-        within: std::ops::Range<u64>,
-        id: u64,
-        last: u64,
-    ) -> io::Result<Option<Arc<Accepted>>> {
-        let mut lines = Lines::new(&*self.fs, file, within.start, PIECE_BYTES as usize);
-        while let Some((at, line)) = lines.next()? {
-            match id_of(line) {
-                Some(of) if of == id => {
-                    if let Some(accepted) = Accepted::from_line(line) {
-                        return Ok(Some(Arc::new(accepted)));
-                    }
-                }
-                Some(of) if of > last => break,
-                Some(_) | None => {}
-            }
-            if at >= within.end {
-                break;
-            }
-        }
-        Ok(None)
     }
 
     /// The lines of `accepted.jsonl` that are of these jobs, without their parameters.
@@ -295,7 +255,8 @@ impl<F: Fs> Spool<F> {
     ) -> Result<(), SpoolError> {
         if ids.len() < TOGETHER_MIN {
             for id in ids {
-                self.look_up(day, id)?.into_iter().for_each(&mut *each);
+                let mut search = Search::new(JobId::from_number(id));
+                self.searched(&mut search)?.into_iter().for_each(&mut *each);
             }
             return Ok(());
         }

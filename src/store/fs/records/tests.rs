@@ -1,7 +1,7 @@
 //! Lines are found, believed, counted and made whole.
 
 use super::{
-    super::{DropRules, RealFs, Rules, Settlement, crash_fs::CrashFs},
+    super::{DropRules, RealFs, Rules, Settlement, crash_fs::CrashFs, faults::Faults},
     *,
 };
 use crate::domain::{Ids, JobOptions, Kind, Place, Priority};
@@ -59,6 +59,10 @@ fn params(text: String) -> JobOptions {
     }
 }
 
+fn look_up<F: Fs>(spool: &Spool<F>, id: JobId) -> Option<Arc<Accepted>> {
+    spool.searched(&mut Search::new(id)).unwrap()
+}
+
 #[test]
 fn a_line_is_found_again_whatever_its_size_and_the_order_of_its_neighbours() {
     let dir = tempfile::tempdir().unwrap();
@@ -91,12 +95,12 @@ fn a_line_is_found_again_whatever_its_size_and_the_order_of_its_neighbours() {
     std::fs::write(&path, text).unwrap();
     let day = lines[0].job.day();
     for line in &lines {
-        let found = spool.look_up(&day, line.job.id().get()).unwrap();
+        let found = look_up(&spool, line.job.id());
         assert_eq!(found.as_deref(), Some(line));
     }
     let unknown = ids.next(START_MS + 3000 * 40);
-    assert_eq!(spool.look_up(&day, unknown.get()).unwrap(), None);
-    assert_eq!(spool.look_up("2020-01-01", 5).unwrap(), None);
+    assert_eq!(look_up(&spool, unknown), None);
+    assert_eq!(look_up(&spool, JobId::from_number(5)), None);
     let wanted = lines.iter().step_by(7).map(|line| line.job.id().get());
     let wanted: std::collections::HashSet<u64> = wanted.collect();
     let mut found = std::collections::HashSet::new();
@@ -107,6 +111,44 @@ fn a_line_is_found_again_whatever_its_size_and_the_order_of_its_neighbours() {
         })
         .unwrap();
     assert_eq!(found, wanted);
+}
+
+/// What a search costs is counted in calls of the disk, to its end.
+#[test]
+fn a_search_costs_the_same_whether_there_is_such_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(RealFs::new(dir.path()));
+    let mut ids = Ids::above(START_MS);
+    let lines: Vec<Accepted> = (0..10_000)
+        .map(|n| {
+            let job = JobName::new(ids.next(START_MS + n * 4), None, Kind::Json);
+            Accepted::new(job, Came::Uploaded, START_MS)
+        })
+        .collect();
+    let day = lines[0].job.day();
+    let path = dir.path().join(accepted_path(&day));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text: Vec<String> = lines.iter().map(|line| line.to_line() + "\n").collect();
+    std::fs::write(&path, text.concat()).unwrap();
+    let faults = Faults::of(dir.path());
+    let cost = |id: u64, is_there: bool| {
+        let mut search = Search::new(JobId::from_number(id));
+        let before = faults.calls();
+        let found = spool.searched(&mut search).unwrap();
+        let to_find = faults.calls() - before;
+        assert_eq!(found.is_some(), is_there);
+        assert!(spool.search_through(&mut search).unwrap());
+        (to_find, faults.calls() - before)
+    };
+    for line in lines.iter().step_by(97) {
+        let id = line.job.id().get();
+        let (_, unknown) = cost(id + 1, false);
+        let (to_find, foreign) = cost(id, true);
+        assert_eq!(foreign, unknown, "{id}");
+        assert!(to_find < unknown, "who is shown the job need not search on");
+        // From memory.
+        assert_eq!(cost(id, true), (0, unknown), "{id}");
+    }
 }
 
 /// A clock that was hours ahead and is put right within the day: the later lines have lower ids.
@@ -129,7 +171,7 @@ fn a_line_is_found_after_a_leap_of_the_clock_too() {
     std::fs::write(&path, text.concat()).unwrap();
     let day = lines[0].job.day();
     for line in lines.iter().step_by(7) {
-        let found = spool.look_up(&day, line.job.id().get()).unwrap();
+        let found = look_up(&spool, line.job.id());
         assert_eq!(found.as_deref(), Some(line));
     }
     let wanted = lines[2000..].iter().map(|line| line.job.id().get());
