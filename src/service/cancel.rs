@@ -1,7 +1,7 @@
 //! Cancelling a job: who may, and what is answered.
 //!
 //! Source: the Alteryx contract, "curators cancel any job, others those they created". Where partners
-//! see their own jobs alone, those of others are unknown.
+//! see their own jobs alone, those of others are unknown; so are all to those without a right on the interface.
 
 use super::{
     Fault, RETRY_SOON_S, Reply, Service,
@@ -41,7 +41,8 @@ impl Service {
 
     async fn cancellable(self: &Arc<Self>, caller: &Caller, of: &JobRef) -> Result<JobName, Fault> {
         let viewer = self.viewer(caller, |this, caller, interface| {
-            let sees_all = |interface| this.sees_all(caller, interface);
+            let sees_all =
+                |interface| caller.may_any(interface) && this.sees_all(caller, interface);
             match is_curator(caller) || interface.is_some_and(sees_all) {
                 true => Sight::All,
                 false => Sight::Own,

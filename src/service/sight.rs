@@ -194,10 +194,10 @@ impl Service {
         interface: &InterfaceName,
         name: &JobName,
     ) -> Result<(JobSummary, bool), Fault> {
-        let viewer = self.viewer(caller, |this, caller, interface| match interface {
-            Some(interface) if this.is_shared(interface) || this.sees_all(caller, interface) => {
-                Sight::All
-            }
+        let from = interface.clone();
+        let viewer = self.viewer(caller, move |this, caller, interface| match interface {
+            Some(interface) if *interface != from => Sight::Nothing,
+            Some(interface) if this.sees_all(caller, interface) => Sight::All,
             Some(_) | None => Sight::Own,
         });
         let is_shared = self.is_shared(interface);
@@ -230,10 +230,10 @@ mod tests {
     use crate::store::fs::PlacePath;
     use crate::{
         auth::{Grants, Scope},
-        domain::{Job, KEY_BYTES, Kind, Place, Queue, Seal},
+        domain::{Job, JobId, KEY_BYTES, Kind, Place, Queue, Seal},
         store::{
             Cancelled,
-            fs::{DropRules, FileStore, Moved, RealFs, Rules, Spool},
+            fs::{DropRules, FileStore, Moved, RealFs, Rules, Spool, faults::Faults},
         },
         xml::{Schemas, Stylesheets, XsdSchema},
     };
@@ -258,8 +258,13 @@ mod tests {
         "out".parse().unwrap()
     }
 
+    /// On which nobody here has a right.
+    fn shared() -> InterfaceName {
+        "shared".parse().unwrap()
+    }
+
     fn service(root: &Path, visible: Visible, addressed: bool) -> (Arc<Service>, Arc<Spool>) {
-        let interface = Interface {
+        let interface = |visible| Interface {
             direction: Direction::Out,
             root: None,
             namespace: None,
@@ -278,13 +283,18 @@ mod tests {
             },
         };
         let clock = Box::new(|| 1_795_323_468_123);
-        let spool = Spool::open(RealFs::new(root), [(out(), rules)].into(), clock).unwrap();
+        let all_rules = [(out(), rules.clone()), (shared(), rules)].into();
+        let spool = Spool::open(RealFs::new(root), all_rules, clock).unwrap();
         spool.know_users(|user| user.as_str() != "nobody");
         let spool = Arc::new(spool);
         let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
             store: Arc::new(FileStore::new(spool.clone())),
-            interfaces: [(out(), interface)].into(),
+            interfaces: [
+                (out(), interface(visible)),
+                (shared(), interface(Visible::Interface)),
+            ]
+            .into(),
             schemas: Arc::new(Schemas::open(&root.join("schemas"), Box::new(XsdSchema))),
             stylesheets: Arc::new(Stylesheets::open(&root.join("xslt"))),
             limits: AdmissionLimits::default(),
@@ -309,19 +319,24 @@ mod tests {
         Caller::new(user, grants)
     }
 
+    /// A job of ada's.
+    fn accept(spool: &Arc<Spool>, to: &InterfaceName) -> Job {
+        let name = JobName::new(spool.next_id(), None, Kind::Xml);
+        let mut part = spool.begin(name).unwrap();
+        part.write(b"<a/>").unwrap();
+        let sealed = part.seal(&crate::store::NewJob {
+            submitter: "ada".into(),
+            ..crate::store::NewJob::default()
+        });
+        spool.enqueue(sealed.unwrap(), to, None).unwrap().0
+    }
+
     #[tokio::test]
     async fn a_job_is_shown_to_its_owner_and_to_those_who_see_all() {
         for visible in [Visible::Interface, Visible::Own] {
             let dir = tempfile::tempdir().unwrap();
             let (service, spool) = service(dir.path(), visible, false);
-            let name = JobName::new(spool.next_id(), None, Kind::Xml);
-            let mut part = spool.begin(name).unwrap();
-            part.write(b"<a/>").unwrap();
-            let sealed = part.seal(&crate::store::NewJob {
-                submitter: "ada".into(),
-                ..crate::store::NewJob::default()
-            });
-            let (of_ada, _) = spool.enqueue(sealed.unwrap(), &out(), None).unwrap();
+            let of_ada = accept(&spool, &out());
             std::fs::write(dir.path().join("queue/out/x"), "<a/>").unwrap();
             // Not before it rests.
             let name = loop {
@@ -425,6 +440,93 @@ mod tests {
                         shown,
                         sees && (visibility == Visibility::Interface || **user != *"mia")
                     );
+                }
+            }
+        }
+    }
+
+    /// Every request that names a job, with what it calls it.
+    const REQUESTS: [(&str, &str); 16] = [
+        ("GET", "/xml/jobstatus?Jobname=NAME"),
+        ("GET", "/xml/joblog?Jobname=NAME"),
+        ("GET", "/xml/joblog?Interfacename=out&Jobname=NAME"),
+        ("GET", "/xml/job?Interfacename=out&Jobname=NAME"),
+        ("HEAD", "/xml/job?Interfacename=out&Jobname=NAME"),
+        ("GET", "/webapi/v3/jobs/HEX"),
+        ("DELETE", "/webapi/v3/jobs/HEX"),
+        ("GET", "/webapi/v3/jobs/HEX/messages"),
+        ("GET", "/webapi/v1/jobs/HEX/output/000000000000000000000000"),
+        ("GET", "/api/v1/main/status/NUMBER"),
+        ("GET", "/api/v1/main/download/NUMBER/0"),
+        ("GET", "/patients/composition/job/UUID"),
+        ("GET", "/jobs/UUID"),
+        ("GET", "/scheduler/connector-api/process/status/UUID"),
+        ("HEAD", "/scheduler/connector-api/process/status/UUID"),
+        ("GET", "/toy/UUID"),
+    ];
+
+    /// The answer to a request in its dialect, without what it calls the job, and the calls of the disk.
+    async fn asked(
+        service: &Arc<Service>,
+        disk: &Faults,
+        caller: &Caller,
+        (method, path): (&str, &str),
+        job: &JobName,
+    ) -> (String, u64) {
+        let (id, seal) = (job.id(), Seal::new([7; KEY_BYTES]));
+        let names = [
+            ("NAME", job.to_string()),
+            ("HEX", hex::encode(seal.hex(id))),
+            ("NUMBER", id.get().to_string()),
+            ("UUID", seal.uuid(id).to_string()),
+        ];
+        let (known, name) = names
+            .iter()
+            .find(|(known, _)| path.contains(known))
+            .unwrap();
+        let path = path.replace(known, name);
+        let dialect = crate::api::of(&path).unwrap();
+        let request = http::Request::builder().method(method).uri(path);
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let command = dialect.parse(&head, b"").unwrap();
+        let before = disk.calls();
+        let fault = service.execute(caller, command).await.unwrap_err();
+        let calls = disk.calls() - before;
+        let answer = dialect.render_fault(&head, &fault);
+        (format!("{answer:?}").replace(name, known), calls)
+    }
+
+    /// In each dialect, as many calls and the same answer, for those without a right on the interface too.
+    #[tokio::test]
+    async fn a_foreign_job_is_answered_like_an_unknown_one_in_each_dialect() {
+        let dir = tempfile::tempdir().unwrap();
+        let (service, spool) = service(dir.path(), Visible::Own, false);
+        let disk = Faults::of(dir.path());
+        let (mut jobs, mut running) = (Vec::new(), Vec::new());
+        for interface in [out(), shared()] {
+            let all: Vec<Job> = (0..4).map(|_| accept(&spool, &interface)).collect();
+            running.extend(spool.claim(&interface, &all[1].name).unwrap());
+            spool.archive(&all[2], "ada").unwrap();
+            spool.cancel(&all[3], "ada").unwrap();
+            jobs.extend(all.into_iter().map(|job| job.name));
+        }
+        assert_eq!(running.len(), 2);
+        for name in crate::api::DIALECTS.iter().map(|dialect| dialect.name()) {
+            let is_asked = |path| crate::api::of(path).is_some_and(|of| of.name() == name);
+            assert!(REQUESTS.iter().any(|(_, path)| is_asked(path)), "{name}");
+        }
+        let bob = caller("bob", Right::Download, None);
+        for caller in [
+            bob,
+            caller("bob", Right::List, None),
+            Caller::new("eve", Grants::default()),
+        ] {
+            for request in REQUESTS {
+                for job in &jobs {
+                    let unknown = job.with_id(JobId::from_number(job.id().get() + 2048));
+                    let unknown = asked(&service, &disk, &caller, request, &unknown).await;
+                    let foreign = asked(&service, &disk, &caller, request, job).await;
+                    assert_eq!(foreign, unknown, "{caller:?}, {request:?}, {job}");
                 }
             }
         }
