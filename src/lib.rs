@@ -49,10 +49,6 @@ pub mod ops;
 pub mod peer;
 pub mod processor;
 pub mod scheduler;
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "its interface is being rewritten"
-)]
 pub mod service;
 #[expect(
     clippy::missing_errors_doc,

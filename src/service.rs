@@ -184,6 +184,19 @@ impl Service {
     }
 
     /// Carries out every command but [`Command::Submit`], which goes through `admit`.
+    ///
+    /// # Errors
+    /// Nothing has changed, except that a cancel which is answered with [`Fault::Busy`] may still
+    /// take effect.
+    /// - [`Fault::Busy`]: the same command can succeed after the time that it names.
+    /// - [`Fault::Conflict`]: the job is not in a state for that, and asking again does not change
+    ///   it.
+    /// - [`Fault::Forbidden`]: the caller lacks a right, which only an operator can grant.
+    /// - [`Fault::Invalid`]: the stylesheet does not exist or does not work for this job; fetch the
+    ///   job without it.
+    /// - [`Fault::UnknownFile`], [`Fault::UnknownInterface`], [`Fault::UnknownJob`]: it does not
+    ///   exist or the caller may not know of it; asking again does not help.
+    /// - [`Fault::Internal`]: the cause is in the log, and an operator has to look at it.
     pub async fn execute(
         self: &Arc<Self>,
         caller: &Caller,

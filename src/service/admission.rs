@@ -77,6 +77,9 @@ impl InFlight {
     }
 
     /// `bytes` is what the client announced, or the most that it may send.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`] when there are too many uploads or bytes: again once some have ended.
     pub(super) fn admit(
         self: &Arc<Self>,
         bytes: u64,
@@ -109,6 +112,9 @@ impl Drop for Admitted {
 }
 
 /// Is there room for so many bytes more, beside the reserve?
+///
+/// # Errors
+/// [`Fault::Busy`] when there is none: again once there is.
 pub(super) fn room(
     capacity: Option<Capacity>,
     bytes: u64,

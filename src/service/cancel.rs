@@ -18,6 +18,13 @@ use std::sync::Arc;
 
 impl Service {
     /// Cancels a job, wherever it is; answered once its command has ended and that is durable.
+    ///
+    /// # Errors
+    /// - [`Fault::Busy`]: the job has not ended yet, or the outcome is unknown; the same may be
+    ///   asked again.
+    /// - [`Fault::Conflict`]: the job has ended already.
+    /// - [`Fault::Forbidden`]: it is the job of another user, and the caller is no curator.
+    /// - [`Fault::UnknownJob`]: there is no such job, or the caller may not know of it.
     pub(super) async fn cancel(
         self: &Arc<Self>,
         caller: &Caller,

@@ -77,6 +77,9 @@ impl Places {
     }
 
     /// Waits for a place, in line and not for ever.
+    ///
+    /// # Errors
+    /// When the line is too long, or it took too long: the same may be tried later.
     pub(super) async fn take(&self, user: &Arc<str>) -> Result<Place, Full> {
         let user = (self.tenant, user.clone());
         let turn = {

@@ -73,6 +73,18 @@ pub enum Touched {
 
 impl Service {
     /// Saves a schedule whose jobs hold `document`. It would survive a power cut when this returns.
+    ///
+    /// # Errors
+    /// Nothing was saved, unless the outcome is unknown.
+    /// - [`Fault::Field`], [`Fault::Invalid`], [`Fault::TooLarge`]: the schedule or the document of
+    ///   its jobs has to be changed, or the `Idempotency-Key` was used for another request.
+    /// - [`Fault::TooMany`]: the user has as many schedules or idempotency keys as he may.
+    /// - [`Fault::Forbidden`], [`Fault::UnknownInterface`]: the caller may not upload to that
+    ///   interface.
+    /// - [`Fault::Busy`]: the disk is full, or the outcome is unknown. Repeat it after the time
+    ///   that it names, with the same `Idempotency-Key`: that finds the schedule if there is one.
+    /// - [`Fault::Internal`]: the cause is in the log, and an operator has to look at it. The
+    ///   outcome is unknown.
     pub async fn schedule(
         self: &Arc<Self>,
         caller: &Caller,
@@ -192,6 +204,9 @@ impl Service {
     }
 
     /// A schedule with its latest job and its next moment; `None` when there is no such schedule.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`] when the store cannot be read: that is no answer, ask again.
     pub(super) async fn shown_schedule(
         &self,
         caller: &Caller,

@@ -43,6 +43,11 @@ impl Interface {
 }
 
 impl Service {
+    /// The interface that is asked for, or all, if the caller may send JSON jobs there.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownInterface`] when the one asked for takes no JSON jobs of the caller,
+    /// [`Fault::Busy`] when the store cannot be read: ask again.
     pub(super) async fn targets(
         &self,
         caller: &Caller,

@@ -77,6 +77,17 @@ enum Permit<'g> {
 impl Service {
     /// Everything that can be refused before the body is read: unknown interface, no right, too
     /// large, too many uploads, no room. `content_length` is what the client announced, if it did.
+    ///
+    /// # Errors
+    /// Nothing was stored.
+    /// - [`Fault::Busy`]: too many uploads are under way, the queue or the disk is full, or the
+    ///   store is unhealthy; the upload can be tried again after the time that it names.
+    /// - [`Fault::TooMany`]: as many of the user's jobs wait as may; again once some of them have
+    ///   run.
+    /// - [`Fault::TooLarge`]: the document is larger than any interface takes that it could be for.
+    /// - [`Fault::Forbidden`], [`Fault::UnknownInterface`]: the caller needs a right that an
+    ///   operator grants, or another interface.
+    /// - [`Fault::Invalid`]: the interface takes no uploads, or none of this kind of document.
     pub async fn admit(
         self: &Arc<Self>,
         caller: &Caller,
@@ -133,6 +144,9 @@ impl Service {
     }
 
     /// Takes one of the user's keys.
+    ///
+    /// # Errors
+    /// [`Fault::TooMany`] when he has as many in use as he may: again once the oldest have expired.
     pub(super) fn take_key(&self, user: &Arc<str>) -> Result<(), Fault> {
         let AdmissionLimits {
             key_hours,
@@ -145,6 +159,9 @@ impl Service {
     }
 
     /// Tells the log, the worker and the caller what became of a document, which is durable now.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] when the document was refused: that is what its caller is to be told.
     pub(super) fn tell(&self, outcome: Outcome) -> Result<Reply, Fault> {
         let Outcome {
             stored,
@@ -219,6 +236,10 @@ impl Service {
     }
 
     /// The interfaces that this upload may turn out to be for.
+    ///
+    /// # Errors
+    /// [`Fault::Forbidden`] or [`Fault::UnknownInterface`] when the caller may not upload there,
+    /// [`Fault::Invalid`] when the interface takes no uploads from anyone.
     pub(super) fn candidates(
         &self,
         caller: &Caller,
@@ -249,6 +270,13 @@ impl Service {
 }
 
 impl Upload {
+    /// Adds the next bytes of the body.
+    ///
+    /// # Errors
+    /// Drop the upload: it cannot be completed, and nothing of it stays.
+    /// - [`Fault::TooLarge`]: the document is too large for every interface that it could be for.
+    /// - [`Fault::Busy`]: the disk is full or the store has failed; the whole upload can be tried
+    ///   again after the time that it names.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), Fault> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.bytes_max {
@@ -265,6 +293,28 @@ impl Upload {
 
     /// Validates, stores and publishes. Runs on its own task to the end, also when the caller of
     /// this function goes away.
+    ///
+    /// # Errors
+    /// Nothing was stored, unless it says otherwise.
+    /// - [`Fault::Refused`]: the document was kept among the refused, durably. A corrected one is a
+    ///   new upload.
+    /// - [`Fault::NotValid`]: only a check was asked for, and the document would be refused.
+    /// - [`Fault::Invalid`]: the body is empty, does not have the digest that was sent with it or
+    ///   is not the JSON that is wanted, or the `Idempotency-Key` was used for another document.
+    ///   The request has to be changed.
+    /// - [`Fault::Busy`]: the queue or the disk is full, the document cannot be checked now, or the
+    ///   outcome is unknown. Repeat it after the time that it names, with the same
+    ///   `Idempotency-Key`: that finds the job if there is one. Without a key there may be a second
+    ///   job.
+    /// - [`Fault::TooLarge`]: the interface that the document turned out to be for takes smaller
+    ///   ones.
+    /// - [`Fault::TooMany`]: the user has as many idempotency keys in use as he may; again once the
+    ///   oldest have expired.
+    /// - [`Fault::Forbidden`], [`Fault::UnknownInterface`]: the caller has no right to upload to
+    ///   that interface.
+    /// - [`Fault::UnknownJob`]: an earlier request with this key made a job, which is gone.
+    /// - [`Fault::Internal`]: the cause is in the log, and an operator has to look at it. The
+    ///   outcome is unknown, as with [`Fault::Busy`].
     pub async fn commit(mut self) -> Result<Reply, Fault> {
         let commit = async move {
             // It is under way until it is durable.
@@ -620,6 +670,9 @@ impl Submit {
 }
 
 /// JSON goes to an interface that is named and asks nothing of its documents.
+///
+/// # Errors
+/// [`Fault::Invalid`] when the interface takes XML only: no JSON document will do.
 pub(super) fn check_kind(
     submit: &Submit,
     candidates: &[(&InterfaceName, &Interface)],

@@ -70,6 +70,11 @@ enum SortKey {
 
 impl Service {
     /// A job that is shown to the caller. What a capability is for is shown to anybody.
+    ///
+    /// # Errors
+    /// - [`Fault::Forbidden`]: the caller is no curator.
+    /// - [`Fault::UnknownJob`]: there is no such job, or the caller may not know of it.
+    /// - [`Fault::Busy`]: the store cannot be read, which is no answer; ask again.
     pub(super) async fn shown(
         self: &Arc<Self>,
         caller: &Caller,
@@ -100,6 +105,9 @@ impl Service {
 
     /// Which job a client means; who may know of it is not looked at. A forged id is found out before
     /// anything is looked for.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownJob`] when the id was not given out by this tenant.
     pub(super) fn of(&self, of: &JobRef) -> Result<Of, Fault> {
         let id = match of {
             JobRef::Name(name) => return Ok(Of::Name(name.clone())),
@@ -115,6 +123,10 @@ impl Service {
     }
 
     /// A page of an interface's jobs.
+    ///
+    /// # Errors
+    /// [`Fault::Forbidden`] when the caller is no curator, [`Fault::Busy`] when the store cannot be
+    /// read: ask again.
     pub(super) async fn page(
         self: &Arc<Self>,
         caller: &Caller,
