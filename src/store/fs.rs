@@ -117,13 +117,17 @@ pub struct Rules {
 /// The operation that failed, for messages.
 pub type Doing = &'static str;
 
+/// Why a call of the spool failed, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// ENOSPC or EDQUOT: the same can succeed once there is space.
     #[error("no space left: cannot {op} {}", path.display())]
     Full { op: Doing, path: PathBuf },
+    /// No such move begins where the job is: a mistake of the caller, which trying again does not mend.
     #[error(transparent)]
     Illegal(#[from] Illegal),
+    /// The system refused a call. The same can be tried again, unless the spool has become unhealthy
+    /// by it, see [`Spool::unhealthy`].
     #[error("cannot {op} {}: {source}", path.display())]
     Io {
         op: Doing,
@@ -133,7 +137,8 @@ pub enum SpoolError {
     /// What a processor left cannot be published; the job fails for good.
     #[error("{0}")]
     Output(String),
-    /// A sync failed earlier: nothing more is accepted or started.
+    /// A sync failed earlier: nothing more is accepted or started until a restart has looked at what
+    /// the disk holds.
     #[error("the spool is unhealthy since a disk error: {reason}")]
     Unhealthy { reason: String },
 }
@@ -312,6 +317,11 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Makes an interface's directories anew if somebody took them away.
+    ///
+    /// # Errors
+    /// When a directory cannot be made, or there is something else in its place; the others are
+    /// made all the same. It can be called again once that is mended. After a failed sync the spool
+    /// is unhealthy.
     pub fn restore_dirs(&self) -> Result<(), SpoolError> {
         self.make_tree()
     }

@@ -48,6 +48,9 @@ pub struct Sealed<F: Fs = RealFs> {
 
 impl<F: Fs> Spool<F> {
     /// Begins a job under `tmp`.
+    ///
+    /// # Errors
+    /// Nothing was begun. [`SpoolError::Full`] and [`SpoolError::Io`]: it can be tried again.
     pub fn begin(self: &Arc<Self>, name: JobName) -> Result<Part<F>, SpoolError> {
         self.healthy()?;
         let path = part_path(&name);
@@ -64,6 +67,11 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Publishes a job. It is accepted, and survives a power cut, once the ticket is durable.
+    ///
+    /// # Errors
+    /// Nothing was accepted, and the document is gone; the whole upload can be tried again. The
+    /// caller removes the record of the key, see [`Spool::drop_record`]. When waiting for the
+    /// ticket fails, what is left is for [`Spool::abandon`].
     pub fn enqueue(
         &self,
         sealed: Sealed<F>,
@@ -76,6 +84,9 @@ impl<F: Fs> Spool<F> {
 
     /// The same, with other files that are durable when the job is: those that get their names
     /// before it, and those that get them after it.
+    ///
+    /// # Errors
+    /// As those of [`Spool::enqueue`]; the other files do not get their names either.
     pub(super) fn enqueue_between(
         &self,
         sealed: Sealed<F>,
@@ -95,6 +106,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Keeps a refused document in `joberrors`, apart from what has failed, its log first. Durable with the ticket.
+    ///
+    /// # Errors
+    /// As those of [`Spool::enqueue`]; the log may be there without its document.
     pub fn refuse(
         &self,
         mut sealed: Sealed<F>,
@@ -122,6 +136,10 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// The record of a key, to be named together with the job.
+    ///
+    /// # Errors
+    /// As those of [`Spool::write_record`].
     pub(super) fn keyed(
         &self,
         key: Option<(&Key, &Keyed)>,
@@ -199,6 +217,11 @@ impl<F: Fs> Part<F> {
         self.path.as_deref().unwrap_or(Path::new(""))
     }
 
+    /// Appends to the part. Not synced.
+    ///
+    /// # Errors
+    /// The part is of no use any more: drop it, which removes its file. The whole upload can be
+    /// tried again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         self.spool
             .fs

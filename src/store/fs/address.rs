@@ -142,6 +142,9 @@ impl<F: Fs> Spool<F> {
 
     /// The directories in which jobs of an interface wait for somebody. What is for nobody is
     /// reported, once.
+    ///
+    /// # Errors
+    /// When the queue is no directory of its own or cannot be listed: tried again by the next scan.
     pub(super) fn queues_to_scan(
         &self,
         interface: &InterfaceName,
@@ -188,6 +191,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Is there a job of that name in the directory of another user, too?
+    ///
+    /// # Errors
+    /// When that cannot be looked up; the job is left for the next scan.
     pub(super) fn is_for_another_too(
         &self,
         queue: &Queue,

@@ -49,6 +49,10 @@ impl<F: Fs> Document<F> {
 
 impl<F: Fs> Spool<F> {
     /// Lays out the document of a job in `work` for its command, as `to`.
+    ///
+    /// # Errors
+    /// When it cannot be opened or copied. The command is not started; the job's own file is as it
+    /// was.
     pub(super) fn lay_document(
         &self,
         path: &Path,
@@ -70,6 +74,10 @@ impl<F: Fs> Spool<F> {
 
     /// The document of a run that nobody has followed. It was changed if it was written to since the
     /// run began, unless its bytes are those that were accepted.
+    ///
+    /// # Errors
+    /// When the job's file cannot be opened, as when it was moved away: there is nothing to
+    /// compare.
     pub(super) fn earlier_document(&self, adopted: &Adopted) -> Result<Document<F>, SpoolError> {
         let job = adopted.job();
         let path = job.place.path(&job.name);
@@ -94,6 +102,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Has a command that was cut off changed the bytes of the job's own file?
+    ///
+    /// # Errors
+    /// When that cannot be looked up: it is not known then, so the job must not be settled.
     pub(super) fn was_changed(&self, adopted: &Adopted) -> Result<bool, SpoolError> {
         let (name, path) = (&adopted.name, adopted.job().place.path(&adopted.name));
         if self.stat(&path)?.is_none() {
@@ -104,6 +115,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Looks at the file of a job in `work` after its command, and restores it if need be.
+    ///
+    /// # Errors
+    /// When the file cannot be read or restored. The job stays in `work`, and this can be called
+    /// again with the same document.
     pub(super) fn fate_of(
         &self,
         document: &Document<F>,

@@ -216,6 +216,10 @@ impl RealFs {
     /// A file, or with `DIRECTORY` among the flags a directory, that was made just now by root in
     /// the spool of another user's service: it goes to that user, who could not use it otherwise.
     /// Only what root has made is handed over, whoever has put something else there meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be given to that user: the caller must not give it its name, as the service
+    /// could not use it.
     pub(super) fn hand_over(&self, made: &File) -> io::Result<()> {
         let heir = self.heir.get_or_init(|| {
             let root = std::fs::metadata(&self.root).ok()?;

@@ -38,6 +38,10 @@ impl Health {
         let _ = self.0.then.set(Box::new(then));
     }
 
+    /// Goes through while the disk has not failed.
+    ///
+    /// # Errors
+    /// [`SpoolError::Unhealthy`] from the first failure on; only a restart ends that.
     pub(super) fn check(&self) -> Result<(), SpoolError> {
         match self.reason() {
             None => Ok(()),

@@ -72,6 +72,9 @@ impl<F: Fs> Spool<F> {
 
     /// Writes the record under `tmp`. What it gives is to be recorded and named together with the
     /// job, so that one is durable when the other is.
+    ///
+    /// # Errors
+    /// When its file under `tmp` cannot be written: the job must not be published without it.
     pub(super) fn write_record(
         &self,
         key: &Key,
@@ -96,6 +99,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Puts records that lie beside their days into them: an earlier format had no days.
+    ///
+    /// # Errors
+    /// When one cannot be moved. The start fails, and the next one goes on with those that are
+    /// left.
     pub(super) fn file_records(&self) -> Result<(), SpoolError> {
         for path in self.files_in(Path::new(DIR))? {
             let Some(record) = self.read_record(&path)? else {
@@ -115,6 +122,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Removes records whose job never came; says how many.
+    ///
+    /// # Errors
+    /// When they cannot be listed or removed. The start fails, and the next one goes on.
     pub(super) fn drop_unanswered_records(&self) -> Result<usize, SpoolError> {
         // Ids of a false future tell no time that has been.
         let floor_ms = self.earlier_id().unix_ms().min(self.now_ms()) - COMMIT_MS_MAX;
@@ -144,6 +154,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Removes the days of which no record counts any more.
+    ///
+    /// # Errors
+    /// When a day cannot be listed or removed; the next sweep goes on.
     pub(super) fn sweep_record_days(&self, oldest_ms: i64) -> Result<(), SpoolError> {
         let first = Path::new(DIR).join(retention::day(oldest_ms));
         for day in self.record_days()?.into_iter().filter(|day| *day < first) {

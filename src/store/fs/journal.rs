@@ -281,7 +281,9 @@ impl<F: Fs> Spool<F> {
     /// that durable, and begins to record. After a crash of the process alone, what people have done
     /// to files since then stays. To be called by the spool's owner, before recovery.
     ///
-    /// An error leaves the journal as it was, so that nothing in it is lost.
+    /// # Errors
+    /// When the journal, or a file that it says something of, cannot be read or written. The journal
+    /// is as it was, so nothing in it is lost, and nothing may be accepted: mend it and start again.
     pub fn open_journal(&self, segment_bytes: u64) -> Result<Replayed, SpoolError> {
         let dir = Path::new(DIR);
         self.make_dir(dir)?;
@@ -551,6 +553,10 @@ impl<F: Fs> Spool<F> {
 
     /// Records what files are to hold that lie in `tmp`; they get their names, in this order, once
     /// that is durable.
+    ///
+    /// # Errors
+    /// When it cannot be recorded. None of them gets its name; they stay under `tmp` for the caller.
+    /// On an unhealthy spool nothing is recorded. Without a journal some may have their names.
     pub(super) fn publish(
         &self,
         ops: &[Op],

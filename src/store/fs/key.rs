@@ -36,6 +36,10 @@ pub enum KeyError {
 }
 
 /// The key of a spool, made if there is none. Who asks at the same time gets the same one.
+///
+/// # Errors
+/// [`KeyError::Malformed`] and [`KeyError::Readable`] say what an operator has to do: a key that is
+/// there is never replaced. [`KeyError::Io`]: it cannot be read or made; this can be called again.
 pub fn key(fs: &RealFs) -> Result<[u8; KEY_BYTES], KeyError> {
     let path = fs.absolute(Path::new(KEY));
     if let Some(key) = read(&path)? {

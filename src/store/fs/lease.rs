@@ -23,6 +23,9 @@ pub enum Writers {
 }
 
 /// Who has the regular file open for writing.
+///
+/// # Errors
+/// When it cannot be opened for reading, or has gone: whether anyone writes it is not known.
 pub(super) fn writers(path: &Path) -> io::Result<Writers> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;
@@ -43,6 +46,9 @@ pub fn leases_on_any_file() -> bool {
 }
 
 /// True when leases work for the file; used by the probe.
+///
+/// # Errors
+/// When it cannot be opened.
 pub(super) fn leases_work(path: &Path) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;

@@ -112,6 +112,9 @@ impl SpoolLock {
 
 /// Does somebody hold the lock on this file? Makes nothing; a file that is not there is held by
 /// nobody. For an instant others cannot take the lock, so who takes one tries again.
+///
+/// # Errors
+/// When a file that is there cannot be opened or asked: it may be held.
 pub(super) fn is_locked(fs: &RealFs, path: &Path) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::open(fs.absolute(path), flags, Mode::empty()) {

@@ -40,6 +40,10 @@ pub enum ProbeError {
 
 /// Tries every operation that the durability protocol needs. Gives warnings for what is missing
 /// but can be done without.
+///
+/// # Errors
+/// Each says what an operator has to do: nothing may be accepted on such a spool.
+/// [`ProbeError::Risky`] can be overruled by the configuration.
 pub fn probe(
     fs: &RealFs,
     dirs: &[PathBuf],

@@ -431,6 +431,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The interface to which an operator has sent a job last, or where it failed.
+    ///
+    /// # Errors
+    /// When what was recorded of its day cannot be read.
     pub(super) fn moved(&self, job: &JobName) -> Result<Option<InterfaceName>, SpoolError> {
         self.read_day(job)?;
         let known = self.records.known.lock();

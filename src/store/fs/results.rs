@@ -18,6 +18,9 @@ const VARIABLES_BYTES_MAX: u64 = 1 << 20;
 impl<F: Fs> Spool<F> {
     /// The names of a job's result files, sorted, and the members of its `result.json`: none, if
     /// that is missing, too large or not a JSON object.
+    ///
+    /// # Errors
+    /// When they cannot be listed or read: that is not the same as none, so ask again.
     pub fn results_of(
         &self,
         name: &JobName,
@@ -46,6 +49,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The members of a `result.json`, or what is wrong with it.
+    ///
+    /// # Errors
+    /// When the file cannot be read; what is wrong with a file that can be is in the value.
     pub(super) fn variables(
         &self,
         path: &Path,

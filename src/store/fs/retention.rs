@@ -35,6 +35,10 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl<F: Fs> Spool<F> {
     /// Removes the days and records that have passed their time. Gives what was removed.
+    ///
+    /// # Errors
+    /// When something cannot be listed or removed. What was removed until then stays so, and the
+    /// next sweep goes on. On an unhealthy spool nothing is removed.
     pub fn sweep(&self, keep: &Retention) -> Result<Vec<PathBuf>, SpoolError> {
         self.healthy()?;
         let now_ms = self.now_ms();

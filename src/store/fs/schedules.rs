@@ -37,6 +37,9 @@ fn reset_path(id: ScheduleId) -> PathBuf {
 
 impl<F: Fs> Spool<F> {
     /// The ids of all schedules, oldest first.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed: that is not the same as none.
     pub fn schedules(&self) -> Result<Vec<ScheduleId>, SpoolError> {
         self.schedule_files(".json")
     }
@@ -58,6 +61,10 @@ impl<F: Fs> Spool<F> {
 
     /// A schedule; `None` when there is no such file. One that somebody has edited badly is an
     /// error, which says what is wrong.
+    ///
+    /// # Errors
+    /// When the file cannot be read now, which may be tried again, or is no schedule, which an
+    /// operator has to mend.
     pub fn schedule(&self, id: ScheduleId) -> Result<Option<Schedule>, SpoolError> {
         let path = schedule_path(id);
         let read = self.read_saved(&path)?;
@@ -68,6 +75,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// How far a schedule is.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or does not say it. The schedule must not run then: moments
+    /// could get a second job.
     pub fn progress(&self, id: ScheduleId) -> Result<Progress, SpoolError> {
         let path = progress_path(id);
         let read = self.read_saved(&path)?;
@@ -87,6 +98,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Saves a new schedule, and the record of its key if there is one. Durable with the ticket.
+    ///
+    /// # Errors
+    /// Nothing was saved, unless the schedule is large: its file may be there then without the
+    /// record of its key. With the same key it can be tried again.
     pub fn save_schedule(
         &self,
         id: ScheduleId,
@@ -142,12 +157,19 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Is that the id of a schedule?
+    ///
+    /// # Errors
+    /// When that cannot be looked up: there may be one.
     pub(super) fn is_schedule(&self, id: JobId) -> Result<bool, SpoolError> {
         let path = schedule_path(ScheduleId::new(id));
         Ok(self.stat(&path)?.is_some())
     }
 
     /// Notes how far a schedule is, when it makes no job. Durable with the ticket.
+    ///
+    /// # Errors
+    /// The schedule is as far as it was, and this can be tried again; on an unhealthy spool only
+    /// after a restart.
     pub fn save_progress(&self, id: ScheduleId, progress: &Progress) -> Result<Ticket, SpoolError> {
         self.healthy()?;
         self.put("fired", &progress_path(id), &progress.to_json())
@@ -155,6 +177,10 @@ impl<F: Fs> Spool<F> {
 
     /// Publishes the job of a schedule's moment, with the record that there is one and with how
     /// far the schedule is then. All are durable with the ticket, or none is.
+    ///
+    /// # Errors
+    /// Nothing was accepted and the schedule is as far as it was, so its moment is still due. The
+    /// rest is as with [`Spool::enqueue`].
     pub fn fire(
         &self,
         sealed: Sealed<F>,
@@ -169,6 +195,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Ends a schedule. False when there is none. Durable when it returns.
+    ///
+    /// # Errors
+    /// When a file cannot be removed, or that does not become durable. It can be called again, also
+    /// when the schedule itself is gone.
     pub fn remove_schedule(&self, id: ScheduleId) -> Result<bool, SpoolError> {
         // The first one decides.
         let removed = self.remove_file(&schedule_path(id))?;
@@ -177,6 +207,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Makes no later id that of a schedule.
+    ///
+    /// # Errors
+    /// When they cannot be listed: the start fails, as a new id could be that of a schedule.
     pub(super) fn recover_schedules(&self) -> Result<(), SpoolError> {
         if let Some(last) = self.schedules()?.last() {
             self.saw_id(last.get());
@@ -207,6 +240,9 @@ impl<F: Fs> Spool<F> {
 
     /// Removes what is left of schedules that were taken away, once it is older than `oldest_ms`:
     /// until then one may come back and go on where it was.
+    ///
+    /// # Errors
+    /// When one cannot be looked at or removed; the next sweep goes on.
     pub(super) fn sweep_progress(&self, oldest_ms: i64) -> Result<(), SpoolError> {
         let there = self.schedules()?;
         for id in self.schedule_files(".fired")? {

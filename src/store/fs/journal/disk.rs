@@ -142,6 +142,11 @@ pub(in crate::store::fs) struct Earlier {
 }
 
 impl<F: Fs> Spool<F> {
+    /// The later one of the marks that are whole; the first of all when there is none.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read. Without a mark nothing may be replayed, so the
+    /// start fails.
     pub(super) fn read_mark(&self) -> Result<Mark, SpoolError> {
         let bytes = self.read_if_there(&mark_path())?;
         let halves = bytes.chunks(MARK_BYTES).filter_map(Mark::from_bytes);
@@ -158,6 +163,9 @@ impl<F: Fs> Spool<F> {
 
     /// The journal of a spool of format 1, whose marks say how far they cover the records and what the
     /// last id was; `None` when this is none.
+    ///
+    /// # Errors
+    /// When its files are there and cannot be read; nothing was changed.
     pub(in crate::store::fs) fn journal_of_format_1(&self) -> Result<Option<Earlier>, SpoolError> {
         let bytes = self.read_if_there(&mark_path())?;
         if bytes
@@ -192,6 +200,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Writes its mark as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be written: the earlier mark is as it was, and this can be called again.
     pub(in crate::store::fs) fn take_up_journal(
         &self,
         earlier: &Earlier,
@@ -224,6 +235,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The records after number `through`, in order, and the number of the last record of all.
+    ///
+    /// # Errors
+    /// When a segment is there and cannot be read. What it holds may have been acknowledged, so the
+    /// start fails.
     pub(super) fn read_segments(&self, through: u64) -> Result<(Vec<Record>, u64), SpoolError> {
         let mut end = through;
         let mut found = Vec::new();
@@ -242,6 +257,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// A file of that size, all of it on disk, so that writing over it changes no metadata.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened. What has that name is then an earlier file, or all of this
+    /// one.
     pub(super) fn laid_out(&self, path: &Path, n_bytes: u64) -> Result<F::File, SpoolError> {
         if self.stat(path)?.is_some_and(|stat| stat.bytes == n_bytes) {
             return self.fs.writable(path).map_err(wrap("open", path));

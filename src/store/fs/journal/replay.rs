@@ -133,6 +133,10 @@ fn last_renames(records: &[Record]) -> Vec<&PendingRename> {
 impl<F: Fs> Spool<F> {
     /// Gives the names that were recorded and not given, in order; says how many. A file that is not
     /// where it was to get its name has got it, or belongs to a step that was told to nobody.
+    ///
+    /// # Errors
+    /// When a name cannot be given for another reason than that it is taken. The journal is as it
+    /// was, and the next start goes on.
     pub(super) fn publish_missing(&self, records: &[Record]) -> Result<usize, SpoolError> {
         let mut n_given = 0;
         for pending in last_renames(records) {
@@ -151,6 +155,10 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Makes the files what the records say; gives the paths of those that were not so.
+    ///
+    /// # Errors
+    /// When a file cannot be restored. The journal is as it was, and the next start does all of it
+    /// again.
     pub(super) fn restore_all(&self, records: Vec<Record>) -> Result<Vec<PathBuf>, SpoolError> {
         let mut restored = Vec::new();
         for history in histories(records.into_iter().map(|record| record.ops)) {

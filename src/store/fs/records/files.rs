@@ -57,6 +57,10 @@ impl<File> Default for Writer<File> {
 impl<F: Fs> Records<F> {
     /// Appends these lines to their files, and those that could not be appended earlier. After an
     /// error they are kept, to be appended by the next call.
+    ///
+    /// # Errors
+    /// When a file cannot be made or written. All lines that are missing are kept; call it again,
+    /// if need be without new ones.
     pub(in crate::store::fs) fn append(&self, fs: &F, said: &[Said]) -> io::Result<()> {
         let mut writer = self.writer.lock();
         for said in said {
@@ -247,6 +251,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The lines of `accepted.jsonl` that are of these jobs, without their parameters.
+    ///
+    /// # Errors
+    /// When the file cannot be read; `each` may have been called for some of the jobs.
     pub(super) fn look_up_all(
         &self,
         day: &str,
@@ -292,6 +299,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Every line of a day's `ended.jsonl`, in order.
+    ///
+    /// # Errors
+    /// When the file cannot be read; `each` may have been called for the lines before.
     pub(super) fn each_ended(
         &self,
         day: &str,
@@ -313,6 +323,10 @@ impl<F: Fs> Spool<F> {
 
     /// Appends what the files do not have of what was recorded, and cuts off what is torn at their
     /// end. Gives how many files that were.
+    ///
+    /// # Errors
+    /// When a file cannot be read, cut or written. It can be done again: what is there already is
+    /// not appended twice.
     pub(in crate::store::fs) fn complete_records(
         &self,
         said: Vec<Said>,
