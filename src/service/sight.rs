@@ -233,7 +233,7 @@ mod tests {
         domain::{Job, JobId, KEY_BYTES, Kind, Place, Queue, Seal},
         store::{
             Cancelled,
-            fs::{DropRules, FileStore, Moved, RealFs, Rules, Spool, faults::Faults},
+            fs::{FileStore, Moved, Rules, Spool, faults::Faults, testing::TestSpool},
         },
         xml::{Schemas, Stylesheets, XsdSchema},
     };
@@ -274,19 +274,11 @@ mod tests {
             questions: Vec::new(),
             visible,
         };
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: DropRules {
-                addressed,
-                ..DropRules::default()
-            },
-        };
-        let clock = Box::new(|| 1_795_323_468_123);
-        let all_rules = [(out(), rules.clone()), (shared(), rules)].into();
-        let spool = Spool::open(RealFs::new(root), all_rules, clock).unwrap();
+        let addressed = |rules: &mut Rules| rules.drops.addressed = addressed;
+        let spool = TestSpool::at(root).interface_with("out", addressed);
+        let spool = spool.interface_with(shared().as_str(), addressed);
+        let spool = spool.open().unwrap();
         spool.know_users(|user| user.as_str() != "nobody");
-        let spool = Arc::new(spool);
         let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
             store: Arc::new(FileStore::new(spool.clone())),

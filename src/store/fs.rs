@@ -52,6 +52,8 @@ mod schedule_tests;
 mod schedules;
 mod spots;
 mod temporary;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
 
 pub use accept::{Part, Sealed};

@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         Cancelled,
-        fs::{DropRules, FileStore, RealFs, Rules, Spool},
+        fs::{FileStore, testing::TestSpool},
     },
     xml::{Schemas, Stylesheets, XsdSchema},
 };
@@ -111,24 +111,19 @@ impl Tenant {
             interface("orders_in", Direction::In, Some("a")),
             interface("orders_out", Direction::Out, None),
         ]);
-        let rules = interfaces.keys().map(|name| {
-            let rules = Rules {
-                attempts_max: 1,
-                at_most_once: false,
-                drops: DropRules::default(),
-            };
-            (name.clone(), rules)
-        });
-        let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-        let spool = Spool::open(RealFs::new(root.path()), rules.collect(), clock).unwrap();
-        spool.open_journal(1 << 20).unwrap();
+        let spool = TestSpool::at(root.path())
+            .interface("any_in")
+            .interface("orders_in")
+            .interface("orders_out")
+            .clock(|| jiff::Timestamp::now().as_millisecond());
+        let spool = spool.journal().open().unwrap();
         spool.start_journal();
         let in_flight = Arc::new(InFlight::default());
         let (opens_when_dropped, gate) = mpsc::channel();
         let held = Arc::new(AtomicUsize::new(0));
         let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),
-            store: Arc::new(FileStore::new(Arc::new(spool))),
+            store: Arc::new(FileStore::new(spool)),
             interfaces,
             schemas: Arc::new(Schemas::open(
                 &root.path().join("schemas"),

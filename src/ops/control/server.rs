@@ -241,11 +241,10 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins) -> Reply {
 mod tests {
     use super::*;
     use crate::{
-        domain::InterfaceName,
         ops::admin::Act,
         ops::control::Client,
         service::Verifier,
-        store::fs::{RealFs, Rules, SEGMENT_BYTES_MIN, Spool},
+        store::fs::testing::TestSpool,
         xml::{Schemas, XsdSchema},
     };
     use std::{
@@ -269,16 +268,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let root = dir.path().join("spool");
             fs::create_dir(&root).unwrap();
-            let rules = Rules {
-                attempts_max: 3,
-                at_most_once: false,
-                drops: Default::default(),
-            };
-            let interface: InterfaceName = "a".parse().unwrap();
-            let interfaces = [(interface, rules)].into();
-            let clock = Box::new(|| 1_795_323_468_123);
-            let spool = Arc::new(Spool::open(RealFs::new(&root), interfaces, clock).unwrap());
-            spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
+            let spool = TestSpool::at(&root).interface("a").journal();
+            let spool = spool.open().unwrap();
             let schemas = Schemas::open(&root.join("schemas"), Box::new(XsdSchema));
             let verifier = Verifier::new(BTreeMap::new(), Arc::new(schemas));
             let admin = Arc::new(Admin::new(spool, verifier, |_| {}));

@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         Cancelled,
-        fs::{DropRules, FileStore, RealFs, Rules, Spool},
+        fs::{FileStore, Spool, testing::TestSpool},
     },
     xml::{Schemas, Stylesheets, XsdSchema},
 };
@@ -86,18 +86,13 @@ impl World {
             questions: Vec::new(),
             visible: Visible::Interface,
         };
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: DropRules::default(),
-        };
         let clock = self.clock.clone();
-        let clock = Box::new(move || clock.load(Ordering::SeqCst));
-        let rules = [name("in"), name("out")].map(|name| (name, rules.clone()));
-        let spool = Spool::open(RealFs::new(self.root.path()), rules.into(), clock).unwrap();
-        spool.open_journal(1 << 20).unwrap();
+        let spool = TestSpool::at(self.root.path())
+            .interface("in")
+            .interface("out")
+            .clock(move || clock.load(Ordering::SeqCst));
+        let spool = spool.journal().open().unwrap();
         spool.recover().unwrap();
-        let spool = Arc::new(spool);
         let schemas = Schemas::open(&self.root.path().join("schemas"), Box::new(XsdSchema));
         let service = Service::new(Parts {
             seal: Seal::new([7; KEY_BYTES]),

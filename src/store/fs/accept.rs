@@ -325,7 +325,7 @@ impl<F: Fs> Drop for Part<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DropRules, Rules};
+    use super::super::testing::{START_MS, TestSpool};
     use super::*;
     use crate::domain::Kind;
     use std::sync::atomic::{AtomicI64, Ordering};
@@ -334,17 +334,12 @@ mod tests {
     fn an_upload_that_took_long_is_named_when_it_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let interface: InterfaceName = "a".parse().unwrap();
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: DropRules::default(),
-        };
-        let now = Arc::new(AtomicI64::new(1_795_323_468_123));
+        let now = Arc::new(AtomicI64::new(START_MS));
         let clock = now.clone();
-        let clock = Box::new(move || clock.load(Ordering::Relaxed));
-        let interfaces = [(interface.clone(), rules)].into();
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
-        let spool = Arc::new(spool);
+        let spool = TestSpool::at(dir.path())
+            .interface("a")
+            .clock(move || clock.load(Ordering::Relaxed));
+        let spool = spool.open().unwrap();
         for (took_ms, again) in [(NAME_AGE_MS, false), (NAME_AGE_MS + 1, true)] {
             let reference = crate::domain::Reference::reduce("r");
             let name = JobName::new(spool.next_id(), reference, Kind::Xml);

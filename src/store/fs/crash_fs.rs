@@ -8,7 +8,7 @@
 //! before its bytes are. What was written last can be torn: of bytes that were written over in
 //! place the first half is there, of those that were appended too, and then zeros.
 
-use super::crash_tests::START_MS;
+use super::testing::START_MS;
 use super::{
     file_ops::{EntryKind, Fs, Stat},
     lease::Writers,

@@ -3,9 +3,9 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Accepted, Act, DropRules, Ended, FaultInjection, Fs, Key, Keyed, Moved, Rules, Settlement,
-    Spool, SpoolError,
+    Accepted, Act, Ended, FaultInjection, Fs, Key, Keyed, Moved, Settlement, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES, Image},
+    testing::{START_MS, TestSpool},
 };
 use crate::store::NewJob;
 use crate::store::fs::PlacePath;
@@ -16,13 +16,9 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
 };
 
-pub(super) const START_MS: i64 = 1_795_323_468_123;
 /// So small that the segments take turns within a day.
 const SEGMENT_BYTES: u64 = 16 * 1024;
 
@@ -40,21 +36,17 @@ fn start(
     at_most_once: bool,
     injected: FaultInjection,
 ) -> Result<Arc<Spool<CrashFs>>, SpoolError> {
-    let rules = Rules {
-        attempts_max: 3,
-        at_most_once,
-        drops: DropRules::default(),
-    };
-    let interfaces = ["a", "out"].map(|name| (interface(name), rules.clone()));
-    let mut interfaces = BTreeMap::from(interfaces);
-    let mut for_users = rules;
-    for_users.drops.addressed = true;
-    interfaces.insert(interface("users"), for_users);
-    let now = AtomicI64::new(START_MS);
-    let clock = Box::new(move || now.fetch_add(1, Ordering::SeqCst));
-    let spool = Spool::open(fs, interfaces, clock)?.with_injected(injected);
-    spool.open_journal(SEGMENT_BYTES)?;
-    Ok(Arc::new(spool))
+    TestSpool::on(fs)
+        .interface_with("a", |rules| rules.at_most_once = at_most_once)
+        .interface_with("out", |rules| rules.at_most_once = at_most_once)
+        .interface_with("users", |rules| {
+            rules.at_most_once = at_most_once;
+            rules.drops.addressed = true;
+        })
+        .ticking()
+        .injected(injected)
+        .journal_of(SEGMENT_BYTES)
+        .open()
 }
 
 /// Too large to be in the journal whole.
@@ -450,7 +442,7 @@ fn what_is_done_by_hand_after_the_end_of_the_process_stays() {
 #[test]
 fn a_disk_that_has_failed_is_not_trusted_though_only_the_process_ended() {
     let intact = |fs: &CrashFs| {
-        let spool = Spool::open(fs.kill(), BTreeMap::new(), Box::new(|| START_MS)).unwrap();
+        let spool = TestSpool::on(fs.kill()).open().unwrap();
         spool.open_journal(SEGMENT_BYTES).unwrap().intact
     };
     let mut n_failed = 0;

@@ -189,25 +189,17 @@ fn attribute(file: &Path, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::Job,
-        store::fs::{DropRules, Rules},
-    };
+    use crate::{domain::Job, store::fs::testing::TestSpool};
     use rustix::fs::{XattrFlags, setxattr};
     use sha2::{Digest, Sha256};
-    use std::fs;
+    use std::{fs, sync::Arc};
 
     const JOB: &str = "20261122T045748.123Z-00042-x.xml";
 
-    fn spool(root: &Path) -> Spool<RealFs> {
-        let rules = Rules {
-            attempts_max: 3,
-            at_most_once: false,
-            drops: DropRules::default(),
-        };
-        let clock = Box::new(|| 1_795_400_000_000);
-        let interfaces = [("a".parse().unwrap(), rules)].into();
-        Spool::open(RealFs::new(root), interfaces, clock).unwrap()
+    /// Less than a day after [`JOB`] came.
+    fn spool(root: &Path) -> Arc<Spool> {
+        let spool = TestSpool::at(root).interface("a");
+        spool.clock(|| 1_795_400_000_000).open().unwrap()
     }
 
     fn hashed(said: &[u8]) -> Vec<u8> {
@@ -332,7 +324,7 @@ mod tests {
         let flat = dir.path().join(format!("idem/{}.json", key.as_str()));
         fs::write(&flat, serde_json::to_vec(&keyed).unwrap()).unwrap();
         fs::write(dir.path().join("idem/x.json"), "no record").unwrap();
-        let spool = spool(dir.path()).with_key_hours(240);
+        let spool = spool(dir.path());
         spool.take_format().unwrap();
         assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
         spool.open_journal(1 << 20).unwrap();

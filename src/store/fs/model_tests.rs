@@ -6,8 +6,9 @@
 //! each mistake must be noticed.
 
 use super::{
-    Accepted, DropRules, Ended, FaultInjection, Fs, Moved, Rules, Settlement, Spool, SpoolError,
+    Accepted, Ended, FaultInjection, Fs, Moved, Settlement, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
+    testing::{START_MS, TestSpool},
 };
 use crate::store::NewJob;
 use crate::store::fs::PlacePath;
@@ -23,7 +24,6 @@ use std::{
     },
 };
 
-const START_MS: i64 = 1_795_323_468_123;
 const STEPS: usize = 60;
 /// Of each injected, and of the spool unless `SPOOLGATE_WALKS` says how many.
 const WALKS: u64 = 300;
@@ -65,26 +65,17 @@ fn interface(name: &str) -> InterfaceName {
 }
 
 fn start(fs: &CrashFs, clock: &Arc<AtomicI64>, injected: FaultInjection) -> Arc<Spool<CrashFs>> {
-    let rules = |at_most_once, addressed| Rules {
-        attempts_max: 3,
-        at_most_once,
-        drops: DropRules {
-            addressed,
-            ..DropRules::default()
-        },
-    };
-    let interfaces = BTreeMap::from([
-        (interface("least"), rules(false, false)),
-        (interface("most"), rules(true, false)),
-        (interface("users"), rules(false, true)),
-    ]);
     let clock = clock.clone();
-    let now = Box::new(move || clock.fetch_add(1, Ordering::SeqCst));
-    let spool = Spool::open(fs.clone(), interfaces, now).unwrap();
-    let spool = spool.with_injected(injected);
-    spool.open_journal(SEGMENT_BYTES).unwrap();
+    let spool = TestSpool::on(fs.clone())
+        .interface("least")
+        .interface_with("most", |rules| rules.at_most_once = true)
+        .interface_with("users", |rules| rules.drops.addressed = true)
+        .clock(move || clock.fetch_add(1, Ordering::SeqCst))
+        .injected(injected)
+        .journal_of(SEGMENT_BYTES);
+    let spool = spool.open().unwrap();
     spool.recover().unwrap();
-    Arc::new(spool)
+    spool
 }
 
 impl Walk {

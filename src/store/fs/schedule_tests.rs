@@ -3,8 +3,9 @@
 //! was saved is there, and one that was removed is not.
 
 use super::{
-    DropRules, Fs, Key, Keyed, Rules, Spool, SpoolError,
+    Fs, Key, Keyed, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
+    testing::{START_MS, TestSpool},
 };
 use crate::store::NewJob;
 use crate::store::fs::PlacePath;
@@ -13,12 +14,8 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Kind},
 };
 use jiff::{Timestamp, ToSpan};
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::Arc;
 
-const START_MS: i64 = 1_795_323_468_123;
 const SEGMENT_BYTES: u64 = 16 * 1024;
 const MOMENTS: i64 = 4;
 
@@ -27,17 +24,10 @@ fn queue() -> InterfaceName {
 }
 
 fn open(fs: CrashFs) -> Result<Arc<Spool<CrashFs>>, SpoolError> {
-    let rules = Rules {
-        attempts_max: 3,
-        at_most_once: false,
-        drops: DropRules::default(),
-    };
-    let now = AtomicI64::new(START_MS);
-    let clock = Box::new(move || now.fetch_add(1, Ordering::SeqCst));
-    let spool = Spool::open(fs, [(queue(), rules)].into(), clock)?;
-    spool.open_journal(SEGMENT_BYTES)?;
+    let spool = TestSpool::on(fs).interface("a").ticking();
+    let spool = spool.journal_of(SEGMENT_BYTES).open()?;
     spool.recover()?;
-    Ok(Arc::new(spool))
+    Ok(spool)
 }
 
 fn start() -> Timestamp {

@@ -1,11 +1,11 @@
 //! Jobs for single users, on a real disk: dropped, emitted, moved by hand, sent again.
 
-use super::super::{Claim, DropRules, Fate, Moved, RealFs, Rules, Settlement};
+use super::super::{Claim, Fate, Moved, Settlement, testing::TestSpool};
 use super::*;
 use crate::domain::Kind;
 use crate::store::NewJob;
 use crate::store::fs::PlacePath;
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{fs, sync::Arc};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -21,23 +21,16 @@ fn queue(queue: &str) -> Queue {
 }
 
 fn open(dir: &Path) -> Arc<Spool> {
-    let rules = |addressed| Rules {
-        attempts_max: 1,
-        at_most_once: false,
-        drops: DropRules {
-            addressed,
-            ..DropRules::default()
-        },
-    };
-    let interfaces = [("in", false), ("out", true), ("shared", false)];
-    let interfaces = interfaces.map(|(interface, addressed)| (name(interface), rules(addressed)));
-    let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-    let spool = Spool::open(RealFs::new(dir), BTreeMap::from(interfaces), clock).unwrap();
-    spool.open_journal(1 << 20).unwrap();
+    let spool = TestSpool::at(dir)
+        .interface("in")
+        .interface_with("out", |rules| rules.drops.addressed = true)
+        .interface("shared")
+        .clock(|| jiff::Timestamp::now().as_millisecond());
+    let spool = spool.journal().open().unwrap();
     spool.recover().unwrap();
     spool.start_journal();
     spool.know_users(|user| ["ada", "bob"].contains(&user.as_str()));
-    Arc::new(spool)
+    spool
 }
 
 impl Bench {

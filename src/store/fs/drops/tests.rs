@@ -1,12 +1,10 @@
 //! Dropped files on a real disk: their order, their rest, their writers and their names.
 
 use super::{
-    super::{RealFs, crash_fs::CrashFs},
+    super::{crash_fs::CrashFs, testing::TestSpool},
     *,
 };
-use crate::store::fs::Rules;
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     sync::Arc,
@@ -28,30 +26,16 @@ fn queue() -> Queue {
     a().into()
 }
 
-fn interfaces(ordered: bool) -> BTreeMap<InterfaceName, Rules> {
-    let rules = Rules {
-        attempts_max: 1,
-        at_most_once: false,
-        drops: DropRules {
-            ordered,
-            ..DropRules::default()
-        },
-    };
-    BTreeMap::from([(a(), rules)])
-}
-
 impl Bench {
     fn new(ordered: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(0));
         let of = clock.clone();
-        let now = Box::new(move || of.load(Ordering::SeqCst));
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces(ordered), now);
-        Self {
-            dir,
-            spool: Arc::new(spool.unwrap()),
-            clock,
-        }
+        let spool = TestSpool::at(dir.path())
+            .interface_with("a", |rules| rules.drops.ordered = ordered)
+            .clock(move || of.load(Ordering::SeqCst));
+        let spool = spool.open().unwrap();
+        Self { dir, spool, clock }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -359,7 +343,10 @@ fn a_file_that_a_crash_left_aside_becomes_its_job_once() {
 fn on_an_ordered_interface_a_file_waits_for_those_before_it() {
     for ordered in [false, true] {
         let fs = CrashFs::new();
-        let spool = Spool::open(fs.clone(), interfaces(ordered), Box::new(|| 60_000)).unwrap();
+        let spool = TestSpool::on(fs.clone())
+            .interface_with("a", |rules| rules.drops.ordered = ordered)
+            .clock(|| 60_000);
+        let spool = spool.open().unwrap();
         for name in ["first", "second"] {
             fs.create(&Path::new("queue/a").join(name)).unwrap();
         }

@@ -1,7 +1,7 @@
 //! A panic in one of the journal's threads: whoever waits is let go, and the spool says why.
 
-use super::{FaultInjection, SEGMENT_BYTES_MIN, Spool};
-use crate::store::fs::{RealFs, Rules};
+use super::FaultInjection;
+use crate::store::fs::testing::TestSpool;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -14,17 +14,9 @@ fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: Default::default(),
-        };
         let interface = "a".parse().unwrap();
-        let interfaces = [("a".parse().unwrap(), rules)].into();
-        let clock = Box::new(|| 1_700_000_000_000);
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
-        let spool = spool.with_injected(injected);
-        spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
+        let spool = TestSpool::at(dir.path()).interface("a").injected(injected);
+        let spool = spool.journal().open().unwrap();
         spool.start_journal();
         let held = spool.hold(&interface, "for the test");
         assert_eq!(

@@ -1,38 +1,32 @@
 //! Lines are found, believed, counted and made whole.
 
 use super::{
-    super::{DropRules, RealFs, Rules, Settlement, crash_fs::CrashFs, faults::Faults},
+    super::{
+        RealFs, SEGMENT_BYTES_MIN, Settlement,
+        crash_fs::CrashFs,
+        faults::Faults,
+        testing::{START_MS, TestSpool},
+    },
     *,
 };
 use crate::domain::{Ids, JobOptions, Kind, Place, Priority};
 use crate::store::Came;
 use crate::store::NewJob;
 use crate::store::fs::PlacePath;
-use std::{collections::BTreeMap, sync::atomic::Ordering};
-
-const START_MS: i64 = 1_795_323_468_123;
-const SEGMENT_BYTES: u64 = 1 << 20;
 
 fn interface() -> InterfaceName {
     "a".parse().unwrap()
 }
 
 fn open<F: Fs>(fs: F) -> Arc<Spool<F>> {
-    let rules = Rules {
-        attempts_max: 5,
-        at_most_once: false,
-        drops: DropRules::default(),
-    };
-    let now = std::sync::atomic::AtomicI64::new(START_MS);
-    let clock = Box::new(move || now.fetch_add(1, Ordering::Relaxed));
-    let interfaces = BTreeMap::from([(interface(), rules)]);
-    Arc::new(Spool::open(fs, interfaces, clock).unwrap())
+    let spool = TestSpool::on(fs).interface_with("a", |rules| rules.attempts_max = 5);
+    spool.ticking().open().unwrap()
 }
 
 /// A start of the service.
 fn serve<F: Fs>(fs: F) -> Arc<Spool<F>> {
     let spool = open(fs);
-    spool.open_journal(SEGMENT_BYTES).unwrap();
+    spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
     spool.recover().unwrap();
     spool
 }
