@@ -20,8 +20,8 @@ mod job;
 pub mod memory;
 
 pub use job::{
-    Came, Cancelled, Filter, JobDetail, JobSummary, Key, Keyed, NewJob, NewName, Of, Page, Record,
-    Results, Sight, SightOf, State, Stored, Viewer, Want,
+    Came, Cancelled, Filter, JobDetail, JobRecord, JobSummary, Key, Keyed, NewJob, NewName, Of,
+    Page, Results, Sight, SightOf, State, Stored, Viewer, Want,
 };
 
 use crate::{
@@ -183,7 +183,7 @@ impl fmt::Debug for Content {
 /// A document on its way in. No call sees it before it is committed; dropped, or cut off by a crash, it
 /// leaves nothing that stays.
 #[async_trait]
-pub trait Upload: Send {
+pub trait DocumentWriter: Send {
     /// # Errors
     /// [`StoreError::Full`] among others; the upload is of no use any more.
     async fn append(&mut self, bytes: Bytes) -> Result<()>;
@@ -191,11 +191,11 @@ pub trait Upload: Send {
     /// The document is complete.
     ///
     /// # Errors
-    /// As those of [`Upload::append`].
+    /// As those of [`DocumentWriter::append`].
     async fn seal(self: Box<Self>) -> Result<Sealed>;
 }
 
-/// A complete document: only an [`Upload`] makes one. It is durable once it is committed.
+/// A complete document: only an [`DocumentWriter`] makes one. It is durable once it is committed.
 pub struct Sealed(Box<dyn SealedBody>);
 
 /// The document of a [`Sealed`], as its engine has it.
@@ -243,7 +243,7 @@ pub trait Store: Send + Sync + 'static {
     // --- in
 
     /// The beginning of a document; nothing is written before its first bytes come.
-    fn begin(&self, name: NewName) -> Box<dyn Upload>;
+    fn begin(&self, name: NewName) -> Box<dyn DocumentWriter>;
 
     /// Makes a document a job that waits in an interface. `New` and `Same` are given only when the job is
     /// durable, and visible to [`Store::find`] and [`Store::list`]. Of one key there is one job, or schedule, or

@@ -33,7 +33,7 @@ pub struct Upload {
     submit: Submit,
     bytes: u64,
     bytes_max: u64,
-    document: Box<dyn crate::store::Upload>,
+    document: Box<dyn crate::store::DocumentWriter>,
     admitted: Option<admission::Admitted>,
     /// Of what has come; only where the client says what it should be.
     sha512: Option<Sha512>,

@@ -56,7 +56,7 @@ mod temporary;
 pub(crate) mod testing;
 mod tree;
 
-pub use accept::{Part, Sealed};
+pub use accept::{Part, SealedPart};
 pub use address::Astray;
 pub use claim::{Claim, KeptFiles, Published, Settlement};
 pub use document::Fate;

@@ -198,12 +198,12 @@ pub struct JobSummary {
     /// Whose it is: its addressee, where jobs are addressed, else who submitted it. With the record only.
     pub owner: Option<String>,
     /// With the record only, as all that follows.
-    pub record: Option<Record>,
+    pub record: Option<JobRecord>,
 }
 
 /// What is known of a job since it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct JobRecord {
     /// As far as it is known.
     pub submitter: Option<String>,
     pub asked_as: Option<String>,

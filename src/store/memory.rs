@@ -4,9 +4,9 @@
 //! what workers and operators do to jobs, by which tests bring them into every state.
 
 use super::{
-    Capacity, Content, Filter, Fired, JobDetail, JobSummary, Key, Keyed, NewJob, NewName, Of, Page,
-    Receipt, Record, Result, Results, Saved, SavedSchedule, Sealed, SealedBody, Sight, State,
-    Store, StoreError, Stored, Upload, Viewer, Want,
+    Capacity, Content, DocumentWriter, Filter, Fired, JobDetail, JobRecord, JobSummary, Key, Keyed,
+    NewJob, NewName, Of, Page, Receipt, Result, Results, Saved, SavedSchedule, Sealed, SealedBody,
+    Sight, State, Store, StoreError, Stored, Viewer, Want,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -79,7 +79,7 @@ struct Document {
 }
 
 #[async_trait]
-impl Upload for Part {
+impl DocumentWriter for Part {
     async fn append(&mut self, bytes: Bytes) -> Result<()> {
         self.bytes.extend_from_slice(&bytes);
         Ok(())
@@ -140,8 +140,8 @@ impl Known {
         }
     }
 
-    fn record(&self) -> Record {
-        Record {
+    fn record(&self) -> JobRecord {
+        JobRecord {
             submitter: Some(self.new.submitter.clone()),
             asked_as: self.new.asked_as.clone(),
             priority: self.new.options.priority,
@@ -444,7 +444,7 @@ fn key_of(id: ScheduleId, moment: Timestamp) -> Key {
 
 #[async_trait]
 impl Store for MemoryStore {
-    fn begin(&self, name: NewName) -> Box<dyn Upload> {
+    fn begin(&self, name: NewName) -> Box<dyn DocumentWriter> {
         let bytes = BytesMut::new();
         Box::new(Part { name, bytes })
     }

@@ -1,6 +1,6 @@
 //! Accepting a job: a part in `tmp`, sealed, then moved into its queue, or kept among the refused.
 //!
-//! Only [`Part::seal`] makes a [`Sealed`], and only a `Sealed` can become a job. A part that is
+//! Only [`Part::seal`] makes a [`SealedPart`], and only a `SealedPart` can become a job. A part that is
 //! dropped removes its file; one that a crash leaves is removed at the next start.
 
 use super::{
@@ -41,7 +41,7 @@ pub struct Part<F: Fs = RealFs> {
 
 /// Proof that the bytes of a part are on disk, or few enough to be recorded whole.
 #[must_use]
-pub struct Sealed<F: Fs = RealFs> {
+pub struct SealedPart<F: Fs = RealFs> {
     part: Part<F>,
     accepted: Accepted,
 }
@@ -74,7 +74,7 @@ impl<F: Fs> Spool<F> {
     /// ticket fails, what is left is for [`Spool::abandon`].
     pub fn enqueue(
         &self,
-        sealed: Sealed<F>,
+        sealed: SealedPart<F>,
         to: &InterfaceName,
         key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
@@ -89,7 +89,7 @@ impl<F: Fs> Spool<F> {
     /// As those of [`Spool::enqueue`]; the other files do not get their names either.
     pub(super) fn enqueue_between(
         &self,
-        sealed: Sealed<F>,
+        sealed: SealedPart<F>,
         to: &InterfaceName,
         before: Vec<(Op, PendingRename)>,
         after: Vec<(Op, PendingRename)>,
@@ -111,7 +111,7 @@ impl<F: Fs> Spool<F> {
     /// As those of [`Spool::enqueue`]; the log may be there without its document.
     pub fn refuse(
         &self,
-        mut sealed: Sealed<F>,
+        mut sealed: SealedPart<F>,
         log: JobLog,
         key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
@@ -159,13 +159,13 @@ impl<F: Fs> Spool<F> {
 
     fn land(
         &self,
-        sealed: Sealed<F>,
+        sealed: SealedPart<F>,
         place: Place,
         ended: Option<Ended>,
         before: Vec<(Op, PendingRename)>,
         after: Vec<(Op, PendingRename)>,
     ) -> Result<(Job, Ticket), SpoolError> {
-        let Sealed {
+        let SealedPart {
             mut part,
             mut accepted,
         } = sealed;
@@ -251,7 +251,7 @@ impl<F: Fs> Part<F> {
     ///
     /// # Errors
     /// When what is large cannot be synced.
-    pub fn seal(mut self, job: &NewJob) -> Result<Sealed<F>, SpoolError> {
+    pub fn seal(mut self, job: &NewJob) -> Result<SealedPart<F>, SpoolError> {
         if self.inline.is_none() {
             self.spool.sync_file(&self.file, self.path())?;
         }
@@ -278,7 +278,7 @@ impl<F: Fs> Part<F> {
         accepted.bytes = self.bytes;
         accepted.sha256 = Some(self.sha256());
         let accepted = accepted.on(&job.options);
-        Ok(Sealed {
+        Ok(SealedPart {
             part: self,
             accepted,
         })
@@ -295,7 +295,7 @@ impl Part {
     }
 }
 
-impl<F: Fs> Sealed<F> {
+impl<F: Fs> SealedPart<F> {
     pub fn name(&self) -> &JobName {
         &self.part.name
     }

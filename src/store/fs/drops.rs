@@ -92,14 +92,14 @@ pub struct Arrival {
 
 /// What tells whether a file has changed: its inode, size and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct FileStamp {
     inode: u64,
     bytes: u64,
     modified_ms: i64,
     changed_ns: i64,
 }
 
-impl Mark {
+impl FileStamp {
     fn of(stat: &Stat) -> Self {
         Self {
             inode: stat.inode,
@@ -113,7 +113,7 @@ impl Mark {
 /// A file that is not complete, and since when it has been as it is.
 #[derive(Debug)]
 struct Pending {
-    mark: Mark,
+    stamp: FileStamp,
     since: Instant,
 }
 
@@ -124,7 +124,7 @@ pub(super) struct Drops {
     /// Names that were renamed in, or that a writer has closed and nobody written to since.
     closed: Mutex<HashMap<Queue, HashSet<String>>>,
     /// What has been reported as left alone: how it was then, and why.
-    odd: Mutex<HashMap<PathBuf, (Option<Mark>, String)>>,
+    odd: Mutex<HashMap<PathBuf, (Option<FileStamp>, String)>>,
     /// Interfaces that have been scanned once.
     scanned: Mutex<HashSet<InterfaceName>>,
     /// Interfaces that were said to have files without leases.
@@ -472,14 +472,14 @@ impl<F: Fs> Spool<F> {
 
     /// For how long a file has been seen as it is now.
     fn unchanged(&self, queue: &Queue, name: &OsStr, stat: &Stat) -> Duration {
-        let mark = Mark::of(stat);
+        let stamp = FileStamp::of(stat);
         let mut pending = self.drops.pending.lock();
         let pending = pending.entry(queue.clone()).or_default();
         match pending.get(name) {
-            Some(pending) if pending.mark == mark => pending.since.elapsed(),
+            Some(pending) if pending.stamp == stamp => pending.since.elapsed(),
             Some(_) | None => {
                 let since = Instant::now();
-                pending.insert(name.to_owned(), Pending { mark, since });
+                pending.insert(name.to_owned(), Pending { stamp, since });
                 Duration::ZERO
             }
         }
@@ -686,7 +686,7 @@ impl<F: Fs> Spool<F> {
             self.sync_here(&temp)?;
             self.sync_dir(Path::new("tmp"))?;
             // It has rested, so whoever writes it now changes its times.
-            if self.stat(path)?.as_ref().map(Mark::of) != Some(Mark::of(&before)) {
+            if self.stat(path)?.as_ref().map(FileStamp::of) != Some(FileStamp::of(&before)) {
                 return Ok(None);
             }
             // A large one may have taken long.
@@ -759,7 +759,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn report(&self, path: &Path, stat: Option<&Stat>, why: &str) {
-        let now = (stat.map(Mark::of), why.to_owned());
+        let now = (stat.map(FileStamp::of), why.to_owned());
         if self.drops.odd.lock().insert(path.to_owned(), now.clone()) != Some(now) {
             tracing::warn!(path = %path.display(), "left alone: {why}");
         }

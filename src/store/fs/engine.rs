@@ -10,15 +10,15 @@ mod look;
 mod schedules;
 mod upload;
 
-use super::{Moved, Sealed as SealedPart, Spool, SpoolError, Ticket};
+use super::{Moved, SealedPart, Spool, SpoolError, Ticket};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place},
     store::{
-        Capacity, Content, Filter, Fired, JobDetail, Key, Keyed, NewJob, NewName, Of, Page,
-        Receipt, Result, Saved, SavedSchedule, Sealed, SealedBody, Store, StoreError, Stored,
-        Upload, Viewer, Want,
+        Capacity, Content, DocumentWriter, Filter, Fired, JobDetail, Key, Keyed, NewJob, NewName,
+        Of, Page, Receipt, Result, Saved, SavedSchedule, Sealed, SealedBody, Store, StoreError,
+        Stored, Viewer, Want,
     },
     util::processors,
 };
@@ -274,7 +274,7 @@ impl Inner {
 
 #[async_trait]
 impl Store for FileStore {
-    fn begin(&self, name: NewName) -> Box<dyn Upload> {
+    fn begin(&self, name: NewName) -> Box<dyn DocumentWriter> {
         Box::new(FileUpload::new(self.0.clone(), name))
     }
 

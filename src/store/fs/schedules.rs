@@ -6,7 +6,8 @@
 //! schedule for good; nothing that is being written brings it back.
 
 use super::{
-    EntryKind, Fs, INLINE_BYTES_MAX, Key, Keyed, Op, Sealed, Spool, SpoolError, Ticket, text, wrap,
+    EntryKind, Fs, INLINE_BYTES_MAX, Key, Keyed, Op, SealedPart, Spool, SpoolError, Ticket, text,
+    wrap,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -183,7 +184,7 @@ impl<F: Fs> Spool<F> {
     /// rest is as with [`Spool::enqueue`].
     pub fn fire(
         &self,
-        sealed: Sealed<F>,
+        sealed: SealedPart<F>,
         to: &InterfaceName,
         (key, record): (&Key, &Keyed),
         (id, progress): (ScheduleId, &Progress),

@@ -6,7 +6,7 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue, UserName},
     store::{
-        Filter, JobDetail, JobSummary, Of, Page, Record, Results, Sight, State, Viewer, Want,
+        Filter, JobDetail, JobRecord, JobSummary, Of, Page, Results, Sight, State, Viewer, Want,
         fs::{Accepted, RealFs, Spool, SpoolError, records::Search, spots::Spot},
     },
 };
@@ -488,15 +488,15 @@ impl Inner {
     }
 }
 
-fn record_of(spool: &Spool, job: &Job, known: Option<&Accepted>) -> Record {
+fn record_of(spool: &Spool, job: &Job, known: Option<&Accepted>) -> JobRecord {
     let Some(known) = known else {
-        return Record {
+        return JobRecord {
             submitter: spool.file_owner_of(job),
             received_ms: job.name.id().unix_ms().min(spool.now_ms()),
-            ..Record::default()
+            ..JobRecord::default()
         };
     };
-    Record {
+    JobRecord {
         submitter: Some(known.submitter.clone()),
         asked_as: known.asked_as.clone(),
         priority: known.priority,

@@ -4,7 +4,7 @@
 use super::{super::Part, Inner};
 use crate::{
     domain::JobName,
-    store::{NewName, Result, Sealed, SealedBody, Upload},
+    store::{DocumentWriter, NewName, Result, Sealed, SealedBody},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -72,7 +72,7 @@ impl FileUpload {
 }
 
 #[async_trait]
-impl Upload for FileUpload {
+impl DocumentWriter for FileUpload {
     async fn append(&mut self, bytes: Bytes) -> Result<()> {
         self.buffer.extend_from_slice(&bytes);
         match self.buffer.len() <= MEMORY_BYTES_MAX {

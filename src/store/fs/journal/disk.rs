@@ -6,7 +6,7 @@
 
 use super::{
     super::{Fs, Spool, SpoolError, wrap},
-    record::{Chain, Record, Records},
+    record::{Chain, Record, RecordReader},
 };
 use crate::{
     domain::{Ids, JobId, RANGES_MAX, Range},
@@ -125,8 +125,8 @@ fn read_segment_head(bytes: &[u8]) -> Option<(u64, Chain)> {
 }
 
 /// The records in a segment.
-fn records_of(first: u64, before: Chain, segment: &[u8]) -> Records<'_> {
-    Records {
+fn records_of(first: u64, before: Chain, segment: &[u8]) -> RecordReader<'_> {
+    RecordReader {
         bytes: segment.get(SEGMENT_HEAD_BYTES..).unwrap_or_default(),
         next: first,
         chain: before,

@@ -186,13 +186,13 @@ impl Hashed {
 }
 
 /// The records that follow each other in `bytes`, from number `first` on.
-pub(super) struct Records<'b> {
+pub(super) struct RecordReader<'b> {
     pub(super) bytes: &'b [u8],
     pub(super) next: u64,
     pub(super) chain: Chain,
 }
 
-impl<'b> Records<'b> {
+impl<'b> RecordReader<'b> {
     /// The number and the payload of the next record, whatever it says.
     pub(super) fn next_payload(&mut self) -> Option<(u64, &'b [u8])> {
         let (length, rest) = self.bytes.split_first_chunk()?;
@@ -214,7 +214,7 @@ impl<'b> Records<'b> {
     }
 }
 
-impl Iterator for Records<'_> {
+impl Iterator for RecordReader<'_> {
     type Item = (u64, Record);
 
     fn next(&mut self) -> Option<(u64, Record)> {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8], next: u64, chain: Chain) -> Vec<(u64, Record)> {
-        Records { bytes, next, chain }.collect()
+        RecordReader { bytes, next, chain }.collect()
     }
 
     #[test]

@@ -54,16 +54,16 @@ pub(in crate::store::fs) fn job_of(path: &str) -> Option<JobName> {
 /// The histories of the files that records are about, in the order of their first record.
 pub(super) fn histories(records: impl Iterator<Item = Vec<Op>>) -> Vec<FileHistory> {
     #[derive(PartialEq, Eq, Hash)]
-    enum Key {
+    enum FileKey {
         Job(JobName),
         Path(String),
     }
     let key = |path: &str| match job_of(path) {
-        Some(job) => Key::Job(job),
-        None => Key::Path(path.to_owned()),
+        Some(job) => FileKey::Job(job),
+        None => FileKey::Path(path.to_owned()),
     };
     let mut histories: Vec<FileHistory> = Vec::new();
-    let mut known: HashMap<Key, usize> = HashMap::new();
+    let mut known: HashMap<FileKey, usize> = HashMap::new();
     let mut at = |path: &str, histories: &mut Vec<FileHistory>, from: Option<usize>| {
         let at = from.or_else(|| known.get(&key(path)).copied());
         let at = at.unwrap_or_else(|| {
