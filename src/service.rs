@@ -8,10 +8,10 @@ mod admission;
 mod cancel;
 mod command;
 mod download;
-mod places;
 mod quotas;
 mod schedules;
 mod sight;
+mod slots;
 mod taken;
 mod targets;
 mod upload;
@@ -25,13 +25,13 @@ pub use crate::{
 };
 pub use admission::{AdmissionLimits, InFlight};
 pub use command::{
-    Command, Document, Fault, JobRef, JsonCheck, Page, Reply, ScheduleRequest, Sort, Submit,
-    TokenRequest, Visibility,
+    Command, DocumentFormat, Fault, JobRef, JsonCheck, PageRequest, Reply, ScheduleRequest, Sort,
+    Submit, TokenRequest, Visibility,
 };
 pub use download::{Completion, Download};
-pub use places::{Places, Validations};
 pub use schedules::{Agenda, ScheduleRules, Touched};
 pub use sight::Visible;
+pub use slots::{Slots, Validations};
 pub use targets::Target;
 pub use upload::Upload;
 pub use verify::Verifier;
@@ -112,7 +112,7 @@ pub struct Service {
     stylesheets: Arc<Stylesheets>,
     limits: AdmissionLimits,
     in_flight: Arc<InFlight>,
-    transforms: Places,
+    transforms: Slots,
     /// Kibibytes of transformed documents that are held until they are sent.
     transformed: Arc<Semaphore>,
     threads: Arc<Semaphore>,
@@ -139,7 +139,7 @@ pub struct Parts {
     pub limits: AdmissionLimits,
     pub in_flight: Arc<InFlight>,
     /// For transformations; of all tenants together.
-    pub transforms: Places,
+    pub transforms: Slots,
     /// Of all tenants together.
     pub validations: Arc<Validations>,
     pub worker: Box<dyn WorkerHandle>,
@@ -440,15 +440,15 @@ impl Service {
         if let Err(error) = self.stylesheets.check(&sheet) {
             return Err(xslt_fault(&sheet, &error));
         }
-        let place = self.transforms.take(&caller.user).await;
-        let place = place.map_err(|places::Full| Fault::Busy {
+        let slot = self.transforms.take(&caller.user).await;
+        let slot = slot.map_err(|slots::Full| Fault::Busy {
             retry_after_s: RETRY_SOON_S,
             reason: "too many transformations are under way".into(),
         })?;
         let opened = self.open(caller, &interface, &name).await?;
         let transformed = self.blocking(move |this| {
             // A client that hangs up does not end the transformation.
-            let _place = place;
+            let _slot = slot;
             let transformed = this.transformed(&opened, &sheet)?;
             Ok::<_, Fault>((opened, transformed))
         });

@@ -21,8 +21,8 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Place},
     processor::Starter,
     service::{
-        Command, Document, Fault, JobRef, JsonCheck, Reply, ScheduleRequest, ScheduleSpec, Service,
-        Submit,
+        Command, DocumentFormat, Fault, JobRef, JsonCheck, Reply, ScheduleRequest, ScheduleSpec,
+        Service, Submit,
     },
     store::fs::{
         Spool,
@@ -186,8 +186,8 @@ fn any_json(body: &mut dyn Read) -> Result<(), String> {
     read.map(drop).map_err(|error| error.to_string())
 }
 
-fn json() -> Document {
-    Document::Json {
+fn json() -> DocumentFormat {
+    DocumentFormat::Json {
         check: JsonCheck(any_json),
         empty: None,
     }
@@ -207,7 +207,7 @@ impl Acknowledged {
             document: if body.starts_with(b"{") {
                 json()
             } else {
-                Document::Xml
+                DocumentFormat::Xml
             },
             ..Submit::default()
         };

@@ -16,7 +16,7 @@ use crate::{
     processor::Starter,
     scheduler::Event,
     service::{
-        AdmissionLimits, Cancelling, InFlight, Interface, Parts, Places, ScheduleRules, Service,
+        AdmissionLimits, Cancelling, InFlight, Interface, Parts, ScheduleRules, Service, Slots,
         Validations, Verifier, WorkerHandle,
     },
     store::fs::{
@@ -61,7 +61,7 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 /// What all tenants have together.
 pub(super) struct Shared {
     in_flight: Arc<InFlight>,
-    transforms: Places,
+    transforms: Slots,
     validations: Arc<Validations>,
     starter: Starter,
 }
@@ -70,7 +70,7 @@ impl Shared {
     pub(super) fn new(limits: &Limits, starter: Starter) -> Self {
         Self {
             in_flight: Arc::default(),
-            transforms: Places::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
+            transforms: Slots::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
             validations: Arc::default(),
             starter,
         }

@@ -31,7 +31,7 @@ pub enum Command {
     /// The jobs of an interface, whatever became of them.
     Jobs {
         interface: InterfaceName,
-        page: Page,
+        page: PageRequest,
         visibility: Visibility,
     },
     /// The names of the jobs that wait in an interface, oldest first.
@@ -98,9 +98,9 @@ pub enum Visibility {
     Own,
 }
 
-/// A part of a list.
+/// Which part of a list is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct PageRequest {
     /// Jobs to leave out at the beginning.
     pub offset: usize,
     /// Jobs to show at most.
@@ -153,7 +153,7 @@ pub struct Submit {
     /// What the body must have.
     pub digests: Digests,
     pub dialect: &'static str,
-    pub document: Document,
+    pub document: DocumentFormat,
     pub options: JobOptions,
 }
 
@@ -168,7 +168,7 @@ pub struct ScheduleRequest {
 
 /// What a body has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Document {
+pub enum DocumentFormat {
     /// JSON, kept as it was sent. Only for an interface that is named and takes any document.
     Json {
         check: JsonCheck,

@@ -13,8 +13,8 @@
 mod tests;
 
 use super::{
-    Direction, Document, Fault, RETRY_LATER_S, Reply, ScheduleRequest, Service, Submit, Visibility,
-    admission, store_fault, unknown_interface,
+    Direction, DocumentFormat, Fault, RETRY_LATER_S, Reply, ScheduleRequest, Service, Submit,
+    Visibility, admission, store_fault, unknown_interface,
     upload::{Outcome, check_kind},
     view::View,
 };
@@ -173,7 +173,7 @@ impl Service {
     ) -> Result<(InterfaceName, String), Fault> {
         let candidates = self.candidates(caller, submit.interface.as_ref())?;
         check_kind(submit, &candidates)?;
-        let (Document::Json { check, empty }, [(name, interface)]) =
+        let (DocumentFormat::Json { check, empty }, [(name, interface)]) =
             (submit.document, candidates.as_slice())
         else {
             return Err(Fault::Internal);

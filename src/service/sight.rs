@@ -223,7 +223,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        AdmissionLimits, Cancelling, InFlight, Interface, JobRef, Parts, Places, ScheduleRules,
+        AdmissionLimits, Cancelling, InFlight, Interface, JobRef, Parts, ScheduleRules, Slots,
         WorkerHandle,
     };
     use super::*;
@@ -291,7 +291,7 @@ mod tests {
             stylesheets: Arc::new(Stylesheets::open(&root.join("xslt"))),
             limits: AdmissionLimits::default(),
             in_flight: Arc::new(InFlight::default()),
-            transforms: Places::new(4, 2),
+            transforms: Slots::new(4, 2),
             validations: Arc::default(),
             worker: Box::new(Nobody),
             schedules: ScheduleRules {

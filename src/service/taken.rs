@@ -12,13 +12,13 @@ const PARTS_MAX: usize = 64;
 const JOBS_MAX: usize = 1024;
 
 #[derive(Default)]
-pub(super) struct Taken(Mutex<BTreeMap<(JobName, Arc<str>), Parts>>);
+pub(super) struct Taken(Mutex<BTreeMap<(JobName, Arc<str>), ByteRanges>>);
 
 /// Ranges of bytes in order, which neither overlap nor touch.
 #[derive(Clone, Default)]
-struct Parts(Vec<Range<u64>>);
+struct ByteRanges(Vec<Range<u64>>);
 
-impl Parts {
+impl ByteRanges {
     /// With one part more. Those that are too many are left out.
     fn with(&self, part: &Range<u64>) -> Self {
         let mut merged = part.clone();
@@ -129,7 +129,7 @@ mod tests {
             given in vec((0_u64..40, 1_u64..20), 0..12),
             bytes in 1_u64..40,
         ) {
-            let mut parts = Parts::default();
+            let mut parts = ByteRanges::default();
             let mut seen = [false; 64];
             for (start, n_bytes) in given {
                 // No part is of more than there is.

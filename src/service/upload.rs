@@ -7,8 +7,8 @@
 //! request that is not in order is refused, and nothing is kept.
 
 use super::{
-    AdmissionLimits, Direction, Document, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
-    Reply, Service, Submit, admission, places::Validation, store_fault, view::View,
+    AdmissionLimits, Direction, DocumentFormat, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
+    Reply, Service, Submit, admission, slots::Validation, store_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
@@ -71,7 +71,7 @@ pub(super) struct Outcome {
 /// The right to check a document.
 enum Permit<'g> {
     Check { _permit: SemaphorePermit<'g> },
-    Validation { _place: Validation },
+    Validation { _slot: Validation },
 }
 
 impl Service {
@@ -200,15 +200,15 @@ impl Service {
 
     /// Waits for the right to check a document.
     async fn check_permit(&self, submit: &Submit, is_large: bool) -> Result<Permit<'_>, Fault> {
-        if submit.document == Document::Xml && self.validates_outside(submit) {
-            let place = self.validations.take(is_large).await;
-            let place = place.map(|_place| Permit::Validation { _place });
-            return place.ok_or(Fault::Internal);
+        if submit.document == DocumentFormat::Xml && self.validates_outside(submit) {
+            let slot = self.validations.take(is_large).await;
+            let slot = slot.map(|_slot| Permit::Validation { _slot });
+            return slot.ok_or(Fault::Internal);
         }
         let checks = match (submit.document, is_large) {
             (_, true) => &self.large_checks,
-            (Document::Json { .. }, false) => &self.small_json_checks,
-            (Document::Xml, false) => &self.small_xml_checks,
+            (DocumentFormat::Json { .. }, false) => &self.small_json_checks,
+            (DocumentFormat::Xml, false) => &self.small_xml_checks,
         };
         // Nobody closes these semaphores.
         let permit = checks.acquire().await.map_err(|_| Fault::Internal)?;
@@ -329,7 +329,7 @@ impl Upload {
     /// The document, if it is what the client says that it is.
     async fn complete(mut self) -> Result<Complete, Fault> {
         if self.bytes == 0 {
-            let Document::Json {
+            let DocumentFormat::Json {
                 empty: Some(instead),
                 ..
             } = self.submit.document
@@ -404,7 +404,7 @@ impl Complete {
             .request
             .service
             .candidates(&self.request.caller, chosen)?;
-        Ok(self.request.submit.document == Document::Xml
+        Ok(self.request.submit.document == DocumentFormat::Xml
             && candidates
                 .iter()
                 .any(|(_, interface)| interface.schema.is_some()))
@@ -413,8 +413,8 @@ impl Complete {
     /// Is the document what an interface takes, and which one? Blocks.
     fn check(&self) -> Result<Verdict, Fault> {
         match self.request.submit.document {
-            Document::Json { check, .. } => self.check_json(check),
-            Document::Xml => self.check_xml(),
+            DocumentFormat::Json { check, .. } => self.check_json(check),
+            DocumentFormat::Xml => self.check_xml(),
         }
     }
 
@@ -596,7 +596,7 @@ impl Request {
     /// The answer to a job that was accepted now. A JSON job is shown as it was accepted: nothing that is
     /// read meanwhile may turn that into a fault.
     fn created(&self, reply: Reply, stored: &Stored) -> Result<Reply, Fault> {
-        let (Document::Json { .. }, Reply::Accepted { interface, .. }) =
+        let (DocumentFormat::Json { .. }, Reply::Accepted { interface, .. }) =
             (self.submit.document, &reply)
         else {
             return Ok(reply);
@@ -627,7 +627,7 @@ impl Request {
             });
         }
         match self.submit.document {
-            Document::Json { .. } => {
+            DocumentFormat::Json { .. } => {
                 let of = JobRef::Name(job);
                 let (all, wanted) = (Viewer::all(), service.of(&of)?);
                 let found = service.found(&all, wanted, Want::ALL, &of);
@@ -636,7 +636,7 @@ impl Request {
                     replayed: true,
                 })
             }
-            Document::Xml => Ok(Reply::Accepted {
+            DocumentFormat::Xml => Ok(Reply::Accepted {
                 job,
                 interface: keyed.interface.ok_or(Fault::Internal)?,
                 bytes: keyed.bytes,
@@ -652,7 +652,7 @@ impl Submit {
     /// bodies: there it is a key for one target.
     pub(super) fn idem_key(&self, caller: &Caller) -> Option<Key> {
         let key = self.idempotency_key.as_deref()?;
-        let Document::Json { .. } = self.document else {
+        let DocumentFormat::Json { .. } = self.document else {
             return Some(Key::new(&caller.user, key));
         };
         let interface = self.interface.as_ref().map_or("", |i| i.as_str());
@@ -663,8 +663,8 @@ impl Submit {
 
     fn kind(&self) -> Kind {
         match self.document {
-            Document::Json { .. } => Kind::Json,
-            Document::Xml => Kind::Xml,
+            DocumentFormat::Json { .. } => Kind::Json,
+            DocumentFormat::Xml => Kind::Xml,
         }
     }
 }
@@ -678,15 +678,16 @@ pub(super) fn check_kind(
     candidates: &[(&InterfaceName, &Interface)],
 ) -> Result<(), Fault> {
     match (submit.document, &submit.interface, candidates) {
-        (Document::Xml, _, _) => Ok(()),
-        (Document::Json { .. }, Some(_), [(name, interface)]) => match interface.takes_json() {
+        (DocumentFormat::Xml, _, _) => Ok(()),
+        (DocumentFormat::Json { .. }, Some(_), [(name, interface)]) => match interface.takes_json()
+        {
             true => Ok(()),
             false => Err(Fault::Invalid {
                 reason: format!("{name} takes XML documents only"),
             }),
         },
         // A dialect of JSON always names one.
-        (Document::Json { .. }, _, _) => Err(Fault::Internal),
+        (DocumentFormat::Json { .. }, _, _) => Err(Fault::Internal),
     }
 }
 

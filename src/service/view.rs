@@ -1,6 +1,6 @@
 //! A job as it is shown: one picture of what directories, record, log and results say of it.
 
-use super::{Page, Service, Sort, Visibility, store_fault};
+use super::{PageRequest, Service, Sort, Visibility, store_fault};
 use crate::{
     auth::{Caller, Right, Role},
     domain::joblog::{JobLog, Message},
@@ -131,7 +131,7 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         interface: &InterfaceName,
-        page: &Page,
+        page: &PageRequest,
         visibility: Visibility,
     ) -> Result<Vec<View>, Fault> {
         check_reach(caller, visibility)?;
@@ -150,7 +150,7 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         interface: &InterfaceName,
-        page: &Page,
+        page: &PageRequest,
         visibility: Visibility,
     ) -> Result<Vec<Job>, Fault> {
         let by_arrival = page.sort == Sort::Arrival;

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     api::golden::assert_answered,
     domain::{any_text, settings},
-    service::{JobRef, Page},
+    service::{JobRef, PageRequest},
 };
 use http::Request;
 use proptest::{collection::vec, prelude::*};
@@ -84,10 +84,10 @@ proptest! {
         let Ok(Command::Jobs { page, .. }) = parsed else {
             panic!("{parsed:?}");
         };
-        let expected = Page {
+        let expected = PageRequest {
             offset: offset as usize,
             limit: Some(limit.min(1000) as usize),
-            ..Page::default()
+            ..PageRequest::default()
         };
         prop_assert_eq!(page, expected);
     }

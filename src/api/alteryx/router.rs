@@ -3,7 +3,7 @@
 use crate::{
     api::{headers::idempotency_key, json, oauth, percent},
     domain::{InterfaceName, JobOptions, PriorityError, WorkerTagError},
-    service::{Command, Document, Fault, JobRef, JsonCheck, Page, Sort, State, Submit, Visibility},
+    service::{Command, DocumentFormat, Fault, JobRef, JsonCheck, PageRequest, Sort, State, Submit, Visibility},
 };
 use hex::FromHex;
 use http::{Method, request::Parts};
@@ -178,7 +178,7 @@ fn jobs(head: &Parts, workflow: &str) -> Result<Command, Fault> {
         Some(states) if states.is_empty() => 0,
         Some(_) | None => count("limit")?.unwrap_or(JOBS_MAX).min(JOBS_MAX),
     };
-    let page = Page {
+    let page = PageRequest {
         offset: count("offset")?.unwrap_or(0),
         limit: Some(limit),
         sort: chosen(head, "sortField", SORTS)?.unwrap_or_default(),
@@ -257,7 +257,7 @@ fn submit(head: &Parts, workflow: &str, body: &[u8]) -> Result<Command, Fault> {
         interface: Some(interface(workflow)?),
         idempotency_key: idempotency_key(&head.headers)?,
         dialect: "alteryx",
-        document: Document::Json {
+        document: DocumentFormat::Json {
             check: JsonCheck(json::check),
             empty: Some(EMPTY),
         },

@@ -7,7 +7,7 @@ use super::{ROOT, digest, parameters::Parameters};
 use crate::{
     api::{Intake, headers::idempotency_key},
     domain::{InterfaceName, JobName, JobOptions, Reference, spaced},
-    service::{Command, Document, Fault, Submit},
+    service::{Command, DocumentFormat, Fault, Submit},
 };
 use http::{HeaderMap, Method, header::CONTENT_TYPE, request::Parts};
 
@@ -18,7 +18,7 @@ const REFERENCE_CHARS_MAX: usize = 200;
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
+enum Route {
     Job,
     JobLog,
     JobQueue,
@@ -27,7 +27,7 @@ enum Endpoint {
     Validate,
 }
 
-impl Endpoint {
+impl Route {
     fn of(path: &str) -> Option<Self> {
         match path.strip_prefix(ROOT)? {
             "/job" => Some(Self::Job),
@@ -54,8 +54,8 @@ impl Endpoint {
 }
 
 pub(super) fn intake(head: &Parts) -> Intake {
-    match Endpoint::of(head.uri.path()) {
-        Some(Endpoint::Job | Endpoint::JobLog | Endpoint::JobQueue | Endpoint::JobStatus)
+    match Route::of(head.uri.path()) {
+        Some(Route::Job | Route::JobLog | Route::JobQueue | Route::JobStatus)
             if head.method == Method::POST =>
         {
             Intake::Small {
@@ -67,33 +67,33 @@ pub(super) fn intake(head: &Parts) -> Intake {
 }
 
 pub(super) fn parse(head: &Parts, form: &[u8]) -> Result<Command, Fault> {
-    let endpoint = Endpoint::of(head.uri.path()).ok_or(Fault::NoSuchPath)?;
-    endpoint.check(&head.method)?;
+    let route = Route::of(head.uri.path()).ok_or(Fault::NoSuchPath)?;
+    route.check(&head.method)?;
     if !form.is_empty() && !may_be_form(&head.headers) {
         let reason = format!("the body's content type must be {FORM_TYPE}");
         return Err(Fault::Invalid { reason });
     }
     let query = head.uri.query().unwrap_or_default().as_bytes();
     let parameters = Parameters::parse(&[query, form])?;
-    match endpoint {
-        Endpoint::Job => Ok(Command::Fetch {
+    match route {
+        Route::Job => Ok(Command::Fetch {
             interface: interface(parameters.required("Interfacename")?)?,
             job: job(parameters.required("Jobname")?)?,
             stylesheet: parameters.optional("xslt")?.map(stylesheet).transpose()?,
             head: head.method == Method::HEAD,
         }),
-        Endpoint::JobLog => Ok(Command::Log {
+        Route::JobLog => Ok(Command::Log {
             interface: optional_interface(&parameters)?,
             job: job(parameters.required("Jobname")?)?,
         }),
-        Endpoint::JobQueue => Ok(Command::List {
+        Route::JobQueue => Ok(Command::List {
             interface: interface(parameters.required("Interfacename")?)?,
         }),
-        Endpoint::JobStatus => Ok(Command::Status {
+        Route::JobStatus => Ok(Command::Status {
             job: job(parameters.required("Jobname")?)?,
         }),
-        Endpoint::Upload => submit(head, &parameters, false),
-        Endpoint::Validate => submit(head, &parameters, true),
+        Route::Upload => submit(head, &parameters, false),
+        Route::Validate => submit(head, &parameters, true),
     }
 }
 
@@ -107,7 +107,7 @@ fn submit(head: &Parts, parameters: &Parameters, only_check: bool) -> Result<Com
         idempotency_key: idempotency_key(&head.headers)?,
         digests: digest::expected(&head.headers)?,
         dialect: "dstore",
-        document: Document::Xml,
+        document: DocumentFormat::Xml,
         options: JobOptions::default(),
     }))
 }

@@ -4,7 +4,7 @@ use super::document;
 use crate::{
     api::{headers::idempotency_key, oauth, percent},
     domain::{JobOptions, parse_uuid},
-    service::{Command, Document, Fault, JobRef, JsonCheck, Submit, Visibility},
+    service::{Command, DocumentFormat, Fault, JobRef, JsonCheck, Submit, Visibility},
 };
 use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use serde_json::json;
@@ -139,7 +139,7 @@ fn submit(
         interface: Some(interface),
         idempotency_key: idempotency_key(&head.headers)?,
         dialect: "ehealth",
-        document: Document::Json {
+        document: DocumentFormat::Json {
             check: JsonCheck(check),
             empty: None,
         },

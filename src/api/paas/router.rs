@@ -3,7 +3,7 @@
 use crate::{
     api::{Credentials, headers::idempotency_key, json, percent},
     domain::{JobOptions, PARAMS_BYTES_MAX},
-    service::{Command, Document, Fault, JobRef, JsonCheck, Submit, Visibility},
+    service::{Command, DocumentFormat, Fault, JobRef, JsonCheck, Submit, Visibility},
 };
 use http::{Method, request::Parts};
 use serde_json::{Map, Value};
@@ -67,7 +67,7 @@ fn process(head: &Parts, command: &str) -> Result<Command, Fault> {
         interface: Some(interface),
         idempotency_key: idempotency_key(&head.headers)?,
         dialect: "paas",
-        document: Document::Json {
+        document: DocumentFormat::Json {
             check: JsonCheck(json::check),
             empty: Some(EMPTY),
         },

@@ -4,7 +4,7 @@ use crate::{
     api::{headers::idempotency_key, json, percent},
     domain::{InterfaceName, JobOptions, WorkerTag, parse_uuid},
     service::{
-        Command, Document, Fault, JobRef, JsonCheck, ScheduleRequest, ScheduleSpec, Submit,
+        Command, DocumentFormat, Fault, JobRef, JsonCheck, ScheduleRequest, ScheduleSpec, Submit,
         Visibility,
     },
 };
@@ -68,7 +68,7 @@ fn start(head: &Parts, body: &[u8]) -> Result<Command, Fault> {
         interface: Some(process.name()?),
         idempotency_key: idempotency_key(&head.headers)?,
         dialect: "robusta",
-        document: Document::Json {
+        document: DocumentFormat::Json {
             check: JsonCheck(json::check),
             empty: None,
         },

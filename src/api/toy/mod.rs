@@ -7,7 +7,7 @@
 use super::{Dialect, Intake, Payload, json};
 use crate::{
     domain::parse_uuid,
-    service::{Command, Document, Fault, JobRef, JsonCheck, Reply, State, Submit, Visibility},
+    service::{Command, DocumentFormat, Fault, JobRef, JsonCheck, Reply, State, Submit, Visibility},
 };
 use http::{Method, Response, StatusCode, request::Parts};
 
@@ -34,7 +34,7 @@ impl Dialect for Toy {
             return Ok(Command::Submit(Submit {
                 interface: Some(interface),
                 dialect: "toy",
-                document: Document::Json {
+                document: DocumentFormat::Json {
                     check: JsonCheck(json::check),
                     empty: None,
                 },

@@ -12,8 +12,8 @@ use crate::{
     cron_schedule::{Missed, Zone},
     domain::{InterfaceName, Job, JobName, KEY_BYTES, Seal},
     service::{
-        AdmissionLimits, Cancelling, Direction, InFlight, Interface, Parts, Places, ScheduleRules,
-        Service, Visible, WorkerHandle,
+        AdmissionLimits, Cancelling, Direction, InFlight, Interface, Parts, ScheduleRules, Service,
+        Slots, Visible, WorkerHandle,
     },
     store::{
         Cancelled,
@@ -137,7 +137,7 @@ impl Tenant {
                 ..AdmissionLimits::default()
             },
             in_flight: in_flight.clone(),
-            transforms: Places::new(4, 2),
+            transforms: Slots::new(4, 2),
             validations: Arc::default(),
             worker: Box::new(Nobody {
                 gate: Mutex::new(gate),

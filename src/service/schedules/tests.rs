@@ -6,8 +6,8 @@ use crate::{
     auth::{Grants, Right, Scope},
     domain::{Job, JobName, KEY_BYTES, Place, Priority, Seal},
     service::{
-        AdmissionLimits, Cancelling, InFlight, Interface, JobRef, JsonCheck, Parts, Places,
-        ScheduleSpec, State, Visible, WorkerHandle,
+        AdmissionLimits, Cancelling, InFlight, Interface, JobRef, JsonCheck, Parts, ScheduleSpec,
+        Slots, State, Visible, WorkerHandle,
     },
     store::{
         Cancelled,
@@ -112,7 +112,7 @@ impl World {
                 ..AdmissionLimits::default()
             },
             in_flight: Arc::new(InFlight::default()),
-            transforms: Places::new(4, 2),
+            transforms: Slots::new(4, 2),
             validations: Arc::default(),
             worker: Box::new(Nobody),
             schedules: ScheduleRules {
@@ -147,7 +147,7 @@ fn request(quartz: &str) -> ScheduleRequest {
         submit: Submit {
             interface: Some(name("nightly")),
             dialect: "robusta",
-            document: Document::Json {
+            document: DocumentFormat::Json {
                 check: JsonCheck(json),
                 empty: None,
             },

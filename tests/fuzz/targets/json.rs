@@ -12,7 +12,7 @@ use spoolgate::{
     api::{self, Dialect, Intake, Payload},
     domain::joblog::{Level, Message},
     domain::{JobName, PARAMS_BYTES_MAX, Priority},
-    service::{Command, Document, Fault, Reply, State, Submit, View},
+    service::{Command, DocumentFormat, Fault, Reply, State, Submit, View},
 };
 
 fuzz_target!(|data: &[u8]| -> Corpus {
@@ -55,7 +55,7 @@ fn submitted(command: &Command, body: &[u8]) {
         assert!(params.len() <= PARAMS_BYTES_MAX);
         serde_json::from_str::<serde_json::Map<_, _>>(params).expect("an object");
     }
-    let Document::Json { check, .. } = submit.document else {
+    let DocumentFormat::Json { check, .. } = submit.document else {
         panic!("not JSON");
     };
     if (check.0)(&mut &body[..]).is_ok() {

@@ -1,6 +1,6 @@
-//! Places for what takes long: transformations, and validations by a program of their own.
+//! Slots for what takes long: transformations, and validations by a program of their own.
 //!
-//! A transformation needs a place among all and one among its user's, so one user's slow ones do not
+//! A transformation needs a slot among all and one among its user's, so one user's slow ones do not
 //! hold up another's. Who finds none waits in the line of his user, and users are served in rotation; a
 //! line has an end, and waiting has one too.
 
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// A tenant's share of the places that all tenants have together.
+/// A tenant's share of the slots that all tenants have together.
 #[derive(Clone)]
-pub struct Places {
+pub struct Slots {
     shared: Arc<Shared>,
     /// Users of different tenants are different users, whatever their names are.
     tenant: usize,
@@ -44,17 +44,17 @@ struct State {
     /// Without users who have none.
     taken_by: HashMap<User, usize>,
     /// In the order of service. Invariant: no line is empty.
-    lines: VecDeque<(User, VecDeque<oneshot::Sender<Place>>)>,
+    lines: VecDeque<(User, VecDeque<oneshot::Sender<Slot>>)>,
 }
 
-/// A place that is taken; dropping it calls the next in line.
-pub(super) struct Place {
+/// A slot that is taken; dropping it calls the next in line.
+pub(super) struct Slot {
     shared: Arc<Shared>,
     user: User,
 }
 
-impl Places {
-    /// For the first tenant: so many places in all, and for each user.
+impl Slots {
+    /// For the first tenant: so many slots in all, and for each user.
     pub fn new(max: usize, per_user_max: usize) -> Self {
         let shared = Shared {
             max,
@@ -67,7 +67,7 @@ impl Places {
         }
     }
 
-    /// The same places, for another tenant.
+    /// The same slots, for another tenant.
     #[must_use]
     pub fn for_tenant(&self, tenant: usize) -> Self {
         Self {
@@ -76,23 +76,23 @@ impl Places {
         }
     }
 
-    /// Waits for a place, in line and not for ever.
+    /// Waits for a slot, in line and not for ever.
     ///
     /// # Errors
     /// When the line is too long, or it took too long: the same may be tried later.
-    pub(super) async fn take(&self, user: &Arc<str>) -> Result<Place, Full> {
+    pub(super) async fn take(&self, user: &Arc<str>) -> Result<Slot, Full> {
         let user = (self.tenant, user.clone());
         let turn = {
             let mut state = self.shared.state.lock();
             if self.shared.may_take(&state, &user) {
                 state.add(&user);
                 let shared = self.shared.clone();
-                return Ok(Place { shared, user });
+                return Ok(Slot { shared, user });
             }
             state.join(user)?
         };
         match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(Full),
         }
     }
@@ -104,8 +104,8 @@ impl Shared {
         state.taken < self.max && own < self.per_user_max
     }
 
-    /// Takes the place that has become free for the first who may have it.
-    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
+    /// Takes the slot that has become free for the first who may have it.
+    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.state.lock();
         let at = (0..state.lines.len()).find(|at| self.may_take(&state, &state.lines[*at].0))?;
         let (user, mut line) = state.lines.remove(at)?;
@@ -115,7 +115,7 @@ impl Shared {
         }
         state.add(&user);
         let shared = self.clone();
-        Some((turn, Place { shared, user }))
+        Some((turn, Slot { shared, user }))
     }
 }
 
@@ -125,7 +125,7 @@ impl State {
         *self.taken_by.entry(user.clone()).or_default() += 1;
     }
 
-    fn join(&mut self, user: User) -> Result<oneshot::Receiver<Place>, Full> {
+    fn join(&mut self, user: User) -> Result<oneshot::Receiver<Slot>, Full> {
         // Who has lost patience stands there no more.
         self.lines.retain_mut(|(_, line)| {
             line.retain(|turn| !turn.is_closed());
@@ -135,17 +135,17 @@ impl State {
         if waiting >= WAITING_MAX {
             return Err(Full);
         }
-        let (turn, place) = oneshot::channel();
+        let (turn, slot) = oneshot::channel();
         match self.lines.iter_mut().find(|(other, _)| *other == user) {
             Some((_, line)) if line.len() >= WAITING_PER_USER_MAX => return Err(Full),
             Some((_, line)) => line.push_back(turn),
             None => self.lines.push_back((user, VecDeque::from([turn]))),
         }
-        Ok(place)
+        Ok(slot)
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         {
             let mut state = self.shared.state.lock();
@@ -157,16 +157,16 @@ impl Drop for Place {
                 }
             }
         }
-        // Not under the lock: a waiter that has left hands the place back, and dropping that comes
+        // Not under the lock: a waiter that has left hands the slot back, and dropping that comes
         // here again.
-        if let Some((turn, place)) = self.shared.next() {
-            drop(turn.send(place));
+        if let Some((turn, slot)) = self.shared.next() {
+            drop(turn.send(slot));
         }
     }
 }
 
 /// Validations by a program of its own, over all tenants: each is a process with a document in memory.
-/// One place is kept for small documents, which go on beside large ones.
+/// One slot is kept for small documents, which go on beside large ones.
 pub struct Validations {
     all: Arc<Semaphore>,
     large: Arc<Semaphore>,
@@ -187,7 +187,7 @@ impl Validations {
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a slot.
     pub(super) async fn take(&self, is_large: bool) -> Option<Validation> {
         let large = match is_large {
             true => Some(self.large.clone().acquire_owned().await.ok()?),
@@ -201,7 +201,7 @@ impl Validations {
     }
 }
 
-/// A place for one validation.
+/// A slot for one validation.
 pub(super) struct Validation {
     _all: OwnedSemaphorePermit,
     _large: Option<OwnedSemaphorePermit>,
@@ -224,14 +224,14 @@ mod tests {
             .poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn take(places: &Places, user: &str) -> Waiting<Result<Place, Full>> {
-        let (places, user) = (places.clone(), user.into());
-        Box::pin(async move { places.take(&user).await })
+    fn take(slots: &Slots, user: &str) -> Waiting<Result<Slot, Full>> {
+        let (slots, user) = (slots.clone(), user.into());
+        Box::pin(async move { slots.take(&user).await })
     }
 
-    fn taken(waiting: &mut Waiting<Result<Place, Full>>) -> Place {
+    fn taken(waiting: &mut Waiting<Result<Slot, Full>>) -> Slot {
         match poll(waiting) {
-            Poll::Ready(Ok(place)) => place,
+            Poll::Ready(Ok(slot)) => slot,
             Poll::Ready(Err(Full)) => panic!("refused"),
             Poll::Pending => panic!("waiting"),
         }
@@ -239,14 +239,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_users_slow_ones_do_not_hold_up_another() {
-        let places = Places::new(4, 2);
-        let slow: Vec<Place> = (0..2).map(|_| taken(&mut take(&places, "a"))).collect();
-        let mut third = take(&places, "a");
+        let slots = Slots::new(4, 2);
+        let slow: Vec<Slot> = (0..2).map(|_| taken(&mut take(&slots, "a"))).collect();
+        let mut third = take(&slots, "a");
         assert!(poll(&mut third).is_pending());
-        let other = taken(&mut take(&places, "b"));
+        let other = taken(&mut take(&slots, "b"));
         // Of the same name, but of another tenant.
-        let elsewhere = taken(&mut take(&places.for_tenant(1), "a"));
-        assert!(poll(&mut take(&places, "c")).is_pending(), "all are taken");
+        let elsewhere = taken(&mut take(&slots.for_tenant(1), "a"));
+        assert!(poll(&mut take(&slots, "c")).is_pending(), "all are taken");
         drop(other);
         assert!(
             poll(&mut third).is_pending(),
@@ -259,11 +259,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn users_are_served_in_rotation() {
-        let places = Places::new(1, 1);
-        let first = taken(&mut take(&places, "a"));
-        let mut flood: Vec<_> = (0..3).map(|_| take(&places, "a")).collect();
+        let slots = Slots::new(1, 1);
+        let first = taken(&mut take(&slots, "a"));
+        let mut flood: Vec<_> = (0..3).map(|_| take(&slots, "a")).collect();
         assert!(flood.iter_mut().all(|waiting| poll(waiting).is_pending()));
-        let mut other = take(&places, "b");
+        let mut other = take(&slots, "b");
         assert!(poll(&mut other).is_pending());
         drop(first);
         drop(taken(&mut flood[0]));
@@ -273,7 +273,7 @@ mod tests {
         drop(flood.remove(1));
         drop(other);
         drop(taken(&mut flood[1]));
-        let state = places.shared.state.lock();
+        let state = slots.shared.state.lock();
         assert_eq!(
             (state.taken, state.taken_by.len(), state.lines.len()),
             (0, 0, 0)
@@ -282,21 +282,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lines_and_patience_end() {
-        let places = Places::new(1, 1);
-        let _slow = taken(&mut take(&places, "a"));
+        let slots = Slots::new(1, 1);
+        let _slow = taken(&mut take(&slots, "a"));
         let mut line: Vec<_> = (0..WAITING_PER_USER_MAX)
-            .map(|_| take(&places, "a"))
+            .map(|_| take(&slots, "a"))
             .collect();
         assert!(line.iter_mut().all(|waiting| poll(waiting).is_pending()));
         assert!(matches!(
-            poll(&mut take(&places, "a")),
+            poll(&mut take(&slots, "a")),
             Poll::Ready(Err(Full))
         ));
         tokio::time::advance(PATIENCE).await;
         for waiting in &mut line {
             assert!(matches!(poll(waiting), Poll::Ready(Err(Full))));
         }
-        assert!(poll(&mut take(&places, "a")).is_pending());
+        assert!(poll(&mut take(&slots, "a")).is_pending());
     }
 
     #[tokio::test]
@@ -307,12 +307,12 @@ mod tests {
             Box::pin(async move { validations.take(is_large).await })
         };
         let Poll::Ready(large) = poll(&mut take(true)) else {
-            panic!("there is a place");
+            panic!("there is a slot");
         };
         let mut second = take(true);
         assert!(poll(&mut second).is_pending());
         let Poll::Ready(small) = poll(&mut take(false)) else {
-            panic!("there is a place");
+            panic!("there is a slot");
         };
         assert!(poll(&mut take(false)).is_pending());
         drop((large, small));
