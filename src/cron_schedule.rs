@@ -18,7 +18,7 @@ mod spec;
 mod tests;
 mod text;
 
-pub use plan::{Due, Missed, Plan, Progress, Run};
+pub use plan::{Due, Firing, Missed, Plan, Progress};
 pub use spec::{Member, Mistake, ScheduleSpec, Zone, ZoneError};
 
 use crate::domain::{InterfaceName, JobId, JobName, Kind, NameError, Priority, WorkerTag};

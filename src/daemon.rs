@@ -31,7 +31,7 @@ use crate::{
 };
 use anyhow::Context;
 use clock::ClockWatch;
-use config_file::ConfigFile;
+use config_file::ConfigWatch;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
 use tenant::{Prepared, Running, Served};
@@ -69,7 +69,7 @@ pub(crate) async fn serve(
     let supervisor = Supervisor::new(stop.clone());
     let about = Arc::new(About {
         clock: ClockWatch::default(),
-        config: ConfigFile::of(&config),
+        config: ConfigWatch::of(&config),
     });
     let mut tenants = Vec::new();
     for (n, tenant) in config.tenants.iter().enumerate() {
@@ -147,7 +147,7 @@ fn watch_clock(about: &Arc<About>, supervisor: &Supervisor, stop: &CancellationT
 /// What the whole service watches.
 struct About {
     clock: ClockWatch,
-    config: ConfigFile,
+    config: ConfigWatch,
 }
 
 /// Every connection is a descriptor, and the usual soft limit is meant for programs with few. Gives

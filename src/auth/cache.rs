@@ -23,9 +23,9 @@ pub(super) const ENTRIES_MAX: usize = 4096;
 pub(super) struct Mark([u8; 32]);
 
 /// The key of this process.
-pub(super) struct Key(Seal);
+pub(super) struct MarkKey(Seal);
 
-impl Key {
+impl MarkKey {
     pub(super) fn new(secret: [u8; KEY_BYTES]) -> Self {
         Self(Seal::new(secret))
     }
@@ -131,16 +131,16 @@ mod tests {
 
     #[test]
     fn marks_depend_on_every_part_and_on_its_bounds() {
-        let key = Key::new([7; 32]);
+        let key = MarkKey::new([7; 32]);
         let mark = key.mark(&[b"ab", b"c"]);
         assert!(mark == key.mark(&[b"ab", b"c"]));
         assert!(mark != key.mark(&[b"a", b"bc"]));
-        assert!(mark != Key::new([8; 32]).mark(&[b"ab", b"c"]));
+        assert!(mark != MarkKey::new([8; 32]).mark(&[b"ab", b"c"]));
     }
 
     #[test]
     fn a_user_has_one_right_password_until_it_goes() {
-        let key = Key::new([7; 32]);
+        let key = MarkKey::new([7; 32]);
         let (old, new) = (key.mark(&[b"old"]), key.mark(&[b"new"]));
         let mut proven = Proven::default();
         proven.insert("shop".into(), old);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn entries_expire_unless_they_are_used() {
-        let key = Key::new([7; 32]);
+        let key = MarkKey::new([7; 32]);
         let (mark, t0) = (key.mark(&[b"u"]), Instant::now());
         let at = |s| t0 + Duration::from_secs(s);
         let mut cache = Refused::default();
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_longest_unused_entry_makes_room() {
-        let key = Key::new([7; 32]);
+        let key = MarkKey::new([7; 32]);
         let mark = |n: usize| key.mark(&[&n.to_be_bytes()]);
         let t0 = Instant::now();
         let mut cache = Refused::default();

@@ -42,12 +42,12 @@ impl Address {
     }
 }
 
-type Pair = (Arc<str>, Address);
+type UserAddress = (Arc<str>, Address);
 
 #[derive(Default)]
 pub(super) struct Throttle {
     addresses: Failures<Address>,
-    pairs: Failures<Pair>,
+    pairs: Failures<UserAddress>,
 }
 
 impl Throttle {

@@ -17,7 +17,7 @@
 //! Tokens and API keys cost next to nothing and cannot be guessed ([`super::token`]): they wait
 //! in no line and are never slowed.
 
-use super::cache::{Key, Mark, Proven, Refused};
+use super::cache::{Mark, MarkKey, Proven, Refused};
 use super::familiar::{self, Familiar, Pair};
 use super::file::{UsersError, UsersFile};
 use super::grants::{Account, Caller, Role};
@@ -64,7 +64,7 @@ pub enum IssueError {
     TooManyScopes,
 }
 
-type Verifier = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+type PasswordVerifier = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// The users of a file, and what is remembered of their logins. Cheap to clone.
@@ -80,14 +80,14 @@ struct Shared {
     epoch: (Instant, i64),
     /// Where familiar pairs are kept; its lock is that of writing the file.
     familiar: Mutex<Option<PathBuf>>,
-    key: Key,
+    key: MarkKey,
     line: Arc<Line>,
     loaded: RwLock<Arc<Loaded>>,
     path: PathBuf,
     /// Which file was read last, whatever came of it; its lock is that of reading it again.
     looked_at: tokio::sync::Mutex<Option<Stamp>>,
     seal: Seal,
-    verifier: Verifier,
+    verifier: PasswordVerifier,
 }
 
 struct Loaded {
@@ -173,7 +173,12 @@ impl Users {
         self
     }
 
-    fn with(path: &Path, seal: Seal, verifier: Verifier, clock: Clock) -> Result<Self, UsersError> {
+    fn with(
+        path: &Path,
+        seal: Seal,
+        verifier: PasswordVerifier,
+        clock: Clock,
+    ) -> Result<Self, UsersError> {
         let looked_at = std::fs::metadata(path).ok();
         let looked_at = looked_at.map(|meta| Stamp::of(&meta));
         let loaded = load(path)?;
@@ -184,7 +189,7 @@ impl Users {
             clock,
             authenticator: Mutex::default(),
             familiar: Mutex::default(),
-            key: Key::new(password::random_bytes()),
+            key: MarkKey::new(password::random_bytes()),
             line: Line::new(),
             loaded: RwLock::new(Arc::new(loaded)),
             path: path.to_owned(),
@@ -223,7 +228,8 @@ impl Users {
         authorization: Option<&http::HeaderValue>,
         peer: IpAddr,
     ) -> Result<Caller, Denied> {
-        self.check(authorization.and_then(Claim::read), peer).await
+        self.check(authorization.and_then(LoginAttempt::read), peer)
+            .await
     }
 
     /// Who gives this user's name and password, in a form say, from `peer`. The same rules hold as
@@ -232,7 +238,7 @@ impl Users {
     /// # Errors
     /// As [`Users::authenticate`].
     pub async fn login(&self, user: &str, password: &str, peer: IpAddr) -> Result<Caller, Denied> {
-        self.check(Claim::new(user, password), peer).await
+        self.check(LoginAttempt::new(user, password), peer).await
     }
 
     /// Is there a user of that name? One who was added a moment ago is one. Blocking.
@@ -327,15 +333,15 @@ impl Users {
         })
     }
 
-    async fn check(&self, claim: Option<Claim>, peer: IpAddr) -> Result<Caller, Denied> {
-        let claim = claim.ok_or(Denied::Credentials)?;
+    async fn check(&self, attempt: Option<LoginAttempt>, peer: IpAddr) -> Result<Caller, Denied> {
+        let attempt = attempt.ok_or(Denied::Credentials)?;
         let at = Address::of(peer);
-        let known = Check::of(&self.shared, &claim, at);
+        let known = Check::of(&self.shared, &attempt, at);
         if known.is_known_right(&self.shared) {
             return self.shared.caller(&known).ok_or(Denied::Credentials);
         }
         self.shared.refresh().await;
-        let check = Check::of(&self.shared, &claim, at);
+        let check = Check::of(&self.shared, &attempt, at);
         let verdict = match check.look_up(&self.shared) {
             Found::Known(verdict) => verdict,
             Found::UnderWay(mut verdict) => match verdict.wait_for(Option::is_some).await {
@@ -368,12 +374,12 @@ fn caller(user: &Arc<str>, account: &Account) -> Caller {
 }
 
 /// User and password as sent.
-struct Claim {
+struct LoginAttempt {
     user: String,
     password: String,
 }
 
-impl Claim {
+impl LoginAttempt {
     fn read(header: &http::HeaderValue) -> Option<Self> {
         if header.len() > HEADER_BYTES_MAX {
             return None;
@@ -412,18 +418,18 @@ enum Found {
 }
 
 impl Check {
-    fn of(shared: &Shared, claim: &Claim, at: Address) -> Self {
+    fn of(shared: &Shared, attempt: &LoginAttempt, at: Address) -> Self {
         let loaded = shared.loaded();
-        let (user, stored) = match loaded.users.entry(&claim.user) {
+        let (user, stored) = match loaded.users.entry(&attempt.user) {
             Some((user, account)) => (user.clone(), account.password.clone()),
-            None => (claim.user.as_str().into(), DUMMY_HASH.into()),
+            None => (attempt.user.as_str().into(), DUMMY_HASH.into()),
         };
-        let parts = [&*user, &*claim.password, &*stored].map(str::as_bytes);
+        let parts = [&*user, &*attempt.password, &*stored].map(str::as_bytes);
         Self {
             at,
             mark: shared.key.mark(&parts),
             pair: Pair::of(&shared.seal, &user, at),
-            password: claim.password.as_str().into(),
+            password: attempt.password.as_str().into(),
             stored,
             user,
         }

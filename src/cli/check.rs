@@ -11,7 +11,7 @@ use crate::{
     daemon,
     domain::InterfaceName,
     http::tls::{Certificate, TlsError},
-    ops::health::{Finding, Grade, Stops, count},
+    ops::health::{Grade, HealthFinding, Stops, count},
     processor::Processor,
     store::fs::{ProbeOptions, RealFs, probe},
     xml::{ReloadOutcome, ReloadReport, xmllint_present, xsltproc_present},
@@ -65,7 +65,7 @@ impl Check {
 }
 
 /// The worst first. Of what failed nothing good is said.
-fn print(mut findings: Vec<Finding>, as_json: bool) -> anyhow::Result<ExitCode> {
+fn print(mut findings: Vec<HealthFinding>, as_json: bool) -> anyhow::Result<ExitCode> {
     let failed: Vec<String> = (findings.iter())
         .filter(|finding| finding.grade == Grade::Failed)
         .map(|finding| finding.what.clone())
@@ -100,7 +100,7 @@ pub(super) fn word(grade: Grade) -> &'static str {
 }
 
 /// The same as an object.
-pub(super) fn json(finding: &Finding) -> serde_json::Value {
+pub(super) fn json(finding: &HealthFinding) -> serde_json::Value {
     serde_json::json!({
         "what": finding.what,
         "grade": word(finding.grade).to_lowercase(),
@@ -109,8 +109,8 @@ pub(super) fn json(finding: &Finding) -> serde_json::Value {
     })
 }
 
-fn graded(grade: Grade, what: String, text: impl Into<String>) -> Finding {
-    Finding {
+fn graded(grade: Grade, what: String, text: impl Into<String>) -> HealthFinding {
+    HealthFinding {
         grade,
         stops: Stops::Nothing,
         what,
@@ -118,11 +118,14 @@ fn graded(grade: Grade, what: String, text: impl Into<String>) -> Finding {
     }
 }
 
-fn fine(what: String, text: impl Into<String>) -> Finding {
+fn fine(what: String, text: impl Into<String>) -> HealthFinding {
     graded(Grade::Fine, what, text)
 }
 
-fn usable(config: &Config, certificate: Option<&Result<Certificate, TlsError>>) -> Option<Finding> {
+fn usable(
+    config: &Config,
+    certificate: Option<&Result<Certificate, TlsError>>,
+) -> Option<HealthFinding> {
     let text = match certificate {
         None => "none yet; the first serve makes one",
         Some(Ok(_)) => "certificate and key belong together",
@@ -131,7 +134,7 @@ fn usable(config: &Config, certificate: Option<&Result<Certificate, TlsError>>) 
     Some(fine(config.certificate.display().to_string(), text))
 }
 
-fn programs(config: &Config) -> Finding {
+fn programs(config: &Config) -> HealthFinding {
     let (grade, text) = if config.engine == Engine::Xmllint && !xmllint_present() {
         let text = "xml.engine is xmllint, which is missing: apt-get install libxml2-utils";
         (Grade::Failed, text)
@@ -144,7 +147,7 @@ fn programs(config: &Config) -> Finding {
     graded(grade, "programs".into(), text)
 }
 
-fn check_tenant(found: &Found<'_>, findings: &mut Vec<Finding>) {
+fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
     let tenant = found.tenant;
     let mut say = |grade, what: String, text: String| {
         let what = if tenant.name == DEFAULT_TENANT {

@@ -7,7 +7,7 @@ use crate::{
     daemon,
     http::tls::{Certificate, TlsError},
     ops::health::{
-        self, Finding, Grade, Stops,
+        self, Grade, HealthFinding, Stops,
         gather::{CertificateSource, TenantSource, facts},
     },
     store::fs::{RealFs, Spool, SpoolLock},
@@ -60,7 +60,7 @@ pub(super) fn all(
     certificate: Option<&Result<Certificate, TlsError>>,
     tenants: &[Found<'_>],
     strict: bool,
-) -> Vec<Finding> {
+) -> Vec<HealthFinding> {
     let sources: Vec<_> = tenants.iter().map(|found| source(found, strict)).collect();
     let host_name = daemon::host_name();
     let trouble = certificate.and_then(|certificate| certificate.as_ref().err());
@@ -79,7 +79,7 @@ pub(super) fn all(
         .iter()
         .any(|found| is_unknown_to_service(config, found.tenant))
     {
-        findings.push(Finding {
+        findings.push(HealthFinding {
             grade: Grade::Warning,
             stops: Stops::Nothing,
             what: config.path.display().to_string(),
@@ -127,7 +127,7 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
 }
 
 /// What the service says of itself. None: it does not say anything there.
-fn ask(mut at: SocketAddr) -> Option<Vec<Finding>> {
+fn ask(mut at: SocketAddr) -> Option<Vec<HealthFinding>> {
     if at.ip().is_unspecified() {
         at.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
@@ -144,9 +144,9 @@ fn ask(mut at: SocketAddr) -> Option<Vec<Finding>> {
     told(&String::from_utf8_lossy(&answer))
 }
 
-fn told(answer: &str) -> Option<Vec<Finding>> {
+fn told(answer: &str) -> Option<Vec<HealthFinding>> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let finding = |grade, text: &str| Finding {
+    let finding = |grade, text: &str| HealthFinding {
         grade,
         stops: Stops::Nothing,
         what: "service".into(),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{JobName, Place, escaped, stamp},
-    ops::health::{Finding, Grade, count},
+    ops::health::{Grade, HealthFinding, count},
     store::fs::{RealFs, Spool, SpoolLock},
 };
 use clap::Args;
@@ -107,7 +107,7 @@ fn overview(
     spool: &Spool,
     holder: Option<String>,
     is_stale: bool,
-    findings: &[Finding],
+    findings: &[HealthFinding],
 ) -> anyhow::Result<()> {
     let rows = rows(spool)?;
     let restored = spool.restored()?;

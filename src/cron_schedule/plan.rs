@@ -61,12 +61,12 @@ pub struct Progress {
     pub through: Option<Timestamp>,
     /// How many jobs it has made.
     pub runs: u64,
-    pub last: Option<Run>,
+    pub last: Option<Firing>,
 }
 
 /// A moment that had its job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct Firing {
     pub moment: Timestamp,
     #[serde(with = "text")]
     pub job: JobName,
@@ -89,7 +89,7 @@ impl Progress {
         Self {
             through: self.through.max(Some(moment)),
             runs: self.runs + 1,
-            last: Some(Run { moment, job }),
+            last: Some(Firing { moment, job }),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::config::Config;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 
-pub(super) struct ConfigFile {
+pub(super) struct ConfigWatch {
     path: PathBuf,
     /// What the service was started with.
     sha256: String,
@@ -14,7 +14,7 @@ pub(super) struct ConfigFile {
     reported: Mutex<Option<String>>,
 }
 
-impl ConfigFile {
+impl ConfigWatch {
     pub(super) fn of(config: &Config) -> Self {
         Self {
             path: config.path.clone(),
@@ -67,7 +67,7 @@ mod tests {
         let text = "[interfaces.a]\ndirection = \"in\"\nschema = \"\"\n";
         let write = |text: &str| std::fs::write(&path, text).unwrap();
         write(text);
-        let file = ConfigFile::of(&Config::load(&path).unwrap());
+        let file = ConfigWatch::of(&Config::load(&path).unwrap());
         let warning = || {
             file.look();
             file.warning()

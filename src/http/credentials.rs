@@ -19,7 +19,7 @@ const BEARER: &str = "bearer ";
 
 /// Why a request has no caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum Rejection {
     /// Too many failures, or too many at the same time.
     Slow {
         retry_after_s: u32,
@@ -48,13 +48,13 @@ pub(super) async fn caller(
     headers: &HeaderMap,
     peer: IpAddr,
     now_ms: i64,
-) -> Result<Caller, Refused> {
+) -> Result<Caller, Rejection> {
     match wanted {
         Credentials::Basic => login(users, headers, peer).await,
         Credentials::Bearer { scope, api_key } => {
             let caller = bearer(users, headers, now_ms)?;
             if api_key && !has_api_key(users, &caller, headers) {
-                return Err(Refused::Unknown(AuthFailure::ApiKey));
+                return Err(Rejection::Unknown(AuthFailure::ApiKey));
             }
             // What has a scope takes a token with it, and nothing else does: the eHealth contract has
             // 401 for a missing scope.
@@ -64,7 +64,7 @@ pub(super) async fn caller(
             };
             allowed
                 .then_some(caller)
-                .ok_or(Refused::Unknown(AuthFailure::Scope))
+                .ok_or(Rejection::Unknown(AuthFailure::Scope))
         }
         Credentials::Open => match headers.contains_key(AUTHORIZATION) {
             true => login(users, headers, peer).await,
@@ -74,25 +74,25 @@ pub(super) async fn caller(
     }
 }
 
-async fn login(users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refused> {
+async fn login(users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Rejection> {
     let authorization = only(headers, &AUTHORIZATION);
     checked(users.authenticate(authorization, peer).await)
 }
 
-fn checked(outcome: Result<Caller, Denied>) -> Result<Caller, Refused> {
+fn checked(outcome: Result<Caller, Denied>) -> Result<Caller, Rejection> {
     outcome.map_err(|denied| match denied {
-        Denied::Credentials => Refused::Unknown(AuthFailure::Credentials),
-        Denied::Slow { retry_after_s } => Refused::Slow { retry_after_s },
+        Denied::Credentials => Rejection::Unknown(AuthFailure::Credentials),
+        Denied::Slow { retry_after_s } => Rejection::Slow { retry_after_s },
     })
 }
 
-fn bearer(users: &Users, headers: &HeaderMap, now_ms: i64) -> Result<Caller, Refused> {
+fn bearer(users: &Users, headers: &HeaderMap, now_ms: i64) -> Result<Caller, Rejection> {
     let token = only(headers, &AUTHORIZATION)
         .and_then(|header| header.to_str().ok()?.split_at_checked(BEARER.len()))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
-    let (_, token) = token.ok_or(Refused::Unknown(AuthFailure::Credentials))?;
+    let (_, token) = token.ok_or(Rejection::Unknown(AuthFailure::Credentials))?;
     let caller = users.bearer(token.trim_start_matches(' '), now_ms);
-    caller.ok_or(Refused::Unknown(AuthFailure::Token))
+    caller.ok_or(Rejection::Unknown(AuthFailure::Token))
 }
 
 fn has_api_key(users: &Users, caller: &Caller, headers: &HeaderMap) -> bool {
@@ -112,10 +112,10 @@ pub(super) async fn client(
     caller: Caller,
     given: Option<&(String, String)>,
     peer: IpAddr,
-) -> Result<Caller, Refused> {
+) -> Result<Caller, Rejection> {
     match given {
         Some((id, secret)) => checked(users.login(id, secret, peer).await),
-        None if caller.is_anonymous() => Err(Refused::Unknown(AuthFailure::Credentials)),
+        None if caller.is_anonymous() => Err(Rejection::Unknown(AuthFailure::Credentials)),
         None => Ok(caller),
     }
 }
@@ -221,7 +221,7 @@ mod tests {
             &self,
             wanted: Credentials,
             headers: &[(HeaderName, &str)],
-        ) -> Result<String, Refused> {
+        ) -> Result<String, Rejection> {
             let headers = headers.iter();
             let headers = headers.map(|(name, value)| (name.clone(), value.parse().unwrap()));
             let headers = headers.collect();
@@ -231,12 +231,12 @@ mod tests {
         }
     }
 
-    fn good() -> Result<String, Refused> {
+    fn good() -> Result<String, Rejection> {
         Ok("good".into())
     }
 
-    fn failures(failure: AuthFailure) -> Result<String, Refused> {
-        Err(Refused::Unknown(failure))
+    fn failures(failure: AuthFailure) -> Result<String, Rejection> {
+        Err(Rejection::Unknown(failure))
     }
 
     fn bearer(scope: Option<&'static str>, api_key: bool) -> Credentials {
@@ -370,7 +370,7 @@ mod tests {
             client(users, caller, given.as_ref(), peer).await
         };
         let nobody = Caller::anonymous;
-        let lacking = Refused::Unknown(AuthFailure::Credentials);
+        let lacking = Rejection::Unknown(AuthFailure::Credentials);
         for given in [None, pair("good", "wrong"), pair("nobody", "good")] {
             assert_eq!(ask(nobody(), given).await.unwrap_err(), lacking);
         }

@@ -17,7 +17,7 @@ use super::{
     activity::{ConnectionActivity, Running},
     body::Body,
     body_reader::{BodyError, BodyReader},
-    credentials::{self, AuthFailure, Refused, challenge},
+    credentials::{self, AuthFailure, Rejection, challenge},
     media, range,
 };
 use crate::{
@@ -97,14 +97,14 @@ impl From<Fault> for Stop {
     }
 }
 
-impl From<Refused> for Stop {
-    fn from(refused: Refused) -> Self {
+impl From<Rejection> for Stop {
+    fn from(refused: Rejection) -> Self {
         match refused {
-            Refused::Slow { retry_after_s } => Self::Fault(Fault::TooMany {
+            Rejection::Slow { retry_after_s } => Self::Fault(Fault::TooMany {
                 retry_after_s,
                 reason: "too many logins; try again later".into(),
             }),
-            Refused::Unknown(failure) => Self::Unknown(failure),
+            Rejection::Unknown(failure) => Self::Unknown(failure),
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum Stops {
 
 /// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct HealthFinding {
     pub grade: Grade,
     pub stops: Stops,
     /// With the tenant's name before it, except for the default tenant.
@@ -47,7 +47,7 @@ pub struct Finding {
     pub text: String,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for HealthFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.text)
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Finding {
 
 /// Everything that is checked.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct ServiceFacts {
     /// Seconds of the Unix epoch.
     pub now_s: i64,
     pub certificate: CertificateFacts,
@@ -152,7 +152,7 @@ pub enum SchemaFacts {
 }
 
 /// What is wrong, the worst first, in a stable order.
-pub fn judge(facts: &Facts) -> Vec<Finding> {
+pub fn judge(facts: &ServiceFacts) -> Vec<HealthFinding> {
     let mut found = certificate(facts);
     if let Some(most) = facts.open_files_max
         && facts.connections_max as u64 > most
@@ -184,19 +184,19 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Why no partner of any tenant can be served, if so.
-pub fn down(findings: &[Finding], tenants: usize) -> Option<&Finding> {
+pub fn down(findings: &[HealthFinding], tenants: usize) -> Option<&HealthFinding> {
     let everything = findings.iter().find(|f| f.stops == Stops::Everything);
     let stopped = |n| findings.iter().find(|f| f.stops == Stops::Tenant(n));
     let all = (0..tenants).all(|n| stopped(n).is_some());
     everything.or_else(|| all.then(|| stopped(0)).flatten())
 }
 
-fn failed(what: &str, text: String) -> Finding {
+fn failed(what: &str, text: String) -> HealthFinding {
     stop(what, Stops::Nothing, text)
 }
 
-fn stop(what: &str, stops: Stops, text: String) -> Finding {
-    Finding {
+fn stop(what: &str, stops: Stops, text: String) -> HealthFinding {
+    HealthFinding {
         grade: Grade::Failed,
         stops,
         what: what.to_owned(),
@@ -204,14 +204,14 @@ fn stop(what: &str, stops: Stops, text: String) -> Finding {
     }
 }
 
-fn warning(what: &str, text: String) -> Finding {
-    Finding {
+fn warning(what: &str, text: String) -> HealthFinding {
+    HealthFinding {
         grade: Grade::Warning,
         ..failed(what, text)
     }
 }
 
-fn certificate(facts: &Facts) -> Vec<Finding> {
+fn certificate(facts: &ServiceFacts) -> Vec<HealthFinding> {
     let (of, now_s) = (&facts.certificate, facts.now_s);
     let what = &of.path;
     let mut found = Vec::new();
@@ -266,7 +266,7 @@ fn certificate(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-fn tenant(n: usize, facts: &TenantFacts) -> Vec<Finding> {
+fn tenant(n: usize, facts: &TenantFacts) -> Vec<HealthFinding> {
     let mut found = Vec::new();
     if let Some(reason) = &facts.stopped {
         found.push(stop(&facts.root, Stops::Tenant(n), reason.clone()));
@@ -310,7 +310,7 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<Finding> {
 const LAST_VERSION: &str = "the version before serves until the next start; `spoolgate check` says \
                             where it is broken";
 
-fn room(facts: &TenantFacts, free: Free) -> Vec<Finding> {
+fn room(facts: &TenantFacts, free: Free) -> Vec<HealthFinding> {
     let mut found = Vec::new();
     if free.bytes < facts.bytes_min {
         let text = format!(
@@ -334,7 +334,7 @@ fn room(facts: &TenantFacts, free: Free) -> Vec<Finding> {
     found
 }
 
-fn interface(facts: &InterfaceFacts) -> Vec<Finding> {
+fn interface(facts: &InterfaceFacts) -> Vec<HealthFinding> {
     let what = format!("interface {}", facts.name);
     let mut found = Vec::new();
     if let Some((schema, state)) = &facts.schema {
@@ -432,8 +432,8 @@ mod tests {
     const NOW_S: i64 = 1_800_000_000;
 
     /// Nothing is wrong here.
-    fn fine() -> Facts {
-        Facts {
+    fn fine() -> ServiceFacts {
+        ServiceFacts {
             now_s: NOW_S,
             certificate: CertificateFacts {
                 path: "cert.pem".into(),
@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(down(&[], 2), None);
     }
 
-    type Change = fn(&mut Facts);
+    type Change = fn(&mut ServiceFacts);
 
     /// What is changed, the grade that it has, and words of the sentence.
     #[rustfmt::skip]
@@ -516,13 +516,13 @@ mod tests {
         (|f| schema(f, SchemaFacts::Missing { in_force: true }), Grade::Warning, "s.xsd is gone"),
     ];
 
-    fn other_name(facts: &mut Facts, any_name_will_do: bool) {
+    fn other_name(facts: &mut ServiceFacts, any_name_will_do: bool) {
         facts.certificate.names = vec!["x.example".into()];
         facts.certificate.has_a_name = false;
         facts.certificate.any_name_will_do = any_name_will_do;
     }
 
-    fn schema(facts: &mut Facts, state: SchemaFacts) {
+    fn schema(facts: &mut ServiceFacts, state: SchemaFacts) {
         facts.tenants[0].interfaces[0].schema = Some(("s".into(), state));
     }
 
@@ -563,12 +563,12 @@ mod tests {
 
     #[test]
     fn it_is_down_only_when_nobody_can_be_served() {
-        let is_down = |change: &dyn Fn(&mut Facts)| {
+        let is_down = |change: &dyn Fn(&mut ServiceFacts)| {
             let mut facts = fine();
             change(&mut facts);
             down(&judge(&facts), facts.tenants.len()).is_some()
         };
-        let stopped = |f: &mut Facts, n: usize| f.tenants[n].stopped = Some("x".into());
+        let stopped = |f: &mut ServiceFacts, n: usize| f.tenants[n].stopped = Some("x".into());
         assert!(!is_down(&|f| stopped(f, 0)), "another tenant is served");
         assert!(is_down(&|f| (stopped(f, 0), stopped(f, 1)).0));
         assert!(is_down(&|f| f.certificate.valid_s = Some((0, NOW_S))));

@@ -36,7 +36,7 @@ pub(super) struct ChildLimits {
     pub(super) time: Duration,
 }
 
-pub(super) struct Ended {
+pub(super) struct ChildOutput {
     pub(super) messages: Vec<u8>,
     pub(super) output: Vec<u8>,
     pub(super) status: ExitStatus,
@@ -70,7 +70,7 @@ pub(super) fn run(
     dir: &Path,
     source: &Source<'_>,
     limits: &ChildLimits,
-) -> Result<Ended, ChildError> {
+) -> Result<ChildOutput, ChildError> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -124,7 +124,11 @@ impl Group {
     }
 
     /// Feeds, listens and waits, each without waiting for the others.
-    fn converse(&mut self, source: &Source<'_>, limits: &ChildLimits) -> Result<Ended, ChildError> {
+    fn converse(
+        &mut self,
+        source: &Source<'_>,
+        limits: &ChildLimits,
+    ) -> Result<ChildOutput, ChildError> {
         let leader = self.leader;
         let (stdin, stdout, stderr) = (
             self.child.stdin.take(),
@@ -160,7 +164,7 @@ impl Group {
         let output = output?;
         let lost = || ChildError::Run(io::Error::other("a thread panicked"));
         fed.map_err(|_| lost())?.map_err(ChildError::Input)?;
-        Ok(Ended {
+        Ok(ChildOutput {
             messages: messages.map_err(|_| lost())?,
             output,
             status,
@@ -239,7 +243,11 @@ mod tests {
         time: Duration::from_secs(20),
     };
 
-    fn shell(script: &str, document: &[u8], limits: &ChildLimits) -> Result<Ended, ChildError> {
+    fn shell(
+        script: &str,
+        document: &[u8],
+        limits: &ChildLimits,
+    ) -> Result<ChildOutput, ChildError> {
         let dir = tempfile::tempdir().unwrap();
         let arguments = ["-c", script].map(OsStr::new);
         let source = Source::Memory(document);

@@ -52,7 +52,7 @@ impl From<Finding> for InspectError {
 /// When the document cannot be read, is not well-formed, or breaks a limit.
 pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectError> {
     // Lines and columns are counted only where one has to be reported.
-    match pass(source, limits, Places::ToTheRoot, &mut |_| Ok(())) {
+    match pass(source, limits, Positions::ToTheRoot, &mut |_| Ok(())) {
         Err(InspectError::NotWellFormed(_)) => walk(source, limits, &mut |_| Ok(())),
         other => other,
     }
@@ -60,7 +60,7 @@ pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectE
 
 /// How far a pass knows lines and columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Places {
+enum Positions {
     All,
     /// Findings after the root's tag have no position that could be reported.
     ToTheRoot,
@@ -112,13 +112,13 @@ pub(super) fn walk(
     limits: &XmlLimits,
     see: &mut dyn FnMut(&Element<'_>) -> Result<(), Finding>,
 ) -> Result<Root, InspectError> {
-    pass(source, limits, Places::All, see)
+    pass(source, limits, Positions::All, see)
 }
 
 fn pass(
     source: &Source<'_>,
     limits: &XmlLimits,
-    places: Places,
+    positions: Positions,
     see: &mut dyn FnMut(&Element<'_>) -> Result<(), Finding>,
 ) -> Result<Root, InspectError> {
     let decoder = Decoder::open(source)?;
@@ -142,7 +142,7 @@ fn pass(
             Ok(Event::Eof) => return Ok(walk.end(at)?),
             Ok(event) => {
                 walk.event(&event, at)?;
-                if places == Places::ToTheRoot && walk.root.is_some() {
+                if positions == Positions::ToTheRoot && walk.root.is_some() {
                     meter.skim();
                 }
             }

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
-use super::child::{self, ChildError, ChildLimits, Ended};
+use super::child::{self, ChildError, ChildLimits, ChildOutput};
 use super::decode::finding_in;
 use super::schema::{CompiledSchema, SchemaEngine, SchemaError, ValidateError};
 use super::snapshot::Snapshot;
@@ -118,7 +118,7 @@ impl CompiledSchema for Compiled {
     }
 }
 
-fn run(schema: &Snapshot, source: &Source<'_>) -> Result<Ended, ChildError> {
+fn run(schema: &Snapshot, source: &Source<'_>) -> Result<ChildOutput, ChildError> {
     let program = child::find(PROGRAM).ok_or_else(|| {
         let missing = "xmllint is not installed (apt-get install libxml2-utils)";
         ChildError::Run(io::Error::new(io::ErrorKind::NotFound, missing))
@@ -147,7 +147,7 @@ fn located(line: &str) -> Option<(&str, Finding)> {
         .then(|| (file, Finding::new(number, 0, message)))
 }
 
-fn failure(ended: &Ended) -> String {
+fn failure(ended: &ChildOutput) -> String {
     let messages = String::from_utf8_lossy(&ended.messages);
     super::one_line(&format!("xmllint ended with {}: {messages}", ended.status))
 }

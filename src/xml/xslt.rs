@@ -14,7 +14,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::child::{self, ChildError, ChildLimits, Ended};
+use super::child::{self, ChildError, ChildLimits, ChildOutput};
 use super::intake::{InspectError, inspect};
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::snapshot::Snapshot;
@@ -195,7 +195,7 @@ fn execute(
     stylesheet: &Snapshot,
     source: &Source<'_>,
     limits: &XsltLimits,
-) -> Result<Ended, ChildError> {
+) -> Result<ChildOutput, ChildError> {
     let missing = || ChildError::Run(io::ErrorKind::NotFound.into());
     let program = child::find(PROGRAM).ok_or_else(missing)?;
     let dir = stylesheet.unpack().map_err(|error| {
@@ -226,7 +226,7 @@ fn execute(
     )
 }
 
-fn messages(ended: &Ended) -> String {
+fn messages(ended: &ChildOutput) -> String {
     super::one_line(&String::from_utf8_lossy(&ended.messages))
 }
 

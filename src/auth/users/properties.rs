@@ -13,7 +13,7 @@ fn header(scheme: &str, pair: &str) -> HeaderValue {
 }
 
 fn read(header: &HeaderValue) -> Option<(String, String)> {
-    Claim::read(header).map(|claim| (claim.user, claim.password))
+    LoginAttempt::read(header).map(|attempt| (attempt.user, attempt.password))
 }
 
 proptest! {

@@ -3,7 +3,9 @@
 //! Nothing is made, loaded or compiled here: only what is there is read. Blocking, and cheap
 //! enough to be asked for every second.
 
-use super::{CertificateFacts, Facts, Free, InterfaceFacts, SchemaFacts, TenantFacts, UsersFacts};
+use super::{
+    CertificateFacts, Free, InterfaceFacts, SchemaFacts, ServiceFacts, TenantFacts, UsersFacts,
+};
 use crate::{
     config::{Config, DEFAULT_TENANT, InterfaceConfig, Tenant},
     domain::InterfaceName,
@@ -41,9 +43,9 @@ pub fn facts(
     config: &Config,
     certificate: &CertificateSource<'_>,
     tenants: &[TenantSource<'_>],
-) -> Facts {
+) -> ServiceFacts {
     use rustix::process::{Resource, getrlimit};
-    Facts {
+    ServiceFacts {
         now_s: jiff::Timestamp::now().as_second(),
         certificate: certificate_facts(config, certificate),
         connections_max: config.limits.connections_max,
