@@ -420,12 +420,15 @@ mod tests {
         let mut facts = fine();
         let of = &mut facts.tenants[1].interfaces[0];
         of.astray = (0..7)
-            .map(|n| (format!("queue/a/{n}"), "nobody sees it".to_owned()))
+            .map(|n| (format!("queue/a/{n}"), "no user is shown it".to_owned()))
             .collect();
         let found = judge(&facts);
         assert!(found.iter().all(|finding| finding.grade == Grade::Warning));
         assert_eq!(found.len(), 6);
-        assert_eq!(found[0].to_string(), "north: queue/a/0: nobody sees it");
+        assert_eq!(
+            found[0].to_string(),
+            "north: queue/a/0: no user is shown it"
+        );
         assert!(found[5].text.starts_with("2 more"), "{}", found[5]);
     }
 

@@ -158,7 +158,7 @@ struct JobKey {
 pub enum Moved {
     /// The job is there now. The name differs when its own was taken there.
     Done(Job),
-    /// Somebody else moved the job first; an ordinary outcome.
+    /// Another process or thread moved the job first; an ordinary outcome.
     Gone,
 }
 
@@ -188,7 +188,7 @@ pub struct Spool<F: Fs = RealFs> {
     ready: Mutex<HashMap<Queue, HashSet<JobKey>>>,
     /// Those that are on their way there.
     arriving: Mutex<HashSet<JobKey>>,
-    /// Behind [`JobKey`]; nobody who chooses names knows it.
+    /// Behind [`JobKey`]; those who choose the names of jobs cannot know it.
     hasher: RandomState,
     /// Counts moves, so that a look that finds nothing knows whether to look again.
     moves: Arc<AtomicU64>,
@@ -200,7 +200,7 @@ pub struct Spool<F: Fs = RealFs> {
     only_json: BTreeSet<InterfaceName>,
     /// How long an idempotency key counts.
     keys_kept_ms: i64,
-    /// Who is a user; until that is said, everybody is.
+    /// Which names users have; until it is set, every name.
     users: OnceLock<address::IsUser>,
 }
 
@@ -318,7 +318,7 @@ impl<F: Fs> Spool<F> {
         self.fs.make_dir(dir).map_err(wrap("make directory", dir))
     }
 
-    /// Makes an interface's directories anew if somebody took them away.
+    /// Makes the directories of the interfaces again if they were removed.
     ///
     /// # Errors
     /// When a directory cannot be made, or there is something else in its place; the others are
@@ -398,7 +398,7 @@ impl<F: Fs> Spool<F> {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(wrap("make directory", dir)(error));
             }
-            // It lies within a day, or somebody has taken its parent away.
+            // It lies within a day, or its parent was removed.
             self.restore_dirs()?;
             if let Some(parent) = dir.parent() {
                 self.make_dir(parent)?;
@@ -493,7 +493,7 @@ impl<F: Fs> Spool<F> {
         Ok((Moved::Gone, Ticket::NONE))
     }
 
-    /// What the day's record is told of a job's end, with whose it was.
+    /// What the day's record is told of a job's end, with the user it was for.
     fn told(&self, job: &Job, by: &Transition, mut ended: Ended) -> Op {
         if *by == Transition::Fail {
             ended.interface = self.interface_to_tell(job);
@@ -829,7 +829,7 @@ fn key_ms(hours: u32) -> i64 {
     i64::from(hours) * 60 * 60 * 1000
 }
 
-/// What somebody has put in the place of a directory.
+/// There is something else in the place of a directory.
 fn not_a_dir() -> io::Error {
     io::Error::other("it is a link or a file; make it a directory again")
 }

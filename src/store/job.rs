@@ -17,7 +17,7 @@ pub enum Came {
     /// By a request of its submitter.
     #[default]
     Uploaded,
-    /// Somebody has put a file of that name into its queue.
+    /// A file of that name was put into its queue.
     Dropped { dropped_as: String },
     /// The processor of that job has made it.
     Emitted {
@@ -101,7 +101,7 @@ pub enum State {
     Done,
     /// Or refused.
     Failed,
-    /// By someone's wish.
+    /// By a user or an operator.
     Cancelled,
 }
 
@@ -115,7 +115,7 @@ impl State {
     }
 }
 
-/// Which jobs of an interface someone sees.
+/// Which jobs of an interface a viewer sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     All,
@@ -127,17 +127,17 @@ pub enum Sight {
 /// What is seen of the jobs of an interface, or of those of which none is known.
 pub type SightOf = dyn Fn(Option<&InterfaceName>) -> Sight + Send + Sync;
 
-/// Whose eyes.
+/// For whom the store is read.
 #[derive(Clone)]
 pub struct Viewer {
     pub user: Arc<str>,
     pub sight: Arc<SightOf>,
-    /// Also what lies where it is for no one.
+    /// Also what lies where it is for no user.
     pub sees_astray: bool,
 }
 
 impl Viewer {
-    /// Who sees everything.
+    /// One that sees everything.
     pub fn all() -> Self {
         Self {
             user: "".into(),
@@ -195,7 +195,7 @@ pub struct JobSummary {
     /// It was cancelled while it waited.
     pub is_deleted: bool,
     pub interface: Option<InterfaceName>,
-    /// Whose it is: its addressee, where jobs are addressed, else who submitted it. With the record only.
+    /// Its owner: its addressee, where jobs are addressed, else its submitter. With the record only.
     pub owner: Option<String>,
     /// With the record only, as all that follows.
     pub record: Option<JobRecord>,

@@ -265,8 +265,8 @@ fn what_is_for_nobody_is_reported_and_left() {
     for command in ["status", "check"] {
         let said = daemon.operator(&[command]);
         for words in [
-            "warning queue/orders_out/beside.xml: nobody sees it",
-            "warning queue/orders_out/@carl: nobody sees what is in it: there is no user carl",
+            "warning queue/orders_out/beside.xml: no user is shown it",
+            "warning queue/orders_out/@carl: no user is shown what is in it: there is no user carl",
         ] {
             assert!(said.contains(words), "{command}: {said}");
         }

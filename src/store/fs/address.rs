@@ -1,7 +1,8 @@
 //! Queues that have a directory for each user: `queue/<interface>/@<user>`.
 //!
 //! The directory says for whom a job is, so `mv` re-addresses it. What lies beside the users'
-//! directories, or in one of somebody who is no user, is nobody's: it is reported and left alone.
+//! directories, or in a directory of a name that no user has, has no owner: it is reported and left
+//! alone.
 
 use super::{EntryKind, Fs, Spool, SpoolError, TemporaryNames, not_a_dir, wrap};
 use crate::domain::{InterfaceName, Job, JobName, Place, Queue, UserName};
@@ -16,7 +17,7 @@ use std::{
 /// Says whether there is a user of that name.
 pub(super) type IsUser = Box<dyn Fn(&UserName) -> bool + Send + Sync>;
 
-/// What lies in an addressed queue and is for nobody.
+/// What lies in an addressed queue and is for no user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Astray {
     /// Relative to the spool.
@@ -28,14 +29,14 @@ pub struct Astray {
 /// An entry of an addressed interface's queue that does not wait for its writer.
 enum Addressed {
     Queue(Queue),
-    /// With the reason why it is nobody's.
+    /// With the reason why it is for no user.
     Astray(OsString, String),
 }
 
 impl<F: Fs> Spool<F> {
-    /// Says once who is a user. `is_user` may block, as all here.
+    /// Sets once how users are known. `is_user` may block, as all here.
     pub fn know_users(&self, is_user: impl Fn(&UserName) -> bool + Send + Sync + 'static) {
-        // Once, by who opened the spool.
+        // Set once, where the spool is opened.
         let _ = self.users.set(Box::new(is_user));
     }
 
@@ -57,7 +58,7 @@ impl<F: Fs> Spool<F> {
         addressed.map(|(interface, _)| interface)
     }
 
-    /// Is a job in an addressed queue where it is for nobody?
+    /// Is a job in an addressed queue where it is for no user?
     pub fn is_astray(&self, place: &Place) -> bool {
         let Place::Queue(queue) = place else {
             return false;
@@ -84,8 +85,7 @@ impl<F: Fs> Spool<F> {
     /// A queue's directory.
     ///
     /// # Errors
-    /// When it, or one above it, has been replaced by a link or a file: what is behind is nobody's
-    /// queue.
+    /// When it, or one above it, has been replaced by a link or a file: what is behind that is no queue.
     pub fn queue_dir(&self, queue: &Queue) -> Result<PathBuf, SpoolError> {
         let dir = queue.dir();
         let mut above: Vec<&Path> = dir.ancestors().collect();
@@ -102,8 +102,8 @@ impl<F: Fs> Spool<F> {
         Ok(dir)
     }
 
-    /// The directories in which jobs of an interface wait, those of nobody included. One user's that is
-    /// out of our reach is left out: it must not keep the others from their jobs.
+    /// The directories in which jobs of an interface wait, also those of names that no user has. One
+    /// that the service may not read is left out: it must not keep other users from their jobs.
     ///
     /// # Errors
     /// When the users' directories cannot be listed.
@@ -140,8 +140,8 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// The directories in which jobs of an interface wait for somebody. What is for nobody is
-    /// reported, once.
+    /// The directories in which jobs of an interface wait for a user. What is for no user is reported,
+    /// once.
     ///
     /// # Errors
     /// When the queue is no directory of its own or cannot be listed: tried again by the next scan.
@@ -167,7 +167,7 @@ impl<F: Fs> Spool<F> {
         Ok(queues)
     }
 
-    /// What lies in an interface's queue and is for nobody, because of where it lies.
+    /// What lies in an interface's queue and is for no user, because of where it lies.
     ///
     /// # Errors
     /// When the queue cannot be listed.
@@ -219,7 +219,7 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Why a job is for nobody, if so, and what to do.
+    /// Why a job is for no user, if so, and what to do.
     pub fn why_astray(&self, job: &Job) -> Option<String> {
         let interface = job
             .place
@@ -231,8 +231,8 @@ impl<F: Fs> Spool<F> {
         };
         let name = &job.name;
         Some(format!(
-            "nobody sees it: {because}; `spoolgate requeue {name} --to {interface}/@USER`, or `mv` \
-             it there"
+            "no user is shown it: {because}; run `spoolgate requeue {name} --to {interface}/@USER`, \
+             or move it there with `mv`"
         ))
     }
 
@@ -291,17 +291,20 @@ impl<F: Fs> Spool<F> {
 
 /// Of what lies beside the users' directories.
 fn beside() -> String {
-    "nobody sees it: what is for a user belongs into the directory @USER here, so `mv` it there"
+    "no user is shown it: move it with `mv` into the directory @USER of the user it is for"
         .to_owned()
 }
 
-/// Of a directory that is nobody's.
+/// Of a directory whose name no user has.
 fn no_user(name: &str) -> String {
     if name.is_empty() {
-        return "nobody sees what is in it: a user's directory is called @USER".to_owned();
+        return "no user is shown what is in it: a user's directory is called @USER; move the files \
+                there with `mv`"
+            .to_owned();
     }
     format!(
-        "nobody sees what is in it: there is no user {name}; `spoolgate user add {name}`, or `mv` it"
+        "no user is shown what is in it: there is no user {name}; run `spoolgate user add {name}`, or \
+         move the files to the directory of another user with `mv`"
     )
 }
 

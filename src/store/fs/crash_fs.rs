@@ -533,7 +533,7 @@ impl Fs for CrashFs {
     fn writers(&self, path: &Path) -> io::Result<Writers> {
         let disk = self.call("writers")?;
         let at = disk.find(path)?;
-        // Of what is not ours nobody knows.
+        // As without leases on the files of other users.
         Ok(match disk.owners.contains_key(&at) {
             true => Writers::Unknown,
             false => Writers::None,

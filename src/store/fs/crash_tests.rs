@@ -65,7 +65,7 @@ struct Told {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Known {
-    /// Not yet settled, as far as anybody was told.
+    /// Not yet settled, as far as a caller was told.
     Accepted,
     Cancelled,
     Done,
@@ -353,7 +353,7 @@ fn every_acknowledged_job_survives_a_stop_at_every_call() {
             let mut told = Told::default();
             fs.stop_at(n);
             let outcome = open(fs.clone(), false).and_then(|spool| told.day(&spool));
-            // At the very end a call may fail that nobody depends on.
+            // At the very end a call may fail that no result depends on.
             assert!(
                 outcome.is_err() || fs.calls() == n,
                 "call {n} was not reached"

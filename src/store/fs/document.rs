@@ -33,7 +33,7 @@ pub(super) struct Document<F: Fs> {
 pub enum Fate {
     /// Its bytes are not those that were accepted.
     Changed,
-    /// Somebody has moved the job to another place of the spool: it stays there.
+    /// An operator has moved the job to another place of the spool: it stays there.
     Moved,
     /// It was taken away or replaced, and is there again.
     Restored,
@@ -72,7 +72,7 @@ impl<F: Fs> Spool<F> {
         })
     }
 
-    /// The document of a run that nobody has followed. It was changed if it was written to since the
+    /// The document of a run that outlived its service. It was changed if it was written to since the
     /// run began, unless its bytes are those that were accepted.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl<F: Fs> Spool<F> {
             Some(stat) if stat.inode == document.stat.inode => {
                 let is_whole = self.is_unchanged(document, &stat, path)?;
                 if let Some(mode) = document.mode {
-                    // Where this fails, it stays read-only, which hinders nobody.
+                    // Where this fails, it stays read-only, which hinders no later step.
                     let _ = self.fs.set_mode(&document.file, mode);
                 }
                 return Ok(if is_whole { Fate::Whole } else { Fate::Changed });
@@ -195,7 +195,7 @@ impl<F: Fs> Spool<F> {
         Ok(false)
     }
 
-    /// Puts the document back, from the descriptor that nobody can take away.
+    /// Puts the document back, from the open descriptor, which no other process can take away.
     fn restore(
         &self,
         document: &Document<F>,

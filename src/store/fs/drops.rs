@@ -1,17 +1,17 @@
-//! What other hands bring to a queue: files dropped under any name, and jobs that are moved in.
+//! What other processes put into a queue: files dropped under any name, and jobs that are moved in.
 //!
 //! A scan takes in what is complete, in the order in which it came: by the inode's change time, then
 //! by name. A change time in the future counts as now. A file is complete when
 //!
 //! - it has rested: nothing is renamed sooner than [`REST`] after its last change, so that `mv`, `cp`
 //!   and `install` find what they have just made when they look at it once more;
-//! - nobody has it open for writing, which a lease tells exactly. Where none is to be had, its writer
-//!   has been seen to close it, or it has not changed for [`QUIET`] while we looked;
-//! - it has no other name: what has one could be changed, or published, under another's eyes.
+//! - no process has it open for writing, which a lease tells exactly. Where there are no leases, its
+//!   writer has been seen to close it, or it has not changed for [`QUIET`] while we looked;
+//! - it has no other name (hard link), by which it could still be changed.
 //!
 //! On an ordered interface a file waits for those before it that wait for a moment that comes by itself,
-//! which takes [`QUIET`] at most. It does not wait for a file that somebody still writes, has linked or
-//! keeps us from reading: that one comes when it is complete, and then its change time says so.
+//! which takes [`QUIET`] at most. It does not wait for a file that is still being written, is linked or
+//! cannot be read: that one comes when it is complete, and then its change time says so.
 //!
 //! Nothing here is a record: what it keeps are hints, bounded and forgotten with the files.
 
@@ -33,12 +33,13 @@ use std::{
 /// No dropped file is renamed sooner after its last change: 50 ms, and a tick, since the kernel's
 /// change times are no finer than that.
 pub const REST: Duration = Duration::from_millis(60);
-/// A file of which nobody can say whether it is still being written has to be unchanged for so long.
+/// A file of which it cannot be known whether it is still being written has to be unchanged for so long.
 /// Transfers that stall for a moment are not at their end.
 pub const QUIET: Duration = Duration::from_secs(30);
-/// Who links a file into a queue removes its other name at once, or is told.
+/// A file that still has another name after so long is reported: a program that links a file into a
+/// queue removes the other name at once.
 const LINKED_AT_MOST: Duration = Duration::from_secs(2);
-/// What waits for other people is looked at so often …
+/// What waits for another process is looked at so often …
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// … and, unless it is open, after so long only by the regular scans.
 const LOOK_AT_MOST: Duration = Duration::from_secs(60);
@@ -56,7 +57,7 @@ pub struct DropRules {
     pub ordered: bool,
     /// Names under which others write what they rename at the end.
     pub temporary: TemporaryNames,
-    /// A file is for the user in whose directory, `@<user>`, it is dropped; one beside is nobody's.
+    /// A file is for the user in whose directory, `@<user>`, it is dropped; one beside is for no user.
     pub addressed: bool,
 }
 
@@ -69,7 +70,8 @@ pub struct Scan {
     pub ready: Vec<JobName>,
     /// Jobs that wait for their next attempt, with the due moment.
     pub deferred: Vec<(i64, JobName)>,
-    /// Of `ready`, those that came by other hands than ours since the last scan, as they came.
+    /// Of `ready`, those that other processes have put there since the last scan, in the order of their
+    /// arrival.
     pub arrived: Vec<Arrival>,
     /// Something is not complete yet: scan again after so long.
     pub again: Option<Duration>,
@@ -82,7 +84,7 @@ impl Scan {
     }
 }
 
-/// A job that came by other hands.
+/// A job that another process has put into a queue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arrival {
     pub job: Job,
@@ -121,7 +123,7 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     pending: Mutex<HashMap<Queue, HashMap<OsString, Pending>>>,
-    /// Names that were renamed in, or that a writer has closed and nobody written to since.
+    /// Names that were renamed in, or that a writer has closed and that were not written to since.
     closed: Mutex<HashMap<Queue, HashSet<String>>>,
     /// What has been reported as left alone: how it was then, and why.
     odd: Mutex<HashMap<PathBuf, (Option<FileStamp>, String)>>,
@@ -136,13 +138,13 @@ pub(super) struct Drops {
 enum Wait {
     /// It has another name. It has been so for this long.
     Linked(Duration),
-    /// Nobody can say who writes it: it has to stay as it is for so long.
+    /// Whether it is being written cannot be known: it has to stay as it is for so long.
     Quiet(Duration),
     /// It changed a moment ago.
     Rest,
     /// One before it waits.
     Turn,
-    /// Somebody has it open for writing.
+    /// A process has it open for writing.
     Writer,
 }
 
@@ -256,7 +258,7 @@ struct Round<'a> {
 
 impl<F: Fs> Spool<F> {
     /// Lists an interface's queue, takes in what others have dropped there and what is complete. What
-    /// is for nobody, because of where it lies, is left alone.
+    /// is for no user, because of where it lies, is left alone.
     ///
     /// # Errors
     /// When the queue is no directory of its own, cannot be listed, or the spool is unhealthy. What is
@@ -347,7 +349,7 @@ impl<F: Fs> Spool<F> {
         };
         self.fs.list(dir, each).map_err(wrap("list", dir))?;
         // What was accepted during the listing may not be in it; what was there before and is
-        // not any more has left, by our hands or by others.
+        // not any more has been moved away, by the spool or by another process.
         if let Some(jobs) = self.ready.lock().get_mut(queue) {
             let arriving = self.arriving.lock();
             jobs.retain(|job| seen.contains(job) || !known.contains(job) || arriving.contains(job));
@@ -420,7 +422,7 @@ impl<F: Fs> Spool<F> {
             }
             Entry::Aside(_) | Entry::Foreign if found.stat.kind == EntryKind::File => None,
             Entry::Aside(_) | Entry::Foreign | Entry::Job(_) | Entry::Misplaced(_) | Entry::Odd => {
-                let why = "only plain files with a readable name can be jobs";
+                let why = "only plain files with a name in UTF-8 can be jobs; move it away";
                 self.report(&found.path, Some(&found.stat), why);
                 return Ok(None);
             }
@@ -462,7 +464,7 @@ impl<F: Fs> Spool<F> {
         Ok(None)
     }
 
-    /// True when a file changed a moment ago. A clock that steps makes nobody wait for longer.
+    /// True when a file changed a moment ago. A clock that steps makes no file wait for longer.
     fn rests(&self, round: &Round<'_>, found: &Found) -> bool {
         let ours = round.first && matches!(found.entry, Entry::Job(_));
         let age_ns = round.now_ns.saturating_sub(found.stat.changed_ns);
@@ -546,14 +548,14 @@ impl<F: Fs> Spool<F> {
         if self.drops.warned.lock().insert(interface.clone()) {
             tracing::warn!(
                 %interface, uid,
-                "nobody can say whether this user still writes a file: it is taken in once it was \
-                 seen to be closed, else when it has not changed for {} s; run the service with \
-                 CAP_LEASE to know it exactly", QUIET.as_secs(),
+                "without CAP_LEASE the service cannot know whether this user still writes a file: it \
+                 is taken in once its writer was seen to close it, or when it has not changed for {} s; \
+                 give the service CAP_LEASE", QUIET.as_secs(),
             );
         }
     }
 
-    /// True when a queued job's file is whole: nobody is writing it.
+    /// True when a queued job's file is whole: no process is writing it.
     pub fn is_whole(&self, job: &Job) -> bool {
         match &job.place {
             Place::Queue(queue) => {
@@ -586,7 +588,7 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Somebody writes an entry of a queue, or it has gone.
+    /// An entry of a queue is being written, or has gone.
     pub fn reopened(&self, queue: &Queue, name: &str) {
         if let Some(names) = self.drops.closed.lock().get_mut(queue) {
             names.remove(name);
@@ -640,11 +642,11 @@ impl<F: Fs> Spool<F> {
         let accepted = is_new.then(|| self.dropped(round, &job, dropped_as, &found.stat));
         let ops = Vec::from_iter([Op::moved(path, &to)].into_iter().chain(accepted));
         match self.record(&ops, || self.fs.rename(path, &to)) {
-            // Nobody has been told of it, so it need not be waited for.
+            // No caller has been told of it, so it need not be waited for.
             Ok(_) => Ok(Taken::Job(job)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Taken::Not),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let why = format!("the job {job} is there already");
+                let why = format!("the job {job} is there already; remove this file or rename it");
                 self.report(path, Some(&found.stat), &why);
                 Ok(Taken::Not)
             }
@@ -666,8 +668,8 @@ impl<F: Fs> Spool<F> {
         Op::Accepted(Box::new(accepted))
     }
 
-    /// Makes a job of another user's file, to which its owner could write for ever: of a copy, once
-    /// that is of one moment.
+    /// Makes a job of another user's file, which its owner could still write to at any time: of a copy,
+    /// if the file did not change while it was made.
     fn copy_aside(
         &self,
         round: &Round<'_>,
@@ -685,7 +687,7 @@ impl<F: Fs> Spool<F> {
             drop(self.fs.copy(path, &temp).map_err(wrap("copy", path))?);
             self.sync_here(&temp)?;
             self.sync_dir(Path::new("tmp"))?;
-            // It has rested, so whoever writes it now changes its times.
+            // It has rested, so a write now changes its times.
             if self.stat(path)?.as_ref().map(FileStamp::of) != Some(FileStamp::of(&before)) {
                 return Ok(None);
             }
@@ -693,7 +695,7 @@ impl<F: Fs> Spool<F> {
             let name = if is_new { self.dated(job) } else { job.clone() };
             let original = aside(round.dir, &name);
             if original != path {
-                // Whoever finds it after a crash looks for the job by this name.
+                // A scan that finds it after a crash looks for the job by this name.
                 let renamed = self.fs.rename(path, &original);
                 renamed.map_err(wrap("rename", path))?;
                 self.sync_dir(round.dir)?;

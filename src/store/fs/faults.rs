@@ -50,7 +50,7 @@ const BESIDE: [&str; 2] = ["checkpoint", "journal"];
 static DISKS: Mutex<Option<HashMap<PathBuf, Weak<Faults>>>> = Mutex::new(None);
 
 impl Faults {
-    /// The faults of the disk with this root; they are forgotten when nobody holds them.
+    /// The faults of the disk with this root; they are forgotten when they are dropped everywhere.
     pub(crate) fn of(root: &Path) -> Arc<Self> {
         let mut disks = DISKS.lock();
         let disks = disks.get_or_insert_default();

@@ -76,7 +76,7 @@ pub trait Fs: Send + Sync + 'static {
     /// Calls `each` with every entry; in no order, nothing for a directory that does not exist.
     fn list(&self, dir: &Path, each: &mut dyn FnMut(&std::ffi::OsStr, EntryKind))
     -> io::Result<()>;
-    /// Opens (creating it if need be) and locks; `None` when somebody else holds the lock.
+    /// Opens (creating it if need be) and locks; `None` when another process holds the lock.
     fn lock(&self, path: &Path) -> io::Result<Option<Self::Lock>>;
     /// A new directory; one that exists already is no error. Says whether it was made.
     fn make_dir(&self, path: &Path) -> io::Result<bool>;
@@ -215,7 +215,7 @@ impl RealFs {
 
     /// A file, or with `DIRECTORY` among the flags a directory, that was made just now by root in
     /// the spool of another user's service: it goes to that user, who could not use it otherwise.
-    /// Only what root has made is handed over, whoever has put something else there meanwhile.
+    /// Only what root has made is handed over, not what another process has put there meanwhile.
     ///
     /// # Errors
     /// When it cannot be given to that user: the caller must not give it its name, as the service
@@ -314,7 +314,7 @@ impl Fs for RealFs {
         }
         drop(clone);
         self.unlink(to)?;
-        // Not of a file of somebody else's, whose rights are not ours to change.
+        // Not of another user's file, whose rights are not ours to change.
         let read_only = Mode::from_raw_mode(meta.mode() & 0o555);
         let linked = std::fs::hard_link(self.absolute(from), self.absolute(to));
         if linked.is_ok() && rustix::fs::fchmod(&file, read_only).is_ok() {
@@ -392,7 +392,7 @@ impl Fs for RealFs {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            // Whoever had it may have removed it meanwhile: then a lock on it excludes nobody.
+            // Its last holder may have removed it meanwhile: then a lock on it excludes no process.
             let stat = self.stat(path)?;
             if stat.is_some_and(|stat| is_the_same(&file, &stat)) {
                 return Ok(Some(file));

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Shared by all who can notice that the disk fails. The first reason stays.
+/// Shared by all parts that can notice that the disk fails. The first reason stays.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Inner>);
 

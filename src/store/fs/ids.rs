@@ -1,6 +1,6 @@
 //! Ids that come once, across restarts and clock steps, also after a crash.
 //!
-//! Every id that anybody was told of is in the journal's records or below its mark, so a start
+//! Every id that was given out is in the journal's records or below its mark, so a start
 //! that has read both begins above them.
 
 use super::Fs;

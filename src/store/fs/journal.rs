@@ -1,23 +1,23 @@
-//! The journal: a write-ahead log of what the spool does to its files, flushed once for everyone
-//! who waits.
+//! The journal: a write-ahead log of what the spool does to its files, flushed once for all
+//! callers that wait.
 //!
 //! A step that makes a file writes it under `tmp`, unsynced, and appends its record; the file gets
 //! its name once the record is flushed. A job that is settled gets its new name in the same way,
-//! after its log, its results and what it emitted. So nobody ever sees a file that a crash could
+//! after its log, its results and what it emitted. So no caller ever sees a file that a crash could
 //! tear, or a job that is done without what belongs to it. Other moves are renamed first and
-//! recorded then, both under one lock: a crash may undo them, and nobody has been told of them.
-//! One committer writes what has been appended, flushes it and gives the names; whoever holds a
-//! [`Ticket`] up to there is durable. Two segments of fixed size take turns. A checkpoint syncs
-//! the whole filesystem, which covers every record that was flushed before, notes that durably,
-//! and so frees the segment that is not in use.
+//! recorded then, both under one lock: a crash may undo them, and no caller has been told of them.
+//! One committer writes what has been appended, flushes it and gives the names; what a [`Ticket`]
+//! up to there stands for is durable then. Two segments of fixed size take turns. A checkpoint
+//! syncs the whole filesystem, which covers every record that was flushed before, notes that
+//! durably, and so frees the segment that is not in use.
 //!
 //! After a crash, [`Spool::open_journal`] does again what the records after the last checkpoint
-//! say, see `replay.rs`. The directory stays the truth: the journal restores only what a crash
-//! has taken from it.
+//! say, see `replay.rs`. The directory stays the truth: the journal restores only what a crash has
+//! taken from it.
 //!
-//! A name that cannot be given (the disk is full, somebody has emptied `tmp`) costs its own step and
-//! no other: a record that takes the step back follows at once, and whoever waits for the step is
-//! told that it has not happened. Nothing is waited for in between.
+//! A name that cannot be given (the disk is full, `tmp` was emptied by hand) costs its own step and
+//! no other: a record that takes the step back follows at once, and the callers that wait for the
+//! step are told that it has not happened. Nothing is waited for in between.
 //!
 //! Invariant: when a record counts as flushed, its change has been made or is taken back by a later
 //! record, so a checkpoint that begins later covers it. Invariant: a segment is written over only
@@ -76,7 +76,7 @@ const GATHERED_MAX: usize = 32;
 /// The names of this many bytes of restored files are told.
 const RESTORED_BYTES_MAX: u64 = 256 << 20;
 
-/// Steps that failed and that nobody has asked about yet; beyond that the oldest are forgotten.
+/// Steps that failed and that no caller has asked about yet; beyond that the oldest are forgotten.
 const FAILED_MAX: usize = 4096;
 
 /// What has been appended, and is durable once the journal has been flushed so far.
@@ -114,7 +114,7 @@ pub(super) struct PendingRename {
     pub(super) to: PathBuf,
     pub(super) how: How,
     /// The job whose step it is part of. Once a name of a step cannot be given, those that come
-    /// after it are not given either, until somebody has waited for the step and was told.
+    /// after it are not given either, until a caller has waited for the step and was told.
     #[serde(skip)]
     pub(super) step: Option<JobId>,
 }
@@ -122,7 +122,7 @@ pub(super) struct PendingRename {
 /// How a file gets its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum How {
-    /// It is a job that is settled, and stays where it is if somebody has moved it meanwhile.
+    /// It is a job that is settled, and stays where it is if an operator has moved it meanwhile.
     Moved,
     /// It is new under `tmp`, and nothing has that name.
     New,
@@ -140,7 +140,7 @@ struct State {
     said: Vec<Said>,
     /// The names that their files get, by record.
     renames: Vec<(Step, Vec<PendingRename>)>,
-    /// Steps of which a name could not be given, until somebody has been told.
+    /// Steps of which a name could not be given, until a caller has been told.
     failed: BTreeMap<Step, Failed>,
     /// The last record appended, and the chain after it.
     last: u64,
@@ -169,7 +169,7 @@ impl State {
         self.last
     }
 
-    /// How it went for whoever holds the ticket; `None`: not known yet.
+    /// What came of what a ticket stands for; `None`: not known yet.
     fn outcome(&mut self, ticket: Ticket) -> Option<Result<(), Failed>> {
         if self.flushed < ticket.record {
             return None;
@@ -258,7 +258,7 @@ pub(super) struct Journal<F: Fs> {
     moves: Arc<AtomicU64>,
     /// The spool's source of ids.
     ids: Arc<Mutex<Ids>>,
-    /// Threads write and checkpoint; without them, whoever waits does.
+    /// Threads write and checkpoint; without them, the caller that waits does.
     threaded: AtomicBool,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -278,8 +278,8 @@ pub struct Replayed {
 
 impl<F: Fs> Spool<F> {
     /// Takes up the journal of an earlier run: does again what a crash may have undone, makes
-    /// that durable, and begins to record. After a crash of the process alone, what people have done
-    /// to files since then stays. To be called by the spool's owner, before recovery.
+    /// that durable, and begins to record. After a crash of the process alone, what others have done to
+    /// files since then stays. To be called by the spool's owner, before recovery.
     ///
     /// # Errors
     /// When the journal, or a file that it says something of, cannot be read or written. The journal
@@ -430,7 +430,7 @@ impl<F: Fs> Spool<F> {
         Ok(journal)
     }
 
-    /// Lets threads write and checkpoint, so that nobody has to who waits. Until
+    /// Lets threads write and checkpoint, so that callers that wait do not have to. Until
     /// [`Spool::close_journal`].
     pub fn start_journal(&self) {
         let Some(journal) = self.journal.get() else {
@@ -464,7 +464,7 @@ impl<F: Fs> Spool<F> {
             return;
         };
         journal.state.lock().closing = true;
-        // From now on whoever waits does the work, the committer too.
+        // From now on each caller that waits does the work, the committer too.
         journal.threaded.store(false, Ordering::Release);
         for condvar in [&journal.appended, &journal.advanced, &journal.pressed] {
             condvar.notify_all();
@@ -518,8 +518,8 @@ impl<F: Fs> Spool<F> {
         Expected(journal)
     }
 
-    /// What stands for every change until now: whoever has looked at the directories may tell what
-    /// was seen once this is durable. While the spool is unhealthy nothing more becomes durable, and
+    /// What stands for every change until now: a caller that has looked at the directories may tell what
+    /// it saw once this is durable. While the spool is unhealthy nothing more becomes durable, and
     /// what the directories show is told as it is.
     pub fn latest(&self) -> Ticket {
         match self.journal.get() {
@@ -625,7 +625,7 @@ pub struct Durable<F: Fs> {
     fs: Arc<F>,
     health: Health,
     ticket: Ticket,
-    /// Who is woken next time, if he waits already.
+    /// The task that is woken next time, if it waits already.
     waiting: Option<(u64, Waker)>,
 }
 
@@ -686,7 +686,7 @@ impl<F: Fs> Journal<F> {
         {
             if !self.is_threaded() {
                 drop(state);
-                // Its error is told to whoever waits.
+                // Its error is told to the callers that wait.
                 let _ = self.flush();
                 state = self.state.lock();
             } else {
@@ -743,8 +743,8 @@ impl<F: Fs> Journal<F> {
         Some(Err(Unmet::Disk(io::Error::other(reason.to_owned()))))
     }
 
-    /// Runs one of the threads. A panic there is a bug, and final as a failed write is: whoever waits
-    /// for the thread is let go.
+    /// Runs one of the threads. A panic there is a bug, and final as a failed write is: callers that
+    /// wait for the thread get an error.
     fn guarded(&self, name: &'static str, run: impl FnOnce(&Self)) {
         use std::panic::{AssertUnwindSafe, catch_unwind};
         if catch_unwind(AssertUnwindSafe(|| run(self))).is_ok() {
@@ -752,7 +752,7 @@ impl<F: Fs> Journal<F> {
         }
         let error = io::Error::other(format!("{name} panicked"));
         self.health.fail("go on with", Path::new(DIR), &error);
-        // A lock: whoever looked before it waits by now, or sees the reason.
+        // The lock: a caller that looked before waits by now, or sees the reason.
         let wakers = std::mem::take(&mut self.state.lock().wakers);
         self.advanced.notify_all();
         self.pressed.notify_all();
@@ -780,8 +780,8 @@ impl<F: Fs> Journal<F> {
         self.flush().is_ok()
     }
 
-    /// More records are on their way and worth a moment: one flush serves all of them. Nobody
-    /// waits for a record that is alone.
+    /// More records are on their way and worth a moment: one flush serves all of them. A record
+    /// that is alone is not waited for.
     fn gathers(&self, state: &State) -> bool {
         self.expected.load(Ordering::Relaxed) > 0 && state.last - state.first < GATHERED_MAX as u64
     }
@@ -872,9 +872,9 @@ impl<F: Fs> Journal<F> {
     }
 
     /// Gives the files of one record their names, whose record is durable. What cannot be given is
-    /// taken back, with what was made anew by the same record before it, and nobody waits: the disk
-    /// is full, or somebody has taken the file away, and both concern this step alone. Once a job
-    /// has its name the step has happened; what comes after it is made good by whoever misses it.
+    /// taken back, with what was made anew by the same record before it, and nothing is waited for:
+    /// the disk is full or the file was removed, and both concern this step alone. Once a job has its
+    /// name the step has happened; what comes after it is repaired when it is missed.
     fn publish_all(&self, step: Step, renames: &[PendingRename]) {
         let mut made = Vec::new();
         for (at, pending) in renames.iter().enumerate() {
@@ -1099,7 +1099,7 @@ fn publish(fs: &impl Fs, pending: &PendingRename) -> io::Result<bool> {
                 tracing::warn!(path = %pending.from.display(), "moved by hand as it was settled");
                 return Ok(false);
             }
-            // Somebody has taken the directory away.
+            // The directory was removed.
             make_parents(fs, &pending.to)?;
             give()
         }

@@ -1,7 +1,7 @@
 //! The tenant's secret: `.key`, 64 hexadecimal digits in a file that only its owner may read.
 //!
 //! Ids and tokens that were given out are good as long as it stays the same, so it is made once,
-//! durably, and never replaced. Whoever reads it can forge them.
+//! durably, and never replaced. A reader of the file can forge them.
 
 use super::{Fs, RealFs};
 use crate::{
@@ -35,7 +35,7 @@ pub enum KeyError {
     Readable(PathBuf),
 }
 
-/// The key of a spool, made if there is none. Who asks at the same time gets the same one.
+/// The key of a spool, made if there is none. Concurrent calls get the same one.
 ///
 /// # Errors
 /// [`KeyError::Malformed`] and [`KeyError::Readable`] say what an operator has to do: a key that is
@@ -118,7 +118,7 @@ mod tests {
         let temp = dir.path().join(format!(".key.{}", std::process::id()));
         fs::write(&temp, "left by a crash").unwrap();
         let first = key(&fs).unwrap();
-        // Who found none a moment ago takes the one that is there now.
+        // A caller that found none a moment ago takes the one that is there now.
         make(&fs).unwrap();
         assert!(!temp.exists());
         assert_eq!(key(&fs).unwrap(), first);

@@ -1,7 +1,7 @@
-//! Is anybody still writing this file? The kernel answers exactly.
+//! Is a file still being written? The kernel answers exactly.
 //!
 //! A read lease is refused with `EAGAIN` while any process has the file open for writing. Leases on
-//! another owner's file need `CAP_LEASE`, and some filesystems have none: nobody can say then.
+//! another owner's file need `CAP_LEASE`, and some filesystems have none: then it cannot be known.
 //!
 //! One of three files with `unsafe` code (the others are `daemon/memory.rs` and `http/delivery.rs`): no crate in use offers
 //! `F_SETLEASE`.
@@ -13,16 +13,16 @@ use std::{
     path::Path,
 };
 
-/// Does somebody have a file open for writing?
+/// Whether a process has a file open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
     None,
     Some,
-    /// No lease is to be had on it.
+    /// There are no leases for it.
     Unknown,
 }
 
-/// Who has the regular file open for writing.
+/// Whether a process has the regular file open for writing.
 ///
 /// # Errors
 /// When it cannot be opened for reading, or has gone: whether anyone writes it is not known.
@@ -55,11 +55,11 @@ pub(super) fn leases_work(path: &Path) -> io::Result<bool> {
     Ok(take_read_lease(&fd).is_ok())
 }
 
-/// `fcntl(2)`: which signal tells the holder that somebody wants to write.
+/// `fcntl(2)`: which signal tells the holder that another process wants to write.
 const F_SETSIG: libc::c_int = 10;
 
-/// Whoever opens the file for writing while we hold the lease has a signal sent to us. By default
-/// that is SIGIO, which ends the process; SIGURG is ignored unless somebody asks for it.
+/// A process that opens the file for writing while we hold the lease has a signal sent to us. By
+/// default that is SIGIO, which ends the process; SIGURG is ignored unless it is asked for.
 fn take_read_lease(fd: &OwnedFd) -> io::Result<()> {
     fcntl(fd, F_SETSIG, libc::SIGURG)?;
     fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK)

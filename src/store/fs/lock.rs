@@ -35,7 +35,7 @@ pub enum Owner {
 
 /// What a command writes behind its process id.
 const COMMAND: &str = " command";
-/// Who looks at the lock holds it for an instant, and a command until it has done its work.
+/// A look at the lock holds it for an instant, a command until it has done its work.
 const LOOK_MAX: Duration = Duration::from_millis(200);
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -79,7 +79,7 @@ impl SpoolLock {
     }
 
     /// The process that serves the spool now, for operators. Makes nothing, and needs no right but
-    /// to read the lock file. A command that has the spool serves nobody.
+    /// to read the lock file. `None` also while a command has it.
     ///
     /// # Errors
     /// When there is a lock file that cannot be read.
@@ -100,8 +100,8 @@ impl SpoolLock {
         writeln!(self.file, "{sha256}")
     }
 
-    /// What the process that serves the spool has said of its configuration. Of a spool that nobody
-    /// serves it says nothing that counts.
+    /// What the process that serves the spool has said of its configuration. While no process
+    /// serves the spool, it means nothing.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -110,8 +110,8 @@ impl SpoolLock {
     }
 }
 
-/// Does somebody hold the lock on this file? Makes nothing; a file that is not there is held by
-/// nobody. For an instant others cannot take the lock, so who takes one tries again.
+/// True when a process holds the lock on this file. Makes nothing; no process holds one that does not
+/// exist. For an instant others cannot take the lock, so a caller that takes one tries again.
 ///
 /// # Errors
 /// When a file that is there cannot be opened or asked: it may be held.
@@ -121,7 +121,7 @@ pub(super) fn is_locked(fs: &RealFs, path: &Path) -> io::Result<bool> {
         Err(Errno::NOENT) => return Ok(false),
         opened => opened?,
     };
-    // Shared, so that those who look do not take each other for a holder.
+    // Shared, so that two looks at once do not take each other for a holder.
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(false),
         Err(Errno::WOULDBLOCK) => Ok(true),

@@ -8,8 +8,8 @@
 //! have been tried and have not ended. What came before the start is read when it is asked for, one
 //! day at once.
 //!
-//! Invariant: nothing is believed but these lines. A file whose owner is neither us nor the one who
-//! brought it, as its line says, is not the file that the line is of.
+//! Invariant: nothing is believed but these lines. A file whose owner is neither the service's user
+//! nor the user who brought it, as its line says, is not the file that the line is of.
 
 mod files;
 mod line;
@@ -202,11 +202,11 @@ struct Known {
 pub(super) struct Records<F: Fs> {
     known: Mutex<Known>,
     writer: Mutex<files::Writer<F::File>>,
-    /// Whoever reads a day.
+    /// Held while a day is read.
     reading: Mutex<()>,
     /// The ids before the start: of jobs that came later, all is in memory.
     since: OnceLock<Horizon>,
-    /// Who owns the files.
+    /// The user id that owns the files.
     owner: OnceLock<u32>,
 }
 
@@ -384,8 +384,8 @@ impl<F: Fs> Spool<F> {
         Ok(uid == 0 || owner == Some(uid) || accepted.uid == Some(uid))
     }
 
-    /// The same as [`Spool::accepted_of`], for those who show a job: what cannot be read is told to
-    /// the log and is not known.
+    /// The same as [`Spool::accepted_of`], to show a job: what cannot be read is logged and counts as
+    /// unknown.
     pub(super) fn known_of(&self, job: &Job) -> Option<Arc<Accepted>> {
         self.accepted_of(job).unwrap_or_else(|error| {
             tracing::warn!(job = %job.name, %error, "the record cannot be read");

@@ -2,8 +2,8 @@
 //!
 //! The first file is written once. The second is in one record with each job that the schedule
 //! makes, and with that job's idempotency record: after a crash all three are there, or none. So
-//! whoever takes the first file away, by `rm`, by `mv` or by [`Spool::remove_schedule`], ends the
-//! schedule for good; nothing that is being written brings it back.
+//! removing the first file, by `rm`, `mv` or [`Spool::remove_schedule`], ends the schedule for good;
+//! nothing that is being written brings it back.
 
 use super::{
     EntryKind, Fs, INLINE_BYTES_MAX, Key, Keyed, Op, SealedPart, Spool, SpoolError, Ticket, text,
@@ -31,7 +31,7 @@ fn progress_path(id: ScheduleId) -> PathBuf {
     Path::new(DIR).join(format!("{id}.fired"))
 }
 
-/// There while somebody asks for a reset.
+/// It exists while a reset is asked for.
 fn reset_path(id: ScheduleId) -> PathBuf {
     Path::new(DIR).join(format!("{id}.reset"))
 }
@@ -60,7 +60,7 @@ impl<F: Fs> Spool<F> {
         Ok(ids)
     }
 
-    /// A schedule; `None` when there is no such file. One that somebody has edited badly is an
+    /// A schedule; `None` when there is no such file. One that was edited badly is an
     /// error, which says what is wrong.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl<F: Fs> Spool<F> {
         let (to, bytes) = (schedule_path(id), schedule.to_json());
         let mut all = Vec::new();
         if bytes.len() > INLINE_BYTES_MAX {
-            // Durable by itself, and before its record: without it, nobody has been answered.
+            // Durable by itself, and before its record: without the record, no caller has been answered.
             let _ = self.put("schedule", &to, &bytes)?;
         } else {
             all.push(self.replacement("schedule", to, bytes)?);
@@ -228,14 +228,14 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Other hands have taken a schedule away, or put it there: a replay is not to undo that.
+    /// Another process has removed a schedule, or put it there: a replay is not to undo that.
     pub fn saw_schedule(&self, id: ScheduleId, is_there: bool) {
         let path = text(&schedule_path(id));
         let op = match is_there {
             true => Op::Seen { path },
             false => Op::Remove { path },
         };
-        // Nobody waits for it: what a power cut takes back of it was told to nobody.
+        // Not waited for: what a power cut takes back of it was told to no caller.
         let _ = self.note_ops(&[op]);
     }
 

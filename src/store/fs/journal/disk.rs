@@ -39,14 +39,14 @@ pub(super) fn restored_path() -> PathBuf {
     Path::new(DIR).join("restored")
 }
 
-/// What is said, after whose it is and before its hash.
+/// A payload between the magic number and its hash.
 fn hashed(said: &[u8]) -> Vec<u8> {
     let mut bytes = [MAGIC.as_slice(), said].concat();
     bytes.extend(Sha256::digest(&bytes));
     bytes
 }
 
-/// The `N` bytes that are said, if they are ours and whole.
+/// The payload of `N` bytes, if magic number and hash are right.
 fn unhashed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     let (all, hash) = bytes.split_at_checked(MAGIC.len() + N)?;
     let whole = hash.get(..32)? == Sha256::digest(all).as_slice();

@@ -19,7 +19,7 @@ use std::{path::Path, sync::Arc};
 pub(in crate::store::fs) enum Op {
     /// A job has come.
     Accepted(Box<Accepted>),
-    /// An attempt has ended, or somebody has done something with a job.
+    /// An attempt has ended, or a user or operator has acted on the job.
     Ended(Box<Ended>),
     /// The file, or the directory, `from` is `to` now.
     Move { from: String, to: String },
@@ -32,7 +32,7 @@ pub(in crate::store::fs) enum Op {
     },
     /// The file is gone.
     Remove { path: String },
-    /// Other hands have put the file here.
+    /// Another process has put the file here.
     Seen { path: String },
     /// The file was not made after all: what was recorded of it is void.
     Void { path: String },

@@ -1,11 +1,11 @@
 //! Doing again what a crash may have undone, from the records that no checkpoint covers.
 //!
 //! When only the process has ended, nothing is undone: on the same mount in the same boot, what was
-//! done to files is in them, and what they do not show was done by somebody else since. Then only
+//! done to files is in them, and what they do not show was changed by another process since. Then only
 //! the names are given that had not been given yet. Otherwise all is looked at, as follows.
 //!
 //! The records of one file make a [`FileHistory`]: the names that it had, in order, and what it holds.
-//! A file under another name goes to its last one: what is not recorded was told to nobody. A file
+//! A file under another name goes to its last one: what is not recorded was told to no caller. A file
 //! that is nowhere is made again if its bytes were recorded, and so is one whose bytes are torn.
 //! Doing it twice changes nothing, so a crash in the middle costs nothing.
 
@@ -132,7 +132,7 @@ fn last_renames(records: &[Record]) -> Vec<&PendingRename> {
 
 impl<F: Fs> Spool<F> {
     /// Gives the names that were recorded and not given, in order; says how many. A file that is not
-    /// where it was to get its name has got it, or belongs to a step that was told to nobody.
+    /// where it was to get its name has got it, or belongs to a step that was told to no caller.
     ///
     /// # Errors
     /// When a name cannot be given for another reason than that it is taken. The journal is as it

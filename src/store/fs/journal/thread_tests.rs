@@ -1,4 +1,4 @@
-//! A panic in one of the journal's threads: whoever waits is let go, and the spool says why.
+//! A panic in one of the journal's threads: callers that wait get an error, and the spool says why.
 
 use super::FaultInjection;
 use crate::store::fs::testing::TestSpool;

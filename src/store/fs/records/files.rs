@@ -86,7 +86,7 @@ impl<F: Fs> Records<F> {
         outcome
     }
 
-    /// Files that somebody has taken away are made anew from here on.
+    /// Files that were removed are made again from here on.
     pub(in crate::store::fs) fn close_files(&self) {
         let mut writer = self.writer.lock();
         writer.tails.retain(|_, tail| tail.again_at.is_some());

@@ -38,11 +38,11 @@ pub struct Accepted {
     /// The reference as it was sent, before it was reduced to what a name may hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_as_sent: Option<String>,
-    /// In hex, of a document that went through our hands.
+    /// In hex; of a document that the service has written itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     pub bytes: u64,
-    /// Whose the file is, where somebody else has made it.
+    /// The user id that owns the file, where another user has made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     #[serde(default, skip_serializing_if = "is_usual", with = "text")]
