@@ -552,19 +552,8 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     check_addressed(file)?;
     let drops = drops(file)?;
     at_least_1("max_bytes", file.max_bytes.unwrap_or(BODY_BYTES_MAX))?;
-    if let Some(given) = file.concurrency {
-        at_least_1("concurrency", given as u64)?;
-        at_most("concurrency", given, COUNT_MAX)?;
-    }
-    let running_max = match (&processor, file.concurrency) {
-        (_, Some(given)) if file.ordered && given > 1 => {
-            return Err(
-                "concurrency must be 1 or left out when ordered = true: one job at a time".into(),
-            );
-        }
-        (None, _) => 0,
-        (Some(_), given) => given.unwrap_or(if file.ordered { 1 } else { 4 }),
-    };
+    let concurrency = concurrency(file)?;
+    let running_max = processor.as_ref().map_or(0, |_| concurrency);
     // Without a schema of its own an interface uses the one of its name, unless it says "".
     let schema = match file.schema.as_deref() {
         Some("") => None,
@@ -598,6 +587,21 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
             },
         },
     })
+}
+
+/// How many jobs of an interface run at the same time, if it has a processor.
+fn concurrency(file: &InterfaceFile) -> Result<usize, String> {
+    let Some(given) = file.concurrency else {
+        return Ok(if file.ordered { 1 } else { 4 });
+    };
+    at_least_1("concurrency", given as u64)?;
+    at_most("concurrency", given, COUNT_MAX)?;
+    match file.ordered && given > 1 {
+        true => {
+            Err("concurrency must be 1 or left out when ordered = true: one job at a time".into())
+        }
+        false => Ok(given),
+    }
 }
 
 /// Jobs that are for single users are there for them to fetch, and for no one else to see.
