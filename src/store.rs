@@ -18,10 +18,15 @@ pub mod fs;
 mod job;
 #[cfg(test)]
 pub mod memory;
+mod run;
 
 pub use job::{
     Came, Cancelled, Filter, JobDetail, JobRecord, JobSummary, Key, Keyed, NewJob, NewName, Of,
     Page, Results, Sight, SightOf, State, Stored, Viewer, Want,
+};
+
+pub use run::{
+    Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, RunLog, Settled, Settlement, Workspace,
 };
 
 use crate::{
@@ -349,6 +354,81 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be looked up.
     async fn served_since_ms(&self, interface: &InterfaceName) -> Result<i64>;
+
+    // --- runs
+
+    /// Takes a job that waits in an interface, for a run: no other claim takes it until it is settled.
+    /// The attempt is counted durably before the lease is given. Held interfaces give nothing. `works`:
+    /// a processor will work on it, so it needs a directory, and once it is taken the attempt counts.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. The job waits, or is found by [`Store::left_behind`].
+    async fn claim(&self, interface: &InterfaceName, job: &JobName, works: bool)
+    -> Result<Claimed>;
+
+    /// What has become of the document of a run that has ended. One that was taken away is restored.
+    ///
+    /// # Errors
+    /// When that cannot be looked up now. Nothing is to be decided before it is known.
+    async fn check_document(&self, lease: &Lease) -> Result<Fate>;
+
+    /// Checks what a processor has left, before any of it is published. Gives what is to be said of it
+    /// although it can be.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when it cannot be published: the job is to fail. Any other error is the
+    /// engine's: [`Store::settle`] looks again.
+    async fn check_output(&self, lease: &Lease) -> Result<Option<String>>;
+
+    /// The end of a run: the job's move, its log, and if it is done its results and the jobs that it
+    /// made, as one step that is durable. `None` for the log: it is settled without one. Settling again
+    /// is answered as before.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: it may be settled again, also otherwise. [`StoreError::Refused`]: what the
+    /// processor left cannot be published.
+    async fn settle(&self, lease: &Lease, what: Settlement, log: Option<RunLog>)
+    -> Result<Settled>;
+
+    /// Jobs of an interface with runs that no lease of this process is for: those of a service before
+    /// this one, and those whose lease was lost.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn left_behind(&self, interface: &InterfaceName) -> Result<Vec<LeftBehind>>;
+
+    /// How a run ended that was left behind, if it has and that was kept.
+    ///
+    /// # Errors
+    /// When that cannot be looked up now.
+    async fn kept(&self, lease: &Lease) -> Result<Option<KeptRun>>;
+
+    /// Takes up a run that was left behind and has ended, so that it can be settled. False: it goes
+    /// on, or the job is elsewhere.
+    ///
+    /// # Errors
+    /// When that cannot be looked up now.
+    async fn take_up(&self, lease: &Lease) -> Result<bool>;
+
+    /// Ends a run that was left behind as one that was cut off: its job waits again, or has failed. False:
+    /// it goes on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn cut_off(&self, lease: &Lease) -> Result<bool>;
+
+    /// Cancels a job that waits, or whose run was left behind and has ended. False: a processor works on
+    /// it, or it is not at that place any more: look again. Durable when it returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Refused`] for a job that has ended.
+    async fn cancel(&self, job: &Job, by: &str) -> Result<bool>;
+
+    /// Lets a deferred job wait in its queue again. False: it is not deferred any more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn release_due(&self, job: &Job) -> Result<bool>;
 
     // --- out
 

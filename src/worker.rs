@@ -18,7 +18,10 @@ use crate::{
     domain::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
     scheduler::{Action, End, Event, LaneRules, RunStats, Scheduler, Turn},
-    store::fs::{Adopted, REST, Spool},
+    store::{
+        LeftBehind, Store,
+        fs::{REST, Spool},
+    },
 };
 use eligibility::Eligibility;
 use parking_lot::Mutex;
@@ -26,7 +29,7 @@ use query::Rescans;
 use queue_positions::QueuePositions;
 use runs::{Registered, Runs};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -67,7 +70,10 @@ impl Lane {
 
 /// What a worker is made of.
 pub struct Parts {
+    /// Whose queues are scanned.
     pub spool: Arc<Spool>,
+    /// The same, behind the seam.
+    pub store: Arc<dyn Store>,
     pub lanes: BTreeMap<InterfaceName, Lane>,
     /// Jobs at once, over all lanes.
     pub running_max: usize,
@@ -76,7 +82,7 @@ pub struct Parts {
     /// Jobs of other tags wait.
     pub tags: WorkerTags,
     /// What recovery found still running.
-    pub adopted: Vec<Adopted>,
+    pub adopted: Vec<LeftBehind>,
     /// Start nothing more, and end once nothing runs.
     pub stop: CancellationToken,
     /// Running commands are to end now.
@@ -144,12 +150,13 @@ pub struct Worker {
     notifications: mpsc::Receiver<Notification>,
     lost: Arc<AtomicBool>,
     /// With their places in the register: they can be cancelled before anybody follows them.
-    adopted: Vec<(Adopted, Registered)>,
+    adopted: Vec<(LeftBehind, Registered)>,
 }
 
 /// What the tasks of a worker share.
 struct Core {
     spool: Arc<Spool>,
+    store: Arc<dyn Store>,
     lanes: BTreeMap<InterfaceName, Lane>,
     hints: Hints,
     eligibility: Eligibility,
@@ -163,8 +170,6 @@ struct Core {
     running_max: usize,
     /// Interfaces that have been scanned once: before that, nobody knows what is new.
     scanned: Mutex<BTreeSet<InterfaceName>>,
-    /// Jobs that lie in `work` for runs which never began.
-    unstarted: Mutex<HashSet<JobName>>,
     /// When a queue is scanned next for what was not complete: one timer each.
     rescans: Arc<Rescans>,
     /// Why queues cannot be scanned, as it was said.
@@ -183,6 +188,7 @@ impl Worker {
         let scheduler = Scheduler::new(rules, parts.running_max);
         let core = Core {
             spool: parts.spool,
+            store: parts.store,
             lanes: parts.lanes,
             hints: Hints {
                 notifications: sender,
@@ -197,15 +203,14 @@ impl Worker {
             begun: tokio::time::Instant::now(),
             running_max: parts.running_max,
             scanned: Mutex::default(),
-            unstarted: Mutex::default(),
             rescans: Arc::default(),
             troubles: Mutex::default(),
             stop: parts.stop,
             kill: parts.kill,
         };
         let adopted = parts.adopted.into_iter().map(|adopted| {
-            let (interface, name) = (&adopted.interface, &adopted.name);
-            let entry = core.runs.register(interface, name, &core.kill);
+            let lease = &adopted.lease;
+            let entry = core.runs.register(&lease.interface, &lease.job, &core.kill);
             (adopted, entry)
         });
         let adopted = adopted.collect();
@@ -231,7 +236,8 @@ impl Worker {
         let rescan_every = poll.unwrap_or(RESCAN_EVERY);
         let mut actions = Vec::new();
         for (adopted, entry) in std::mem::take(&mut self.adopted) {
-            let event = Event::Adopted(adopted.interface.clone(), adopted.name.clone());
+            let lease = &adopted.lease;
+            let event = Event::Adopted(lease.interface.clone(), lease.job.clone());
             self.scheduler.on(event, &mut actions);
             tokio::spawn(self.core.clone().follow(adopted, entry));
         }

@@ -19,9 +19,12 @@ use crate::{
         AdmissionLimits, Cancelling, InFlight, Interface, Parts, ScheduleRules, Service, Slots,
         Validations, Verifier, WorkerHandle,
     },
-    store::fs::{
-        Adopted, FileStore, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock, key,
-        probe,
+    store::{
+        LeftBehind,
+        fs::{
+            Adopted, FileStore, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock,
+            key, probe,
+        },
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
@@ -238,14 +241,15 @@ pub(crate) fn take_over(
 fn worker_of(
     config: &Config,
     tenant: &Tenant,
-    spool: &Arc<Spool>,
-    adopted: Vec<Adopted>,
+    (spool, store): (&Arc<Spool>, Arc<FileStore>),
+    adopted: Vec<LeftBehind>,
     starter: Starter,
     stop: &CancellationToken,
     kill: &CancellationToken,
 ) -> Worker {
     Worker::new(worker::Parts {
         spool: spool.clone(),
+        store,
         lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
         running_max: config.limits.running_max,
         starter,
@@ -273,7 +277,10 @@ impl Prepared {
         let known = users.clone();
         spool.know_users(move |user| known.is_user(user.as_str()));
         let starter = shared.starter;
-        let worker = worker_of(config, tenant, &spool, adopted, starter, stop, kill);
+        let store = Arc::new(FileStore::new(spool.clone()));
+        let adopted = store.adopt(adopted);
+        let both = (&spool, store.clone());
+        let worker = worker_of(config, tenant, both, adopted, starter, stop, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
@@ -301,7 +308,7 @@ impl Prepared {
                 missed: config.missed_schedules,
                 saved: Box::new(move |id| saved.touch(id)),
             },
-            store: Arc::new(FileStore::new(spool.clone())),
+            store,
             interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
             schemas: reloader.schemas.clone(),
             stylesheets: reloader.stylesheets.clone(),
@@ -391,7 +398,7 @@ impl WorkerHandle for worker::Handle {
     }
 
     fn cancel(&self, job: JobName, user: Arc<str>) -> Cancelling<'_> {
-        Box::pin(async move { Ok(self.cancel(job, user).await?) })
+        Box::pin(self.cancel(job, user))
     }
 
     fn eta_ms(&self, job: &Job) -> Option<i64> {

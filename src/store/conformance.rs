@@ -12,19 +12,22 @@ mod look;
 mod memory;
 mod out;
 mod read;
+mod runs;
 mod schedules;
 
 use super::{
-    Content, Filter, JobDetail, JobSummary, NewJob, NewName, Of, Receipt, Sealed, Sight, State,
-    Store, Stored, Viewer, Want,
+    Claimed, Content, Filter, JobDetail, JobSummary, Lease, NewJob, NewName, Of, Receipt, RunLog,
+    Sealed, Settled, Settlement, Sight, State, Store, Stored, Viewer, Want, Workspace,
 };
 use crate::{
     cron_schedule::ScheduleId,
+    domain::joblog::{Level, Message},
     domain::{InterfaceName, Job, JobName, Kind, Queue, UserName},
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{io::Read as _, sync::Arc};
+use std::{collections::HashMap, io::Read as _, sync::Arc};
 
 /// An engine with an empty store that is its own. It serves [`plain`], [`other`] and [`mail`], of which
 /// the last is addressed, and everybody but [`nobody`] is a user.
@@ -38,20 +41,55 @@ trait Bench: Sized {
     /// The same store, in a new life of its process.
     async fn restart(self) -> Self;
 
-    /// A worker begins with a job that waits.
-    async fn run(&self, job: &JobName);
+    /// Who works on its jobs.
+    fn worker(&self) -> &Worker;
+
+    /// The worker begins with a job that waits.
+    async fn run(&self, job: &JobName) {
+        self.worker().run(&*self.store(), job).await;
+    }
 
     /// A running job is done: this is what was made of it.
-    async fn finish(&self, job: &JobName, files: &[(&str, &[u8])], variables: Map<String, Value>);
+    async fn finish(&self, job: &JobName, files: &[(&str, &[u8])], variables: Map<String, Value>) {
+        let worker = self.worker();
+        worker.leave(job, files);
+        if !variables.is_empty() {
+            let variables = Value::Object(variables).to_string();
+            worker.leave(job, &[("result.json", variables.as_bytes())]);
+        }
+        let last = Message::new(now_ms(), Level::Info, "processed");
+        let store = self.store();
+        worker.settle(&*store, job, Settlement::Done, last).await;
+    }
 
     /// A running job has failed for good, with this as its reason.
-    async fn fail(&self, job: &JobName, why: &str);
+    async fn fail(&self, job: &JobName, why: &str) {
+        let last = Message::new(now_ms(), Level::Error, why);
+        let store = self.store();
+        let worker = self.worker();
+        worker.settle(&*store, job, Settlement::Failed, last).await;
+    }
 
     /// A running job is to be tried again at a moment far away.
-    async fn defer(&self, job: &JobName);
+    async fn defer(&self, job: &JobName) {
+        let due_ms = now_ms() + 3_600_000;
+        let last = Message::new(now_ms(), Level::Error, "not now");
+        let (store, what) = (self.store(), Settlement::Deferred { due_ms });
+        self.worker().settle(&*store, job, what, last).await;
+    }
 
     /// Somebody cancels a job that waits or runs.
-    async fn cancel(&self, job: &JobName, by: &str);
+    async fn cancel(&self, name: &JobName, by: &str) {
+        let store = self.store();
+        if self.worker().has(name) {
+            let last = Message::cancelled(now_ms(), by);
+            let worker = self.worker();
+            worker.settle(&*store, name, Settlement::Failed, last).await;
+        } else {
+            let job = job(&*store, name).await;
+            assert!(store.cancel(&job, by).await.unwrap());
+        }
+    }
 
     /// An operator sends a job to a queue.
     async fn requeue(&self, job: &JobName, to: &Queue);
@@ -68,6 +106,50 @@ trait Bench: Sized {
 
     /// How many calls of the disk, or statements, there have been, beside what the engine does on its own.
     fn calls(&self) -> u64;
+}
+
+/// What workers do, with the leases that they have.
+#[derive(Default)]
+struct Worker(Mutex<HashMap<JobName, (Lease, Workspace, i64)>>);
+
+impl Worker {
+    async fn run(&self, store: &dyn Store, job: &JobName) {
+        let interface = detail(store, job).await.summary.interface.unwrap();
+        match store.claim(&interface, job, true).await.unwrap() {
+            Claimed::Taken(lease, workspace) => {
+                let run = (lease, workspace, now_ms());
+                self.0.lock().insert(job.clone(), run);
+            }
+            none @ (Claimed::Busy | Claimed::Gone) => panic!("{job} cannot be claimed: {none:?}"),
+        }
+    }
+
+    fn has(&self, job: &JobName) -> bool {
+        self.0.lock().contains_key(job)
+    }
+
+    /// Leaves files as results of a running job.
+    fn leave(&self, job: &JobName, files: &[(&str, &[u8])]) {
+        let runs = self.0.lock();
+        for (name, bytes) in files {
+            std::fs::write(runs[job].1.dir.join("results").join(name), bytes).unwrap();
+        }
+    }
+
+    async fn settle(&self, store: &dyn Store, job: &JobName, what: Settlement, last: Message) {
+        let run = self.0.lock().remove(job);
+        let (lease, _, started_ms) = run.unwrap();
+        let log = RunLog {
+            started_ms,
+            messages: vec![last],
+        };
+        let settled = store.settle(&lease, what, Some(log)).await.unwrap();
+        assert_eq!(settled, Settled::Done { emitted: vec![] });
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 fn plain() -> InterfaceName {
@@ -292,6 +374,27 @@ macro_rules! conformance {
                 parts_of_a_document_can_be_read
                 results_are_those_of_a_job_that_is_done
                 what_is_no_result_cannot_be_opened_as_one
+            }
+            runs {
+                a_cancelled_job_never_runs
+                a_claim_and_a_cancel_have_one_outcome
+                a_held_interface_gives_nothing
+                a_job_of_another_interface_is_not_given
+                a_job_that_runs_is_not_cancelled_by_the_store
+                a_job_whose_runs_are_cut_off_fails_at_last
+                a_lease_of_another_store_settles_nothing
+                a_lease_says_what_its_run_needs
+                a_lease_that_is_dropped_gives_its_job_back
+                a_restart_after_each_call_of_a_run_keeps_what_it_did
+                a_restart_in_a_run_counts_it_and_loses_nothing
+                a_run_that_is_not_done_publishes_nothing
+                a_run_that_was_left_behind_can_be_taken_up
+                a_run_whose_lease_is_lost_is_left_behind
+                a_take_counts_its_attempt_unless_it_is_given_back
+                eight_claims_of_a_job_give_one_lease
+                settling_again_is_answered_as_before
+                what_a_run_makes_is_there_with_its_end
+                what_cannot_be_published_fails_its_job
             }
             schedules {
                 a_moment_has_one_job

@@ -58,8 +58,7 @@ mod tree;
 
 pub use accept::{Part, SealedPart};
 pub use address::Astray;
-pub use claim::{Claim, KeptFiles, Published, Settlement};
-pub use document::Fate;
+pub use claim::{Claim, Published};
 pub use drops::{Arrival, DropRules, QUIET, REST, Scan};
 pub use engine::FileStore;
 pub use fault_injection::FaultInjection;
@@ -74,7 +73,7 @@ pub use lock::{LockError, Owner, SpoolLock};
 pub use mount::MountId;
 pub use probe::{ProbeError, ProbeOptions, probe};
 pub use records::{Accepted, Act, Ended, fingerprint};
-pub use recover::{Adopted, Interrupted, Recovery};
+pub use recover::{Adopted, Recovery};
 pub use retention::Retention;
 pub use temporary::TemporaryNames;
 

@@ -3,10 +3,13 @@
 //! Everything is in one map under one lock, so what a call does is one step. Beside the trait it has
 //! what workers and operators do to jobs, by which tests bring them into every state.
 
+mod runs;
+
 use super::{
-    Capacity, Content, DocumentWriter, Filter, Fired, JobDetail, JobRecord, JobSummary, Key, Keyed,
-    NewJob, NewName, Of, Page, Receipt, Result, Results, Saved, SavedSchedule, Sealed, SealedBody,
-    Sight, State, Store, StoreError, Stored, Viewer, Want,
+    Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobRecord,
+    JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Receipt, Result,
+    Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State,
+    Store, StoreError, Stored, Viewer, Want,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -34,7 +37,7 @@ pub struct MemoryStore {
     addressed: BTreeSet<InterfaceName>,
     /// In whose part of an addressed interface's queue jobs are for nobody.
     nobody: BTreeSet<UserName>,
-    all: Mutex<All>,
+    all: Arc<Mutex<All>>,
 }
 
 struct All {
@@ -60,6 +63,8 @@ struct Known {
     sha256: String,
     started_ms: Option<i64>,
     attempts: u32,
+    /// Of the lease of its run, while there is one.
+    fence: Option<u64>,
     log: Option<JobLog>,
     results: BTreeMap<String, Bytes>,
     variables: Map<String, Value>,
@@ -86,12 +91,18 @@ impl DocumentWriter for Part {
     }
 
     async fn seal(self: Box<Self>) -> Result<Sealed> {
-        let Self { name, bytes } = *self;
-        Ok(Sealed::new(Box::new(Document {
+        Ok(Sealed::new(Box::new(self.document())))
+    }
+}
+
+impl Part {
+    fn document(self) -> Document {
+        let Self { name, bytes } = self;
+        Document {
             name,
             sha256: hex::encode(Sha256::digest(&bytes)),
             bytes: bytes.freeze(),
-        })))
+        }
     }
 }
 
@@ -214,6 +225,7 @@ impl All {
             sha256: document.sha256,
             started_ms: None,
             attempts: 0,
+            fence: None,
             log: None,
             results: BTreeMap::new(),
             variables: Map::new(),
@@ -267,7 +279,7 @@ impl MemoryStore {
             clock,
             addressed: BTreeSet::new(),
             nobody: BTreeSet::new(),
-            all: Mutex::new(all),
+            all: Arc::new(Mutex::new(all)),
         }
     }
 
@@ -276,6 +288,10 @@ impl MemoryStore {
     pub fn restart(&self) -> Self {
         let fresh = Self::new(self.clock.clone());
         std::mem::swap(&mut *self.lock(), &mut *fresh.lock());
+        // Their leases were the process's.
+        let mut all = fresh.lock();
+        all.jobs.values_mut().for_each(|known| known.fence = None);
+        drop(all);
         Self {
             addressed: self.addressed.clone(),
             nobody: self.nobody.clone(),
@@ -290,53 +306,6 @@ impl MemoryStore {
         self.addressed.insert(interface);
         self.nobody.insert(nobody);
         self
-    }
-
-    /// A worker begins with a job.
-    pub fn start(&self, job: &JobName) {
-        let (now_ms, mut all) = (self.now_ms(), self.lock());
-        let attempt = all.jobs[job].attempts + 1;
-        let known = all.step(job, &Transition::Claim { attempt });
-        (known.attempts, known.started_ms) = (attempt, Some(now_ms));
-    }
-
-    /// A running job is done, and this is what was made of it.
-    pub fn finish(&self, job: &JobName, results: &[(&str, &[u8])], variables: Map<String, Value>) {
-        let (now_ms, mut all) = (self.now_ms(), self.lock());
-        let last = Message::new(now_ms, Level::Info, "processed");
-        all.end(job, &Transition::Archive, Status::Ok, now_ms, last);
-        let known = all.jobs.get_mut(job).expect("the job is there");
-        let results = results.iter();
-        let result =
-            |(name, bytes): &(&str, &[u8])| (String::from(*name), Bytes::copy_from_slice(bytes));
-        (known.results, known.variables) = (results.map(result).collect(), variables);
-    }
-
-    pub fn fail(&self, job: &JobName, why: &str) {
-        let (now_ms, mut all) = (self.now_ms(), self.lock());
-        let last = Message::new(now_ms, Level::Error, why);
-        all.end(job, &Transition::Fail, Status::Error, now_ms, last);
-    }
-
-    /// A running job is to be tried again.
-    pub fn defer(&self, job: &JobName, due_ms: i64) {
-        let (now_ms, mut all) = (self.now_ms(), self.lock());
-        let last = Message::new(now_ms, Level::Error, "not now");
-        let by = Transition::Defer { due_ms };
-        all.end(job, &by, Status::Error, now_ms, last);
-    }
-
-    pub fn cancel(&self, job: &JobName, by: &str) {
-        let (now_ms, mut all) = (self.now_ms(), self.lock());
-        let last = match all.jobs[job].place {
-            Place::Work { .. } => Message::cancelled(now_ms, by),
-            Place::Bak(_)
-            | Place::Deferred { .. }
-            | Place::JobErrors
-            | Place::Queue(_)
-            | Place::Refused => Message::deleted(now_ms, by),
-        };
-        all.end(job, &Transition::Fail, Status::Error, now_ms, last);
     }
 
     pub fn requeue(&self, job: &JobName, to: Queue) {
@@ -365,6 +334,10 @@ impl MemoryStore {
         let mut all = self.lock();
         let saved = all.schedules.get_mut(&id).expect("the schedule is there");
         saved.reset_asked = true;
+    }
+
+    fn now(&self) -> i64 {
+        (self.clock)()
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -590,6 +563,70 @@ impl Store for MemoryStore {
         Ok(result.map(|bytes| opened(bytes, Some(hex::encode(Sha256::digest(bytes))))))
     }
 
+    async fn claim(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        works: bool,
+    ) -> Result<Claimed> {
+        let taken = self.take(interface, job, works);
+        taken.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    async fn check_document(&self, _: &Lease) -> Result<Fate> {
+        Ok(Fate::Whole)
+    }
+
+    async fn check_output(&self, lease: &Lease) -> Result<Option<String>> {
+        let held = lease.held::<runs::Held>();
+        held.map_or(Ok(None), |held| held.check_output())
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        what: Settlement,
+        log: Option<RunLog>,
+    ) -> Result<Settled> {
+        match lease.held::<runs::Held>() {
+            None => Ok(Settled::Fenced),
+            Some(held) => self.settle_run(&held, what, log),
+        }
+    }
+
+    async fn left_behind(&self, interface: &InterfaceName) -> Result<Vec<LeftBehind>> {
+        Ok(self.left(interface))
+    }
+
+    async fn kept(&self, _: &Lease) -> Result<Option<KeptRun>> {
+        // No processor outlives its service here.
+        Ok(None)
+    }
+
+    async fn take_up(&self, _: &Lease) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn cut_off(&self, lease: &Lease) -> Result<bool> {
+        if let Some(held) = lease.held::<runs::Held>() {
+            self.cut(&held);
+        }
+        Ok(true)
+    }
+
+    async fn cancel(&self, job: &Job, by: &str) -> Result<bool> {
+        self.cancel_job(job, by)
+    }
+
+    async fn release_due(&self, job: &Job) -> Result<bool> {
+        let mut all = self.lock();
+        let is_deferred = matches!(job.place, Place::Deferred { .. }) && all.at(job).is_some();
+        if is_deferred {
+            all.step(&job.name, &Transition::Release);
+        }
+        Ok(is_deferred)
+    }
+
     async fn is_held(&self, interface: &InterfaceName) -> Result<bool> {
         Ok(self.lock().held.contains(interface))
     }
@@ -703,7 +740,7 @@ impl Store for MemoryStore {
     }
 
     fn now_ms(&self) -> i64 {
-        (self.clock)()
+        self.now()
     }
 
     fn unhealthy(&self) -> Option<String> {

@@ -3,11 +3,8 @@
 use super::{Core, Handle};
 use crate::{
     domain::{Job, JobName, Place},
-    scheduler::Event,
-    store::{
-        Cancelled,
-        fs::{Moved, SpoolError},
-    },
+    scheduler::{End, Event},
+    store::{Cancelled, Lease, Of, Result, State, Viewer, Want},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -23,7 +20,10 @@ impl Handle {
     /// group, and nothing of what it left is published. Answered after at most some ten seconds. What
     /// is answered as done would survive a power cut; a cancel that a crash overtakes may be
     /// forgotten.
-    pub async fn cancel(&self, job: JobName, user: Arc<str>) -> Result<Cancelled, SpoolError> {
+    ///
+    /// # Errors
+    /// When the store cannot be read or written: ask again.
+    pub async fn cancel(&self, job: JobName, user: Arc<str>) -> Result<Cancelled> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(run) = self.0.runs.of(&job) {
@@ -34,11 +34,11 @@ impl Handle {
                 {
                     return Ok(Cancelled::Pending);
                 }
-                if self.was_cancelled(&job).await? {
+                if self.0.was_cancelled(&job).await? {
                     return Ok(Cancelled::Done { was_running: true });
                 }
             }
-            if let Some(cancelled) = self.cancel_waiting(&job, &user).await? {
+            if let Some(cancelled) = self.0.cancel_waiting(&job, &user).await? {
                 return Ok(cancelled);
             }
             if Instant::now() >= deadline {
@@ -47,65 +47,66 @@ impl Handle {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
 
-    async fn was_cancelled(&self, name: &JobName) -> Result<bool, SpoolError> {
-        let name = name.clone();
-        let was = self.blocking(move |core| {
-            let place = core.spool.find(&name)?;
-            Ok(place.is_some_and(|place| core.spool.was_cancelled(&Job { place, name })))
-        });
-        Ok(was.await?.unwrap_or(false))
+impl Core {
+    async fn was_cancelled(&self, job: &JobName) -> Result<bool> {
+        let of = Of::Name(job.clone());
+        let found = self.store.find(&Viewer::all(), of, Want::RECORD).await?;
+        Ok(found.is_some_and(|found| found.summary.state == State::Cancelled))
     }
 
     /// `None`: look again.
-    async fn cancel_waiting(
-        &self,
-        name: &JobName,
-        user: &Arc<str>,
-    ) -> Result<Option<Cancelled>, SpoolError> {
-        let (name, user) = (name.clone(), user.clone());
-        let cancelled = self.blocking(move |core| {
-            let Some(place) = core.spool.find(&name)? else {
-                return Ok(Some(Cancelled::NotActive));
-            };
-            let was_running = match &place {
-                Place::Bak(_) | Place::JobErrors | Place::Refused => {
-                    return Ok(Some(Cancelled::NotActive));
-                }
-                Place::Deferred { .. } | Place::Queue(_) => false,
-                Place::Work { .. } => true,
-            };
-            let interface = place.interface().cloned();
-            let job = Job { place, name };
-            let cancel = || core.spool.cancel(&job, &user);
-            match core.runs.while_cancelling(&job.name, cancel)? {
-                Moved::Gone => Ok(None),
-                Moved::Done(_) => {
-                    tracing::info!(job = %job.name, %user, "cancelled");
-                    // Whoever waited behind it may go on.
-                    if let Some(interface) = interface {
-                        core.hints.notify(Event::Hint(interface));
-                    }
-                    Ok(Some(Cancelled::Done { was_running }))
-                }
-            }
-        });
-        Ok(cancelled.await?.flatten())
+    async fn cancel_waiting(&self, name: &JobName, user: &str) -> Result<Option<Cancelled>> {
+        let of = Of::Name(name.clone());
+        let found = self.store.find(&Viewer::all(), of, Want::PLACE).await?;
+        let Some(found) = found.filter(|found| !found.summary.state.is_settled()) else {
+            return Ok(Some(Cancelled::NotActive));
+        };
+        let job = found.summary.job;
+        if !self.store.cancel(&job, user).await? {
+            return Ok(None);
+        }
+        tracing::info!(job = %name, %user, "cancelled");
+        // Whoever waited behind it may go on.
+        if let Some(interface) = job.place.interface() {
+            self.hints.notify(Event::Hint(interface.clone()));
+        }
+        let was_running = matches!(job.place, Place::Work { .. });
+        Ok(Some(Cancelled::Done { was_running }))
     }
 
-    /// `None`: it broke down, which has been said.
-    async fn blocking<T: Send + 'static>(
+    /// Cancels a job whose run was left behind, once its command has ended. `Some(None)`: it lives. `None`:
+    /// somebody has moved the job.
+    pub(super) async fn cancel_left_behind(
         &self,
-        work: impl FnOnce(&Core) -> Result<T, SpoolError> + Send + 'static,
-    ) -> Result<Option<T>, SpoolError> {
-        let core = self.0.clone();
-        match tokio::task::spawn_blocking(move || work(&core)).await {
-            Ok(done) => done.map(Some),
-            Err(error) => {
-                tracing::error!(%error, "cancelling broke down");
-                Ok(None)
-            }
+        lease: &Lease,
+        user: &str,
+    ) -> Result<Option<Option<End>>> {
+        let place = Place::Work {
+            interface: lease.interface.clone(),
+            attempt: lease.attempt,
+        };
+        let name = lease.job.clone();
+        if self
+            .store
+            .cancel(
+                &Job {
+                    place: place.clone(),
+                    name,
+                },
+                user,
+            )
+            .await?
+        {
+            tracing::info!(job = %lease.job, %user, "cancelled");
+            return Ok(Some(Some(End::Unknown)));
         }
+        let of = Of::Name(lease.job.clone());
+        let found = self.store.find(&Viewer::all(), of, Want::PLACE).await?;
+        // Should it end just now, it would be taken for cut off, and run again.
+        let lives = found.is_some_and(|found| found.summary.job.place == place);
+        Ok(lives.then_some(None))
     }
 }
 

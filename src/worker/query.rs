@@ -6,7 +6,7 @@ use crate::{
     scheduler::{Event, Released},
     store::{
         Came,
-        fs::{Accepted, Moved, REST, Scan, SpoolError},
+        fs::{Accepted, REST, Scan},
     },
 };
 use parking_lot::Mutex;
@@ -167,6 +167,14 @@ impl Core {
         }
     }
 
+    /// When a job has its turn that is back in its queue.
+    async fn turn_of(self: Arc<Self>, interface: &InterfaceName, job: &JobName) -> Released {
+        let (interface, job) = (interface.clone(), job.clone());
+        let turn =
+            tokio::task::spawn_blocking(move || self.eligibility.of(&self.spool, &interface, &job));
+        turn.await.map_or(Released::Gone, Released::Queued)
+    }
+
     pub(super) async fn release(
         self: Arc<Self>,
         interface: InterfaceName,
@@ -180,24 +188,13 @@ impl Core {
             },
             name: job.clone(),
         };
-        let this = self.clone();
-        let of = interface.clone();
-        let released = tokio::task::spawn_blocking(move || {
-            Ok(match this.spool.release_due(&deferred)? {
-                Moved::Done(job) => {
-                    Released::Queued(this.eligibility.of(&this.spool, &of, &job.name))
-                }
-                Moved::Gone => Released::Gone,
-            })
-        });
-        let end = match released.await {
-            Ok(Ok(released)) => released,
-            Ok(Err(error)) => {
-                let error: SpoolError = error;
+        let end = match self.store.release_due(&deferred).await {
+            Ok(true) => self.clone().turn_of(&interface, &job).await,
+            Ok(false) => Released::Gone,
+            Err(error) => {
                 tracing::error!(%job, %interface, %error, "a due job stays deferred; tried again");
                 Released::Stuck
             }
-            Err(_) => Released::Stuck,
         };
         let event = Event::Released(interface.clone(), job, end);
         self.hints.notify_surely(event).await;
@@ -268,6 +265,7 @@ mod tests {
         };
         let worker = Worker::new(Parts {
             spool: spool.clone(),
+            store: Arc::new(crate::store::fs::FileStore::new(spool.clone())),
             lanes: BTreeMap::from([(interface.clone(), lane)]),
             running_max: 1,
             tags: crate::domain::WorkerTags::All,

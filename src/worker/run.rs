@@ -10,21 +10,12 @@ use crate::{
     domain::{InterfaceName, JobName},
     processor::{Ended, Ending, Kept, Outcome, Processor, Run},
     scheduler::{End, Event},
-    store::fs::{Adopted, Claim, Fs, Interrupted, Moved, Settlement, SpoolError},
+    store::{Claimed, Interrupted, Lease, LeftBehind, Result, Workspace},
 };
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How often an adopted command's lock is looked at.
 const ADOPTED_EVERY: Duration = Duration::from_millis(200);
-
-/// What came of the beginning of a run.
-enum Begun {
-    Claimed(Box<(Claim, Run)>),
-    /// It is not for us any more, or its interface is held.
-    Gone,
-    /// It waits, and somebody else has its lock.
-    Locked,
-}
 
 impl Core {
     /// Claims, runs and settles one job, and tells how it ended whatever happens.
@@ -38,10 +29,10 @@ impl Core {
             Ok(end) => end,
             Err(error) => {
                 tracing::error!(%job, %error, "the run of a job broke down");
-                let this = self.clone();
-                let (i, j) = (interface.clone(), job.clone());
-                let left = tokio::task::spawn_blocking(move || this.left_in_work(i, &j)).await;
-                if let Ok(Some(left)) = left {
+                let left = self.store.left_behind(&interface).await;
+                let mut left = left.unwrap_or_default().into_iter();
+                // As after a crash of ours.
+                if let Some(left) = left.find(|left| left.lease.job == job) {
                     return self.follow(left, entry).await;
                 }
                 End::Unknown
@@ -51,240 +42,143 @@ impl Core {
         let ended = Event::Ended(interface.clone(), job, end);
         self.hints.notify_surely(ended).await;
         if matches!(end, End::Stuck | End::Unknown) {
-            self.clone().reclaim(interface.clone()).await;
+            self.clone().reclaim(&interface).await;
         }
         if end == End::Stuck {
             self.resume_later(interface).await;
         }
     }
 
-    async fn work(
-        self: Arc<Self>,
-        interface: &InterfaceName,
-        job: &JobName,
-        underway: &Arc<Underway>,
-    ) -> End {
-        let processor = self
-            .lanes
-            .get(interface)
-            .and_then(|lane| lane.processor.as_ref());
-        let Some(processor) = processor else {
+    async fn work(&self, interface: &InterfaceName, job: &JobName, underway: &Underway) -> End {
+        let Some(processor) = self.processor_of(interface) else {
             return End::Unknown;
         };
-        let this = self.clone();
-        let (i, j) = (interface.clone(), job.clone());
-        let works = processor.works();
-        let begun = tokio::task::spawn_blocking(move || this.begin(&i, &j, works)).await;
-        let (claim, run) = match begun {
-            Ok(Ok(Begun::Claimed(begun))) => *begun,
-            Ok(Ok(Begun::Gone)) => return End::Unknown,
-            Ok(Ok(Begun::Locked)) => return End::Stuck,
-            Ok(Err(error)) => {
+        let claimed = self.store.claim(interface, job, processor.works()).await;
+        let (lease, workspace) = match claimed {
+            Ok(Claimed::Taken(lease, workspace)) => (lease, workspace),
+            Ok(Claimed::Gone) => return End::Unknown,
+            Ok(Claimed::Busy) => return End::Stuck,
+            Err(error) => {
                 tracing::error!(%job, %interface, %error, "the job cannot be started; tried again");
-                // If it could not be given back either, it is found in `work`.
-                self.unstarted().insert(job.clone());
                 return End::Stuck;
             }
-            Err(_) => return End::Stuck,
         };
-        self.unstarted().remove(job);
-        let started_ms = self.spool.now_ms();
+        let started_ms = self.store.now_ms();
         underway.started(started_ms);
-        tracing::info!(%job, %interface, attempt = claim.attempt(), "started");
+        tracing::info!(%job, %interface, attempt = lease.attempt, "started");
         let ended = if underway.stop.is_cancelled() {
             // Before there was anything to end.
             let (outcome, messages) = (Outcome::Stopped, Vec::new());
             Ended { outcome, messages }
         } else {
+            let run = self.run_of(&lease, workspace);
             processor.run(run, &underway.stop).await
         };
-        let (this, underway) = (self.clone(), underway.clone());
-        let settled =
-            tokio::task::spawn_blocking(move || this.settle(claim, ended, started_ms, &underway));
-        settled.await.unwrap_or(End::Unknown)
+        self.settle(&lease, ended, started_ms, underway).await
     }
 
-    /// Claims a job and lays out what its run needs.
-    fn begin(
-        &self,
-        interface: &InterfaceName,
-        job: &JobName,
-        works: bool,
-    ) -> Result<Begun, SpoolError> {
-        let Some(mut claim) = self.spool.claim(interface, job)? else {
-            let waits = !self.runs.is_cancelling(job)
-                && self.spool.is_ready(&interface.into(), job)
-                && !self.spool.is_held(interface)?;
-            return Ok(if waits { Begun::Locked } else { Begun::Gone });
-        };
-        match self.lay_out(&mut claim, works) {
-            Ok(run) => {
-                if works {
-                    claim.begin();
-                }
-                Ok(Begun::Claimed(Box::new((claim, run))))
-            }
-            Err(error) => {
-                // Not only tried, as when it is dropped.
-                if let Err(error) = self.settle_at_last(&mut claim, Settlement::GivenBack, None) {
-                    tracing::error!(%job, %error, "the job stays in work until restart");
-                }
-                Err(error)
-            }
-        }
+    fn processor_of(&self, interface: &InterfaceName) -> Option<&Processor> {
+        self.lanes.get(interface)?.processor.as_ref()
     }
 
-    /// Lays out what a run needs.
-    fn lay_out(&self, claim: &mut Claim, works: bool) -> Result<Run, SpoolError> {
-        let io = |op, path: &Path| {
-            let path = path.to_owned();
-            move |source| SpoolError::Io { op, path, source }
-        };
-        let path = claim.path();
-        let fs = self.spool.fs();
-        let dir = fs.absolute(claim.run_dir());
-        let accepted = claim.accepted()?;
-        if works {
-            claim.prepare()?;
-            let params = accepted
-                .as_ref()
-                .and_then(|accepted| accepted.params.as_deref());
-            let params_path = dir.join("params.json");
-            std::fs::write(&params_path, params.unwrap_or("{}"))
-                .map_err(io("write", &params_path))?;
-        }
-        let errors = if works {
-            let errors = fs.absolute(&claim.errors_path());
-            let mut new = File::options();
-            let opened = new.read(true).append(true).create_new(true).open(&errors);
-            opened.map_err(io("create", &errors))?
-        } else {
-            claim.lock().try_clone().map_err(io("open", &path))?
-        };
-        let document = claim.document_path();
-        Ok(Run {
-            job: claim.job().clone(),
-            interface: claim.interface().clone(),
-            attempt: claim.attempt(),
-            submitter: self.spool.submitter_of(claim.place()).unwrap_or_default(),
-            reference_as_sent: accepted.and_then(|accepted| accepted.reference_as_sent.clone()),
-            body: fs.update(&document).map_err(io("open", &document))?,
-            lock: claim.lock().try_clone().map_err(io("open", &path))?,
-            errors,
-            file: fs.absolute(&document),
-            dir,
-            kept: fs.absolute(&claim.kept_path()),
+    fn run_of(&self, lease: &Lease, workspace: Workspace) -> Run {
+        Run {
+            job: lease.job.clone(),
+            interface: lease.interface.clone(),
+            attempt: lease.attempt,
+            submitter: lease.submitter.clone(),
+            reference_as_sent: lease.reference_as_sent.clone(),
+            body: workspace.document,
+            lock: workspace.output,
+            errors: workspace.errors,
+            file: workspace.path,
+            dir: workspace.dir,
+            kept: workspace.kept,
             starter: self.starter.clone(),
-        })
+        }
     }
 
     /// Waits for the end of a command that outlived the service which started it.
-    pub(super) async fn follow(self: Arc<Self>, adopted: Adopted, entry: Registered) {
-        let Adopted {
-            interface,
-            name,
-            attempt,
+    pub(super) async fn follow(self: Arc<Self>, left: LeftBehind, entry: Registered) {
+        let LeftBehind {
+            lease,
             cut,
-        } = adopted.clone();
+            started_ms,
+            output,
+        } = left;
+        let (job, interface, attempt) = (&lease.job, &lease.interface, lease.attempt);
         match cut {
             Interrupted::Crash => {
-                tracing::info!(job = %name, %interface, attempt, "adopted: its command still runs");
+                tracing::info!(%job, %interface, attempt, "adopted: its command still runs");
             }
             Interrupted::NotStarted | Interrupted::Stranded => {
-                tracing::warn!(job = %name, %interface, attempt, "nobody works on it: taken up");
+                tracing::warn!(%job, %interface, attempt, "nobody works on it: taken up");
             }
         }
-        let mut ending = self.ending(&adopted, &entry.run);
+        let started_ms = started_ms.unwrap_or_else(|| self.store.now_ms());
+        entry.run.started(started_ms);
+        let limit = self.processor_of(interface).and_then(Processor::timeout);
+        let mut ending = Ending::new(output, started_ms, limit);
         let end = loop {
             tokio::time::sleep(ADOPTED_EVERY).await;
-            let (this, job, run) = (self.clone(), adopted.clone(), entry.run.clone());
+            let (now_ms, stop) = (self.store.now_ms(), entry.run.stop.is_cancelled());
             let looked = tokio::task::spawn_blocking(move || {
-                ending.look(this.spool.now_ms(), run.stop.is_cancelled());
-                (ending, this.end_adopted(&job, &run))
+                ending.look(now_ms, stop);
+                ending
             });
-            match looked.await {
-                Ok((again, Ok(None))) => ending = again,
-                Ok((_, Ok(Some(end)))) => break end,
-                Ok((again, Err(error))) if self.can_settle() => {
+            ending = match looked.await {
+                Ok(ending) => ending,
+                Err(_) => break End::Unknown,
+            };
+            match self.end_of(&lease, started_ms, &entry.run).await {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(error) if self.can_settle() => {
                     // Nobody else would take the job out of `work`.
-                    tracing::error!(job = %name, %error, "not settled yet; tried again");
-                    ending = again;
+                    tracing::error!(%job, %error, "not settled yet; tried again");
                     tokio::time::sleep(AGAIN_EVERY).await;
                 }
-                Ok((_, Err(error))) => {
-                    tracing::error!(job = %name, %error, "the adopted job stays in work");
+                Err(error) => {
+                    tracing::error!(%job, %error, "the adopted job stays in work");
                     break End::Unknown;
                 }
-                Err(_) => break End::Unknown,
             }
         };
         drop(entry);
-        let ended = Event::Ended(interface.clone(), name, end);
+        let ended = Event::Ended(interface.clone(), job.clone(), end);
         self.hints.notify_surely(ended).await;
-        self.hints.notify(Event::Hint(interface));
+        self.hints.notify(Event::Hint(interface.clone()));
     }
 
     /// Settles the job of an adopted command that has ended. `None` while it lives.
-    fn end_adopted(&self, adopted: &Adopted, run: &Underway) -> Result<Option<End>, SpoolError> {
-        if let Some(user) = run.cancelled_by() {
-            let job = adopted.job();
-            match self.spool.cancel(&job, &user)? {
-                Moved::Done(job) => {
-                    tracing::info!(job = %job.name, %user, "cancelled");
-                    return Ok(Some(End::Unknown));
-                }
-                // It lives. Should it end just now, it would be taken for cut off, and run again.
-                Moved::Gone if self.spool.bytes_of(&job)?.is_some() => return Ok(None),
-                // Somebody has moved it.
-                Moved::Gone => {}
-            }
-        }
-        if let Some(ended) = self.recovered(adopted)?
-            && let Some(claim) = self.spool.resume(adopted)?
+    async fn end_of(&self, lease: &Lease, started_ms: i64, run: &Underway) -> Result<Option<End>> {
+        if let Some(user) = run.cancelled_by()
+            && let Some(ended) = self.cancel_left_behind(lease, &user).await?
         {
-            let job = &adopted.name;
-            tracing::info!(%job, "its command ended while no service was there");
-            let started_ms = run.started_ms().unwrap_or_else(|| self.spool.now_ms());
-            return Ok(Some(self.settle(claim, ended, started_ms, run)));
+            return Ok(ended);
         }
-        Ok(self.spool.end_of(adopted)?.map(|_| End::Unknown))
+        if let Some(ended) = self.recovered(lease).await?
+            && self.store.take_up(lease).await?
+        {
+            tracing::info!(job = %lease.job, "its command ended while no service was there");
+            return Ok(Some(self.settle(lease, ended, started_ms, run).await));
+        }
+        let is_over = self.store.cut_off(lease).await?;
+        Ok(is_over.then_some(End::Unknown))
     }
 
     /// How an adopted command ended, if that was kept.
-    fn recovered(&self, adopted: &Adopted) -> Result<Option<Ended>, SpoolError> {
-        let lane = self.lanes.get(&adopted.interface);
-        let Some(processor) = lane.and_then(|lane| lane.processor.as_ref()) else {
+    async fn recovered(&self, lease: &Lease) -> Result<Option<Ended>> {
+        let Some(processor) = self.processor_of(&lease.interface) else {
             return Ok(None);
         };
-        let kept = self.spool.kept_of(adopted)?.map(|files| Kept {
-            job: adopted.name.clone(),
-            attempt: adopted.attempt,
-            end: files.end,
-            output: files.output,
-            errors: files.errors,
+        let kept = self.store.kept(lease).await?.map(|kept| Kept {
+            job: lease.job.clone(),
+            attempt: lease.attempt,
+            end: kept.end,
+            output: kept.output,
+            errors: kept.errors,
         });
         Ok(kept.and_then(|kept| processor.recovered(&kept)))
-    }
-
-    fn ending(&self, adopted: &Adopted, run: &Underway) -> Ending {
-        let (output, started_ms) = self.spool.run_of(adopted);
-        let processor = self.lanes.get(&adopted.interface);
-        let processor = processor.and_then(|lane| lane.processor.as_ref());
-        let limit = processor.and_then(Processor::timeout);
-        let started_ms = started_ms.unwrap_or_else(|| self.spool.now_ms());
-        run.started(started_ms);
-        Ending::new(self.spool.fs().absolute(&output), started_ms, limit)
-    }
-
-    /// A job whose run broke down after its command was started: as after a crash of ours.
-    fn left_in_work(&self, interface: InterfaceName, job: &JobName) -> Option<Adopted> {
-        let working = self.spool.working(&interface).unwrap_or_default();
-        let (name, attempt) = working.into_iter().find(|(name, _)| name == job)?;
-        Some(Adopted {
-            interface,
-            name,
-            attempt,
-            cut: Interrupted::Stranded,
-        })
     }
 }

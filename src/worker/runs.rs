@@ -15,8 +15,6 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     all: Mutex<HashMap<JobName, Arc<Run>>>,
-    /// Jobs that are being cancelled where they wait, and by how many: we have their locks ourselves.
-    cancelling: Mutex<HashMap<JobName, usize>>,
 }
 
 /// A run under way.
@@ -82,38 +80,8 @@ impl Runs {
             .count()
     }
 
-    /// Cancels a job where it waits by `work`, so that it is known meanwhile that this goes on.
-    pub(super) fn while_cancelling<T>(&self, job: &JobName, work: impl FnOnce() -> T) -> T {
-        *self.cancelling.lock().entry(job.clone()).or_default() += 1;
-        // Also if it breaks down.
-        let _entry = CancelEntry { runs: self, job };
-        work()
-    }
-
-    pub(super) fn is_cancelling(&self, job: &JobName) -> bool {
-        self.cancelling.lock().contains_key(job)
-    }
-
     fn all(&self) -> MutexGuard<'_, HashMap<JobName, Arc<Run>>> {
         self.all.lock()
-    }
-}
-
-/// Somebody's entry among those who cancel.
-struct CancelEntry<'a> {
-    runs: &'a Runs,
-    job: &'a JobName,
-}
-
-impl Drop for CancelEntry<'_> {
-    fn drop(&mut self) {
-        let mut all = self.runs.cancelling.lock();
-        if let Some(n) = all.get_mut(self.job) {
-            *n -= 1;
-            if *n == 0 {
-                all.remove(self.job);
-            }
-        }
     }
 }
 
@@ -209,19 +177,6 @@ mod tests {
         run.cancel(&"olga".into());
         assert!(!run.stop.is_cancelled(), "it was too late");
         assert_eq!(run.close(), None);
-    }
-
-    #[test]
-    fn a_cancel_is_known_until_the_last_has_ended_however_it_does() {
-        let runs = Runs::default();
-        let job: JobName = "20261122T045748.123Z-00042.json".parse().unwrap();
-        runs.while_cancelling(&job, || {
-            let broken = || runs.while_cancelling(&job, || panic!("it breaks down"));
-            let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(broken));
-            assert!(broken.is_err());
-            assert!(runs.is_cancelling(&job));
-        });
-        assert!(!runs.is_cancelling(&job));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::{Core, runs::Run};
 use crate::{
-    domain::joblog::{JobLog, Level, Message, Status},
+    domain::joblog::{Level, Message},
     processor::{Ended, Outcome, Retry},
     scheduler::End,
-    store::fs::{Claim, Fate, Fs, Moved, Published, Settlement, SpoolError},
+    store::{Fate, Lease, Result, RunLog, Settled, Settlement, StoreError},
 };
 use std::time::Duration;
 
@@ -19,92 +19,131 @@ const CHANGED: &str = "the job's document was changed by its command: it is no l
      accepted";
 const RESTORED: &str = "the job's document was taken away while its command ran; it was put back";
 
-impl Core {
-    pub(super) fn settle(&self, mut claim: Claim, ended: Ended, started_ms: i64, run: &Run) -> End {
-        let now_ms = self.spool.now_ms();
-        let fate = self.fate_of(&mut claim);
-        let (what, mut reason, mut messages) = match run.close() {
-            Some(user) => {
-                // Whatever the command came to: nothing of it is published.
-                let end = Message::cancelled(now_ms, &user);
-                let (reason, mut messages) = (end.text.clone(), ended.messages);
-                messages.push(end);
-                (Settlement::Failed, Some(reason), messages)
-            }
-            None if fate == Fate::Changed => {
-                let mut messages = ended.messages;
-                messages.push(Message::new(now_ms, Level::Error, CHANGED));
-                (Settlement::Failed, Some(CHANGED.to_owned()), messages)
-            }
-            None => {
-                let Ended { outcome, messages } = self.judged(&mut claim, ended);
-                self.settlement_of(&claim, outcome, messages, now_ms)
-            }
-        };
-        if fate == Fate::Restored {
-            messages.insert(0, Message::new(now_ms, Level::Warning, RESTORED));
+/// What is to become of a job after its run.
+#[derive(Clone)]
+struct Verdict {
+    what: Settlement,
+    /// Why it has not done its work, if so.
+    reason: Option<String>,
+    /// `None`: there is nothing to be said of it.
+    log: Option<RunLog>,
+    /// Of the Unix epoch.
+    ended_ms: i64,
+}
+
+impl Verdict {
+    /// The job fails, for this reason alone; if it is to be given back, it is.
+    fn failed(self, reason: String, now_ms: i64) -> Self {
+        if self.what == Settlement::GivenBack {
+            return self;
         }
-        let log = (what != Settlement::GivenBack)
-            .then(|| self.log_of(&claim, what, messages, started_ms));
-        let mut what = what;
-        let mut settled = self.settle_patiently(&mut claim, what, log.clone());
+        let message = Message::new(now_ms, Level::Error, &reason);
+        Self {
+            what: Settlement::Failed,
+            reason: Some(reason),
+            log: self.log.map(|log| RunLog {
+                messages: vec![message],
+                ..log
+            }),
+            ..self
+        }
+    }
+}
+
+impl Core {
+    pub(super) async fn settle(
+        &self,
+        lease: &Lease,
+        ended: Ended,
+        started_ms: i64,
+        run: &Run,
+    ) -> End {
+        let mut verdict = self.verdict_of(lease, ended, started_ms, run).await;
+        let first = verdict.clone();
+        let mut settled = self.settle_patiently(lease, first.what, first.log).await;
         if let Err(error) = &settled
             && self.can_settle()
         {
             // What cannot be settled as it should be fails, so that it does not run for ever.
             let told = match error {
-                SpoolError::Output(reason) => reason.clone(),
-                other @ (SpoolError::Full { .. }
-                | SpoolError::Illegal(_)
-                | SpoolError::Io { .. }
-                | SpoolError::Unhealthy { .. }) => {
-                    format!("the job could not be settled: {other}")
-                }
+                StoreError::Refused(reason) => reason.clone(),
+                other @ (StoreError::Full(_)
+                | StoreError::Unavailable(_)
+                | StoreError::Unhealthy(_)) => format!("the job could not be settled: {other}"),
             };
-            tracing::error!(job = %claim.job(), "{told}");
-            let log = log.map(|mut log| {
-                log.status = Status::Error;
-                log.messages = vec![Message::new(now_ms, Level::Error, &told)];
-                log
-            });
-            if what != Settlement::GivenBack {
-                (what, reason) = (Settlement::Failed, Some(told));
-            }
-            settled = self.settle_at_last(&mut claim, what, log);
+            tracing::error!(job = %lease.job, "{told}");
+            verdict = verdict.failed(told, self.store.now_ms());
+            let log = verdict.log.clone();
+            settled = self.settle_at_last(lease, verdict.what, log).await;
         }
         match settled {
-            Ok(published) => {
-                if run.cancelled_by().is_none() && what != Settlement::GivenBack {
-                    self.ran(claim.interface(), now_ms - started_ms);
+            Ok(settled) => {
+                if run.cancelled_by().is_none() && verdict.what != Settlement::GivenBack {
+                    self.ran(&lease.interface, verdict.ended_ms - started_ms);
                 }
-                self.told(&claim, what, reason, published, started_ms)
+                self.told(lease, verdict, settled, started_ms)
             }
             Err(error) => {
-                tracing::error!(job = %claim.job(), %error, "the job cannot be settled");
+                tracing::error!(job = %lease.job, %error, "the job cannot be settled");
                 End::Unknown
             }
         }
     }
 
+    /// What is to become of a job whose run has ended. From now on nobody can cancel it.
+    async fn verdict_of(&self, lease: &Lease, ended: Ended, started_ms: i64, run: &Run) -> Verdict {
+        let ended_ms = self.store.now_ms();
+        let fate = self.fate_of(lease).await;
+        let ended = match fate {
+            Fate::Changed => ended,
+            Fate::Moved | Fate::Restored | Fate::Whole => self.judged(lease, ended).await,
+        };
+        let fails = |end: Message, mut messages: Vec<Message>| {
+            let reason = Some(end.text.clone());
+            messages.push(end);
+            (Settlement::Failed, reason, messages)
+        };
+        let (what, reason, mut messages) = match run.close() {
+            // Whatever the command came to: nothing of it is published.
+            Some(user) => fails(Message::cancelled(ended_ms, &user), ended.messages),
+            None if fate == Fate::Changed => {
+                let end = Message::new(ended_ms, Level::Error, CHANGED);
+                fails(end, ended.messages)
+            }
+            None => self.settlement_of(lease, ended, ended_ms),
+        };
+        if fate == Fate::Restored {
+            messages.insert(0, Message::new(ended_ms, Level::Warning, RESTORED));
+        }
+        let log = (what != Settlement::GivenBack).then_some(RunLog {
+            started_ms,
+            messages,
+        });
+        Verdict {
+            what,
+            reason,
+            log,
+            ended_ms,
+        }
+    }
+
     /// What a run came to, once its output and the rules of its interface were looked at.
-    fn judged(&self, claim: &mut Claim, ended: Ended) -> Ended {
+    async fn judged(&self, lease: &Lease, ended: Ended) -> Ended {
         let reason = match &ended.outcome {
-            Outcome::Done => match claim.check_output() {
-                Err(SpoolError::Output(reason)) => reason,
+            Outcome::Done => match self.store.check_output(lease).await {
+                Err(StoreError::Refused(reason)) => reason,
                 Ok(Some(warning)) => {
                     let Ended {
                         outcome,
                         mut messages,
                     } = ended;
-                    let now_ms = self.spool.now_ms();
+                    let now_ms = self.store.now_ms();
                     messages.push(Message::new(now_ms, Level::Warning, warning));
                     return Ended { outcome, messages };
                 }
                 Ok(None) | Err(_) => return ended,
             },
-            Outcome::Cut { .. } | Outcome::Stopped
-                if self.lanes[claim.interface()].at_most_once =>
-            {
+            Outcome::Cut { .. } | Outcome::Stopped if self.lanes[&lease.interface].at_most_once => {
                 "the outcome is unknown; this interface delivers at most once, so the job is not \
                  run again"
                     .to_owned()
@@ -115,7 +154,7 @@ impl Core {
             | Outcome::Stopped => return ended,
         };
         let mut messages = ended.messages;
-        messages.push(Message::new(self.spool.now_ms(), Level::Error, &reason));
+        messages.push(Message::new(self.store.now_ms(), Level::Error, &reason));
         let outcome = Outcome::Failed { reason };
         Ended { outcome, messages }
     }
@@ -123,19 +162,18 @@ impl Core {
     /// Where the job goes, why, and what its log says of it.
     fn settlement_of(
         &self,
-        claim: &Claim,
-        outcome: Outcome,
-        mut messages: Vec<Message>,
+        lease: &Lease,
+        ended: Ended,
         now_ms: i64,
     ) -> (Settlement, Option<String>, Vec<Message>) {
-        let asked = match &outcome {
-            Outcome::Retry { after, .. } => *after,
-            Outcome::Cut { .. } | Outcome::Done | Outcome::Failed { .. } | Outcome::Stopped => None,
-        };
+        let lane = &self.lanes[&lease.interface];
+        let Ended {
+            outcome,
+            mut messages,
+        } = ended;
         // Who asks for repetitions of a job means them after any error of its processor. Source: the
         // Robusta contract, `retryCount`.
-        let again = !self.lanes[claim.interface()].at_most_once
-            && self.spool.retries_of(claim.place()).is_some();
+        let again = !lane.at_most_once && lease.repeats;
         let outcome = match outcome {
             Outcome::Failed { reason } if again => Outcome::Retry {
                 reason,
@@ -147,39 +185,38 @@ impl Core {
             | Outcome::Retry { .. }
             | Outcome::Stopped) => other,
         };
-        let (what, reason) = match outcome {
-            Outcome::Done => (Settlement::Done, None),
-            Outcome::Failed { reason } => (Settlement::Failed, Some(reason)),
-            Outcome::Cut { reason } | Outcome::Retry { reason, .. } => {
-                let retry = Retry {
-                    attempts: self.spool.attempts_max(claim.place()),
-                    ..self.lanes[claim.interface()].retry.clone()
-                };
-                match retry.asked_wait_ms(claim.attempt(), chance(), asked) {
-                    Some(wait_ms) => {
-                        let due_ms = now_ms + wait_ms;
-                        (Settlement::Deferred { due_ms }, Some(reason))
-                    }
-                    None => {
-                        let text = format!("given up after {} attempts", claim.attempt());
-                        messages.push(Message::given_up(now_ms, text));
-                        (Settlement::Failed, Some(reason))
-                    }
-                }
-            }
-            Outcome::Stopped => (Settlement::GivenBack, None),
+        let (reason, asked) = match outcome {
+            Outcome::Done => return (Settlement::Done, None, messages),
+            Outcome::Failed { reason } => return (Settlement::Failed, Some(reason), messages),
+            Outcome::Stopped => return (Settlement::GivenBack, None, messages),
+            Outcome::Cut { reason } => (reason, None),
+            Outcome::Retry { reason, after } => (reason, after),
         };
-        (what, reason, messages)
+        let retry = Retry {
+            attempts: lease.attempts_max,
+            ..lane.retry.clone()
+        };
+        let what = match retry.asked_wait_ms(lease.attempt, chance(), asked) {
+            Some(wait_ms) => Settlement::Deferred {
+                due_ms: now_ms + wait_ms,
+            },
+            None => {
+                let text = format!("given up after {} attempts", lease.attempt);
+                messages.push(Message::given_up(now_ms, text));
+                Settlement::Failed
+            }
+        };
+        (what, Some(reason), messages)
     }
 
-    /// What has become of the job's own file. Nothing is decided before that is known.
-    fn fate_of(&self, claim: &mut Claim) -> Fate {
+    /// What has become of the job's document. Nothing is decided before that is known.
+    async fn fate_of(&self, lease: &Lease) -> Fate {
         loop {
-            match claim.check_document() {
+            match self.store.check_document(lease).await {
                 Ok(fate) => return fate,
                 Err(error) if self.can_settle() => {
-                    tracing::error!(job = %claim.job(), %error, "its document is looked at again");
-                    std::thread::sleep(AGAIN_EVERY);
+                    tracing::error!(job = %lease.job, %error, "its document is looked at again");
+                    tokio::time::sleep(AGAIN_EVERY).await;
                 }
                 // Nor can it be settled.
                 Err(_) => return Fate::Whole,
@@ -188,27 +225,27 @@ impl Core {
     }
 
     pub(super) fn can_settle(&self) -> bool {
-        self.spool.unhealthy().is_none() && !self.kill.is_cancelled()
+        self.store.unhealthy().is_none() && !self.kill.is_cancelled()
     }
 
     /// Settles a job however often that fails, without its log if need be, as long as the service
     /// goes on: nobody else would take the job out of `work`.
-    pub(super) fn settle_at_last(
+    async fn settle_at_last(
         &self,
-        claim: &mut Claim,
+        lease: &Lease,
         what: Settlement,
-        log: Option<JobLog>,
-    ) -> Result<Published, SpoolError> {
+        log: Option<RunLog>,
+    ) -> Result<Settled> {
         loop {
-            let mut settled = self.settle_patiently(claim, what, log.clone());
+            let mut settled = self.settle_patiently(lease, what, log.clone()).await;
             if settled.is_err() && log.is_some() {
                 // It may be the log that cannot be written.
-                settled = self.settle_patiently(claim, what, None);
+                settled = self.settle_patiently(lease, what, None).await;
             }
             match settled {
                 Err(error) if self.can_settle() => {
-                    tracing::error!(job = %claim.job(), %error, "not settled yet; tried again");
-                    std::thread::sleep(AGAIN_EVERY);
+                    tracing::error!(job = %lease.job, %error, "not settled yet; tried again");
+                    tokio::time::sleep(AGAIN_EVERY).await;
                 }
                 other => return other,
             }
@@ -217,47 +254,44 @@ impl Core {
 
     /// A full disk is waited for: the work is done, and doing it again would do it twice. Any other
     /// error of the disk is given some time to pass.
-    fn settle_patiently(
+    async fn settle_patiently(
         &self,
-        claim: &mut Claim,
+        lease: &Lease,
         what: Settlement,
-        log: Option<JobLog>,
-    ) -> Result<Published, SpoolError> {
+        log: Option<RunLog>,
+    ) -> Result<Settled> {
         let mut failures = 0;
         loop {
-            let error = match claim.settle(what, log.clone()) {
-                Err(error @ (SpoolError::Full { .. } | SpoolError::Io { .. })) => error,
+            let error = match self.store.settle(lease, what, log.clone()).await {
+                Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_))) => error,
                 other => return other,
             };
-            failures += u32::from(!matches!(error, SpoolError::Full { .. }));
+            let is_full = matches!(error, StoreError::Full(_));
+            failures += u32::from(!is_full);
             if failures >= SETTLES_MAX || !self.can_settle() {
                 return Err(error);
             }
-            let (job, full) = (claim.job(), matches!(error, SpoolError::Full { .. }));
-            match full {
+            let job = &lease.job;
+            match is_full {
                 true => tracing::error!(%job, %error, "disk full: the job waits to be settled"),
                 false => tracing::error!(%job, %error, "cannot be settled now; tried again"),
             }
-            std::thread::sleep(AGAIN_EVERY);
+            tokio::time::sleep(AGAIN_EVERY).await;
         }
     }
 
-    fn told(
-        &self,
-        claim: &Claim,
-        what: Settlement,
-        reason: Option<String>,
-        published: Published,
-        started_ms: i64,
-    ) -> End {
-        let (job, interface) = (claim.job(), claim.interface());
-        let ms = self.spool.now_ms() - started_ms;
-        let attempt = claim.attempt();
+    fn told(&self, lease: &Lease, verdict: Verdict, settled: Settled, started_ms: i64) -> End {
+        let (job, interface, attempt) = (&lease.job, &lease.interface, lease.attempt);
+        let ms = self.store.now_ms() - started_ms;
+        let Verdict { what, reason, .. } = verdict;
         let reason = reason.unwrap_or_default();
-        if published.moved == Moved::Gone {
-            tracing::warn!(%job, %interface, attempt, ms, "moved by hand while its command ran");
-            return End::Unknown;
-        }
+        let emitted = match settled {
+            Settled::Done { emitted } => emitted,
+            Settled::Moved | Settled::Fenced => {
+                tracing::warn!(%job, %interface, attempt, ms, "moved by hand while its command ran");
+                return End::Unknown;
+            }
+        };
         match what {
             Settlement::Deferred { due_ms } => {
                 let due = crate::domain::stamp(due_ms);
@@ -267,7 +301,7 @@ impl Core {
             Settlement::Failed => tracing::error!(%job, %interface, attempt, ms, reason, "failed"),
             Settlement::GivenBack => tracing::info!(%job, %interface, attempt, ms, "given back"),
         }
-        for emitted in published.emitted {
+        for emitted in emitted {
             tracing::info!(job = %emitted.name, place = %emitted.place, parent = %job, "emitted");
             if let Some(interface) = emitted.place.interface() {
                 self.hints.arrived(interface, &emitted.name);
@@ -277,44 +311,6 @@ impl Core {
             Settlement::Deferred { due_ms } => End::Deferred { due_ms },
             Settlement::Done | Settlement::Failed => End::Left,
             Settlement::GivenBack => End::Unknown,
-        }
-    }
-
-    fn log_of(
-        &self,
-        claim: &Claim,
-        what: Settlement,
-        mut messages: Vec<Message>,
-        started_ms: i64,
-    ) -> JobLog {
-        // A job that has a log has its notes there, and this run is not its first.
-        if self.spool.read_log(claim.job()).is_some() {
-            let text = format!("attempt {} started", claim.attempt());
-            messages.insert(0, Message::new(started_ms, Level::Info, text));
-        } else if let Some(first) = self.spool.first_words(claim.place()) {
-            messages.insert(0, first);
-        }
-        let stat = self.spool.fs().stat(&claim.path()).ok().flatten();
-        JobLog {
-            job: claim.job().clone(),
-            interface: Some(claim.interface().clone()),
-            status: match what {
-                Settlement::Done => Status::Ok,
-                Settlement::Deferred { .. } | Settlement::Failed | Settlement::GivenBack => {
-                    Status::Error
-                }
-            },
-            received_ms: self.spool.received_ms(claim.place()),
-            started_ms: Some(started_ms),
-            finished_ms: self.spool.now_ms(),
-            attempts: claim.attempt(),
-            bytes: stat.map_or(0, |stat| stat.bytes),
-            // Beside other bytes it would look as if it were right.
-            sha256: match claim.fate() {
-                Fate::Changed => None,
-                Fate::Moved | Fate::Restored | Fate::Whole => self.spool.checksum_of(claim.place()),
-            },
-            messages,
         }
     }
 }

@@ -2,23 +2,15 @@
 //!
 //! Workers and operators call the spool, as they do in a service.
 
-use super::{Bench, Store, conformance, mail, nobody, other, plain};
+use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain};
 use crate::{
     cron_schedule::ScheduleId,
-    domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Queue},
     store::fs::{
-        Claim, DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Settlement, Spool,
-        faults::Faults,
+        DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, faults::Faults,
     },
 };
-use parking_lot::Mutex;
-use serde_json::{Map, Value};
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 struct FileBench {
@@ -26,17 +18,7 @@ struct FileBench {
     spool: Arc<Spool>,
     store: Arc<FileStore>,
     dir: Arc<TempDir>,
-    running: Mutex<HashMap<JobName, Running>>,
-}
-
-struct Running {
-    claim: Claim,
-    started_ms: i64,
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    now.as_millis().try_into().unwrap()
+    worker: Worker,
 }
 
 fn rules(addressed: bool) -> Rules {
@@ -66,7 +48,7 @@ impl FileBench {
             store: Arc::new(FileStore::new(spool.clone())),
             spool,
             dir,
-            running: Mutex::default(),
+            worker: Worker::default(),
         }
     }
 
@@ -76,30 +58,6 @@ impl FileBench {
             place: place.unwrap_or_else(|| panic!("{name} is not there")),
             name: name.clone(),
         }
-    }
-
-    /// Ends the run of a job, as a worker does.
-    fn settle(&self, name: &JobName, what: Settlement, status: Status, last: Message) {
-        let running = self.running.lock().remove(name);
-        let Running {
-            mut claim,
-            started_ms,
-        } = running.unwrap();
-        let job = self.job(name);
-        let log = JobLog {
-            job: name.clone(),
-            interface: Some(claim.interface().clone()),
-            status,
-            received_ms: self.spool.received_ms(&job),
-            started_ms: Some(started_ms),
-            finished_ms: now_ms(),
-            attempts: claim.attempt(),
-            bytes: self.spool.bytes_of(&job).unwrap().unwrap(),
-            sha256: self.spool.checksum_of(&job),
-            messages: vec![last],
-        };
-        let published = claim.settle(what, Some(log)).unwrap();
-        moved(published.moved);
     }
 }
 
@@ -122,55 +80,8 @@ impl Bench for FileBench {
         Self::at(dir)
     }
 
-    async fn run(&self, job: &JobName) {
-        let interface = self.job(job).place.interface().cloned().unwrap();
-        let mut claim = self.spool.claim(&interface, job).unwrap().unwrap();
-        claim.prepare().unwrap();
-        claim.begin();
-        let running = Running {
-            claim,
-            started_ms: now_ms(),
-        };
-        self.running.lock().insert(job.clone(), running);
-    }
-
-    async fn finish(&self, job: &JobName, files: &[(&str, &[u8])], variables: Map<String, Value>) {
-        let results = {
-            let running = self.running.lock();
-            self.dir
-                .path()
-                .join(running[job].claim.run_dir())
-                .join("results")
-        };
-        for (name, bytes) in files {
-            std::fs::write(results.join(name), bytes).unwrap();
-        }
-        if !variables.is_empty() {
-            let variables = Value::Object(variables).to_string();
-            std::fs::write(results.join("result.json"), variables).unwrap();
-        }
-        let last = Message::new(now_ms(), Level::Info, "processed");
-        self.settle(job, Settlement::Done, Status::Ok, last);
-    }
-
-    async fn fail(&self, job: &JobName, why: &str) {
-        let last = Message::new(now_ms(), Level::Error, why);
-        self.settle(job, Settlement::Failed, Status::Error, last);
-    }
-
-    async fn defer(&self, job: &JobName) {
-        let due_ms = now_ms() + 3_600_000;
-        let last = Message::new(now_ms(), Level::Error, "not now");
-        self.settle(job, Settlement::Deferred { due_ms }, Status::Error, last);
-    }
-
-    async fn cancel(&self, job: &JobName, by: &str) {
-        if self.running.lock().contains_key(job) {
-            let last = Message::cancelled(now_ms(), by);
-            self.settle(job, Settlement::Failed, Status::Error, last);
-        } else {
-            moved(self.spool.cancel(&self.job(job), by).unwrap());
-        }
+    fn worker(&self) -> &Worker {
+        &self.worker
     }
 
     async fn requeue(&self, job: &JobName, to: &Queue) {

@@ -119,9 +119,10 @@ impl<F: Fs> Spool<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DropRules, RealFs, Rules, Settlement};
+    use super::super::{DropRules, RealFs, Rules};
     use super::*;
     use crate::domain::{InterfaceName, JobName, Kind};
+    use crate::store::Settlement;
     use std::{collections::BTreeMap, sync::Arc};
 
     /// A spool with a job in its queue.

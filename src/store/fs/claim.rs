@@ -9,11 +9,12 @@
 //! On settling, results, emitted jobs and the joblog are written and synced, then the job moves.
 
 use super::{
-    Accepted, Act, Adopted, Came, EntryKind, Fate, Fs, How, INLINE_BYTES_MAX, Moved, Op,
-    PendingRename, RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document,
-    fingerprint, results::VARIABLES, text, wrap,
+    Accepted, Act, Adopted, Came, EntryKind, Fs, How, INLINE_BYTES_MAX, Moved, Op, PendingRename,
+    RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document, fingerprint,
+    results::VARIABLES, text, wrap,
 };
 use crate::store::fs::PlacePath;
+use crate::store::{Fate, KeptRun, Settlement};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName},
@@ -76,28 +77,6 @@ struct Emitted {
     /// Below the directory `emit`.
     path: PathBuf,
     name: String,
-}
-
-/// What is left of a run that ended while no service was there.
-#[derive(Debug)]
-pub struct KeptFiles {
-    /// How it ended.
-    pub end: Vec<u8>,
-    /// What it said.
-    pub output: Vec<u8>,
-    pub errors: Vec<u8>,
-}
-
-/// What became of a claimed job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    Deferred {
-        due_ms: i64,
-    },
-    Done,
-    Failed,
-    /// Not finished and not counted as an attempt: we were asked to stop.
-    GivenBack,
 }
 
 /// What settling a job has brought about.
@@ -203,7 +182,7 @@ impl<F: Fs> Spool<F> {
 
     /// What a run has left that ended while no service was there, if its end was kept; `None` also
     /// as long as it goes on.
-    pub fn kept_of(&self, adopted: &Adopted) -> Result<Option<KeptFiles>, SpoolError> {
+    pub fn kept_of(&self, adopted: &Adopted) -> Result<Option<KeptRun>, SpoolError> {
         let (interface, name) = (&adopted.interface, &adopted.name);
         let file = |what| run_file(interface, name, what);
         let (kept, lock) = (file("exit"), file("lock"));
@@ -213,7 +192,7 @@ impl<F: Fs> Spool<F> {
         if self.fs.lock(&lock).map_err(wrap("lock", &lock))?.is_none() {
             return Ok(None);
         }
-        Ok(Some(KeptFiles {
+        Ok(Some(KeptRun {
             end: self.read_small(&kept),
             output: self.read_small(&lock),
             errors: self.read_small(&file("run").join(ERRORS)),

@@ -3,11 +3,12 @@
 //! in exactly one place, and what was settled must stay settled.
 
 use super::{
-    Accepted, Act, Ended, FaultInjection, Fs, Key, Keyed, Moved, Settlement, Spool, SpoolError,
+    Accepted, Act, Ended, FaultInjection, Fs, Key, Keyed, Moved, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES, Image},
     testing::{START_MS, TestSpool},
 };
 use crate::store::NewJob;
+use crate::store::Settlement;
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Status},

@@ -8,7 +8,7 @@
 
 use super::{Adopted, EntryKind, Fs, Op, Spool, SpoolError, Stat, wrap};
 use crate::domain::{JobName, Place};
-use crate::store::fs::PlacePath;
+use crate::store::{Fate, fs::PlacePath};
 use std::{
     ffi::OsStr,
     io,
@@ -26,18 +26,6 @@ pub(super) struct Document<F: Fs> {
     sha256: Option<String>,
     /// The file's rights, if the command works on another name of it.
     pub(super) mode: Option<u32>,
-}
-
-/// What has become of a job's own file while its command ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Its bytes are not those that were accepted.
-    Changed,
-    /// An operator has moved the job to another place of the spool: it stays there.
-    Moved,
-    /// It was taken away or replaced, and is there again.
-    Restored,
-    Whole,
 }
 
 impl<F: Fs> Document<F> {

@@ -7,18 +7,20 @@ mod content;
 mod digests;
 mod keys;
 mod look;
+mod runs;
 mod schedules;
 mod upload;
 
-use super::{Moved, SealedPart, Spool, SpoolError, Ticket};
+use super::{Adopted, Moved, SealedPart, Spool, SpoolError, Ticket};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place},
     store::{
-        Capacity, Content, DocumentWriter, Filter, Fired, JobDetail, Key, Keyed, NewJob, NewName,
-        Of, Page, Receipt, Result, Saved, SavedSchedule, Sealed, SealedBody, Store, StoreError,
-        Stored, Viewer, Want,
+        Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, KeptRun, Key,
+        Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Receipt, Result, RunLog, Saved,
+        SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Viewer,
+        Want,
     },
     util::processors,
 };
@@ -49,6 +51,7 @@ struct Inner {
     /// Jobs that were retrieved and are on their way to `bak`.
     fetching: Keys<JobName>,
     digests: digests::Digests,
+    runs: Arc<runs::Runs>,
     /// Those that were there at the last look; `None`: there was none.
     schedules: Mutex<Option<BTreeSet<ScheduleId>>>,
 }
@@ -78,8 +81,15 @@ impl FileStore {
             keys: Keys::default(),
             fetching: Keys::default(),
             digests: digests::Digests::default(),
+            runs: Arc::default(),
             schedules: Mutex::default(),
         }))
+    }
+
+    /// Runs that recovery has found still going on, to be followed to their ends.
+    pub fn adopt(&self, adopted: Vec<Adopted>) -> Vec<LeftBehind> {
+        let adopted = adopted.into_iter();
+        adopted.map(|run| self.0.left(run)).collect()
     }
 
     async fn land(&self, sealed: Sealed, landing: Landing) -> Result<Receipt> {
@@ -124,17 +134,34 @@ impl Inner {
         // Nobody closes it.
         let permit = threads.acquire_owned().await.map_err(|_| panicked())?;
         let this = self.clone();
-        let work = move || {
+        on_a_thread(move || {
             // Given back when the work ends, not when its caller goes.
             let _permit = permit;
             work(&this)
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => Ok(done?),
-            Err(error) => {
-                tracing::error!(%error, "a call of the store panicked");
-                Err(panicked())
-            }
+        })
+        .await
+    }
+
+    /// The same for the worker, of whose calls there are no more than its jobs.
+    async fn for_worker<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T> {
+        let this = self.clone();
+        on_a_thread(move || work(&this)).await
+    }
+
+    /// The same for the run of a lease, if it is ours; else `fenced`.
+    async fn of_run<T: Send + 'static>(
+        self: &Arc<Self>,
+        lease: &Lease,
+        fenced: T,
+        work: impl FnOnce(&Self, &runs::Held) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T> {
+        let held = lease.held::<runs::Held>();
+        match held.filter(|held| held.is_of(&self.spool)) {
+            None => Ok(fenced),
+            Some(held) => self.for_worker(move |inner| work(inner, &held)).await,
         }
     }
 
@@ -395,6 +422,70 @@ impl Store for FileStore {
         opened.await
     }
 
+    async fn claim(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        works: bool,
+    ) -> Result<Claimed> {
+        let (interface, job) = (interface.clone(), job.clone());
+        let claimed = (self.0).for_worker(move |inner| inner.claim(&interface, &job, works));
+        claimed.await
+    }
+
+    async fn check_document(&self, lease: &Lease) -> Result<Fate> {
+        let checked = self.0.of_run(lease, Fate::Whole, Inner::check_document);
+        checked.await
+    }
+
+    async fn check_output(&self, lease: &Lease) -> Result<Option<String>> {
+        self.0.of_run(lease, None, Inner::check_output).await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        what: Settlement,
+        log: Option<RunLog>,
+    ) -> Result<Settled> {
+        let settled = move |inner: &Inner, held: &runs::Held| inner.settle(held, what, log);
+        self.0.of_run(lease, Settled::Fenced, settled).await
+    }
+
+    async fn left_behind(&self, interface: &InterfaceName) -> Result<Vec<LeftBehind>> {
+        let interface = interface.clone();
+        let left = (self.0).for_worker(move |inner| inner.left_behind(&interface));
+        left.await
+    }
+
+    async fn kept(&self, lease: &Lease) -> Result<Option<KeptRun>> {
+        self.0.of_run(lease, None, Inner::kept).await
+    }
+
+    async fn take_up(&self, lease: &Lease) -> Result<bool> {
+        self.0.of_run(lease, false, Inner::take_up).await
+    }
+
+    async fn cut_off(&self, lease: &Lease) -> Result<bool> {
+        self.0.of_run(lease, true, Inner::cut_off).await
+    }
+
+    async fn cancel(&self, job: &Job, by: &str) -> Result<bool> {
+        let (job, by) = (job.clone(), by.to_owned());
+        (self.0)
+            .for_worker(move |inner| inner.cancel(&job, &by))
+            .await
+    }
+
+    async fn release_due(&self, job: &Job) -> Result<bool> {
+        let job = job.clone();
+        let released = self.0.for_worker(move |inner| {
+            let moved = inner.spool.release_due(&job)?;
+            Ok(matches!(moved, Moved::Done(_)))
+        });
+        released.await
+    }
+
     async fn is_held(&self, interface: &InterfaceName) -> Result<bool> {
         // A look at one name.
         Ok(self.0.spool.is_held(interface)?)
@@ -523,6 +614,19 @@ impl From<SpoolError> for StoreError {
 fn own(sealed: Sealed) -> Result<Box<FileSealed>> {
     let own = sealed.downcast();
     own.ok_or_else(|| StoreError::Refused("it is another engine's document".into()))
+}
+
+/// Does something that blocks.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(error) => {
+            tracing::error!(%error, "a call of the store panicked");
+            Err(panicked())
+        }
+    }
 }
 
 fn panicked() -> StoreError {

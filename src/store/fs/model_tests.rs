@@ -6,11 +6,12 @@
 //! each mistake must be noticed.
 
 use super::{
-    Accepted, Ended, FaultInjection, Fs, Moved, Settlement, Spool, SpoolError,
+    Accepted, Ended, FaultInjection, Fs, Moved, Spool, SpoolError,
     crash_fs::{CrashFs, IMAGES},
     testing::{START_MS, TestSpool},
 };
 use crate::store::NewJob;
+use crate::store::Settlement;
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Status},

@@ -17,6 +17,7 @@ use super::{
     claim::{ERRORS, other_runs, run_file, run_owner},
     fingerprint, wrap,
 };
+use crate::store::Interrupted;
 use crate::store::fs::layout::work_entry;
 use crate::store::fs::{PlacePath, QueuePath};
 use crate::{
@@ -28,26 +29,6 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
-
-/// What has cut off a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupted {
-    /// The service has ended, and its command may have outlived it.
-    Crash,
-    /// The service lives on, but an error of the disk or of its own kept it from going on.
-    Stranded,
-    /// The same before its command was started: it does not count as an attempt.
-    NotStarted,
-}
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Crash => "by a crash",
-            Self::NotStarted | Self::Stranded => "by an error of the disk or of the service",
-        })
-    }
-}
 
 /// A job in `work` whose run nobody follows any more, though its command may still live.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,10 @@ use crate::{
     domain::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
     scheduler::LaneRules,
-    store::fs::{Adopted, DropRules, EntryKind, Fs, Interrupted, RealFs, Rules, Spool},
+    store::{
+        Interrupted,
+        fs::{Adopted, DropRules, EntryKind, FileStore, Fs, RealFs, Rules, Spool},
+    },
     worker::{Lane, Parts, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
@@ -71,13 +74,15 @@ impl Bench {
             },
             at_most_once: false,
         };
+        let store = Arc::new(FileStore::new(self.spool.clone()));
         let worker = Worker::new(Parts {
             spool: self.spool.clone(),
+            adopted: store.adopt(adopted),
+            store,
             lanes: BTreeMap::from([(self.interface.clone(), lane)]),
             running_max: 4,
             starter: Starter::launch().unwrap(),
             tags: WorkerTags::All,
-            adopted,
             stop: stop.clone(),
             kill: stop.clone(),
         });

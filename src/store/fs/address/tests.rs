@@ -1,10 +1,11 @@
 //! Jobs for single users, on a real disk: dropped, emitted, moved by hand, sent again.
 
-use super::super::{Claim, Fate, Moved, Settlement, testing::TestSpool};
+use super::super::{Claim, Moved, testing::TestSpool};
 use super::*;
 use crate::domain::Kind;
 use crate::store::NewJob;
 use crate::store::fs::PlacePath;
+use crate::store::{Fate, Settlement};
 use std::{fs, sync::Arc};
 
 struct Bench {

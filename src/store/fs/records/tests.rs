@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        RealFs, SEGMENT_BYTES_MIN, Settlement,
+        RealFs, SEGMENT_BYTES_MIN,
         crash_fs::CrashFs,
         faults::Faults,
         testing::{START_MS, TestSpool},
@@ -12,6 +12,7 @@ use super::{
 use crate::domain::{Ids, JobOptions, Kind, Place, Priority};
 use crate::store::Came;
 use crate::store::NewJob;
+use crate::store::Settlement;
 use crate::store::fs::PlacePath;
 
 fn interface() -> InterfaceName {

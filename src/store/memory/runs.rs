@@ -1,0 +1,332 @@
+//! Runs of the engine in memory. A run works in a directory of its own, and no process outlives a lease.
+
+use super::{All, MemoryStore, NewName, Part};
+use crate::{
+    domain::joblog::{Level, Message, Status},
+    domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
+    store::{
+        Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled, Settlement,
+        StoreError, Workspace, job::Came,
+    },
+};
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tempfile::TempDir;
+
+/// Attempts of a job whose runs are cut off.
+const ATTEMPTS_MAX: u32 = 3;
+const VARIABLES: &str = "result.json";
+
+/// What a [`Lease`] of this engine holds.
+pub(super) struct Held {
+    all: Arc<Mutex<All>>,
+    job: JobName,
+    fence: u64,
+    /// A processor works on it: should the lease be lost, the attempt counts.
+    works: bool,
+    dir: TempDir,
+    settled: Mutex<Option<Settled>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if !all.has_fence(&self.job, self.fence) {
+            return;
+        }
+        let Some(known) = all.jobs.get_mut(&self.job) else {
+            return;
+        };
+        known.fence = None;
+        if !self.works {
+            known.attempts -= 1;
+            all.step(&self.job, &Transition::Release);
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn check_output(&self) -> Result<Option<String>> {
+        left_in(self.dir.path())?;
+        let written = fs::read(self.dir.path().join("results").join(VARIABLES));
+        let is_object = |bytes: &Vec<u8>| serde_json::from_slice::<Map<_, Value>>(bytes).is_ok();
+        let is_used = written.as_ref().map_or(true, is_object);
+        Ok((!is_used).then(|| format!("{VARIABLES} is not used")))
+    }
+}
+
+impl All {
+    fn has_fence(&self, job: &JobName, fence: u64) -> bool {
+        let known = self.jobs.get(job);
+        known.is_some_and(|known| known.fence == Some(fence))
+    }
+
+    /// Makes jobs of what the processor of one has left to be jobs.
+    fn emit(
+        &mut self,
+        parent: &JobName,
+        left: Vec<(InterfaceName, String, Bytes)>,
+        now_ms: i64,
+    ) -> Vec<Job> {
+        let submitter = self.jobs[parent].new.submitter.clone();
+        let left = left.into_iter().map(|(to, file, bytes)| {
+            let new = NewJob {
+                dialect: "emit".into(),
+                submitter: submitter.clone(),
+                came: Came::Emitted {
+                    parent: parent.clone(),
+                },
+                ..NewJob::default()
+            };
+            let part = Part {
+                name: NewName {
+                    kind: Kind::of_file(&file),
+                    reference: Reference::of_dropped_file(&file),
+                },
+                bytes: BytesMut::from(&bytes[..]),
+            };
+            let place = Place::Queue(Queue::from(&to));
+            let document = part.document();
+            let stored = self.add(document, new, place.clone(), Some(&to), None, now_ms);
+            let name = stored.job;
+            Job { place, name }
+        });
+        left.collect()
+    }
+
+    /// A fence greater than all before it, for a job that runs.
+    fn fence(&mut self, job: &JobName, now_ms: i64) -> u64 {
+        let fence = self.ids.next(now_ms).get();
+        if let Some(known) = self.jobs.get_mut(job) {
+            known.fence = Some(fence);
+        }
+        fence
+    }
+}
+
+/// What a processor has left.
+struct Left {
+    results: BTreeMap<String, Bytes>,
+    variables: Map<String, Value>,
+    emitted: Vec<(InterfaceName, String, Bytes)>,
+}
+
+impl MemoryStore {
+    fn lease(&self, all: &mut All, job: &JobName, works: bool) -> (Lease, PathBuf) {
+        let fence = all.fence(job, self.now());
+        let known = &all.jobs[job];
+        let (interface, attempt) = (known.interface.clone(), known.attempts);
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let path = dir.path().to_owned();
+        let held = Held {
+            all: self.all.clone(),
+            job: job.clone(),
+            fence,
+            works,
+            dir,
+            settled: Mutex::default(),
+        };
+        let interface = interface.expect("it came from its queue");
+        let mut lease = Lease::new(job.clone(), interface, attempt, Arc::new(held));
+        let retries = known.new.options.retries;
+        lease.attempts_max = retries.map_or(ATTEMPTS_MAX, |retries| retries + 1);
+        lease.repeats = retries.is_some();
+        lease.submitter.clone_from(&known.new.submitter);
+        lease
+            .reference_as_sent
+            .clone_from(&known.new.reference_as_sent);
+        (lease, path)
+    }
+
+    pub(super) fn take(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        works: bool,
+    ) -> io::Result<Claimed> {
+        let mut all = self.lock();
+        let waits =
+            |place: &Place| matches!(place, Place::Queue(queue) if queue.interface == *interface);
+        let known = all.jobs.get(job).filter(|known| waits(&known.place));
+        let Some(known) = known.filter(|_| !all.held.contains(interface)) else {
+            return Ok(Claimed::Gone);
+        };
+        let attempt = known.attempts + 1;
+        let (document, params) = (known.document.clone(), known.new.options.params.clone());
+        let now_ms = self.now();
+        let known = all.step(job, &Transition::Claim { attempt });
+        (known.attempts, known.started_ms) = (attempt, Some(now_ms));
+        let (lease, dir) = self.lease(&mut all, job, works);
+        drop(all);
+        let path = dir.join(job.to_string());
+        fs::write(&path, document)?;
+        fs::create_dir(dir.join("results"))?;
+        fs::create_dir_all(dir.join("emit").join(interface.as_str()))?;
+        fs::write(dir.join("params.json"), params.as_deref().unwrap_or("{}"))?;
+        let new = |name| {
+            let mut new = fs::File::options();
+            new.read(true)
+                .append(true)
+                .create_new(true)
+                .open(dir.join(name))
+        };
+        let workspace = Workspace {
+            document: fs::File::open(&path)?,
+            output: new("output")?,
+            errors: new("errors")?,
+            kept: dir.join("exit"),
+            path,
+            dir,
+        };
+        Ok(Claimed::Taken(lease, workspace))
+    }
+
+    pub(super) fn settle_run(
+        &self,
+        held: &Held,
+        what: Settlement,
+        log: Option<RunLog>,
+    ) -> Result<Settled> {
+        let mut settled = held.settled.lock();
+        if let Some(settled) = &*settled {
+            return Ok(settled.clone());
+        }
+        let left = match what {
+            Settlement::Done => Some(left_in(held.dir.path())?),
+            Settlement::Deferred { .. } | Settlement::Failed | Settlement::GivenBack => None,
+        };
+        let (now_ms, mut all) = (self.now(), self.lock());
+        if !all.has_fence(&held.job, held.fence) {
+            return Ok(Settled::Fenced);
+        }
+        let (by, status) = match what {
+            Settlement::Deferred { due_ms } => (Transition::Defer { due_ms }, Status::Error),
+            Settlement::Done => (Transition::Archive, Status::Ok),
+            Settlement::Failed => (Transition::Fail, Status::Error),
+            Settlement::GivenBack => (Transition::Release, Status::Error),
+        };
+        let known = all.jobs.get_mut(&held.job).expect("it has a fence");
+        known.fence = None;
+        if let Some(log) = log {
+            let log = known.log_of(&held.job, status, now_ms, log.messages);
+            known.log = Some(log.after(known.log.take()));
+        }
+        if what == Settlement::GivenBack {
+            known.attempts -= 1;
+        }
+        let emitted = match left {
+            None => Vec::new(),
+            Some(left) => {
+                (known.results, known.variables) = (left.results, left.variables);
+                all.emit(&held.job, left.emitted, now_ms)
+            }
+        };
+        all.step(&held.job, &by);
+        let now = Settled::Done { emitted };
+        *settled = Some(now.clone());
+        Ok(now)
+    }
+
+    pub(super) fn left(&self, interface: &InterfaceName) -> Vec<LeftBehind> {
+        let mut all = self.lock();
+        let is_left =
+            |place: &Place| matches!(place, Place::Work { interface: of, .. } if of == interface);
+        let left = all.jobs.iter();
+        let left = left.filter(|(_, known)| known.fence.is_none() && is_left(&known.place));
+        let left: Vec<JobName> = left.map(|(job, _)| job.clone()).collect();
+        let left = left.iter().map(|job| {
+            let (lease, dir) = self.lease(&mut all, job, true);
+            LeftBehind {
+                started_ms: all.jobs[job].started_ms,
+                lease,
+                cut: Interrupted::Stranded,
+                output: dir.join("output"),
+            }
+        });
+        left.collect()
+    }
+
+    pub(super) fn cut(&self, held: &Held) {
+        let (now_ms, mut all) = (self.now(), self.lock());
+        if !all.has_fence(&held.job, held.fence) {
+            return;
+        }
+        let known = all.jobs.get_mut(&held.job).expect("it has a fence");
+        known.fence = None;
+        let by = match known.attempts < ATTEMPTS_MAX {
+            true => Transition::Release,
+            false => Transition::Fail,
+        };
+        let last = Message::new(now_ms, Level::Error, "it was cut off");
+        all.end(&held.job, &by, Status::Error, now_ms, last);
+    }
+
+    /// Cancels a job that nobody works on.
+    pub(super) fn cancel_job(&self, job: &Job, by: &str) -> Result<bool> {
+        let (now_ms, mut all) = (self.now(), self.lock());
+        let was_running = match job.place {
+            Place::Work { .. } => true,
+            Place::Deferred { .. } | Place::Queue(_) => false,
+            Place::Bak(_) | Place::JobErrors | Place::Refused => {
+                return Err(StoreError::Refused(format!("{} has ended", job.name)));
+            }
+        };
+        if all.at(job).is_none_or(|known| known.fence.is_some()) {
+            return Ok(false);
+        }
+        let last = match was_running {
+            true => Message::cancelled(now_ms, by),
+            false => Message::deleted(now_ms, by),
+        };
+        all.end(&job.name, &Transition::Fail, Status::Error, now_ms, last);
+        Ok(true)
+    }
+}
+
+fn refused(what: &str) -> StoreError {
+    StoreError::Refused(what.into())
+}
+
+/// What a processor has left in its directory, if it can be published.
+fn left_in(dir: &Path) -> Result<Left> {
+    let mut results = files_of(&dir.join("results"))?;
+    let variables = results.remove(VARIABLES);
+    let variables = variables.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut emitted = Vec::new();
+    for entry in fs::read_dir(dir.join("emit")).into_iter().flatten() {
+        let entry = entry.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let interface = entry.file_name().to_string_lossy().parse();
+        let to: InterfaceName = interface.map_err(|_| refused("it is no interface"))?;
+        let files = files_of(&entry.path())?.into_iter();
+        emitted.extend(files.map(|(name, bytes)| (to.clone(), name, bytes)));
+    }
+    Ok(Left {
+        results,
+        variables: variables.unwrap_or_default(),
+        emitted,
+    })
+}
+
+fn files_of(dir: &Path) -> Result<BTreeMap<String, Bytes>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let entry = entry.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || !entry.path().is_file() {
+            return Err(refused(
+                "it is no plain file whose name does not start with a dot",
+            ));
+        }
+        let bytes = fs::read(entry.path());
+        let bytes = bytes.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        files.insert(name, bytes.into());
+    }
+    Ok(files)
+}
