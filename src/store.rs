@@ -26,7 +26,8 @@ pub use job::{
 };
 
 pub use run::{
-    Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, RunLog, Settled, Settlement, Workspace,
+    Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, Precedence, RunLog, Settled,
+    Settlement, Waiting, Workspace,
 };
 
 use crate::{
@@ -357,6 +358,19 @@ pub trait Store: Send + Sync + 'static {
 
     // --- runs
 
+    /// What waits in an interface for a worker, and what has been dropped there by hand and is complete.
+    /// `in_order`: an older job is never missing while a younger one is there.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn waiting_jobs(&self, interface: &InterfaceName, in_order: bool) -> Result<Waiting>;
+
+    /// When a job that waits in an interface is taken.
+    ///
+    /// # Errors
+    /// When that cannot be read now.
+    async fn precedence(&self, interface: &InterfaceName, job: &JobName) -> Result<Precedence>;
+
     /// Takes a job that waits in an interface, for a run: no other claim takes it until it is settled.
     /// The attempt is counted durably before the lease is given. Held interfaces give nothing. `works`:
     /// a processor will work on it, so it needs a directory, and once it is taken the attempt counts.
@@ -508,6 +522,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// About how many jobs wait in an interface.
     fn waiting(&self, interface: &InterfaceName) -> usize;
+
+    /// About how many of the jobs that wait in an interface came before this one. `None`: the interface
+    /// is held.
+    fn waiting_before(&self, interface: &InterfaceName, job: &JobName) -> Option<usize>;
 
     /// `None`: it is not known.
     fn capacity(&self) -> Option<Capacity>;

@@ -5,9 +5,8 @@
 //! Nothing here is a record: a restart rebuilds all of it from the directories.
 
 mod cancel;
-mod eligibility;
+mod estimate;
 mod query;
-mod queue_positions;
 mod run;
 mod runs;
 mod settle;
@@ -18,18 +17,13 @@ use crate::{
     domain::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
     scheduler::{Action, End, Event, LaneRules, RunStats, Scheduler, Turn},
-    store::{
-        LeftBehind, Store,
-        fs::{REST, Spool},
-    },
+    store::{LeftBehind, Store},
 };
-use eligibility::Eligibility;
 use parking_lot::Mutex;
 use query::Rescans;
-use queue_positions::QueuePositions;
 use runs::{Registered, Runs};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -44,6 +38,8 @@ use waits::{Clocks, Waits};
 const EVENTS_MAX: usize = 16 * 1024;
 /// Everything is scanned so often, whatever the watcher says.
 const RESCAN_EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+/// How long what others have dropped into a queue rests before it is looked at.
+const DROPS_REST: Duration = Duration::from_millis(60);
 /// How long a lane rests after a job of it could not be started or released.
 const STUCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
 
@@ -70,9 +66,6 @@ impl Lane {
 
 /// What a worker is made of.
 pub struct Parts {
-    /// Whose queues are scanned.
-    pub spool: Arc<Spool>,
-    /// The same, behind the seam.
     pub store: Arc<dyn Store>,
     pub lanes: BTreeMap<InterfaceName, Lane>,
     /// Jobs at once, over all lanes.
@@ -155,21 +148,18 @@ pub struct Worker {
 
 /// What the tasks of a worker share.
 struct Core {
-    spool: Arc<Spool>,
     store: Arc<dyn Store>,
     lanes: BTreeMap<InterfaceName, Lane>,
     hints: Hints,
-    eligibility: Eligibility,
+    /// Jobs of other tags wait.
+    tags: WorkerTags,
     starter: Starter,
     runs: Arc<Runs>,
     paces: Mutex<BTreeMap<InterfaceName, RunStats>>,
-    lines: QueuePositions,
     waits: Mutex<Waits>,
     /// Where the steady clock begins.
     begun: tokio::time::Instant,
     running_max: usize,
-    /// Interfaces that have been scanned once: before that, nobody knows what is new.
-    scanned: Mutex<BTreeSet<InterfaceName>>,
     /// When a queue is scanned next for what was not complete: one timer each.
     rescans: Arc<Rescans>,
     /// Why queues cannot be scanned, as it was said.
@@ -187,22 +177,19 @@ impl Worker {
         let rules = lanes.map(|(name, lane)| (name.clone(), lane.rules));
         let scheduler = Scheduler::new(rules, parts.running_max);
         let core = Core {
-            spool: parts.spool,
             store: parts.store,
             lanes: parts.lanes,
             hints: Hints {
                 notifications: sender,
                 lost: lost.clone(),
             },
-            eligibility: Eligibility::new(parts.tags),
+            tags: parts.tags,
             starter: parts.starter,
             runs: Arc::default(),
             paces: Mutex::default(),
-            lines: QueuePositions::default(),
             waits: Mutex::default(),
             begun: tokio::time::Instant::now(),
             running_max: parts.running_max,
-            scanned: Mutex::default(),
             rescans: Arc::default(),
             troubles: Mutex::default(),
             stop: parts.stop,
@@ -281,13 +268,12 @@ impl Worker {
             None => Some(Event::Drain),
             Some(Notification::Event(event)) => Some(self.core.timed(event)),
             Some(Notification::Dropped(interface)) => {
-                let handle = tokio::runtime::Handle::current();
-                self.core.scan_after(interface, REST, &handle);
+                self.core.scan_after(interface, DROPS_REST);
                 None
             }
             Some(Notification::Arrived(interface, job)) => match job.kind() {
                 Kind::Json => {
-                    self.core.clone().meet(interface, job);
+                    tokio::spawn(self.core.clone().meet(interface, job));
                     None
                 }
                 Kind::Xml => Some(Event::Arrived(interface, job, Turn::default())),
@@ -313,7 +299,7 @@ impl Core {
     fn clocks(&self) -> Clocks {
         let steady_ms = self.begun.elapsed().as_millis();
         Clocks {
-            wall_ms: self.spool.now_ms(),
+            wall_ms: self.store.now_ms(),
             steady_ms: i64::try_from(steady_ms).unwrap_or(i64::MAX),
         }
     }
@@ -376,23 +362,12 @@ impl Core {
                 tokio::spawn(this.release(interface, job, named_ms));
             }
             Action::Scan(interface) => {
-                let failed = Event::ScanFailed(interface.clone());
-                let handle = tokio::runtime::Handle::current();
-                tokio::spawn(
-                    self.clone()
-                        .report(failed, move || this.scan(interface, &handle)),
-                );
+                tokio::spawn(this.scan(interface));
             }
             Action::Start(interface, job) => {
                 tokio::spawn(this.start(interface, job));
             }
         }
-    }
-
-    /// Does something on a blocking thread and tells what came of it: `failed` if it broke down.
-    async fn report(self: Arc<Self>, failed: Event, work: impl FnOnce() -> Event + Send + 'static) {
-        let event = tokio::task::spawn_blocking(work).await.unwrap_or(failed);
-        self.hints.notify_surely(event).await;
     }
 
     /// How long the jobs of an interface have taken recently.

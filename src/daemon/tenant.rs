@@ -241,14 +241,12 @@ pub(crate) fn take_over(
 fn worker_of(
     config: &Config,
     tenant: &Tenant,
-    (spool, store): (&Arc<Spool>, Arc<FileStore>),
-    adopted: Vec<LeftBehind>,
+    (store, adopted): (Arc<FileStore>, Vec<LeftBehind>),
     starter: Starter,
     stop: &CancellationToken,
     kill: &CancellationToken,
 ) -> Worker {
     Worker::new(worker::Parts {
-        spool: spool.clone(),
         store,
         lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
         running_max: config.limits.running_max,
@@ -279,8 +277,8 @@ impl Prepared {
         let starter = shared.starter;
         let store = Arc::new(FileStore::new(spool.clone()));
         let adopted = store.adopt(adopted);
-        let both = (&spool, store.clone());
-        let worker = worker_of(config, tenant, both, adopted, starter, stop, kill);
+        let of = (store.clone(), adopted);
+        let worker = worker_of(config, tenant, of, starter, stop, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());

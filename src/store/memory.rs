@@ -7,9 +7,9 @@ mod runs;
 
 use super::{
     Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobRecord,
-    JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Receipt, Result,
-    Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State,
-    Store, StoreError, Stored, Viewer, Want,
+    JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence,
+    Receipt, Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled,
+    Settlement, Sight, State, Store, StoreError, Stored, Viewer, Waiting, Want,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -148,6 +148,17 @@ impl Known {
                 Some(_) | None => (State::Failed, false),
             },
             Place::Refused => (State::Failed, false),
+        }
+    }
+
+    /// A job of XML has no options.
+    fn precedence(&self, job: &JobName) -> Precedence {
+        match job.kind() {
+            Kind::Xml => Precedence::default(),
+            Kind::Json => Precedence {
+                priority: self.new.options.priority,
+                worker: self.new.options.worker.clone(),
+            },
         }
     }
 
@@ -563,6 +574,41 @@ impl Store for MemoryStore {
         Ok(result.map(|bytes| opened(bytes, Some(hex::encode(Sha256::digest(bytes))))))
     }
 
+    async fn waiting_jobs(&self, interface: &InterfaceName, _: bool) -> Result<Waiting> {
+        let all = self.lock();
+        let mut waiting = Waiting {
+            held: all.held.contains(interface),
+            ..Waiting::default()
+        };
+        for (job, known) in &all.jobs {
+            match &known.place {
+                Place::Queue(queue) if queue.interface == *interface => {
+                    waiting
+                        .ready
+                        .push((job.clone(), Some(known.precedence(job))));
+                }
+                Place::Deferred {
+                    interface: of,
+                    due_ms,
+                } if of == interface => waiting.deferred.push((*due_ms, job.clone())),
+                Place::Bak(_)
+                | Place::Deferred { .. }
+                | Place::JobErrors
+                | Place::Queue(_)
+                | Place::Refused
+                | Place::Work { .. } => {}
+            }
+        }
+        waiting.deferred.sort_unstable();
+        Ok(waiting)
+    }
+
+    async fn precedence(&self, _: &InterfaceName, job: &JobName) -> Result<Precedence> {
+        let all = self.lock();
+        let known = all.jobs.get(job).map(|known| known.precedence(job));
+        Ok(known.unwrap_or_default())
+    }
+
     async fn claim(
         &self,
         interface: &InterfaceName,
@@ -751,6 +797,15 @@ impl Store for MemoryStore {
         let all = self.lock();
         let waits = |known: &&Known| matches!(&known.place, Place::Queue(queue) if queue.interface == *interface);
         all.jobs.values().filter(waits).count()
+    }
+
+    fn waiting_before(&self, interface: &InterfaceName, job: &JobName) -> Option<usize> {
+        let all = self.lock();
+        let waits =
+            |place: &Place| matches!(place, Place::Queue(queue) if queue.interface == *interface);
+        let before = all.jobs.range(..job);
+        let before = before.filter(|(_, known)| waits(&known.place)).count();
+        (!all.held.contains(interface)).then_some(before)
     }
 
     fn capacity(&self) -> Option<Capacity> {

@@ -1,8 +1,29 @@
 //! Runs: what the store gives to those who work on jobs, and what they give back.
 
 use crate::domain::joblog::Message;
-use crate::domain::{InterfaceName, Job, JobName};
-use std::{any::Any, fmt, fs::File, path::PathBuf, sync::Arc};
+use crate::domain::{InterfaceName, Job, JobName, Priority, WorkerTag};
+use std::{any::Any, fmt, fs::File, path::PathBuf, sync::Arc, time::Duration};
+
+/// When a job that waits is taken, and by which workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Precedence {
+    pub priority: Priority,
+    /// `None`: by any.
+    pub worker: Option<WorkerTag>,
+}
+
+/// What waits in an interface for a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Nothing of it is to be started.
+    pub held: bool,
+    /// Complete jobs, oldest first. Without a precedence: it cannot be read now.
+    pub ready: Vec<(JobName, Option<Precedence>)>,
+    /// Jobs that wait for their next attempt, with the moment, of the Unix epoch, when they are due.
+    pub deferred: Vec<(i64, JobName)>,
+    /// There is something that may be ready then: look again after so long.
+    pub again: Option<Duration>,
+}
 
 /// The exclusive right to work on a job until it is settled: proof of a claim for all that is done for
 /// the run. When the last one of a claim is dropped unsettled, the job is given back, or, once its run

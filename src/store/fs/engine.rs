@@ -7,9 +7,12 @@ mod content;
 mod digests;
 mod keys;
 mod look;
+mod precedence;
+mod queue_positions;
 mod runs;
 mod schedules;
 mod upload;
+mod waiting;
 
 use super::{Adopted, Moved, SealedPart, Spool, SpoolError, Ticket};
 use crate::{
@@ -18,9 +21,9 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Place},
     store::{
         Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, KeptRun, Key,
-        Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Receipt, Result, RunLog, Saved,
-        SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Viewer,
-        Want,
+        Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence, Receipt, Result, RunLog,
+        Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored,
+        Viewer, Waiting, Want,
     },
     util::processors,
 };
@@ -52,6 +55,10 @@ struct Inner {
     fetching: Keys<JobName>,
     digests: digests::Digests,
     runs: Arc<runs::Runs>,
+    precedences: precedence::Precedences,
+    positions: queue_positions::QueuePositions,
+    /// Interfaces that have been scanned once.
+    scanned: Mutex<BTreeSet<InterfaceName>>,
     /// Those that were there at the last look; `None`: there was none.
     schedules: Mutex<Option<BTreeSet<ScheduleId>>>,
 }
@@ -82,6 +89,9 @@ impl FileStore {
             fetching: Keys::default(),
             digests: digests::Digests::default(),
             runs: Arc::default(),
+            precedences: precedence::Precedences::default(),
+            positions: queue_positions::QueuePositions::default(),
+            scanned: Mutex::default(),
             schedules: Mutex::default(),
         }))
     }
@@ -422,6 +432,18 @@ impl Store for FileStore {
         opened.await
     }
 
+    async fn waiting_jobs(&self, interface: &InterfaceName, in_order: bool) -> Result<Waiting> {
+        let interface = interface.clone();
+        let listed = (self.0).for_worker(move |inner| inner.waiting_jobs(&interface, in_order));
+        listed.await
+    }
+
+    async fn precedence(&self, interface: &InterfaceName, job: &JobName) -> Result<Precedence> {
+        let (interface, job) = (interface.clone(), job.clone());
+        let read = move |inner: &Inner| inner.precedences.of(&inner.spool, &interface, &job);
+        self.0.for_worker(read).await
+    }
+
     async fn claim(
         &self,
         interface: &InterfaceName,
@@ -581,6 +603,13 @@ impl Store for FileStore {
 
     fn waiting(&self, interface: &InterfaceName) -> usize {
         self.0.spool.ready_jobs(interface)
+    }
+
+    fn waiting_before(&self, interface: &InterfaceName, job: &JobName) -> Option<usize> {
+        let spool = &self.0.spool;
+        // A hold that cannot be looked for is no reason to say nothing.
+        let is_held = spool.is_held(interface).unwrap_or(false);
+        (!is_held).then(|| self.0.positions.before(spool, interface, job))
     }
 
     fn capacity(&self) -> Option<Capacity> {

@@ -76,7 +76,6 @@ impl Bench {
         };
         let store = Arc::new(FileStore::new(self.spool.clone()));
         let worker = Worker::new(Parts {
-            spool: self.spool.clone(),
             adopted: store.adopt(adopted),
             store,
             lanes: BTreeMap::from([(self.interface.clone(), lane)]),

@@ -1,9 +1,7 @@
-//! When the jobs that wait or run will be done.
+//! How many jobs wait before one.
 
-use super::{Core, Handle};
 use crate::{
-    domain::{InterfaceName, Job, JobName, Place, Queue},
-    scheduler::Ahead,
+    domain::{InterfaceName, JobName},
     store::fs::Spool,
 };
 use parking_lot::Mutex;
@@ -28,7 +26,7 @@ struct Line {
 
 impl QueuePositions {
     /// How many jobs of a queue came before this one.
-    fn before(&self, spool: &Spool, interface: &InterfaceName, job: &JobName) -> usize {
+    pub(super) fn before(&self, spool: &Spool, interface: &InterfaceName, job: &JobName) -> usize {
         let mut lines = self.0.lock();
         let taken = || {
             let mut ids = spool.ready_ids(interface);
@@ -42,43 +40,6 @@ impl QueuePositions {
         }
         let id = job.id().get();
         line.ids.partition_point(|other| *other < id)
-    }
-}
-
-impl Handle {
-    /// When a job will be done, in milliseconds of the Unix epoch: an estimate from the recent runs of
-    /// its interface and the jobs before it, always in the future. `None`: it has ended. Blocks for a
-    /// look at the disk.
-    pub fn eta_ms(&self, job: &Job) -> Option<i64> {
-        let core: &Core = &self.0;
-        let ahead = match &job.place {
-            Place::Bak(_) | Place::JobErrors | Place::Refused => return None,
-            Place::Work { .. } => {
-                let started_ms = core.runs.of(&job.name).and_then(|run| run.started_ms());
-                Ahead::Running { started_ms }
-            }
-            Place::Deferred { interface, due_ms } => {
-                let now = core.clocks();
-                let left_ms = core.waits().left_ms(interface, &job.name, now);
-                let due_ms = left_ms.map_or(*due_ms, |left_ms| now.wall_ms + left_ms);
-                Ahead::Deferred { due_ms }
-            }
-            Place::Queue(Queue { interface, .. }) => {
-                let jobs = core.lines.before(&core.spool, interface, &job.name);
-                let running = core.runs.count(interface);
-                Ahead::Waiting {
-                    jobs: jobs + running,
-                }
-            }
-        };
-        let interface = job.place.interface()?;
-        let lane = core.lanes.get(interface);
-        let at_once = lane.map_or(0, |lane| lane.rules.running_max.min(core.running_max));
-        // A hold that cannot be looked for is no reason to say nothing.
-        let held = core.spool.is_held(interface).unwrap_or(false);
-        let at_once = if held { 0 } else { at_once };
-        let now_ms = core.spool.now_ms();
-        Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
     }
 }
 

@@ -1,60 +1,52 @@
-//! When the waiting jobs have their turn: what their record says, read once.
+//! When the waiting jobs are taken: what their record says, read once.
 //!
 //! A scan lists every waiting job again and again. What was read of one is kept for as long as it is
 //! listed, and only JSON jobs are read at all.
 
 use crate::{
-    domain::{Horizon, InterfaceName, Job, JobId, JobName, Kind, Place, WorkerTags},
-    scheduler::Turn,
-    store::fs::{Accepted, Spool},
+    domain::{Horizon, InterfaceName, Job, JobId, JobName, Kind, Place},
+    store::{
+        Precedence,
+        fs::{Accepted, Spool, SpoolError},
+    },
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-#[derive(Debug)]
-pub(super) struct Eligibility {
-    tags: WorkerTags,
-    known: Mutex<BTreeMap<InterfaceName, HashMap<JobId, Turn>>>,
-}
+#[derive(Debug, Default)]
+pub(super) struct Precedences(Mutex<Known>);
 
-impl Eligibility {
-    pub(super) fn new(tags: WorkerTags) -> Self {
-        Self {
-            tags,
-            known: Mutex::default(),
-        }
-    }
+type Known = BTreeMap<InterfaceName, HashMap<JobId, Precedence>>;
 
-    /// The turn of a queued job. Blocks when it has to be read.
-    pub(super) fn of(&self, spool: &Spool, interface: &InterfaceName, name: &JobName) -> Turn {
+impl Precedences {
+    /// That of a queued job. Blocks when it has to be read.
+    pub(super) fn of(
+        &self,
+        spool: &Spool,
+        interface: &InterfaceName,
+        name: &JobName,
+    ) -> Result<Precedence, SpoolError> {
         if name.kind() == Kind::Xml {
-            return Turn::default();
+            return Ok(Precedence::default());
         }
         let id = name.id();
         let known = self.known();
-        if let Some(turn) = known.get(interface).and_then(|known| known.get(&id)) {
-            return *turn;
+        if let Some(precedence) = known.get(interface).and_then(|known| known.get(&id)) {
+            return Ok(precedence.clone());
         }
         drop(known);
         let job = Job {
             place: Place::Queue(interface.clone().into()),
             name: name.clone(),
         };
-        let accepted = match spool.accepted_of(&job) {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Asked again by the next look.
-                tracing::warn!(job = %name, %error, "its priority cannot be read");
-                return Turn::Elsewhere;
-            }
-        };
-        let turn = self.turn(accepted.as_deref());
+        let precedence = recorded(spool.accepted_of(&job)?.as_deref());
         let mut known = self.known();
-        known.entry(interface.clone()).or_default().insert(id, turn);
-        turn
+        let known = known.entry(interface.clone()).or_default();
+        known.insert(id, precedence.clone());
+        Ok(precedence)
     }
 
-    /// Reads the turns of those queued jobs that are not known, all at once. Blocks.
+    /// Reads those of the queued jobs that are not known, all at once. Blocks.
     pub(super) fn read(&self, spool: &Spool, interface: &InterfaceName, names: &[JobName]) {
         let unread = {
             let known = self.known();
@@ -77,19 +69,11 @@ impl Eligibility {
                 let known = known.entry(interface.clone()).or_default();
                 known.extend(unread.iter().map(|job| {
                     let id = job.name.id();
-                    (id, self.turn(accepted.get(&id).map(|accepted| &**accepted)))
+                    (id, recorded(accepted.get(&id).map(|accepted| &**accepted)))
                 }));
             }
             // Then one by one.
             Err(error) => tracing::warn!(%interface, %error, "the record cannot be read"),
-        }
-    }
-
-    fn turn(&self, accepted: Option<&Accepted>) -> Turn {
-        let worker = accepted.and_then(|accepted| accepted.worker.as_ref());
-        match self.tags.take(worker) {
-            true => Turn::By(accepted.map_or_else(Default::default, |known| known.priority)),
-            false => Turn::Elsewhere,
         }
     }
 
@@ -109,9 +93,16 @@ impl Eligibility {
         known.retain(|id, _| !horizon.has(*id) || found.contains(id));
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<InterfaceName, HashMap<JobId, Turn>>> {
-        self.known.lock()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock()
     }
+}
+
+fn recorded(accepted: Option<&Accepted>) -> Precedence {
+    accepted.map_or_else(Precedence::default, |known| Precedence {
+        priority: known.priority,
+        worker: known.worker.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -168,25 +159,32 @@ mod tests {
             name
         }
 
-        fn turn(&self, eligibility: &Eligibility, job: &JobName) -> Turn {
-            eligibility.of(&self.spool, &self.interface, job)
+        fn precedence(&self, known: &Precedences, job: &JobName) -> Precedence {
+            known.of(&self.spool, &self.interface, job).unwrap()
+        }
+    }
+
+    fn precedence(priority: Priority, worker: Option<&str>) -> Precedence {
+        Precedence {
+            priority,
+            worker: worker.map(|worker| worker.parse().unwrap()),
         }
     }
 
     #[test]
-    fn a_turn_is_what_the_record_says_for_as_long_as_the_job_is_found() {
+    fn a_precedence_is_what_the_record_says_for_as_long_as_the_job_is_found() {
         let bench = Bench::new();
-        let eligibility = Eligibility::new(WorkerTags::parse(&["ours".into()]).unwrap());
+        let precedences = Precedences::default();
         let xml = bench.accept(Kind::Xml, Priority::High, Some("others"));
         let ours = bench.accept(Kind::Json, Priority::High, Some("ours"));
-        let others = bench.accept(Kind::Json, Priority::High, Some("others"));
+        let others = bench.accept(Kind::Json, Priority::Low, Some("others"));
         let later = bench.accept(Kind::Json, Priority::default(), None);
-        let turn = |job: &JobName| bench.turn(&eligibility, job);
-        assert_eq!(turn(&xml), Turn::default(), "nothing is read of it");
-        assert_eq!(turn(&ours), Turn::By(Priority::High));
-        assert_eq!(turn(&others), Turn::Elsewhere);
-        assert_eq!(turn(&later), Turn::default());
-        let knows = |job: &JobName| eligibility.known()[&bench.interface].contains_key(&job.id());
+        let of = |job: &JobName| bench.precedence(&precedences, job);
+        assert_eq!(of(&xml), Precedence::default(), "nothing is read of it");
+        assert_eq!(of(&ours), precedence(Priority::High, Some("ours")));
+        assert_eq!(of(&others), precedence(Priority::Low, Some("others")));
+        assert_eq!(of(&later), Precedence::default());
+        let knows = |job: &JobName| precedences.known()[&bench.interface].contains_key(&job.id());
         assert!(!knows(&xml) && knows(&ours) && knows(&others));
         let id = others.id().get();
         let range = Range {
@@ -195,7 +193,7 @@ mod tests {
             born: 0,
         };
         let horizon = Ids::of([range]).horizon(0);
-        eligibility.keep(&bench.interface, &horizon, [&ours].into_iter());
+        precedences.keep(&bench.interface, &horizon, [&ours].into_iter());
         assert!(knows(&ours), "it is still there");
         assert!(!knows(&others), "it has gone");
         assert!(knows(&later), "it came after the scan");
@@ -203,7 +201,7 @@ mod tests {
 
     /// After a start nothing is in memory, and no record is searched once a job.
     #[test]
-    fn the_turns_of_many_jobs_are_read_together() {
+    fn the_precedences_of_many_jobs_are_read_together() {
         let bench = Bench::new();
         let jobs: Vec<JobName> = (0..20)
             .map(|n| {
@@ -214,14 +212,14 @@ mod tests {
         let clock = Box::new(|| 1_700_000_000_000);
         let rules = BTreeMap::new();
         let again = Spool::open(RealFs::new(bench.dir.path()), rules, clock).unwrap();
-        let eligibility = Eligibility::new(WorkerTags::All);
-        eligibility.read(&again, &bench.interface, &jobs);
+        let precedences = Precedences::default();
+        precedences.read(&again, &bench.interface, &jobs);
         for (n, job) in jobs.iter().enumerate() {
-            let known = eligibility.known()[&bench.interface]
+            let known = precedences.known()[&bench.interface]
                 .get(&job.id())
-                .copied();
-            let priority = Priority::ALL[n % Priority::ALL.len()];
-            assert_eq!(known, Some(Turn::By(priority)));
+                .cloned();
+            let expected = precedence(Priority::ALL[n % Priority::ALL.len()], None);
+            assert_eq!(known, Some(expected));
         }
     }
 }

@@ -1,0 +1,174 @@
+//! What waits in a queue, as a worker is to see it.
+
+use super::Inner;
+use crate::{
+    domain::{InterfaceName, Job, JobName, Place},
+    store::{
+        Came, Precedence, Waiting,
+        fs::{Accepted, REST, Scan, SpoolError},
+    },
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Jobs that wait for others, which arrived before them and have later names, are looked at so often.
+const HELD_BACK_EVERY: Duration = Duration::from_secs(2);
+
+impl Inner {
+    pub(super) fn waiting_jobs(
+        &self,
+        interface: &InterfaceName,
+        in_order: bool,
+    ) -> Result<Waiting, SpoolError> {
+        let horizon = self.spool.horizon();
+        let mut scan = self.spool.scan(interface)?;
+        // Before the first scan nobody knows what is new.
+        let first = self.scanned.lock().insert(interface.clone());
+        scan.arrived.retain(|a| !first || a.dropped_as.is_some());
+        let arrived: Vec<Job> = scan.arrived.iter().map(|a| a.job.clone()).collect();
+        if let Err(error) = self.spool.saw(&arrived) {
+            tracing::error!(%interface, %error, "what was dropped may not survive a power cut");
+        }
+        for arrival in &scan.arrived {
+            self.record_arrival(&arrival.job, arrival.dropped_as.as_deref());
+        }
+        if in_order {
+            // A listing may show a job that came while it was read, and lack an older one.
+            let n_ready = scan.ready.len();
+            scan.ready.retain(|job| horizon.has(job.id()));
+            if scan.ready.len() < n_ready {
+                scan.look_again(REST);
+            }
+            if self.hold_back(&mut scan) {
+                scan.look_again(HELD_BACK_EVERY);
+            }
+        }
+        let deferred = scan.deferred.iter().map(|(_, job)| job);
+        let found = scan.ready.iter().chain(deferred);
+        self.precedences.keep(interface, &horizon, found);
+        self.precedences.read(&self.spool, interface, &scan.ready);
+        let known = |job| (self.known_precedence(interface, &job), job);
+        let ready = scan.ready.into_iter().map(known);
+        Ok(Waiting {
+            held: scan.held,
+            ready: ready.map(|(precedence, job)| (job, precedence)).collect(),
+            deferred: scan.deferred,
+            again: scan.again,
+        })
+    }
+
+    fn known_precedence(&self, interface: &InterfaceName, job: &JobName) -> Option<Precedence> {
+        match self.precedences.of(&self.spool, interface, job) {
+            Ok(precedence) => Some(precedence),
+            Err(error) => {
+                // Asked again by the next scan.
+                tracing::warn!(%job, %error, "its priority cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Leaves out what arrived after jobs with later names, so that the order of the names is that of
+    /// arrival. Says whether anything was left out.
+    fn hold_back(&self, scan: &mut Scan) -> bool {
+        let deferred = scan.deferred.iter().map(|(_, job)| job);
+        let mut jobs: Vec<JobName> = scan.ready.iter().chain(deferred).cloned().collect();
+        self.spool.sort_by_arrival(&mut jobs);
+        let in_order = jobs.windows(2).take_while(|two| two[0] < two[1]).count() + 1;
+        let later: BTreeSet<JobName> = jobs.drain(in_order.min(jobs.len())..).collect();
+        scan.ready.retain(|job| !later.contains(job));
+        scan.deferred.retain(|(_, job)| !later.contains(job));
+        !later.is_empty()
+    }
+
+    fn record_arrival(&self, job: &Job, dropped: Option<&str>) {
+        let Place::Queue(queue) = &job.place else {
+            return;
+        };
+        let (name, interface) = (&job.name, &queue.interface);
+        // Without the user: another one may read the log later.
+        let text = match dropped {
+            Some(old) => format!("taken in from queue/{interface}, where it was dropped as {old}"),
+            None => format!("moved by hand to queue/{interface}"),
+        };
+        let user = queue.addressee.as_ref().map(tracing::field::display);
+        tracing::info!(job = %name, %interface, user, "{text}");
+        // What is recorded of it says so.
+        let taken_in = |accepted: &Accepted| matches!(accepted.came, Came::Dropped { .. });
+        if dropped.is_some() && matches!(self.spool.accepted(name), Ok(Some(a)) if taken_in(&a)) {
+            return;
+        }
+        if let Err(error) = self.spool.note(job, &text) {
+            tracing::warn!(job = %name, %error, "the note could not be kept");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fs::PlacePath;
+    use crate::{
+        domain::Kind,
+        store::{
+            Store as _,
+            fs::{FileStore, RealFs, Rules, Spool},
+        },
+    };
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            Arc,
+            atomic::{AtomicI64, Ordering},
+        },
+    };
+
+    /// Jobs of a clock that was a year ahead, between two of the true time.
+    #[tokio::test]
+    async fn an_ordered_interface_keeps_the_order_of_arrival_over_a_leap() {
+        const NOW_MS: i64 = 1_795_323_468_123;
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let rules = Rules {
+            attempts_max: 1,
+            at_most_once: false,
+            drops: Default::default(),
+        };
+        let clock = Arc::new(AtomicI64::new(NOW_MS));
+        let shown = clock.clone();
+        let spool = Spool::open(
+            RealFs::new(dir.path()),
+            BTreeMap::from([(interface.clone(), rules)]),
+            Box::new(move || shown.load(Ordering::SeqCst)),
+        );
+        let spool = Arc::new(spool.unwrap());
+        let queue = |ms| {
+            clock.store(ms, Ordering::SeqCst);
+            let name = JobName::new(spool.next_id(), None, Kind::Xml);
+            let sealed = spool.begin(name.clone()).unwrap();
+            let sealed = sealed.seal(&crate::store::NewJob::default()).unwrap();
+            let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
+            spool.wait(ticket).unwrap();
+            name
+        };
+        let year_ms = 365 * 24 * 60 * 60 * 1000;
+        let first = queue(NOW_MS);
+        let ahead = [queue(NOW_MS + year_ms), queue(NOW_MS + year_ms + 1)];
+        let last = queue(NOW_MS + 2_000);
+        assert!(last < ahead[0], "the names alone tell another order");
+        let store = FileStore::new(spool.clone());
+        let listed = async || {
+            let waiting = store.waiting_jobs(&interface, true).await.unwrap();
+            let jobs = waiting.ready.into_iter().map(|(job, _)| job);
+            jobs.collect::<Vec<JobName>>()
+        };
+        assert_eq!(
+            listed().await,
+            [first.clone(), ahead[0].clone(), ahead[1].clone()]
+        );
+        for gone in [&first, &ahead[0], &ahead[1]] {
+            let path = Place::Queue(interface.clone().into()).path(gone);
+            std::fs::remove_file(dir.path().join(path)).unwrap();
+        }
+        assert_eq!(listed().await, [last]);
+    }
+}
