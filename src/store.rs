@@ -12,6 +12,7 @@
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
 //! Invariant: what a viewer may not see costs, and is answered, like what does not exist.
 
+mod by;
 #[cfg(test)]
 mod conformance;
 pub mod fs;
@@ -20,6 +21,7 @@ mod job;
 pub mod memory;
 mod run;
 
+pub use by::{By, Origin};
 pub use job::{
     Came, Cancelled, Filter, JobDetail, JobRecord, JobSummary, Key, Keyed, NewJob, NewName, Of,
     Page, Results, Sight, SightOf, State, Stored, Viewer, Want,

@@ -3,7 +3,7 @@
 use super::{Common, jobs::exit_code, operator::Operator, output::print_line};
 use crate::{
     domain::escaped,
-    {domain::InterfaceName, ops::admin::Act},
+    {domain::InterfaceName, ops::admin::Operation},
 };
 use clap::Args;
 use std::process::ExitCode;
@@ -37,17 +37,21 @@ pub(super) struct Release {
 
 impl Hold {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        each(&self.common, &self.interfaces, |interface| Act::Hold {
-            interface: interface.clone(),
-            reason: self.reason.clone(),
+        each(&self.common, &self.interfaces, |interface| {
+            Operation::Hold {
+                interface: interface.clone(),
+                reason: self.reason.clone(),
+            }
         })
     }
 }
 
 impl Release {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        each(&self.common, &self.interfaces, |interface| Act::Release {
-            interface: interface.clone(),
+        each(&self.common, &self.interfaces, |interface| {
+            Operation::Release {
+                interface: interface.clone(),
+            }
         })
     }
 }
@@ -56,7 +60,7 @@ impl Release {
 fn each(
     common: &Common,
     interfaces: &[InterfaceName],
-    act: impl Fn(&InterfaceName) -> Act,
+    act: impl Fn(&InterfaceName) -> Operation,
 ) -> anyhow::Result<ExitCode> {
     let mut operator = Operator::open(&common.at)?;
     let say = |interface: &InterfaceName, outcome: &str| say(common, interface, &escaped(outcome));

@@ -3,7 +3,7 @@
 use super::{Common, operator::Operator, output::print_line};
 use crate::{
     domain::{Job, JobName, Queue, escaped},
-    ops::admin::Act,
+    ops::admin::Operation,
     store::fs::{PlacePath, Spool, deferred_entry, work_entry},
 };
 use anyhow::{Context, anyhow};
@@ -74,7 +74,7 @@ impl Requeue {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let to = self.to.as_ref().map(|name| name.parse::<Queue>());
         let to = to.transpose().map_err(|e| anyhow!("--to: {e}"))?;
-        each(&self.common, &self.jobs, |job| Act::Requeue {
+        each(&self.common, &self.jobs, |job| Operation::Requeue {
             job: job.name().clone(),
             to: to.clone(),
             unchecked: self.unchecked,
@@ -95,7 +95,7 @@ pub(super) struct Rm {
 
 impl Rm {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        each(&self.common, &self.jobs, |job| Act::Remove {
+        each(&self.common, &self.jobs, |job| Operation::Remove {
             job: job.name().clone(),
         })
     }
@@ -105,7 +105,7 @@ impl Rm {
 fn each(
     common: &Common,
     jobs: &[JobArg],
-    act: impl Fn(&JobArg) -> Act,
+    act: impl Fn(&JobArg) -> Operation,
 ) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     let mut operator = Operator::open(&common.at)?;

@@ -7,9 +7,12 @@ use crate::{
     config::{Config, Tenant},
     daemon,
     domain::escaped,
-    ops::admin::{Act, Actor, Admin},
+    ops::admin::{Admin, Operation, operator_of_process},
     ops::control::{Client, ClientError},
-    store::fs::{LockError, Spool, SpoolLock},
+    store::{
+        By,
+        fs::{LockError, Spool, SpoolLock},
+    },
 };
 use anyhow::bail;
 use std::{
@@ -30,7 +33,7 @@ pub(super) enum Operator {
 pub(super) struct Own {
     admin: Admin,
     spool: Arc<Spool>,
-    actor: Actor,
+    by: By,
     _lock: SpoolLock,
 }
 
@@ -72,7 +75,7 @@ impl Operator {
             Ok((lock, spool, admin)) => Ok(Ok(Self::Own(Own {
                 admin,
                 spool,
-                actor: Actor::of_process(),
+                by: operator_of_process(),
                 _lock: lock,
             }))),
             Err(error) => match error.downcast_ref() {
@@ -83,10 +86,10 @@ impl Operator {
     }
 
     /// Does one thing; gives the words for it.
-    pub(super) fn act(&mut self, act: &Act) -> anyhow::Result<String> {
+    pub(super) fn act(&mut self, operation: &Operation) -> anyhow::Result<String> {
         match self {
-            Self::Service(client) => Ok(client.act(act)?),
-            Self::Own(own) => Ok(own.admin.act(act, &own.actor)?),
+            Self::Service(client) => Ok(client.act(operation)?),
+            Self::Own(own) => Ok(own.admin.act(operation, &own.by)?),
         }
     }
 
@@ -95,7 +98,7 @@ impl Operator {
     pub(super) fn each<T>(
         &mut self,
         all: impl IntoIterator<Item = T>,
-        act: impl Fn(&T) -> Act,
+        act: impl Fn(&T) -> Operation,
         mut report: impl FnMut(T, &str) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
         let (mut done, mut reported) = (true, Ok(()));

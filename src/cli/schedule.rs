@@ -10,7 +10,7 @@ use crate::{
     cron_schedule::cron::{Changes, Cron},
     cron_schedule::{Progress, Schedule, ScheduleId, Zone},
     domain::escaped,
-    ops::admin::Act,
+    ops::admin::Operation,
     store::fs::Spool,
 };
 use anyhow::Context;
@@ -162,7 +162,7 @@ pub(super) struct Reset {
 
 impl Reset {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let act = |id: &&IdArg| Act::ResetSchedule { schedule: id.0 };
+        let act = |id: &&IdArg| Operation::ResetSchedule { schedule: id.0 };
         let mut operator = Operator::open(&self.common.at)?;
         let done = operator.each(&self.ids, act, |id, outcome| {
             let id = id.0.to_string();
@@ -189,7 +189,7 @@ pub(super) struct Rm {
 
 impl Rm {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let act = |id: &&IdArg| Act::RemoveSchedule { schedule: id.0 };
+        let act = |id: &&IdArg| Operation::RemoveSchedule { schedule: id.0 };
         let mut operator = Operator::open(&self.common.at)?;
         let done = operator.each(&self.ids, act, |id, outcome| {
             let id = id.0.to_string();

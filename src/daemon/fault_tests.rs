@@ -24,9 +24,12 @@ use crate::{
         Command, DocumentFormat, Fault, JobRef, JsonCheck, Reply, ScheduleRequest, ScheduleSpec,
         Service, Submit,
     },
-    store::fs::{
-        Spool,
-        faults::{Faults, Plan, Site, errnos, is_sync},
+    store::{
+        By,
+        fs::{
+            Spool,
+            faults::{Faults, Plan, Site, errnos, is_sync},
+        },
     },
 };
 use bytes::Bytes;
@@ -434,7 +437,7 @@ async fn requeue(daemon: &Daemon, name: JobName) {
         spool.requeue(
             &Job { place, name },
             &"fails".parse().unwrap(),
-            "an operator",
+            &By::operator("an operator"),
         )
     })
     .await;

@@ -9,14 +9,17 @@
 
 mod actor;
 
-pub use actor::{Actor, Sudo, group_name, user_name};
+pub use actor::{Sudo, group_name, operator, operator_of_process, user_name};
 
 use crate::{
     cron_schedule::ScheduleId,
-    domain::joblog::{Level, Message},
+    domain::joblog::Message,
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
     service::Verifier,
-    store::fs::{Moved, PlacePath, Spool, SpoolError},
+    store::{
+        By,
+        fs::{Moved, PlacePath, Spool, SpoolError},
+    },
     xml::Source,
 };
 use serde::{Deserialize, Serialize};
@@ -30,7 +33,7 @@ pub const REASON_CHARS_MAX: usize = 1000;
 /// One thing that an operator wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Act {
+pub enum Operation {
     /// Starts nothing more of the interface, for that reason.
     Hold {
         #[serde(with = "text")]
@@ -161,23 +164,20 @@ impl Admin {
     ///
     /// # Errors
     /// When the act is refused, or the disk fails.
-    pub fn act(&self, act: &Act, by: &Actor) -> Result<String, ActError> {
-        match act {
-            Act::Hold { interface, reason } => self.hold(interface, reason, by),
-            Act::Release { interface } => self.release(interface, by),
-            Act::Remove { job } => self.remove(job, by),
-            Act::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by),
-            Act::ResetSchedule { schedule } => self.reset_schedule(*schedule, by),
-            Act::Requeue { job, to, unchecked } => self.requeue(job, to.as_ref(), *unchecked, by),
+    pub fn act(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
+        match operation {
+            Operation::Hold { interface, reason } => self.hold(interface, reason, by),
+            Operation::Release { interface } => self.release(interface, by),
+            Operation::Remove { job } => self.remove(job, by),
+            Operation::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by),
+            Operation::ResetSchedule { schedule } => self.reset_schedule(*schedule, by),
+            Operation::Requeue { job, to, unchecked } => {
+                self.requeue(job, to.as_ref(), *unchecked, by)
+            }
         }
     }
 
-    fn hold(
-        &self,
-        interface: &InterfaceName,
-        reason: &str,
-        by: &Actor,
-    ) -> Result<String, ActError> {
+    fn hold(&self, interface: &InterfaceName, reason: &str, by: &By) -> Result<String, ActError> {
         self.known(interface)?;
         if reason.chars().count() > REASON_CHARS_MAX {
             return Err(ActError::Reason);
@@ -188,16 +188,18 @@ impl Admin {
         {
             return Ok(format!("was held already {earlier}"));
         }
-        let since = jiff::Timestamp::now();
-        let colon = if reason.is_empty() { "" } else { ": " };
-        let text = format!("by {by} since {since:.0}{colon}{reason}\n");
-        self.spool.hold(interface, &text)?;
+        let by = By {
+            why: (!reason.is_empty()).then(|| reason.to_owned()),
+            ..by.clone()
+        };
+        let text = by.since(self.spool.now_ms());
+        self.spool.hold(interface, &format!("{text}\n"))?;
         tracing::info!(%interface, %by, "held");
         (self.changed)(Change::Interface(interface.clone()));
         Ok("held".into())
     }
 
-    fn release(&self, interface: &InterfaceName, by: &Actor) -> Result<String, ActError> {
+    fn release(&self, interface: &InterfaceName, by: &By) -> Result<String, ActError> {
         self.known(interface)?;
         if !self.spool.release(interface)? {
             return Ok("was not held".into());
@@ -207,9 +209,9 @@ impl Admin {
         Ok("released".into())
     }
 
-    fn remove(&self, name: &JobName, by: &Actor) -> Result<String, ActError> {
+    fn remove(&self, name: &JobName, by: &By) -> Result<String, ActError> {
         let job = self.find(name, "hold its interface and wait for its end")?;
-        match self.spool.remove(&job, &by.to_string())? {
+        match self.spool.remove(&job, by)? {
             Moved::Done(_) => {}
             Moved::Gone => return Err(ActError::Moved(job.name)),
         }
@@ -218,7 +220,7 @@ impl Admin {
         Ok("removed".into())
     }
 
-    fn remove_schedule(&self, schedule: ScheduleId, by: &Actor) -> Result<String, ActError> {
+    fn remove_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
         if !self.spool.remove_schedule(schedule)? {
             return Err(ActError::NoSchedule(schedule));
         }
@@ -227,7 +229,7 @@ impl Admin {
         Ok("removed".into())
     }
 
-    fn reset_schedule(&self, schedule: ScheduleId, by: &Actor) -> Result<String, ActError> {
+    fn reset_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
         if !self.spool.ask_reset(schedule)? {
             return Err(ActError::NoSchedule(schedule));
         }
@@ -241,7 +243,7 @@ impl Admin {
         name: &JobName,
         to: Option<&Queue>,
         unchecked: bool,
-        by: &Actor,
+        by: &By,
     ) -> Result<String, ActError> {
         let job = self.find(name, "wait for its end")?;
         let to = self.addressed(&job, to)?;
@@ -249,7 +251,7 @@ impl Admin {
         if job.place == Place::Refused && !unchecked && name.kind() == Kind::Xml {
             self.verify(&job, &to.interface, by)?;
         }
-        let moved = match self.spool.requeue(&job, &to, &by.to_string())? {
+        let moved = match self.spool.requeue(&job, &to, by)? {
             Moved::Done(moved) => moved,
             Moved::Gone => return Err(ActError::Moved(job.name)),
         };
@@ -260,7 +262,7 @@ impl Admin {
     }
 
     /// Validates a refused document again. One that is still wrong stays, and its log says so.
-    fn verify(&self, job: &Job, to: &InterfaceName, by: &Actor) -> Result<(), ActError> {
+    fn verify(&self, job: &Job, to: &InterfaceName, by: &By) -> Result<(), ActError> {
         let (name, now_ms) = (&job.name, self.spool.now_ms());
         let (document, bytes) = (self.path(job), self.spool.bytes_of(job)?.unwrap_or(0));
         let document = Source::File(&document);
@@ -278,10 +280,9 @@ impl Admin {
         };
         let told = findings.iter().take(FINDINGS_TOLD_MAX).map(line);
         let told: Vec<String> = told.collect();
-        let text = format!("validated again for {to} by {by}: still wrong");
-        let mut messages = vec![Message::new(now_ms, Level::Info, text)];
-        messages.extend(findings);
-        self.spool.add_messages(job, messages)?;
+        if let Moved::Gone = self.spool.refuse_again(job, to, findings, by)? {
+            return Err(ActError::Moved(name.clone()));
+        }
         Err(ActError::StillWrong {
             job: name.clone(),
             interface: to.clone(),
@@ -434,8 +435,8 @@ mod tests {
         spool.interfaces().cloned()
     }
 
-    fn olga() -> Actor {
-        Actor::known("olga", 1000)
+    fn olga() -> By {
+        By::operator("olga (uid 1000)")
     }
 
     fn put(dir: &Path, path: &str) {
@@ -451,8 +452,8 @@ mod tests {
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let a: InterfaceName = "a".parse().unwrap();
         put(dir.path(), &format!("bak/a/{}/{name}", name.day()));
-        let act = |act: Act| admin.act(&act, &olga()).map_err(|e| e.to_string());
-        let requeue = |to: Option<&str>| Act::Requeue {
+        let act = |act: Operation| admin.act(&act, &olga()).map_err(|e| e.to_string());
+        let requeue = |to: Option<&str>| Operation::Requeue {
             job: name.clone(),
             to: to.map(|to| to.parse().unwrap()),
             unchecked: false,
@@ -463,14 +464,20 @@ mod tests {
                 .unwrap_err()
                 .contains("cannot be requeued")
         );
-        assert_eq!(act(Act::Remove { job: name.clone() }), Ok("removed".into()));
+        assert_eq!(
+            act(Operation::Remove { job: name.clone() }),
+            Ok("removed".into())
+        );
         let is = |name: &str| Change::Interface(name.parse().unwrap());
         assert_eq!(*changes.lock(), [is("b"), is("b")]);
         let gone = format!("no job {name} in this spool");
-        assert_eq!(act(Act::Remove { job: name.clone() }), Err(gone.clone()));
+        assert_eq!(
+            act(Operation::Remove { job: name.clone() }),
+            Err(gone.clone())
+        );
         assert_eq!(act(requeue(None)), Err(gone));
 
-        let hold = |reason: &str| Act::Hold {
+        let hold = |reason: &str| Operation::Hold {
             interface: a.clone(),
             reason: reason.into(),
         };
@@ -480,7 +487,7 @@ mod tests {
         assert!(text.ends_with("Z: audit"), "{text}");
         assert_eq!(act(hold("")), Ok(format!("was held already {text}")));
         assert!(act(hold(&"x".repeat(1001))).is_err());
-        let release = || Act::Release {
+        let release = || Operation::Release {
             interface: a.clone(),
         };
         assert_eq!(act(release()), Ok("released".into()));
@@ -499,7 +506,7 @@ mod tests {
             let job = name.clone();
             let unchecked = false;
             admin
-                .act(&Act::Requeue { job, to, unchecked }, &olga())
+                .act(&Operation::Requeue { job, to, unchecked }, &olga())
                 .map_err(|e| e.to_string())
         };
         let refused = requeue(None).unwrap_err();
@@ -535,7 +542,7 @@ mod tests {
         let (admin, spool, _) = admin(dir.path(), &["a"]);
         let requeue = |job: &JobName, unchecked| {
             let (job, to) = (job.clone(), Some("a".parse().unwrap()));
-            let act = Act::Requeue { job, to, unchecked };
+            let act = Operation::Requeue { job, to, unchecked };
             admin.act(&act, &olga()).map_err(|error| error.to_string())
         };
         let new = |place: &Place, text: &str| {
@@ -574,7 +581,7 @@ mod tests {
         let (admin, spool, _) = admin(dir.path(), &["a"]);
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         put(dir.path(), &format!("work/a/{name}.a1"));
-        let remove = || Act::Remove { job: name.clone() };
+        let remove = || Operation::Remove { job: name.clone() };
         let refused = admin.act(&remove(), &olga()).unwrap_err();
         assert!(matches!(refused, ActError::CutOff(_)), "{refused}");
         let _run = spool
@@ -586,7 +593,7 @@ mod tests {
                 .to_string()
                 .contains("is running; hold its interface")
         );
-        let requeue = Act::Requeue {
+        let requeue = Operation::Requeue {
             job: name,
             to: None,
             unchecked: false,

@@ -1,17 +1,9 @@
-//! Who acts, as joblogs and holds name it.
+//! Who acts on this machine, as joblogs and holds name it.
 
+use crate::store::{By, Origin};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 const USER_CHARS_MAX: usize = 64;
-
-/// Who did something: a login of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor {
-    name: Option<String>,
-    uid: u32,
-    by_sudo: bool,
-}
 
 /// The user whom `sudo` made root, by the variables that it sets.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -38,51 +30,28 @@ impl Sudo {
     }
 }
 
-impl Actor {
-    /// The user with this id. What is said of `sudo` is believed of root only, who could be anyone
-    /// anyway.
-    pub fn of(uid: u32, sudo: Option<&Sudo>) -> Self {
-        match sudo.filter(|sudo| uid == 0 && sudo.is_sound()) {
-            Some(sudo) => Self {
-                name: Some(sudo.user.clone()),
-                uid: sudo.uid,
-                by_sudo: true,
-            },
-            None => Self {
-                name: login(uid),
-                uid,
-                by_sudo: false,
-            },
-        }
-    }
-
-    /// The user who runs this process.
-    pub fn of_process() -> Self {
-        let uid = rustix::process::getuid().as_raw();
-        Self::of(uid, Sudo::of_environment().as_ref())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn known(name: &str, uid: u32) -> Self {
-        Self {
-            name: Some(name.into()),
-            uid,
-            by_sudo: false,
-        }
+/// The user of this machine with this id. What is said of `sudo` is believed of root only, who could be
+/// anyone anyway.
+pub fn operator(uid: u32, sudo: Option<&Sudo>, origin: Origin) -> By {
+    let sudo = sudo.filter(|sudo| uid == 0 && sudo.is_sound());
+    By {
+        account: named(login(uid).as_deref(), uid),
+        login: sudo.map(|sudo| named(Some(&sudo.user), sudo.uid)),
+        origin,
+        why: None,
     }
 }
 
-/// `olga (uid 1000) by way of sudo`
-impl fmt::Display for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{name} (uid {})", self.uid)?,
-            None => write!(f, "uid {}", self.uid)?,
-        }
-        match self.by_sudo {
-            true => f.write_str(" by way of sudo"),
-            false => Ok(()),
-        }
+/// The user who runs this process.
+pub fn operator_of_process() -> By {
+    let uid = rustix::process::getuid().as_raw();
+    operator(uid, Sudo::of_environment().as_ref(), Origin::Command)
+}
+
+fn named(login: Option<&str>, uid: u32) -> String {
+    match login {
+        Some(login) => format!("{login} (uid {uid})"),
+        None => format!("uid {uid}"),
     }
 }
 
@@ -114,9 +83,10 @@ mod tests {
             user: user.into(),
             uid: 1000,
         };
-        let said = |uid, user: &str| Actor::of(uid, Some(&sudo(user))).to_string();
+        let of = |uid, sudo: Option<&Sudo>| operator(uid, sudo, Origin::Socket).to_string();
+        let said = |uid, user: &str| of(uid, Some(&sudo(user)));
         assert_eq!(said(0, "olga"), "olga (uid 1000) by way of sudo");
-        assert_eq!(Actor::of(0, None).to_string(), "root (uid 0)");
+        assert_eq!(of(0, None), "root (uid 0)");
         assert_eq!(said(4_000_000_000, "olga"), "uid 4000000000");
         let long = "x".repeat(65);
         for bad in ["", "a b", "a\nb", "a\u{202e}b", long.as_str()] {

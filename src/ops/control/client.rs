@@ -4,7 +4,7 @@ use super::{
     peer::Peer,
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId, VERSION},
 };
-use crate::ops::admin::{Act, Sudo, group_name, user_name};
+use crate::ops::admin::{Operation, Sudo, group_name, user_name};
 use std::{
     fs,
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
@@ -93,8 +93,8 @@ impl Client {
     ///
     /// # Errors
     /// When it was refused, has failed, or no answer came.
-    pub fn act(&mut self, act: &Act) -> Result<String, ClientError> {
-        match self.ask(Ask::Act(act.clone()))? {
+    pub fn act(&mut self, operation: &Operation) -> Result<String, ClientError> {
+        match self.ask(Ask::Act(operation.clone()))? {
             Reply::Done(outcome) => Ok(outcome),
             Reply::Failed(text) => Err(ClientError::Failed(text)),
             Reply::UnknownSpool => Err(ClientError::Absent),

@@ -3,7 +3,7 @@
 //! A request of another version is refused before anything else in it is read, and one with a
 //! member that is not known is refused by that member's name.
 
-use crate::ops::admin::{Act, Sudo};
+use crate::ops::admin::{Operation, Sudo};
 use serde::{Deserialize, Serialize};
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
@@ -51,7 +51,7 @@ pub struct Request {
 pub enum Ask {
     /// Does the service have this spool, and may I act?
     Ping,
-    Act(Act),
+    Act(Operation),
 }
 
 /// What the service answers.
@@ -101,14 +101,14 @@ mod tests {
     use crate::domain::{any_interface, any_job_name, any_queue, any_text, settings};
     use proptest::{option, prelude::*};
 
-    fn any_act() -> impl Strategy<Value = Act> {
+    fn any_act() -> impl Strategy<Value = Operation> {
         prop_oneof![
             (any_interface(), any_text())
-                .prop_map(|(interface, reason)| Act::Hold { interface, reason }),
-            any_interface().prop_map(|interface| Act::Release { interface }),
-            any_job_name().prop_map(|job| Act::Remove { job }),
+                .prop_map(|(interface, reason)| Operation::Hold { interface, reason }),
+            any_interface().prop_map(|interface| Operation::Release { interface }),
+            any_job_name().prop_map(|job| Operation::Remove { job }),
             (any_job_name(), option::of(any_queue()), any::<bool>())
-                .prop_map(|(job, to, unchecked)| Act::Requeue { job, to, unchecked }),
+                .prop_map(|(job, to, unchecked)| Operation::Requeue { job, to, unchecked }),
         ]
     }
 
@@ -156,7 +156,10 @@ mod tests {
         assert_eq!(read(r#","ask":"ping"}"#), Ok(Ask::Ping));
         let release = r#","ask":{"act":{"release":{"interface":"a"}}}}"#;
         let interface = "a".parse().unwrap();
-        assert_eq!(read(release), Ok(Ask::Act(Act::Release { interface })));
+        assert_eq!(
+            read(release),
+            Ok(Ask::Act(Operation::Release { interface }))
+        );
         for (rest, words) in [
             (r#","ask":"ping","as":"root"}"#, "unknown field `as`"),
             (r#","ask":"pong"}"#, "unknown variant `pong`"),

@@ -10,7 +10,10 @@ use super::{
     peer::Peer,
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId},
 };
-use crate::ops::admin::{Actor, Admin, group_name, user_name};
+use crate::{
+    ops::admin::{Admin, group_name, operator, user_name},
+    store::Origin,
+};
 use std::{
     collections::HashMap,
     fs,
@@ -221,12 +224,12 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins) -> Reply {
     let Some(admin) = admins.get(&spool).cloned() else {
         return Reply::UnknownSpool;
     };
-    let act = match ask {
+    let operation = match ask {
         Ask::Ping => return Reply::Done(std::process::id().to_string()),
-        Ask::Act(act) => act,
+        Ask::Act(operation) => operation,
     };
-    let actor = Actor::of(peer.uid, sudo.as_ref());
-    let acted = tokio::task::spawn_blocking(move || admin.act(&act, &actor)).await;
+    let by = operator(peer.uid, sudo.as_ref(), Origin::Socket);
+    let acted = tokio::task::spawn_blocking(move || admin.act(&operation, &by)).await;
     match acted {
         Ok(Ok(outcome)) => Reply::Done(outcome),
         Ok(Err(error)) => Reply::Failed(error.to_string()),
@@ -241,7 +244,7 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins) -> Reply {
 mod tests {
     use super::*;
     use crate::{
-        ops::admin::Act,
+        ops::admin::Operation,
         ops::control::Client,
         service::Verifier,
         store::fs::testing::TestSpool,
@@ -315,7 +318,7 @@ mod tests {
                 let mode = fs::metadata(&path).unwrap().mode();
                 assert_eq!(mode & 0o777, 0o660);
                 let mut client = Client::connect(std::slice::from_ref(&path), &root).unwrap();
-                let hold = |interface: &str, reason: &str| Act::Hold {
+                let hold = |interface: &str, reason: &str| Operation::Hold {
                     interface: interface.parse().unwrap(),
                     reason: reason.into(),
                 };

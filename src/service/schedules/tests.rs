@@ -10,7 +10,7 @@ use crate::{
         Slots, State, Visible, WorkerHandle,
     },
     store::{
-        Cancelled,
+        By, Cancelled,
         fs::{FileStore, Spool, testing::TestSpool},
     },
     xml::{Schemas, Stylesheets, XsdSchema},
@@ -410,7 +410,7 @@ async fn a_full_queue_is_waited_for() {
         place: Place::Queue(name("in").into()),
         name: first,
     };
-    run.spool.remove(&first, "olga").unwrap();
+    run.spool.remove(&first, &By::operator("olga")).unwrap();
     run.spool.forget_ready(&name("in").into(), &first.name);
     run.look().await;
     let all = ["12:02:00", "12:03:00", "12:04:00", "12:05:00", "12:06:00"];
@@ -556,7 +556,7 @@ async fn a_schedule_that_has_ended_goes_with_its_last_job() {
         place: Place::Queue(name("in").into()),
         name: run.spool.progress(id).unwrap().last.unwrap().job,
     };
-    run.spool.remove(&job, "olga").unwrap();
+    run.spool.remove(&job, &By::operator("olga")).unwrap();
     assert_eq!(sweep(&mut run).await, 1, "its log is there");
     std::fs::remove_dir_all(world.root.path().join("joblog")).unwrap();
     assert_eq!(sweep(&mut run).await, 0);

@@ -6,8 +6,11 @@ use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plai
 use crate::{
     cron_schedule::ScheduleId,
     domain::{InterfaceName, Job, JobName, Queue},
-    store::fs::{
-        DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, faults::Faults,
+    store::{
+        By,
+        fs::{
+            DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, faults::Faults,
+        },
     },
 };
 use std::sync::Arc;
@@ -85,11 +88,19 @@ impl Bench for FileBench {
     }
 
     async fn requeue(&self, job: &JobName, to: &Queue) {
-        moved(self.spool.requeue(&self.job(job), to, "olga").unwrap());
+        moved(
+            self.spool
+                .requeue(&self.job(job), to, &By::operator("olga"))
+                .unwrap(),
+        );
     }
 
     async fn remove(&self, job: &JobName) {
-        moved(self.spool.remove(&self.job(job), "olga").unwrap());
+        moved(
+            self.spool
+                .remove(&self.job(job), &By::operator("olga"))
+                .unwrap(),
+        );
     }
 
     async fn hold(&self, interface: &InterfaceName) {

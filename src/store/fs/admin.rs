@@ -4,10 +4,10 @@
 //! owner of the spool does it.
 
 use super::{
-    Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file,
+    Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file, fingerprint,
     lock::is_locked, text, wrap,
 };
-use crate::store::fs::PlacePath;
+use crate::store::{By, fs::PlacePath};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, Place, Queue, Transition},
@@ -19,24 +19,20 @@ const HOLD_BYTES_MAX: u64 = 64 * 1024;
 
 impl<F: Fs> Spool<F> {
     /// Sends a job to a queue, its attempts counted from one again.
-    pub fn requeue(&self, job: &Job, to: &Queue, by_whom: &str) -> Result<Moved, SpoolError> {
-        let by = Transition::Requeue(to.clone());
-        job.place.step(&by)?;
-        let mut ended = self.act(job, Act::Requeued, by_whom)?;
+    pub fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Moved, SpoolError> {
+        let step = Transition::Requeue(to.clone());
+        job.place.step(&step)?;
+        if self.bytes_of(job)?.is_none() {
+            return Ok(Moved::Gone);
+        }
+        let mut ended = self.ended(&job.name, Act::Requeued)?.by(by);
         // Without the user: another one may read the log later.
-        let text = format!("requeued to {} by {by_whom}", to.interface);
+        let text = format!("requeued to {} by {by}", to.interface);
         self.log_if_room(job, &text)?;
         ended.text = Some(text);
         ended.interface = Some(to.interface.clone());
         ended.addressee.clone_from(&to.addressee);
-        self.shift_durably(job, &by, Some(ended))
-    }
-
-    /// What somebody does with a job.
-    fn act(&self, job: &Job, act: Act, by_whom: &str) -> Result<Ended, SpoolError> {
-        let mut ended = self.ended(&job.name, act)?;
-        ended.by = Some(by_whom.to_owned());
-        Ok(ended)
+        self.shift_durably(job, &step, Some(ended))
     }
 
     fn shift_durably(
@@ -79,18 +75,22 @@ impl<F: Fs> Spool<F> {
 
     /// Archives a job of an `out` interface that was completely retrieved.
     pub fn archive(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
-        let ended = self.act(job, Act::Fetched, by_whom)?;
+        let mut ended = self.ended(&job.name, Act::Fetched)?;
+        ended.by = Some(by_whom.to_owned());
         self.shift_durably(job, &Transition::Archive, Some(ended))
     }
 
     /// Removes a job for ever; its log stays and says so. A job that had none gets one.
-    pub fn remove(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
+    pub fn remove(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
         job.place.step(&Transition::Discard)?;
-        let ended = self.act(job, Act::Removed, by_whom)?;
-        let text = format!("removed by {by_whom}");
+        if self.bytes_of(job)?.is_none() {
+            return Ok(Moved::Gone);
+        }
+        let ended = self.ended(&job.name, Act::Removed)?.by(by);
+        let text = format!("removed by {by}");
         if self.read_log(&job.name).is_some() {
             self.log_if_room(job, &text)?;
-        } else if self.stat(&job.place.path(&job.name))?.is_some() {
+        } else {
             let removed = Message::new(self.now_ms(), Level::Info, text);
             let messages = self.first_words(job).into_iter().chain([removed]);
             match self.write_log(self.log_without_run(job, 0, messages.collect())) {
@@ -127,18 +127,38 @@ impl<F: Fs> Spool<F> {
         Ok(())
     }
 
-    /// Adds messages to the log of a job that has ended; one without a log gets one. Durable when it
-    /// returns.
+    /// Adds to the log of a refused document that it was validated again and is still wrong, and what is
+    /// wrong with it; one without a log gets one. Durable when it returns.
     ///
     /// # Errors
     /// When the log cannot be read or written.
-    pub fn add_messages(&self, job: &Job, messages: Vec<Message>) -> Result<(), SpoolError> {
+    pub fn refuse_again(
+        &self,
+        job: &Job,
+        to: &InterfaceName,
+        findings: Vec<Message>,
+        by: &By,
+    ) -> Result<Moved, SpoolError> {
+        if self.bytes_of(job)?.is_none() {
+            return Ok(Moved::Gone);
+        }
+        let mut refused = self.ended(&job.name, Act::Refused)?.by(by);
+        let text = format!("validated again for {to} by {by}: still wrong");
+        let said = Message::new(self.now_ms(), Level::Info, text);
+        let messages = [said].into_iter().chain(findings).collect();
         let log = match self.read_log(&job.name) {
             Some(log) => JobLog { messages, ..log },
             None => self.log_without_run(job, 0, messages),
         };
-        let ticket = self.write_log(log)?;
-        self.wait(ticket)
+        refused.error = log.reason().map(fingerprint);
+        // Earlier in the journal than the line, so durable with it.
+        let _ = self.write_log(log)?;
+        let line = Op::Ended(Box::new(refused));
+        let ((), ticket) = self
+            .record(&[line], || Ok(()))
+            .map_err(wrap("record", &Self::log_path(&job.name)))?;
+        self.wait(ticket)?;
+        Ok(Moved::Done(job.clone()))
     }
 
     /// Adds a word to a job's log; for a job without a log yet the record keeps it until it gets one.

@@ -122,7 +122,7 @@ mod tests {
     use super::super::{DropRules, RealFs, Rules};
     use super::*;
     use crate::domain::{InterfaceName, JobName, Kind};
-    use crate::store::Settlement;
+    use crate::store::{By, Settlement};
     use std::{collections::BTreeMap, sync::Arc};
 
     /// A spool with a job in its queue.
@@ -171,7 +171,11 @@ mod tests {
         assert!(spool.cancel(&ended, "olga").is_err(), "it has ended");
         assert!(spool.claim(&interface, &name).unwrap().is_none());
         spool
-            .requeue(&ended, &interface.clone().into(), "an operator")
+            .requeue(
+                &ended,
+                &interface.clone().into(),
+                &By::operator("an operator"),
+            )
             .unwrap();
         assert!(!spool.was_cancelled(&found(&spool, &name)));
     }

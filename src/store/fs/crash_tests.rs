@@ -7,9 +7,9 @@ use super::{
     crash_fs::{CrashFs, IMAGES, Image},
     testing::{START_MS, TestSpool},
 };
-use crate::store::NewJob;
 use crate::store::Settlement;
 use crate::store::fs::PlacePath;
+use crate::store::{By, NewJob};
 use crate::{
     domain::joblog::{JobLog, Status},
     domain::{Ids, InterfaceName, Job, JobName, Kind, Place},
@@ -202,7 +202,7 @@ impl Told {
         };
         // From here on the job may be in either place until we are told.
         self.know(&second, Known::Accepted);
-        spool.requeue(&failed, &interface("a").into(), "operator")?;
+        spool.requeue(&failed, &interface("a").into(), &By::operator("operator"))?;
         self.run(spool, &second, Settlement::GivenBack)?;
         // It waits for its next attempt, and then in its queue.
         let deferred = self.accept(spool, "second")?;

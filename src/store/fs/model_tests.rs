@@ -10,9 +10,9 @@ use super::{
     crash_fs::{CrashFs, IMAGES},
     testing::{START_MS, TestSpool},
 };
-use crate::store::NewJob;
 use crate::store::Settlement;
 use crate::store::fs::PlacePath;
+use crate::store::{By, NewJob};
 use crate::{
     domain::joblog::{JobLog, Status},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Transition},
@@ -279,9 +279,9 @@ impl Walk {
         known.runs = 0;
         known.promise = Promise::Kept;
         match self.below(3) {
-            0 => drop(self.spool.requeue(&job, &to, "operator")?),
+            0 => drop(self.spool.requeue(&job, &to, &By::operator("operator"))?),
             1 => {
-                self.spool.remove(&job, "operator")?;
+                self.spool.remove(&job, &By::operator("operator"))?;
                 self.jobs.get_mut(&job.name).unwrap().promise = Promise::Removed;
             }
             _ => {
@@ -435,7 +435,9 @@ fn a_job_stays_with_the_user_to_whom_it_was_seen_to_be_moved() {
         let place = spool.find(&name).unwrap().unwrap();
         let [ada, bob] = ["users/@ada", "users/@bob"].map(|queue| queue.parse::<Queue>().unwrap());
         let job = Job { place, name };
-        spool.requeue(&job, &ada, "operator").unwrap();
+        spool
+            .requeue(&job, &ada, &By::operator("operator"))
+            .unwrap();
         let (ada, bob) = (Place::Queue(ada), Place::Queue(bob));
         walk.fs.make_dir("queue/users/@bob".as_ref()).unwrap();
         let moved = walk.fs.rename(&ada.path(&job.name), &bob.path(&job.name));

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use spoolgate::{
-    ops::admin::Act,
+    ops::admin::Operation,
     ops::control::protocol::{Ask, VERSION, request},
 };
 
@@ -22,11 +22,13 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(request(&written).as_ref(), Ok(&asked));
     let name = match &asked.ask {
         Ask::Ping => return,
-        Ask::Act(Act::Hold { interface, .. } | Act::Release { interface }) => interface.to_string(),
-        Ask::Act(Act::Remove { job } | Act::Requeue { job, .. }) => job.to_string(),
-        Ask::Act(Act::RemoveSchedule { schedule } | Act::ResetSchedule { schedule }) => {
-            schedule.to_string()
+        Ask::Act(Operation::Hold { interface, .. } | Operation::Release { interface }) => {
+            interface.to_string()
         }
+        Ask::Act(Operation::Remove { job } | Operation::Requeue { job, .. }) => job.to_string(),
+        Ask::Act(
+            Operation::RemoveSchedule { schedule } | Operation::ResetSchedule { schedule },
+        ) => schedule.to_string(),
     };
     assert!(
         !name.contains(['/', '\0']) && !name.starts_with('.'),

@@ -3,9 +3,8 @@
 use super::super::{Claim, Moved, testing::TestSpool};
 use super::*;
 use crate::domain::Kind;
-use crate::store::NewJob;
 use crate::store::fs::PlacePath;
-use crate::store::{Fate, Settlement};
+use crate::store::{By, Fate, NewJob, Settlement};
 use std::{fs, sync::Arc};
 
 struct Bench {
@@ -207,7 +206,9 @@ fn a_job_that_lies_beside_is_found_by_its_name_and_not_listed() {
     );
     assert_eq!(bench.spool.list(&name("out")).unwrap(), []);
     assert!(bench.spool.scan(&name("out")).unwrap().ready.is_empty());
-    let moved = bench.spool.requeue(&found, &queue("out/@bob"), "olga");
+    let moved = bench
+        .spool
+        .requeue(&found, &queue("out/@bob"), &By::operator("olga"));
     assert!(matches!(moved, Ok(Moved::Done(_))), "{moved:?}");
     assert_eq!(bench.spool.list(&name("out")).unwrap().len(), 1);
 }
@@ -242,7 +243,7 @@ fn the_last_user_for_whom_a_job_was_is_known() {
     }
     bench
         .spool
-        .requeue(&fetched, &queue("out/@ada"), "olga")
+        .requeue(&fetched, &queue("out/@ada"), &By::operator("olga"))
         .unwrap();
     let place = bench.spool.find(&fetched.name).unwrap().unwrap();
     let job = Job { place, ..fetched };

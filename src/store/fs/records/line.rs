@@ -5,7 +5,7 @@
 //! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
 
 use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, WorkerTag, text};
-use crate::store::Came;
+use crate::store::{By, Came};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -184,6 +184,13 @@ pub struct Ended {
     pub error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Who was behind an account that others use as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -200,8 +207,20 @@ impl Ended {
             addressee: None,
             error: None,
             by: None,
+            login: None,
+            from: None,
+            why: None,
             text: None,
         }
+    }
+
+    /// The same with who did it.
+    pub fn by(mut self, by: &By) -> Self {
+        self.by = Some(by.to_string());
+        self.login.clone_from(&by.login);
+        self.from = Some(by.origin.to_string());
+        self.why.clone_from(&by.why);
+        self
     }
 
     /// The line without its end.
