@@ -598,7 +598,9 @@ fn store_fault(error: &StoreError) -> Fault {
         StoreError::Full(_) => "the disk is full; nothing was stored",
         StoreError::Unhealthy(_) => "the service cannot store jobs at the moment",
         StoreError::Unavailable(_) => "the service cannot reach its spool at the moment",
-        StoreError::Refused(_) => return Fault::Internal,
+        StoreError::Refused(_) | StoreError::NotFound(_) | StoreError::Conflict(_) => {
+            return Fault::Internal;
+        }
     };
     Fault::Busy {
         retry_after_s: RETRY_LATER_S,

@@ -5,8 +5,8 @@
 //! in [`fs`]; the one in `memory` survives nothing and is what the conformance suite is tried on first.
 //! Every engine passes the same suite, `conformance`.
 //!
-//! The worker, the operators' acts and the command line still use the file engine as it is; the
-//! service, and so every dialect, uses the seam.
+//! The worker, and what the command line shows, still use the file engine as it is; the service, and so
+//! every dialect, and what operators do use the seam.
 //!
 //! Invariant: what a call reports as done is done for good: it survives what the engine survives, and later calls see it.
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
@@ -35,7 +35,7 @@ pub use run::{
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Message},
-    domain::{InterfaceName, Job, JobName},
+    domain::{InterfaceName, Job, JobName, Queue, UserName},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,6 +51,13 @@ pub enum StoreError {
     /// Surely nothing has happened, and the same will not succeed.
     #[error("{0}")]
     Refused(String),
+    /// There is nothing of that name, any more.
+    #[error("{0}")]
+    NotFound(String),
+    /// Nothing has happened, since what was meant is in another state than that needs, or moved meanwhile: look
+    /// again.
+    #[error("{0}")]
+    Conflict(String),
     /// The outcome is unknown, or the engine cannot be reached now: the same may be tried again, with the
     /// same key.
     #[error("{0}")]
@@ -437,7 +444,7 @@ pub trait Store: Send + Sync + 'static {
     /// it, or it is not at that place any more: look again. Durable when it returns.
     ///
     /// # Errors
-    /// See [`StoreError`]; [`StoreError::Refused`] for a job that has ended.
+    /// See [`StoreError`]; [`StoreError::Conflict`] for a job that has ended.
     async fn cancel(&self, job: &Job, by: &str) -> Result<bool>;
 
     /// Lets a deferred job wait in its queue again. False: it is not deferred any more.
@@ -512,7 +519,93 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool>;
+    async fn remove_schedule(&self, id: ScheduleId, by: &By) -> Result<bool>;
+
+    // --- operators
+    //
+    // What these do is durable when they return, with by whom as far as the engine records it. A job is
+    // given as it was last seen: when it has moved since, nothing happens to it and nothing is said in its log.
+
+    /// Those that are configured, by their names.
+    fn interfaces(&self) -> Vec<InterfaceName>;
+
+    /// A job as [`Store::find`] shows it to whoever sees everything, without its record. It is found wherever
+    /// it is, also where somebody has put it by hand, which may take more looks.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>>;
+
+    /// Is there a user of that name, as far as is known?
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn is_user(&self, user: &UserName) -> Result<bool>;
+
+    /// For whom a job is, or was when that was last known. `None` also when it was never addressed.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn addressee_of(&self, job: &Job) -> Result<Option<UserName>>;
+
+    /// Is it a job that looks as if it ran, while nobody works on it nor can come back to it by himself?
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn is_cut_off(&self, job: &Job) -> Result<bool>;
+
+    /// What the hold of an interface says: by whom, since when and why. `None`: it is not on hold.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn hold_text(&self, interface: &InterfaceName) -> Result<Option<String>>;
+
+    /// Holds an interface: nothing more of it is started; what runs runs on. `Some`: it was on hold before,
+    /// as this says, and stays so, since the one who holds it again says no reason.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::NotFound`] when there is no such interface.
+    async fn hold(&self, interface: &InterfaceName, by: &By) -> Result<Option<String>>;
+
+    /// Ends a hold. False: it was not on hold.
+    ///
+    /// # Errors
+    /// As those of [`Store::hold`].
+    async fn resume(&self, interface: &InterfaceName, by: &By) -> Result<bool>;
+
+    /// Sends a job that does not run to a queue, its attempts counted from none. Its log says by whom. Gives
+    /// where it is then; its name is another one if its own was taken there.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Conflict`] when it runs, waits there already or has moved,
+    /// [`StoreError::NotFound`] when there is no such interface or the job is gone.
+    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job>;
+
+    /// Removes a job that does not run for ever. Its log stays and says by whom; one without a log gets one.
+    ///
+    /// # Errors
+    /// As those of [`Store::requeue`].
+    async fn remove(&self, job: &Job, by: &By) -> Result<()>;
+
+    /// Adds to the log of a refused document that it was validated again for an interface and is still
+    /// wrong: by whom, and what is wrong with it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Conflict`] when it is not among the refused, or no longer.
+    async fn refuse_again(
+        &self,
+        job: &Job,
+        interface: &InterfaceName,
+        findings: Vec<Message>,
+        by: &By,
+    ) -> Result<()>;
+
+    /// Asks that a schedule follow the clock from now on, which [`Store::reset_schedule`] does. False: there is
+    /// none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool>;
 
     // --- the engine; none of these waits
 

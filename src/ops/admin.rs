@@ -230,7 +230,10 @@ impl Admin {
     }
 
     fn reset_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
-        if !self.spool.ask_reset(schedule)? {
+        if !self
+            .spool
+            .ask_reset(schedule, &by.since(self.spool.now_ms()))?
+        {
             return Err(ActError::NoSchedule(schedule));
         }
         tracing::info!(%schedule, %by, "reset");

@@ -24,7 +24,7 @@ use crate::{
     cron_schedule::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
     domain::{InterfaceName, JobOptions, Kind},
     store::{
-        Came, Fired, Key, NewJob, NewName, Of, Saved, SavedSchedule, StoreError, Viewer, Want,
+        By, Came, Fired, Key, NewJob, NewName, Of, Saved, SavedSchedule, StoreError, Viewer, Want,
     },
 };
 use bytes::Bytes;
@@ -487,10 +487,7 @@ impl Service {
         let ended: Vec<ScheduleId> = ended.map(|(id, _)| *id).collect();
         for id in ended {
             match self.sweep_schedule(id).await {
-                Ok(true) => {
-                    tracing::info!(schedule = %id, "it has ended and is removed");
-                    agenda.next.remove(&id);
-                }
+                Ok(true) => drop(agenda.next.remove(&id)),
                 Ok(false) => {}
                 Err(error) => tracing::error!(schedule = %id, %error, "cannot be removed"),
             }
@@ -517,6 +514,7 @@ impl Service {
         {
             return Ok(false);
         }
-        self.store.remove_schedule(id).await
+        let by = By::service("it has ended, and nothing is left of its last job");
+        self.store.remove_schedule(id, &by).await
     }
 }

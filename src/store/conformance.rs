@@ -1,7 +1,6 @@
 //! What every engine promises, as tests that run against each of them.
 //!
-//! A case is a function over a [`Bench`]: an engine of its own, with what workers and operators do to
-//! jobs. [`conformance!`] makes one test of each case. A case asks for what the trait says and no more:
+//! A case is a function over a [`Bench`]: an engine of its own, with what workers do to jobs. [`conformance!`] makes one test of each case. A case asks for what the trait says and no more:
 //! where that leaves an engine free, it takes either answer.
 
 mod accept;
@@ -10,14 +9,15 @@ mod keys;
 mod list;
 mod look;
 mod memory;
+mod operators;
 mod out;
 mod read;
 mod runs;
 mod schedules;
 
 use super::{
-    Claimed, Content, Filter, JobDetail, JobSummary, Lease, NewJob, NewName, Of, Receipt, RunLog,
-    Sealed, Settled, Settlement, Sight, State, Store, Stored, Viewer, Want, Workspace,
+    By, Claimed, Content, Filter, JobDetail, JobSummary, Lease, NewJob, NewName, Of, Receipt,
+    RunLog, Sealed, Settled, Settlement, Sight, State, Store, Stored, Viewer, Want, Workspace,
 };
 use crate::{
     cron_schedule::ScheduleId,
@@ -90,19 +90,6 @@ trait Bench: Sized {
             assert!(store.cancel(&job, by).await.unwrap());
         }
     }
-
-    /// An operator sends a job to a queue.
-    async fn requeue(&self, job: &JobName, to: &Queue);
-
-    /// An operator removes a job.
-    async fn remove(&self, job: &JobName);
-
-    async fn hold(&self, interface: &InterfaceName);
-
-    async fn resume(&self, interface: &InterfaceName);
-
-    /// An operator asks that a schedule follow the clock from now on.
-    async fn ask_reset(&self, schedule: ScheduleId);
 
     /// How many calls of the disk, or statements, there have been, beside what the engine does on its own.
     fn calls(&self) -> u64;
@@ -204,11 +191,27 @@ async fn accept(store: &dyn Store, to: &InterfaceName, user: &str, body: &[u8]) 
 
 /// A job that waits for one user alone.
 async fn address<B: Bench>(bench: &B, to: &UserName, from: &str) -> JobName {
-    let job = accept(&*bench.store(), &plain(), from, b"<a/>").await.job;
-    bench
-        .requeue(&job, &Queue::of_user(&mail(), to.clone()))
-        .await;
+    let store = bench.store();
+    let job = accept(&*store, &plain(), from, b"<a/>").await.job;
+    requeue(&*store, &job, &Queue::of_user(&mail(), to.clone())).await;
     job
+}
+
+fn olga() -> By {
+    By::operator("olga (uid 1000)")
+}
+
+/// An operator sends a job that does not run to a queue.
+async fn requeue(store: &dyn Store, name: &JobName, to: &Queue) {
+    let seen = job(store, name).await;
+    let there = store.requeue(&seen, to, &olga()).await.unwrap();
+    assert_eq!(there.name, *name);
+}
+
+/// An operator removes a job that does not run.
+async fn remove(store: &dyn Store, name: &JobName) {
+    let seen = job(store, name).await;
+    store.remove(&seen, &olga()).await.unwrap();
 }
 
 async fn look(store: &dyn Store, viewer: &Viewer, job: &JobName) -> Option<JobDetail> {
@@ -361,6 +364,20 @@ macro_rules! conformance {
                 nothing_is_read_that_was_not_asked_for
                 only_those_that_wait_are_still_waiting
                 the_engine_is_healthy_at_first
+            }
+            operators {
+                a_hold_says_by_whom_since_when_and_why
+                a_job_that_runs_is_neither_sent_nor_removed
+                a_job_that_was_never_one_is_not_found
+                a_refused_document_is_validated_again
+                a_removed_job_is_gone_for_ever_but_its_log
+                a_schedule_is_reset_and_removed_by_one
+                a_sent_job_begins_anew_from_every_state
+                an_unknown_interface_is_told
+                each_act_outlives_a_restart
+                it_is_known_for_whom_a_job_is
+                of_eight_who_do_the_same_one_does_it
+                what_moved_meanwhile_is_left_alone
             }
             out {
                 eight_fetches_at_once_are_one

@@ -1,12 +1,13 @@
 //! The engine in memory, for tests: all that [`Store`] promises but to survive anything.
 //!
 //! Everything is in one map under one lock, so what a call does is one step. Beside the trait it has
-//! what workers and operators do to jobs, by which tests bring them into every state.
+//! what workers do to jobs, by which tests bring them into every state.
 
+mod operators;
 mod runs;
 
 use super::{
-    Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobRecord,
+    By, Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobRecord,
     JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence,
     Receipt, Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled,
     Settlement, Sight, State, Store, StoreError, Stored, Viewer, Waiting, Want,
@@ -34,6 +35,7 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 pub struct MemoryStore {
     clock: Clock,
+    interfaces: BTreeSet<InterfaceName>,
     addressed: BTreeSet<InterfaceName>,
     /// In whose part of an addressed interface's queue jobs are for nobody.
     nobody: BTreeSet<UserName>,
@@ -44,11 +46,12 @@ struct All {
     ids: Ids,
     served_since_ms: i64,
     jobs: BTreeMap<JobName, Known>,
-    /// Of these the log would still be there.
-    removed: BTreeSet<JobName>,
+    /// The logs of jobs that are gone.
+    removed: BTreeMap<JobName, JobLog>,
     keys: HashMap<Key, Keyed>,
     schedules: BTreeMap<ScheduleId, SavedSchedule>,
-    held: BTreeSet<InterfaceName>,
+    /// With what each hold says.
+    held: BTreeMap<InterfaceName, String>,
 }
 
 /// All that is known of a job.
@@ -65,6 +68,8 @@ struct Known {
     attempts: u32,
     /// Of the lease of its run, while there is one.
     fence: Option<u64>,
+    /// What its first log is to say.
+    notes: Vec<String>,
     log: Option<JobLog>,
     results: BTreeMap<String, Bytes>,
     variables: Map<String, Value>,
@@ -172,8 +177,18 @@ impl Known {
         }
     }
 
-    /// The log of an end, without what was said before it.
-    fn log_of(&self, job: &JobName, status: Status, at_ms: i64, messages: Vec<Message>) -> JobLog {
+    /// The log of an end, without that of an end before it.
+    fn log_of(
+        &self,
+        job: &JobName,
+        status: Status,
+        at_ms: i64,
+        mut messages: Vec<Message>,
+    ) -> JobLog {
+        if self.log.is_none() && !self.notes.is_empty() {
+            let noted = Message::new(self.received_ms, Level::Info, self.notes.join("; "));
+            messages.insert(0, noted);
+        }
         JobLog {
             job: job.clone(),
             interface: self.interface.clone(),
@@ -237,6 +252,7 @@ impl All {
             started_ms: None,
             attempts: 0,
             fence: None,
+            notes: Vec::new(),
             log: None,
             results: BTreeMap::new(),
             variables: Map::new(),
@@ -274,20 +290,21 @@ impl All {
     }
 }
 
-/// Making and restarting, and what workers and operators do.
+/// Making and restarting, and what workers do.
 impl MemoryStore {
     pub fn new(clock: Clock) -> Self {
         let all = All {
             ids: Ids::above(clock() - 1),
             served_since_ms: clock(),
             jobs: BTreeMap::new(),
-            removed: BTreeSet::new(),
+            removed: BTreeMap::new(),
             keys: HashMap::new(),
             schedules: BTreeMap::new(),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
         };
         Self {
             clock,
+            interfaces: BTreeSet::new(),
             addressed: BTreeSet::new(),
             nobody: BTreeSet::new(),
             all: Arc::new(Mutex::new(all)),
@@ -304,10 +321,18 @@ impl MemoryStore {
         all.jobs.values_mut().for_each(|known| known.fence = None);
         drop(all);
         Self {
+            interfaces: self.interfaces.clone(),
             addressed: self.addressed.clone(),
             nobody: self.nobody.clone(),
             ..fresh
         }
+    }
+
+    /// These are configured.
+    #[must_use]
+    pub fn with_interfaces(mut self, interfaces: impl IntoIterator<Item = InterfaceName>) -> Self {
+        self.interfaces.extend(interfaces);
+        self
     }
 
     /// Jobs of this interface are for one user each. This name is no user's: what is in his part is for
@@ -317,34 +342,6 @@ impl MemoryStore {
         self.addressed.insert(interface);
         self.nobody.insert(nobody);
         self
-    }
-
-    pub fn requeue(&self, job: &JobName, to: Queue) {
-        let mut all = self.lock();
-        let known = all.step(job, &Transition::Requeue(to));
-        (known.attempts, known.started_ms) = (0, None);
-    }
-
-    pub fn remove(&self, job: &JobName) {
-        let mut all = self.lock();
-        let to = all.jobs[job].place.step(&Transition::Discard);
-        assert_eq!(to, Ok(None));
-        all.jobs.remove(job);
-        all.removed.insert(job.clone());
-    }
-
-    pub fn hold(&self, interface: &InterfaceName) {
-        self.lock().held.insert(interface.clone());
-    }
-
-    pub fn resume(&self, interface: &InterfaceName) {
-        self.lock().held.remove(interface);
-    }
-
-    pub fn ask_reset(&self, id: ScheduleId) {
-        let mut all = self.lock();
-        let saved = all.schedules.get_mut(&id).expect("the schedule is there");
-        saved.reset_asked = true;
     }
 
     fn now(&self) -> i64 {
@@ -539,12 +536,15 @@ impl Store for MemoryStore {
 
     async fn is_known(&self, job: &JobName) -> Result<bool> {
         let all = self.lock();
-        Ok(all.jobs.contains_key(job) || all.removed.contains(job))
+        Ok(all.jobs.contains_key(job) || all.removed.contains_key(job))
     }
 
     async fn log(&self, job: &Job) -> Result<JobLog> {
         let all = self.lock();
-        let gone = || StoreError::Refused(format!("{} is not there", job.name));
+        if let Some(log) = all.removed.get(&job.name) {
+            return Ok(log.clone());
+        }
+        let gone = || StoreError::NotFound(format!("{} is not there", job.name));
         let known = all.jobs.get(&job.name).ok_or_else(gone)?;
         let moved = || {
             let text = format!("moved by hand to {}", known.place);
@@ -577,7 +577,7 @@ impl Store for MemoryStore {
     async fn waiting_jobs(&self, interface: &InterfaceName, _: bool) -> Result<Waiting> {
         let all = self.lock();
         let mut waiting = Waiting {
-            held: all.held.contains(interface),
+            held: all.held.contains_key(interface),
             ..Waiting::default()
         };
         for (job, known) in &all.jobs {
@@ -674,7 +674,7 @@ impl Store for MemoryStore {
     }
 
     async fn is_held(&self, interface: &InterfaceName) -> Result<bool> {
-        Ok(self.lock().held.contains(interface))
+        Ok(self.lock().held.contains_key(interface))
     }
 
     async fn served_since_ms(&self, _: &InterfaceName) -> Result<i64> {
@@ -781,8 +781,80 @@ impl Store for MemoryStore {
         Ok(fired)
     }
 
-    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
+    async fn remove_schedule(&self, id: ScheduleId, _: &By) -> Result<bool> {
         Ok(self.lock().schedules.remove(&id).is_some())
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceName> {
+        self.interfaces.iter().cloned().collect()
+    }
+
+    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>> {
+        let all = self.lock();
+        let known = all.jobs.get_key_value(job);
+        Ok(known.map(|(name, known)| self.summary(name, known, false)))
+    }
+
+    async fn is_user(&self, user: &UserName) -> Result<bool> {
+        Ok(!self.nobody.contains(user))
+    }
+
+    async fn addressee_of(&self, job: &Job) -> Result<Option<UserName>> {
+        let all = self.lock();
+        let known = all.jobs.get(&job.name);
+        Ok(known.and_then(|known| known.addressee.clone()))
+    }
+
+    async fn is_cut_off(&self, _: &Job) -> Result<bool> {
+        // Whoever works on a job ends with the store.
+        Ok(false)
+    }
+
+    async fn hold_text(&self, interface: &InterfaceName) -> Result<Option<String>> {
+        Ok(self.lock().held.get(interface).cloned())
+    }
+
+    async fn hold(&self, interface: &InterfaceName, by: &By) -> Result<Option<String>> {
+        self.interface(interface)?;
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let earlier = all.held.get(interface).filter(|_| by.why.is_none());
+        if let Some(earlier) = earlier {
+            return Ok(Some(earlier.clone()));
+        }
+        all.held.insert(interface.clone(), by.since(now_ms));
+        Ok(None)
+    }
+
+    async fn resume(&self, interface: &InterfaceName, _: &By) -> Result<bool> {
+        self.interface(interface)?;
+        Ok(self.lock().held.remove(interface).is_some())
+    }
+
+    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job> {
+        self.send(job, to, by)
+    }
+
+    async fn remove(&self, job: &Job, by: &By) -> Result<()> {
+        self.discard(job, by)
+    }
+
+    async fn refuse_again(
+        &self,
+        job: &Job,
+        interface: &InterfaceName,
+        findings: Vec<Message>,
+        by: &By,
+    ) -> Result<()> {
+        self.still_wrong(job, interface, findings, by)
+    }
+
+    async fn ask_reset(&self, id: ScheduleId, _: &By) -> Result<bool> {
+        let mut all = self.lock();
+        let Some(saved) = all.schedules.get_mut(&id) else {
+            return Ok(false);
+        };
+        saved.reset_asked = true;
+        Ok(true)
     }
 
     fn now_ms(&self) -> i64 {
@@ -805,7 +877,7 @@ impl Store for MemoryStore {
             |place: &Place| matches!(place, Place::Queue(queue) if queue.interface == *interface);
         let before = all.jobs.range(..job);
         let before = before.filter(|(_, known)| waits(&known.place)).count();
-        (!all.held.contains(interface)).then_some(before)
+        (!all.held.contains_key(interface)).then_some(before)
     }
 
     fn capacity(&self) -> Option<Capacity> {

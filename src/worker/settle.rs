@@ -67,7 +67,9 @@ impl Core {
             // What cannot be settled as it should be fails, so that it does not run for ever.
             let told = match error {
                 StoreError::Refused(reason) => reason.clone(),
-                other @ (StoreError::Full(_)
+                other @ (StoreError::Conflict(_)
+                | StoreError::Full(_)
+                | StoreError::NotFound(_)
                 | StoreError::Unavailable(_)
                 | StoreError::Unhealthy(_)) => format!("the job could not be settled: {other}"),
             };

@@ -592,7 +592,7 @@ async fn a_schedule_that_waits_for_the_clock_can_be_reset() {
     run.look().await;
     assert_eq!(next(&run), at("2027-11-25T13:00:00Z"), "it waits");
     assert!(run.agenda.as_ref().unwrap().ahead.contains(&id));
-    assert!(run.spool.ask_reset(id).unwrap());
+    assert!(run.spool.ask_reset(id, "").unwrap());
     run.follow(Touched::These([id].into())).await;
     assert_eq!(next(&run), at("2026-11-25T13:00:00Z"));
     assert!(run.agenda.as_ref().unwrap().ahead.is_empty());
@@ -603,5 +603,5 @@ async fn a_schedule_that_waits_for_the_clock_can_be_reset() {
     run.look().await;
     assert_eq!(next(&run), at("2026-11-25T13:00:00Z"));
     let none = ScheduleId::new(run.spool.next_id());
-    assert!(!run.spool.ask_reset(none).unwrap());
+    assert!(!run.spool.ask_reset(none, "").unwrap());
 }

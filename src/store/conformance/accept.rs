@@ -163,7 +163,7 @@ fn findings() -> Vec<Message> {
     vec![sent, unfinished]
 }
 
-async fn refused(store: &dyn Store, interface: Option<&InterfaceName>) -> Stored {
+pub(super) async fn refused(store: &dyn Store, interface: Option<&InterfaceName>) -> Stored {
     let sealed = sealed(store, &[b"<a>"]).await;
     let receipt = store.refuse(sealed, of("ada"), interface, findings(), None);
     match receipt.await.unwrap() {
@@ -234,7 +234,7 @@ pub(super) async fn a_restart_loses_nothing_that_was_committed<B: Bench>() {
     bench.defer(&jobs[5]).await;
     bench.cancel(&jobs[6], "olga").await;
     jobs.push(refused(&*store, Some(&plain())).await.job);
-    bench.hold(&other()).await;
+    store.hold(&other(), &olga()).await.unwrap();
     let mut before = Vec::new();
     for job in &jobs {
         before.push((

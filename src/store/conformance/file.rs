@@ -1,17 +1,10 @@
 //! The file engine on the bench: a spool in a directory of its own.
 //!
-//! Workers and operators call the spool, as they do in a service.
+//! Workers call the spool, as they do in a service.
 
 use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain};
-use crate::{
-    cron_schedule::ScheduleId,
-    domain::{InterfaceName, Job, JobName, Queue},
-    store::{
-        By,
-        fs::{
-            DropRules, FileStore, Moved, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, faults::Faults,
-        },
-    },
+use crate::store::fs::{
+    DropRules, FileStore, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, faults::Faults,
 };
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -54,18 +47,6 @@ impl FileBench {
             worker: Worker::default(),
         }
     }
-
-    fn job(&self, name: &JobName) -> Job {
-        let place = self.spool.find(name).unwrap();
-        Job {
-            place: place.unwrap_or_else(|| panic!("{name} is not there")),
-            name: name.clone(),
-        }
-    }
-}
-
-fn moved(moved: Moved) {
-    assert!(matches!(moved, Moved::Done(_)), "it is gone");
 }
 
 impl Bench for FileBench {
@@ -85,34 +66,6 @@ impl Bench for FileBench {
 
     fn worker(&self) -> &Worker {
         &self.worker
-    }
-
-    async fn requeue(&self, job: &JobName, to: &Queue) {
-        moved(
-            self.spool
-                .requeue(&self.job(job), to, &By::operator("olga"))
-                .unwrap(),
-        );
-    }
-
-    async fn remove(&self, job: &JobName) {
-        moved(
-            self.spool
-                .remove(&self.job(job), &By::operator("olga"))
-                .unwrap(),
-        );
-    }
-
-    async fn hold(&self, interface: &InterfaceName) {
-        self.spool.hold(interface, "a test").unwrap();
-    }
-
-    async fn resume(&self, interface: &InterfaceName) {
-        assert!(self.spool.release(interface).unwrap());
-    }
-
-    async fn ask_reset(&self, schedule: ScheduleId) {
-        assert!(self.spool.ask_reset(schedule).unwrap());
     }
 
     fn calls(&self) -> u64 {

@@ -105,7 +105,7 @@ impl<B: Bench> Moving<'_, B> {
             self.bench.cancel(&job, "olga").await;
         }
         if let Some(job) = self.to_remove.pop() {
-            self.bench.remove(&job).await;
+            remove(&*store, &job).await;
         }
         if let Some(job) = self.to_run.pop() {
             self.bench.run(&job).await;
@@ -185,7 +185,7 @@ pub(super) async fn a_page_begins_after_a_job_that_is_gone<B: Bench>() {
     for _ in 0..4 {
         jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
     }
-    bench.remove(&jobs[1]).await;
+    remove(&*store, &jobs[1]).await;
     for (newest_first, meant) in [
         (false, [&jobs[2], &jobs[3]].to_vec()),
         (true, vec![&jobs[0]]),
@@ -283,7 +283,7 @@ pub(super) async fn details_keep_their_order_and_lack_what_is_gone<B: Bench>() {
     let moved = &jobs[0].0;
     bench.run(moved).await;
     bench.finish(moved, &[], Map::new()).await;
-    bench.remove(&jobs[3].0).await;
+    remove(&*store, &jobs[3].0).await;
     shown.swap(0, 5);
     for want in [Want::PLACE, Want::RECORD, Want::ALL] {
         let details = store.details(shown.clone(), want).await.unwrap();

@@ -65,7 +65,7 @@ pub(super) async fn every_state_is_told<B: Bench>() {
     );
     // Back in a queue, nothing of that counts any more.
     for job in [&jobs[3], &jobs[4], &jobs[5], &running] {
-        bench.requeue(job, &plain().into()).await;
+        requeue(&*store, job, &plain().into()).await;
         let summary = detail(&*store, job).await.summary;
         assert_eq!((summary.state, summary.is_deleted), (State::Waiting, false));
         assert!(summary.is_queued());
@@ -303,7 +303,7 @@ pub(super) async fn a_job_is_known_as_long_as_its_log_is_there<B: Bench>() {
         assert!(!store.is_known(&unknown(job)).await.unwrap());
     }
     for job in [&jobs[3], &jobs[4]] {
-        bench.remove(job).await;
+        remove(&*store, job).await;
         assert!(store.is_known(job).await.unwrap());
         assert_eq!(look(&*store, &Viewer::all(), job).await, None);
     }
@@ -313,13 +313,13 @@ pub(super) async fn a_hold_is_seen<B: Bench>() {
     let bench = B::new().await;
     let store = bench.store();
     assert!(!store.is_held(&plain()).await.unwrap());
-    bench.hold(&plain()).await;
+    store.hold(&plain(), &olga()).await.unwrap();
     assert!(store.is_held(&plain()).await.unwrap());
     assert!(!store.is_held(&other()).await.unwrap());
     // What waits can come all the same.
     let job = accept(&*store, &plain(), "ada", b"<a/>").await.job;
     assert_eq!(state(&*store, &job).await, State::Waiting);
-    bench.resume(&plain()).await;
+    assert!(store.resume(&plain(), &olga()).await.unwrap());
     assert!(!store.is_held(&plain()).await.unwrap());
 }
 

@@ -1,11 +1,7 @@
 //! The engine in memory on the bench.
 
-use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms};
-use crate::{
-    cron_schedule::ScheduleId,
-    domain::{InterfaceName, JobName, Queue},
-    store::memory::MemoryStore,
-};
+use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain};
+use crate::store::memory::MemoryStore;
 use std::sync::Arc;
 
 struct MemoryBench {
@@ -24,7 +20,9 @@ impl MemoryBench {
 
 impl Bench for MemoryBench {
     async fn new() -> Self {
-        let store = MemoryStore::new(Arc::new(now_ms)).with_addressed(mail(), nobody());
+        let store = MemoryStore::new(Arc::new(now_ms))
+            .with_interfaces([plain(), other(), mail()])
+            .with_addressed(mail(), nobody());
         Self::of(store)
     }
 
@@ -38,26 +36,6 @@ impl Bench for MemoryBench {
 
     fn worker(&self) -> &Worker {
         &self.worker
-    }
-
-    async fn requeue(&self, job: &JobName, to: &Queue) {
-        self.store.requeue(job, to.clone());
-    }
-
-    async fn remove(&self, job: &JobName) {
-        self.store.remove(job);
-    }
-
-    async fn hold(&self, interface: &InterfaceName) {
-        self.store.hold(interface);
-    }
-
-    async fn resume(&self, interface: &InterfaceName) {
-        self.store.resume(interface);
-    }
-
-    async fn ask_reset(&self, schedule: ScheduleId) {
-        self.store.ask_reset(schedule);
     }
 
     fn calls(&self) -> u64 {

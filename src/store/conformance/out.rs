@@ -63,8 +63,8 @@ pub(super) async fn fetched_leaves_every_other_job_alone<B: Bench>() {
     }
     bench.fail(&jobs[1], "no paper").await;
     bench.defer(&jobs[2]).await;
-    bench.requeue(&jobs[3], &other().into()).await;
-    bench.remove(&jobs[4]).await;
+    requeue(&*store, &jobs[3], &other().into()).await;
+    remove(&*store, &jobs[4]).await;
     for (name, queued) in jobs.iter().zip(&queued) {
         let before = look(&*store, &Viewer::all(), name).await;
         // As it was seen when its retrieval began.
@@ -109,7 +109,7 @@ pub(super) async fn the_log_of_each_end_says_how_it_ended<B: Bench>() {
     let failed = detail(&*store, &jobs[1]).await.log.unwrap();
     assert_eq!(failed.reason(), Some("no paper"));
     // A second life keeps what was said of the first.
-    bench.requeue(&jobs[1], &plain().into()).await;
+    requeue(&*store, &jobs[1], &plain().into()).await;
     bench.run(&jobs[1]).await;
     bench.finish(&jobs[1], &[], Map::new()).await;
     let again = detail(&*store, &jobs[1]).await;

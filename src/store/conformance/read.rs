@@ -63,7 +63,7 @@ pub(super) async fn an_open_document_stays_as_it_was<B: Bench>() {
         let done = open(&*store, &name).await;
         assert!(bytes_of(&done).await == body);
         assert_eq!((done.bytes, &done.sha256), (content.bytes, &content.sha256));
-        bench.remove(&name).await;
+        remove(&*store, &name).await;
         is_whole().await;
     }
 }
@@ -73,7 +73,7 @@ pub(super) async fn a_job_that_is_gone_cannot_be_opened<B: Bench>() {
     let store = bench.store();
     let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
     let queued = job(&*store, &name).await;
-    bench.remove(&name).await;
+    remove(&*store, &name).await;
     assert!(store.open(&queued).await.unwrap().is_none());
     assert!(store.open_result(&name, "a.txt").await.unwrap().is_none());
     assert_eq!(look(&*store, &Viewer::all(), &name).await, None);
@@ -109,7 +109,7 @@ pub(super) async fn results_are_those_of_a_job_that_is_done<B: Bench>() {
         assert!(store.open_result(job, "a b.txt").await.unwrap().is_none());
     }
     // A new life has none until it is done.
-    bench.requeue(&jobs[0], &plain().into()).await;
+    requeue(&*store, &jobs[0], &plain().into()).await;
     assert_eq!(detail(&*store, &jobs[0]).await.results, Default::default());
 }
 

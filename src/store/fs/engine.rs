@@ -7,6 +7,7 @@ mod content;
 mod digests;
 mod keys;
 mod look;
+mod operators;
 mod precedence;
 mod queue_positions;
 mod runs;
@@ -18,12 +19,12 @@ use super::{Adopted, Moved, SealedPart, Spool, SpoolError, Ticket};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, JobName, Place},
+    domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
-        Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, KeptRun, Key,
-        Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence, Receipt, Result, RunLog,
-        Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored,
-        Viewer, Waiting, Want,
+        By, Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobSummary,
+        KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence, Receipt,
+        Result, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store,
+        StoreError, Stored, Viewer, Waiting, Want,
     },
     util::processors,
 };
@@ -51,8 +52,8 @@ struct Inner {
     commits: Semaphore,
     small_commits: Semaphore,
     keys: Keys<Key>,
-    /// Jobs that were retrieved and are on their way to `bak`.
-    fetching: Keys<JobName>,
+    /// Jobs that a call moves: those that were retrieved, or that an operator sends or removes.
+    moving: Keys<JobName>,
     digests: digests::Digests,
     runs: Arc<runs::Runs>,
     precedences: precedence::Precedences,
@@ -86,7 +87,7 @@ impl FileStore {
             commits: Semaphore::new(COMMITS_MAX),
             small_commits: Semaphore::new(processors()),
             keys: Keys::default(),
-            fetching: Keys::default(),
+            moving: Keys::default(),
             digests: digests::Digests::default(),
             runs: Arc::default(),
             precedences: precedence::Precedences::default(),
@@ -526,7 +527,7 @@ impl Store for FileStore {
             return Ok(());
         }
         // Whoever comes second finds that it has moved.
-        let _alone = self.0.fetching.hold(&job.name).await;
+        let _alone = self.0.moving.hold(&job.name).await;
         let (job, by) = (job.clone(), by.to_owned());
         self.0.blocking(move |inner| inner.fetched(&job, &by)).await
     }
@@ -586,11 +587,74 @@ impl Store for FileStore {
         self.0.fire((id, moment, progress), sealed, job, to).await
     }
 
-    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
-        let _alone = self.0.keys.hold(&Inner::key_of_schedule(id)).await;
-        self.0
-            .blocking(move |inner| inner.spool.remove_schedule(id))
-            .await
+    async fn remove_schedule(&self, id: ScheduleId, by: &By) -> Result<bool> {
+        self.0.remove_schedule(id, by).await
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceName> {
+        self.0.spool.interfaces().cloned().collect()
+    }
+
+    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>> {
+        let job = job.clone();
+        let found = self.0.looking(move |inner| inner.find_anywhere(job));
+        found.await
+    }
+
+    async fn is_user(&self, user: &UserName) -> Result<bool> {
+        let user = user.clone();
+        let known = self.0.blocking(move |inner| Ok(inner.spool.is_user(&user)));
+        known.await
+    }
+
+    async fn addressee_of(&self, job: &Job) -> Result<Option<UserName>> {
+        let job = job.clone();
+        let user = self.0.looking(move |inner| inner.spool.addressee_of(&job));
+        user.await
+    }
+
+    async fn is_cut_off(&self, job: &Job) -> Result<bool> {
+        let job = job.clone();
+        let is_cut_off = self.0.looking(move |inner| inner.spool.is_cut_off(&job));
+        is_cut_off.await
+    }
+
+    async fn hold_text(&self, interface: &InterfaceName) -> Result<Option<String>> {
+        let interface = interface.clone();
+        let text = self
+            .0
+            .looking(move |inner| inner.spool.hold_text(&interface));
+        text.await
+    }
+
+    async fn hold(&self, interface: &InterfaceName, by: &By) -> Result<Option<String>> {
+        self.0.hold(interface, by).await
+    }
+
+    async fn resume(&self, interface: &InterfaceName, by: &By) -> Result<bool> {
+        self.0.resume(interface, by).await
+    }
+
+    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job> {
+        self.0.requeue(job, to, by).await
+    }
+
+    async fn remove(&self, job: &Job, by: &By) -> Result<()> {
+        self.0.remove(job, by).await
+    }
+
+    async fn refuse_again(
+        &self,
+        job: &Job,
+        interface: &InterfaceName,
+        findings: Vec<Message>,
+        by: &By,
+    ) -> Result<()> {
+        self.0.refuse_again(job, interface, findings, by).await
+    }
+
+    async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool> {
+        self.0.ask_reset(id, by).await
     }
 
     fn now_ms(&self) -> i64 {
@@ -631,8 +695,9 @@ impl From<SpoolError> for StoreError {
     fn from(error: SpoolError) -> Self {
         let text = error.to_string();
         match error {
-            SpoolError::Full { .. } => Self::Full(text),
-            SpoolError::Illegal(_) | SpoolError::Output(_) => Self::Refused(text),
+            SpoolError::Full { op, path } => Self::Full(format!("cannot {op} {}", path.display())),
+            SpoolError::Illegal(_) => Self::Conflict(text),
+            SpoolError::Output(_) => Self::Refused(text),
             SpoolError::Io { .. } => Self::Unavailable(text),
             SpoolError::Unhealthy { reason } => Self::Unhealthy(reason),
         }

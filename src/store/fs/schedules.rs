@@ -127,15 +127,15 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Asks the service that works on this spool, or the next one, to let a schedule follow the clock
-    /// from then on. False when there is no such schedule. Durable when it returns.
+    /// from then on; `text` may say who does. False when there is no such schedule. Durable when it returns.
     ///
     /// # Errors
     /// When the disk refuses it.
-    pub fn ask_reset(&self, id: ScheduleId) -> Result<bool, SpoolError> {
+    pub fn ask_reset(&self, id: ScheduleId, text: &str) -> Result<bool, SpoolError> {
         if !self.is_schedule(id.get())? {
             return Ok(false);
         }
-        let ticket = self.put("reset", &reset_path(id), b"")?;
+        let ticket = self.put("reset", &reset_path(id), text.as_bytes())?;
         self.wait(ticket).map(|()| true)
     }
 

@@ -155,7 +155,7 @@ impl MemoryStore {
         let waits =
             |place: &Place| matches!(place, Place::Queue(queue) if queue.interface == *interface);
         let known = all.jobs.get(job).filter(|known| waits(&known.place));
-        let Some(known) = known.filter(|_| !all.held.contains(interface)) else {
+        let Some(known) = known.filter(|_| !all.held.contains_key(interface)) else {
             return Ok(Claimed::Gone);
         };
         let attempt = known.attempts + 1;
@@ -275,7 +275,7 @@ impl MemoryStore {
             Place::Work { .. } => true,
             Place::Deferred { .. } | Place::Queue(_) => false,
             Place::Bak(_) | Place::JobErrors | Place::Refused => {
-                return Err(StoreError::Refused(format!("{} has ended", job.name)));
+                return Err(StoreError::Conflict(format!("{} has ended", job.name)));
             }
         };
         if all.at(job).is_none_or(|known| known.fence.is_some()) {

@@ -141,6 +141,17 @@ impl Inner {
         Ok(names)
     }
 
+    /// A job where anybody may have put it: by a listing of the directories in which jobs run or are
+    /// deferred.
+    pub(super) fn find_anywhere(&self, name: JobName) -> Result<Option<JobSummary>, SpoolError> {
+        let Some(place) = self.spool.find(&name)? else {
+            return Ok(None);
+        };
+        let recorded = &mut Recorded::of(name.id());
+        let source = &mut Source::Job(recorded);
+        self.summary(&Viewer::all(), &Job { place, name }, Want::PLACE, source)
+    }
+
     /// What is known of a job that was there a moment ago.
     pub(super) fn detail_there(
         &self,

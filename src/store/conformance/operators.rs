@@ -1,0 +1,470 @@
+//! What operators do: hold and resume, requeue and remove, and what they look at before.
+
+use super::{
+    accept::refused,
+    schedules::{moment, saved},
+    *,
+};
+use crate::{
+    cron_schedule::Progress,
+    domain::joblog::{Level, Message},
+    domain::{JobId, Place},
+    store::{Result, StoreError},
+};
+
+fn is_conflict<T>(done: &Result<T>) -> bool {
+    matches!(done, Err(StoreError::Conflict(_)))
+}
+
+fn is_not_found<T>(done: &Result<T>) -> bool {
+    matches!(done, Err(StoreError::NotFound(_)))
+}
+
+fn auditor() -> By {
+    By {
+        why: Some("audit".into()),
+        ..By::operator("ada")
+    }
+}
+
+fn unknown() -> InterfaceName {
+    "unknown".parse().unwrap()
+}
+
+/// A refused document is validated again, and this is wrong with it.
+async fn refuse_again(
+    store: &dyn Store,
+    job: &Job,
+    to: &InterfaceName,
+    wrong: &[&str],
+) -> Result<()> {
+    let wrong = wrong.iter();
+    let findings = wrong.map(|text| Message::new(2, Level::Error, *text));
+    let (findings, by) = (findings.collect(), olga());
+    store.refuse_again(job, to, findings, &by).await
+}
+
+/// A job in each state from which one can be sent.
+async fn at_rest<B: Bench>(bench: &B) -> Vec<JobName> {
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for _ in 0..6 {
+        jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
+    }
+    for job in &jobs[..4] {
+        bench.run(job).await;
+    }
+    bench.defer(&jobs[0]).await;
+    bench.finish(&jobs[1], &[("a.txt", b"a")], Map::new()).await;
+    bench.fail(&jobs[2], "no paper").await;
+    bench.cancel(&jobs[3], "eve").await;
+    bench.cancel(&jobs[4], "eve").await;
+    jobs.push(refused(&*store, Some(&plain())).await.job);
+    jobs
+}
+
+pub(super) async fn a_sent_job_begins_anew_from_every_state<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    for name in at_rest(&bench).await {
+        let seen = detail(&*store, &name).await;
+        let document = bytes_of(&open(&*store, &name).await).await;
+        let found = store.find_anywhere(&name).await.unwrap().unwrap();
+        assert_eq!(
+            (&found.job, found.state),
+            (&seen.summary.job, seen.summary.state)
+        );
+        assert_eq!(found.interface, Some(plain()));
+        let (from, to) = (&seen.summary.job, other().into());
+        let there = store.requeue(from, &to, &olga()).await.unwrap();
+        assert_eq!((&there.name, &there.place), (&name, &Place::Queue(to)));
+        let sent = detail(&*store, &name).await;
+        assert_eq!(
+            (&sent.summary.job, sent.summary.state),
+            (&there, State::Waiting)
+        );
+        assert_eq!(sent.summary.interface, Some(other()));
+        assert_eq!(bytes_of(&open(&*store, &name).await).await, document);
+        assert_eq!(
+            (
+                store.waiting(&other()),
+                store.still_waiting(vec![name.clone()]).await
+            ),
+            (1, Ok(vec![name.clone()]))
+        );
+        // What was said of it stays, and who has sent it is said behind that.
+        let requeued = "requeued to other by olga (uid 1000)";
+        match said(&seen).as_slice() {
+            [] => store.fetched(&there, "bob").await.unwrap(),
+            before => {
+                assert_eq!(said(&sent), [before, &[requeued]].concat());
+                bench.run(&name).await;
+                bench.finish(&name, &[], Map::new()).await;
+            }
+        }
+        let done = detail(&*store, &name).await;
+        assert_eq!(done.summary.job.place, Place::Bak(other()));
+        assert_eq!(
+            said(&done).iter().filter(|text| **text == requeued).count(),
+            1,
+            "{done:?}"
+        );
+        let attempts = done.log.unwrap().attempts;
+        assert_eq!(attempts, u32::from(!said(&seen).is_empty()));
+    }
+}
+
+pub(super) async fn a_job_that_runs_is_neither_sent_nor_removed<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let queued = job(&*store, &name).await;
+    // Nor is one sent to where it waits.
+    assert!(is_conflict(
+        &store.requeue(&queued, &plain().into(), &olga()).await
+    ));
+    assert_eq!(job(&*store, &name).await, queued);
+    bench.run(&name).await;
+    let running = job(&*store, &name).await;
+    assert!(!store.is_cut_off(&running).await.unwrap());
+    for to in [plain(), other()] {
+        assert!(is_conflict(
+            &store.requeue(&running, &to.into(), &olga()).await
+        ));
+    }
+    assert!(is_conflict(&store.remove(&running, &olga()).await));
+    let again = refuse_again(&*store, &running, &plain(), &[]).await;
+    assert!(is_conflict(&again));
+    assert_eq!(job(&*store, &name).await, running);
+    bench.finish(&name, &[], Map::new()).await;
+    assert_eq!(said(&detail(&*store, &name).await), ["processed"]);
+}
+
+pub(super) async fn what_moved_meanwhile_is_left_alone<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let queued = job(&*store, &name).await;
+    bench.run(&name).await;
+    bench.finish(&name, &[], Map::new()).await;
+    let done = detail(&*store, &name).await;
+    assert!(is_conflict(
+        &store.requeue(&queued, &other().into(), &olga()).await
+    ));
+    assert!(is_conflict(&store.remove(&queued, &olga()).await));
+    assert_eq!(detail(&*store, &name).await, done);
+    let wrong = refused(&*store, Some(&plain())).await.job;
+    let seen = job(&*store, &wrong).await;
+    requeue(&*store, &wrong, &other().into()).await;
+    let sent = detail(&*store, &wrong).await;
+    let again = refuse_again(&*store, &seen, &plain(), &[]).await;
+    assert!(is_conflict(&again));
+    assert_eq!(detail(&*store, &wrong).await, sent);
+    // What is gone is told apart.
+    remove(&*store, &name).await;
+    let (job, to) = (&done.summary.job, other().into());
+    let before = store.log(job).await.unwrap();
+    assert!(is_not_found(&store.requeue(job, &to, &olga()).await));
+    assert!(is_not_found(&store.remove(job, &olga()).await));
+    assert_eq!(store.log(job).await.unwrap(), before);
+}
+
+pub(super) async fn a_job_that_was_never_one_is_not_found<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let stored = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let name = stored.with_id(JobId::from_number(stored.id().get() + 1_000_000));
+    let no_job = |place| Job {
+        place,
+        name: name.clone(),
+    };
+    assert_eq!(store.find_anywhere(&name).await.unwrap(), None);
+    for place in [
+        Place::Queue(plain().into()),
+        Place::Bak(plain()),
+        Place::JobErrors,
+    ] {
+        let job = no_job(place);
+        assert!(is_not_found(
+            &store.requeue(&job, &other().into(), &olga()).await
+        ));
+        assert!(is_not_found(&store.remove(&job, &olga()).await));
+        assert_eq!(store.addressee_of(&job).await.unwrap(), None);
+    }
+    let refused = no_job(Place::Refused);
+    let again = refuse_again(&*store, &refused, &plain(), &[]).await;
+    assert!(is_not_found(&again));
+    assert!(!store.is_known(&name).await.unwrap());
+}
+
+/// The log of a job that was removed is there, and nothing else of it.
+async fn is_gone(store: &dyn Store, seen: &JobDetail) {
+    let job = &seen.summary.job;
+    assert_eq!(look(store, &Viewer::all(), &job.name).await, None);
+    assert_eq!(store.find_anywhere(&job.name).await.unwrap(), None);
+    assert!(store.open(job).await.unwrap().is_none());
+    let listed = names(store, &Viewer::all(), &filter(plain())).await;
+    assert!(!listed.contains(&job.name));
+    assert!(store.is_known(&job.name).await.unwrap());
+    let log = store.log(job).await.unwrap();
+    let texts: Vec<&str> = log.messages.iter().map(|said| said.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [&said(seen)[..], &["removed by olga (uid 1000)"]].concat()
+    );
+    assert_eq!(log.job, job.name);
+}
+
+pub(super) async fn a_removed_job_is_gone_for_ever_but_its_log<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut gone = Vec::new();
+    for name in at_rest(&bench).await {
+        let seen = detail(&*store, &name).await;
+        store.remove(&seen.summary.job, &olga()).await.unwrap();
+        is_gone(&*store, &seen).await;
+        gone.push(seen);
+    }
+    assert_eq!(store.waiting(&plain()), 0);
+    drop(store);
+    let bench = bench.restart().await;
+    for seen in &gone {
+        is_gone(&*bench.store(), seen).await;
+    }
+}
+
+pub(super) async fn a_refused_document_is_validated_again<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = refused(&*store, Some(&plain())).await.job;
+    let seen = job(&*store, &name).await;
+    let again = refuse_again(&*store, &seen, &other(), &["one", "two"]).await;
+    again.unwrap();
+    let found = detail(&*store, &name).await;
+    let again = "validated again for other by olga (uid 1000): still wrong";
+    assert_eq!(
+        said(&found),
+        ["sent as ü", "no end of <a>", again, "one", "two"]
+    );
+    assert_eq!(
+        (&found.summary.job, found.summary.state),
+        (&seen, State::Failed)
+    );
+    assert_eq!(found.summary.interface, Some(plain()));
+    assert_eq!(store.log(&seen).await.unwrap(), found.log.unwrap());
+    requeue(&*store, &name, &plain().into()).await;
+    assert_eq!(state(&*store, &name).await, State::Waiting);
+    // What has failed was in order.
+    bench.run(&name).await;
+    bench.fail(&name, "no paper").await;
+    let failed = job(&*store, &name).await;
+    let again = refuse_again(&*store, &failed, &plain(), &[]).await;
+    assert!(is_conflict(&again));
+}
+
+pub(super) async fn a_hold_says_by_whom_since_when_and_why<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let text = async || store.hold_text(&plain()).await.unwrap();
+    assert_eq!(text().await, None);
+    assert_eq!(store.hold(&plain(), &auditor()).await, Ok(None));
+    let held = text().await.unwrap();
+    assert!(held.starts_with("by ada since "), "{held}");
+    assert!(held.ends_with("Z: audit"), "{held}");
+    // Whoever says no reason leaves the one that was said.
+    assert_eq!(store.hold(&plain(), &olga()).await, Ok(Some(held.clone())));
+    assert_eq!(text().await, Some(held));
+    let late = By {
+        why: Some("too late".into()),
+        ..olga()
+    };
+    assert_eq!(store.hold(&plain(), &late).await, Ok(None));
+    let held = text().await.unwrap();
+    assert!(
+        held.starts_with("by olga (uid 1000) since ") && held.ends_with(": too late"),
+        "{held}"
+    );
+    assert_eq!(store.hold_text(&other()).await.unwrap(), None);
+    assert_eq!(store.resume(&plain(), &olga()).await, Ok(true));
+    assert_eq!(store.resume(&plain(), &olga()).await, Ok(false));
+    assert_eq!(
+        (text().await, store.is_held(&plain()).await),
+        (None, Ok(false))
+    );
+    assert_eq!(store.hold(&plain(), &olga()).await, Ok(None));
+    let held = text().await.unwrap();
+    assert!(
+        held.starts_with("by olga (uid 1000) since ") && held.ends_with('Z'),
+        "{held}"
+    );
+}
+
+pub(super) async fn an_unknown_interface_is_told<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    assert_eq!(store.interfaces(), [mail(), other(), plain()]);
+    assert!(is_not_found(&store.hold(&unknown(), &olga()).await));
+    assert!(is_not_found(&store.resume(&unknown(), &olga()).await));
+    assert_eq!(store.hold_text(&unknown()).await.unwrap(), None);
+    let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let queued = job(&*store, &name).await;
+    let sent = store.requeue(&queued, &unknown().into(), &olga()).await;
+    assert!(is_not_found(&sent), "{sent:?}");
+    assert_eq!(job(&*store, &name).await, queued);
+}
+
+pub(super) async fn it_is_known_for_whom_a_job_is<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let bob: UserName = "bob".parse().unwrap();
+    assert!(store.is_user(&bob).await.unwrap());
+    assert!(!store.is_user(&nobody()).await.unwrap());
+    let name = address(&bench, &bob, "ada").await;
+    let of = async || {
+        let job = job(&*store, &name).await;
+        store.addressee_of(&job).await.unwrap()
+    };
+    assert_eq!(of().await.as_ref(), Some(&bob));
+    let queued = job(&*store, &name).await;
+    store.fetched(&queued, "bob").await.unwrap();
+    assert_eq!(of().await.as_ref(), Some(&bob));
+    // Also where jobs are for nobody alone.
+    requeue(&*store, &name, &plain().into()).await;
+    assert_eq!(of().await.as_ref(), Some(&bob));
+    let plain = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let plain = job(&*store, &plain).await;
+    assert_eq!(store.addressee_of(&plain).await.unwrap(), None);
+}
+
+/// What eight calls gave that were made at one moment.
+async fn eight<T, F>(store: &Arc<dyn Store>, call: impl Fn(Arc<dyn Store>, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    together((0..8).map(|n| call(store.clone(), n))).await
+}
+
+pub(super) async fn of_eight_who_do_the_same_one_does_it<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    // Whether they meet is a matter of luck.
+    for round in 0..30 {
+        let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+        bench.run(&name).await;
+        bench.fail(&name, "no paper").await;
+        let failed = job(&*store, &name).await;
+        let done = eight(&store, |store, n| {
+            let failed = failed.clone();
+            async move {
+                match (round % 3, n % 2) {
+                    (0, _) | (2, 0) => store
+                        .requeue(&failed, &other().into(), &olga())
+                        .await
+                        .map(drop),
+                    (_, _) => store.remove(&failed, &olga()).await,
+                }
+            }
+        });
+        let done = done.await;
+        let is_late = |done: &&Result<()>| is_conflict(done) || is_not_found(done);
+        assert_eq!(
+            done.iter().filter(|done| done.is_ok()).count(),
+            1,
+            "{done:?}"
+        );
+        assert_eq!(done.iter().filter(is_late).count(), 7, "{done:?}");
+        let log = store.log(&failed).await.unwrap();
+        assert_eq!(log.messages.len(), 2, "{log:?}");
+    }
+}
+
+pub(super) async fn a_schedule_is_reset_and_removed_by_one<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    for _ in 0..5 {
+        let id = saved(&*store).await;
+        let asked = eight(&store, |store, _| async move {
+            store.ask_reset(id, &olga()).await
+        });
+        assert!(asked.await.iter().all(|asked| *asked == Ok(true)));
+        assert!(store.schedule(id).await.unwrap().unwrap().reset_asked);
+        let gone = eight(&store, |store, _| async move {
+            store.remove_schedule(id, &olga()).await
+        });
+        let gone = gone.await;
+        assert_eq!(
+            gone.iter().filter(|gone| **gone == Ok(true)).count(),
+            1,
+            "{gone:?}"
+        );
+        assert_eq!(
+            gone.iter().filter(|gone| **gone == Ok(false)).count(),
+            7,
+            "{gone:?}"
+        );
+        assert_eq!(store.ask_reset(id, &olga()).await, Ok(false));
+    }
+    let held = eight(&store, |store, _| async move {
+        store.hold(&plain(), &olga()).await.unwrap()
+    });
+    let held = held.await;
+    let text = store.hold_text(&plain()).await.unwrap();
+    assert_eq!(
+        held.iter().filter(|before| before.is_none()).count(),
+        1,
+        "{held:?}"
+    );
+    assert_eq!(
+        held.iter().filter(|before| **before == text).count(),
+        7,
+        "{held:?}"
+    );
+    let released = eight(&store, |store, _| async move {
+        store.resume(&plain(), &olga()).await
+    });
+    let released = released.await;
+    assert_eq!(
+        released.iter().filter(|was| **was == Ok(true)).count(),
+        1,
+        "{released:?}"
+    );
+}
+
+pub(super) async fn each_act_outlives_a_restart<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    bench.run(&name).await;
+    bench.fail(&name, "no paper").await;
+    requeue(&*store, &name, &other().into()).await;
+    store.hold(&plain(), &auditor()).await.unwrap();
+    store.hold(&other(), &olga()).await.unwrap();
+    store.resume(&other(), &olga()).await.unwrap();
+    let held = store.hold_text(&plain()).await.unwrap();
+    let wrong = refused(&*store, Some(&plain())).await.job;
+    let seen = job(&*store, &wrong).await;
+    let again = refuse_again(&*store, &seen, &plain(), &["one"]).await;
+    again.unwrap();
+    let (reset, gone) = (saved(&*store).await, saved(&*store).await);
+    store.ask_reset(reset, &olga()).await.unwrap();
+    store.remove_schedule(gone, &olga()).await.unwrap();
+    let (sent, wrong) = (detail(&*store, &name).await, detail(&*store, &wrong).await);
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    assert_eq!(store.hold_text(&plain()).await.unwrap(), held);
+    assert!(!store.is_held(&other()).await.unwrap());
+    for before in [sent, wrong] {
+        assert_eq!(detail(&*store, &before.summary.job.name).await, before);
+    }
+    assert_eq!(store.schedules().await.unwrap(), [reset]);
+    assert!(store.schedule(reset).await.unwrap().unwrap().reset_asked);
+    let progress = Progress::default().reset(moment(9));
+    store.reset_schedule(reset, &progress).await.unwrap();
+    assert!(!store.schedule(reset).await.unwrap().unwrap().reset_asked);
+    // Its attempts are counted from none there, too.
+    bench.run(&name).await;
+    bench.finish(&name, &[], Map::new()).await;
+    assert_eq!(detail(&*store, &name).await.log.unwrap().attempts, 1);
+}

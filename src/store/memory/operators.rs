@@ -1,0 +1,101 @@
+//! What operators do in memory.
+
+use super::{All, MemoryStore};
+use crate::{
+    domain::joblog::{JobLog, Level, Message, Status},
+    domain::{InterfaceName, Job, Place, Queue, Transition},
+    store::{By, Result, Store, StoreError},
+};
+
+impl MemoryStore {
+    pub(super) fn interface(&self, interface: &InterfaceName) -> Result<()> {
+        match self.interfaces.contains(interface) {
+            true => Ok(()),
+            false => Err(StoreError::NotFound(format!(
+                "there is no interface {interface}"
+            ))),
+        }
+    }
+
+    pub(super) fn send(&self, job: &Job, to: &Queue, by: &By) -> Result<Job> {
+        self.interface(&to.interface)?;
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let step = Transition::Requeue(to.clone());
+        all.may(job, &step)?;
+        let text = format!("requeued to {} by {by}", to.interface);
+        let known = all.step(&job.name, &step);
+        (known.attempts, known.started_ms) = (0, None);
+        match known.log.take() {
+            Some(log) => known.log = Some(with(log, vec![said(now_ms, text)])),
+            None => known.notes.push(text),
+        }
+        Ok(Job {
+            place: known.place.clone(),
+            name: job.name.clone(),
+        })
+    }
+
+    pub(super) fn discard(&self, job: &Job, by: &By) -> Result<()> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        all.may(job, &Transition::Discard)?;
+        let message = said(now_ms, format!("removed by {by}"));
+        if let Some(known) = all.jobs.remove(&job.name) {
+            let log = match known.log.clone() {
+                Some(log) => with(log, vec![message]),
+                None => known.log_of(&job.name, Status::Error, now_ms, vec![message]),
+            };
+            all.removed.insert(job.name.clone(), log);
+        }
+        Ok(())
+    }
+
+    pub(super) fn still_wrong(
+        &self,
+        job: &Job,
+        interface: &InterfaceName,
+        findings: Vec<Message>,
+        by: &By,
+    ) -> Result<()> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        all.may(job, &Transition::Discard)?;
+        if job.place != Place::Refused {
+            return Err(StoreError::Conflict(format!(
+                "{} was not refused",
+                job.name
+            )));
+        }
+        let text = format!("validated again for {interface} by {by}: still wrong");
+        let messages = [said(now_ms, text)].into_iter().chain(findings).collect();
+        if let Some(known) = all.jobs.get_mut(&job.name) {
+            known.log = known.log.take().map(|log| with(log, messages));
+        }
+        Ok(())
+    }
+}
+
+impl All {
+    /// Is the job where it was seen, and can it be moved so?
+    fn may(&self, job: &Job, by: &Transition) -> Result<()> {
+        let gone = || StoreError::NotFound(format!("there is no job {} any more", job.name));
+        let known = self.jobs.get(&job.name).ok_or_else(gone)?;
+        let text = match (&known.place, known.place.step(by)) {
+            (place, _) if *place != job.place => format!("{} has moved meanwhile", job.name),
+            (_, Err(illegal)) => illegal.to_string(),
+            (_, Ok(_)) => return Ok(()),
+        };
+        Err(StoreError::Conflict(text))
+    }
+}
+
+fn said(at_ms: i64, text: String) -> Message {
+    Message::new(at_ms, Level::Info, text)
+}
+
+/// A log with more messages.
+fn with(earlier: JobLog, messages: Vec<Message>) -> JobLog {
+    let log = JobLog {
+        messages,
+        ..earlier.clone()
+    };
+    log.after(Some(earlier))
+}
