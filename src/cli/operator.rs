@@ -14,11 +14,12 @@ use crate::{
         fs::{LockError, Spool, SpoolLock},
     },
 };
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// How long to wait for a service that is just starting or ending to be reachable, or gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +35,7 @@ pub(super) struct Own {
     admin: Admin,
     spool: Arc<Spool>,
     by: By,
+    runtime: Runtime,
     _lock: SpoolLock,
 }
 
@@ -71,11 +73,13 @@ impl Operator {
             Err(error) => return Err(error.into()),
         }
         has_spool(tenant)?;
+        let runtime = runtime()?;
         match daemon::take_over(config, tenant) {
             Ok((lock, spool, admin)) => Ok(Ok(Self::Own(Own {
                 admin,
                 spool,
                 by: operator_of_process(),
+                runtime,
                 _lock: lock,
             }))),
             Err(error) => match error.downcast_ref() {
@@ -89,7 +93,7 @@ impl Operator {
     pub(super) fn act(&mut self, operation: &Operation) -> anyhow::Result<String> {
         match self {
             Self::Service(client) => Ok(client.act(operation)?),
-            Self::Own(own) => Ok(own.admin.act(operation, &own.by)?),
+            Self::Own(own) => Ok(own.runtime.block_on(own.admin.act(operation, &own.by))?),
         }
     }
 
@@ -116,6 +120,12 @@ impl Operator {
         }
         reported.map(|()| done)
     }
+}
+
+/// For the acts of one command, one after the other.
+fn runtime() -> anyhow::Result<Runtime> {
+    let runtime = Builder::new_current_thread().build();
+    runtime.context("cannot start the runtime")
 }
 
 fn sockets(config: &Config) -> String {

@@ -97,6 +97,7 @@ pub(super) struct Prepared {
     pub(super) service: Arc<Service>,
     pub(super) users: Arc<Users>,
     pub(super) spool: Arc<Spool>,
+    store: Arc<FileStore>,
     worker: Worker,
     alarm: Arc<Alarm>,
     reloader: Arc<Reloader>,
@@ -233,7 +234,8 @@ pub(crate) fn take_over(
     let spool = Arc::new(spool);
     let takes = map(&tenant.interfaces, |interface| interface.service.clone());
     let verifier = Verifier::new(takes, Arc::new(schemas(config, tenant)));
-    let admin = Admin::new(spool.clone(), verifier, |_| {});
+    let store = Arc::new(FileStore::new(spool.clone()));
+    let admin = Admin::new(store, verifier, |_| {});
     Ok((lock, spool, admin))
 }
 
@@ -306,7 +308,7 @@ impl Prepared {
                 missed: config.missed_schedules,
                 saved: Box::new(move |id| saved.touch(id)),
             },
-            store,
+            store: store.clone(),
             interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
             schemas: reloader.schemas.clone(),
             stylesheets: reloader.stylesheets.clone(),
@@ -321,6 +323,7 @@ impl Prepared {
             service: Arc::new(service),
             users,
             spool,
+            store,
             worker,
             alarm,
             reloader,
@@ -333,7 +336,7 @@ impl Prepared {
     pub(super) fn admin(&self) -> Admin {
         let (hints, alarm) = (self.worker.hints(), self.alarm.clone());
         let verifier = Verifier::new(self.takes.clone(), self.reloader.schemas.clone());
-        Admin::new(self.spool.clone(), verifier, move |change| match change {
+        Admin::new(self.store.clone(), verifier, move |change| match change {
             Change::Interface(interface) => hints.notify(Event::Hint(interface)),
             Change::Schedule(id) => alarm.touch(id),
         })

@@ -1,11 +1,8 @@
-//! What operators do to a spool: requeue, remove, hold, release, end a schedule.
+//! What operators do to a store: requeue, remove, hold, release, end a schedule.
 //!
 //! One place for all of it: the running service carries out what comes through its socket, and a
 //! command on a spool that no service has carries it out itself, after it has taken the lock and
-//! replayed the journal. Either way the journal has the act before its outcome is told, so what was
-//! told survives a crash.
-//!
-//! All calls block.
+//! replayed the journal. Either way it is durable before its outcome is told.
 
 mod actor;
 
@@ -16,14 +13,11 @@ use crate::{
     domain::joblog::Message,
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
     service::Verifier,
-    store::{
-        By,
-        fs::{Moved, PlacePath, Spool, SpoolError},
-    },
+    store::{By, Content, JobSummary, Store, StoreError},
     xml::Source,
 };
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 /// Of a document that is still wrong, so many findings are told; its log has all.
 const FINDINGS_TOLD_MAX: usize = 20;
@@ -78,7 +72,8 @@ pub enum Operation {
     },
 }
 
-/// Why an act was not carried out. Nothing has changed, save that of a [`SpoolError`] nobody knows.
+/// Why an act was not carried out. Nothing has changed, unless the
+/// [`StoreError`] leaves that open.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
     #[error("{0} was cut off when the service ended; start the service, which recovers it")]
@@ -116,7 +111,7 @@ pub enum ActError {
     #[error("there is no user {0}; `spoolgate user list` shows those that there are")]
     NoUser(UserName),
     #[error(transparent)]
-    Spool(#[from] SpoolError),
+    Store(#[from] StoreError),
     #[error("{job}: for which user of {interface} it is, is not known; say --to {interface}/@USER")]
     Unaddressed {
         job: JobName,
@@ -139,23 +134,23 @@ pub enum Change {
     Schedule(ScheduleId),
 }
 
-/// Carries out acts in one spool, whose journal is open.
+/// Carries out acts in one store.
 pub struct Admin {
-    spool: Arc<Spool>,
-    verifier: Verifier,
+    store: Arc<dyn Store>,
+    verifier: Arc<Verifier>,
     changed: Box<dyn Fn(Change) + Send + Sync>,
 }
 
 impl Admin {
     /// `changed` is told of each change; it must not block.
     pub fn new(
-        spool: Arc<Spool>,
+        store: Arc<dyn Store>,
         verifier: Verifier,
         changed: impl Fn(Change) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            spool,
-            verifier,
+            store,
+            verifier: Arc::new(verifier),
             changed: Box::new(changed),
         }
     }
@@ -163,117 +158,112 @@ impl Admin {
     /// Carries out an act. The words that are given say what was done, which is durable.
     ///
     /// # Errors
-    /// When the act is refused, or the disk fails.
-    pub fn act(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
+    /// When the act is refused, or the store fails.
+    pub async fn act(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
         match operation {
-            Operation::Hold { interface, reason } => self.hold(interface, reason, by),
-            Operation::Release { interface } => self.release(interface, by),
-            Operation::Remove { job } => self.remove(job, by),
-            Operation::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by),
-            Operation::ResetSchedule { schedule } => self.reset_schedule(*schedule, by),
+            Operation::Hold { interface, reason } => self.hold(interface, reason, by).await,
+            Operation::Release { interface } => self.release(interface, by).await,
+            Operation::Remove { job } => self.remove(job, by).await,
+            Operation::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by).await,
+            Operation::ResetSchedule { schedule } => self.reset_schedule(*schedule, by).await,
             Operation::Requeue { job, to, unchecked } => {
-                self.requeue(job, to.as_ref(), *unchecked, by)
+                self.requeue(job, to.as_ref(), *unchecked, by).await
             }
         }
     }
 
-    fn hold(&self, interface: &InterfaceName, reason: &str, by: &By) -> Result<String, ActError> {
+    async fn hold(
+        &self,
+        interface: &InterfaceName,
+        reason: &str,
+        by: &By,
+    ) -> Result<String, ActError> {
         self.known(interface)?;
         if reason.chars().count() > REASON_CHARS_MAX {
             return Err(ActError::Reason);
-        }
-        // Who held it first, and why, is worth more than that it is held twice.
-        if reason.is_empty()
-            && let Some(earlier) = self.spool.hold_text(interface)?
-        {
-            return Ok(format!("was held already {earlier}"));
         }
         let by = By {
             why: (!reason.is_empty()).then(|| reason.to_owned()),
             ..by.clone()
         };
-        let text = by.since(self.spool.now_ms());
-        self.spool.hold(interface, &format!("{text}\n"))?;
-        tracing::info!(%interface, %by, "held");
+        if let Some(earlier) = self.store.hold(interface, &by).await? {
+            return Ok(format!("was held already {earlier}"));
+        }
         (self.changed)(Change::Interface(interface.clone()));
         Ok("held".into())
     }
 
-    fn release(&self, interface: &InterfaceName, by: &By) -> Result<String, ActError> {
+    async fn release(&self, interface: &InterfaceName, by: &By) -> Result<String, ActError> {
         self.known(interface)?;
-        if !self.spool.release(interface)? {
+        if !self.store.resume(interface, by).await? {
             return Ok("was not held".into());
         }
-        tracing::info!(%interface, %by, "released");
         (self.changed)(Change::Interface(interface.clone()));
         Ok("released".into())
     }
 
-    fn remove(&self, name: &JobName, by: &By) -> Result<String, ActError> {
-        let job = self.find(name, "hold its interface and wait for its end")?;
-        match self.spool.remove(&job, by)? {
-            Moved::Done(_) => {}
-            Moved::Gone => return Err(ActError::Moved(job.name)),
-        }
-        tracing::info!(job = %name, place = %job.place, %by, "removed");
+    async fn remove(&self, name: &JobName, by: &By) -> Result<String, ActError> {
+        let found = self.find(name, "hold its interface and wait for its end");
+        let job = found.await?.job;
+        self.store.remove(&job, by).await?;
         self.left(&job.place);
         Ok("removed".into())
     }
 
-    fn remove_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
-        if !self.spool.remove_schedule(schedule)? {
+    async fn remove_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
+        if !self.store.remove_schedule(schedule, by).await? {
             return Err(ActError::NoSchedule(schedule));
         }
-        tracing::info!(%schedule, %by, "removed");
         (self.changed)(Change::Schedule(schedule));
         Ok("removed".into())
     }
 
-    fn reset_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
-        if !self
-            .spool
-            .ask_reset(schedule, &by.since(self.spool.now_ms()))?
-        {
+    async fn reset_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
+        if !self.store.ask_reset(schedule, by).await? {
             return Err(ActError::NoSchedule(schedule));
         }
-        tracing::info!(%schedule, %by, "reset");
         (self.changed)(Change::Schedule(schedule));
         Ok("reset".into())
     }
 
-    fn requeue(
+    async fn requeue(
         &self,
         name: &JobName,
         to: Option<&Queue>,
         unchecked: bool,
         by: &By,
     ) -> Result<String, ActError> {
-        let job = self.find(name, "wait for its end")?;
-        let to = self.addressed(&job, to)?;
+        let found = self.find(name, "wait for its end").await?;
+        let to = self.addressed(&found, to).await?;
+        let job = &found.job;
         // What has failed was valid; and whether JSON is right only its dialect knows.
         if job.place == Place::Refused && !unchecked && name.kind() == Kind::Xml {
-            self.verify(&job, &to.interface, by)?;
+            self.verify(job, &to.interface, by).await?;
         }
-        let moved = match self.spool.requeue(&job, &to, by)? {
-            Moved::Done(moved) => moved,
-            Moved::Gone => return Err(ActError::Moved(job.name)),
-        };
-        tracing::info!(job = %moved.name, from = %job.place, queue = %to, %by, "requeued");
+        let there = self.store.requeue(job, &to, by).await?;
         self.left(&job.place);
+        let outcome = format!("queue/{to}/{}", there.name);
         (self.changed)(Change::Interface(to.interface));
-        Ok(moved.place.path(&moved.name).display().to_string())
+        Ok(outcome)
     }
 
     /// Validates a refused document again. One that is still wrong stays, and its log says so.
-    fn verify(&self, job: &Job, to: &InterfaceName, by: &By) -> Result<(), ActError> {
-        let (name, now_ms) = (&job.name, self.spool.now_ms());
-        let (document, bytes) = (self.path(job), self.spool.bytes_of(job)?.unwrap_or(0));
-        let document = Source::File(&document);
-        let findings = self.verifier.verify(&document, bytes, to, now_ms);
-        let findings = findings.map_err(|reason| ActError::Unverified {
+    async fn verify(&self, job: &Job, to: &InterfaceName, by: &By) -> Result<(), ActError> {
+        let name = &job.name;
+        let unverified = |reason: String| ActError::Unverified {
             job: name.clone(),
             reason,
-        })?;
+        };
+        let opened = self.store.open(job).await;
+        let document = opened.map_err(|error| unverified(error.to_string()))?;
+        let document = document.ok_or_else(|| ActError::Moved(name.clone()))?;
+        let (interface, now_ms) = (to.clone(), self.store.now_ms());
+        let verified = self.reading(document, move |verifier, document, bytes| {
+            verifier.verify(document, bytes, &interface, now_ms)
+        });
+        let verified = verified.await;
+        let findings = verified.unwrap_or_else(|| Err("the validation broke down".into()));
+        let findings = findings.map_err(unverified)?;
         if findings.is_empty() {
             return Ok(());
         }
@@ -283,9 +273,7 @@ impl Admin {
         };
         let told = findings.iter().take(FINDINGS_TOLD_MAX).map(line);
         let told: Vec<String> = told.collect();
-        if let Moved::Gone = self.spool.refuse_again(job, to, findings, by)? {
-            return Err(ActError::Moved(name.clone()));
-        }
+        self.store.refuse_again(job, to, findings, by).await?;
         Err(ActError::StillWrong {
             job: name.clone(),
             interface: to.clone(),
@@ -293,55 +281,68 @@ impl Admin {
         })
     }
 
-    fn path(&self, job: &Job) -> PathBuf {
-        self.spool.fs().absolute(&job.place.path(&job.name))
+    /// What the verifier says of a document of so many bytes, which blocks; `None` when it has panicked.
+    async fn reading<T: Send + 'static>(
+        &self,
+        document: Content,
+        read: impl FnOnce(&Verifier, &Source<'_>, u64) -> T + Send + 'static,
+    ) -> Option<T> {
+        let verifier = self.verifier.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let open = || document.reader();
+            read(&verifier, &Source::Reader(&open), document.bytes)
+        });
+        let read = reading.await;
+        read.inspect_err(|error| tracing::error!(%error, "a validation panicked"))
+            .ok()
     }
 
     /// Where a job is sent, and to whom if jobs are for users there.
-    fn addressed(&self, job: &Job, to: Option<&Queue>) -> Result<Queue, ActError> {
-        let interface = self.target(job, to.map(|to| &to.interface))?;
-        let user = to.and_then(|to| to.addressee.clone());
-        match (user, self.spool.is_addressed(&interface)) {
-            (None, false) => Ok(interface.into()),
-            (Some(_), false) => Err(ActError::NotAddressed(interface)),
-            (given, true) => {
-                let last = || self.spool.addressee_of(job);
-                let user = given.map_or_else(last, |user| Ok(Some(user)))?;
-                let unknown = || ActError::Unaddressed {
-                    job: job.name.clone(),
-                    interface: interface.clone(),
-                };
-                let user = user.ok_or_else(unknown)?;
-                match self.spool.is_user(&user) {
-                    true => Ok(Queue::of_user(&interface, user)),
-                    false => Err(ActError::NoUser(user)),
-                }
-            }
+    async fn addressed(&self, found: &JobSummary, to: Option<&Queue>) -> Result<Queue, ActError> {
+        let interface = self.target(found, to.map(|to| &to.interface)).await?;
+        let given = to.and_then(|to| to.addressee.clone());
+        let user = match (given, self.store.is_addressed(&interface)) {
+            (None, false) => return Ok(interface.into()),
+            (Some(_), false) => return Err(ActError::NotAddressed(interface)),
+            (Some(user), true) => Some(user),
+            (None, true) => self.store.addressee_of(&found.job).await?,
+        };
+        let Some(user) = user else {
+            return Err(ActError::Unaddressed {
+                job: found.job.name.clone(),
+                interface,
+            });
+        };
+        match self.store.is_user(&user).await? {
+            true => Ok(Queue::of_user(&interface, user)),
+            false => Err(ActError::NoUser(user)),
         }
     }
 
     /// A job that nobody looks at would wait for ever.
-    fn target(&self, job: &Job, to: Option<&InterfaceName>) -> Result<InterfaceName, ActError> {
+    async fn target(
+        &self,
+        found: &JobSummary,
+        to: Option<&InterfaceName>,
+    ) -> Result<InterfaceName, ActError> {
         if let Some(to) = to {
-            return self.known(to).cloned();
+            self.known(to)?;
+            return Ok(to.clone());
         }
-        let own = self.spool.interface_of(job);
-        // Whose it is may be known by now.
-        let own = own.or_else(|| match job.place {
-            Place::Refused => self.verifier.recognise(&Source::File(&self.path(job))),
-            Place::Bak(_)
-            | Place::Deferred { .. }
-            | Place::JobErrors
-            | Place::Queue(_)
-            | Place::Work { .. } => None,
-        });
+        let job = &found.job;
+        let own = match &found.interface {
+            Some(own) => Some(own.clone()),
+            // Whose it is may be known by now.
+            None if job.place == Place::Refused => self.recognise(job).await,
+            None => None,
+        };
         let Some(own) = own else {
             return Err(ActError::Unclaimed {
                 job: job.name.clone(),
                 known: self.interfaces(),
             });
         };
-        if !self.spool.has_interface(&own) {
+        if !self.store.interfaces().contains(&own) {
             return Err(ActError::GoneInterface {
                 job: job.name.clone(),
                 interface: own,
@@ -351,21 +352,27 @@ impl Admin {
         Ok(own)
     }
 
+    async fn recognise(&self, job: &Job) -> Option<InterfaceName> {
+        let document = self.store.open(job).await.ok()??;
+        let recognised = self.reading(document, |verifier, document, _| {
+            verifier.recognise(document)
+        });
+        recognised.await?
+    }
+
     /// A job that is not worked on.
-    fn find(&self, name: &JobName, advice: &'static str) -> Result<Job, ActError> {
-        let place = self.spool.find(name)?;
-        let place = place.ok_or_else(|| ActError::NoJob(name.clone()))?;
-        let name = name.clone();
-        let job = Job { place, name };
-        if !matches!(job.place, Place::Work { .. }) {
-            return Ok(job);
+    async fn find(&self, name: &JobName, advice: &'static str) -> Result<JobSummary, ActError> {
+        let found = self.store.find_anywhere(name).await?;
+        let found = found.ok_or_else(|| ActError::NoJob(name.clone()))?;
+        if !matches!(found.job.place, Place::Work { .. }) {
+            return Ok(found);
         }
+        let job = name.clone();
         // Its command has ended meanwhile, and only a service knows what that means.
-        if self.spool.is_cut_off(&job)? {
-            return Err(ActError::CutOff(job.name));
+        match self.store.is_cut_off(&found.job).await? {
+            true => Err(ActError::CutOff(job)),
+            false => Err(ActError::Running { job, advice }),
         }
-        let job = job.name;
-        Err(ActError::Running { job, advice })
     }
 
     /// What waited behind a job may go on.
@@ -378,9 +385,9 @@ impl Admin {
         }
     }
 
-    fn known<'i>(&self, interface: &'i InterfaceName) -> Result<&'i InterfaceName, ActError> {
-        match self.spool.has_interface(interface) {
-            true => Ok(interface),
+    fn known(&self, interface: &InterfaceName) -> Result<(), ActError> {
+        match self.store.interfaces().contains(interface) {
+            true => Ok(()),
             false => Err(ActError::UnknownInterface {
                 interface: interface.clone(),
                 known: self.interfaces(),
@@ -389,7 +396,8 @@ impl Admin {
     }
 
     fn interfaces(&self) -> Vec<String> {
-        self.spool.interfaces().map(ToString::to_string).collect()
+        let all = self.store.interfaces().into_iter();
+        all.map(|interface| interface.to_string()).collect()
     }
 }
 
@@ -400,7 +408,7 @@ mod tests {
         domain::Kind,
         domain::joblog::{JobLog, Status},
         service::Interface,
-        store::fs::{Fs, RealFs, Rules, SEGMENT_BYTES_MIN},
+        store::fs::{Ended, FileStore, Fs, PlacePath, RealFs, Rules, SEGMENT_BYTES_MIN, Spool},
         xml::{Schemas, XsdSchema},
     };
     use parking_lot::Mutex;
@@ -431,7 +439,8 @@ mod tests {
         };
         let takes = interfaces_of(&spool).map(|name| (name, takes.clone()));
         let verifier = Verifier::new(takes.collect(), Arc::new(schemas));
-        (Admin::new(spool.clone(), verifier, changed), spool, changes)
+        let store = Arc::new(FileStore::new(spool.clone()));
+        (Admin::new(store, verifier, changed), spool, changes)
     }
 
     fn interfaces_of(spool: &Spool) -> impl Iterator<Item = InterfaceName> {
@@ -448,73 +457,88 @@ mod tests {
         std::fs::write(path, "<a/>").unwrap();
     }
 
-    #[test]
-    fn acts_are_told_in_logs_and_to_the_service() {
+    #[tokio::test]
+    async fn acts_are_told_in_logs_and_to_the_service() {
         let dir = tempfile::tempdir().unwrap();
         let (admin, spool, changes) = admin(dir.path(), &["a", "b"]);
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let a: InterfaceName = "a".parse().unwrap();
         put(dir.path(), &format!("bak/a/{}/{name}", name.day()));
-        let act = |act: Operation| admin.act(&act, &olga()).map_err(|e| e.to_string());
+        let act = async |operation: Operation| {
+            let done = admin.act(&operation, &olga()).await;
+            done.map_err(|error| error.to_string())
+        };
         let requeue = |to: Option<&str>| Operation::Requeue {
             job: name.clone(),
             to: to.map(|to| to.parse().unwrap()),
             unchecked: false,
         };
-        assert_eq!(act(requeue(Some("b"))), Ok(format!("queue/b/{name}")));
+        assert_eq!(act(requeue(Some("b"))).await, Ok(format!("queue/b/{name}")));
         assert!(
             act(requeue(None))
+                .await
                 .unwrap_err()
                 .contains("cannot be requeued")
         );
         assert_eq!(
-            act(Operation::Remove { job: name.clone() }),
+            act(Operation::Remove { job: name.clone() }).await,
             Ok("removed".into())
         );
         let is = |name: &str| Change::Interface(name.parse().unwrap());
         assert_eq!(*changes.lock(), [is("b"), is("b")]);
         let gone = format!("no job {name} in this spool");
         assert_eq!(
-            act(Operation::Remove { job: name.clone() }),
+            act(Operation::Remove { job: name.clone() }).await,
             Err(gone.clone())
         );
-        assert_eq!(act(requeue(None)), Err(gone));
+        assert_eq!(act(requeue(None)).await, Err(gone));
 
         let hold = |reason: &str| Operation::Hold {
             interface: a.clone(),
             reason: reason.into(),
         };
-        assert_eq!(act(hold("audit")), Ok("held".into()));
+        assert_eq!(act(hold("audit")).await, Ok("held".into()));
         let text = spool.hold_text(&a).unwrap().unwrap();
         assert!(text.starts_with("by olga (uid 1000) since "), "{text}");
         assert!(text.ends_with("Z: audit"), "{text}");
-        assert_eq!(act(hold("")), Ok(format!("was held already {text}")));
-        assert!(act(hold(&"x".repeat(1001))).is_err());
+        assert_eq!(act(hold("")).await, Ok(format!("was held already {text}")));
+        assert!(act(hold(&"x".repeat(1001))).await.is_err());
         let release = || Operation::Release {
             interface: a.clone(),
         };
-        assert_eq!(act(release()), Ok("released".into()));
-        assert_eq!(act(release()), Ok("was not held".into()));
+        assert_eq!(act(release()).await, Ok("released".into()));
+        assert_eq!(act(release()).await, Ok("was not held".into()));
+        // What was done with the job is in the record, with by whom and from where.
+        spool.close_journal();
+        let record = format!("records/{}/ended.jsonl", name.day());
+        let record = std::fs::read_to_string(dir.path().join(record)).unwrap();
+        let acts: Vec<Ended> = (record.lines())
+            .map(|line| Ended::from_line(line.as_bytes()).unwrap())
+            .collect();
+        assert_eq!(acts.len(), 2, "{record}");
+        for act in &acts {
+            let (by, from) = (act.by.as_deref(), act.from.as_deref());
+            assert_eq!((by, from), (Some("olga (uid 1000)"), Some("command")));
+        }
     }
 
-    #[test]
-    fn a_job_is_never_sent_where_nothing_looks() {
+    #[tokio::test]
+    async fn a_job_is_never_sent_where_nothing_looks() {
         let dir = tempfile::tempdir().unwrap();
         let (admin, spool, changes) = admin(dir.path(), &["a", "b"]);
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let path = format!("joberrors/{}/{name}", name.day());
         put(dir.path(), &path);
-        let requeue = |to: Option<&str>| {
+        let requeue = async |to: Option<&str>| {
             let to = to.map(|to| to.parse().unwrap());
-            let job = name.clone();
-            let unchecked = false;
-            admin
-                .act(&Operation::Requeue { job, to, unchecked }, &olga())
-                .map_err(|e| e.to_string())
+            let (job, unchecked) = (name.clone(), false);
+            let requeue = Operation::Requeue { job, to, unchecked };
+            let done = admin.act(&requeue, &olga()).await;
+            done.map_err(|error| error.to_string())
         };
-        let refused = requeue(None).unwrap_err();
+        let refused = requeue(None).await.unwrap_err();
         assert!(refused.ends_with("say --to INTERFACE: a, b"), "{refused}");
-        let refused = requeue(Some("gone")).unwrap_err();
+        let refused = requeue(Some("gone")).await.unwrap_err();
         assert_eq!(refused, "unknown interface gone; there are a, b");
         let log = JobLog {
             job: name.clone(),
@@ -529,24 +553,25 @@ mod tests {
             messages: Vec::new(),
         };
         spool.wait(spool.write_log(log).unwrap()).unwrap();
-        let refused = requeue(None).unwrap_err();
+        let refused = requeue(None).await.unwrap_err();
         assert!(
             refused.contains("belongs to gone, which is not configured"),
             "{refused}"
         );
         assert!(dir.path().join(&path).exists());
         assert!(changes.lock().is_empty());
-        assert_eq!(requeue(Some("a")), Ok(format!("queue/a/{name}")));
+        assert_eq!(requeue(Some("a")).await, Ok(format!("queue/a/{name}")));
     }
 
-    #[test]
-    fn a_refused_document_is_validated_again_and_a_failed_one_is_not() {
+    #[tokio::test]
+    async fn a_refused_document_is_validated_again_and_a_failed_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let (admin, spool, _) = admin(dir.path(), &["a"]);
-        let requeue = |job: &JobName, unchecked| {
-            let (job, to) = (job.clone(), Some("a".parse().unwrap()));
-            let act = Operation::Requeue { job, to, unchecked };
-            admin.act(&act, &olga()).map_err(|error| error.to_string())
+        let requeue = async |job: &JobName, to: Option<&str>, unchecked| {
+            let (job, to) = (job.clone(), to.map(|to| to.parse().unwrap()));
+            let requeue = Operation::Requeue { job, to, unchecked };
+            let done = admin.act(&requeue, &olga()).await;
+            done.map_err(|error| error.to_string())
         };
         let new = |place: &Place, text: &str| {
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
@@ -555,7 +580,7 @@ mod tests {
             name
         };
         let wrong = new(&Place::Refused, "<b/>");
-        let said = requeue(&wrong, false).unwrap_err();
+        let said = requeue(&wrong, Some("a"), false).await.unwrap_err();
         assert!(
             said.contains("still wrong for a") && said.contains("takes a"),
             "{said}"
@@ -568,29 +593,33 @@ mod tests {
             "validated again for a by olga (uid 1000): still wrong"
         );
         assert!(said[1].contains("the root element is b"), "{said:?}");
-        for (job, unchecked) in [
-            (wrong, true),
-            (new(&Place::Refused, "<a/>"), false),
-            (new(&Place::JobErrors, "<b/>"), false),
+        for (job, to, unchecked) in [
+            (wrong, Some("a"), true),
+            (new(&Place::Refused, "<a/>"), Some("a"), false),
+            // Of which no interface was known.
+            (new(&Place::Refused, "<a/>"), None, false),
+            (new(&Place::JobErrors, "<b/>"), Some("a"), false),
         ] {
             let path = format!("queue/a/{job}");
-            assert_eq!(requeue(&job, unchecked), Ok(path));
+            assert_eq!(requeue(&job, to, unchecked).await, Ok(path));
         }
+        let unknown = requeue(&new(&Place::Refused, "<b/>"), None, false).await;
+        assert!(unknown.unwrap_err().contains("its interface is not known"));
     }
 
-    #[test]
-    fn a_job_that_is_worked_on_is_left_alone() {
+    #[tokio::test]
+    async fn a_job_that_is_worked_on_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (admin, spool, _) = admin(dir.path(), &["a"]);
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         put(dir.path(), &format!("work/a/{name}.a1"));
         let remove = || Operation::Remove { job: name.clone() };
-        let refused = admin.act(&remove(), &olga()).unwrap_err();
+        let refused = admin.act(&remove(), &olga()).await.unwrap_err();
         assert!(matches!(refused, ActError::CutOff(_)), "{refused}");
         let _run = spool
             .fs()
             .lock(&Path::new("work/a").join(format!("{name}.lock")));
-        let refused = admin.act(&remove(), &olga()).unwrap_err();
+        let refused = admin.act(&remove(), &olga()).await.unwrap_err();
         assert!(
             refused
                 .to_string()
@@ -602,7 +631,7 @@ mod tests {
             unchecked: false,
         };
         assert!(matches!(
-            admin.act(&requeue, &olga()),
+            admin.act(&requeue, &olga()).await,
             Err(ActError::Running { .. })
         ));
     }

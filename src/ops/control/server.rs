@@ -229,7 +229,8 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins) -> Reply {
         Ask::Act(operation) => operation,
     };
     let by = operator(peer.uid, sudo.as_ref(), Origin::Socket);
-    let acted = tokio::task::spawn_blocking(move || admin.act(&operation, &by)).await;
+    // A task of its own: one that panics is answered, too.
+    let acted = tokio::spawn(async move { admin.act(&operation, &by).await }).await;
     match acted {
         Ok(Ok(outcome)) => Reply::Done(outcome),
         Ok(Err(error)) => Reply::Failed(error.to_string()),
@@ -247,7 +248,7 @@ mod tests {
         ops::admin::Operation,
         ops::control::Client,
         service::Verifier,
-        store::fs::testing::TestSpool,
+        store::fs::{FileStore, testing::TestSpool},
         xml::{Schemas, XsdSchema},
     };
     use std::{
@@ -275,7 +276,8 @@ mod tests {
             let spool = spool.open().unwrap();
             let schemas = Schemas::open(&root.join("schemas"), Box::new(XsdSchema));
             let verifier = Verifier::new(BTreeMap::new(), Arc::new(schemas));
-            let admin = Arc::new(Admin::new(spool, verifier, |_| {}));
+            let store = Arc::new(FileStore::new(spool));
+            let admin = Arc::new(Admin::new(store, verifier, |_| {}));
             let admins = Admins::from([(SpoolId::of(&root).unwrap(), admin)]);
             let listener = Listener::bind(&[dir.path().join("s")]).unwrap();
             let stop = CancellationToken::new();
