@@ -548,7 +548,7 @@ pub trait Store: Send + Sync + 'static {
     /// When that cannot be looked up.
     async fn addressee_of(&self, job: &Job) -> Result<Option<UserName>>;
 
-    /// Is it a job that looks as if it ran, while nobody works on it nor can come back to it by himself?
+    /// Does a job look as if it ran, while its run has ended and no service is there to settle it?
     ///
     /// # Errors
     /// When that cannot be looked up.
@@ -581,7 +581,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::NotFound`] when there is no such interface or the job is gone.
     async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job>;
 
-    /// Removes a job that does not run for ever. Its log stays and says by whom; one without a log gets one.
+    /// Removes, for ever, a job that does not run. Its log stays and says by whom; one without a log gets one.
     ///
     /// # Errors
     /// As those of [`Store::requeue`].

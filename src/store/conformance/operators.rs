@@ -436,7 +436,7 @@ pub(super) async fn each_act_outlives_a_restart<B: Bench>() {
     let store = bench.store();
     let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
     bench.run(&name).await;
-    bench.fail(&name, "no paper").await;
+    bench.defer(&name).await;
     requeue(&*store, &name, &other().into()).await;
     store.hold(&plain(), &auditor()).await.unwrap();
     store.hold(&other(), &olga()).await.unwrap();

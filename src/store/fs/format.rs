@@ -166,12 +166,12 @@ impl Spool<RealFs> {
         if let Some(note) = attribute(&file, "note") {
             let mut noted = Ended::new(job, Act::Noted, received_ms);
             noted.text = Some(note);
-            said.push(Said::Ended(noted));
+            said.push(Said::Ended(Box::new(noted)));
         }
         if let Ok(attempts @ 1..) = text("attempts").parse() {
             let mut tried = Ended::new(job, Act::CutOff, received_ms);
             tried.attempt = Some(attempts);
-            said.push(Said::Ended(tried));
+            said.push(Said::Ended(Box::new(tried)));
         }
         said
     }

@@ -41,7 +41,7 @@ const NOTE_CHARS_MAX: usize = 400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Accepted(Arc<Accepted>),
-    Ended(Ended),
+    Ended(Box<Ended>),
 }
 
 impl Said {

@@ -43,7 +43,7 @@ impl Op {
     pub(super) fn said(&self) -> Option<Said> {
         match self {
             Self::Accepted(accepted) => Some(Said::Accepted(Arc::new((**accepted).clone()))),
-            Self::Ended(ended) => Some(Said::Ended((**ended).clone())),
+            Self::Ended(ended) => Some(Said::Ended(ended.clone())),
             Self::Move { .. }
             | Self::Put { .. }
             | Self::Remove { .. }

@@ -312,7 +312,7 @@ fn a_line_that_cannot_be_written_is_written_later_in_its_order() {
     let spool = open(fs.clone());
     accept(&spool, JobOptions::default());
     let job = JobName::new(spool.next_id(), None, Kind::Json);
-    let said = |n| Said::Ended(Ended::new(&job, Act::Noted, n));
+    let said = |n| Said::Ended(Box::new(Ended::new(&job, Act::Noted, n)));
     spool.records.append(&fs, &[said(1)]).unwrap();
     let n_calls = {
         fs.stop_at(usize::MAX);
@@ -364,7 +364,7 @@ fn a_job_that_failed_elsewhere_is_listed_there() {
     assert_eq!(of(&spool), [failed]);
     let mut ended = Ended::new(&job.name, Act::Failed, 1);
     ended.interface = Some("b".parse().unwrap());
-    spool.records.tell(&Said::Ended(ended));
+    spool.records.tell(&Said::Ended(Box::new(ended)));
     assert_eq!(of(&spool), []);
 }
 
