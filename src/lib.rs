@@ -57,9 +57,5 @@ pub mod service;
 pub mod store;
 pub(crate) mod util;
 pub(crate) mod watch;
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "its interface is being rewritten"
-)]
 pub mod worker;
 pub mod xml;

@@ -5,8 +5,8 @@
 //! in [`fs`]; the one in `memory` survives nothing and is what the conformance suite is tried on first.
 //! Every engine passes the same suite, `conformance`.
 //!
-//! The worker, and what the command line shows, still use the file engine as it is; the service, and so
-//! every dialect, and what operators do use the seam.
+//! What the command line shows still uses the file engine as it is; the service, and so every dialect,
+//! the worker, and what operators do use the seam.
 //!
 //! Invariant: what a call reports as done is done for good: it survives what the engine survives, and later calls see it.
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.

@@ -104,7 +104,7 @@ impl Worker {
         let interface = detail(store, job).await.summary.interface.unwrap();
         match store.claim(&interface, job, true).await.unwrap() {
             Claimed::Taken(lease, workspace) => {
-                let run = (lease, workspace, now_ms());
+                let run = (lease, *workspace, now_ms());
                 self.0.lock().insert(job.clone(), run);
             }
             none @ (Claimed::Busy | Claimed::Gone) => panic!("{job} cannot be claimed: {none:?}"),

@@ -99,7 +99,7 @@ pub struct Workspace {
 /// What came of claiming a job.
 #[derive(Debug)]
 pub enum Claimed {
-    Taken(Lease, Workspace),
+    Taken(Lease, Box<Workspace>),
     /// It does not wait any more, or its interface is held.
     Gone,
     /// It waits, and somebody else has hold of it: try again later.

@@ -71,7 +71,7 @@ impl Core {
             let (outcome, messages) = (Outcome::Stopped, Vec::new());
             Ended { outcome, messages }
         } else {
-            let run = self.run_of(&lease, workspace);
+            let run = self.run_of(&lease, *workspace);
             processor.run(run, &underway.stop).await
         };
         self.settle(&lease, ended, started_ms, underway).await

@@ -5,7 +5,7 @@ use crate::store::{Fate, StoreError};
 
 async fn claim(store: &dyn Store, job: &JobName, works: bool) -> Option<(Lease, Workspace)> {
     match store.claim(&plain(), job, works).await.unwrap() {
-        Claimed::Taken(lease, workspace) => Some((lease, workspace)),
+        Claimed::Taken(lease, workspace) => Some((lease, *workspace)),
         Claimed::Busy | Claimed::Gone => None,
     }
 }
@@ -154,7 +154,11 @@ pub(super) async fn what_a_run_makes_is_there_with_its_end<B: Bench>() {
     std::fs::write(workspace.dir.join("emit/plain/order 7.xml"), "<b/>").unwrap();
     assert_eq!(store.check_output(&lease).await, Ok(None));
     let before = names(&*store, &Viewer::all(), &filter(plain())).await;
-    assert_eq!(before, [job.clone()], "nothing of it is visible yet");
+    assert_eq!(
+        before,
+        std::slice::from_ref(&job),
+        "nothing of it is visible yet"
+    );
     let settled = store.settle(&lease, Settlement::Done, log_of("x")).await;
     let Ok(Settled::Done { emitted }) = settled else {
         panic!("{settled:?}");

@@ -185,7 +185,7 @@ impl MemoryStore {
             path,
             dir,
         };
-        Ok(Claimed::Taken(lease, workspace))
+        Ok(Claimed::Taken(lease, Box::new(workspace)))
     }
 
     pub(super) fn settle_run(

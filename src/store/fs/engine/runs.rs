@@ -66,6 +66,13 @@ impl Drop for Entry {
     }
 }
 
+/// A run that can begin.
+struct Begun {
+    claim: Claim,
+    accepted: Option<Arc<Accepted>>,
+    workspace: Workspace,
+}
+
 /// What a [`Lease`] of this engine holds.
 pub(super) struct Held {
     spool: Arc<Spool>,
@@ -81,7 +88,7 @@ impl Held {
 
 enum State {
     Claimed {
-        claim: Claim,
+        claim: Box<Claim>,
         /// Said of the run before all else, once that was looked up.
         opening: Option<Option<Message>>,
         _leased: Entry,
@@ -112,7 +119,12 @@ impl Inner {
                 return Err(error);
             }
         };
-        let Some((claim, accepted, workspace)) = begun else {
+        let Some(Begun {
+            claim,
+            accepted,
+            workspace,
+        }) = begun
+        else {
             drop(unstarted);
             // Its lock may be in our own hands.
             let is_cancelling = self.runs.cancelling.lock().contains_key(job);
@@ -129,14 +141,14 @@ impl Inner {
         drop(unstarted);
         let (place, attempt) = (claim.place().clone(), claim.attempt());
         let held = self.held(State::Claimed {
-            claim,
+            claim: Box::new(claim),
             opening: None,
             _leased: leased,
         });
         let mut lease = Lease::new(job.clone(), interface.clone(), attempt, held);
         self.know(&mut lease, &place);
         lease.reference_as_sent = accepted.and_then(|known| known.reference_as_sent.clone());
-        Ok(Claimed::Taken(lease, workspace))
+        Ok(Claimed::Taken(lease, Box::new(workspace)))
     }
 
     /// Claims a job and lays out what its run needs; what cannot be laid out is given back.
@@ -145,7 +157,7 @@ impl Inner {
         interface: &InterfaceName,
         job: &JobName,
         works: bool,
-    ) -> Result<Option<(Claim, Option<Arc<Accepted>>, Workspace)>, SpoolError> {
+    ) -> Result<Option<Begun>, SpoolError> {
         let Some(mut claim) = self.spool.claim(interface, job)? else {
             return Ok(None);
         };
@@ -154,7 +166,11 @@ impl Inner {
         if works {
             claim.begin();
         }
-        Ok(Some((claim, accepted, workspace)))
+        Ok(Some(Begun {
+            claim,
+            accepted,
+            workspace,
+        }))
     }
 
     fn held(&self, state: State) -> Arc<Held> {
@@ -320,7 +336,7 @@ impl Inner {
         };
         let leased = Entry::new(&self.runs, |runs| &runs.leased, claim.job());
         *state = State::Claimed {
-            claim,
+            claim: Box::new(claim),
             opening: None,
             _leased: leased,
         };
