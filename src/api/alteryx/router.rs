@@ -3,7 +3,10 @@
 use crate::{
     api::{headers::idempotency_key, json, oauth, percent},
     domain::{InterfaceName, JobOptions, PriorityError, WorkerTagError},
-    service::{Command, DocumentFormat, Fault, JobRef, JsonCheck, PageRequest, Sort, State, Submit, Visibility},
+    service::{
+        Command, DocumentFormat, Fault, JobRef, JsonCheck, PageRequest, Sort, State, Submit,
+        Visibility,
+    },
 };
 use hex::FromHex;
 use http::{Method, request::Parts};

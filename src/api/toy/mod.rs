@@ -7,7 +7,9 @@
 use super::{Dialect, Intake, Payload, json};
 use crate::{
     domain::parse_uuid,
-    service::{Command, DocumentFormat, Fault, JobRef, JsonCheck, Reply, State, Submit, Visibility},
+    service::{
+        Command, DocumentFormat, Fault, JobRef, JsonCheck, Reply, State, Submit, Visibility,
+    },
 };
 use http::{Method, Response, StatusCode, request::Parts};
 
