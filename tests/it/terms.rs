@@ -67,6 +67,9 @@ fn the_more_urgent_job_runs_first() {
     let why = daemon.operator(&["why", &jobs[6]]);
     assert!(why.contains("orders_in is held"), "{why}");
     assert!(why.contains("5 queued jobs come before it"), "{why}");
+    // What was brought by hand rests before it is a job; until all are, the first is the most urgent.
+    let taken_in = || daemon.log().matches("moved by hand to queue").count();
+    daemon.wait("all are taken in", || taken_in() == jobs.len());
     daemon.operator(&["release", "orders_in"]);
     for job in &jobs {
         daemon.wait_for_place(job, "bak/orders_in");

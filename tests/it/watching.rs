@@ -567,7 +567,7 @@ fn without_leases_the_writers_close_is_waited_for() {
     writer.close();
     daemon.soon("closed", || archived(&daemon, "slow").is_some());
     assert_eq!(content(&daemon, &archived(&daemon, "slow").unwrap()), text);
-    let warned = daemon.log().matches("CAP_LEASE").count();
+    let warned = daemon.log().matches("without CAP_LEASE").count();
     assert_eq!(warned, 1, "{}", daemon.log());
 }
 
