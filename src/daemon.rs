@@ -1,6 +1,6 @@
 //! The service: opens every tenant's spool, serves, and stops in order.
 //!
-//! Start: bind → lock → probe → recover → arm the watcher → control socket → first scan → listen. A
+//! Start: bind → lock → probe → replay → recover → arm the watcher → control socket → first scan → listen. A
 //! listing of a queue does not need the scan: what it does not know yet it looks at itself. Stop:
 //! stop accepting → finish requests → running commands finish, or are ended at the deadline and
 //! their jobs given back, not counted → unlock.

@@ -187,7 +187,7 @@ fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
     }
 }
 
-/// Takes the spool: lock → probe → recover.
+/// Takes the spool: lock → probe → replay → recover.
 fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;

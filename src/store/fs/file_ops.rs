@@ -6,7 +6,7 @@
 //!
 //! All paths are relative to the spool's root and made of validated names. No call follows a
 //! symbolic link in its last component, and no call replaces a file, save [`Fs::replace`], which
-//! is for joblogs and never for jobs.
+//! is for what is no job, and for a job only in a replay, when its bytes are torn.
 
 use super::{
     lease::Writers,
