@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Ids, JobOptions, Priority, Range},
-        store::fs::{DropRules, RealFs, Rules},
+        store::fs::testing::TestSpool,
     };
     use std::sync::Arc;
 
@@ -124,17 +124,10 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let interface: InterfaceName = "a".parse().unwrap();
-            let rules = Rules {
-                attempts_max: 1,
-                at_most_once: false,
-                drops: DropRules::default(),
-            };
-            let interfaces = BTreeMap::from([(interface.clone(), rules)]);
-            let clock = Box::new(|| 1_700_000_000_000);
-            let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+            let spool = TestSpool::at(dir.path()).interface(interface.as_str());
             Self {
+                spool: spool.open().unwrap(),
                 dir,
-                spool: Arc::new(spool),
                 interface,
             }
         }
@@ -209,9 +202,7 @@ mod tests {
                 bench.accept(Kind::Json, priority, None)
             })
             .collect();
-        let clock = Box::new(|| 1_700_000_000_000);
-        let rules = BTreeMap::new();
-        let again = Spool::open(RealFs::new(bench.dir.path()), rules, clock).unwrap();
+        let again = TestSpool::at(bench.dir.path()).open().unwrap();
         let precedences = Precedences::default();
         precedences.read(&again, &bench.interface, &jobs);
         for (n, job) in jobs.iter().enumerate() {

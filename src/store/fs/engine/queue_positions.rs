@@ -46,24 +46,14 @@ impl QueuePositions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::Kind,
-        store::fs::{DropRules, RealFs, Rules},
-    };
+    use crate::{domain::Kind, store::fs::testing::TestSpool};
 
     #[test]
     fn a_line_is_looked_at_again_when_it_is_old() {
         let dir = tempfile::tempdir().unwrap();
         let interface: InterfaceName = "a".parse().unwrap();
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: DropRules::default(),
-        };
-        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
-        let clock = Box::new(|| 1_795_323_468_123);
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
-        let spool = std::sync::Arc::new(spool);
+        let spool = TestSpool::at(dir.path()).interface(interface.as_str());
+        let spool = spool.open().unwrap();
         let queue = || {
             let name = JobName::new(spool.next_id(), None, Kind::Json);
             let part = spool.begin(name.clone()).unwrap();

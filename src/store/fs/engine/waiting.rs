@@ -111,36 +111,27 @@ mod tests {
         domain::Kind,
         store::{
             Store as _,
-            fs::{FileStore, RealFs, Rules, Spool},
+            fs::{
+                FileStore,
+                testing::{START_MS, TestSpool},
+            },
         },
     };
-    use std::{
-        collections::BTreeMap,
-        sync::{
-            Arc,
-            atomic::{AtomicI64, Ordering},
-        },
+    use std::sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
     };
 
     /// Jobs of a clock that was a year ahead, between two of the true time.
     #[tokio::test]
     async fn an_ordered_interface_keeps_the_order_of_arrival_over_a_leap() {
-        const NOW_MS: i64 = 1_795_323_468_123;
         let dir = tempfile::tempdir().unwrap();
         let interface: InterfaceName = "a".parse().unwrap();
-        let rules = Rules {
-            attempts_max: 1,
-            at_most_once: false,
-            drops: Default::default(),
-        };
-        let clock = Arc::new(AtomicI64::new(NOW_MS));
+        let clock = Arc::new(AtomicI64::new(START_MS));
         let shown = clock.clone();
-        let spool = Spool::open(
-            RealFs::new(dir.path()),
-            BTreeMap::from([(interface.clone(), rules)]),
-            Box::new(move || shown.load(Ordering::SeqCst)),
-        );
-        let spool = Arc::new(spool.unwrap());
+        let spool = TestSpool::at(dir.path()).interface(interface.as_str());
+        let spool = spool.clock(move || shown.load(Ordering::SeqCst));
+        let spool = spool.open().unwrap();
         let queue = |ms| {
             clock.store(ms, Ordering::SeqCst);
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
@@ -151,9 +142,9 @@ mod tests {
             name
         };
         let year_ms = 365 * 24 * 60 * 60 * 1000;
-        let first = queue(NOW_MS);
-        let ahead = [queue(NOW_MS + year_ms), queue(NOW_MS + year_ms + 1)];
-        let last = queue(NOW_MS + 2_000);
+        let first = queue(START_MS);
+        let ahead = [queue(START_MS + year_ms), queue(START_MS + year_ms + 1)];
+        let last = queue(START_MS + 2_000);
         assert!(last < ahead[0], "the names alone tell another order");
         let store = FileStore::new(spool.clone());
         let listed = async || {
