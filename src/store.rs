@@ -27,6 +27,7 @@ pub use job::{
     Page, Results, Sight, SightOf, State, Stored, Viewer, Want,
 };
 
+pub use fs::REST as DROPS_REST;
 pub use run::{
     Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, Precedence, RunLog, Settled,
     Settlement, Waiting, Workspace,

@@ -17,7 +17,7 @@ use crate::{
     domain::{InterfaceName, JobName, Kind, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
     scheduler::{Action, End, Event, LaneRules, RunStats, Scheduler, Turn},
-    store::{LeftBehind, Store},
+    store::{DROPS_REST, LeftBehind, Store},
 };
 use parking_lot::Mutex;
 use query::Rescans;
@@ -38,8 +38,6 @@ use waits::{Clocks, Waits};
 const EVENTS_MAX: usize = 16 * 1024;
 /// Everything is scanned so often, whatever the watcher says.
 const RESCAN_EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
-/// How long what others have dropped into a queue rests before it is looked at.
-const DROPS_REST: Duration = Duration::from_millis(60);
 /// How long a lane rests after a job of it could not be started or released.
 const STUCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
 

@@ -83,29 +83,21 @@ impl Core {
         lease: &Lease,
         user: &str,
     ) -> Result<Option<Option<End>>> {
-        let place = Place::Work {
-            interface: lease.interface.clone(),
-            attempt: lease.attempt,
+        let running = Job {
+            place: Place::Work {
+                interface: lease.interface.clone(),
+                attempt: lease.attempt,
+            },
+            name: lease.job.clone(),
         };
-        let name = lease.job.clone();
-        if self
-            .store
-            .cancel(
-                &Job {
-                    place: place.clone(),
-                    name,
-                },
-                user,
-            )
-            .await?
-        {
+        if self.store.cancel(&running, user).await? {
             tracing::info!(job = %lease.job, %user, "cancelled");
             return Ok(Some(Some(End::Unknown)));
         }
         let of = Of::Name(lease.job.clone());
         let found = self.store.find(&Viewer::all(), of, Want::PLACE).await?;
         // Should it end just now, it would be taken for cut off, and run again.
-        let lives = found.is_some_and(|found| found.summary.job.place == place);
+        let lives = found.is_some_and(|found| found.summary.job == running);
         Ok(lives.then_some(None))
     }
 }

@@ -13,26 +13,27 @@ impl Handle {
     pub fn eta_ms(&self, job: &Job) -> Option<i64> {
         let core: &Core = &self.0;
         let interface = job.place.interface()?;
-        let before = core.store.waiting_before(interface, &job.name);
-        let ahead = match &job.place {
+        let before = || core.store.waiting_before(interface, &job.name);
+        let (ahead, is_held) = match &job.place {
             Place::Bak(_) | Place::JobErrors | Place::Refused => return None,
             Place::Work { .. } => {
                 let started_ms = core.runs.of(&job.name).and_then(|run| run.started_ms());
-                Ahead::Running { started_ms }
+                (Ahead::Running { started_ms }, false)
             }
             Place::Deferred { interface, due_ms } => {
                 let now = core.clocks();
                 let left_ms = core.waits().left_ms(interface, &job.name, now);
                 let due_ms = left_ms.map_or(*due_ms, |left_ms| now.wall_ms + left_ms);
-                Ahead::Deferred { due_ms }
+                (Ahead::Deferred { due_ms }, before().is_none())
             }
-            Place::Queue(_) => Ahead::Waiting {
-                jobs: before.unwrap_or(0) + core.runs.count(interface),
-            },
+            Place::Queue(_) => {
+                let before = before();
+                let jobs = before.unwrap_or(0) + core.runs.count(interface);
+                (Ahead::Waiting { jobs }, before.is_none())
+            }
         };
         let lane = core.lanes.get(interface);
         let at_once = lane.map_or(0, |lane| lane.rules.running_max.min(core.running_max));
-        let is_held = before.is_none();
         let at_once = if is_held { 0 } else { at_once };
         let now_ms = core.store.now_ms();
         Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
