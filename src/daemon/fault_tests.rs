@@ -555,16 +555,18 @@ async fn finish(
     context: &str,
     was_unhealthy: bool,
 ) {
-    // A cancel that was not answered may not have come to anything.
-    let mut open = Acknowledged::default();
-    for (job, (_, end)) in &acknowledged.jobs {
-        if *end == End::Any && !acknowledged.cancelled.contains(job) {
-            open.cancel(&daemon, job).await;
-        }
-    }
+    // A cancel that was not answered may not have come to anything; and a job whose file was away is
+    // unknown until it is taken up.
+    let mut asked = Acknowledged::default();
     let spool = daemon.spool.clone();
     let ends = tokio::time::timeout(HANGS, async {
         while !acknowledged.unfinished(&spool, was_unhealthy).is_empty() {
+            for (job, (_, end)) in &acknowledged.jobs {
+                let is_cancelled = |by: &Acknowledged| by.cancelled.contains(job);
+                if *end == End::Any && !is_cancelled(acknowledged) && !is_cancelled(&asked) {
+                    asked.cancel(&daemon, job).await;
+                }
+            }
             tokio::time::sleep(LOOK).await;
         }
     });
