@@ -557,8 +557,8 @@ impl Service {
         bytes: u64,
     ) -> Option<Completion> {
         let interface = job.place.interface().filter(|_| taken)?.clone();
-        let user = caller.user.clone();
-        Some(Completion::new(self.clone(), job, interface, user, bytes))
+        let caller = caller.clone();
+        Some(Completion::new(self.clone(), job, interface, caller, bytes))
     }
 
     /// Waits until the jobs that `which` picks have reached `bak`.

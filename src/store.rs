@@ -446,7 +446,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Conflict`] for a job that has ended.
-    async fn cancel(&self, job: &Job, by: &str) -> Result<bool>;
+    async fn cancel(&self, job: &Job, by: &By) -> Result<bool>;
 
     /// Lets a deferred job wait in its queue again. False: it is not deferred any more.
     ///
@@ -461,7 +461,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn fetched(&self, job: &Job, by: &str) -> Result<()>;
+    async fn fetched(&self, job: &Job, by: &By) -> Result<()>;
 
     // --- schedules
 

@@ -7,7 +7,7 @@
 use crate::domain::{InterfaceName, NameError};
 use crate::util::nearest;
 use std::collections::{BTreeMap, BTreeSet};
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 /// What a user may do with the jobs of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,6 +179,17 @@ pub struct Caller {
     /// What the caller's token is limited to; `None`: there is no such limit.
     scopes: Option<Arc<[String]>>,
     proof: Option<Proof>,
+    /// `None`: not by a request.
+    pub via: Option<Via>,
+}
+
+/// The way a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// By its name in logs.
+    pub dialect: &'static str,
+    /// Of the client, as far as proxies that are believed say it.
+    pub address: IpAddr,
 }
 
 /// The stored hash that a caller's password was met by.
@@ -199,7 +210,15 @@ impl Caller {
             grants: grants.into(),
             scopes: None,
             proof: None,
+            via: None,
         }
+    }
+
+    /// The same for one of its requests.
+    #[must_use]
+    pub fn via(self, dialect: &'static str, address: IpAddr) -> Self {
+        let via = Some(Via { dialect, address });
+        Self { via, ..self }
     }
 
     /// No one: without rights, and no job is its own.

@@ -20,7 +20,7 @@ use crate::{
         Validations, Verifier, WorkerHandle,
     },
     store::{
-        LeftBehind,
+        By, LeftBehind,
         fs::{
             Adopted, FileStore, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock,
             key, probe,
@@ -398,8 +398,8 @@ impl WorkerHandle for worker::Handle {
         self.arrived(interface, job);
     }
 
-    fn cancel(&self, job: JobName, user: Arc<str>) -> Cancelling<'_> {
-        Box::pin(self.cancel(job, user))
+    fn cancel(&self, job: JobName, by: By) -> Cancelling<'_> {
+        Box::pin(self.cancel(job, by))
     }
 
     fn eta_ms(&self, job: &Job) -> Option<i64> {

@@ -437,6 +437,7 @@ async fn reply(
     }
     let caller =
         credentials::caller(&virtual_host.users, wanted, &head.headers, peer, now_ms).await?;
+    let caller = caller.via(dialect.name(), peer);
     if !caller.is_anonymous() {
         context.registration.mark_authenticated();
     }

@@ -7,7 +7,7 @@ use super::{
     Fault, RETRY_SOON_S, Reply, Service,
     command::JobRef,
     store_fault,
-    view::{is_curator, unknown},
+    view::{by, is_curator, unknown},
 };
 use crate::{
     auth::Caller,
@@ -33,7 +33,7 @@ impl Service {
         let job = self.cancellable(caller, &of).await?;
         // One that was fetched is on its way to `bak`.
         self.archived(|name, _| *name == job).await;
-        let cancelled = self.worker.cancel(job.clone(), caller.user.clone()).await;
+        let cancelled = self.worker.cancel(job.clone(), by(caller)).await;
         match cancelled.map_err(|e| store_fault(&e))? {
             Cancelled::Done { was_running } => Ok(Reply::Cancelled { job, was_running }),
             Cancelled::NotActive => Err(Fault::Conflict {

@@ -1,7 +1,8 @@
 //! A job on its way to a client, whole or in part.
 
-use super::Service;
+use super::{Service, view::by};
 use crate::{
+    auth::Caller,
     domain::{InterfaceName, Job, Kind},
     store::Content,
 };
@@ -52,7 +53,7 @@ pub struct Completion {
     service: Arc<Service>,
     job: Job,
     interface: InterfaceName,
-    user: Arc<str>,
+    caller: Caller,
     /// The job's length.
     bytes: u64,
     /// What of it is on its way.
@@ -67,14 +68,14 @@ impl Completion {
         service: Arc<Service>,
         job: Job,
         interface: InterfaceName,
-        user: Arc<str>,
+        caller: Caller,
         bytes: u64,
     ) -> Self {
         Self {
             service,
             job,
             interface,
-            user,
+            caller,
             bytes,
             part: 0..bytes,
             ended: None,
@@ -90,7 +91,7 @@ impl Completion {
     /// outcome, so that the client which has its document does not see it queued any more.
     pub fn taken(&mut self) {
         let taken = &self.service.taken;
-        if taken.would_be_all(&self.job.name, &self.user, &self.part, self.bytes) {
+        if taken.would_be_all(&self.job.name, &self.caller.user, &self.part, self.bytes) {
             self.announce();
         }
     }
@@ -109,7 +110,7 @@ impl Completion {
     /// `bak`, now or as soon as the disk lets it.
     pub fn completed(mut self) {
         let taken = &self.service.taken;
-        if !taken.add(&self.job.name, &self.user, &self.part, self.bytes) {
+        if !taken.add(&self.job.name, &self.caller.user, &self.part, self.bytes) {
             return;
         }
         if self.ended.is_none() {
@@ -133,7 +134,9 @@ impl Completion {
 
     /// Tries to archive the job. False when that can succeed later.
     async fn archived(&self) -> bool {
-        let archived = self.service.store.fetched(&self.job, &self.user).await;
+        let archived = (self.service.store)
+            .fetched(&self.job, &by(&self.caller))
+            .await;
         if let Err(error) = &archived {
             tracing::error!(job = %self.job.name, %error, "a retrieved job stays queued for now");
         }

@@ -232,7 +232,7 @@ mod tests {
         auth::{Grants, Scope},
         domain::{Job, JobId, KEY_BYTES, Kind, Place, Queue, Seal},
         store::{
-            Cancelled,
+            By, Cancelled,
             fs::{FileStore, Moved, Rules, Spool, faults::Faults, testing::TestSpool},
         },
         xml::{Schemas, Stylesheets, XsdSchema},
@@ -245,7 +245,7 @@ mod tests {
     impl WorkerHandle for Nobody {
         fn arrived(&self, _: &InterfaceName, _: &JobName) {}
 
-        fn cancel(&self, _: JobName, _: Arc<str>) -> Cancelling<'_> {
+        fn cancel(&self, _: JobName, _: By) -> Cancelling<'_> {
             Box::pin(std::future::ready(Ok(Cancelled::NotActive)))
         }
 
@@ -388,7 +388,10 @@ mod tests {
             job
         };
         let (of_ada, beside, nobodys) = (put("out/@ada"), put("out"), put("out/@nobody"));
-        let Moved::Done(fetched) = spool.archive(&put("out/@ada"), "ada").unwrap() else {
+        let Moved::Done(fetched) = spool
+            .archive(&put("out/@ada"), &By::operator("ada"))
+            .unwrap()
+        else {
             panic!("it is gone");
         };
         let operator = Caller::operator("olga");
@@ -498,8 +501,8 @@ mod tests {
         for interface in [out(), shared()] {
             let all: Vec<Job> = (0..4).map(|_| accept(&spool, &interface)).collect();
             running.extend(spool.claim(&interface, &all[1].name).unwrap());
-            spool.archive(&all[2], "ada").unwrap();
-            spool.cancel(&all[3], "ada").unwrap();
+            spool.archive(&all[2], &By::operator("ada")).unwrap();
+            spool.cancel(&all[3], &By::operator("ada")).unwrap();
             jobs.extend(all.into_iter().map(|job| job.name));
         }
         assert_eq!(running.len(), 2);

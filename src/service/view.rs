@@ -6,7 +6,7 @@ use crate::{
     domain::joblog::{JobLog, Message},
     domain::{InterfaceName, Job, JobId, JobName, JobOptions, Place, Priority},
     service::{Fault, JobRef},
-    store::{Filter, JobDetail, JobSummary, Of, Sight, State, Stored, Viewer, Want},
+    store::{By, Filter, JobDetail, JobSummary, Of, Origin, Sight, State, Stored, Viewer, Want},
 };
 use std::sync::Arc;
 
@@ -299,6 +299,22 @@ fn check_reach(caller: &Caller, visibility: Visibility) -> Result<(), Fault> {
         true => Err(Fault::Forbidden {
             reason: "only curators may see this".into(),
         }),
+    }
+}
+
+/// By whom a caller's act is done.
+pub(super) fn by(caller: &Caller) -> By {
+    let (dialect, address) = caller
+        .via
+        .map_or(("", None), |via| (via.dialect, Some(via.address)));
+    By {
+        account: caller.user.to_string(),
+        login: None,
+        origin: Origin::Client {
+            dialect: dialect.into(),
+            address,
+        },
+        why: None,
     }
 }
 

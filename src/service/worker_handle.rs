@@ -2,9 +2,9 @@
 
 use crate::{
     domain::{InterfaceName, Job, JobName},
-    store::{Cancelled, StoreError},
+    store::{By, Cancelled, StoreError},
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 /// What the service asks of the worker.
 pub trait WorkerHandle: Send + Sync {
@@ -14,7 +14,7 @@ pub trait WorkerHandle: Send + Sync {
     /// Cancels a job, wherever it is; it takes until its command has ended, at most some ten seconds.
     /// What is answered as done would survive a power cut. It goes on when nobody waits for it any
     /// more.
-    fn cancel(&self, job: JobName, user: Arc<str>) -> Cancelling<'_>;
+    fn cancel(&self, job: JobName, by: By) -> Cancelling<'_>;
 
     /// When a job that waits or runs will be done, in milliseconds of the Unix epoch: an estimate,
     /// always in the future. `None`: it has ended. Blocks for a look at the disk.

@@ -87,7 +87,7 @@ trait Bench: Sized {
             worker.settle(&*store, name, Settlement::Failed, last).await;
         } else {
             let job = job(&*store, name).await;
-            assert!(store.cancel(&job, by).await.unwrap());
+            assert!(store.cancel(&job, &By::operator(by)).await.unwrap());
         }
     }
 
@@ -128,6 +128,7 @@ impl Worker {
         let (lease, _, started_ms) = run.unwrap();
         let log = RunLog {
             started_ms,
+            cancelled_by: None,
             messages: vec![last],
         };
         let settled = store.settle(&lease, what, Some(log)).await.unwrap();

@@ -660,7 +660,7 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    async fn cancel(&self, job: &Job, by: &str) -> Result<bool> {
+    async fn cancel(&self, job: &Job, by: &By) -> Result<bool> {
         self.cancel_job(job, by)
     }
 
@@ -681,7 +681,7 @@ impl Store for MemoryStore {
         Ok(self.lock().served_since_ms)
     }
 
-    async fn fetched(&self, job: &Job, _: &str) -> Result<()> {
+    async fn fetched(&self, job: &Job, _: &By) -> Result<()> {
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         if all.at(job).is_some() && matches!(job.place, Place::Queue(_)) {
             let last = Message::new(now_ms, Level::Info, "retrieved");

@@ -1,5 +1,6 @@
 //! Runs: what the store gives to those who work on jobs, and what they give back.
 
+use super::By;
 use crate::domain::joblog::Message;
 use crate::domain::{InterfaceName, Job, JobName, Priority, WorkerTag};
 use std::{any::Any, fmt, fs::File, path::PathBuf, sync::Arc, time::Duration};
@@ -125,6 +126,8 @@ pub struct RunLog {
     /// Of the Unix epoch.
     pub started_ms: i64,
     pub messages: Vec<Message>,
+    /// Who has ended it, if that is why the job fails.
+    pub cancelled_by: Option<By>,
 }
 
 /// What settling a run has brought about. The same again for the same lease.

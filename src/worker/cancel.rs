@@ -4,7 +4,7 @@ use super::{Core, Handle};
 use crate::{
     domain::{Job, JobName, Place},
     scheduler::{End, Event},
-    store::{Cancelled, Lease, Of, Result, State, Viewer, Want},
+    store::{By, Cancelled, Lease, Of, Result, State, Viewer, Want},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -23,11 +23,11 @@ impl Handle {
     ///
     /// # Errors
     /// When the store cannot be read or written: ask again.
-    pub async fn cancel(&self, job: JobName, user: Arc<str>) -> Result<Cancelled> {
-        let deadline = Instant::now() + PATIENCE;
+    pub async fn cancel(&self, job: JobName, by: By) -> Result<Cancelled> {
+        let (by, deadline) = (Arc::new(by), Instant::now() + PATIENCE);
         loop {
             if let Some(run) = self.0.runs.of(&job) {
-                run.cancel(&user);
+                run.cancel(&by);
                 if tokio::time::timeout_at(deadline, run.ended())
                     .await
                     .is_err()
@@ -38,7 +38,7 @@ impl Handle {
                     return Ok(Cancelled::Done { was_running: true });
                 }
             }
-            if let Some(cancelled) = self.0.cancel_waiting(&job, &user).await? {
+            if let Some(cancelled) = self.0.cancel_waiting(&job, &by).await? {
                 return Ok(cancelled);
             }
             if Instant::now() >= deadline {
@@ -57,17 +57,17 @@ impl Core {
     }
 
     /// `None`: look again.
-    async fn cancel_waiting(&self, name: &JobName, user: &str) -> Result<Option<Cancelled>> {
+    async fn cancel_waiting(&self, name: &JobName, by: &By) -> Result<Option<Cancelled>> {
         let of = Of::Name(name.clone());
         let found = self.store.find(&Viewer::all(), of, Want::PLACE).await?;
         let Some(found) = found.filter(|found| !found.summary.state.is_settled()) else {
             return Ok(Some(Cancelled::NotActive));
         };
         let job = found.summary.job;
-        if !self.store.cancel(&job, user).await? {
+        if !self.store.cancel(&job, by).await? {
             return Ok(None);
         }
-        tracing::info!(job = %name, %user, "cancelled");
+        tracing::info!(job = %name, user = %by, "cancelled");
         // Whoever waited behind it may go on.
         if let Some(interface) = job.place.interface() {
             self.hints.notify(Event::Hint(interface.clone()));
@@ -81,7 +81,7 @@ impl Core {
     pub(super) async fn cancel_left_behind(
         &self,
         lease: &Lease,
-        user: &str,
+        by: &By,
     ) -> Result<Option<Option<End>>> {
         let running = Job {
             place: Place::Work {
@@ -90,8 +90,8 @@ impl Core {
             },
             name: lease.job.clone(),
         };
-        if self.store.cancel(&running, user).await? {
-            tracing::info!(job = %lease.job, %user, "cancelled");
+        if self.store.cancel(&running, by).await? {
+            tracing::info!(job = %lease.job, user = %by, "cancelled");
             return Ok(Some(Some(End::Unknown)));
         }
         let of = Of::Name(lease.job.clone());

@@ -152,8 +152,8 @@ impl Core {
 
     /// Settles the job of an adopted command that has ended. `None` while it lives.
     async fn end_of(&self, lease: &Lease, started_ms: i64, run: &Underway) -> Result<Option<End>> {
-        if let Some(user) = run.cancelled_by()
-            && let Some(ended) = self.cancel_left_behind(lease, &user).await?
+        if let Some(by) = run.cancelled_by()
+            && let Some(ended) = self.cancel_left_behind(lease, &by).await?
         {
             return Ok(ended);
         }

@@ -3,7 +3,10 @@
 //! A run is in the register from before its claim until its end is settled. Whoever cancels it does
 //! so before it is closed, or not at all: closing and cancelling are one step each.
 
-use crate::domain::{InterfaceName, JobName};
+use crate::{
+    domain::{InterfaceName, JobName},
+    store::By,
+};
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::HashMap,
@@ -33,7 +36,7 @@ enum Phase {
     /// It can be cancelled.
     Open,
     /// By somebody, who was the first.
-    Cancelled(Arc<str>),
+    Cancelled(Arc<By>),
     /// What becomes of the job is decided without us.
     Closed,
     Ended,
@@ -110,11 +113,11 @@ impl Run {
     }
 
     /// Asks for its end, unless what becomes of the job is decided already.
-    pub(super) fn cancel(&self, user: &Arc<str>) {
+    pub(super) fn cancel(&self, by: &Arc<By>) {
         let asked = self.phase.send_if_modified(|phase| {
             let open = *phase == Phase::Open;
             if open {
-                *phase = Phase::Cancelled(user.clone());
+                *phase = Phase::Cancelled(by.clone());
             }
             open
         });
@@ -124,7 +127,7 @@ impl Run {
     }
 
     /// From now on nobody can cancel it. Who has, if anybody.
-    pub(super) fn close(&self) -> Option<Arc<str>> {
+    pub(super) fn close(&self) -> Option<Arc<By>> {
         self.phase.send_if_modified(|phase| {
             if *phase == Phase::Open {
                 *phase = Phase::Closed;
@@ -134,9 +137,9 @@ impl Run {
         self.cancelled_by()
     }
 
-    pub(super) fn cancelled_by(&self) -> Option<Arc<str>> {
+    pub(super) fn cancelled_by(&self) -> Option<Arc<By>> {
         match &*self.phase.borrow() {
-            Phase::Cancelled(user) => Some(user.clone()),
+            Phase::Cancelled(by) => Some(by.clone()),
             Phase::Closed | Phase::Ended | Phase::Open => None,
         }
     }
@@ -161,20 +164,21 @@ mod tests {
     #[tokio::test]
     async fn a_run_is_cancelled_by_the_first_who_asks_before_it_is_closed() {
         let (runs, kill) = (Arc::new(Runs::default()), CancellationToken::new());
+        let [olga, pete] = ["olga", "pete"].map(|name| Arc::new(By::operator(name)));
         let entry = registered(&runs, &kill);
         let run = runs.of(&entry.job).unwrap();
         assert!(!run.stop.is_cancelled());
-        run.cancel(&"olga".into());
-        run.cancel(&"pete".into());
+        run.cancel(&olga);
+        run.cancel(&pete);
         assert!(run.stop.is_cancelled() && !kill.is_cancelled());
-        assert_eq!(run.close().as_deref(), Some("olga"));
+        assert_eq!(run.close(), Some(olga.clone()));
         drop(entry);
         run.ended().await;
 
         let entry = registered(&runs, &kill);
         let run = entry.run.clone();
         assert_eq!(run.close(), None);
-        run.cancel(&"olga".into());
+        run.cancel(&olga);
         assert!(!run.stop.is_cancelled(), "it was too late");
         assert_eq!(run.close(), None);
     }

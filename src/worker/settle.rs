@@ -5,7 +5,7 @@ use crate::{
     domain::joblog::{Level, Message},
     processor::{Ended, Outcome, Retry},
     scheduler::End,
-    store::{Fate, Lease, Result, RunLog, Settled, Settlement, StoreError},
+    store::{By, Fate, Lease, Result, RunLog, Settled, Settlement, StoreError},
 };
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ impl Verdict {
             reason: Some(reason),
             log: self.log.map(|log| RunLog {
                 messages: vec![message],
+                cancelled_by: None,
                 ..log
             }),
             ..self
@@ -105,9 +106,14 @@ impl Core {
             messages.push(end);
             (Settlement::Failed, reason, messages)
         };
+        let mut cancelled_by = None;
         let (what, reason, mut messages) = match run.close() {
             // Whatever the command came to: nothing of it is published.
-            Some(user) => fails(Message::cancelled(ended_ms, &user), ended.messages),
+            Some(by) => {
+                let end = Message::cancelled(ended_ms, &by.to_string());
+                cancelled_by = Some(By::clone(&by));
+                fails(end, ended.messages)
+            }
             None if fate == Fate::Changed => {
                 let end = Message::new(ended_ms, Level::Error, CHANGED);
                 fails(end, ended.messages)
@@ -120,6 +126,7 @@ impl Core {
         let log = (what != Settlement::GivenBack).then_some(RunLog {
             started_ms,
             messages,
+            cancelled_by,
         });
         Verdict {
             what,

@@ -164,6 +164,8 @@ fn a_move_by_hand_gives_a_job_to_another_user() {
     assert_eq!(fetch(&daemon, &bob, "orders_out", &job).text(), order("1"));
     // Once the client has all of it.
     daemon.wait("it is retrieved", || !to.exists());
+    let recorded = daemon.recorded(&job, "fetched");
+    assert_eq!(recorded, ["bob", "dstore from 127.0.0.1"]);
     // It goes back to whom it was for last.
     let back = daemon.operator(&["requeue", &job]);
     assert_eq!(back.trim(), format!("{job} queue/orders_out/@bob/{job}"));

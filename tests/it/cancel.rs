@@ -99,6 +99,8 @@ fn a_running_job_ends_with_its_processes_and_stays_cancelled() {
     let log = daemon.joblog(&job);
     assert_eq!(log["status"], "error");
     assert_eq!(log["messages"][0]["tool"], "spoolgate-cancel");
+    let recorded = daemon.recorded(&job, "cancelled");
+    assert_eq!(recorded, ["ada", "alteryx from 127.0.0.1"]);
     daemon.wait("its child is dead", || is_dead(&child));
     assert_eq!(daemon.files("results"), [""; 0]);
     daemon.wait_for_empty_work();
@@ -122,6 +124,8 @@ fn a_job_that_waits_never_runs_and_a_command_that_was_adopted_ends() {
     let unknown = (404, format!("unknown job {waiting}"));
     assert_eq!(printing.cancel(&printing.ada, &waiting), unknown);
     assert_eq!(daemon.messages(&second), ["cancelled by ada"]);
+    let recorded = daemon.recorded(&second, "cancelled");
+    assert_eq!(recorded, ["ada", "alteryx from 127.0.0.1"]);
     // The command outlives the service, and is cancelled under the next one.
     let child = daemon.text("child");
     printing.daemon.kill();
@@ -136,6 +140,8 @@ fn a_job_that_waits_never_runs_and_a_command_that_was_adopted_ends() {
     daemon.wait("its child is dead", || is_dead(&child));
     let said = daemon.messages(&first);
     assert_eq!(said.last().unwrap(), "cancelled by ada", "{said:?}");
+    let recorded = daemon.recorded(&first, "cancelled");
+    assert_eq!(recorded, ["ada", "alteryx from 127.0.0.1"]);
     assert_eq!(printing.status(&running), "Cancelled");
     assert_eq!(daemon.text("ran"), format!("{first}\n"));
     // An operator may think otherwise.

@@ -403,6 +403,27 @@ impl Daemon {
         answer.text().lines().map(str::to_owned).collect()
     }
 
+    /// By whom and from where the record says that this act was done to a job, once it says so.
+    pub(crate) fn recorded(&self, job: &str, act: &str) -> [String; 2] {
+        let path = self.spool(&format!("records/{}/ended.jsonl", day(job)));
+        let lines = || -> Vec<serde_json::Value> {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let whole = text
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            whole
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        };
+        let of_it = || {
+            let mut lines = lines().into_iter();
+            lines.find(|line| line["job"] == job && line["act"] == act)
+        };
+        self.wait("the act is recorded", || of_it().is_some());
+        let line = of_it().unwrap();
+        ["by", "from"].map(|key| line[key].as_str().unwrap_or_default().to_owned())
+    }
+
     pub(crate) fn wait_for_place(&self, job: &str, place: &str) {
         let reached = || self.place(job) == place;
         wait_for(&format!("{job} in {place}"), reached, || self.log());

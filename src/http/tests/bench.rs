@@ -16,7 +16,7 @@ use crate::{
         Slots, Visible, WorkerHandle,
     },
     store::{
-        Cancelled,
+        By, Cancelled,
         fs::{FileStore, testing::TestSpool},
     },
     xml::{Schemas, Stylesheets, XsdSchema},
@@ -258,7 +258,7 @@ impl WorkerHandle for Nobody {
         }
     }
 
-    fn cancel(&self, _: JobName, _: Arc<str>) -> Cancelling<'_> {
+    fn cancel(&self, _: JobName, _: By) -> Cancelling<'_> {
         Box::pin(std::future::ready(Ok(Cancelled::NotActive)))
     }
 

@@ -52,7 +52,7 @@ struct Nobody;
 impl WorkerHandle for Nobody {
     fn arrived(&self, _: &InterfaceName, _: &JobName) {}
 
-    fn cancel(&self, _: JobName, _: Arc<str>) -> Cancelling<'_> {
+    fn cancel(&self, _: JobName, _: By) -> Cancelling<'_> {
         Box::pin(std::future::ready(Ok(Cancelled::NotActive)))
     }
 

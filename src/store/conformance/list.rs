@@ -99,7 +99,7 @@ impl<B: Bench> Moving<'_, B> {
         }
         if let Some(name) = self.to_fetch.pop() {
             let job = job(&*store, &name).await;
-            store.fetched(&job, "ada").await.unwrap();
+            store.fetched(&job, &By::operator("ada")).await.unwrap();
         }
         if let Some(job) = self.to_cancel.pop() {
             self.bench.cancel(&job, "olga").await;

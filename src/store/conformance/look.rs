@@ -141,7 +141,7 @@ async fn in_each_way<B: Bench>(bench: &B, user: &str) -> Vec<JobName> {
     let store = bench.store();
     let fetched = address(bench, &user.parse().unwrap(), user).await;
     store
-        .fetched(&job(&*store, &fetched).await, user)
+        .fetched(&job(&*store, &fetched).await, &By::operator(user))
         .await
         .unwrap();
     jobs.push(fetched);
@@ -249,7 +249,7 @@ pub(super) async fn a_job_that_is_addressed_is_its_addressees<B: Bench>() {
             let job = job(&*store, &name).await;
             assert_eq!(job.place.addressee(), Some(&bob));
             assert_eq!(store.waiting(&mail()), 1);
-            store.fetched(&job, "bob").await.unwrap();
+            store.fetched(&job, &By::operator("bob")).await.unwrap();
             assert_eq!(store.waiting(&mail()), 0);
         }
         let summary = detail(&*store, &name).await.summary;

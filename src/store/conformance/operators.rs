@@ -95,7 +95,7 @@ pub(super) async fn a_sent_job_begins_anew_from_every_state<B: Bench>() {
         // What was said of it stays, and who has sent it is said behind that.
         let requeued = "requeued to other by olga (uid 1000)";
         match said(&seen).as_slice() {
-            [] => store.fetched(&there, "bob").await.unwrap(),
+            [] => store.fetched(&there, &By::operator("bob")).await.unwrap(),
             before => {
                 assert_eq!(said(&sent), [before, &[requeued]].concat());
                 bench.run(&name).await;
@@ -326,7 +326,7 @@ pub(super) async fn it_is_known_for_whom_a_job_is<B: Bench>() {
     };
     assert_eq!(of().await.as_ref(), Some(&bob));
     let queued = job(&*store, &name).await;
-    store.fetched(&queued, "bob").await.unwrap();
+    store.fetched(&queued, &By::operator("bob")).await.unwrap();
     assert_eq!(of().await.as_ref(), Some(&bob));
     // Also where jobs are for nobody alone.
     requeue(&*store, &name, &plain().into()).await;

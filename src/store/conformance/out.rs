@@ -8,7 +8,7 @@ pub(super) async fn fetched_ends_a_job_that_waits<B: Bench>() {
     let store = bench.store();
     let stored = accept(&*store, &plain(), "ada", b"<a/>").await;
     let queued = job(&*store, &stored.job).await;
-    store.fetched(&queued, "bob").await.unwrap();
+    store.fetched(&queued, &By::operator("bob")).await.unwrap();
     let done = detail(&*store, &stored.job).await;
     assert_eq!(done.summary.state, State::Done);
     assert_eq!(done.summary.job.place, Place::Bak(plain()));
@@ -25,7 +25,7 @@ pub(super) async fn fetched_ends_a_job_that_waits<B: Bench>() {
     assert_eq!(store.waiting(&plain()), 0);
     assert_eq!(bytes_of(&open(&*store, &stored.job).await).await, "<a/>");
     for job in [&queued, &done.summary.job] {
-        store.fetched(job, "eve").await.unwrap();
+        store.fetched(job, &By::operator("eve")).await.unwrap();
         assert_eq!(detail(&*store, &stored.job).await, done);
     }
 }
@@ -39,7 +39,7 @@ pub(super) async fn eight_fetches_at_once_are_one<B: Bench>() {
         let queued = job(&*store, &name).await;
         let fetched = together((0..8).map(|_| {
             let (store, queued) = (store.clone(), queued.clone());
-            async move { store.fetched(&queued, "bob").await }
+            async move { store.fetched(&queued, &By::operator("bob")).await }
         }));
         assert!(fetched.await.iter().all(|fetched| fetched.is_ok()));
         let done = detail(&*store, &name).await;
@@ -68,7 +68,7 @@ pub(super) async fn fetched_leaves_every_other_job_alone<B: Bench>() {
     for (name, queued) in jobs.iter().zip(&queued) {
         let before = look(&*store, &Viewer::all(), name).await;
         // As it was seen when its retrieval began.
-        store.fetched(queued, "bob").await.unwrap();
+        store.fetched(queued, &By::operator("bob")).await.unwrap();
         assert_eq!(look(&*store, &Viewer::all(), name).await, before);
     }
 }

@@ -17,6 +17,7 @@ async fn waiting(store: &dyn Store) -> JobName {
 
 fn log_of(text: &str) -> Option<RunLog> {
     Some(RunLog {
+        cancelled_by: None,
         started_ms: now_ms(),
         messages: vec![Message::new(now_ms(), Level::Info, text)],
     })
@@ -348,7 +349,7 @@ pub(super) async fn a_cancelled_job_never_runs<B: Bench>() {
         let job = job(&*store, &name).await;
         let cancels = [(); 8].map(|()| {
             let (store, job) = (bench.store(), job.clone());
-            async move { store.cancel(&job, "olga").await }
+            async move { store.cancel(&job, &By::operator("olga")).await }
         });
         let cancelled = together(cancels).await;
         let n_done = cancelled.iter().filter(|done| **done == Ok(true)).count();
@@ -358,7 +359,7 @@ pub(super) async fn a_cancelled_job_never_runs<B: Bench>() {
         assert_eq!(said(&last).last(), Some(&"cancelled by olga"));
         assert!(claim(&*store, &name, true).await.is_none());
         let ended = super::job(&*store, &name).await;
-        let again = store.cancel(&ended, "pete").await;
+        let again = store.cancel(&ended, &By::operator("pete")).await;
         assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     }
 }
@@ -369,11 +370,17 @@ pub(super) async fn a_job_that_runs_is_not_cancelled_by_the_store<B: Bench>() {
     let name = waiting(&*store).await;
     let (lease, workspace) = claim(&*store, &name, true).await.unwrap();
     let running = job(&*store, &name).await;
-    assert_eq!(store.cancel(&running, "olga").await, Ok(false));
+    assert_eq!(
+        store.cancel(&running, &By::operator("olga")).await,
+        Ok(false)
+    );
     assert_eq!(state(&*store, &name).await, State::Running);
     // Nobody works on it any more.
     drop((lease, workspace));
-    assert_eq!(store.cancel(&running, "olga").await, Ok(true));
+    assert_eq!(
+        store.cancel(&running, &By::operator("olga")).await,
+        Ok(true)
+    );
     assert_eq!(state(&*store, &name).await, State::Cancelled);
 }
 
@@ -386,7 +393,7 @@ pub(super) async fn a_claim_and_a_cancel_have_one_outcome<B: Bench>() {
         let (first, second, other) = (bench.store(), bench.store(), name.clone());
         let (claimed, cancelled) = tokio::join!(
             async move { claim(&*first, &other, true).await },
-            async move { second.cancel(&waits, "olga").await.unwrap() },
+            async move { second.cancel(&waits, &By::operator("olga")).await.unwrap() },
         );
         assert!(claimed.is_none() || !cancelled, "both have it");
         let expected = match (&claimed, cancelled) {

@@ -74,9 +74,8 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Archives a job of an `out` interface that was completely retrieved.
-    pub fn archive(&self, job: &Job, by_whom: &str) -> Result<Moved, SpoolError> {
-        let mut ended = self.ended(&job.name, Act::Fetched)?;
-        ended.by = Some(by_whom.to_owned());
+    pub fn archive(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
+        let ended = self.ended(&job.name, Act::Fetched)?.by(by);
         self.shift_durably(job, &Transition::Archive, Some(ended))
     }
 

@@ -5,7 +5,7 @@
 //! quicker is decided by the lock and by the job's one rename.
 
 use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
-use crate::store::fs::PlacePath;
+use crate::store::{By, fs::PlacePath};
 use crate::{
     domain::joblog::{JobLog, Message, Status},
     domain::{Illegal, Job, Place, Queue, Transition},
@@ -14,7 +14,7 @@ use crate::{
 impl<F: Fs> Spool<F> {
     /// Cancels a job that waits, or whose run was cut off. `Gone`: a command works on it, or it
     /// moved meanwhile; look again. Durable when it returns.
-    pub fn cancel(&self, job: &Job, user: &str) -> Result<Moved, SpoolError> {
+    pub fn cancel(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
         self.healthy()?;
         let interface = match &job.place {
             Place::Deferred { interface, .. }
@@ -30,12 +30,12 @@ impl<F: Fs> Spool<F> {
         if lock.is_none() {
             return Ok(Moved::Gone);
         }
-        let mut moved = self.cancel_locked(job, user)?;
+        let mut moved = self.cancel_locked(job, by)?;
         if moved == Moved::Gone && matches!(job.place, Place::Deferred { .. }) {
             // It was due meanwhile.
             let place = Place::Queue(interface.clone().into());
             let name = job.name.clone();
-            moved = self.cancel_locked(&Job { place, name }, user)?;
+            moved = self.cancel_locked(&Job { place, name }, by)?;
         }
         if moved != Moved::Gone {
             self.clean_run(interface, &job.name);
@@ -43,7 +43,7 @@ impl<F: Fs> Spool<F> {
         Ok(moved)
     }
 
-    fn cancel_locked(&self, job: &Job, user: &str) -> Result<Moved, SpoolError> {
+    fn cancel_locked(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
         let path = job.place.path(&job.name);
         if self.stat(&path)?.is_none() {
             return Ok(Moved::Gone);
@@ -56,18 +56,18 @@ impl<F: Fs> Spool<F> {
             | Place::Queue(_)
             | Place::Refused => self.attempts_of(&job.name)?,
         };
-        let mut ended = self.ended(&job.name, Act::Cancelled)?;
-        ended.by = Some(user.to_owned());
+        let mut ended = self.ended(&job.name, Act::Cancelled)?.by(by);
+        let user = by.to_string();
         if matches!(job.place, Place::Work { .. }) {
             ended.attempt = Some(attempts);
         }
         let end = match job.place {
-            Place::Work { .. } => Message::cancelled(self.now_ms(), user),
+            Place::Work { .. } => Message::cancelled(self.now_ms(), &user),
             Place::Bak(_)
             | Place::Deferred { .. }
             | Place::JobErrors
             | Place::Queue(_)
-            | Place::Refused => Message::deleted(self.now_ms(), user),
+            | Place::Refused => Message::deleted(self.now_ms(), &user),
         };
         let mut messages = self.last_words(job, end);
         // A log that is there has the note already.
@@ -122,7 +122,7 @@ mod tests {
     use super::super::{DropRules, RealFs, Rules};
     use super::*;
     use crate::domain::{InterfaceName, JobName, Kind};
-    use crate::store::{By, Settlement};
+    use crate::store::Settlement;
     use std::{collections::BTreeMap, sync::Arc};
 
     /// A spool with a job in its queue.
@@ -156,7 +156,7 @@ mod tests {
         let queued = found(&spool, &name);
         spool.note(&queued, "dropped as x").unwrap();
         assert!(!spool.was_cancelled(&queued));
-        let moved = spool.cancel(&queued, "olga").unwrap();
+        let moved = spool.cancel(&queued, &By::operator("olga")).unwrap();
         let ended = found(&spool, &name);
         assert_eq!(moved, Moved::Done(ended.clone()));
         assert!(spool.was_cancelled(&ended));
@@ -167,8 +167,14 @@ mod tests {
         assert_eq!(log.attempts, 0);
         let left = std::fs::read_dir(dir.path().join("work/a")).unwrap();
         assert_eq!(left.count(), 0);
-        assert_eq!(spool.cancel(&queued, "olga").unwrap(), Moved::Gone);
-        assert!(spool.cancel(&ended, "olga").is_err(), "it has ended");
+        assert_eq!(
+            spool.cancel(&queued, &By::operator("olga")).unwrap(),
+            Moved::Gone
+        );
+        assert!(
+            spool.cancel(&ended, &By::operator("olga")).is_err(),
+            "it has ended"
+        );
         assert!(spool.claim(&interface, &name).unwrap().is_none());
         spool
             .requeue(
@@ -188,13 +194,19 @@ mod tests {
         claim.prepare().unwrap();
         claim.begin();
         let running = found(&spool, &name);
-        assert_eq!(spool.cancel(&queued, "olga").unwrap(), Moved::Gone);
-        assert_eq!(spool.cancel(&running, "olga").unwrap(), Moved::Gone);
+        assert_eq!(
+            spool.cancel(&queued, &By::operator("olga")).unwrap(),
+            Moved::Gone
+        );
+        assert_eq!(
+            spool.cancel(&running, &By::operator("olga")).unwrap(),
+            Moved::Gone
+        );
         assert!(spool.read_log(&name).is_none());
         assert!(spool.fs().stat(claim.run_dir()).unwrap().is_some());
         // Its run breaks down: nobody has its lock any more.
         drop(claim);
-        let moved = spool.cancel(&running, "olga").unwrap();
+        let moved = spool.cancel(&running, &By::operator("olga")).unwrap();
         assert_eq!(moved, Moved::Done(found(&spool, &name)));
         assert_eq!(spool.read_log(&name).unwrap().attempts, 1);
         assert!(spool.was_cancelled(&found(&spool, &name)));
@@ -211,7 +223,7 @@ mod tests {
             if due {
                 spool.release_due(&deferred).unwrap();
             }
-            let moved = spool.cancel(&deferred, "olga").unwrap();
+            let moved = spool.cancel(&deferred, &By::operator("olga")).unwrap();
             assert_eq!(moved, Moved::Done(found(&spool, &name)), "{due}");
             assert_eq!(spool.read_log(&name).unwrap().attempts, 1);
             assert_eq!(spool.attempts_of(&name).unwrap(), 0);

@@ -14,7 +14,7 @@ use super::{
     results::VARIABLES, text, wrap,
 };
 use crate::store::fs::PlacePath;
-use crate::store::{Fate, KeptRun, Settlement};
+use crate::store::{By, Fate, KeptRun, Settlement};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName},
@@ -59,6 +59,8 @@ pub struct Claim<F: Fs = RealFs> {
     output: Option<Output>,
     /// What has been published of what the command emitted, and under which name it left that.
     emitted: Vec<(Job, PathBuf)>,
+    /// Who has cancelled the run.
+    cancelled_by: Option<By>,
 }
 
 /// What a command has left in its directories.
@@ -147,6 +149,7 @@ impl<F: Fs> Spool<F> {
                     fate: Fate::Whole,
                     output: None,
                     emitted: Vec::new(),
+                    cancelled_by: None,
                 };
                 // Only a claim that is durable counts, and only one that counts may run.
                 self.wait(ticket)?;
@@ -225,6 +228,7 @@ impl<F: Fs> Spool<F> {
             fate: Fate::Whole,
             output: None,
             emitted: Vec::new(),
+            cancelled_by: None,
         }))
     }
 
@@ -371,6 +375,11 @@ impl<F: Fs> Claim<F> {
             .map(|wrong| format!("{VARIABLES} is not used: {wrong}")))
     }
 
+    /// Its run has ended because of them.
+    pub fn cancelled(&mut self, by: By) {
+        self.cancelled_by = Some(by);
+    }
+
     /// Settles the job. After an error nothing that the state table does not know has happened:
     /// it may be called again (`SpoolError::Full`), or the next start recovers the job.
     pub fn settle(
@@ -412,6 +421,9 @@ impl<F: Fs> Claim<F> {
         };
         let mut ended = self.spool.ended(&self.job.name, act)?;
         ended.attempt = Some(self.attempt);
+        if let (Act::Cancelled, Some(by)) = (act, &self.cancelled_by) {
+            ended = ended.by(by);
+        }
         if what != Settlement::Done {
             ended.error = log.as_ref().and_then(JobLog::reason).map(fingerprint);
         }

@@ -170,7 +170,7 @@ impl Told {
         let place = spool.find(name)?.expect("the job is there");
         let name = name.clone();
         let job = Job { place, name };
-        let moved = spool.cancel(&job, "olga")?;
+        let moved = spool.cancel(&job, &By::operator("olga"))?;
         assert!(matches!(moved, Moved::Done(_)), "{job:?}");
         self.know(&job.name, Known::Cancelled);
         Ok(())
@@ -193,7 +193,7 @@ impl Told {
         spool.release_due(&Job { place, name })?;
         self.run(spool, &second, Settlement::Failed)?;
         for job in &emitted {
-            spool.archive(job, "shop")?;
+            spool.archive(job, &By::operator("shop"))?;
             self.know(&job.name, Known::Done);
         }
         let failed = Job {

@@ -288,7 +288,7 @@ impl Inner {
         Ok(durable?)
     }
 
-    fn fetched(&self, job: &Job, by: &str) -> Result<(), SpoolError> {
+    fn fetched(&self, job: &Job, by: &By) -> Result<(), SpoolError> {
         let spool = &self.spool;
         if spool.bytes_of(job)?.is_none() {
             // Another poller was first: both have the bytes, the file moved once.
@@ -304,7 +304,7 @@ impl Inner {
         // Earlier in the journal than the move, so durable with it.
         let _ = spool.write_log(log)?;
         if let Moved::Done(archived) = spool.archive(job, by)? {
-            tracing::info!(job = %archived.name, place = %archived.place, user = by, "retrieved");
+            tracing::info!(job = %archived.name, place = %archived.place, user = %by, "retrieved");
         }
         Ok(())
     }
@@ -493,8 +493,8 @@ impl Store for FileStore {
         self.0.of_run(lease, true, Inner::cut_off).await
     }
 
-    async fn cancel(&self, job: &Job, by: &str) -> Result<bool> {
-        let (job, by) = (job.clone(), by.to_owned());
+    async fn cancel(&self, job: &Job, by: &By) -> Result<bool> {
+        let (job, by) = (job.clone(), by.clone());
         (self.0)
             .for_worker(move |inner| inner.cancel(&job, &by))
             .await
@@ -522,13 +522,13 @@ impl Store for FileStore {
         Ok(created.map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(0)))
     }
 
-    async fn fetched(&self, job: &Job, by: &str) -> Result<()> {
+    async fn fetched(&self, job: &Job, by: &By) -> Result<()> {
         if !matches!(job.place, Place::Queue(_)) {
             return Ok(());
         }
         // Whoever comes second finds that it has moved.
         let _alone = self.0.moving.hold(&job.name).await;
-        let (job, by) = (job.clone(), by.to_owned());
+        let (job, by) = (job.clone(), by.clone());
         self.0.blocking(move |inner| inner.fetched(&job, &by)).await
     }
 

@@ -234,7 +234,7 @@ impl Walk {
         };
         self.trace.push(format!("fetch {}", job.name));
         let _ = self.spool.write_log(self.log(&job.name))?;
-        self.spool.archive(&job, "shop")?;
+        self.spool.archive(&job, &By::operator("shop"))?;
         if let Some(known) = self.jobs.get_mut(&job.name) {
             known.promise = Promise::Done;
         }
@@ -253,7 +253,7 @@ impl Walk {
             Some(place) => Job { place, name },
         };
         self.trace.push(format!("cancel {}", job.name));
-        if let Moved::Done(job) = self.spool.cancel(&job, "olga")? {
+        if let Moved::Done(job) = self.spool.cancel(&job, &By::operator("olga"))? {
             self.jobs.get_mut(&job.name).unwrap().promise = Promise::Cancelled;
         }
         Ok(())

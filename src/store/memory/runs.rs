@@ -5,7 +5,7 @@ use crate::{
     domain::joblog::{Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
     store::{
-        Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled, Settlement,
+        By, Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled, Settlement,
         StoreError, Workspace, job::Came,
     },
 };
@@ -269,8 +269,8 @@ impl MemoryStore {
     }
 
     /// Cancels a job that nobody works on.
-    pub(super) fn cancel_job(&self, job: &Job, by: &str) -> Result<bool> {
-        let (now_ms, mut all) = (self.now(), self.lock());
+    pub(super) fn cancel_job(&self, job: &Job, by: &By) -> Result<bool> {
+        let (now_ms, mut all, by) = (self.now(), self.lock(), by.to_string());
         let was_running = match job.place {
             Place::Work { .. } => true,
             Place::Deferred { .. } | Place::Queue(_) => false,
@@ -282,8 +282,8 @@ impl MemoryStore {
             return Ok(false);
         }
         let last = match was_running {
-            true => Message::cancelled(now_ms, by),
-            false => Message::deleted(now_ms, by),
+            true => Message::cancelled(now_ms, &by),
+            false => Message::deleted(now_ms, &by),
         };
         all.end(&job.name, &Transition::Fail, Status::Error, now_ms, last);
         Ok(true)

@@ -154,7 +154,10 @@ async fn a_run_ends_with_all_its_processes_and_publishes_nothing() {
     let running = bench.queue(Some(&handle));
     let child = bench.written("child").await;
     let waiting = bench.queue(Some(&handle));
-    let cancelled = handle.cancel(running.clone(), "olga".into()).await.unwrap();
+    let cancelled = handle
+        .cancel(running.clone(), By::operator("olga"))
+        .await
+        .unwrap();
     assert_eq!(cancelled, Cancelled::Done { was_running: true });
     bench.assert_cancelled(&running, "olga");
     let log = bench.spool.read_log(&running).unwrap();
@@ -168,7 +171,7 @@ async fn a_run_ends_with_all_its_processes_and_publishes_nothing() {
     while !matches!(bench.job(&waiting).place, Place::Work { attempt: 1, .. }) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let again = handle.cancel(running, "pete".into()).await.unwrap();
+    let again = handle.cancel(running, By::operator("pete")).await.unwrap();
     assert_eq!(again, Cancelled::NotActive);
     let listed = bench.spool.list(&bench.interface).unwrap();
     let listed: Vec<JobName> = listed.into_iter().map(|job| job.name).collect();
@@ -185,11 +188,14 @@ async fn a_job_that_waits_never_runs() {
     let first = bench.queue(Some(&handle));
     assert_eq!(bench.written("ran").await, first.to_string());
     let (second, third) = (bench.queue(Some(&handle)), bench.queue(Some(&handle)));
-    let cancelled = handle.cancel(second.clone(), "olga".into()).await.unwrap();
+    let cancelled = handle
+        .cancel(second.clone(), By::operator("olga"))
+        .await
+        .unwrap();
     assert_eq!(cancelled, Cancelled::Done { was_running: false });
     bench.assert_cancelled(&second, "olga");
     let unknown = JobName::new(bench.spool.next_id(), None, Kind::Json);
-    let none = handle.cancel(unknown, "olga".into()).await.unwrap();
+    let none = handle.cancel(unknown, By::operator("olga")).await.unwrap();
     assert_eq!(none, Cancelled::NotActive);
     std::fs::remove_file(bench.path("gate")).unwrap();
     while bench.job(&third).place != Place::Bak(bench.interface.clone()) {
@@ -215,7 +221,10 @@ async fn a_cancel_that_meets_the_end_of_a_run_has_one_outcome() {
         {
             tokio::task::yield_now().await;
         }
-        let cancelled = handle.cancel(name.clone(), "olga".into()).await.unwrap();
+        let cancelled = handle
+            .cancel(name.clone(), By::operator("olga"))
+            .await
+            .unwrap();
         let job = bench.job(&name);
         let results = bench.spool.results_of(&name).unwrap().0.len();
         let outcome = match cancelled {
@@ -266,7 +275,10 @@ async fn a_command_that_outlived_its_service_is_ended_too() {
     let handle = bench.work("true", vec![adopted], &stop);
     assert!(handle.eta_ms(&bench.job(&name)) > Some(bench.spool.now_ms()));
     let reaped = std::thread::spawn(move || child.wait());
-    let cancelled = handle.cancel(name.clone(), "olga".into()).await.unwrap();
+    let cancelled = handle
+        .cancel(name.clone(), By::operator("olga"))
+        .await
+        .unwrap();
     assert_eq!(cancelled, Cancelled::Done { was_running: true });
     bench.assert_cancelled(&name, "olga");
     assert!(!reaped.join().unwrap().unwrap().success());
@@ -323,7 +335,10 @@ async fn a_receiver_that_does_not_answer_is_left() {
     let mut begin = [0; 7];
     connection.read_exact(&mut begin).await.unwrap();
     assert_eq!(&begin, b"POST / ");
-    let cancelled = handle.cancel(name.clone(), "olga".into()).await.unwrap();
+    let cancelled = handle
+        .cancel(name.clone(), By::operator("olga"))
+        .await
+        .unwrap();
     assert_eq!(cancelled, Cancelled::Done { was_running: true });
     bench.assert_cancelled(&name, "olga");
     // The receiver is told by the end of the connection.

@@ -227,7 +227,7 @@ fn the_last_user_for_whom_a_job_was_is_known() {
     // Nobody has seen it when it is fetched.
     let job = Job { place: to, ..job };
     assert_eq!(bench.addressee(&job), Some("bob".into()));
-    let Moved::Done(fetched) = bench.spool.archive(&job, "bob").unwrap() else {
+    let Moved::Done(fetched) = bench.spool.archive(&job, &By::operator("bob")).unwrap() else {
         panic!("it is gone");
     };
     let day = fetched.name.day();
@@ -247,7 +247,7 @@ fn the_last_user_for_whom_a_job_was_is_known() {
         .unwrap();
     let place = bench.spool.find(&fetched.name).unwrap().unwrap();
     let job = Job { place, ..fetched };
-    let Moved::Done(fetched) = bench.spool.archive(&job, "ada").unwrap() else {
+    let Moved::Done(fetched) = bench.spool.archive(&job, &By::operator("ada")).unwrap() else {
         panic!("it is gone");
     };
     bench.restart();

@@ -7,7 +7,7 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName},
     store::{
-        Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, RunLog, Settled, Settlement,
+        By, Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, RunLog, Settled, Settlement,
         Workspace,
         fs::{Accepted, Adopted, Claim, Fs, Moved, Spool, SpoolError, wrap},
     },
@@ -213,6 +213,9 @@ impl Inner {
             State::LeftBehind { .. } => return Ok(Settled::Fenced),
             State::Settled(settled) => return Ok(settled.clone()),
         };
+        if let Some(by) = log.as_ref().and_then(|log| log.cancelled_by.clone()) {
+            claim.cancelled(by);
+        }
         let log = log.map(|log| {
             let opening = opening.get_or_insert_with(|| self.opening_of(claim, log.started_ms));
             self.log_of(claim, what, opening.clone(), log)
@@ -356,7 +359,7 @@ impl Inner {
         Ok(true)
     }
 
-    pub(super) fn cancel(&self, job: &Job, by: &str) -> Result<bool, SpoolError> {
+    pub(super) fn cancel(&self, job: &Job, by: &By) -> Result<bool, SpoolError> {
         let _cancelling = Entry::new(&self.runs, |runs| &runs.cancelling, &job.name);
         Ok(matches!(self.spool.cancel(job, by)?, Moved::Done(_)))
     }

@@ -10,10 +10,10 @@ use super::{
     *,
 };
 use crate::domain::{Ids, JobOptions, Kind, Place, Priority};
-use crate::store::Came;
 use crate::store::NewJob;
 use crate::store::Settlement;
 use crate::store::fs::PlacePath;
+use crate::store::{By, Came};
 
 fn interface() -> InterfaceName {
     "a".parse().unwrap()
@@ -355,7 +355,7 @@ fn a_job_that_failed_elsewhere_is_listed_there() {
     let spool = serve(CrashFs::new());
     let job = accept(&spool, JobOptions::default());
     let of = |spool: &Spool<CrashFs>| spool.jobs(&interface()).unwrap();
-    let moved = spool.cancel(&job, "olga").unwrap();
+    let moved = spool.cancel(&job, &By::operator("olga")).unwrap();
     let failed = Job {
         place: Place::JobErrors,
         name: job.name.clone(),
