@@ -50,10 +50,6 @@ pub mod peer;
 pub mod processor;
 pub mod scheduler;
 pub mod service;
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "its interface is being rewritten"
-)]
 pub mod store;
 pub(crate) mod util;
 pub(crate) mod watch;

@@ -86,9 +86,7 @@ fn rows(spool: &Spool) -> anyhow::Result<Vec<serde_json::Value>> {
     let mut rows = Vec::new();
     for interface in spool.interfaces() {
         let queued = spool.queued(interface)?;
-        // Whatever it is, it holds; and one that is bad must not hide the other interfaces.
         let hold = spool.hold_text(interface);
-        let hold = hold.unwrap_or_else(|_| Some("(.hold cannot be read)".into()));
         rows.push(serde_json::json!({
             "interface": interface.as_str(),
             "queued": queued.len(),

@@ -193,7 +193,7 @@ impl Seen {
                 spool.working(interface)?.len(),
             ),
             in_all: (config.limits.running_max, n_running),
-            held: spool.hold_text(interface).unwrap_or(Some(String::new())),
+            held: spool.hold_text(interface),
             worker: not_ours(&config.worker_tags, spool, job),
             blocker: match ordered {
                 true => blocker(config, spool, interface, &job.name)?,

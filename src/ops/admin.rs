@@ -498,7 +498,7 @@ mod tests {
             reason: reason.into(),
         };
         assert_eq!(act(hold("audit")).await, Ok("held".into()));
-        let text = spool.hold_text(&a).unwrap().unwrap();
+        let text = spool.hold_text(&a).unwrap();
         assert!(text.starts_with("by olga (uid 1000) since "), "{text}");
         assert!(text.ends_with("Z: audit"), "{text}");
         assert_eq!(act(hold("")).await, Ok(format!("was held already {text}")));

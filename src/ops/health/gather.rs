@@ -158,7 +158,6 @@ fn interface_facts(
     interface: &InterfaceConfig,
 ) -> InterfaceFacts {
     let schema = interface.service.schema.as_ref();
-    let held = source.spool.hold_text(name);
     InterfaceFacts {
         name: name.to_string(),
         schema: schema.map(|schema| (schema.clone(), schema_facts(source, schema))),
@@ -167,7 +166,7 @@ fn interface_facts(
             false => source.spool.queued(name).map_or(0, |jobs| jobs.len()),
         },
         queue_jobs_max: config.limits.queue_jobs_max,
-        held: held.unwrap_or_else(|_| Some(".hold cannot be read".into())),
+        held: source.spool.hold_text(name),
         processor: match &interface.lane.processor {
             None | Some(Processor::Archive) => None,
             Some(Processor::Command(command)) => lacking(&command.argv[0], &command.dir),

@@ -19,6 +19,10 @@ const HOLD_BYTES_MAX: u64 = 64 * 1024;
 
 impl<F: Fs> Spool<F> {
     /// Sends a job to a queue, its attempts counted from one again.
+    ///
+    /// # Errors
+    /// When its place does not allow it, the spool is unhealthy or cannot be written, or what was recorded of its day
+    /// cannot be read: then it has not moved, unless a sync failed.
     pub fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Moved, SpoolError> {
         let step = Transition::Requeue(to.clone());
         job.place.step(&step)?;
@@ -69,17 +73,28 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Moves a due job back to its queue.
+    ///
+    /// # Errors
+    /// When it is not deferred, the spool is unhealthy or cannot be written.
     pub fn release_due(&self, job: &Job) -> Result<Moved, SpoolError> {
         self.shift_durably(job, &Transition::Release, None)
     }
 
     /// Archives a job of an `out` interface that was completely retrieved.
+    ///
+    /// # Errors
+    /// When its place does not allow it, the spool is unhealthy or cannot be written, or what was recorded of its day
+    /// cannot be read.
     pub fn archive(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
         let ended = self.ended(&job.name, Act::Fetched)?.by(by);
         self.shift_durably(job, &Transition::Archive, Some(ended))
     }
 
     /// Removes a job for ever; its log stays and says so. A job that had none gets one.
+    ///
+    /// # Errors
+    /// When it runs, the spool is unhealthy or cannot be written, or what was recorded of its day cannot be read. A full
+    /// disk is none: then its log says nothing.
     pub fn remove(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
         job.place.step(&Transition::Discard)?;
         if self.bytes_of(job)?.is_none() {
@@ -161,6 +176,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Adds a word to a job's log; for a job without a log yet the record keeps it until it gets one.
+    ///
+    /// # Errors
+    /// When the spool is unhealthy, full or cannot be written.
     pub fn note(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
         if self.stat(&job.place.path(&job.name))?.is_none() {
             // It has moved on: the last word in its log is of its end.
@@ -177,6 +195,9 @@ impl<F: Fs> Spool<F> {
 
     /// Holds an interface: nothing of it is started until released. `text` may say
     /// who, why and until when. Replaces the text of an earlier hold.
+    ///
+    /// # Errors
+    /// When the spool is unhealthy, full or cannot be written.
     pub fn hold(&self, interface: &InterfaceName, text: &str) -> Result<(), SpoolError> {
         let path = hold_path(interface);
         let ticket = self.put("hold", &path, text.as_bytes())?;
@@ -184,6 +205,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Releases a held interface. False when it was not held.
+    ///
+    /// # Errors
+    /// When the spool is unhealthy or cannot be written.
     pub fn release(&self, interface: &InterfaceName) -> Result<bool, SpoolError> {
         let path = hold_path(interface);
         let op = Op::Remove { path: text(&path) };
@@ -198,13 +222,13 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Why an interface is held, `None` when it is not.
-    pub fn hold_text(&self, interface: &InterfaceName) -> Result<Option<String>, SpoolError> {
+    pub fn hold_text(&self, interface: &InterfaceName) -> Option<String> {
         let path = hold_path(interface);
         match self.fs.read_small(&path, HOLD_BYTES_MAX) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             // Whatever has that name holds the interface.
-            Err(error) => Ok(Some(format!("{}: {error}", path.display()))),
+            Err(error) => Some(format!("{}: {error}", path.display())),
         }
     }
 }

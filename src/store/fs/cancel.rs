@@ -14,6 +14,10 @@ use crate::{
 impl<F: Fs> Spool<F> {
     /// Cancels a job that waits, or whose run was cut off. `Gone`: a command works on it, or it
     /// moved meanwhile; look again. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the job has ended, the spool is unhealthy, full or cannot be written, or what was recorded of its day cannot
+    /// be read. After a failed sync the outcome is known only after the next start.
     pub fn cancel(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
         self.healthy()?;
         let interface = match &job.place {

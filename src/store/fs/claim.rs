@@ -91,6 +91,10 @@ pub struct Published {
 
 impl<F: Fs> Spool<F> {
     /// Claims a queued job. `None`: somebody else has it, or it is gone.
+    ///
+    /// # Errors
+    /// When the spool is unhealthy or cannot be written, or what was recorded of its day cannot be read. The job is given
+    /// back; where that fails too it lies in `work` until it is taken up.
     pub fn claim(
         self: &Arc<Self>,
         interface: &InterfaceName,
@@ -185,6 +189,9 @@ impl<F: Fs> Spool<F> {
 
     /// What a run has left that ended while no service was there, if its end was kept; `None` also
     /// as long as it goes on.
+    ///
+    /// # Errors
+    /// When the spool cannot be read.
     pub fn kept_of(&self, adopted: &Adopted) -> Result<Option<KeptRun>, SpoolError> {
         let (interface, name) = (&adopted.interface, &adopted.name);
         let file = |what| run_file(interface, name, what);
@@ -204,6 +211,9 @@ impl<F: Fs> Spool<F> {
 
     /// Takes over a run that has ended while no service was there. `None`: it goes on, or the job
     /// is elsewhere.
+    ///
+    /// # Errors
+    /// When the lock cannot be taken, or the job's file cannot be opened.
     pub fn resume(self: &Arc<Self>, adopted: &Adopted) -> Result<Option<Claim<F>>, SpoolError> {
         let (interface, name) = (&adopted.interface, &adopted.name);
         let path = run_file(interface, name, "lock");
@@ -322,6 +332,9 @@ impl<F: Fs> Claim<F> {
 
     /// Lays out the document for a command, and the directories that it writes to: `results` and
     /// `emit/<interface>`, in which it may make `@<user>`.
+    ///
+    /// # Errors
+    /// When the spool is full or cannot be written.
     pub fn prepare(&mut self) -> Result<(), SpoolError> {
         let run = &self.run;
         let emit = run.join("emit");
@@ -343,6 +356,9 @@ impl<F: Fs> Claim<F> {
     }
 
     /// Looks at the job's own file after its command, and restores it where it was taken away.
+    ///
+    /// # Errors
+    /// When it cannot be looked at, or not restored.
     pub fn check_document(&mut self) -> Result<Fate, SpoolError> {
         if let Some(document) = &self.document {
             let (path, name) = (self.path(), &self.job.name);
@@ -382,6 +398,10 @@ impl<F: Fs> Claim<F> {
 
     /// Settles the job. After an error nothing that the state table does not know has happened:
     /// it may be called again (`SpoolError::Full`), or the next start recovers the job.
+    ///
+    /// # Errors
+    /// [`SpoolError::Output`]: what the command left cannot be published, for this reason. Others: the spool is unhealthy,
+    /// full or cannot be written.
     pub fn settle(
         &mut self,
         what: Settlement,

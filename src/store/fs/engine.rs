@@ -623,7 +623,7 @@ impl Store for FileStore {
         let interface = interface.clone();
         let text = self
             .0
-            .looking(move |inner| inner.spool.hold_text(&interface));
+            .looking(move |inner| Ok(inner.spool.hold_text(&interface)));
         text.await
     }
 

@@ -53,6 +53,10 @@ pub struct Stat {
 
 /// The file operations of the spool. Errors are the operating system's own; `ENOENT` on a move
 /// is an ordinary outcome that callers handle.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "each is a call of the operating system, and fails as that does"
+)]
 pub trait Fs: Send + Sync + 'static {
     /// A file being written.
     type File: Send + Sync;

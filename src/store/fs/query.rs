@@ -116,12 +116,18 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The claimed jobs of an interface with their attempt.
+    ///
+    /// # Errors
+    /// When `work/<interface>` cannot be listed.
     pub fn working(&self, interface: &InterfaceName) -> Result<Vec<(JobName, u32)>, SpoolError> {
         let dir = Path::new("work").join(interface.as_str());
         self.entries(&dir, work_entry)
     }
 
     /// The deferred jobs of an interface with their due moment.
+    ///
+    /// # Errors
+    /// When `deferred/<interface>` cannot be listed.
     pub fn deferred(&self, interface: &InterfaceName) -> Result<Vec<(JobName, i64)>, SpoolError> {
         let dir = Path::new("deferred").join(interface.as_str());
         self.entries(&dir, deferred_entry)
@@ -144,6 +150,9 @@ impl<F: Fs> Spool<F> {
 
     /// The jobs at a place that has days: `bak` of an interface, what has failed, or what was refused.
     /// Oldest first.
+    ///
+    /// # Errors
+    /// When one of its directories cannot be listed.
     pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
         let root: PathBuf = match place {
             Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
@@ -170,6 +179,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The complete jobs in a queue itself, oldest first.
+    ///
+    /// # Errors
+    /// When the queue cannot be listed.
     pub fn queued(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
         let mut jobs = self.complete_jobs(interface)?;
         jobs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -178,6 +190,9 @@ impl<F: Fs> Spool<F> {
 
     /// All jobs of an interface wherever they are, in no order; files that are still being
     /// written are left out. One that moves meanwhile is there once, or not at all.
+    ///
+    /// # Errors
+    /// When one of its directories cannot be listed.
     pub fn jobs(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
         let mut found = HashMap::new();
         // In the direction in which jobs travel, so that one on its way is met.
@@ -344,6 +359,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The size of a job's file in bytes, `None` when it is not there (any more).
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
     pub fn bytes_of(&self, job: &Job) -> Result<Option<u64>, SpoolError> {
         let stat = self.stat(&job.place.path(&job.name))?;
         Ok(stat.map(|stat| stat.bytes))
@@ -377,6 +395,9 @@ impl<F: Fs> Spool<F> {
     }
 
     /// True when an interface is held by a `.hold` file.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
     pub fn is_held(&self, interface: &InterfaceName) -> Result<bool, SpoolError> {
         let path: PathBuf = ["queue", interface.as_str(), ".hold"].iter().collect();
         Ok(self.stat(&path)?.is_some())
@@ -385,6 +406,9 @@ impl<F: Fs> Spool<F> {
 
 impl Spool<RealFs> {
     /// Opens a job's file for reading; `None` when it has moved on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
     pub fn open_job(&self, job: &Job) -> Result<Option<File>, SpoolError> {
         let path = job.place.path(&job.name);
         match self.fs.update(&path) {

@@ -62,6 +62,10 @@ pub struct Recovery {
 }
 
 impl<F: Fs> Spool<F> {
+    /// Puts in order what a crash has left, once the journal was replayed.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed, or the spool cannot be written.
     pub fn recover(&self) -> Result<Recovery, SpoolError> {
         let mut recovery = Recovery::default();
         self.empty_tmp(&mut recovery)?;
@@ -81,6 +85,9 @@ impl<F: Fs> Spool<F> {
     /// A job that somebody moved to `joberrors` or `bak/<interface>` itself goes to its day there,
     /// where it is looked for. One that was moved to `deferred` or `work` without the name that
     /// jobs have there is due now: it goes to its queue.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed. A single job that cannot be moved is logged and left.
     pub fn file_orphans(&self) -> Result<(), SpoolError> {
         self.healthy()?;
         self.queue_orphans()?;
@@ -168,6 +175,9 @@ impl<F: Fs> Spool<F> {
 
     /// Looks at an adopted command again. `None` while it lives; otherwise its job is requeued
     /// or failed as after a crash, and the place where it went is given.
+    ///
+    /// # Errors
+    /// When the spool cannot be read or written.
     pub fn end_of(&self, adopted: &Adopted) -> Result<Option<Place>, SpoolError> {
         let path = run_file(&adopted.interface, &adopted.name, "lock");
         if self.fs.lock(&path).map_err(wrap("lock", &path))?.is_none() {

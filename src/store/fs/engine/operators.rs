@@ -25,7 +25,7 @@ impl Inner {
         let (interface, by) = (interface.clone(), by.clone());
         let held = self.blocking(move |inner| {
             if by.why.is_none()
-                && let Some(earlier) = inner.spool.hold_text(&interface)?
+                && let Some(earlier) = inner.spool.hold_text(&interface)
             {
                 return Ok(Some(earlier));
             }
