@@ -243,6 +243,12 @@ impl RealFs {
         Ok(())
     }
 
+    /// A new file to be read and appended to, for what a command says.
+    pub(super) fn create_output(&self, path: &Path) -> io::Result<File> {
+        self.meet("create", path)?;
+        self.create_new(path, OFlags::RDWR | OFlags::APPEND)
+    }
+
     fn create_new(&self, path: &Path, flags: OFlags) -> io::Result<File> {
         let file = self.open(path, flags | OFlags::CREATE | OFlags::EXCL)?;
         if let Err(error) = self.hand_over(&file) {

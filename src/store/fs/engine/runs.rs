@@ -15,7 +15,6 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
     sync::Arc,
 };
 
@@ -375,16 +374,15 @@ fn lay_out(
     let fs = spool.fs();
     let path = claim.path();
     let lock = |claim: &Claim| claim.lock().try_clone().map_err(wrap("open", &path));
-    let dir = fs.absolute(claim.run_dir());
     let errors = if works {
         claim.prepare()?;
         let params = accepted.and_then(|accepted| accepted.params.as_deref());
-        let to = dir.join("params.json");
-        std::fs::write(&to, params.unwrap_or("{}")).map_err(wrap("write", &to))?;
-        let to = fs.absolute(&claim.errors_path());
-        let mut new = File::options();
-        let opened = new.read(true).append(true).create_new(true).open(&to);
-        opened.map_err(wrap("create", &to))?
+        let to = claim.run_dir().join("params.json");
+        let file = fs.create(&to).map_err(wrap("create", &to))?;
+        fs.write(&file, params.unwrap_or("{}").as_bytes())
+            .map_err(wrap("write", &to))?;
+        let to = claim.errors_path();
+        fs.create_output(&to).map_err(wrap("create", &to))?
     } else {
         lock(claim)?
     };
@@ -394,7 +392,7 @@ fn lay_out(
         output: lock(claim)?,
         errors,
         path: fs.absolute(&document),
-        dir,
+        dir: fs.absolute(claim.run_dir()),
         kept: fs.absolute(&claim.kept_path()),
     })
 }
