@@ -88,7 +88,11 @@ enum Charset {
 
 impl<'a> Decoder<'a> {
     pub(super) fn open(source: &Source<'a>) -> io::Result<Decoder<'a>> {
-        let mut input = source.open()?;
+        Decoder::of(source.open()?)
+    }
+
+    /// Decodes a document from its first byte on.
+    pub(super) fn of(mut input: Box<dyn BufRead + 'a>) -> io::Result<Decoder<'a>> {
         let mut head = Vec::new();
         input
             .by_ref()

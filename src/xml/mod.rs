@@ -94,13 +94,25 @@ impl<'a> Source<'a> {
     /// # Errors
     /// When the file cannot be opened, or is not a plain file.
     pub fn open(&self) -> io::Result<Box<dyn BufRead + 'a>> {
+        match self {
+            Source::Memory(bytes) => Ok(Box::new(*bytes)),
+            Source::File(_) | Source::Reader(_) => Ok(self.open_for_another_thread()?),
+        }
+    }
+
+    /// The same for a thread that may outlive what is borrowed: bytes in memory, which a small
+    /// document has, are copied.
+    ///
+    /// # Errors
+    /// As with [`Source::open`].
+    fn open_for_another_thread(&self) -> io::Result<Box<dyn BufRead + Send>> {
         Ok(match self {
             // The path is an operator's own, in the spool.
             Source::File(path) => Box::new(BufReader::with_capacity(
                 READ_BUFFER_BYTES,
                 plain::open(path, Links::Follow)?,
             )),
-            Source::Memory(bytes) => Box::new(*bytes),
+            Source::Memory(bytes) => Box::new(io::Cursor::new(bytes.to_vec())),
             Source::Reader(open) => Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, open()?)),
         })
     }
