@@ -22,6 +22,8 @@ mod child;
 mod declaration;
 mod decode;
 mod intake;
+#[cfg(test)]
+mod literals;
 mod names;
 mod position;
 #[cfg(test)]

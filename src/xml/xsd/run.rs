@@ -2,21 +2,29 @@
 //! positions of the open elements; a finding gets that of the element it is about.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::BufRead;
 use std::rc::Rc;
 
 use xsd_schema::SchemaSet;
+use xsd_schema::ids::TypeKey;
 use xsd_schema::validation::{
-    DoctypeView, DriveWithError, SchemaValidator, TextKind, ValidationError,
+    AttributeView, ContentType, DoctypeView, DriveWithError, ElementStartView, EndElementInfo,
+    EndOfAttributesView, SchemaInfo, SchemaValidator, TextKind, ValidationError,
     ValidationEventHandler, ValidationSink, ValidationSubject, ValidationWarning,
     drive_quick_xml_with,
 };
 use xsd_schema::xml::ParseLimits;
 
+use super::base64;
 use crate::xml::decode::{Decoder, finding_in};
+use crate::xml::names::is_space;
 use crate::xml::position::{Meter, Position};
 use crate::xml::schema::ValidateError;
 use crate::xml::{Finding, XmlLimits};
+
+/// What the engine calls a text that is none of the literals of its type.
+const NO_VALUE: &str = "cvc-datatype-valid";
 
 /// What is wrong with the document.
 ///
@@ -36,11 +44,16 @@ pub(super) fn validate(
     let report = Rc::new(RefCell::new(Report::new(limits.findings_max)));
     let mut runtime = validator.start_run(Sink(Rc::clone(&report)));
     runtime.set_parse_limits(parse_limits(limits));
+    // Without a document type declaration a document has no entities that could be named.
+    runtime.set_unparsed_entities(HashSet::new());
     let mut handler = Handler {
+        base64: None,
+        content: Vec::new(),
         // The engine announces a text only when it has read the tag behind it.
         event_bytes_max: limits.text_bytes_max.saturating_add(limits.tag_bytes_max),
         meter: Rc::clone(&meter),
         report: Rc::clone(&report),
+        set,
     };
     handler.next_event();
     match drive_quick_xml_with(decoder, &mut runtime, set, &mut handler) {
@@ -77,6 +90,8 @@ pub(super) fn validate(
 struct Report {
     findings: Vec<Finding>,
     findings_max: usize,
+    /// Which of the findings is that the value at hand is none of its type.
+    misfit: Option<usize>,
     /// The start tags of the open elements, outermost first.
     open: Vec<Position>,
     root: Position,
@@ -87,6 +102,7 @@ impl Report {
         Report {
             findings: Vec::new(),
             findings_max,
+            misfit: None,
             open: Vec::new(),
             root: Position::start(),
         }
@@ -95,6 +111,13 @@ impl Report {
     fn add(&mut self, place: Position, message: &str) {
         if !self.full() {
             self.findings.push(place.finding(message));
+        }
+    }
+
+    /// Takes back that the value at hand is none of its type.
+    fn fits_after_all(&mut self) {
+        if let Some(index) = self.misfit.take() {
+            self.findings.remove(index);
         }
     }
 
@@ -115,6 +138,9 @@ struct Sink(Rc<RefCell<Report>>);
 impl ValidationSink for Sink {
     fn on_error(&mut self, error: ValidationError) {
         let mut report = self.0.borrow_mut();
+        if error.constraint == NO_VALUE && !report.full() {
+            report.misfit = Some(report.findings.len());
+        }
         let message = format!("{} [{}]", about(&error), error.constraint);
         match report.open.last() {
             Some(&place) => report.add(place, &message),
@@ -149,20 +175,93 @@ enum Stop {
     Enough,
 }
 
-struct Handler {
+struct Handler<'a> {
+    /// The type and the text of the innermost element, if its values are octets in base64.
+    base64: Option<(TypeKey, String)>,
+    /// What the open elements may contain, outermost first.
+    content: Vec<Option<ContentType>>,
     event_bytes_max: usize,
     meter: Rc<Meter>,
     report: Rc<RefCell<Report>>,
+    set: &'a SchemaSet,
 }
 
-impl Handler {
+impl Handler<'_> {
     fn next_event(&self) {
         self.meter.begin_event(self.event_bytes_max);
     }
+
+    fn hold_base64(&mut self, of: Option<TypeKey>) {
+        let of = of.filter(|&of| base64::is_base64(self.set, of));
+        self.base64 = of.map(|of| (of, String::new()));
+    }
+
+    /// The engine takes any white space of Unicode between elements, such as a no-break space.
+    fn see_foreign_space(&self, text: &str) {
+        if self.content.last() == Some(&Some(ContentType::ElementOnly))
+            && text.chars().all(char::is_whitespace)
+            && !text.chars().all(is_space)
+        {
+            let mut report = self.report.borrow_mut();
+            let place = report.open.last().copied().unwrap_or(report.root);
+            report.add(place, "text between elements [cvc-complex-type.2.3]");
+        }
+    }
 }
 
-impl ValidationEventHandler for Handler {
+impl ValidationEventHandler for Handler<'_> {
     type Error = Stop;
+
+    fn before_attribute(&mut self, _view: AttributeView<'_>) -> Result<(), Stop> {
+        self.report.borrow_mut().misfit = None;
+        Ok(())
+    }
+
+    fn after_attribute(&mut self, view: AttributeView<'_>, info: &SchemaInfo) -> Result<(), Stop> {
+        let mut report = self.report.borrow_mut();
+        if let Some(of) = info.schema_type
+            && report.misfit.is_some()
+            && base64::is_base64(self.set, of)
+            && base64::is_valid(self.set, of, view.value)
+        {
+            report.fits_after_all();
+        }
+        Ok(())
+    }
+
+    fn after_element(
+        &mut self,
+        _view: ElementStartView<'_>,
+        info: &SchemaInfo,
+    ) -> Result<(), Stop> {
+        self.content.push(info.content_type);
+        self.hold_base64(info.schema_type);
+        Ok(())
+    }
+
+    fn after_end_of_attributes(&mut self, view: EndOfAttributesView<'_>) -> Result<(), Stop> {
+        // By XSD 1.1 another type can be chosen by the attributes.
+        if view.info.schema_type.is_some() {
+            self.content.pop();
+            self.content.push(view.info.content_type);
+            self.hold_base64(view.info.schema_type);
+        }
+        self.report.borrow_mut().misfit = None;
+        Ok(())
+    }
+
+    fn after_end_element(&mut self, _info: &EndElementInfo, _depth: usize) -> Result<(), Stop> {
+        self.content.pop();
+        let mut report = self.report.borrow_mut();
+        if let Some((of, text)) = self.base64.take()
+            && report.misfit.is_some()
+            && base64::is_valid(self.set, of, &text)
+        {
+            report.fits_after_all();
+        }
+        report.misfit = None;
+        Ok(())
+    }
 
     fn on_element_start_offset(&mut self, _byte_pos: usize) -> Result<(), Stop> {
         self.next_event();
@@ -186,8 +285,12 @@ impl ValidationEventHandler for Handler {
         Ok(())
     }
 
-    fn on_text(&mut self, _kind: TextKind, _text: &str) -> Result<(), Stop> {
+    fn on_text(&mut self, _kind: TextKind, text: &str) -> Result<(), Stop> {
         self.next_event();
+        if let Some((_, held)) = &mut self.base64 {
+            held.push_str(text);
+        }
+        self.see_foreign_space(text);
         Ok(())
     }
 
