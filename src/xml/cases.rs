@@ -257,6 +257,41 @@ fn loaded(content: &str) -> (Schemas, tempfile::TempDir) {
     (schemas, dir)
 }
 
+/// XSD 1.0, part 1, 4.3.2: they are hints. One that comes late is an error there, and is none here.
+#[test]
+fn no_document_is_refused_over_where_it_says_that_schemas_are() {
+    let (schemas, _dir) = loaded(
+        "<xs:element name='a'><xs:complexType><xs:sequence><xs:any minOccurs='0' \
+         maxOccurs='unbounded' processContents='lax'/></xs:sequence></xs:complexType></xs:element>\
+         <xs:element name='b'/>",
+    );
+    let checked = |attributes: &str, within: &str| {
+        let document = format!(
+            "<a xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' {attributes}>{within}</a>"
+        );
+        findings(&schemas, document.as_bytes())
+    };
+    for (attributes, within) in [
+        ("xsi:schemaLocation='order.xsd'", ""),
+        ("xsi:schemaLocation=''", ""),
+        ("xsi:schemaLocation='urn:a a.xsd urn:b'", ""),
+        ("xsi:schemaLocation='urn:a a.xsd urn:a b.xsd'", ""),
+        ("xsi:noNamespaceSchemaLocation='a.xsd b.xsd'", ""),
+        ("", "<b xsi:noNamespaceSchemaLocation='late.xsd'/>"),
+        (
+            "",
+            "<c xmlns='urn:c'/><c xmlns='urn:c' xsi:schemaLocation='urn:c c.xsd'/>",
+        ),
+    ] {
+        let found = checked(attributes, within);
+        assert_eq!(found, [""; 0], "{attributes} {within}");
+    }
+    // What else is of that namespace is looked at.
+    for attributes in ["xsi:type='unknown'", "xsi:nil='perhaps'"] {
+        assert!(!checked(attributes, "").is_empty(), "{attributes}");
+    }
+}
+
 #[test]
 fn wrapped_base64_is_measured_in_octets_and_matched_as_it_is_written() {
     let (schemas, _dir) = loaded(

@@ -26,6 +26,8 @@ use crate::xml::{Finding, XmlLimits};
 /// What the engine calls a text that is none of the literals of its type.
 const NO_VALUE: &str = "cvc-datatype-valid";
 
+const INSTANCE_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema-instance";
+
 /// What is wrong with the document.
 ///
 /// # Errors
@@ -137,6 +139,9 @@ struct Sink(Rc<RefCell<Report>>);
 
 impl ValidationSink for Sink {
     fn on_error(&mut self, error: ValidationError) {
+        if is_about_hint(&error) {
+            return;
+        }
         let mut report = self.0.borrow_mut();
         if error.constraint == NO_VALUE && !report.full() {
             report.misfit = Some(report.findings.len());
@@ -155,6 +160,21 @@ impl ValidationSink for Sink {
     }
 
     fn on_warning(&mut self, _warning: ValidationWarning) {}
+}
+
+/// Where a document says that a schema can be found is never looked at: a schema that is named
+/// twice, too late, or by half a pair makes no document invalid.
+fn is_about_hint(error: &ValidationError) -> bool {
+    match error.subject() {
+        Some(ValidationSubject::Attribute(name)) => {
+            name.namespace_uri() == INSTANCE_NAMESPACE
+                && matches!(
+                    name.local_name(),
+                    "noNamespaceSchemaLocation" | "schemaLocation"
+                )
+        }
+        Some(_) | None => false,
+    }
 }
 
 /// The message of the engine, which often leaves out what element or attribute it speaks of.
