@@ -21,6 +21,7 @@ mod cases;
 mod child;
 mod declaration;
 mod decode;
+mod doctype;
 mod intake;
 #[cfg(test)]
 mod literals;
@@ -28,6 +29,8 @@ mod names;
 mod position;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod published;
 mod reloadable_dir;
 mod sandbox;
 mod schema;

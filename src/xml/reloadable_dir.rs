@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::snapshot::{LinkOf, Snapshot};
+use super::snapshot::{Reading, Snapshot};
 
 /// What `ReloadableDir::reload` has to say about one name. Nothing is said of what has not changed;
 /// a problem is reported at every reload for as long as it lasts.
@@ -63,7 +63,7 @@ pub(super) struct ReloadableDir<T> {
     dir: PathBuf,
     extension: &'static str,
     kept: RwLock<BTreeMap<String, Arc<Kept<T>>>>,
-    link_of: LinkOf,
+    reading: Reading,
     /// What the last reload could not load, whether or not an earlier version serves.
     refused: RwLock<BTreeSet<String>>,
     /// Held while reloading, so that an older version never replaces a newer one.
@@ -71,12 +71,12 @@ pub(super) struct ReloadableDir<T> {
 }
 
 impl<T> ReloadableDir<T> {
-    pub(super) fn new(dir: &Path, extension: &'static str, link_of: LinkOf) -> ReloadableDir<T> {
+    pub(super) fn new(dir: &Path, extension: &'static str, reading: Reading) -> ReloadableDir<T> {
         ReloadableDir {
             dir: dir.to_owned(),
             extension,
             kept: RwLock::default(),
-            link_of,
+            reading,
             refused: RwLock::default(),
             reloading: Mutex::default(),
         }
@@ -166,7 +166,7 @@ impl<T> ReloadableDir<T> {
         }
         let main = format!("{name}.{}", self.extension);
         let snapshot =
-            Snapshot::read(&self.dir, &main, self.link_of).map_err(|error| error.to_string())?;
+            Snapshot::read(&self.dir, &main, self.reading).map_err(|error| error.to_string())?;
         if self
             .find(name)
             .is_some_and(|kept| kept.snapshot == snapshot)
@@ -221,7 +221,14 @@ mod tests {
     fn the_last_good_version_stays_in_force() {
         let dir = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| fs::write(dir.path().join(file), text).unwrap();
-        let files = ReloadableDir::new(dir.path(), "xsd", include);
+        let files = ReloadableDir::new(
+            dir.path(),
+            "xsd",
+            Reading {
+                link_of: include,
+                text_of: crate::xml::decode::to_text,
+            },
+        );
         let reload = || -> Vec<String> {
             files
                 .reload(&load)

@@ -18,8 +18,8 @@ use std::path::Path;
 use super::intake::Element;
 use super::names::XML_NAMESPACE;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
-use super::snapshot::Snapshot;
-use super::{Finding, Source, XmlLimits};
+use super::snapshot::{Reading, Snapshot};
+use super::{Finding, Source, XmlLimits, doctype};
 
 /// Idle compiled schemas of one version; more would only be memory.
 const POOL_MAX: usize = 8;
@@ -97,7 +97,7 @@ impl Schemas {
         Schemas {
             engine,
             limits: XmlLimits::default(),
-            dir: ReloadableDir::new(dir, "xsd", link_of),
+            dir: ReloadableDir::new(dir, "xsd", READING),
         }
     }
 
@@ -174,6 +174,11 @@ impl Pool {
         }
     }
 }
+
+pub(super) const READING: Reading = Reading {
+    link_of,
+    text_of: doctype::to_plain_text,
+};
 
 /// What a schema document links to. The schema of the `xml:` attributes is part of the engine.
 fn link_of(element: &Element<'_>) -> Result<Option<String>, Finding> {

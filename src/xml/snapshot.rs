@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::util::plain::{self, Links};
 
 use super::intake::{Element, InspectError, walk};
-use super::{Finding, Source, XmlLimits, decode};
+use super::{Finding, Source, XmlLimits};
 
 /// The largest published schemas have less than a megabyte.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -29,6 +29,14 @@ const FILES_MAX: usize = 256;
 
 /// Judges an element of a schema or stylesheet and says to which file it links.
 pub(super) type LinkOf = fn(&Element<'_>) -> Result<Option<String>, Finding>;
+
+/// How the files of a directory are read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) link_of: LinkOf,
+    /// Makes plain text of a file's bytes.
+    pub(super) text_of: fn(&[u8]) -> Result<String, Finding>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SnapshotError {
@@ -49,7 +57,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Reads `main` from `dir` and what it links to.
-    pub(super) fn read(dir: &Path, main: &str, link_of: LinkOf) -> Result<Snapshot, SnapshotError> {
+    pub(super) fn read(
+        dir: &Path,
+        main: &str,
+        reading: Reading,
+    ) -> Result<Snapshot, SnapshotError> {
         let mut files = BTreeMap::new();
         let mut wanted = vec![main.to_owned()];
         while let Some(file) = wanted.pop() {
@@ -63,8 +75,8 @@ impl Snapshot {
                 Ok(bytes) => bytes,
                 Err(source) => return Err(SnapshotError::Unreadable { file, source }),
             };
-            let text = match decode::to_text(&bytes)
-                .and_then(|text| links(&text, &file, link_of, &mut wanted).map(|()| text))
+            let text = match (reading.text_of)(&bytes)
+                .and_then(|text| links(&text, &file, reading.link_of, &mut wanted).map(|()| text))
             {
                 Ok(text) => text,
                 Err(finding) => return Err(SnapshotError::Fault { file, finding }),
@@ -208,7 +220,11 @@ mod tests {
     }
 
     fn read(dir: &Path) -> Result<Snapshot, String> {
-        Snapshot::read(dir, "a.xml", href).map_err(|error| error.to_string())
+        let reading = Reading {
+            link_of: href,
+            text_of: crate::xml::decode::to_text,
+        };
+        Snapshot::read(dir, "a.xml", reading).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -15,9 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::child::{self, ChildError, ChildLimits, ChildOutput};
+use super::decode::to_text;
 use super::intake::{InspectError, inspect};
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
-use super::snapshot::Snapshot;
+use super::snapshot::{Reading, Snapshot};
 use super::stylesheet::{Output, examine};
 use super::{Finding, Source, XmlLimits};
 
@@ -83,6 +84,11 @@ pub fn xsltproc_present() -> bool {
     child::find(PROGRAM).is_some()
 }
 
+const READING: Reading = Reading {
+    link_of: examine,
+    text_of: to_text,
+};
+
 pub struct Stylesheets {
     /// Beside each stylesheet what it says of its output.
     reloadable_dir: ReloadableDir<Output>,
@@ -92,7 +98,7 @@ impl Stylesheets {
     /// Nothing is in force before the first [`Stylesheets::reload`].
     pub fn open(dir: &Path) -> Stylesheets {
         Stylesheets {
-            reloadable_dir: ReloadableDir::new(dir, "xsl", examine),
+            reloadable_dir: ReloadableDir::new(dir, "xsl", READING),
         }
     }
 
@@ -264,7 +270,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("s.xsl"), text).unwrap();
         // The static check is left out, so that what stands behind it can be seen.
-        Snapshot::read(dir.path(), "s.xsl", |_| Ok(None)).unwrap()
+        let reading = Reading {
+            link_of: |_| Ok(None),
+            text_of: to_text,
+        };
+        Snapshot::read(dir.path(), "s.xsl", reading).unwrap()
     }
 
     fn unchecked(text: &str, document: &[u8]) -> Result<String, XsltError> {
