@@ -1,5 +1,6 @@
 //! What the binary brings along: the default configuration, schemas, stylesheets, and the sample
-//! documents and processors of the demo. `init` and `demo` write them out.
+//! documents and processors of the demo, which `init` and `demo` write out; and the schemas that
+//! everyone's schemas import, see `assets/schemas/NOTICE.md`.
 
 /// A file: its name and its content.
 pub(crate) type File = (&'static str, &'static [u8]);
@@ -39,3 +40,12 @@ pub(crate) const INVALID: File = (
 pub(crate) const PROCESSORS: &[File] = files!("examples/processors":
     "count-lines.sh", "export-order.sh", "export-order.xsl", "import-orders.py",
 );
+
+/// Of the attributes of XML itself, such as `xml:lang`.
+pub(crate) const XML_XSD: &[u8] = include_bytes!("assets/schemas/xml.xsd");
+
+/// Of the attributes of links.
+pub(crate) const XLINK_XSD: &[u8] = include_bytes!("assets/schemas/xlink.xsd");
+
+/// Of XML signatures.
+pub(crate) const XMLDSIG_XSD: &[u8] = include_bytes!("assets/schemas/xmldsig-core-schema.xsd");

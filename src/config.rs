@@ -19,8 +19,9 @@ use crate::{
     util::modes::{Guard, guard},
     util::plain::{self, Links},
     worker::Lane,
+    xml::Catalog,
 };
-use file::{ConfigFile, InterfaceFile, ProcessorFile, ServerFile};
+use file::{ConfigFile, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -111,6 +112,8 @@ pub struct Tenant {
     pub segment_bytes: u64,
     pub users: PathBuf,
     pub retention: Retention,
+    /// Which of its schemas' files lie where that others name by URL.
+    pub catalog: Catalog,
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
 }
 
@@ -348,6 +351,7 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
                     .unwrap_or(Path::new("users.toml")),
             ),
             retention: file.retention.clone(),
+            catalog: catalog(&file.schemas)?,
             interfaces: interfaces(&file.interfaces, dir)?,
         });
     }
@@ -376,12 +380,17 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
             segment_bytes,
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
+            catalog: catalog(&tenant.schemas).map_err(|e| format!("tenants.{name}.{e}"))?,
             interfaces: interfaces(&tenant.interfaces, dir)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
         });
     }
     distinct(&tenants)?;
     Ok(tenants)
+}
+
+fn catalog(schemas: &SchemasFile) -> Result<Catalog, String> {
+    Catalog::parse(&schemas.catalog).map_err(|error| format!("schemas.catalog: {error}"))
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {
@@ -905,6 +914,29 @@ mod tests {
                      exit_codes = { done = [3, 3], failed = [0, 75, 255] } }";
         assert!(parse(&format!("{ONE}ordered = true\nconcurrency = 1\n{works}")).is_ok());
         assert!(parse(&format!("{out}{{ command = [\"true\"] }}")).is_ok());
+    }
+
+    #[test]
+    fn each_tenant_has_a_catalogue_of_its_schemas() {
+        let north =
+            "[tenants.north.interfaces.a]\ndirection = \"in\"\n[tenants.north.schemas.catalog]\n";
+        let of_both = |ours: &str, of_north: &str| {
+            parse(&format!(
+                "{ONE}[schemas.catalog]\n{ours}\n{north}{of_north}\n"
+            ))
+        };
+        let config = of_both("\"http://h/a.xsd\" = \"a.xsd\"", "\"http://h/\" = \"h/\"").unwrap();
+        let written = BTreeMap::from([("http://h/a.xsd".to_owned(), "a.xsd".to_owned())]);
+        assert_eq!(config.tenants[0].catalog, Catalog::parse(&written).unwrap());
+        assert_ne!(config.tenants[1].catalog, config.tenants[0].catalog);
+        let error = of_both("\"a.xsd\" = \"a.xsd\"", "").unwrap_err();
+        assert!(
+            error.contains("schemas.catalog: \"a.xsd\" is not a URL"),
+            "{error}"
+        );
+        let error = of_both("", "\"http://h/a\" = \"../a\"").unwrap_err();
+        assert!(error.contains("tenants.north.schemas.catalog: "), "{error}");
+        assert!(error.contains("is not a path inside"), "{error}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) struct ConfigFile {
     pub(super) auth: AuthFile,
     pub(super) log: LogConfig,
     pub(super) xml: XmlFile,
+    pub(super) schemas: SchemasFile,
     pub(super) retention: Retention,
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
     pub(super) tenants: BTreeMap<String, TenantFile>,
@@ -67,6 +68,12 @@ pub(super) struct AuthFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct XmlFile {
     pub(super) engine: Engine,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SchemasFile {
+    pub(super) catalog: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +131,8 @@ pub(super) struct TenantFile {
     pub(super) accept_risk: Option<bool>,
     pub(super) users: Option<PathBuf>,
     pub(super) retention: Option<Retention>,
+    #[serde(default)]
+    pub(super) schemas: SchemasFile,
     #[serde(default)]
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
 }

@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue};
 /// How much of a wrong value is shown.
 const VALUE_CHARS_MAX: usize = 60;
 
+/// What the parser makes of a date where a table is expected: a table with this key.
+const DATE_KEY: &str = "$__toml_private_datetime";
+
 const TABLE: &str = "a table, such as { KEY = VALUE }";
 
 /// A key of the file, or an entry of a list.
@@ -50,8 +53,22 @@ pub(super) fn locate(message: &str, text: &str) -> String {
     let named = entries.iter().filter(|entry| begins(&entry.name));
     match named.max_by_key(|entry| entry.name.len()) {
         None => message.to_owned(),
-        Some(entry) => format!("line {}: {message}", line_of(text, entry.key.start)),
+        Some(entry) => {
+            let line = line_of(text, entry.key.start);
+            match message.contains(DATE_KEY) {
+                true => format!("line {line}: {}", no_table(entry)),
+                false => format!("line {line}: {message}"),
+            }
+        }
     }
+}
+
+fn no_table(entry: &Entry<'_>) -> String {
+    format!(
+        "{} is {}; it must be {TABLE}",
+        entry.name,
+        given(entry.value)
+    )
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -96,10 +113,8 @@ fn translate(
     span: &Range<usize>,
     text: &str,
 ) -> Option<String> {
-    if message.contains("$__toml_private_datetime") {
-        let entry = holder(entries, span)?;
-        let given = given(entry.value);
-        return Some(format!("{} is {given}; it must be {TABLE}", entry.name));
+    if message.contains(DATE_KEY) {
+        return Some(no_table(holder(entries, span)?));
     }
     if let Some(rest) = message.strip_prefix("unknown field ") {
         let entry = entries.iter().find(|entry| entry.key == *span)?;

@@ -173,10 +173,11 @@ pub(crate) fn spool_dirs(tenant: &Tenant) -> Vec<PathBuf> {
 /// The schema store with the configured engine; nothing is loaded yet.
 pub(crate) fn schemas(config: &Config, tenant: &Tenant) -> Schemas {
     let dir = tenant.root.join("schemas");
-    match config.engine {
+    let schemas = match config.engine {
         Engine::Xmllint => Schemas::open(&dir, Box::new(Xmllint)),
         Engine::XsdSchema => Schemas::open(&dir, Box::new(XsdSchema)),
-    }
+    };
+    schemas.with_catalog(tenant.catalog.clone())
 }
 
 /// What is taken in of uploads.

@@ -446,7 +446,7 @@ fn schemas_reach_no_file_outside_and_no_network() {
     ] {
         let found = report(&format!("<xs:include schemaLocation='{location}'/>"));
         assert!(
-            found.contains("a.xsd:1:56: ") && found.contains("not a plain relative path"),
+            found.contains("a.xsd:1:56: it is not there: looked for "),
             "{found}"
         );
     }
@@ -459,7 +459,7 @@ fn schemas_reach_no_file_outside_and_no_network() {
 fn a_compiled_schema_that_has_met_many_names_is_spent() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.xsd"), ORDERS).unwrap();
-    let snapshot = Snapshot::read(dir.path(), "a.xsd", super::schema::READING).unwrap();
+    let snapshot = Snapshot::read(dir.path(), "a.xsd", |_| Ok(None)).unwrap();
     let mut compiled = XsdSchema.compile(&snapshot).unwrap();
     let names: String = (0..51_000).map(|n| format!("<n{n}/>")).collect();
     let limits = XmlLimits {

@@ -10,6 +10,7 @@
 //! pass; it is reported with its line and column.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use quick_xml::Reader;
@@ -69,6 +70,8 @@ enum Positions {
 /// An element whose tag is well-formed and whose names are resolved.
 pub(super) struct Element<'e> {
     pub(super) attributes: Vec<Attribute<'e>>,
+    /// That of the root is 1.
+    pub(super) depth: usize,
     pub(super) is_root: bool,
     pub(super) name: &'e str,
     pub(super) namespace: Option<&'e str>,
@@ -80,6 +83,7 @@ pub(super) struct Element<'e> {
 pub(super) struct Attribute<'e> {
     pub(super) name: &'e str,
     pub(super) namespace: Option<&'e str>,
+    end: usize,
     offset: usize,
     raw: &'e str,
 }
@@ -93,8 +97,29 @@ impl Attribute<'_> {
 impl Element<'_> {
     /// The value of an attribute without a namespace.
     pub(super) fn attribute(&self, name: &str) -> Option<String> {
+        self.plain(name).map(Attribute::value)
+    }
+
+    /// The bytes of the document that are this attribute, with the white space before it.
+    pub(super) fn attribute_span(&self, name: &str) -> Option<Range<usize>> {
+        let attribute = self.plain(name)?;
+        let before = self.text[..attribute.offset].trim_end_matches(is_space);
+        Some(self.in_document(before.len())..self.in_document(attribute.end))
+    }
+
+    /// Where in the document its name ends.
+    pub(super) fn name_end(&self) -> usize {
+        let end = self.text.find(is_space).unwrap_or(self.text.len());
+        self.in_document(end)
+    }
+
+    fn plain(&self, name: &str) -> Option<&Attribute<'_>> {
         let mut plain = self.attributes.iter().filter(|a| a.namespace.is_none());
-        plain.find(|a| a.name == name).map(Attribute::value)
+        plain.find(|a| a.name == name)
+    }
+
+    fn in_document(&self, offset: usize) -> usize {
+        usize::try_from(inside(self.at, self.text, offset).offset).unwrap_or(usize::MAX)
     }
 
     pub(super) fn finding(&self, message: &str) -> Finding {
@@ -227,6 +252,7 @@ impl Walk<'_> {
             let resolved = self.scopes.attribute_name(attribute.name);
             let (namespace, name) = resolved.map_err(|message| refused(attribute, &message))?;
             attributes.push(Attribute {
+                end: attribute.end,
                 name,
                 namespace,
                 offset: attribute.offset,
@@ -235,6 +261,7 @@ impl Walk<'_> {
         }
         let element = Element {
             attributes,
+            depth: self.depth,
             is_root: self.depth == 1,
             name,
             namespace,

@@ -16,8 +16,10 @@ use std::path::Path;
 
 use crate::util::plain::{self, Links};
 
+mod built_in;
 #[cfg(test)]
 mod cases;
+mod catalog;
 mod child;
 mod declaration;
 mod decode;
@@ -25,6 +27,7 @@ mod doctype;
 mod intake;
 #[cfg(test)]
 mod literals;
+mod location;
 mod names;
 mod position;
 #[cfg(test)]
@@ -34,6 +37,8 @@ mod published;
 mod reloadable_dir;
 mod sandbox;
 mod schema;
+mod schema_files;
+mod schema_part;
 mod scopes;
 mod snapshot;
 mod stylesheet;
@@ -42,6 +47,7 @@ mod xmllint;
 mod xsd;
 mod xslt;
 
+pub use catalog::Catalog;
 pub use intake::{InspectError, inspect};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::snapshot::{Reading, Snapshot};
+use super::snapshot::Snapshot;
 
 /// What `ReloadableDir::reload` has to say about one name. Nothing is said of what has not changed;
 /// a problem is reported at every reload for as long as it lasts.
@@ -53,6 +53,11 @@ impl fmt::Display for ReloadReport {
     }
 }
 
+/// Says what is to be in force, by name, of a directory in which the files of these names have the
+/// extension.
+pub(super) type Read<'r> =
+    dyn Fn(&Path, &BTreeSet<String>) -> BTreeMap<String, Result<Snapshot, String>> + 'r;
+
 /// One version in force: the files it was loaded from, and what was made of them.
 pub(super) struct Kept<T> {
     pub(super) snapshot: Snapshot,
@@ -63,7 +68,6 @@ pub(super) struct ReloadableDir<T> {
     dir: PathBuf,
     extension: &'static str,
     kept: RwLock<BTreeMap<String, Arc<Kept<T>>>>,
-    reading: Reading,
     /// What the last reload could not load, whether or not an earlier version serves.
     refused: RwLock<BTreeSet<String>>,
     /// Held while reloading, so that an older version never replaces a newer one.
@@ -71,12 +75,11 @@ pub(super) struct ReloadableDir<T> {
 }
 
 impl<T> ReloadableDir<T> {
-    pub(super) fn new(dir: &Path, extension: &'static str, reading: Reading) -> ReloadableDir<T> {
+    pub(super) fn new(dir: &Path, extension: &'static str) -> ReloadableDir<T> {
         ReloadableDir {
             dir: dir.to_owned(),
             extension,
             kept: RwLock::default(),
-            reading,
             refused: RwLock::default(),
             reloading: Mutex::default(),
         }
@@ -106,6 +109,7 @@ impl<T> ReloadableDir<T> {
 
     pub(super) fn reload(
         &self,
+        read: &Read<'_>,
         load: &dyn Fn(&Snapshot) -> Result<T, String>,
     ) -> Vec<ReloadReport> {
         let _one_at_a_time = self.reloading.lock();
@@ -117,13 +121,13 @@ impl<T> ReloadableDir<T> {
             }
         };
         let (mut reports, mut refused) = (Vec::new(), BTreeSet::new());
-        for name in &listed {
-            match self.renew(name, load) {
-                Ok(true) => reports.push(report(name, ReloadOutcome::Loaded)),
+        for (name, snapshot) in read(&self.dir, &listed) {
+            match self.renew(&name, snapshot, load) {
+                Ok(true) => reports.push(report(&name, ReloadOutcome::Loaded)),
                 Ok(false) => {}
                 Err(reason) => {
-                    reports.push(self.refused(name, reason));
-                    refused.insert(name.clone());
+                    reports.push(self.refused(&name, reason));
+                    refused.insert(name);
                 }
             }
         }
@@ -159,14 +163,13 @@ impl<T> ReloadableDir<T> {
     fn renew(
         &self,
         name: &str,
+        snapshot: Result<Snapshot, String>,
         load: &dyn Fn(&Snapshot) -> Result<T, String>,
     ) -> Result<bool, String> {
         if !is_name(name) {
             return Err("a name consists of letters, digits, '.', '_' and '-'".to_owned());
         }
-        let main = format!("{name}.{}", self.extension);
-        let snapshot =
-            Snapshot::read(&self.dir, &main, self.reading).map_err(|error| error.to_string())?;
+        let snapshot = snapshot?;
         if self
             .find(name)
             .is_some_and(|kept| kept.snapshot == snapshot)
@@ -208,6 +211,10 @@ mod tests {
         Ok(element.attribute("include"))
     }
 
+    fn read(dir: &Path, names: &BTreeSet<String>) -> BTreeMap<String, Result<Snapshot, String>> {
+        Snapshot::read_each(dir, names, "xsd", include)
+    }
+
     fn load(snapshot: &Snapshot) -> Result<usize, String> {
         let text: String = snapshot.texts().collect();
         if text.contains("bad") {
@@ -221,17 +228,10 @@ mod tests {
     fn the_last_good_version_stays_in_force() {
         let dir = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| fs::write(dir.path().join(file), text).unwrap();
-        let files = ReloadableDir::new(
-            dir.path(),
-            "xsd",
-            Reading {
-                link_of: include,
-                text_of: crate::xml::decode::to_text,
-            },
-        );
+        let files = ReloadableDir::new(dir.path(), "xsd");
         let reload = || -> Vec<String> {
             files
-                .reload(&load)
+                .reload(&read, &load)
                 .iter()
                 .map(ToString::to_string)
                 .collect()

@@ -6,25 +6,25 @@
 //! a new version comes into force, those of the old one are dropped as they come back.
 //!
 //! The schema is always the server's. What a document names in `xsi:schemaLocation` is never
-//! read, and includes are followed inside the directory only. A panic inside an engine costs
+//! read, and what it links to is found inside the directory only (see
+//! `schema_files`). A panic inside an engine costs
 //! the one document that it happened with, and the compiled schema.
 
 use parking_lot::Mutex;
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::intake::Element;
-use super::names::XML_NAMESPACE;
+use super::catalog::Catalog;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
-use super::snapshot::{Reading, Snapshot};
-use super::{Finding, Source, XmlLimits, doctype};
+use super::schema_files::SchemaFiles;
+use super::snapshot::Snapshot;
+use super::{Finding, Source, XmlLimits};
 
 /// Idle compiled schemas of one version; more would only be memory.
 const POOL_MAX: usize = 8;
-
-const XSD_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema";
 
 pub trait SchemaEngine: Send + Sync {
     /// Does each validation take a process of its own? How many there are at the same time is for
@@ -89,6 +89,7 @@ pub struct Schemas {
     engine: Box<dyn SchemaEngine>,
     pub(super) limits: XmlLimits,
     dir: ReloadableDir<Pool>,
+    files: SchemaFiles,
 }
 
 impl Schemas {
@@ -97,13 +98,22 @@ impl Schemas {
         Schemas {
             engine,
             limits: XmlLimits::default(),
-            dir: ReloadableDir::new(dir, "xsd", READING),
+            dir: ReloadableDir::new(dir, "xsd"),
+            files: SchemaFiles::default(),
         }
+    }
+
+    /// Finds files by this catalogue.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: Catalog) -> Schemas {
+        self.files.catalog = catalog;
+        self
     }
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
-        self.dir.reload(&|snapshot| {
+        let read = |dir: &Path, names: &BTreeSet<String>| self.files.read(dir, names);
+        self.dir.reload(&read, &|snapshot| {
             let compiled = self.compile(snapshot).map_err(|error| match error {
                 Unavailable::Compile(error) => error.to_string(),
                 Unavailable::Panicked(_) | Unavailable::Unknown | Unavailable::Validate(_) => {
@@ -173,29 +183,6 @@ impl Pool {
             idle.push(compiled);
         }
     }
-}
-
-pub(super) const READING: Reading = Reading {
-    link_of,
-    text_of: doctype::to_plain_text,
-};
-
-/// What a schema document links to. The schema of the `xml:` attributes is part of the engine.
-fn link_of(element: &Element<'_>) -> Result<Option<String>, Finding> {
-    if element.is_root && (element.namespace, element.name) != (Some(XSD_NAMESPACE), "schema") {
-        return Err(element.finding("the root element is not xs:schema"));
-    }
-    if element.namespace != Some(XSD_NAMESPACE)
-        || !matches!(element.name, "import" | "include" | "override" | "redefine")
-    {
-        return Ok(None);
-    }
-    let location = element.attribute("schemaLocation");
-    let built_in = element.attribute("namespace").as_deref() == Some(XML_NAMESPACE)
-        && location
-            .as_ref()
-            .is_some_and(|location| location.contains("://"));
-    Ok(location.filter(|_| !built_in))
 }
 
 /// Runs a foreign engine; its panic becomes an answer.

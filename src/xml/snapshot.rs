@@ -1,14 +1,14 @@
 //! A schema or stylesheet with everything that it includes, as it was when it was last good.
 //!
-//! A snapshot is read once, follows the links between the files inside one directory and holds
-//! their text as UTF-8, so that it can be compiled again at any time, whatever has become of the
-//! files since. A link that leaves the directory, in its text or through a symbolic link, or
-//! that names anything but a plain relative path, is refused with its place.
+//! A snapshot is read once and holds the text of all files as UTF-8, so that it can be compiled again
+//! at any time, whatever has become of the files since. Which files a schema has, `schema_files`
+//! says; those of a stylesheet are found here: a link that leaves the directory, in its text or through a
+//! symbolic link, or that names anything but a plain relative path, is refused with its place.
 //!
 //! An engine that wants files gets them in a private directory that is removed with the
 //! [`PrivateDir`]; a crash leaves it behind in the directory for temporary files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,24 +19,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::util::plain::{self, Links};
 
 use super::intake::{Element, InspectError, walk};
-use super::{Finding, Source, XmlLimits};
+use super::{Finding, Source, XmlLimits, decode, location};
 
 /// The largest published schemas have less than a megabyte.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Files that one schema or stylesheet may consist of.
+/// Files that one stylesheet may consist of.
 const FILES_MAX: usize = 256;
 
-/// Judges an element of a schema or stylesheet and says to which file it links.
+/// Judges an element of a stylesheet and says to which file it links.
 pub(super) type LinkOf = fn(&Element<'_>) -> Result<Option<String>, Finding>;
-
-/// How the files of a directory are read.
-#[derive(Clone, Copy)]
-pub(super) struct Reading {
-    pub(super) link_of: LinkOf,
-    /// Makes plain text of a file's bytes.
-    pub(super) text_of: fn(&[u8]) -> Result<String, Finding>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SnapshotError {
@@ -48,20 +40,59 @@ pub(super) enum SnapshotError {
     Unreadable { file: String, source: io::Error },
 }
 
+/// By what a file was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    BuiltIn,
+    /// The catalogue, by this URL.
+    Catalog(String),
+    Directory,
+    /// The mirror of this URL.
+    Mirror(String),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// What nothing was found for, and what was taken for granted then.
+    assumed: Vec<String>,
     /// The text by the path relative to the directory.
     files: BTreeMap<String, String>,
     main: String,
+    /// Of the files besides the main one.
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Snapshot {
-    /// Reads `main` from `dir` and what it links to.
-    pub(super) fn read(
-        dir: &Path,
+    pub(super) fn new(
         main: &str,
-        reading: Reading,
-    ) -> Result<Snapshot, SnapshotError> {
+        files: BTreeMap<String, String>,
+        origins: BTreeMap<String, Origin>,
+        assumed: Vec<String>,
+    ) -> Snapshot {
+        Snapshot {
+            assumed,
+            files,
+            main: main.to_owned(),
+            origins,
+        }
+    }
+
+    /// Reads each of these stylesheets from `dir`.
+    pub(super) fn read_each(
+        dir: &Path,
+        names: &BTreeSet<String>,
+        extension: &str,
+        link_of: LinkOf,
+    ) -> BTreeMap<String, Result<Snapshot, String>> {
+        let read = |name: &String| {
+            let snapshot = Snapshot::read(dir, &format!("{name}.{extension}"), link_of);
+            (name.clone(), snapshot.map_err(|error| error.to_string()))
+        };
+        names.iter().map(read).collect()
+    }
+
+    /// Reads a stylesheet, `main`, from `dir` and what it links to.
+    pub(super) fn read(dir: &Path, main: &str, link_of: LinkOf) -> Result<Snapshot, SnapshotError> {
         let mut files = BTreeMap::new();
         let mut wanted = vec![main.to_owned()];
         while let Some(file) = wanted.pop() {
@@ -75,18 +106,19 @@ impl Snapshot {
                 Ok(bytes) => bytes,
                 Err(source) => return Err(SnapshotError::Unreadable { file, source }),
             };
-            let text = match (reading.text_of)(&bytes)
-                .and_then(|text| links(&text, &file, reading.link_of, &mut wanted).map(|()| text))
+            let text = match decode::to_text(&bytes)
+                .and_then(|text| links(&text, &file, link_of, &mut wanted).map(|()| text))
             {
                 Ok(text) => text,
                 Err(finding) => return Err(SnapshotError::Fault { file, finding }),
             };
             files.insert(file, text);
         }
-        Ok(Snapshot {
-            files,
-            main: main.to_owned(),
-        })
+        let others = files.keys().filter(|file| *file != main);
+        let origins = others
+            .map(|file| (file.clone(), Origin::Directory))
+            .collect();
+        Ok(Snapshot::new(main, files, origins, Vec::new()))
     }
 
     pub(super) fn main(&self) -> &str {
@@ -162,23 +194,10 @@ impl Drop for PrivateDir {
 }
 
 /// Where a link leads from `base`, or `None` if that is not a plain path inside the directory.
-fn resolve(base: &str, location: &str) -> Option<String> {
+fn resolve(base: &str, written: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
-    if location.is_empty() || location.starts_with('/') || !location.chars().all(plain) {
-        return None;
-    }
-    let mut path: Vec<&str> = base.split('/').collect();
-    path.pop();
-    for step in location.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => {
-                path.pop()?;
-            }
-            name => path.push(name),
-        }
-    }
-    (!path.is_empty()).then(|| path.join("/"))
+    let is_plain = written.chars().all(plain);
+    is_plain.then(|| location::join(location::directory_of(base), written))?
 }
 
 /// Checks that `text` is well-formed and appends the files that it links to.
@@ -202,10 +221,14 @@ fn links(text: &str, file: &str, link_of: LinkOf, wanted: &mut Vec<String>) -> R
     }
 }
 
-fn read_inside(dir: &Path, file: &str) -> io::Result<Vec<u8>> {
+/// The bytes of a file in the directory.
+pub(super) fn read_inside(dir: &Path, file: &str) -> io::Result<Vec<u8>> {
     let path = dir.join(file).canonicalize()?;
     if !path.starts_with(dir.canonicalize()?) {
         return Err(io::Error::other("a symbolic link leaves the directory"));
+    }
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
     }
     // The links have been followed; one that comes now is not.
     plain::read(&path, Links::Refuse, FILE_BYTES_MAX)
@@ -220,11 +243,7 @@ mod tests {
     }
 
     fn read(dir: &Path) -> Result<Snapshot, String> {
-        let reading = Reading {
-            link_of: href,
-            text_of: crate::xml::decode::to_text,
-        };
-        Snapshot::read(dir, "a.xml", reading).map_err(|error| error.to_string())
+        Snapshot::read(dir, "a.xml", href).map_err(|error| error.to_string())
     }
 
     #[test]

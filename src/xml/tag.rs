@@ -15,6 +15,8 @@ pub(super) struct Tag<'t> {
 /// An attribute as it is written, references not resolved.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RawAttribute<'t> {
+    /// Behind its closing quote.
+    pub(super) end: usize,
     pub(super) name: &'t str,
     pub(super) offset: usize,
     pub(super) value: &'t str,
@@ -131,12 +133,14 @@ fn attribute_at<'t>(
     let value = &rest[..length];
     let value_offset = text.len() - rest.len();
     check_value(name, value, value_offset, limits)?;
+    let end = value_offset + length + 1;
     let attribute = RawAttribute {
+        end,
         name,
         offset: start,
         value,
     };
-    Ok((attribute, value_offset + length + 1))
+    Ok((attribute, end))
 }
 
 /// The first ASCII character that fits, or the text's end. Looks at bytes: what is searched for is

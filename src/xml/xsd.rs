@@ -12,13 +12,13 @@ mod run;
 mod serving;
 
 use xsd_schema::{
-    DirectiveFailure, EmbeddedLoader, LoaderChain, RegexCompat, ResolverConfig, SchemaLoader,
-    SchemaResolver, SchemaResult, SchemaSet, SchemaSetBuilder, XsdVersion,
+    DirectiveFailure, RegexCompat, ResolverConfig, SchemaLoader, SchemaResolver, SchemaResult,
+    SchemaSet, SchemaSetBuilder, XsdVersion,
 };
 
 use xsd_schema::types::facets::PatternFacet;
 
-use super::Finding;
+use super::{Finding, location};
 use super::schema::{CompiledSchema, SchemaEngine, SchemaError};
 use super::snapshot::Snapshot;
 use serving::Serving;
@@ -31,15 +31,11 @@ pub struct XsdSchema;
 
 impl SchemaEngine for XsdSchema {
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
-        let mut loaders = LoaderChain::new();
-        loaders.add(Box::new(EmbeddedLoader::new()));
-        loaders.add(Box::new(SnapshotLoader::of(schema)));
-        let mut resolver =
-            SchemaResolver::with_config_and_loader(ResolverConfig::default(), Box::new(loaders));
-        resolver.catalog_mut().add_xml_catalog();
+        let loader = Box::new(SnapshotLoader::of(schema));
+        let resolver = SchemaResolver::with_config_and_loader(ResolverConfig::default(), loader);
         let text = schema.text(schema.main()).unwrap_or_default();
         let mut set = SchemaSetBuilder::with_resolver(resolver, XsdVersion::V1_0)
-            .add_source(text, &format!("{SCHEME}{}", schema.main()))
+            .add_source(text, &uri_of(schema.main()))
             .and_then(SchemaSetBuilder::compile)
             .map_err(|error| schema_error(schema, &error))?
             .into_schema_set();
@@ -98,12 +94,22 @@ struct SnapshotLoader {
     files: Vec<(String, String)>,
 }
 
+fn uri_of(file: &str) -> String {
+    format!("{SCHEME}{}", location::encoded(file))
+}
+
+/// The file behind a [`uri_of`] it.
+fn file_of(uri: &str) -> String {
+    let path = uri.replace(SCHEME, "");
+    location::decoded(&path).unwrap_or(path)
+}
+
 impl SnapshotLoader {
     fn of(snapshot: &Snapshot) -> SnapshotLoader {
         SnapshotLoader {
             files: snapshot
                 .files()
-                .map(|(file, text)| (format!("{SCHEME}{file}"), text.to_owned()))
+                .map(|(file, text)| (uri_of(file), text.to_owned()))
                 .collect(),
         }
     }
@@ -136,7 +142,7 @@ fn schema_error(schema: &Snapshot, error: &xsd_schema::SchemaError) -> SchemaErr
                 .replacen(&format!(" at {at}"), "", 1)
                 .replace(SCHEME, "");
             let finding = Finding::new(at.line as u64, at.column as u64, &message);
-            (at.base_uri.replace(SCHEME, ""), finding)
+            (file_of(&at.base_uri), finding)
         }
         None => {
             let finding = Finding::new(0, 0, &text.replace(SCHEME, ""));

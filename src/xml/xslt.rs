@@ -9,16 +9,16 @@
 //! Without `xsltproc` stylesheets load and are kept, and every transformation is
 //! [`XsltError::Missing`].
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use super::child::{self, ChildError, ChildLimits, ChildOutput};
-use super::decode::to_text;
 use super::intake::{InspectError, inspect};
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
-use super::snapshot::{Reading, Snapshot};
+use super::snapshot::Snapshot;
 use super::stylesheet::{Output, examine};
 use super::{Finding, Source, XmlLimits};
 
@@ -84,11 +84,6 @@ pub fn xsltproc_present() -> bool {
     child::find(PROGRAM).is_some()
 }
 
-const READING: Reading = Reading {
-    link_of: examine,
-    text_of: to_text,
-};
-
 pub struct Stylesheets {
     /// Beside each stylesheet what it says of its output.
     reloadable_dir: ReloadableDir<Output>,
@@ -98,13 +93,15 @@ impl Stylesheets {
     /// Nothing is in force before the first [`Stylesheets::reload`].
     pub fn open(dir: &Path) -> Stylesheets {
         Stylesheets {
-            reloadable_dir: ReloadableDir::new(dir, "xsl", READING),
+            reloadable_dir: ReloadableDir::new(dir, "xsl"),
         }
     }
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
-        self.reloadable_dir.reload(&|snapshot| {
+        let read =
+            |dir: &Path, names: &BTreeSet<String>| Snapshot::read_each(dir, names, "xsl", examine);
+        self.reloadable_dir.reload(&read, &|snapshot| {
             if xsltproc_present() {
                 probe(snapshot)?;
             }
@@ -270,11 +267,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("s.xsl"), text).unwrap();
         // The static check is left out, so that what stands behind it can be seen.
-        let reading = Reading {
-            link_of: |_| Ok(None),
-            text_of: to_text,
-        };
-        Snapshot::read(dir.path(), "s.xsl", reading).unwrap()
+        Snapshot::read(dir.path(), "s.xsl", |_| Ok(None)).unwrap()
     }
 
     fn unchecked(text: &str, document: &[u8]) -> Result<String, XsltError> {

@@ -1,0 +1,375 @@
+//! Which files a schema consists of, and where they are found.
+//!
+//! A location is a hint (XSD 1.0 Part 1, 4.2.3). A relative one leads from the place of the file that
+//! writes it, and never out of the directory. A URL leads to what the operator's [`Catalog`] says, or
+//! to its mirror `<host>/<path>`; nothing is ever fetched. What an import does not find may come by
+//! its namespace: from a file that another link has found, or with the binary. If it comes from
+//! nowhere, it is missed only where something refers to it.
+//!
+//! What comes out is a [`Snapshot`] whose links are all relative and all lead somewhere, so that no
+//! engine has to look for anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::built_in::{self, BuiltIn};
+use super::catalog::Catalog;
+use super::location;
+use super::names::is_space;
+use super::schema_part::{Link, Part};
+use super::snapshot::{Origin, Snapshot, read_inside};
+
+/// Files of one schema: more than the largest published set has, which has about two thousand.
+const FILES_MAX: usize = 4096;
+
+/// Bytes of all files of one schema. A compiled schema takes several times as much.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How the schemas of a directory are put together.
+#[derive(Debug, Default)]
+pub(super) struct SchemaFiles {
+    pub(super) catalog: Catalog,
+}
+
+impl SchemaFiles {
+    /// The schemas of these names, each with all its files.
+    pub(super) fn read(
+        &self,
+        dir: &Path,
+        names: &BTreeSet<String>,
+    ) -> BTreeMap<String, Result<Snapshot, String>> {
+        let mut shelf = Shelf {
+            dir,
+            parts: BTreeMap::new(),
+        };
+        let read = |name: &String| {
+            let mut gathering = Gathering::new(&self.catalog, &mut shelf);
+            let outcome = gathering.run(&main_of(name));
+            let snapshot = outcome.map(|()| gathering.found.snapshot(&main_of(name)));
+            (name.clone(), snapshot)
+        };
+        names.iter().map(read).collect()
+    }
+}
+
+fn main_of(name: &str) -> String {
+    format!("{name}.xsd")
+}
+
+/// The files that were read for one look at the directory, each once.
+struct Shelf<'d> {
+    dir: &'d Path,
+    parts: BTreeMap<String, Result<Arc<Part>, Lack>>,
+}
+
+/// Why there is no part.
+#[derive(Clone)]
+enum Lack {
+    Missing,
+    Unusable(String),
+}
+
+impl Shelf<'_> {
+    fn part(&mut self, file: &str) -> Result<Arc<Part>, Lack> {
+        if let Some(part) = self.parts.get(file) {
+            return part.clone();
+        }
+        let part = match read_inside(self.dir, file) {
+            Ok(bytes) => parsed(file, &bytes),
+            Err(error) if is_missing(&error) => Err(Lack::Missing),
+            Err(error) => Err(Lack::Unusable(format!("{file}: {error}"))),
+        };
+        self.parts.insert(file.to_owned(), part.clone());
+        part
+    }
+}
+
+fn parsed(file: &str, bytes: &[u8]) -> Result<Arc<Part>, Lack> {
+    match Part::read(bytes) {
+        Ok(part) => Ok(Arc::new(part)),
+        Err(finding) => Err(Lack::Unusable(format!("{file}:{finding}"))),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidFilename
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::NotFound
+    )
+}
+
+/// What was found so far of one schema.
+#[derive(Default)]
+struct Found {
+    assumed: Vec<String>,
+    bytes: usize,
+    /// In the order in which they were found.
+    order: Vec<String>,
+    parts: BTreeMap<String, (Arc<Part>, Origin)>,
+    /// Where each link of each file leads, in the order of the links.
+    targets: BTreeMap<String, Vec<Option<String>>>,
+}
+
+impl Found {
+    fn snapshot(&self, main: &str) -> Snapshot {
+        let linked = |(file, (part, _)): (&String, &(Arc<Part>, Origin))| {
+            (file.clone(), part.linked(file, &self.targets[file]))
+        };
+        let origins = self.parts.iter().filter(|(file, _)| *file != main);
+        Snapshot::new(
+            main,
+            self.parts.iter().map(linked).collect(),
+            origins
+                .map(|(file, (_, origin))| (file.clone(), origin.clone()))
+                .collect(),
+            self.assumed.clone(),
+        )
+    }
+
+    /// The file that was found first of those with the components of a namespace.
+    fn supplier(&self, namespace: Option<&str>) -> Option<&String> {
+        let supplies = |file: &&String| {
+            let (part, _) = &self.parts[*file];
+            part.target_namespace.as_deref() == namespace
+        };
+        self.order.iter().find(supplies)
+    }
+}
+
+/// An import that no location has satisfied.
+struct Pending {
+    file: String,
+    part: Arc<Part>,
+    link: usize,
+    looked: Vec<String>,
+}
+
+impl Pending {
+    fn link(&self) -> &Link {
+        &self.part.links[self.link]
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        self.link().namespace.as_deref()
+    }
+}
+
+struct Gathering<'g, 'd> {
+    catalog: &'g Catalog,
+    found: Found,
+    pending: Vec<Pending>,
+    shelf: &'g mut Shelf<'d>,
+}
+
+impl<'g, 'd> Gathering<'g, 'd> {
+    fn new(catalog: &'g Catalog, shelf: &'g mut Shelf<'d>) -> Self {
+        Gathering {
+            catalog,
+            found: Found::default(),
+            pending: Vec::new(),
+            shelf,
+        }
+    }
+
+    fn run(&mut self, main: &str) -> Result<(), String> {
+        let part = self.shelf.part(main).map_err(|lack| match lack {
+            Lack::Missing => format!("{main}: the file is gone"),
+            Lack::Unusable(why) => why,
+        })?;
+        self.take(main, part, Origin::Directory)?;
+        let mut n_followed = 0;
+        loop {
+            while let Some(file) = self.found.order.get(n_followed).cloned() {
+                self.follow(&file)?;
+                n_followed += 1;
+            }
+            if !self.take_built_in()? {
+                break;
+            }
+        }
+        std::mem::take(&mut self.pending)
+            .iter()
+            .try_for_each(|pending| self.settle(pending))
+    }
+
+    fn take(&mut self, file: &str, part: Arc<Part>, origin: Origin) -> Result<(), String> {
+        let found = &mut self.found;
+        if found.parts.contains_key(file) {
+            return Ok(());
+        }
+        found.bytes += part.bytes();
+        if found.parts.len() == FILES_MAX || found.bytes > BYTES_MAX {
+            return Err(format!(
+                "it consists of more than {FILES_MAX} files or {BYTES_MAX} bytes"
+            ));
+        }
+        found.order.push(file.to_owned());
+        found
+            .targets
+            .insert(file.to_owned(), vec![None; part.links.len()]);
+        found.parts.insert(file.to_owned(), (part, origin));
+        Ok(())
+    }
+
+    /// Takes in all that the locations of a file lead to.
+    fn follow(&mut self, file: &str) -> Result<(), String> {
+        let (part, _) = self.found.parts[file].clone();
+        for (n, link) in part.links.iter().enumerate() {
+            match self.look(file, link)? {
+                Ok((target, part, origin)) => {
+                    self.take(&target, part, origin)?;
+                    self.lead(file, n, target);
+                }
+                Err(looked) if link.is_import => self.pending.push(Pending {
+                    file: file.to_owned(),
+                    part: Arc::clone(&part),
+                    link: n,
+                    looked,
+                }),
+                Err(looked) => {
+                    let finding = link.finding(&format!("it is not there: {}", sought(&looked)));
+                    return Err(format!("{file}:{finding}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lead(&mut self, file: &str, link: usize, target: String) {
+        let targets = self.found.targets.get_mut(file);
+        if let Some(place) = targets.and_then(|targets| targets.get_mut(link)) {
+            *place = Some(target);
+        }
+    }
+
+    /// The file that a location leads to, or where it was looked for.
+    fn look(&mut self, file: &str, link: &Link) -> Result<Result<Place, Vec<String>>, String> {
+        let Some(written) = &link.location else {
+            return Ok(Err(Vec::new()));
+        };
+        // White space around a URI is none of it (XSD 1.0 Part 2, 3.2.17).
+        let written = written.trim_matches(is_space);
+        let (candidates, mut looked) = self.candidates(file, written);
+        for (path, origin) in candidates {
+            match self.shelf.part(&path) {
+                Ok(part) => return Ok(Ok((path, part, origin))),
+                Err(Lack::Missing) => looked.push(self.shelf.dir.join(&path).display().to_string()),
+                Err(Lack::Unusable(why)) => return Err(why),
+            }
+        }
+        let known = built_in::ALL.iter().find(|known| known.is_at(written));
+        match known.filter(|_| !link.is_import) {
+            Some(known) => Ok(Ok(self.built_in(known)?)),
+            None => Ok(Err(looked)),
+        }
+    }
+
+    /// The paths at which a location may be found, the best first, and what is no path.
+    fn candidates(&self, file: &str, written: &str) -> (Vec<(String, Origin)>, Vec<String>) {
+        let outside = || format!("\"{written}\" (not inside the directory)");
+        if location::scheme(written).is_none() {
+            let relative = written.split('#').next().unwrap_or_default();
+            let directory = location::directory_of(file);
+            let path =
+                location::decoded(relative).and_then(|path| location::join(directory, &path));
+            return match path {
+                Some(path) => (vec![(path, Origin::Directory)], Vec::new()),
+                None => (Vec::new(), vec![outside()]),
+            };
+        }
+        let listed = self
+            .catalog
+            .find(written)
+            .map(|path| (path, Origin::Catalog(written.into())));
+        let looked = match listed {
+            Some(_) => Vec::new(),
+            None => vec![format!("\"{written}\" in schemas.catalog")],
+        };
+        let mirrored = location::mirror(written).map(|path| (path, Origin::Mirror(written.into())));
+        (listed.into_iter().chain(mirrored).collect(), looked)
+    }
+
+    /// The operator's own copy in the mirror, else the one of the binary, as if it lay there.
+    fn built_in(&mut self, known: &BuiltIn) -> Result<Place, String> {
+        let path = known.path();
+        match self.shelf.part(&path) {
+            Ok(part) => Ok((path, part, Origin::Mirror(known.urls[0].into()))),
+            Err(Lack::Unusable(why)) => Err(why),
+            Err(Lack::Missing) => match parsed(&path, known.bytes) {
+                Ok(part) => Ok((path, part, Origin::BuiltIn)),
+                Err(Lack::Unusable(why)) => Err(why),
+                Err(Lack::Missing) => Err(path),
+            },
+        }
+    }
+
+    /// Takes in one of the schemas of the binary if an import needs it and no file supplies it.
+    fn take_built_in(&mut self) -> Result<bool, String> {
+        let is_needed = |known: &&BuiltIn| {
+            let namespace = Some(known.namespace);
+            self.pending
+                .iter()
+                .any(|pending| pending.namespace() == namespace)
+                && self.found.supplier(namespace).is_none()
+        };
+        let Some(known) = built_in::ALL.iter().find(is_needed) else {
+            return Ok(false);
+        };
+        let (path, part, origin) = self.built_in(known)?;
+        let is_new = !self.found.parts.contains_key(&path);
+        self.take(&path, part, origin)?;
+        Ok(is_new)
+    }
+
+    /// Decides on an import once all is found that locations lead to.
+    fn settle(&mut self, pending: &Pending) -> Result<(), String> {
+        let namespace = pending.namespace();
+        let name = namespace.map_or("no namespace".to_owned(), |uri| format!("namespace {uri}"));
+        if let Some(supplier) = self.found.supplier(namespace).cloned() {
+            if let Some(written) = &pending.link().location
+                && !built_in::ALL.iter().any(|known| known.path() == supplier)
+            {
+                let taken = format!("{written} is not there and {name} taken from {supplier}");
+                self.found.assumed.push(taken);
+            }
+            self.lead(&pending.file, pending.link, supplier);
+            return Ok(());
+        }
+        if namespace.is_some_and(built_in::is_in_every_schema) {
+            return Ok(());
+        }
+        if pending
+            .part
+            .referred
+            .contains(&namespace.map(str::to_owned))
+        {
+            let message = format!(
+                "what this refers to in {name} is not there: {}",
+                sought(&pending.looked)
+            );
+            let finding = pending.link().finding(&message);
+            return Err(format!("{}:{finding}", pending.file));
+        }
+        let unused = format!(
+            "nothing in {} refers to {name}, which is not there",
+            pending.file
+        );
+        self.found.assumed.push(unused);
+        Ok(())
+    }
+}
+
+/// A file that was found: its path, what it is, and by what it was found.
+type Place = (String, Arc<Part>, Origin);
+
+fn sought(looked: &[String]) -> String {
+    match looked {
+        [] => "it has no schemaLocation".to_owned(),
+        _ => format!("looked for {}", looked.join(", ")),
+    }
+}
