@@ -177,7 +177,11 @@ pub(crate) fn schemas(config: &Config, tenant: &Tenant) -> Schemas {
         Engine::Xmllint => Schemas::open(&dir, Box::new(Xmllint)),
         Engine::XsdSchema => Schemas::open(&dir, Box::new(XsdSchema)),
     };
-    schemas.with_catalog(tenant.catalog.clone())
+    let interfaces = tenant.interfaces.values();
+    let used = interfaces.filter_map(|interface| interface.service.schema.clone());
+    schemas
+        .with_catalog(tenant.catalog.clone())
+        .with_used(used.collect())
 }
 
 /// What is taken in of uploads.

@@ -352,3 +352,47 @@ fn a_schema_may_have_many_files_but_not_any_number() {
         .collect();
     assert!(refused(&many).contains("it consists of more than 4096 files"));
 }
+
+#[test]
+fn a_mere_part_is_no_schema_of_its_own_unless_it_is_used() {
+    let part = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'><xs:element name='b' type='Here'/></xs:schema>";
+    let include = "<xs:include schemaLocation='part.xsd'/>";
+    let here = "<xs:simpleType name='Here'><xs:restriction base='xs:int'/></xs:simpleType>";
+    let main = format!("{HEAD}>{include}<xs:include schemaLocation='d/up.xsd'/>{here}</xs:schema>");
+    let up = format!("{HEAD}><xs:include schemaLocation='../odd%20name.xsd'/></xs:schema>");
+    let odd = format!("{HEAD}/>");
+    let files = [
+        ("a.xsd", main.as_str()),
+        ("part.xsd", part),
+        ("d/up.xsd", &up),
+        ("odd name.xsd", &odd),
+        ("d/no-schema.xsd", "<x>"),
+    ];
+    let (dir, schemas, reports) = loaded(&files);
+    assert_eq!(reports, ["a: loaded"]);
+    assert!(is_valid(&schemas, "a", "<b>1</b>") && !schemas.is_in_force("part"));
+    // A part that has a mistake is reported of the schema, and once.
+    fs::write(dir.path().join("part.xsd"), "<x").unwrap();
+    let reports = schemas.reload();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(
+        reports[0].to_string().contains("in force: part.xsd:1:1: "),
+        "{reports:?}"
+    );
+    // Used by an interface, it is a schema, and what includes it is one, too.
+    fs::write(dir.path().join("part.xsd"), part.replace("Here", "xs:int")).unwrap();
+    let used = Schemas::open(dir.path(), Box::new(XsdSchema)).with_used(["part".to_owned()].into());
+    let reports: Vec<_> = used.reload().iter().map(ToString::to_string).collect();
+    assert_eq!(reports, ["a: loaded", "part: loaded"]);
+    // What becomes a part is in force no more.
+    fs::write(dir.path().join("b.xsd"), part.replace("Here", "xs:int")).unwrap();
+    schemas.reload();
+    assert!(schemas.is_in_force("b"));
+    fs::write(
+        dir.path().join("a.xsd"),
+        format!("{HEAD}>{}</xs:schema>", include.replace("part", "b")),
+    )
+    .unwrap();
+    schemas.reload();
+    assert!(schemas.is_in_force("a") && schemas.is_in_force("part") && !schemas.is_in_force("b"));
+}

@@ -121,7 +121,9 @@ impl<T> ReloadableDir<T> {
             }
         };
         let (mut reports, mut refused) = (Vec::new(), BTreeSet::new());
-        for (name, snapshot) in read(&self.dir, &listed) {
+        let read = read(&self.dir, &listed);
+        let wanted: BTreeSet<String> = read.keys().cloned().collect();
+        for (name, snapshot) in read {
             match self.renew(&name, snapshot, load) {
                 Ok(true) => reports.push(report(&name, ReloadOutcome::Loaded)),
                 Ok(false) => {}
@@ -132,6 +134,9 @@ impl<T> ReloadableDir<T> {
             }
         }
         *self.refused.write() = refused;
+        // What has become a mere part of something else is not in force any more.
+        let stays = |name: &String| wanted.contains(name) || !listed.contains(name);
+        self.kept.write().retain(|name, _| stays(name));
         let gone = self
             .names()
             .into_iter()

@@ -110,6 +110,13 @@ impl Schemas {
         self
     }
 
+    /// Takes the schemas of these names for such even where they are parts of others.
+    #[must_use]
+    pub fn with_used(mut self, names: BTreeSet<String>) -> Schemas {
+        self.files.used = names;
+        self
+    }
+
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
         let read = |dir: &Path, names: &BTreeSet<String>| self.files.read(dir, names);

@@ -31,10 +31,13 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct SchemaFiles {
     pub(super) catalog: Catalog,
+    /// The schemas that interfaces use.
+    pub(super) used: BTreeSet<String>,
 }
 
 impl SchemaFiles {
-    /// The schemas of these names, each with all its files.
+    /// The schemas among the files `<name>.xsd`. A file that is a part of another one, as far as
+    /// that can be read, is a schema of its own only if an interface uses it.
     pub(super) fn read(
         &self,
         dir: &Path,
@@ -44,13 +47,23 @@ impl SchemaFiles {
             dir,
             parts: BTreeMap::new(),
         };
-        let read = |name: &String| {
+        let mut gathered = BTreeMap::new();
+        for name in names {
             let mut gathering = Gathering::new(&self.catalog, &mut shelf);
             let outcome = gathering.run(&main_of(name));
-            let snapshot = outcome.map(|()| gathering.found.snapshot(&main_of(name)));
-            (name.clone(), snapshot)
+            gathered.insert(name.clone(), (gathering.found, outcome));
+        }
+        let is_schema = |name: &str| {
+            let file = main_of(name);
+            let mut others = gathered.iter().filter(|(other, _)| *other != name);
+            self.used.contains(name) || !others.any(|(_, (found, _))| found.reached.contains(&file))
         };
-        names.iter().map(read).collect()
+        let schemas = gathered.iter().filter(|(name, _)| is_schema(name));
+        let snapshots = schemas.map(|(name, (found, outcome))| {
+            let snapshot = outcome.clone().map(|()| found.snapshot(&main_of(name)));
+            (name.clone(), snapshot)
+        });
+        snapshots.collect()
     }
 }
 
@@ -111,6 +124,8 @@ struct Found {
     /// In the order in which they were found.
     order: Vec<String>,
     parts: BTreeMap<String, (Arc<Part>, Origin)>,
+    /// All files that links lead to, whatever is in them.
+    reached: BTreeSet<String>,
     /// Where each link of each file leads, in the order of the links.
     targets: BTreeMap<String, Vec<Option<String>>>,
 }
@@ -161,6 +176,8 @@ impl Pending {
 
 struct Gathering<'g, 'd> {
     catalog: &'g Catalog,
+    /// The first of the links that lead to nothing usable.
+    fault: Option<String>,
     found: Found,
     pending: Vec<Pending>,
     shelf: &'g mut Shelf<'d>,
@@ -170,6 +187,7 @@ impl<'g, 'd> Gathering<'g, 'd> {
     fn new(catalog: &'g Catalog, shelf: &'g mut Shelf<'d>) -> Self {
         Gathering {
             catalog,
+            fault: None,
             found: Found::default(),
             pending: Vec::new(),
             shelf,
@@ -191,6 +209,9 @@ impl<'g, 'd> Gathering<'g, 'd> {
             if !self.take_built_in()? {
                 break;
             }
+        }
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
         }
         std::mem::take(&mut self.pending)
             .iter()
@@ -216,24 +237,28 @@ impl<'g, 'd> Gathering<'g, 'd> {
         Ok(())
     }
 
-    /// Takes in all that the locations of a file lead to.
+    /// Takes in all that the locations of a file lead to. One that leads to nothing usable does not
+    /// keep the others from being followed: what is a part is to be known.
     fn follow(&mut self, file: &str) -> Result<(), String> {
         let (part, _) = self.found.parts[file].clone();
         for (n, link) in part.links.iter().enumerate() {
-            match self.look(file, link)? {
-                Ok((target, part, origin)) => {
+            match self.look(file, link) {
+                Ok(Ok((target, part, origin))) => {
                     self.take(&target, part, origin)?;
                     self.lead(file, n, target);
                 }
-                Err(looked) if link.is_import => self.pending.push(Pending {
+                Ok(Err(looked)) if link.is_import => self.pending.push(Pending {
                     file: file.to_owned(),
                     part: Arc::clone(&part),
                     link: n,
                     looked,
                 }),
-                Err(looked) => {
+                Ok(Err(looked)) => {
                     let finding = link.finding(&format!("it is not there: {}", sought(&looked)));
-                    return Err(format!("{file}:{finding}"));
+                    self.fault.get_or_insert(format!("{file}:{finding}"));
+                }
+                Err(why) => {
+                    self.fault.get_or_insert(why);
                 }
             }
         }
@@ -256,7 +281,11 @@ impl<'g, 'd> Gathering<'g, 'd> {
         let written = written.trim_matches(is_space);
         let (candidates, mut looked) = self.candidates(file, written);
         for (path, origin) in candidates {
-            match self.shelf.part(&path) {
+            let part = self.shelf.part(&path);
+            if !matches!(part, Err(Lack::Missing)) {
+                self.found.reached.insert(path.clone());
+            }
+            match part {
                 Ok(part) => return Ok(Ok((path, part, origin))),
                 Err(Lack::Missing) => looked.push(self.shelf.dir.join(&path).display().to_string()),
                 Err(Lack::Unusable(why)) => return Err(why),
