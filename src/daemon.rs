@@ -12,6 +12,7 @@ mod fault_tests;
 mod memory;
 mod operators;
 mod probe;
+mod reload;
 mod supervise;
 mod tenant;
 mod timetable;

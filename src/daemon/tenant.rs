@@ -2,7 +2,8 @@
 
 use super::{
     About,
-    supervise::{Supervisor, blocking},
+    reload::{Reloader, Woken},
+    supervise::Supervisor,
     timetable::{self, Alarm},
     watcher::Watcher,
 };
@@ -22,13 +23,12 @@ use crate::{
     store::{
         By, LeftBehind,
         fs::{
-            Adopted, FileStore, Owner, ProbeOptions, RealFs, Retention, Rules, Spool, SpoolLock,
-            key, probe,
+            Adopted, FileStore, Owner, ProbeOptions, RealFs, Rules, Spool, SpoolLock, key, probe,
         },
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
-    xml::{ReloadReport, Schemas, Stylesheets, Xmllint, XsdSchema},
+    xml::{Schemas, Stylesheets, Xmllint, XsdSchema},
 };
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -36,26 +36,12 @@ use std::{
     collections::{BTreeMap, HashSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Changed files are looked at so long after the first change, so that a pair of files that is
-/// replaced together is read together.
-const SETTLE: Duration = Duration::from_millis(100);
-/// Files are looked at so often, whatever the watcher says.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Days and records that have passed their retention go so often.
-const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Which users are familiar where, beside the spool's directories.
 const FAMILIAR: &str = ".familiar";
 /// Without a watcher, queues are scanned so often.
@@ -437,13 +423,6 @@ impl Running {
     }
 }
 
-/// Why files that changed did not come into force.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    certificate: Option<String>,
-    users: Option<String>,
-}
-
 /// What the probes look at.
 pub(super) struct Served {
     tenant: Tenant,
@@ -473,14 +452,6 @@ impl Served {
         let trouble = self.reloader.trouble.lock();
         trouble.certificate.clone()
     }
-}
-
-/// What the watcher wakes.
-#[derive(Default)]
-struct Woken {
-    notify: Notify,
-    /// Queues were replaced: make what is missing and watch anew.
-    replaced: AtomicBool,
 }
 
 /// Arms the watcher; without one, queues are polled.
@@ -588,199 +559,5 @@ fn came(spool: &Spool, hints: &Hints, queue: Queue, name: &str) {
     let ours = job.is_ok_and(|job| spool.is_ready(&queue, &job));
     if !ours && !spool.is_ignored(&queue.interface, name) {
         hints.dropped(queue.interface);
-    }
-}
-
-/// Keeps in force what lies in files: schemas, stylesheets, users, certificate; sweeps old days.
-struct Reloader {
-    tenant: String,
-    schemas: Arc<Schemas>,
-    stylesheets: Arc<Stylesheets>,
-    users: Arc<Users>,
-    /// What all tenants have in common: one of them looks after it.
-    common: Option<(Arc<Certificate>, Arc<About>)>,
-    spool: Arc<Spool>,
-    retention: Retention,
-    watcher: Option<Arc<Watcher>>,
-    /// What was said to be no directory, and why.
-    unwatched: Mutex<BTreeMap<PathBuf, String>>,
-    hints: Hints,
-    trouble: Mutex<Trouble>,
-}
-
-impl Reloader {
-    /// Reads files again that have changed, until `stop`.
-    async fn reload(self: Arc<Self>, woken: Arc<Woken>, stop: CancellationToken) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => {
-                tracing::error!(%error, "SIGHUP cannot be caught");
-                return;
-            }
-        };
-        self.clone().rearm(false).await;
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => {
-                    tracing::info!("SIGHUP: changed files are read again, save the configuration");
-                }
-                () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = stop.cancelled() => return,
-            }
-            let replaced = woken.replaced.swap(false, Ordering::AcqRel);
-            self.clone().rearm(replaced).await;
-            self.clone().look().await;
-        }
-    }
-
-    /// Puts what lies outside of its day into it, and removes old days, until `stop`.
-    async fn keep_days(self: Arc<Self>, stop: CancellationToken) {
-        let mut sweep_at = tokio::time::Instant::now();
-        loop {
-            // The start has just done it, by its recovery.
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            let this = self.clone();
-            blocking(move || this.file_orphans()).await;
-            if sweep_at <= tokio::time::Instant::now() {
-                sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
-                let this = self.clone();
-                blocking(move || this.sweep()).await;
-            }
-        }
-    }
-
-    async fn rearm(self: Arc<Self>, replaced: bool) {
-        blocking(move || self.watch_what_is_there(replaced)).await;
-    }
-
-    /// Watches the directories that are there now: all of them once one was replaced, else those that
-    /// are others than before.
-    fn watch_what_is_there(&self, replaced: bool) {
-        if replaced && let Err(error) = self.spool.restore_dirs() {
-            tracing::error!(%error, "a directory of the spool cannot be made anew");
-        }
-        let rearmed = match &self.watcher {
-            None => Ok(replaced),
-            Some(watcher) => watcher.rearm(replaced),
-        };
-        let is_new = rearmed.unwrap_or_else(|error| {
-            tracing::error!(%error, "directories cannot be watched");
-            true
-        });
-        self.say_what_is_not_watched();
-        if replaced {
-            tracing::warn!("a directory of the spool was replaced; what is there is watched anew");
-        }
-        if is_new {
-            self.spool.forget_closed();
-            self.hints.notify(Event::Rescan);
-        }
-    }
-
-    /// Says once of each directory that it is none, and when it is one again.
-    fn say_what_is_not_watched(&self) {
-        let watcher = self.watcher.as_ref();
-        let now = watcher.map_or_else(BTreeMap::new, |watcher| watcher.unwatched());
-        let mut before = self.unwatched.lock();
-        for (dir, why) in &now {
-            if before.get(dir) != Some(why) {
-                tracing::error!(dir = %dir.display(), "nothing is taken from here: {why}");
-            }
-        }
-        for dir in before.keys().filter(|dir| !now.contains_key(*dir)) {
-            tracing::info!(dir = %dir.display(), "is watched again");
-        }
-        *before = now;
-    }
-
-    async fn look(self: Arc<Self>) {
-        blocking(move || self.look_at_files()).await;
-    }
-
-    fn look_at_files(&self) {
-        say("schema", &self.schemas.reload());
-        say("stylesheet", &self.stylesheets.reload());
-        self.users.remember();
-        let users = self.users.reload();
-        self.make_queues();
-        match &users {
-            Ok(false) => {}
-            Ok(true) => tracing::info!("users are reloaded"),
-            Err(error) => tracing::error!(%error, "the users before stay in force"),
-        }
-        let certificate = match &self.common {
-            None => None,
-            Some((certificate, about)) => {
-                about.config.look();
-                reload_certificate(certificate)
-            }
-        };
-        *self.trouble.lock() = Trouble {
-            certificate,
-            users: users.err().map(|error| error.to_string()),
-        };
-    }
-
-    /// Where jobs are for users, makes the directories of those with a right there. Who looks there
-    /// next finds what lies in those of users who have just been added.
-    fn make_queues(&self) {
-        for interface in self.spool.addressed_interfaces() {
-            for user in self.users.partners_of(interface) {
-                let queue = Queue::of_user(interface, user);
-                if let Err(error) = self.spool.make_queue(&queue) {
-                    tracing::error!(%queue, %error, "there is no directory for what is for a user");
-                }
-            }
-            self.hints.notify(Event::Hint(interface.clone()));
-        }
-    }
-
-    fn file_orphans(&self) {
-        if let Err(error) = self.spool.file_orphans() {
-            tracing::error!(%error, "jobs outside of their days cannot be looked for");
-        }
-    }
-
-    fn sweep(&self) {
-        match self.spool.sweep(&self.retention) {
-            Ok(removed) => {
-                for path in removed {
-                    tracing::info!(path = %path.display(), "its retention has passed; removed");
-                }
-            }
-            Err(error) => tracing::error!(%error, "old days cannot be removed"),
-        }
-    }
-}
-
-/// Why the certificate that lies there does not come into force, if so.
-fn reload_certificate(certificate: &Certificate) -> Option<String> {
-    super::renew_certificate(certificate.path(), certificate.key_path());
-    match certificate.reload() {
-        Ok(false) => None,
-        Ok(true) => {
-            tracing::info!("the certificate is reloaded");
-            None
-        }
-        Err(error) => {
-            tracing::error!(%error, "the certificate before stays in force");
-            Some(format!("{error}; the one before stays in force"))
-        }
-    }
-}
-
-fn say(what: &str, reports: &[ReloadReport]) {
-    use crate::xml::ReloadOutcome;
-    for report in reports {
-        match report.outcome {
-            ReloadOutcome::Loaded => tracing::info!("{what} {report}"),
-            ReloadOutcome::Refused { .. } | ReloadOutcome::Vanished => {
-                tracing::error!("{what} {report}");
-            }
-        }
     }
 }

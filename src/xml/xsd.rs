@@ -18,9 +18,9 @@ use xsd_schema::{
 
 use xsd_schema::types::facets::PatternFacet;
 
-use super::{Finding, location};
 use super::schema::{CompiledSchema, SchemaEngine, SchemaError};
 use super::snapshot::Snapshot;
+use super::{Finding, location};
 use serving::Serving;
 
 /// Gives the files of a snapshot an identity that can never be a path.

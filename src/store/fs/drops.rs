@@ -1,7 +1,7 @@
 //! What other processes put into a queue: files dropped under any name, and jobs that are moved in.
 //!
 //! A scan takes in what is complete, in the order in which it came: by the inode's change time, then
-//! by name. A change time in the future counts as now. A file is complete when
+//! by name. A change time in the future counts as now. A file is complete (`Spool::readiness`) when
 //!
 //! - it has rested: nothing is renamed sooner than [`REST`] after its last change, so that `mv`, `cp`
 //!   and `install` find what they have just made when they look at it once more;

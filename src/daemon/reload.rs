@@ -1,0 +1,244 @@
+//! Files that people change, read again while the service runs: schemas, stylesheets, users, the
+//! certificate. And what is done from time to time: old days go, and what lies beside its day is put into it.
+
+use super::{About, supervise::blocking, watcher::Watcher};
+use crate::{
+    auth::Users,
+    domain::Queue,
+    http::tls::Certificate,
+    scheduler::Event,
+    store::fs::{Retention, Spool},
+    worker::Hints,
+    xml::{ReloadOutcome, ReloadReport, Schemas, Stylesheets},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Changed files are looked at so long after the first change, so that a pair of files that is
+/// replaced together is read together.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Files are looked at so often, whatever the watcher says.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Days and records that have passed their retention go so often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Why files that changed did not come into force.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    pub(super) certificate: Option<String>,
+    pub(super) users: Option<String>,
+}
+
+/// What the watcher wakes.
+#[derive(Default)]
+pub(super) struct Woken {
+    pub(super) notify: Notify,
+    /// Queues were replaced: make what is missing and watch anew.
+    pub(super) replaced: AtomicBool,
+}
+
+/// Keeps in force what lies in files: schemas, stylesheets, users, certificate; sweeps old days.
+pub(super) struct Reloader {
+    pub(super) tenant: String,
+    pub(super) schemas: Arc<Schemas>,
+    pub(super) stylesheets: Arc<Stylesheets>,
+    pub(super) users: Arc<Users>,
+    /// What all tenants have in common: one of them looks after it.
+    pub(super) common: Option<(Arc<Certificate>, Arc<About>)>,
+    pub(super) spool: Arc<Spool>,
+    pub(super) retention: Retention,
+    pub(super) watcher: Option<Arc<Watcher>>,
+    /// What was said to be no directory, and why.
+    pub(super) unwatched: Mutex<BTreeMap<PathBuf, String>>,
+    pub(super) hints: Hints,
+    pub(super) trouble: Mutex<Trouble>,
+}
+
+impl Reloader {
+    /// Reads files again that have changed, until `stop`.
+    pub(super) async fn reload(self: Arc<Self>, woken: Arc<Woken>, stop: CancellationToken) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be caught");
+                return;
+            }
+        };
+        self.clone().rearm(false).await;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: changed files are read again, save the configuration");
+                }
+                () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            let replaced = woken.replaced.swap(false, Ordering::AcqRel);
+            self.clone().rearm(replaced).await;
+            self.clone().look().await;
+        }
+    }
+
+    /// Puts what lies outside of its day into it, and removes old days, until `stop`.
+    pub(super) async fn keep_days(self: Arc<Self>, stop: CancellationToken) {
+        let mut sweep_at = tokio::time::Instant::now();
+        loop {
+            // The start has just done it, by its recovery.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let this = self.clone();
+            blocking(move || this.file_orphans()).await;
+            if sweep_at <= tokio::time::Instant::now() {
+                sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
+                let this = self.clone();
+                blocking(move || this.sweep()).await;
+            }
+        }
+    }
+
+    async fn rearm(self: Arc<Self>, replaced: bool) {
+        blocking(move || self.watch_what_is_there(replaced)).await;
+    }
+
+    /// Watches the directories that are there now: all of them once one was replaced, else those that
+    /// are others than before.
+    fn watch_what_is_there(&self, replaced: bool) {
+        if replaced && let Err(error) = self.spool.restore_dirs() {
+            tracing::error!(%error, "a directory of the spool cannot be made anew");
+        }
+        let rearmed = match &self.watcher {
+            None => Ok(replaced),
+            Some(watcher) => watcher.rearm(replaced),
+        };
+        let is_new = rearmed.unwrap_or_else(|error| {
+            tracing::error!(%error, "directories cannot be watched");
+            true
+        });
+        self.say_what_is_not_watched();
+        if replaced {
+            tracing::warn!("a directory of the spool was replaced; what is there is watched anew");
+        }
+        if is_new {
+            self.spool.forget_closed();
+            self.hints.notify(Event::Rescan);
+        }
+    }
+
+    /// Says once of each directory that it is none, and when it is one again.
+    fn say_what_is_not_watched(&self) {
+        let watcher = self.watcher.as_ref();
+        let now = watcher.map_or_else(BTreeMap::new, |watcher| watcher.unwatched());
+        let mut before = self.unwatched.lock();
+        for (dir, why) in &now {
+            if before.get(dir) != Some(why) {
+                tracing::error!(dir = %dir.display(), "nothing is taken from here: {why}");
+            }
+        }
+        for dir in before.keys().filter(|dir| !now.contains_key(*dir)) {
+            tracing::info!(dir = %dir.display(), "is watched again");
+        }
+        *before = now;
+    }
+
+    pub(super) async fn look(self: Arc<Self>) {
+        blocking(move || self.look_at_files()).await;
+    }
+
+    fn look_at_files(&self) {
+        say("schema", &self.schemas.reload());
+        say("stylesheet", &self.stylesheets.reload());
+        self.users.remember();
+        let users = self.users.reload();
+        self.make_queues();
+        match &users {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("users are reloaded"),
+            Err(error) => tracing::error!(%error, "the users before stay in force"),
+        }
+        let certificate = match &self.common {
+            None => None,
+            Some((certificate, about)) => {
+                about.config.look();
+                reload_certificate(certificate)
+            }
+        };
+        *self.trouble.lock() = Trouble {
+            certificate,
+            users: users.err().map(|error| error.to_string()),
+        };
+    }
+
+    /// Where jobs are for users, makes the directories of those with a right there. Who looks there
+    /// next finds what lies in those of users who have just been added.
+    fn make_queues(&self) {
+        for interface in self.spool.addressed_interfaces() {
+            for user in self.users.partners_of(interface) {
+                let queue = Queue::of_user(interface, user);
+                if let Err(error) = self.spool.make_queue(&queue) {
+                    tracing::error!(%queue, %error, "there is no directory for what is for a user");
+                }
+            }
+            self.hints.notify(Event::Hint(interface.clone()));
+        }
+    }
+
+    fn file_orphans(&self) {
+        if let Err(error) = self.spool.file_orphans() {
+            tracing::error!(%error, "jobs outside of their days cannot be looked for");
+        }
+    }
+
+    fn sweep(&self) {
+        match self.spool.sweep(&self.retention) {
+            Ok(removed) => {
+                for path in removed {
+                    tracing::info!(path = %path.display(), "its retention has passed; removed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "old days cannot be removed"),
+        }
+    }
+}
+
+/// Why the certificate that lies there does not come into force, if so.
+fn reload_certificate(certificate: &Certificate) -> Option<String> {
+    super::renew_certificate(certificate.path(), certificate.key_path());
+    match certificate.reload() {
+        Ok(false) => None,
+        Ok(true) => {
+            tracing::info!("the certificate is reloaded");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the certificate before stays in force");
+            Some(format!("{error}; the one before stays in force"))
+        }
+    }
+}
+
+fn say(what: &str, reports: &[ReloadReport]) {
+    for report in reports {
+        match report.outcome {
+            ReloadOutcome::Loaded => tracing::info!("{what} {report}"),
+            ReloadOutcome::Refused { .. } | ReloadOutcome::Vanished => {
+                tracing::error!("{what} {report}");
+            }
+        }
+    }
+}
