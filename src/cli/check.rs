@@ -167,6 +167,9 @@ fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
         }
     }
     reload("schema", &found.schemas, &mut say);
+    for (name, warning) in found.schema_warnings() {
+        say(Grade::Warning, format!("schema {name}"), warning);
+    }
     reload("stylesheet", &found.stylesheets, &mut say);
     for (name, interface) in &tenant.interfaces {
         let what = format!("interface {name}");

@@ -51,6 +51,11 @@ impl<'a> Found<'a> {
             stylesheet_store,
         }
     }
+
+    /// What is to be known of schemas that are good, by their names.
+    pub(super) fn schema_warnings(&self) -> Vec<(String, String)> {
+        self.schema_store.warnings()
+    }
 }
 
 /// Everything that is wrong, the worst first. What the user may not read, and the service

@@ -54,6 +54,11 @@ pub trait CompiledSchema: Send {
 
     /// True when it has grown so much that it should be thrown away and compiled again.
     fn spent(&self) -> bool;
+
+    /// What an operator should know of the schema, which serves nonetheless.
+    fn warning(&self) -> Option<&str> {
+        None
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +132,10 @@ impl Schemas {
                     error.to_string()
                 }
             })?;
-            let pool = Pool::default();
+            let pool = Pool {
+                warning: compiled.warning().map(str::to_owned),
+                ..Pool::default()
+            };
             pool.put(compiled);
             Ok(pool)
         })
@@ -136,6 +144,15 @@ impl Schemas {
     /// Does each validation take a process of its own?
     pub fn is_outside(&self) -> bool {
         self.engine.is_outside()
+    }
+
+    /// What an operator should know of schemas that are in force, by their names.
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        let of = |name: String| {
+            let warning = self.dir.find(&name)?.value.warning.clone()?;
+            Some((name, warning))
+        };
+        self.dir.names().into_iter().filter_map(of).collect()
     }
 
     pub fn is_in_force(&self, name: &str) -> bool {
@@ -176,6 +193,7 @@ impl Schemas {
 #[derive(Default)]
 struct Pool {
     idle: Mutex<Vec<Box<dyn CompiledSchema>>>,
+    warning: Option<String>,
 }
 
 impl Pool {

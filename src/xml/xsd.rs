@@ -1,4 +1,4 @@
-//! The schema engine that is built in: `xsd-schema`, XSD 1.0, streaming, constant memory.
+//! The schema engine that is built in: `xsd-schema`, XSD 1.0 and 1.1, streaming, constant memory.
 //!
 //! Reads schemas from a [`Snapshot`] only; its loader has no way to a file or to the network. A
 //! compiled schema is `serving` on a thread of its own, and a document is one `run` there, fed as
@@ -8,15 +8,16 @@
 //! so this engine is safe with a document that nothing has checked before.
 
 mod base64;
+mod edition;
 mod run;
 mod serving;
 
+use xsd_schema::parser::location::SourceLocation;
+use xsd_schema::types::facets::PatternFacet;
 use xsd_schema::{
     DirectiveFailure, RegexCompat, ResolverConfig, SchemaLoader, SchemaResolver, SchemaResult,
     SchemaSet, SchemaSetBuilder, XsdVersion,
 };
-
-use xsd_schema::types::facets::PatternFacet;
 
 use super::schema::{CompiledSchema, SchemaEngine, SchemaError};
 use super::snapshot::Snapshot;
@@ -31,24 +32,54 @@ pub struct XsdSchema;
 
 impl SchemaEngine for XsdSchema {
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
-        let loader = Box::new(SnapshotLoader::of(schema));
-        let resolver = SchemaResolver::with_config_and_loader(ResolverConfig::default(), loader);
-        let text = schema.text(schema.main()).unwrap_or_default();
-        let mut set = SchemaSetBuilder::with_resolver(resolver, XsdVersion::V1_0)
-            .add_source(text, &uri_of(schema.main()))
-            .and_then(SchemaSetBuilder::compile)
-            .map_err(|error| schema_error(schema, &error))?
-            .into_schema_set();
-        if let Some(failure) = set.directive_failures().iter().find(|f| is_fatal(f)) {
-            return Err(schema_error(schema, failure.error()));
-        }
-        know_todays_characters(&mut set);
-        know_integers(&mut set);
-        match Serving::start(set) {
+        let (set, warning) = read(schema)?;
+        match Serving::start(set, warning) {
             Ok(serving) => Ok(Box::new(serving)),
             Err(error) => Err(SchemaError::Engine(error.to_string())),
         }
     }
+}
+
+/// The schema by the edition that it wants, and what is to be said of that.
+fn read(schema: &Snapshot) -> Result<(SchemaSet, Option<String>), SchemaError> {
+    let as_written = |text: &str| text.to_owned();
+    if !edition::wants_1_1(schema) {
+        return Ok((load(schema, XsdVersion::V1_0, as_written)?, None));
+    }
+    let refusal = match load(schema, XsdVersion::V1_1, as_written) {
+        Ok(set) => return Ok((set, None)),
+        Err(refusal) => refusal,
+    };
+    match load(schema, XsdVersion::V1_0, edition::unconditional) {
+        Ok(set) => {
+            let warning = format!(
+                "it asks for XSD 1.1 by vc:minVersion, is none ({refusal}), and is read as XSD 1.0"
+            );
+            Ok((set, Some(warning)))
+        }
+        Err(_) => Err(refusal),
+    }
+}
+
+fn load(
+    schema: &Snapshot,
+    version: XsdVersion,
+    text_of: impl Fn(&str) -> String,
+) -> Result<SchemaSet, SchemaError> {
+    let loader = Box::new(SnapshotLoader::of(schema, &text_of));
+    let resolver = SchemaResolver::with_config_and_loader(ResolverConfig::default(), loader);
+    let text = text_of(schema.text(schema.main()).unwrap_or_default());
+    let mut set = SchemaSetBuilder::with_resolver(resolver, version)
+        .add_source(&text, &uri_of(schema.main()))
+        .and_then(SchemaSetBuilder::compile)
+        .map_err(|error| schema_error(schema, &error))?
+        .into_schema_set();
+    if let Some(failure) = set.directive_failures().iter().find(|f| is_fatal(f)) {
+        return Err(schema_error(schema, failure.error()));
+    }
+    know_todays_characters(&mut set);
+    know_integers(&mut set);
+    Ok(set)
 }
 
 /// Compiles the patterns again, so that `\p{L}`, `\w` and the like know the characters of today: the
@@ -105,11 +136,11 @@ fn file_of(uri: &str) -> String {
 }
 
 impl SnapshotLoader {
-    fn of(snapshot: &Snapshot) -> SnapshotLoader {
+    fn of(snapshot: &Snapshot, text_of: impl Fn(&str) -> String) -> SnapshotLoader {
         SnapshotLoader {
             files: snapshot
                 .files()
-                .map(|(file, text)| (uri_of(file), text.to_owned()))
+                .map(|(file, text)| (uri_of(file), text_of(text)))
                 .collect(),
         }
     }
@@ -134,10 +165,13 @@ fn is_fatal(failure: &DirectiveFailure) -> bool {
 }
 
 fn schema_error(schema: &Snapshot, error: &xsd_schema::SchemaError) -> SchemaError {
-    let text = error.to_string();
-    let (file, finding) = match error.location() {
+    invalid(schema, error.location(), &error.to_string())
+}
+
+fn invalid(schema: &Snapshot, place: Option<&SourceLocation>, text: &str) -> SchemaError {
+    let (file, finding) = match place {
         Some(at) => {
-            // The text says the place in its middle, the finding at its beginning: once will do.
+            // The text may say the place in its middle, the finding at its beginning: once will do.
             let message = text
                 .replacen(&format!(" at {at}"), "", 1)
                 .replace(SCHEME, "");

@@ -29,6 +29,7 @@ pub(super) struct Serving {
     spent: bool,
     /// Taken once it has panicked.
     thread: Option<JoinHandle<()>>,
+    warning: Option<String>,
 }
 
 struct Document {
@@ -46,7 +47,7 @@ impl Serving {
     ///
     /// # Errors
     /// When the content model of a type cannot be compiled, or there can be no more threads.
-    pub(super) fn start(set: SchemaSet) -> Result<Serving, ValidateError> {
+    pub(super) fn start(set: SchemaSet, warning: Option<String>) -> Result<Serving, ValidateError> {
         let (documents, received) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -58,6 +59,7 @@ impl Serving {
             documents,
             spent: false,
             thread: Some(thread),
+            warning,
         };
         // The first answer is to no document.
         serving.answer().map(|_| serving)
@@ -99,11 +101,17 @@ impl CompiledSchema for Serving {
     fn spent(&self) -> bool {
         self.spent
     }
+
+    fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
 }
 
 /// Answers once when documents can come, then each of them.
 fn serve(set: &SchemaSet, documents: &Receiver<Document>, answers: &Sender<Answer>) {
-    let flags = ValidationFlags::default() & !ValidationFlags::BUILD_PSVI_TYPED_VALUES;
+    let mut flags = ValidationFlags::default() & !ValidationFlags::BUILD_PSVI_TYPED_VALUES;
+    // Without it assertions would be passed over, and every document accepted.
+    flags.set(ValidationFlags::PROCESS_ASSERTIONS, set.is_xsd11());
     let validator = SchemaValidator::new(set, flags);
     let (n_names, name_bytes) = (set.name_table.len(), set.name_table.heap_bytes());
     let ready = Answer {
