@@ -19,9 +19,6 @@ use super::schema::{
 };
 use super::{Finding, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present};
 
-/// The schema is none, but the engine misses the type only when a document needs it.
-const XSD_SCHEMA_DEVIATIONS: [&str; 1] = ["s5/unktype.badschema.xsd"];
-
 fn cases() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/xsd-cases")).to_owned()
 }
@@ -70,10 +67,10 @@ fn differences(a: &BTreeMap<String, bool>, b: &BTreeMap<String, bool>) -> Vec<St
 }
 
 #[test]
-fn the_built_in_engine_is_right_but_for_known_deviations() {
+fn the_built_in_engine_is_right() {
     let says = verdicts(|| Box::new(XsdSchema));
     assert_eq!(says.len(), 128);
-    assert_eq!(differences(&oracle("expect"), &says), XSD_SCHEMA_DEVIATIONS);
+    assert_eq!(differences(&oracle("expect"), &says), [""; 0]);
 }
 
 #[test]
@@ -421,6 +418,67 @@ fn a_schema_that_only_asks_for_xsd_1_1_is_read_as_1_0_with_a_warning() {
     assert!(schemas.warnings()[0].1.contains("(part.inc:2:"));
     let validate = |text: &[u8]| schemas.validate("a", &Source::Memory(text)).unwrap();
     assert!(validate(b"<a>1</a>").is_empty());
+    // What is none by either is refused by what it asks for.
+    let (.., report) = reloaded("vc:minVersion='1.1'", "<xs:element name='a' type='b'/>");
+    assert!(report.starts_with("a: refused: a.xsd:2:1: "), "{report}");
+}
+
+#[test]
+fn what_a_schema_refers_to_and_lacks_is_missed_when_it_is_loaded() {
+    let typed = |content: &str| {
+        format!("<xs:element name='a'><xs:complexType>{content}</xs:complexType></xs:element>")
+    };
+    let beside = |content: &str| format!("<xs:element name='a' type='xs:int'/>{content}");
+    let reports = [
+        "<xs:element name='a' type='Lacking'/>".to_owned(),
+        typed("<xs:sequence><xs:element name='b' type='Lacking'/></xs:sequence>"),
+        typed("<xs:sequence><xs:element ref='Lacking'/></xs:sequence>"),
+        typed("<xs:group ref='Lacking'/>"),
+        typed("<xs:attribute name='b' type='Lacking'/>"),
+        typed("<xs:attribute ref='Lacking'/>"),
+        typed("<xs:attributeGroup ref='Lacking'/>"),
+        beside("<xs:group name='g'><xs:choice><xs:element name='c' type='Lacking'/></xs:choice></xs:group>"),
+        beside("<xs:attribute name='b' type='Lacking'/>"),
+        beside("<xs:simpleType name='l'><xs:list itemType='Lacking'/></xs:simpleType>"),
+        beside("<xs:simpleType name='u'><xs:union memberTypes='xs:int Lacking'/></xs:simpleType>"),
+    ]
+    .map(|content| reloaded("", &content).2);
+    let place = "a: refused: a.xsd:2:";
+    for report in &reports {
+        let named = report.starts_with(place) && report.contains("Lacking");
+        assert!(named, "{reports:#?}");
+    }
+    assert!(
+        reports[0].contains("element a: Type 'Lacking' not found"),
+        "{reports:#?}"
+    );
+}
+
+#[test]
+fn a_schema_without_an_element_is_none() {
+    let none =
+        "a: refused: a.xsd:0:0: it declares no element, nor does what it includes or imports";
+    let xml = "<xs:import namespace='http://www.w3.org/XML/1998/namespace' \
+               schemaLocation='http://www.w3.org/2001/xml.xsd'/>";
+    for (attributes, content) in [
+        ("", ""),
+        ("", "<xs:complexType name='t'/>"),
+        ("", xml),
+        ("vc:maxVersion='0.9'", "<xs:element name='a'/>"),
+    ] {
+        assert_eq!(
+            reloaded(attributes, content).2,
+            none,
+            "{attributes} {content}"
+        );
+    }
+    let part = "<xs:element name='a'/>";
+    let (schemas, dir, _) = reloaded("", part);
+    let part = fs::read_to_string(dir.path().join("a.xsd")).unwrap();
+    fs::write(dir.path().join("part.inc"), part).unwrap();
+    let main = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'><xs:include schemaLocation='part.inc'/></xs:schema>";
+    fs::write(dir.path().join("a.xsd"), main).unwrap();
+    assert_eq!(schemas.reload()[0].to_string(), "a: loaded");
 }
 
 #[test]

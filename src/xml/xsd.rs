@@ -77,9 +77,42 @@ fn load(
     if let Some(failure) = set.directive_failures().iter().find(|f| is_fatal(f)) {
         return Err(schema_error(schema, failure.error()));
     }
+    refuse_unknown_type(schema, &set)?;
+    refuse_no_element(schema, &set)?;
     know_todays_characters(&mut set);
     know_integers(&mut set);
     Ok(set)
+}
+
+/// By XSD 1.0 the engine lets the type of an element, or of the items of a list, be missing until a
+/// document needs it, but it is the schema that is wrong (part 1, 3.17.6.2), not each document.
+fn refuse_unknown_type(schema: &Snapshot, set: &SchemaSet) -> Result<(), SchemaError> {
+    let elements = set.arenas.elements.values();
+    let elements = elements.map(|of| ("element", of.name, &of.deferred_type_error));
+    let lists = set.arenas.simple_types.values();
+    let lists = lists.map(|of| ("list", of.name, &of.deferred_item_type_error));
+    for (kind, name, unknown) in elements.chain(lists) {
+        if let Some(unknown) = unknown {
+            let name = name.map(|name| set.name_table.resolve(name));
+            let name = name.unwrap_or_else(|| "without a name".to_owned());
+            let message = format!(
+                "{kind} {name}: {} (constraint: src-resolve)",
+                unknown.message
+            );
+            let place = set.locate(unknown.source.as_ref());
+            return Err(invalid(schema, place.as_ref(), &message));
+        }
+    }
+    Ok(())
+}
+
+/// No document is valid by a schema without a global element.
+fn refuse_no_element(schema: &Snapshot, set: &SchemaSet) -> Result<(), SchemaError> {
+    if set.namespaces.values().all(|of| of.elements.is_empty()) {
+        let message = "it declares no element, nor does what it includes or imports";
+        return Err(invalid(schema, None, message));
+    }
+    Ok(())
 }
 
 /// Compiles the patterns again, so that `\p{L}`, `\w` and the like know the characters of today: the
