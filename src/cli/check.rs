@@ -166,11 +166,23 @@ fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
             say(Grade::Fine, format!("interface {name}"), note);
         }
     }
-    reload("schema", &found.schemas, &mut say);
+    let parts = |name: &str| {
+        found
+            .schema_store
+            .account(name)
+            .filter(|parts| !parts.is_empty())
+    };
+    let good = |name: &str| parts(name).map_or("good".into(), |parts| format!("good; {parts}"));
+    reload("schema", &found.schemas, good, &mut say);
     for (name, warning) in found.schema_warnings() {
         say(Grade::Warning, format!("schema {name}"), warning);
     }
-    reload("stylesheet", &found.stylesheets, &mut say);
+    reload(
+        "stylesheet",
+        &found.stylesheets,
+        |_| "good".into(),
+        &mut say,
+    );
     for (name, interface) in &tenant.interfaces {
         let what = format!("interface {name}");
         match &interface.lane.processor {
@@ -247,12 +259,17 @@ fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
     }
 }
 
-fn reload(kind: &str, reports: &[ReloadReport], say: &mut impl FnMut(Grade, String, String)) {
+fn reload(
+    kind: &str,
+    reports: &[ReloadReport],
+    good: impl Fn(&str) -> String,
+    say: &mut impl FnMut(Grade, String, String),
+) {
     // A directory that cannot be read is reported already.
     for report in reports.iter().filter(|report| report.name != "*") {
         let what = format!("{kind} {}", report.name);
         match &report.outcome {
-            ReloadOutcome::Loaded => say(Grade::Fine, what, "good".into()),
+            ReloadOutcome::Loaded => say(Grade::Fine, what, good(&report.name)),
             ReloadOutcome::Refused { reason, .. } => say(Grade::Failed, what, reason.clone()),
             ReloadOutcome::Vanished => say(Grade::Failed, what, "the file is gone".into()),
         }

@@ -32,7 +32,7 @@ pub(super) struct Found<'a> {
     /// The process that serves it.
     pub(super) holder: Option<String>,
     spool: Spool,
-    schema_store: Schemas,
+    pub(super) schema_store: Schemas,
     stylesheet_store: Stylesheets,
 }
 

@@ -396,3 +396,53 @@ fn a_mere_part_is_no_schema_of_its_own_unless_it_is_used() {
     schemas.reload();
     assert!(schemas.is_in_force("a") && schemas.is_in_force("part") && !schemas.is_in_force("b"));
 }
+
+#[test]
+fn it_is_told_where_each_file_was_found_and_what_was_assumed() {
+    let catalog = [("http://h/c.xsd", "c.xsd"), ("urn:n", "n.xsd")];
+    let catalog = catalog.map(|(url, path)| (url.to_owned(), path.to_owned()));
+    let catalog = Catalog::parse(&catalog.into()).unwrap();
+    let empty = |namespace: &str| format!("{HEAD} targetNamespace='{namespace}'/>");
+    let links = [
+        import("urn:b", "d/b.xsd"),
+        import("urn:b", "gone.xsd"),
+        import("urn:c", "http://h/c.xsd"),
+        import("urn:m", "http://h/m.xsd"),
+        "<xs:import namespace='urn:n'/>".to_owned(),
+        import("http://www.w3.org/XML/1998/namespace", "http://h/xml.xsd"),
+        import("urn:never", "never.xsd"),
+    ];
+    let main = schema(
+        "a",
+        &links.concat(),
+        "<xs:attribute ref='n:n' xmlns:n='urn:n'/>",
+    );
+    let of_n = format!(
+        "{HEAD} targetNamespace='urn:n'><xs:attribute name='n' type='xs:int'/></xs:schema>"
+    );
+    let files = [
+        ("a.xsd", main),
+        ("d/b.xsd", empty("urn:b")),
+        ("c.xsd", empty("urn:c")),
+        ("h/m.xsd", empty("urn:m")),
+        ("n.xsd", of_n),
+    ];
+    let files = files.each_ref().map(|(file, text)| (*file, text.as_str()));
+    let (_dir, schemas, reports) = loaded(&files);
+    assert!(
+        reports[0].contains("in namespace urn:n is not there: it has no schemaLocation"),
+        "{reports:?}"
+    );
+    let schemas = schemas.with_catalog(catalog);
+    assert_eq!(schemas.reload()[0].to_string(), "a: loaded");
+    assert!(is_valid(&schemas, "a", "<a n:n='1' xmlns:n='urn:n'/>"));
+    assert!(!is_valid(&schemas, "a", "<a n:n='x' xmlns:n='urn:n'/>"));
+    assert_eq!(
+        schemas.account("a").unwrap(),
+        "built in www.w3.org/2001/xml.xsd; by schemas.catalog c.xsd (http://h/c.xsd), n.xsd (urn:n); \
+         mirrored h/m.xsd (http://h/m.xsd); with d/b.xsd; \
+         assumed: gone.xsd is not there and namespace urn:b taken from d/b.xsd; \
+         assumed: nothing in a.xsd refers to namespace urn:never, which is not there"
+    );
+    assert_eq!(schemas.account("b"), None);
+}

@@ -159,6 +159,12 @@ impl Schemas {
         self.dir.find(name).is_some()
     }
 
+    /// Where the files of the schema of this name in force were found besides its own, and what was assumed.
+    pub fn account(&self, name: &str) -> Option<String> {
+        let kept = self.dir.find(name)?;
+        Some(kept.snapshot.account())
+    }
+
     /// Is there a file of this name that the last reload could not load?
     pub fn is_refused(&self, name: &str) -> bool {
         self.dir.is_refused(name)

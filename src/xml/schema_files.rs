@@ -3,8 +3,8 @@
 //! A location is a hint (XSD 1.0 Part 1, 4.2.3). A relative one leads from the place of the file that
 //! writes it, and never out of the directory. A URL leads to what the operator's [`Catalog`] says, or
 //! to its mirror `<host>/<path>`; nothing is ever fetched. What an import does not find may come by
-//! its namespace: from a file that another link has found, or with the binary. If it comes from
-//! nowhere, it is missed only where something refers to it.
+//! its namespace: from a file that another link has found, by the catalogue, or with the binary. If it
+//! comes from nowhere, it is missed only where something refers to it.
 //!
 //! What comes out is a [`Snapshot`] whose links are all relative and all lead somewhere, so that no
 //! engine has to look for anything.
@@ -206,7 +206,7 @@ impl<'g, 'd> Gathering<'g, 'd> {
                 self.follow(&file)?;
                 n_followed += 1;
             }
-            if !self.take_built_in()? {
+            if !self.supply()? {
                 break;
             }
         }
@@ -337,22 +337,34 @@ impl<'g, 'd> Gathering<'g, 'd> {
         }
     }
 
-    /// Takes in one of the schemas of the binary if an import needs it and no file supplies it.
-    fn take_built_in(&mut self) -> Result<bool, String> {
-        let is_needed = |known: &&BuiltIn| {
-            let namespace = Some(known.namespace);
-            self.pending
-                .iter()
-                .any(|pending| pending.namespace() == namespace)
-                && self.found.supplier(namespace).is_none()
-        };
-        let Some(known) = built_in::ALL.iter().find(is_needed) else {
-            return Ok(false);
-        };
-        let (path, part, origin) = self.built_in(known)?;
-        let is_new = !self.found.parts.contains_key(&path);
-        self.take(&path, part, origin)?;
-        Ok(is_new)
+    /// Takes in a file for a namespace that an import needs and no file supplies, if there is one.
+    fn supply(&mut self) -> Result<bool, String> {
+        let needed = self.pending.iter().filter_map(Pending::namespace);
+        let lacking = needed.filter(|uri| self.found.supplier(Some(uri)).is_none());
+        let lacking: BTreeSet<String> = lacking.map(str::to_owned).collect();
+        for namespace in &lacking {
+            if let Some((path, part, origin)) = self.by_namespace(namespace)?
+                && !self.found.parts.contains_key(&path)
+            {
+                self.take(&path, part, origin)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn by_namespace(&mut self, namespace: &str) -> Result<Option<Place>, String> {
+        if let Some(path) = self.catalog.find(namespace) {
+            match self.shelf.part(&path) {
+                Ok(part) => return Ok(Some((path, part, Origin::Catalog(namespace.to_owned())))),
+                Err(Lack::Unusable(why)) => return Err(why),
+                Err(Lack::Missing) => {}
+            }
+        }
+        let known = built_in::ALL
+            .iter()
+            .find(|known| known.namespace == namespace);
+        known.map(|known| self.built_in(known)).transpose()
     }
 
     /// Decides on an import once all is found that locations lead to.

@@ -134,6 +134,25 @@ impl Snapshot {
         pairs.map(|(file, text)| (file.as_str(), text.as_str()))
     }
 
+    /// Where its files were found and what was assumed, for people.
+    pub(super) fn account(&self) -> String {
+        let mut parts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (file, origin) in &self.origins {
+            let (by, what) = match origin {
+                Origin::BuiltIn => ("built in", file.clone()),
+                Origin::Catalog(url) => ("by schemas.catalog", format!("{file} ({url})")),
+                Origin::Directory => ("with", file.clone()),
+                Origin::Mirror(url) => ("mirrored", format!("{file} ({url})")),
+            };
+            parts.entry(by).or_default().push(what);
+        }
+        let parts = parts
+            .iter()
+            .map(|(by, files)| format!("{by} {}", files.join(", ")));
+        let assumed = self.assumed.iter().map(|what| format!("assumed: {what}"));
+        parts.chain(assumed).collect::<Vec<_>>().join("; ")
+    }
+
     /// The text of all files, the main one first.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         let others = self.files.iter().filter(|(file, _)| **file != self.main);
