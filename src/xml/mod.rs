@@ -42,6 +42,8 @@ mod schema_part;
 mod scopes;
 mod snapshot;
 mod stylesheet;
+#[cfg(test)]
+mod suites;
 mod tag;
 mod xmllint;
 mod xsd;
