@@ -3,6 +3,18 @@
 //! Pure functions over text: a path here is relative to the directory, with `/` between its steps
 //! and without `.` and `..`, and can lead nowhere outside.
 
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// All but the unreserved characters (RFC 3986, 2.3) and what separates the steps of a path.
+const NOT_IN_PATHS: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'/')
+    .remove(b'_')
+    .remove(b'~');
+
 /// The path to which `location` leads from `directory`; `None`: outside, or nowhere at all.
 pub(super) fn join(directory: &str, location: &str) -> Option<String> {
     if location.starts_with('/') || location.contains('\0') {
@@ -65,35 +77,13 @@ pub(super) fn mirror(url: &str) -> Option<String> {
 /// The text with its percent-encoding decoded, once (RFC 3986, 2.1). A `%` without two digits
 /// stands for itself.
 pub(super) fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|digits| hex::decode(digits).ok());
-        match digits.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.extend(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.ok().map(Cow::into_owned)
 }
 
 /// The path as a relative reference that means the same to everyone who reads URIs.
 pub(super) fn encoded(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
+    utf8_percent_encode(path, &NOT_IN_PATHS).to_string()
 }
 
 /// How the file at `from` refers to the one at `to`.
