@@ -430,15 +430,7 @@ impl<F: Fs> Claim<F> {
             self.publish_results(&output)?;
             self.publish_emitted(output)?;
         }
-        let (by, act) = match what {
-            Settlement::Deferred { due_ms } => (Transition::Defer { due_ms }, Act::Deferred),
-            Settlement::Done => (Transition::Archive, Act::Done),
-            Settlement::Failed if log.as_ref().is_some_and(JobLog::is_cancelled) => {
-                (Transition::Fail, Act::Cancelled)
-            }
-            Settlement::Failed => (Transition::Fail, Act::Failed),
-            Settlement::GivenBack => (Transition::Release, Act::GivenBack),
-        };
+        let (by, act) = end_of(what, log.as_ref());
         let mut ended = self.spool.ended(&self.job.name, act)?;
         ended.attempt = Some(self.attempt);
         if let (Act::Cancelled, Some(by)) = (act, &self.cancelled_by) {
@@ -818,6 +810,19 @@ impl<F: Fs> Drop for Claim<F> {
         if let Err(error) = self.settle(Settlement::GivenBack, None) {
             tracing::error!(job = %self.job.name, %error, "the job stays in work until restart");
         }
+    }
+}
+
+/// By which move a run is settled, and what the record calls that.
+fn end_of(what: Settlement, log: Option<&JobLog>) -> (Transition, Act) {
+    match what {
+        Settlement::Deferred { due_ms } => (Transition::Defer { due_ms }, Act::Deferred),
+        Settlement::Done => (Transition::Archive, Act::Done),
+        Settlement::Failed if log.is_some_and(JobLog::is_cancelled) => {
+            (Transition::Fail, Act::Cancelled)
+        }
+        Settlement::Failed => (Transition::Fail, Act::Failed),
+        Settlement::GivenBack => (Transition::Release, Act::GivenBack),
     }
 }
 
