@@ -80,6 +80,8 @@ struct Shelf<'d> {
 /// Why there is no part.
 #[derive(Clone)]
 enum Lack {
+    /// A directory is there, as that of a mirror is at the beginning of its URLs.
+    Directory(String),
     Missing,
     Unusable(String),
 }
@@ -91,6 +93,9 @@ impl Shelf<'_> {
         }
         let part = match read_inside(self.dir, file) {
             Ok(bytes) => parsed(file, &bytes),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                Err(Lack::Directory(format!("{file}: {error}")))
+            }
             Err(error) if is_missing(&error) => Err(Lack::Missing),
             Err(error) => Err(Lack::Unusable(format!("{file}: {error}"))),
         };
@@ -109,10 +114,7 @@ fn parsed(file: &str, bytes: &[u8]) -> Result<Arc<Part>, Lack> {
 fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::InvalidFilename
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::NotFound
+        io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory | io::ErrorKind::NotFound
     )
 }
 
@@ -197,7 +199,7 @@ impl<'g, 'd> Gathering<'g, 'd> {
     fn run(&mut self, main: &str) -> Result<(), String> {
         let part = self.shelf.part(main).map_err(|lack| match lack {
             Lack::Missing => format!("{main}: the file is gone"),
-            Lack::Unusable(why) => why,
+            Lack::Directory(why) | Lack::Unusable(why) => why,
         })?;
         self.take(main, part, Origin::Directory)?;
         let mut n_followed = 0;
@@ -287,7 +289,10 @@ impl<'g, 'd> Gathering<'g, 'd> {
             }
             match part {
                 Ok(part) => return Ok(Ok((path, part, origin))),
-                Err(Lack::Missing) => looked.push(self.shelf.dir.join(&path).display().to_string()),
+                Err(Lack::Directory(why)) if origin == Origin::Directory => return Err(why),
+                Err(Lack::Directory(_) | Lack::Missing) => {
+                    looked.push(self.shelf.dir.join(&path).display().to_string());
+                }
                 Err(Lack::Unusable(why)) => return Err(why),
             }
         }
@@ -329,9 +334,9 @@ impl<'g, 'd> Gathering<'g, 'd> {
         match self.shelf.part(&path) {
             Ok(part) => Ok((path, part, Origin::Mirror(known.urls[0].into()))),
             Err(Lack::Unusable(why)) => Err(why),
-            Err(Lack::Missing) => match parsed(&path, known.bytes) {
+            Err(Lack::Directory(_) | Lack::Missing) => match parsed(&path, known.bytes) {
                 Ok(part) => Ok((path, part, Origin::BuiltIn)),
-                Err(Lack::Unusable(why)) => Err(why),
+                Err(Lack::Directory(why) | Lack::Unusable(why)) => Err(why),
                 Err(Lack::Missing) => Err(path),
             },
         }
@@ -358,7 +363,7 @@ impl<'g, 'd> Gathering<'g, 'd> {
             match self.shelf.part(&path) {
                 Ok(part) => return Ok(Some((path, part, Origin::Catalog(namespace.to_owned())))),
                 Err(Lack::Unusable(why)) => return Err(why),
-                Err(Lack::Missing) => {}
+                Err(Lack::Directory(_) | Lack::Missing) => {}
             }
         }
         let known = built_in::ALL

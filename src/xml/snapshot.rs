@@ -247,7 +247,8 @@ pub(super) fn read_inside(dir: &Path, file: &str) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("a symbolic link leaves the directory"));
     }
     if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+        let what = "it is a directory, not a plain file";
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, what));
     }
     // The links have been followed; one that comes now is not.
     plain::read(&path, Links::Refuse, FILE_BYTES_MAX)
