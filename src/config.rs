@@ -19,7 +19,7 @@ use crate::{
     util::modes::{Guard, guard},
     util::plain::{self, Links},
     worker::Lane,
-    xml::Catalog,
+    xml::{Catalog, Edition},
 };
 use file::{ConfigFile, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,8 @@ pub struct Tenant {
     pub retention: Retention,
     /// Which of its schemas' files lie where that others name by URL.
     pub catalog: Catalog,
+    /// By which edition of XML Schema these schemas are read, whatever they say.
+    pub editions: BTreeMap<String, Edition>,
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
 }
 
@@ -352,6 +354,7 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
             ),
             retention: file.retention.clone(),
             catalog: catalog(&file.schemas)?,
+            editions: editions(&file.schemas, file.xml.engine)?,
             interfaces: interfaces(&file.interfaces, dir)?,
         });
     }
@@ -381,6 +384,8 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
             catalog: catalog(&tenant.schemas).map_err(|e| format!("tenants.{name}.{e}"))?,
+            editions: editions(&tenant.schemas, file.xml.engine)
+                .map_err(|e| format!("tenants.{name}.{e}"))?,
             interfaces: interfaces(&tenant.interfaces, dir)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
         });
@@ -391,6 +396,19 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
 
 fn catalog(schemas: &SchemasFile) -> Result<Catalog, String> {
     Catalog::parse(&schemas.catalog).map_err(|error| format!("schemas.catalog: {error}"))
+}
+
+fn editions(schemas: &SchemasFile, engine: Engine) -> Result<BTreeMap<String, Edition>, String> {
+    let mut editions = BTreeMap::new();
+    for (name, schema) in &schemas.named {
+        if engine == Engine::Xmllint && schema.xsd == Edition::V1_1 {
+            return Err(format!(
+                "schemas.{name}.xsd is \"1.1\", of which xmllint knows nothing; remove xml.engine"
+            ));
+        }
+        editions.insert(name.clone(), schema.xsd);
+    }
+    Ok(editions)
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {

@@ -667,8 +667,13 @@ fn configuration_keys() -> BTreeMap<String, Option<String>> {
             let (of, map) = held(kind);
             let is_table = structs.contains_key(&of);
             if is_table && seen.insert(of.clone()) {
-                let between = if map { ".NAME." } else { "." };
-                open.push((format!("{key}{between}"), of));
+                let table = match (map, field.as_str()) {
+                    // Every other key of the table is a name.
+                    (true, "named") => format!("{prefix}NAME."),
+                    (true, _) => format!("{key}.NAME."),
+                    (false, _) => format!("{key}."),
+                };
+                open.push((table, of));
             } else {
                 keys.insert(key, default_of(&name, field));
             }

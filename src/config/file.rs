@@ -7,9 +7,13 @@ use crate::{
     processor::{ExitCodes, PartnersSee, Retry},
     service::{Direction, Visible},
     store::fs::Retention,
+    xml::Edition,
 };
-use serde::Deserialize;
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -70,10 +74,46 @@ pub(super) struct XmlFile {
     pub(super) engine: Engine,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default)]
 pub(super) struct SchemasFile {
     pub(super) catalog: BTreeMap<String, String>,
+    /// By the names of schemas.
+    pub(super) named: BTreeMap<String, SchemaFile>,
+}
+
+/// By hand, since a flattened map forgets where in the file its entries are.
+impl<'de> Deserialize<'de> for SchemasFile {
+    fn deserialize<D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
+        file.deserialize_map(Schemas)
+    }
+}
+
+struct Schemas;
+
+impl<'de> Visitor<'de> for Schemas {
+    type Value = SchemasFile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("struct SchemasFile")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<SchemasFile, A::Error> {
+        let mut schemas = SchemasFile::default();
+        while let Some(key) = entries.next_key::<String>()? {
+            if key == "catalog" {
+                schemas.catalog = entries.next_value()?;
+            } else {
+                schemas.named.insert(key, entries.next_value()?);
+            }
+        }
+        Ok(schemas)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SchemaFile {
+    pub(super) xsd: Edition,
 }
 
 #[derive(Debug, Deserialize)]

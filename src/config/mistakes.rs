@@ -295,6 +295,18 @@ mod tests {
                 "line 2: interfaces.a.direction is missing",
             ),
             (
+                "[schemas.a]\nxsd = \"1.2\"",
+                "line 2: schemas.a.xsd is \"1.2\"; use \"1.0\" or \"1.1\"",
+            ),
+            (
+                "[schemas.a]\nxds = \"1.1\"",
+                "line 2: schemas.a.xds is not a key; those in schemas.a are xsd",
+            ),
+            (
+                "\n[schemas]\na = \"1.1\"",
+                "line 3: schemas.a is \"1.1\"; it must be a table, such as { KEY = VALUE }",
+            ),
+            (
                 "[limts]\n",
                 "line 1: limts is not a key; did you mean `limits`?",
             ),

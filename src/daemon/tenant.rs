@@ -167,6 +167,7 @@ pub(crate) fn schemas(config: &Config, tenant: &Tenant) -> Schemas {
     let used = interfaces.filter_map(|interface| interface.service.schema.clone());
     schemas
         .with_catalog(tenant.catalog.clone())
+        .with_editions(tenant.editions.clone())
         .with_used(used.collect())
 }
 

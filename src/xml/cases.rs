@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::schema::{
     CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
 };
-use super::{Finding, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present};
+use super::{Edition, Finding, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present};
 
 fn cases() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/xsd-cases")).to_owned()
@@ -387,6 +387,35 @@ fn a_schema_that_asks_for_xsd_1_1_is_read_so() {
         report.ends_with("requires XSD 1.1 but schema is in XSD 1.0 mode"),
         "{report}"
     );
+}
+
+#[test]
+fn an_operator_has_the_last_word_on_the_edition() {
+    let with = |edition, attributes: &str, content: &str| {
+        let (_, dir, _) = reloaded(attributes, content);
+        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema))
+            .with_editions(BTreeMap::from([("a".to_owned(), edition)]));
+        let report = schemas.reload()[0].to_string();
+        (schemas, report)
+    };
+    let found =
+        |schemas: &Schemas, text: &[u8]| schemas.validate("a", &Source::Memory(text)).unwrap();
+    let asserting = "<xs:element name='a'><xs:complexType><xs:attribute name='n' type='xs:int'/>\
+         <xs:assert test='@n gt 1'/></xs:complexType></xs:element>";
+    let (schemas, report) = with(Edition::V1_1, "", asserting);
+    assert_eq!(report, "a: loaded");
+    assert!(found(&schemas, b"<a n='2'/>").is_empty());
+    assert_eq!(found(&schemas, b"<a n='1'/>").len(), 1);
+    let (_, report) = with(Edition::V1_0, "vc:minVersion='1.1'", asserting);
+    assert!(report.ends_with("is in XSD 1.0 mode"), "{report}");
+    // What is none by 1.1 is not read by 1.0 then, and what is by 1.0 has no warning.
+    let of_1_0 = "<xs:element name='a' type='xs:int' substitutionGroup='b'/>";
+    let (_, report) = with(Edition::V1_1, "", of_1_0);
+    assert!(report.starts_with("a: refused: a.xsd:2:"), "{report}");
+    let (schemas, report) = with(Edition::V1_0, "vc:minVersion='1.1'", of_1_0);
+    assert_eq!(report, "a: loaded");
+    assert_eq!(schemas.warnings(), []);
+    assert!(found(&schemas, b"<a>1</a>").is_empty());
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub use catalog::Catalog;
 pub use intake::{InspectError, inspect};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};
-pub use snapshot::Snapshot;
+pub use snapshot::{Edition, Snapshot};
 pub use xmllint::{Xmllint, xmllint_present};
 pub use xsd::XsdSchema;
 pub use xslt::{Stylesheets, Transformed, XsltError, XsltLimits, xsltproc_present};

@@ -12,7 +12,7 @@
 
 use parking_lot::Mutex;
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::path::Path;
 use super::catalog::Catalog;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::schema_files::SchemaFiles;
-use super::snapshot::Snapshot;
+use super::snapshot::{Edition, Snapshot};
 use super::{Finding, Source, XmlLimits};
 
 /// Idle compiled schemas of one version; more would only be memory.
@@ -112,6 +112,13 @@ impl Schemas {
     #[must_use]
     pub fn with_catalog(mut self, catalog: Catalog) -> Schemas {
         self.files.catalog = catalog;
+        self
+    }
+
+    /// Reads the schemas of these names by these editions, whatever they say.
+    #[must_use]
+    pub fn with_editions(mut self, editions: BTreeMap<String, Edition>) -> Schemas {
+        self.files.editions = editions;
         self
     }
 

@@ -19,7 +19,7 @@ use super::catalog::Catalog;
 use super::location;
 use super::names::is_space;
 use super::schema_part::{Link, Part};
-use super::snapshot::{Origin, Snapshot, read_inside};
+use super::snapshot::{Edition, Origin, Snapshot, read_inside};
 
 /// Files of one schema: more than the largest published set has, which has about two thousand.
 const FILES_MAX: usize = 4096;
@@ -31,6 +31,8 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct SchemaFiles {
     pub(super) catalog: Catalog,
+    /// By which edition schemas are read that operators have said it of.
+    pub(super) editions: BTreeMap<String, Edition>,
     /// The schemas that interfaces use.
     pub(super) used: BTreeSet<String>,
 }
@@ -60,7 +62,9 @@ impl SchemaFiles {
         };
         let schemas = gathered.iter().filter(|(name, _)| is_schema(name));
         let snapshots = schemas.map(|(name, (found, outcome))| {
-            let snapshot = outcome.clone().map(|()| found.snapshot(&main_of(name)));
+            let edition = self.editions.get(name).copied();
+            let snapshot =
+                (outcome.clone()).map(|()| found.snapshot(&main_of(name)).with_edition(edition));
             (name.clone(), snapshot)
         });
         snapshots.collect()

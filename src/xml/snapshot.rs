@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Deserialize;
+
 use crate::util::plain::{self, Links};
 
 use super::intake::{Element, InspectError, walk};
@@ -51,10 +53,21 @@ pub(super) enum Origin {
     Mirror(String),
 }
 
+/// An edition of XML Schema.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum Edition {
+    #[serde(rename = "1.0")]
+    V1_0,
+    #[serde(rename = "1.1")]
+    V1_1,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// What nothing was found for, and what was taken for granted then.
     assumed: Vec<String>,
+    /// By which edition of XML Schema it is read, if the operator says it.
+    edition: Option<Edition>,
     /// The text by the path relative to the directory.
     files: BTreeMap<String, String>,
     main: String,
@@ -71,10 +84,19 @@ impl Snapshot {
     ) -> Snapshot {
         Snapshot {
             assumed,
+            edition: None,
             files,
             main: main.to_owned(),
             origins,
         }
+    }
+
+    pub(super) fn with_edition(self, edition: Option<Edition>) -> Snapshot {
+        Snapshot { edition, ..self }
+    }
+
+    pub(super) fn edition(&self) -> Option<Edition> {
+        self.edition
     }
 
     /// Reads each of these stylesheets from `dir`.

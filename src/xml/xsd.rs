@@ -20,7 +20,7 @@ use xsd_schema::{
 };
 
 use super::schema::{CompiledSchema, SchemaEngine, SchemaError};
-use super::snapshot::Snapshot;
+use super::snapshot::{Edition, Snapshot};
 use super::{Finding, location};
 use serving::Serving;
 
@@ -42,15 +42,19 @@ impl SchemaEngine for XsdSchema {
 
 /// The schema by the edition that it wants, and what is to be said of that.
 fn read(schema: &Snapshot) -> Result<(SchemaSet, Option<String>), SchemaError> {
-    let as_written = |text: &str| text.to_owned();
-    if !edition::wants_1_1(schema) {
-        return Ok((load(schema, XsdVersion::V1_0, as_written)?, None));
+    let as_written: fn(&str) -> String = str::to_owned;
+    let by_1_0 = |text_of: fn(&str) -> String| load(schema, XsdVersion::V1_0, text_of);
+    match schema.edition() {
+        Some(Edition::V1_0) => return Ok((by_1_0(edition::unconditional)?, None)),
+        Some(Edition::V1_1) => return Ok((load(schema, XsdVersion::V1_1, as_written)?, None)),
+        None if !edition::wants_1_1(schema) => return Ok((by_1_0(as_written)?, None)),
+        None => {}
     }
     let refusal = match load(schema, XsdVersion::V1_1, as_written) {
         Ok(set) => return Ok((set, None)),
         Err(refusal) => refusal,
     };
-    match load(schema, XsdVersion::V1_0, edition::unconditional) {
+    match by_1_0(edition::unconditional) {
         Ok(set) => {
             let warning = format!(
                 "it asks for XSD 1.1 by vc:minVersion, is none ({refusal}), and is read as XSD 1.0"
@@ -64,9 +68,9 @@ fn read(schema: &Snapshot) -> Result<(SchemaSet, Option<String>), SchemaError> {
 fn load(
     schema: &Snapshot,
     version: XsdVersion,
-    text_of: impl Fn(&str) -> String,
+    text_of: fn(&str) -> String,
 ) -> Result<SchemaSet, SchemaError> {
-    let loader = Box::new(SnapshotLoader::of(schema, &text_of));
+    let loader = Box::new(SnapshotLoader::of(schema, text_of));
     let resolver = SchemaResolver::with_config_and_loader(ResolverConfig::default(), loader);
     let text = text_of(schema.text(schema.main()).unwrap_or_default());
     let mut set = SchemaSetBuilder::with_resolver(resolver, version)
