@@ -52,9 +52,19 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// What is to be known of schemas that are good, by their names.
+    /// What is to be known of schemas that are good, and of those that the configuration names and
+    /// nobody has, by their names.
     pub(super) fn schema_warnings(&self) -> Vec<(String, String)> {
-        self.schema_store.warnings()
+        let store = &self.schema_store;
+        let is_there = |name: &str| store.is_in_force(name) || store.is_refused(name);
+        let lacking = self.tenant.editions.keys().filter(|name| !is_there(name));
+        let of_lacking = |name: &String| {
+            let text = format!("there is none, and the configuration has schemas.{name}.xsd");
+            (name.clone(), text)
+        };
+        let mut warnings = store.warnings();
+        warnings.extend(lacking.map(of_lacking));
+        warnings
     }
 }
 

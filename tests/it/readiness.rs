@@ -22,6 +22,35 @@ fn told(daemon: &Daemon, query: &str) -> Told {
     }
 }
 
+#[test]
+fn check_says_how_schemas_are_found_and_read() {
+    let daemon = Daemon::init();
+    daemon.configure(|text| format!("{text}\n[schemas.lacking]\nxsd = \"1.1\"\n"));
+    let schema = |attributes: &str, content: &str| {
+        format!(
+            "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema' \
+             xmlns:vc='http://www.w3.org/2007/XMLSchema-versioning' {attributes}>{content}</xs:schema>"
+        )
+    };
+    let write = |name: &str, text: String| fs::write(daemon.spool(name), text).unwrap();
+    fs::create_dir_all(daemon.spool("schemas/h.example")).unwrap();
+    let include = "<xs:include schemaLocation='http://h.example/b.xsd'/>";
+    write("schemas/a.xsd", schema("", include));
+    let element = "<xs:element name='b' type='xs:int'/>";
+    write("schemas/h.example/b.xsd", schema("", element));
+    let lacks = "<xs:element name='c' type='xs:int' substitutionGroup='d'/>";
+    write("schemas/c.xsd", schema("vc:minVersion='1.1'", lacks));
+    let said = daemon.operator(&["check"]);
+    for words in [
+        "schema a: good; ",
+        "h.example/b.xsd",
+        "warning schema c: it asks for XSD 1.1 by vc:minVersion, is none (c.xsd:1:",
+        "warning schema lacking: there is none",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
 /// Waits until the probe says so, then the commands say it, too.
 fn all_tell(daemon: &Daemon, words: &str, status: u16, code: i32) {
     daemon.soon(words, || told(daemon, "").probe.1.contains(words));
