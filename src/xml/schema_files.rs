@@ -96,7 +96,7 @@ impl Shelf<'_> {
             return part.clone();
         }
         let part = match read_inside(self.dir, file) {
-            Ok(bytes) => parsed(file, &bytes),
+            Ok(bytes) => parsed(file, &bytes).map_err(Lack::Unusable),
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 Err(Lack::Directory(format!("{file}: {error}")))
             }
@@ -108,11 +108,9 @@ impl Shelf<'_> {
     }
 }
 
-fn parsed(file: &str, bytes: &[u8]) -> Result<Arc<Part>, Lack> {
-    match Part::read(bytes) {
-        Ok(part) => Ok(Arc::new(part)),
-        Err(finding) => Err(Lack::Unusable(format!("{file}:{finding}"))),
-    }
+fn parsed(file: &str, bytes: &[u8]) -> Result<Arc<Part>, String> {
+    let part = Part::read(bytes).map_err(|finding| format!("{file}:{finding}"))?;
+    Ok(Arc::new(part))
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -338,11 +336,10 @@ impl<'g, 'd> Gathering<'g, 'd> {
         match self.shelf.part(&path) {
             Ok(part) => Ok((path, part, Origin::Mirror(known.urls[0].into()))),
             Err(Lack::Unusable(why)) => Err(why),
-            Err(Lack::Directory(_) | Lack::Missing) => match parsed(&path, known.bytes) {
-                Ok(part) => Ok((path, part, Origin::BuiltIn)),
-                Err(Lack::Directory(why) | Lack::Unusable(why)) => Err(why),
-                Err(Lack::Missing) => Err(path),
-            },
+            Err(Lack::Directory(_) | Lack::Missing) => {
+                let part = parsed(&path, known.bytes)?;
+                Ok((path, part, Origin::BuiltIn))
+            }
         }
     }
 
