@@ -123,28 +123,21 @@ impl<F: Fs> Spool<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DropRules, RealFs, Rules};
+    use super::super::testing::TestSpool;
     use super::*;
     use crate::domain::{InterfaceName, JobName, Kind};
     use crate::store::Settlement;
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
     /// A spool with a job in its queue.
     fn spool() -> (tempfile::TempDir, Arc<Spool>, InterfaceName, JobName) {
         let dir = tempfile::tempdir().unwrap();
         let interface: InterfaceName = "a".parse().unwrap();
-        let rules = Rules {
-            attempts_max: 3,
-            at_most_once: false,
-            drops: DropRules::default(),
-        };
-        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
-        let clock = Box::new(|| 1_795_323_468_123);
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
+        let spool = TestSpool::at(dir.path()).interface("a").open().unwrap();
         let name = JobName::new(spool.next_id(), None, Kind::Json);
         let path = dir.path().join(format!("queue/a/{name}"));
         std::fs::write(path, "{}").unwrap();
-        (dir, Arc::new(spool), interface, name)
+        (dir, spool, interface, name)
     }
 
     fn found(spool: &Spool, name: &JobName) -> Job {

@@ -7,7 +7,7 @@ use crate::{
     scheduler::LaneRules,
     store::{
         Interrupted,
-        fs::{Adopted, DropRules, EntryKind, FileStore, Fs, RealFs, Rules, Spool},
+        fs::{Adopted, EntryKind, FileStore, Fs, Spool, testing::TestSpool},
     },
     worker::{Lane, Parts, Worker},
 };
@@ -25,19 +25,15 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let interface: InterfaceName = "a".parse().unwrap();
-        let rules = Rules {
-            attempts_max: 3,
-            at_most_once: false,
-            drops: DropRules::default(),
-        };
-        let interfaces = BTreeMap::from([(interface.clone(), rules)]);
-        let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-        let spool = Spool::open(RealFs::new(dir.path()), interfaces, clock).unwrap();
-        spool.open_journal(1 << 20).unwrap();
+        let spool = TestSpool::at(dir.path())
+            .interface("a")
+            .clock(|| jiff::Timestamp::now().as_millisecond())
+            .journal();
+        let spool = spool.open().unwrap();
         spool.start_journal();
         Self {
             dir,
-            spool: Arc::new(spool),
+            spool,
             interface,
         }
     }
