@@ -2,7 +2,8 @@
 //!
 //! `decode` turns any declared encoding into UTF-8 and keeps count of lines, `intake` refuses
 //! what is not a namespace-well-formed document, `schema` validates against the server's schemas
-//! by one of two engines (`xsd`, `xmllint`), `xslt` transforms. `dir` and `snapshot` keep a
+//! by one of two engines (`xsd`, `xmllint`), `tables` is to say yes to most documents before them in
+//! one pass, `xslt` transforms. `dir` and `snapshot` keep a
 //! directory of schemas or stylesheets in memory and in force, also when a file becomes bad.
 //!
 //! Everything is synchronous and is called from blocking threads, many at a time. Nothing here
@@ -44,6 +45,7 @@ mod snapshot;
 mod stylesheet;
 #[cfg(test)]
 mod suites;
+mod tables;
 mod tag;
 mod xmllint;
 mod xsd;
@@ -54,6 +56,7 @@ pub use intake::{InspectError, inspect};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};
 pub use snapshot::{Edition, Snapshot};
+pub use tables::{Budget, Doubt, Tables, Validation, Verdict};
 pub use xmllint::{Xmllint, xmllint_present};
 pub use xsd::XsdSchema;
 pub use xslt::{Stylesheets, Transformed, XsltError, XsltLimits, xsltproc_present};

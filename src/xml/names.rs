@@ -5,6 +5,7 @@
 
 pub(super) const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 pub(super) const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
+pub(super) const XSI_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
 /// `Char`: what may appear in a document, written out or as a character reference.
 pub(super) fn is_char(c: char) -> bool {
@@ -59,7 +60,8 @@ pub(super) fn resolve_reference(reference: &str) -> Option<char> {
     char::from_u32(number).filter(|&c| is_char(c))
 }
 
-fn is_name_start(c: char) -> bool {
+/// `NameStartChar`, without the colon.
+pub(super) fn is_name_start(c: char) -> bool {
     matches!(c,
         'A'..='Z' | '_' | 'a'..='z' | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}'
         | '\u{F8}'..='\u{2FF}' | '\u{370}'..='\u{37D}' | '\u{37F}'..='\u{1FFF}'
@@ -68,7 +70,8 @@ fn is_name_start(c: char) -> bool {
         | '\u{10000}'..='\u{EFFFF}')
 }
 
-fn is_name_char(c: char) -> bool {
+/// `NameChar`, without the colon.
+pub(super) fn is_name_char(c: char) -> bool {
     is_name_start(c)
         || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}'
             | '\u{203F}'..='\u{2040}')

@@ -21,6 +21,7 @@ use xsd_schema::{
 
 use super::schema::{CompiledSchema, SchemaEngine, SchemaError};
 use super::snapshot::{Edition, Snapshot};
+use super::tables::Tables;
 use super::{Finding, location};
 use serving::Serving;
 
@@ -29,6 +30,17 @@ const SCHEME: &str = "snapshot:///";
 
 #[derive(Debug, Default, Clone, Copy)]
 pub struct XsdSchema;
+
+impl XsdSchema {
+    /// The tables of a schema; nothing when they cannot express it.
+    ///
+    /// # Errors
+    /// When the schema is invalid or uses what the engine does not know.
+    pub fn tables(self, schema: &Snapshot) -> Result<Option<Tables>, SchemaError> {
+        let (set, _) = read(schema)?;
+        Ok(Tables::compile(&set).ok())
+    }
+}
 
 impl SchemaEngine for XsdSchema {
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {

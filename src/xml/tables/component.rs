@@ -1,0 +1,133 @@
+//! Declarations and types (Part 1, chapter 3), as far as a document is checked against them.
+
+use super::arena::{Arena, Id};
+use super::identity::Constraint;
+use super::model::Model;
+use super::names::Symbol;
+use super::simple::SimpleType;
+use super::wildcard::Wildcard;
+
+#[derive(Debug)]
+pub(super) struct Element {
+    pub(super) of_type: Id<Type>,
+    pub(super) value: Option<Value>,
+    pub(super) constraints: Box<[Id<Constraint>]>,
+    /// What `xsi:type` may not do.
+    pub(super) block: Methods,
+    pub(super) is_nillable: bool,
+    /// It cannot stand in a document; or its type is not known.
+    pub(super) is_abstract: bool,
+}
+
+/// The default or fixed value of an element or attribute.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub(super) is_fixed: bool,
+    /// `None` when it cannot be compared here.
+    pub(super) key: Option<Box<[u8]>>,
+    pub(super) text: Box<[u8]>,
+}
+
+impl Value {
+    /// Does the key of a document's value go with it? A default goes with all.
+    pub(super) fn allows(&self, key: &[u8]) -> bool {
+        !self.is_fixed || self.key.as_deref() == Some(key)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Attribute {
+    pub(super) of_type: Id<SimpleType>,
+    pub(super) value: Option<Value>,
+}
+
+#[derive(Debug)]
+pub(super) struct AttributeUse {
+    pub(super) symbol: Symbol,
+    pub(super) attribute: Attribute,
+}
+
+#[derive(Debug)]
+pub(super) struct Type {
+    pub(super) content: Content,
+    pub(super) attributes: Box<[AttributeUse]>,
+    /// A bit for each of the attributes that have to be there.
+    pub(super) required: u64,
+    pub(super) any_attribute: Option<Id<Wildcard>>,
+    /// `None` for `xs:anyType`.
+    pub(super) base: Option<Id<Type>>,
+    pub(super) derived_by: Methods,
+    pub(super) block: Methods,
+    pub(super) is_abstract: bool,
+    /// Why the tables do not express it; any use of it is then left to the full engine.
+    pub(super) inexpressible: Option<&'static str>,
+}
+
+impl Type {
+    /// As many as there are bits in [`Type::required`].
+    pub(super) const ATTRIBUTES_MAX: usize = 64;
+
+    /// Before anything is known of it.
+    pub(super) fn empty() -> Type {
+        Type {
+            content: Content::Empty,
+            attributes: Box::new([]),
+            required: 0,
+            any_attribute: None,
+            base: None,
+            derived_by: Methods::RESTRICTION,
+            block: Methods::NONE,
+            is_abstract: false,
+            inexpressible: None,
+        }
+    }
+
+    pub(super) fn attribute(&self, symbol: Symbol) -> Option<(usize, &Attribute)> {
+        let mut uses = self.attributes.iter().enumerate();
+        uses.find(|(_, one)| one.symbol == symbol)
+            .map(|(n, one)| (n, &one.attribute))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content {
+    Children { model: Id<Model>, is_mixed: bool },
+    Empty,
+    Simple(Id<SimpleType>),
+}
+
+/// A set of methods of derivation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Methods(u8);
+
+impl Methods {
+    pub(super) const NONE: Methods = Methods(0);
+    pub(super) const EXTENSION: Methods = Methods(1);
+    pub(super) const RESTRICTION: Methods = Methods(2);
+
+    pub(super) fn and(self, other: Methods) -> Methods {
+        Methods(self.0 | other.0)
+    }
+
+    fn meets(self, other: Methods) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Does `derived` come from `base` by methods none of which is blocked (Part 1, 3.4.6 and 3.14.6)?
+pub(super) fn derives(
+    types: &Arena<Type>,
+    derived: Id<Type>,
+    base: Id<Type>,
+    block: Methods,
+) -> bool {
+    let mut current = derived;
+    while current != base {
+        let of = &types[current];
+        match of.base {
+            Some(next) if !of.derived_by.meets(block) => current = next,
+            _ => return false,
+        }
+    }
+    true
+}

@@ -1,0 +1,103 @@
+//! A validator over tables that are compiled once from a schema.
+//!
+//! `compile` makes immutable [`Tables`] of the resolved components of a schema; one `Arc` of them
+//! serves all threads. `pass` reads a document once, byte by byte, and checks characters,
+//! well-formedness, namespaces and validity together, over windows while the document arrives.
+//!
+//! The answer is [`Verdict::Valid`], or a doubt: something is wrong, or not known here. The full
+//! engine then decides and finds the words. So every doubt is on the safe side, and what the
+//! tables do not express of a schema concerns only the documents that use it.
+//!
+//! Invariant: a document that the full engine refuses is never called valid.
+
+use arena::{Arena, Id};
+use component::{Attribute, Element, Type};
+use identity::Constraint;
+use model::Model;
+use names::{Names, Symbol};
+use simple::SimpleType;
+use wildcard::Wildcard;
+
+mod arena;
+mod budget;
+mod compile;
+mod component;
+mod identity;
+mod model;
+mod names;
+mod pass;
+mod pattern;
+mod simple;
+#[cfg(test)]
+mod suites;
+mod wildcard;
+
+pub use budget::Budget;
+pub use pass::Validation;
+
+/// What a document is checked against. Nothing in it changes, or refers to the schema it was
+/// made from.
+#[derive(Debug)]
+pub struct Tables {
+    names: Names,
+    elements: Arena<Element>,
+    attributes: Arena<Attribute>,
+    types: Arena<Type>,
+    models: Arena<Model>,
+    wildcards: Arena<Wildcard>,
+    simple_types: Arena<SimpleType>,
+    constraints: Arena<Constraint>,
+    global_elements: Globals<Element>,
+    global_attributes: Globals<Attribute>,
+    global_types: Globals<Type>,
+    any_type: Id<Type>,
+}
+
+/// The global components of one kind, by their names.
+#[derive(Debug)]
+struct Globals<T> {
+    by_symbol: Vec<Option<Id<T>>>,
+}
+
+impl<T> Globals<T> {
+    fn find(&self, symbol: Option<Symbol>) -> Option<Id<T>> {
+        *self.by_symbol.get(symbol?.index())?
+    }
+
+    fn add(&mut self, symbol: Symbol, id: Id<T>) {
+        if self.by_symbol.len() <= symbol.index() {
+            self.by_symbol.resize(symbol.index() + 1, None);
+        }
+        self.by_symbol[symbol.index()] = Some(id);
+    }
+}
+
+impl<T> Default for Globals<T> {
+    fn default() -> Self {
+        Globals {
+            by_symbol: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Doubt(Doubt),
+    /// The shared budget is used up; nothing is known of the document.
+    NoRoom,
+    Valid,
+}
+
+/// Why the tables do not call a document valid. For tests and for those who look for what the
+/// tables do not know; never shown to partners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Bytes from the beginning of the document to the markup or text that it is about.
+    pub offset: u64,
+    pub reason: &'static str,
+}
+
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Tables>();
+};

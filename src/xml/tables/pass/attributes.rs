@@ -1,0 +1,204 @@
+//! The attributes of an element: those of its type, and those of `xsi` (Part 1, 3.4.4 and 3.2.7).
+
+use std::ops::Range;
+
+use crate::xml::tables::Id;
+use crate::xml::tables::component::{Attribute, Element, Type, derives};
+use crate::xml::tables::names::{Namespace, Symbol};
+use crate::xml::tables::simple::text::split_qualified;
+use crate::xml::tables::simple::whitespace::trim;
+use crate::xml::tables::simple::{Key, check};
+use crate::xml::tables::wildcard::Process;
+
+use super::held::Around;
+use super::scan::{Name, resolve};
+use super::{Pass, Step, Stop, doubt};
+
+/// An attribute of the tag that is being read.
+#[derive(Debug)]
+pub(super) struct RawAttribute {
+    pub(super) name: Name,
+    /// Where its value is in the window, as it is written.
+    pub(super) value: Range<usize>,
+    /// There is nothing in the value to resolve.
+    pub(super) is_plain: bool,
+    pub(super) namespace: Namespace,
+    pub(super) symbol: Option<Symbol>,
+}
+
+/// What the attributes of `xsi` say of an element.
+#[derive(Default)]
+pub(super) struct Instance {
+    pub(super) is_nil: bool,
+    pub(super) of_type: Option<Id<Type>>,
+}
+
+impl Pass<'_> {
+    /// Only references have to be right below a wildcard that skips.
+    pub(super) fn skip_attributes(&mut self, at: usize) -> Step<()> {
+        let attributes = &self.state.attributes;
+        if attributes.iter().any(|a| a.namespace == Namespace::XSI) {
+            return doubt(at, "an xsi attribute of an element that is skipped");
+        }
+        for n in 0..self.state.attributes.len() {
+            self.check_references_of(n)?;
+        }
+        Ok(())
+    }
+
+    fn check_references_of(&mut self, n: usize) -> Step<()> {
+        let attribute = &self.state.attributes[n];
+        if !attribute.is_plain {
+            let value = &self.window[attribute.value.clone()];
+            self.state.scratch.clear();
+            resolve(value, attribute.value.start, true, &mut self.state.scratch)?;
+        }
+        Ok(())
+    }
+
+    /// `xsi:type` and `xsi:nil`; the locations of schemas are never looked at.
+    pub(super) fn instance_attributes(
+        &mut self,
+        at: usize,
+        element: Option<Id<Element>>,
+    ) -> Step<Instance> {
+        let mut instance = Instance::default();
+        for n in 0..self.state.attributes.len() {
+            let attribute = &self.state.attributes[n];
+            if attribute.namespace != Namespace::XSI {
+                continue;
+            }
+            let value = trim(&self.window[attribute.value.clone()]);
+            match attribute.name.local(self.window) {
+                b"noNamespaceSchemaLocation" | b"schemaLocation" => self.check_references_of(n)?,
+                b"nil" if attribute.is_plain => {
+                    let element = element.map(|element| &self.tables.elements[element]);
+                    if !element.is_some_and(|element| element.is_nillable) {
+                        return doubt(at, "xsi:nil of an element that is not nillable");
+                    }
+                    instance.is_nil = match value {
+                        b"1" | b"true" => true,
+                        b"0" | b"false" => false,
+                        _ => return doubt(at, "xsi:nil"),
+                    };
+                }
+                b"type" if attribute.is_plain => {
+                    instance.of_type = Some(self.named_type(at, value, element)?);
+                }
+                _ => return doubt(at, "an xsi attribute"),
+            }
+        }
+        Ok(instance)
+    }
+
+    /// The type that `xsi:type` names (Part 1, 3.3.4, Element Locally Valid, clause 4).
+    fn named_type(&self, at: usize, value: &[u8], element: Option<Id<Element>>) -> Step<Id<Type>> {
+        let Some((prefix, local)) = split_qualified(value) else {
+            return doubt(at, "xsi:type");
+        };
+        let Some((namespace, _)) = self.state.scopes.find(prefix) else {
+            return doubt(at, "xsi:type with an unknown prefix");
+        };
+        let symbol = self.tables.names.symbol(namespace, local);
+        let Some(named) = self.tables.global_types.find(symbol) else {
+            return doubt(at, "xsi:type with an unknown name");
+        };
+        if let Some(element) = element {
+            let element = &self.tables.elements[element];
+            let types = &self.tables.types;
+            let block = element.block.and(types[element.of_type].block);
+            if !derives(types, named, element.of_type, block) {
+                return doubt(at, "xsi:type that may not stand here");
+            }
+            if element.value.is_some() && named != element.of_type {
+                return doubt(at, "xsi:type of an element with a default or fixed value");
+            }
+        }
+        Ok(named)
+    }
+
+    pub(super) fn check_attributes(&mut self, at: usize, of_type: &Type) -> Step<()> {
+        let mut present = 0_u64;
+        let n_ids = self.state.ids.len();
+        for n in 0..self.state.attributes.len() {
+            let attribute = &self.state.attributes[n];
+            if attribute.namespace == Namespace::XSI {
+                continue;
+            }
+            let symbol = attribute.symbol;
+            if let Some((bit, used)) = symbol.and_then(|symbol| of_type.attribute(symbol)) {
+                present |= 1 << bit;
+                self.check_attribute(at, n, used)?;
+            } else {
+                self.check_by_wildcard(at, n, of_type)?;
+            }
+        }
+        if self.state.ids.len() > n_ids + 1 {
+            return doubt(at, "two attributes of type ID");
+        }
+        if present & of_type.required != of_type.required {
+            return doubt(at, "an attribute is missing");
+        }
+        Ok(())
+    }
+
+    fn check_by_wildcard(&mut self, at: usize, n: usize, of_type: &Type) -> Step<()> {
+        let tables = self.tables;
+        let attribute = &self.state.attributes[n];
+        let wildcard = of_type.any_attribute.map(|id| &tables.wildcards[id]);
+        let Some(wildcard) = wildcard.filter(|w| w.namespaces.contains(attribute.namespace)) else {
+            return doubt(at, "an attribute that may not stand here");
+        };
+        let global = tables.global_attributes.find(attribute.symbol);
+        match (wildcard.process, global) {
+            (Process::Skip, _) | (Process::Lax, None) => self.check_references_of(n),
+            (Process::Strict, None) => doubt(at, "an attribute that is not declared"),
+            (Process::Lax | Process::Strict, Some(id)) => {
+                self.check_attribute(at, n, &tables.attributes[id])
+            }
+        }
+    }
+
+    fn check_attribute(&mut self, at: usize, n: usize, declared: &Attribute) -> Step<()> {
+        let is_fixed = declared.value.as_ref().is_some_and(|value| value.is_fixed);
+        self.attribute_value(at, n, declared, is_fixed, true)?;
+        let value = declared.value.as_ref();
+        if value.is_some_and(|value| !value.allows(&self.state.key)) {
+            return doubt(at, "an attribute that does not have its fixed value");
+        }
+        Ok(())
+    }
+
+    /// Checks the value of an attribute. Its key is in [`super::State::key`] then, if it is wanted.
+    pub(super) fn attribute_value(
+        &mut self,
+        at: usize,
+        n: usize,
+        declared: &Attribute,
+        wants_key: bool,
+        notes_ids: bool,
+    ) -> Step<()> {
+        let state = &mut *self.state;
+        let attribute = &state.attributes[n];
+        let mut value = &self.window[attribute.value.clone()];
+        if !attribute.is_plain {
+            state.scratch.clear();
+            resolve(value, attribute.value.start, true, &mut state.scratch)?;
+            value = &state.scratch;
+        }
+        let mut around = Around {
+            scopes: &state.scopes,
+            held: &mut state.held,
+            ids: notes_ids.then_some(&mut state.ids),
+        };
+        let mut key = Key::new(&mut state.key, wants_key);
+        let types = &self.tables.simple_types;
+        if check(types, declared.of_type, value, &mut around, &mut key) {
+            Ok(())
+        } else if state.held.is_full() {
+            Err(Stop::NoRoom)
+        } else {
+            doubt(at, "the value of an attribute")
+        }
+    }
+}

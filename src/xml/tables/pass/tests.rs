@@ -1,0 +1,562 @@
+//! Schemas, with documents that are called valid and documents that are doubted. Each is read whole
+//! and in windows of several sizes, and what is called valid is valid for the full engine.
+
+use std::fs;
+
+use crate::xml::schema::SchemaEngine;
+use crate::xml::snapshot::Snapshot;
+use crate::xml::{Source, XmlLimits, XsdSchema};
+
+use super::*;
+
+const PLENTY: usize = 1 << 24;
+
+struct Case {
+    snapshot: Snapshot,
+    tables: Arc<Tables>,
+}
+
+impl Case {
+    /// With what stands inside of `xs:schema`; `urn:a` is its namespace, and `a` its prefix.
+    fn new(inside: &str) -> Case {
+        Case::of_schema(&format!(
+            "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema' xmlns:a='urn:a' \
+             targetNamespace='urn:a' elementFormDefault='qualified'>{inside}</xs:schema>"
+        ))
+    }
+
+    fn of_schema(schema: &str) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("main.xsd"), schema).unwrap();
+        let snapshot = Snapshot::read(dir.path(), "main.xsd", |_| Ok(None)).unwrap();
+        let tables = XsdSchema.tables(&snapshot).unwrap().unwrap();
+        Case {
+            snapshot,
+            tables: Arc::new(tables),
+        }
+    }
+
+    fn validation(&self, budget: usize) -> Validation {
+        let tables = Arc::clone(&self.tables);
+        Validation::new(tables, Arc::new(Budget::new(budget)), XmlLimits::default())
+    }
+
+    /// The verdict, which must not depend on how the document arrives.
+    fn verdict(&self, document: &[u8]) -> Verdict {
+        let whole = self.validation(PLENTY).of_whole(document);
+        for size in [1, 2, 3, 7, 64] {
+            let mut validation = self.validation(PLENTY);
+            let mut pieces = document.chunks(size);
+            while pieces.next().is_some_and(|piece| validation.read(piece)) {}
+            let verdict = validation.finish();
+            let text = String::from_utf8_lossy(document);
+            match (whole, verdict) {
+                (Verdict::Doubt(_), Verdict::Doubt(_)) => {}
+                (whole, verdict) => assert_eq!(whole, verdict, "{size}: {text}"),
+            }
+        }
+        whole
+    }
+
+    fn findings(&self, document: &[u8]) -> usize {
+        let mut engine = XsdSchema.compile(&self.snapshot).unwrap();
+        let source = Source::Memory(document);
+        let findings = engine.validate(&source, &XmlLimits::default()).unwrap();
+        findings.len()
+    }
+
+    #[track_caller]
+    fn valid(&self, documents: &[&str]) {
+        for document in documents {
+            let document = document.as_bytes();
+            let text = String::from_utf8_lossy(document);
+            assert_eq!(self.verdict(document), Verdict::Valid, "{text}");
+            assert_eq!(self.findings(document), 0, "{text}");
+        }
+    }
+
+    /// What is wrong, and doubted.
+    #[track_caller]
+    fn wrong(&self, documents: &[&str]) {
+        self.doubted(documents);
+        for document in documents {
+            assert_ne!(self.findings(document.as_bytes()), 0, "{document}");
+        }
+    }
+
+    /// What is doubted, wrong or not.
+    #[track_caller]
+    fn doubted(&self, documents: &[&str]) {
+        for document in documents {
+            let verdict = self.verdict(document.as_bytes());
+            assert!(matches!(verdict, Verdict::Doubt(_)), "{document}");
+        }
+    }
+}
+
+fn any() -> Case {
+    Case::new("<xs:element name='r'/>")
+}
+
+#[test]
+fn documents_are_well_formed() {
+    let case = any();
+    case.valid(&[
+        "<r xmlns='urn:a'/>",
+        "\u{FEFF}<?xml version='1.0' encoding='utf-8' standalone='yes'?>\n<r xmlns='urn:a' />\n",
+        "<!-- a - b --><?p?><?p  q?><r xmlns=\"urn:a\"\n>t<![CDATA[<&]]]>&lt;&#10;<b/>]] ></r \n><!---->",
+        "<a:r xmlns:a='urn:a'><ä>&amp;</ä></a:r>",
+    ]);
+    case.wrong(&[
+        "", " ", "<", "<r", "<r xmlns='urn:a'>", "<r xmlns='urn:a'></r", "<r xmlns='urn:a'></s>",
+        "<r xmlns='urn:a'></rr>", "<r xmlns='urn:a'/><r xmlns='urn:a'/>", "x<r xmlns='urn:a'/>",
+        "<r xmlns='urn:a'/>x", "<r xmlns='urn:a'/>&#32;", " <?xml version='1.0'?><r xmlns='urn:a'/>",
+"<?xml?><r xmlns='urn:a'/>",
+        "<r xmlns='urn:a'>]]></r>", "<r xmlns='urn:a'>&nbsp;</r>", "<r xmlns='urn:a'>&#0;</r>",
+        "<r xmlns='urn:a'>\u{1}</r>", "<r xmlns='urn:a'>\u{FFFF}</r>", "<r xmlns='urn:a'><!-- -- --></r>",
+        "<r xmlns='urn:a'><!-- --->--></r>", "<r xmlns='urn:a'><?xml x?></r>", "<r xmlns='urn:a'><?p:q?></r>",
+        "<r xmlns='urn:a'><?p!?></r>", "<r xmlns='urn:a'><1/></r>", "<r xmlns='urn:a'>& </r>",
+        "<r xmlns='urn:a' x/>", "<r xmlns='urn:a' x=y/>", "<r xmlns='urn:a' x='<'/>",
+        "<r xmlns='urn:a'x='y'/>", "<r xmlns='urn:a' x='1' x='2'/>", "<r xmlns='urn:a' x='&y;'/>",
+        "</r>", "<![CDATA[]]><r xmlns='urn:a'/>", "<r xmlns='urn:a'><![CDATA[</r>",
+        "<r xmlns='urn:a'><!x></r>", "<r xmlns='urn:a'/ >", "<!DOCTYPE r><r xmlns='urn:a'/>",
+        "<r xmlns='urn:a' xsi:schemaLocation='&x;' xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance'/>",
+    ]);
+    case.doubted(&[
+        "<?xml version='1.0' encoding='iso-8859-1'?><r xmlns='urn:a'/>",
+        "<?xml version='1.1'?><r xmlns='urn:a'/>",
+    ]);
+    for bad in [
+        &b"<r xmlns='urn:a'>\xFF</r>"[..],
+        b"<r xmlns='urn:a'/>\xC3",
+        b"<r xmlns='urn:a'>\xE2\x82</r>",
+    ] {
+        assert!(matches!(case.verdict(bad), Verdict::Doubt(_)));
+    }
+}
+
+#[test]
+fn namespaces_are_those_of_the_declarations_in_force() {
+    let case = any();
+    case.valid(&[
+        "<p:r xmlns:p='urn:a' xmlns:q='urn:b'><q:x q:y='1' y='2' xmlns:q='urn:c'/><q:x/></p:r>",
+        "<p:r xmlns:p='urn:a'><x xmlns='urn:x'><y xmlns='' xml:lang='en'/></x></p:r>",
+    ]);
+    case.wrong(&[
+        "<r/>",
+        "<p:r/>",
+        "<r xmlns='urn:b'/>",
+        "<p:r xmlns:p=''/>",
+        "<p:r xmlns:p='urn:a' p:x='1' p:x='2'/>",
+        "<p:r xmlns:p='urn:a' xmlns:q='urn:a' p:x='1' q:x='2'/>",
+        "<p:r xmlns:p='urn:a'><x xmlns:f='urn:f' xmlns:g='urn:f' f:x='1' g:x='2'/></p:r>",
+        "<p:r xmlns:p='urn:a'><x xmlns:q='urn:q'/><q:x/></p:r>",
+        "<p:r xmlns:p='urn:a' xmlns:xml='urn:x'/>",
+        "<p:r xmlns:p='urn:a' xmlns:xmlns='urn:x'/>",
+        "<p:r xmlns:p='urn:a' q:x=''/>",
+        "<xmlns:r/>",
+        "<p:r xmlns:p='urn:a' xmlns:q='http://www.w3.org/2000/xmlns/'/>",
+    ]);
+}
+
+#[test]
+fn children_are_those_of_the_model() {
+    let case = Case::new(
+        "<xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='h' type='xs:string'/>\
+           <xs:choice minOccurs='0' maxOccurs='unbounded'>\
+             <xs:element name='i' type='xs:int'/><xs:element name='j' type='xs:date'/></xs:choice>\
+           <xs:element name='k' minOccurs='2' maxOccurs='4'><xs:complexType/></xs:element>\
+         </xs:sequence></xs:complexType></xs:element>",
+    );
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    for good in [
+        "<h/><k/><k/>",
+        " <h>x</h>\n<i>1</i><j>2026-11-27</j><i>2</i><k></k><k/><k/><k/>\t",
+        "<h><!-- c -->x<![CDATA[y]]>&#x7A;</h><k/><!-- --><k/><?p?>",
+    ] {
+        case.valid(&[&document(good)]);
+    }
+    for bad in [
+        "",
+        "<h/>",
+        "<h/><k/>",
+        "<h/><k/><k/><k/><k/><k/>",
+        "<k/><k/>",
+        "<h/><k/><i>1</i><k/>",
+        "<h/><h/><k/><k/>",
+        "<h/><i>x</i><k/><k/>",
+        "<h/><k/><k/>x",
+        "<h/><k> </k><k/>",
+        "<h/><k><h/></k><k/>",
+        "<h><h/></h><k/><k/>",
+        "<h xmlns=''/><k/><k/>",
+        "<h a='1'/><k/><k/>",
+    ] {
+        case.wrong(&[&document(bad)]);
+    }
+    case.doubted(&[
+        &document("<h/><k/><k/>&#32;"),
+        &document("<h/><k/><k/><![CDATA[ ]]>"),
+    ]);
+}
+
+#[test]
+fn members_of_all_stand_in_any_order() {
+    let case = Case::new(
+        "<xs:element name='r'><xs:complexType><xs:all>\
+           <xs:element name='x'/><xs:element name='y' minOccurs='0'/><xs:element name='z'/>\
+         </xs:all></xs:complexType></xs:element>",
+    );
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    for good in ["<x/><y/><z/>", "<z/><x/>", "<y/><z/><x/>"] {
+        case.valid(&[&document(good)]);
+    }
+    for bad in ["", "<x/>", "<x/><z/><x/>", "<x/><y/>", "<x/><z/><w/>"] {
+        case.wrong(&[&document(bad)]);
+    }
+}
+
+#[test]
+fn large_bounds_are_counted() {
+    let case = Case::new(
+        "<xs:element name='r'><xs:complexType><xs:sequence minOccurs='2' maxOccurs='3'>\
+           <xs:element name='x' minOccurs='0' maxOccurs='300'/><xs:element name='y'/>\
+         </xs:sequence></xs:complexType></xs:element>",
+    );
+    let document = |x: usize| format!("<r xmlns='urn:a'>{}<y/><x/><y/></r>", "<x/>".repeat(x));
+    case.valid(&[&document(0), &document(300)]);
+    case.wrong(&[
+        &document(301),
+        "<r xmlns='urn:a'><y/></r>",
+        "<r xmlns='urn:a'><y/><y/><y/><y/></r>",
+    ]);
+    let case = Case::new(
+        "<xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='x' maxOccurs='100000'/></xs:sequence></xs:complexType></xs:element>\
+         <xs:element name='s'/>",
+    );
+    case.doubted(&["<r xmlns='urn:a'><x/></r>"]);
+    case.valid(&["<s xmlns='urn:a'/>"]);
+}
+
+#[test]
+fn attributes_are_those_of_the_type() {
+    let case = Case::new(
+        "<xs:attribute name='g' type='xs:int'/>\
+         <xs:attributeGroup name='more'><xs:attribute name='m' type='xs:boolean'/>\
+           <xs:anyAttribute namespace='##other' processContents='lax'/></xs:attributeGroup>\
+         <xs:complexType name='base'><xs:attribute name='x' type='xs:int' use='required'/>\
+           <xs:attribute name='y' fixed='1.0' type='xs:decimal'/>\
+           <xs:attribute name='z' default='7' type='xs:int'/></xs:complexType>\
+         <xs:complexType name='less'><xs:complexContent><xs:restriction base='a:base'>\
+           <xs:attribute name='z' use='prohibited'/></xs:restriction></xs:complexContent></xs:complexType>\
+         <xs:complexType name='more'><xs:complexContent><xs:extension base='a:base'>\
+           <xs:attribute ref='a:g'/><xs:attributeGroup ref='a:more'/></xs:extension></xs:complexContent></xs:complexType>\
+         <xs:element name='r' type='a:base'/><xs:element name='l' type='a:less'/><xs:element name='m' type='a:more'/>",
+    );
+    case.valid(&[
+        "<r xmlns='urn:a' x='1'/>",
+        "<r xmlns='urn:a' x=' &#49; ' y='1' z='2'/>",
+        "<l xmlns='urn:a' x='1' y='1.00'/>",
+        "<a:m xmlns:a='urn:a' x='1' m='true' a:g='1' b:c='d' xmlns:b='urn:b' xml:lang='de'/>",
+    ]);
+    case.wrong(&[
+        "<r xmlns='urn:a'/>",
+        "<r xmlns='urn:a' y='1'/>",
+        "<r xmlns='urn:a' x='1' y='2'/>",
+        "<r xmlns='urn:a' x=''/>",
+        "<r xmlns='urn:a' x='1' w='1'/>",
+        "<l xmlns='urn:a' x='1' z='1'/>",
+        "<a:m xmlns:a='urn:a' x='1' g='1'/>",
+        "<a:m xmlns:a='urn:a' x='1' a:h='1'/>",
+        "<a:m xmlns:a='urn:a' x='1' a:g='x'/>",
+        "<a:m xmlns:a='urn:a' x='1' m='x'/>",
+        "<a:r xmlns:a='urn:a' a:x='1'/>",
+    ]);
+}
+
+#[test]
+fn wildcards_check_as_much_as_they_say() {
+    let case = Case::new(
+        "<xs:element name='n' type='xs:int'/>\
+         <xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='skip' minOccurs='0'><xs:complexType><xs:sequence>\
+             <xs:any processContents='skip' maxOccurs='unbounded'/></xs:sequence></xs:complexType></xs:element>\
+           <xs:element name='lax' minOccurs='0'><xs:complexType><xs:sequence>\
+             <xs:any processContents='lax' maxOccurs='unbounded'/></xs:sequence></xs:complexType></xs:element>\
+           <xs:element name='strict' minOccurs='0'><xs:complexType><xs:sequence>\
+             <xs:any namespace='##targetNamespace'/></xs:sequence></xs:complexType></xs:element>\
+         </xs:sequence></xs:complexType></xs:element>",
+    );
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    for good in [
+        "<skip><n>x</n><o xmlns='urn:o' a='1'><n xmlns='urn:a'>x</n>&amp;</o></skip>",
+        "<lax><n>1</n><o>x<n>1</n></o></lax><strict><n>1</n></strict>",
+    ] {
+        case.valid(&[&document(good)]);
+    }
+    for bad in [
+        "<skip/>",
+        "<lax><n>x</n></lax>",
+        "<lax><o><n>x</n></o></lax>",
+        "<strict><o/></strict>",
+        "<strict><n xmlns=''>1</n></strict>",
+        "<skip><o a='&b;'/></skip>",
+        "<skip><o>&b;</o></skip>",
+    ] {
+        case.wrong(&[&document(bad)]);
+    }
+}
+
+#[test]
+fn derived_types_are_named_in_the_document() {
+    let case = Case::new(
+        "<xs:complexType name='base'><xs:sequence><xs:element name='x'/></xs:sequence></xs:complexType>\
+         <xs:complexType name='longer'><xs:complexContent><xs:extension base='a:base'><xs:sequence>\
+           <xs:element name='y'/></xs:sequence></xs:extension></xs:complexContent></xs:complexType>\
+         <xs:complexType name='none' abstract='true'><xs:complexContent><xs:extension base='a:base'/>\
+           </xs:complexContent></xs:complexType>\
+         <xs:complexType name='other'/>\
+         <xs:element name='r' type='a:base'/><xs:element name='b' type='a:base' block='extension'/>\
+         <xs:element name='n' type='xs:decimal'/>",
+    );
+    let xsi = "xmlns='urn:a' xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' \
+               xmlns:xs='http://www.w3.org/2001/XMLSchema' xsi:schemaLocation='urn:a b'";
+    for good in [
+        "<r X><x/></r>",
+        "<r X xsi:type='longer'><x/><y/></r>",
+        "<r X xsi:type=' base '><x/></r>",
+        "<n X xsi:type='xs:int'>1</n>",
+    ] {
+        case.valid(&[&good.replace('X', xsi)]);
+    }
+    for bad in [
+        "<r X><x/><y/></r>",
+        "<r X xsi:type='longer'><x/></r>",
+        "<r X xsi:type='none'><x/></r>",
+        "<r X xsi:type='other'/>",
+        "<r X xsi:type='what'><x/></r>",
+        "<r X xsi:type='q:base'><x/></r>",
+        "<b X xsi:type='longer'><x/><y/></b>",
+        "<n X xsi:type='xs:int'>1.0</n>",
+        "<n X xsi:type='xs:string'>1</n>",
+        "<r X xsi:what='1'><x/></r>",
+    ] {
+        case.wrong(&[&bad.replace('X', xsi)]);
+    }
+}
+
+#[test]
+fn nil_elements_are_empty() {
+    let case = Case::new(
+        "<xs:element name='r' nillable='true'><xs:complexType><xs:sequence><xs:element name='x'/>\
+           </xs:sequence><xs:attribute name='y' type='xs:int'/></xs:complexType></xs:element>\
+         <xs:element name='s' type='xs:int' nillable='true'/><xs:element name='t' type='xs:int'/>",
+    );
+    let xsi = "xmlns='urn:a' xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:nil";
+    for good in [
+        "<r X='true' y='1'/>",
+        "<r X='0'><x/></r>",
+        "<s X='1'></s>",
+        "<s X='false'>1</s>",
+    ] {
+        case.valid(&[&good.replace('X', xsi)]);
+    }
+    for bad in [
+        "<r X='true'><x/></r>",
+        "<r X='false'/>",
+        "<s X='true'>1</s>",
+        "<s X='yes'/>",
+        "<t X='true'/>",
+        "<r X='true' y='x'/>",
+    ] {
+        case.wrong(&[&bad.replace('X', xsi)]);
+    }
+}
+
+#[test]
+fn substitutes_stand_for_their_heads() {
+    let case = Case::new(
+        "<xs:element name='head' type='xs:decimal' abstract='true'/>\
+         <xs:element name='one' type='xs:int' substitutionGroup='a:head'/>\
+         <xs:element name='two' substitutionGroup='a:one'/>\
+         <xs:element name='r'><xs:complexType><xs:sequence><xs:element ref='a:head' maxOccurs='3'/>\
+         </xs:sequence></xs:complexType></xs:element>",
+    );
+    case.valid(&["<r xmlns='urn:a'><one>1</one><two>2</two></r>"]);
+    case.wrong(&[
+        "<r xmlns='urn:a'><head>1</head></r>",
+        "<r xmlns='urn:a'><one>1.5</one></r>",
+        "<r xmlns='urn:a'><two>x</two></r>",
+        "<r xmlns='urn:a'><three/></r>",
+    ]);
+}
+
+#[test]
+fn values_are_defaulted_or_fixed() {
+    let case = Case::new(
+        "<xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='d' type='xs:int' default='5'/><xs:element name='f' type='xs:decimal' fixed='1.0'/>\
+         </xs:sequence></xs:complexType></xs:element>",
+    );
+    case.valid(&[
+        "<r xmlns='urn:a'><d/><f/></r>",
+        "<r xmlns='urn:a'><d>1</d><f> 1.00 </f></r>",
+    ]);
+    case.wrong(&[
+        "<r xmlns='urn:a'><d>x</d><f/></r>",
+        "<r xmlns='urn:a'><d/><f>2</f></r>",
+    ]);
+}
+
+#[test]
+fn simple_content_has_the_facets_of_all_steps() {
+    let case = Case::new(
+        "<xs:simpleType name='code'><xs:restriction base='xs:token'><xs:pattern value='[A-Z]+'/>\
+           <xs:maxLength value='3'/></xs:restriction></xs:simpleType>\
+         <xs:complexType name='c'><xs:simpleContent><xs:extension base='a:code'>\
+           <xs:attribute name='u'/></xs:extension></xs:simpleContent></xs:complexType>\
+         <xs:complexType name='d'><xs:simpleContent><xs:restriction base='a:c'>\
+           <xs:enumeration value='A'/><xs:enumeration value='BB'/></xs:restriction></xs:simpleContent></xs:complexType>\
+         <xs:simpleType name='either'><xs:union memberTypes='xs:int a:code'/></xs:simpleType>\
+         <xs:simpleType name='some'><xs:restriction><xs:simpleType><xs:list itemType='a:either'/></xs:simpleType>\
+           <xs:minLength value='2'/></xs:restriction></xs:simpleType>\
+         <xs:element name='c' type='a:c'/><xs:element name='d' type='a:d'/><xs:element name='s' type='a:some'/>",
+    );
+    case.valid(&[
+        "<c xmlns='urn:a' u=''>\n ABC </c>",
+        "<d xmlns='urn:a'>BB</d>",
+        "<s xmlns='urn:a'>1 A\n22</s>",
+    ]);
+    case.wrong(&[
+        "<c xmlns='urn:a'>ABCD</c>",
+        "<c xmlns='urn:a'>a</c>",
+        "<c xmlns='urn:a'><c/></c>",
+        "<d xmlns='urn:a'>B</d>",
+        "<s xmlns='urn:a'>1</s>",
+        "<s xmlns='urn:a'>1 a</s>",
+    ]);
+}
+
+#[test]
+fn ids_are_unique_and_referred_to() {
+    let case = Case::new(
+        "<xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='x' maxOccurs='unbounded'><xs:complexType><xs:attribute name='id' type='xs:ID'/>\
+             <xs:attribute name='to' type='xs:IDREFS'/></xs:complexType></xs:element>\
+         </xs:sequence></xs:complexType></xs:element>",
+    );
+    case.valid(&["<r xmlns='urn:a'><x to='b c'/><x id='b'/><x id=' c ' to='b'/></r>"]);
+    case.wrong(&[
+        "<r xmlns='urn:a'><x id='b'/><x id='b'/></r>",
+        "<r xmlns='urn:a'><x id='b' to='b c'/></r>",
+        "<r xmlns='urn:a'><x id='1'/></r>",
+        "<r xmlns='urn:a'><x to=''/></r>",
+    ]);
+}
+
+fn keys() -> Case {
+    Case::new(
+        "<xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='g' maxOccurs='unbounded'><xs:complexType><xs:sequence>\
+             <xs:element name='i' minOccurs='0' maxOccurs='unbounded'><xs:complexType><xs:sequence>\
+               <xs:element name='n' type='xs:decimal' minOccurs='0'/></xs:sequence>\
+               <xs:attribute name='c' type='xs:string'/><xs:attribute name='u' type='xs:int'/></xs:complexType></xs:element>\
+             <xs:element name='o' minOccurs='0' maxOccurs='unbounded'><xs:complexType>\
+               <xs:attribute name='n' type='xs:decimal'/><xs:attribute name='c' type='xs:string'/></xs:complexType></xs:element>\
+           </xs:sequence></xs:complexType>\
+           <xs:key name='k'><xs:selector xpath='a:i'/><xs:field xpath='a:n'/><xs:field xpath='@c'/></xs:key>\
+           </xs:element>\
+         </xs:sequence></xs:complexType>\
+         <xs:unique name='u'><xs:selector xpath='.//a:i'/><xs:field xpath='@u'/></xs:unique>\
+         <xs:keyref name='f' refer='a:k'><xs:selector xpath='a:g/a:o'/><xs:field xpath='@n'/><xs:field xpath='@c'/></xs:keyref>\
+         </xs:element>",
+    )
+}
+
+#[test]
+fn keys_are_there_and_unique_and_referred_to() {
+    let case = keys();
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    for good in [
+        "<g/>",
+        "<g><i c='x' u='1'><n>1</n></i><i c='y' u='2'><n>1.0</n></i></g><g><i c='x'><n>2</n></i></g>",
+        "<g><i c='x'><n>1</n></i><o n='2.0' c='x'/><o n='01' c='x'/></g><g><i c='x'><n>2</n></i></g>",
+        "<g><o n='2.0'/></g>",
+    ] {
+        case.valid(&[&document(good)]);
+    }
+    case.doubted(&[&document(
+        "<g><i c='x'><n>1</n></i><o n='1' c='x'/></g><g><i c='x'><n>1</n></i></g>",
+    )]);
+    for bad in [
+        "<g><i c='x'/></g>",
+        "<g><i><n>1</n></i></g>",
+        "<g><i c='x'><n>1</n></i><i c='x'><n>1.0</n></i></g>",
+        "<g><i c='x' u='1'><n>1</n></i></g><g><i c='x' u='01'><n>1</n></i></g>",
+        "<g><i c='x'><n>1</n></i><o n='2' c='x'/></g>",
+        "<g><o n='1' c='x'/></g>",
+    ] {
+        case.wrong(&[&document(bad)]);
+    }
+}
+
+#[test]
+fn keys_need_room() {
+    let case = keys();
+    let item = |n: usize| format!("<i c='x' u='{n}'><n>{n}</n></i>");
+    let items: String = (0..5000).map(item).collect();
+    let document = format!("<r xmlns='urn:a'><g>{items}</g></r>");
+    let verdict = case.validation(100_000).of_whole(document.as_bytes());
+    assert_eq!(verdict, Verdict::NoRoom);
+    let verdict = case.validation(PLENTY).of_whole(document.as_bytes());
+    assert_eq!(verdict, Verdict::Valid);
+}
+
+#[test]
+fn limits_are_kept() {
+    let case = any();
+    let nested = |n: usize| {
+        let (open, close) = ("<x>".repeat(n - 1), "</x>".repeat(n - 1));
+        format!("<r xmlns='urn:a'>{open}{close}</r>")
+    };
+    case.valid(&[&nested(256)]);
+    case.wrong(&[&nested(257)]);
+    let limits = XmlLimits {
+        text_bytes_max: 100,
+        tag_bytes_max: 100,
+        ..XmlLimits::default()
+    };
+    for document in [
+        format!("<r xmlns='urn:a'>{}</r>", "x".repeat(101)),
+        format!("<r xmlns='urn:a'>{0}<![CDATA[{0}]]></r>", "x".repeat(51)),
+        format!("<r xmlns='urn:a'><!--{}--></r>", "x".repeat(101)),
+        format!("<r xmlns='urn:a' x='{}'/>", "x".repeat(101)),
+        format!("<r xmlns='urn:a'>{}&amp;</r>", "&".repeat(101)),
+    ] {
+        for size in [1, 1000] {
+            let budget = Arc::new(Budget::new(0));
+            let mut validation = Validation::new(Arc::clone(&case.tables), budget, limits);
+            let mut pieces = document.as_bytes().chunks(size);
+            while pieces.next().is_some_and(|piece| validation.read(piece)) {}
+            assert!(validation.rest.len() <= 101 + size);
+            assert!(matches!(validation.finish(), Verdict::Doubt(_)));
+        }
+    }
+}
+
+#[test]
+fn a_doubt_has_its_place() {
+    let case = any();
+    let document = b"<r xmlns='urn:a'>abc<d>&x;</d></r>";
+    for size in [1, 1000] {
+        let mut validation = case.validation(PLENTY);
+        let mut pieces = document.chunks(size);
+        while pieces.next().is_some_and(|piece| validation.read(piece)) {}
+        let Verdict::Doubt(doubt) = validation.finish() else {
+            panic!("it is wrong");
+        };
+        assert_eq!((doubt.offset, doubt.reason), (23, "a reference"));
+    }
+}
