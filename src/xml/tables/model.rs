@@ -135,9 +135,12 @@ impl All {
 pub(super) struct Columns {
     factor: u32,
     shift: u32,
-    slots: Box<[Option<(Symbol, u16)>]>,
+    slots: Slots,
     n_columns: usize,
 }
+
+/// A symbol and its column.
+type Slots = Box<[Option<(Symbol, u16)>]>;
 
 impl Columns {
     pub(super) const MAX: usize = 16 * 1024;
@@ -164,7 +167,7 @@ impl Columns {
         }
     }
 
-    fn place(symbols: &[Symbol], factor: u32, bits: u32) -> Option<Box<[Option<(Symbol, u16)>]>> {
+    fn place(symbols: &[Symbol], factor: u32, bits: u32) -> Option<Slots> {
         let mut slots = vec![None; 1 << bits];
         for (column, symbol) in symbols.iter().enumerate() {
             let place = symbol.number().wrapping_mul(factor) >> (u32::BITS - bits);

@@ -151,14 +151,11 @@ fn hash(namespace: Namespace, local: &[u8]) -> usize {
     const FACTOR: u64 = 0x517C_C1B7_2722_0A95;
     let mix = |state: u64, word: u64| (state.rotate_left(5) ^ word).wrapping_mul(FACTOR);
     let mut state = mix(local.len() as u64, u64::from(namespace.0));
-    let mut words = local.chunks_exact(8);
-    for word in &mut words {
-        let word = word
-            .iter()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte));
-        state = mix(state, word);
+    let (words, rest) = local.as_chunks::<8>();
+    for word in words {
+        state = mix(state, u64::from_le_bytes(*word));
     }
-    let rest = words.remainder().iter();
+    let rest = rest.iter();
     state = mix(
         state,
         rest.fold(0, |word, byte| word << 8 | u64::from(*byte)),

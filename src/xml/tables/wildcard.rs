@@ -36,6 +36,14 @@ impl Namespaces {
         }
     }
 
+    /// Is there a namespace in both?
+    pub(super) fn meets(&self, other: &Namespaces) -> bool {
+        match self.clone().intersection(other.clone()) {
+            Namespaces::Any | Namespaces::Except(_) => true,
+            Namespaces::Only(some) => !some.is_empty(),
+        }
+    }
+
     /// Part 1, 3.10.6, Attribute Wildcard Union.
     pub(super) fn union(self, other: Namespaces) -> Namespaces {
         use Namespaces::{Any, Except, Only};
@@ -88,11 +96,14 @@ mod tests {
             for other in &sets {
                 let union = one.clone().union(other.clone());
                 let intersection = one.clone().intersection(other.clone());
+                let mut meets = false;
                 for namespace in [a, b, c, Namespace::FOREIGN] {
                     let (in_one, in_other) = (one.contains(namespace), other.contains(namespace));
                     assert_eq!(union.contains(namespace), in_one || in_other);
                     assert_eq!(intersection.contains(namespace), in_one && in_other);
+                    meets |= in_one && in_other;
                 }
+                assert_eq!(one.meets(other), meets);
             }
         }
     }

@@ -92,7 +92,9 @@ impl Compiler<'_> {
                 facets.inherit_from(&inherited);
                 Ok((base, Some(facets)))
             }
-            _ => Ok((base, inherited)),
+            ComplexContentResult::Complex(_)
+            | ComplexContentResult::Empty
+            | ComplexContentResult::Simple(_) => Ok((base, inherited)),
         }
     }
 }

@@ -12,6 +12,7 @@ use xsd_schema::compiler::{
     AllGroupModel, MaxOccurs, NfaTable, NfaTerm, NfaTransition, TransitionKind,
 };
 
+use super::super::arena::Arena;
 use super::super::component::Element;
 use super::super::model::{All, Automaton, Cell, Columns, Model, Way};
 use super::super::names::Symbol;
@@ -82,7 +83,9 @@ impl Compiler<'_> {
             match particle.max_occurs {
                 MaxOccurs::Bounded(0) => continue,
                 MaxOccurs::Bounded(1) if !particle.term.is_wildcard() => {}
-                _ => return Err("xs:all with a member that may occur more than once"),
+                MaxOccurs::Bounded(_) | MaxOccurs::Unbounded => {
+                    return Err("xs:all with a member that may occur more than once");
+                }
             }
             if particle.min_occurs > 0 {
                 required |= 1 << n;
@@ -119,6 +122,7 @@ impl Compiler<'_> {
         let mut construction = Construction {
             nfa,
             terms,
+            known_wildcards: &self.tables.wildcards,
             columns: Columns::new(&symbols),
             work_left: &mut self.work_left,
             sets: Vec::new(),
@@ -187,6 +191,7 @@ struct Exits {
 struct Construction<'n> {
     nfa: &'n NfaTable,
     terms: HashMap<u32, Term>,
+    known_wildcards: &'n Arena<Wildcard>,
     columns: Columns,
     work_left: &'n mut usize,
     /// The states that there are, and their numbers.
@@ -287,6 +292,13 @@ impl Construction<'_> {
                         None => exits.by_wildcard.push((*wildcard, targets)),
                     }
                 }
+            }
+        }
+        for (n, (one, _)) in exits.by_wildcard.iter().enumerate() {
+            let one = &self.known_wildcards[*one].namespaces;
+            let mut others = exits.by_wildcard[..n].iter();
+            if others.any(|(other, _)| self.known_wildcards[*other].namespaces.meets(one)) {
+                return Err("two wildcards for one name");
             }
         }
         Ok(exits)

@@ -62,10 +62,10 @@ impl Held {
         self.seeds.hash_one(key)
     }
 
-    /// Of more than one value.
-    pub(super) fn combine(&self, digests: &[Digest]) -> Digest {
-        match digests {
-            [single] => *single,
+    /// Of the fields of a key.
+    pub(super) fn combine(&self, fields: &[Option<Digest>]) -> Digest {
+        match fields {
+            [Some(single)] => *single,
             all => self.seeds.hash_one(all),
         }
     }

@@ -18,6 +18,8 @@ const AT_ONCE_MAX: usize = 1024;
 pub(super) struct Identity {
     scopes: Vec<Scope>,
     nodes: Vec<Node>,
+    /// Nodes that have ended, whose memory is used again.
+    spare: Vec<Node>,
     kept: Vec<Kept>,
 }
 
@@ -33,7 +35,7 @@ struct Scope {
 }
 
 /// An open element that a selector chose.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Node {
     /// The place of its scope.
     scope: usize,
@@ -52,6 +54,21 @@ struct Kept {
     depth: usize,
     /// Is it a key of more than one node, so that nothing can refer to it?
     keys: DigestMap<bool>,
+}
+
+impl Node {
+    /// An element that the constraint of this scope chose.
+    fn chosen(mut self, constraint: &Constraint, scope: usize, depth: usize) -> Node {
+        self.scope = scope;
+        self.depth = depth;
+        self.matched.clear();
+        self.matched
+            .extend(constraint.field_paths().map(|path| path.start()));
+        self.fields.clear();
+        self.fields.resize(constraint.fields.len(), None);
+        self.wanted.clear();
+        self
+    }
 }
 
 impl Identity {
@@ -150,13 +167,8 @@ impl Pass<'_> {
             if is_skipped || identity.nodes.len() == AT_ONCE_MAX || n >= AT_ONCE_MAX {
                 return doubt(at, "a selected element that is skipped, or too many");
             }
-            identity.nodes.push(Node {
-                scope: n,
-                depth,
-                matched: constraint.field_paths().map(|path| path.start()).collect(),
-                fields: vec![None; constraint.fields.len()],
-                wanted: Vec::new(),
-            });
+            let node = identity.spare.pop().unwrap_or_default();
+            identity.nodes.push(node.chosen(constraint, n, depth));
             let node = identity.nodes.len() - 1;
             self.fields(at, node, depth, of_type)?;
         }
@@ -249,16 +261,18 @@ impl Pass<'_> {
         while let Some(node) = identity.nodes.pop_if(|node| node.depth == depth) {
             let scope = &mut identity.scopes[node.scope];
             let kind = tables.constraints[scope.constraint].kind;
-            let Some(fields) = node.fields.into_iter().collect::<Option<Vec<Digest>>>() else {
+            if node.fields.iter().any(Option::is_none) {
                 if kind == ConstraintKind::Key {
                     return doubt(at, "a key without one of its fields");
                 }
+                identity.spare.push(node);
                 continue;
-            };
+            }
             if !held.hold() {
                 return Err(Stop::NoRoom);
             }
-            let digest = held.combine(&fields);
+            let digest = held.combine(&node.fields);
+            identity.spare.push(node);
             match kind {
                 ConstraintKind::Reference(_) => scope.references.push(digest),
                 ConstraintKind::Key | ConstraintKind::Unique => {

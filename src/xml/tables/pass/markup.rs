@@ -120,7 +120,7 @@ impl Pass<'_> {
         };
         let name = &self.state.open_names[open.name..];
         let rest = self.window[at + 2..end].strip_prefix(name);
-        if !rest.is_some_and(|rest| spaces(rest, 0) == rest.len()) {
+        if rest.is_none_or(|rest| spaces(rest, 0) != rest.len()) {
             return doubt(at, "an end tag of another element");
         }
         self.close(at)?;

@@ -18,7 +18,7 @@ const NFA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) enum Pattern {
-    Dense(dense::DFA<Vec<u32>>),
+    Dense(Box<dense::DFA<Vec<u32>>>),
     /// Where a dense automaton would be too large.
     Lazy(Box<meta::Regex>),
 }
@@ -41,7 +41,7 @@ impl Pattern {
             .thompson(thompson::Config::new().nfa_size_limit(Some(NFA_BYTES_MAX)))
             .build(&expression);
         if let Ok(automaton) = dense {
-            return Some(Pattern::Dense(automaton));
+            return Some(Pattern::Dense(Box::new(automaton)));
         }
         let lazy = meta::Builder::new()
             .configure(meta::Config::new().nfa_size_limit(Some(NFA_BYTES_MAX)))
