@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::memchr;
 
 use crate::xml::names::{is_char, is_ncname, resolve_reference};
 use crate::xml::tables::simple::whitespace::is_space;
@@ -111,27 +111,73 @@ pub(super) fn spaces(window: &[u8], at: usize) -> usize {
     at
 }
 
-/// What stands in quotes at this place.
-pub(super) fn quoted(window: &[u8], at: usize) -> Step<Range<usize>> {
+/// Has to be looked at in a value: markup, a reference, white space that is no blank, what may be
+/// no character.
+static IS_SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut n = 0;
+    while n < 256 {
+        special[n] = n < 0x20 || n == b'<' as usize || n == b'&' as usize || n == 0xEF;
+        n += 1;
+    }
+    special
+};
+
+/// What stands in quotes, as it is written.
+pub(super) struct Quoted {
+    pub(super) inside: Range<usize>,
+    /// There is nothing in it to resolve.
+    pub(super) is_plain: bool,
+}
+
+/// The value of an attribute at this place.
+pub(super) fn quoted(window: &[u8], at: usize) -> Step<Quoted> {
     let quote = match window.get(at) {
         Some(quote @ (b'"' | b'\'')) => *quote,
         Some(_) => return doubt(at, "a value without quotes"),
         None => return Err(Stop::Short),
     };
     let start = at + 1;
-    let length = memchr2(quote, b'<', &window[start..]).ok_or(Stop::Short)?;
-    let end = start + length;
-    if window[end] == b'<' {
-        return doubt(end, "'<' in a value");
+    let mut end = start;
+    let mut has_special = false;
+    // Values are short: one look at each byte is faster than a search and then another look.
+    loop {
+        match window.get(end) {
+            Some(byte) if *byte == quote => break,
+            Some(byte) => has_special |= IS_SPECIAL[usize::from(*byte)],
+            None => return Err(Stop::Short),
+        }
+        end += 1;
     }
-    Ok(start..end)
+    let mut is_plain = true;
+    if has_special {
+        let text = &window[start..end];
+        if memchr(b'<', text).is_some() {
+            return doubt(at, "'<' in a value");
+        }
+        let found = characters(text, start)?;
+        let is_blank = |byte: &u8| matches!(byte, b'\t' | b'\n');
+        is_plain = !found.needs_resolving && !text.iter().any(is_blank);
+    }
+    let inside = start..end;
+    Ok(Quoted { inside, is_plain })
 }
 
-/// Checks that all are characters. Is there a reference or a carriage return to be resolved?
-pub(super) fn characters(text: &[u8], at: usize) -> Step<bool> {
+/// What is special in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// There is a reference, or a carriage return.
+    pub(super) needs_resolving: bool,
+    /// There is a `>`.
+    pub(super) has_greater: bool,
+}
+
+/// Checks that all are characters.
+pub(super) fn characters(text: &[u8], at: usize) -> Step<Found> {
     const CONTROL: u8 = 1;
     const AMPERSAND: u8 = 2;
     const NEAR_THE_END: u8 = 4;
+    const GREATER: u8 = 8;
     let mut found = 0;
     // Without a branch, so that many bytes are looked at together.
     for byte in text {
@@ -139,9 +185,7 @@ pub(super) fn characters(text: &[u8], at: usize) -> Step<bool> {
         found |= u8::from(control) * CONTROL;
         found |= u8::from(*byte == b'&') * AMPERSAND;
         found |= u8::from(*byte == 0xEF) * NEAR_THE_END;
-    }
-    if found == 0 {
-        return Ok(false);
+        found |= u8::from(*byte == b'>') * GREATER;
     }
     if found & (CONTROL | NEAR_THE_END) != 0 {
         let is_allowed = std::str::from_utf8(text).is_ok_and(|text| text.chars().all(is_char));
@@ -149,12 +193,14 @@ pub(super) fn characters(text: &[u8], at: usize) -> Step<bool> {
             return doubt(at, "a character");
         }
     }
-    Ok(text.iter().any(|byte| matches!(byte, b'&' | b'\r')))
-}
-
-/// Is `]]>` in the text, where it may not be?
-pub(super) fn has_section_end(text: &[u8]) -> bool {
-    memchr(b'>', text).is_some() && memmem::find(text, b"]]>").is_some()
+    let needs_resolving = match found & (CONTROL | AMPERSAND) {
+        0 => false,
+        _ => text.iter().any(|byte| matches!(byte, b'&' | b'\r')),
+    };
+    Ok(Found {
+        needs_resolving,
+        has_greater: found & GREATER != 0,
+    })
 }
 
 /// Appends `text` with its references resolved and its line ends as XML has them (2.11). In an
@@ -224,10 +270,14 @@ mod tests {
 
     #[test]
     fn characters_are_those_of_xml() {
-        assert_eq!(characters("a\tä\n>".as_bytes(), 0), Ok(false));
-        assert_eq!(characters("\u{FFFD}\u{F000}".as_bytes(), 0), Ok(false));
-        assert_eq!(characters(b"a\rb", 0), Ok(true));
-        assert_eq!(characters(b"a&b;", 0), Ok(true));
+        let found = |text: &str| {
+            let found = characters(text.as_bytes(), 0).unwrap();
+            (found.needs_resolving, found.has_greater)
+        };
+        assert_eq!(found("a\tä\n>"), (false, true));
+        assert_eq!(found("\u{FFFD}\u{F000}"), (false, false));
+        assert_eq!(found("a\rb"), (true, false));
+        assert_eq!(found("a&b;"), (true, false));
         for bad in [
             "\0",
             "\u{8}",
@@ -236,6 +286,23 @@ mod tests {
             "aaaaaaaaaaaaaaaaaaaa\u{FFFF}",
         ] {
             assert!(characters(bad.as_bytes(), 0).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn values_stand_in_quotes() {
+        let value = |text: &str| {
+            let quoted = quoted(text.as_bytes(), 0).ok()?;
+            Some((text[quoted.inside].to_owned(), quoted.is_plain))
+        };
+        let plain = |text: &str, is_plain| Some((text.to_owned(), is_plain));
+        assert_eq!(value("'a\"ä'b"), plain("a\"ä", true));
+        assert_eq!(value("\"\u{FFFD} '\""), plain("\u{FFFD} '", true));
+        for resolved in ["a\tb", "a\nb", "a\rb", "&lt;"] {
+            assert_eq!(value(&format!("'{resolved}'")), plain(resolved, false));
+        }
+        for bad in ["a", "'a", "'<'", "'\u{1}'", "'\u{FFFE}'"] {
+            assert_eq!(value(bad), None, "{bad:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::xml::tables::names::Namespace;
 
 use super::attributes::RawAttribute;
-use super::scan::{Name, characters, name, quoted, spaces};
+use super::scan::{Name, name, quoted, spaces};
 use super::{Pass, Step, Stop, doubt};
 
 /// Fewer than the limit for documents, since each is compared with each.
@@ -67,22 +67,19 @@ impl Pass<'_> {
             None => return Err(Stop::Short),
         }
         let value = quoted(window, spaces(window, equals + 1))?;
-        let text = &window[value.clone()];
-        if text.len() > self.limits.attribute_bytes_max {
+        if value.inside.len() > self.limits.attribute_bytes_max {
             return doubt(start, "longer than the limits allow");
         }
-        let needs_resolving = characters(text, value.start)?;
-        let is_plain = !needs_resolving && !text.iter().any(|b| matches!(b, b'\t' | b'\n'));
         let attributes = &mut self.state.attributes;
         let is_same = |other: &RawAttribute| other.name.whole(window) == name.whole(window);
         if attributes.len() == ATTRIBUTES_MAX || attributes.iter().any(is_same) {
             return doubt(start, "an attribute twice, or too many");
         }
-        let end = value.end + 1;
+        let end = value.inside.end + 1;
         attributes.push(RawAttribute {
             name,
-            value,
-            is_plain,
+            value: value.inside,
+            is_plain: value.is_plain,
             namespace: Namespace::ABSENT,
             symbol: None,
         });

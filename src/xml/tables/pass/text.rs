@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memmem, memrchr};
 
 use crate::xml::tables::component::Content;
 use crate::xml::tables::simple::whitespace::is_space;
 
-use super::scan::{characters, has_section_end, resolve};
+use super::scan::{characters, resolve};
 use super::{Pass, Step, Stop, doubt};
 
 /// The text of the open element that has simple content, or a count of it elsewhere.
@@ -67,11 +67,11 @@ impl Pass<'_> {
             return Err(Stop::Short);
         }
         let run = at..at + length;
-        let needs_resolving = characters(&rest[..length], at)?;
-        if has_section_end(&rest[..length]) {
+        let found = characters(&rest[..length], at)?;
+        if found.has_greater && memmem::find(&rest[..length], b"]]>").is_some() {
             return doubt(at, "']]>' in text");
         }
-        self.text(run, needs_resolving, false)?;
+        self.text(run, found.needs_resolving, false)?;
         Ok(at + length)
     }
 
