@@ -147,6 +147,7 @@ fn namespaces_are_those_of_the_declarations_in_force() {
         "<p:r/>",
         "<r xmlns='urn:b'/>",
         "<p:r xmlns:p=''/>",
+        "<p:r xmlns:p='urn:a'><x xmlns:q=''/></p:r>",
         "<p:r xmlns:p='urn:a' p:x='1' p:x='2'/>",
         "<p:r xmlns:p='urn:a' xmlns:q='urn:a' p:x='1' q:x='2'/>",
         "<p:r xmlns:p='urn:a'><x xmlns:f='urn:f' xmlns:g='urn:f' f:x='1' g:x='2'/></p:r>",

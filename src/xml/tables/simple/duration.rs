@@ -2,6 +2,14 @@
 
 use std::cmp::Ordering;
 
+use super::moment::{DAY_SECONDS, days_before};
+
+/// The months that two durations are compared from, as year and month.
+const STARTS: [(i64, i64); 4] = [(1696, 9), (1697, 2), (1903, 3), (1903, 7)];
+
+/// More are left to the full engine, so that nothing overflows.
+const MONTHS_MAX: i64 = 1_000_000_000;
+
 /// Months and seconds, which cannot be told one by the other.
 pub(super) struct Duration<'v> {
     is_negative: bool,
@@ -15,7 +23,7 @@ pub(super) struct Duration<'v> {
 const DATE_UNITS: [(u8, Unit); 3] = [
     (b'Y', Unit::Months(12)),
     (b'M', Unit::Months(1)),
-    (b'D', Unit::Seconds(24 * 60 * 60)),
+    (b'D', Unit::Seconds(DAY_SECONDS)),
 ];
 const TIME_UNITS: [(u8, Unit); 3] = [
     (b'H', Unit::Seconds(60 * 60)),
@@ -105,24 +113,38 @@ impl<'v> Duration<'v> {
         key.extend_from_slice(self.fraction);
     }
 
-    /// Part 2, 3.2.6.2. Ordered only when all starting points agree, and here only when months and
-    /// seconds say the same; the rest is left to the full engine.
+    /// Part 2, 3.2.6.2: ordered when they are so from each of four starting points.
     pub(super) fn compare(&self, other: &Duration<'_>) -> Option<Ordering> {
         if self.is_negative != other.is_negative {
             return Some(other.is_negative.cmp(&self.is_negative));
         }
-        let months = self.months.cmp(&other.months);
-        let seconds = (self.seconds, self.fraction).cmp(&(other.seconds, other.fraction));
-        let order = match (months, seconds) {
-            (Ordering::Equal, order) | (order, Ordering::Equal) => order,
-            (a, b) if a == b => a,
-            _ => return None,
-        };
-        Some(if self.is_negative {
-            order.reverse()
+        let fractions = self.fraction.cmp(other.fraction);
+        let fractions = if self.is_negative {
+            fractions.reverse()
         } else {
-            order
-        })
+            fractions
+        };
+        let mut order = None;
+        for (year, month) in STARTS {
+            let ends = self.end(year, month)?.cmp(&other.end(year, month)?);
+            let here = ends.then(fractions);
+            if order.is_some_and(|order| order != here) {
+                return None;
+            }
+            order = Some(here);
+        }
+        order
+    }
+
+    /// Seconds on the time line, the fraction aside, when it begins with this month.
+    fn end(&self, year: i64, month: i64) -> Option<i64> {
+        let sign = if self.is_negative { -1 } else { 1 };
+        if self.months > MONTHS_MAX {
+            return None;
+        }
+        let month = year * 12 + month - 1 + sign * self.months;
+        let days = days_before(month.div_euclid(12), month.rem_euclid(12) + 1, 1);
+        (days * DAY_SECONDS).checked_add(sign * self.seconds)
     }
 }
 

@@ -28,7 +28,7 @@ impl Calendar {
     }
 }
 
-const DAY_SECONDS: i64 = 24 * 60 * 60;
+pub(super) const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// The farthest that a time zone is from UTC.
 const ZONE_MINUTES_MAX: i64 = 14 * 60;
 /// Where there is no year, February has 29 days.
@@ -229,10 +229,11 @@ fn days_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from the first one of the year 1 of the Gregorian calendar.
-fn days_before(year: i64, month: i64, day: i64) -> i64 {
+/// Days from the first one of the year 1 of the Gregorian calendar, which may be before it.
+pub(super) fn days_before(year: i64, month: i64, day: i64) -> i64 {
     let years = year - 1;
-    let of_years = years * 365 + years / 4 - years / 100 + years / 400;
+    let leap_days = years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400);
+    let of_years = years * 365 + leap_days;
     let of_months: i64 = (1..month).map(|month| days_of(year, month)).sum();
     of_years + of_months + day - 1
 }

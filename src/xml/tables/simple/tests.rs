@@ -276,6 +276,36 @@ fn durations() {
 }
 
 #[test]
+fn durations_are_ordered_when_they_are_so_from_every_month() {
+    let order = |one: &str, other: &str| {
+        let one = Duration::parse(one.as_bytes()).unwrap();
+        one.compare(&Duration::parse(other.as_bytes()).unwrap())
+    };
+    for (less, more) in [
+        ("P27D", "P1M"),
+        ("P1M", "P32D"),
+        ("P364D", "P1Y"),
+        ("P1Y", "P367D"),
+        ("P1M1D", "P2M"),
+        ("-P32D", "-P1M"),
+        ("-P1D", "PT0S"),
+        ("PT0.5S", "PT0.51S"),
+        ("-PT0.51S", "-PT0.5S"),
+        ("P1Y", "P9999Y"),
+        ("-P9999Y", "-P1Y"),
+    ] {
+        assert_eq!(order(less, more), Some(Ordering::Less), "{less} {more}");
+        assert_eq!(order(more, less), Some(Ordering::Greater), "{less} {more}");
+    }
+    for (one, other) in [("P1M", "P30D"), ("P1Y", "P365D"), ("P5M", "P150D")] {
+        assert_eq!(order(one, other), None, "{one} {other}");
+    }
+    assert_eq!(order("P1Y", "P12M"), Some(Ordering::Equal));
+    assert_eq!(order("P999999999999Y", "P1Y"), None);
+    assert_eq!(order("PT9223372036854775807S", "P1Y"), None);
+}
+
+#[test]
 fn binaries() {
     equal(|| Kind::Hexadecimal, &["0aF1", "0Af1"]);
     refused(|| Kind::Hexadecimal, &["0", "0g", "0 0a"]);
