@@ -86,7 +86,6 @@ pub struct Config {
     /// Their connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
     pub limits: Limits,
-    pub engine: Engine,
     /// The default tenant first, if there is one.
     pub tenants: Vec<Tenant>,
 }
@@ -156,15 +155,6 @@ impl Default for LogConfig {
             level: "info".into(),
         }
     }
-}
-
-/// Which program validates documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Engine {
-    Xmllint,
-    #[default]
-    XsdSchema,
 }
 
 /// `[limits]`: every number that bounds what clients and jobs can take.
@@ -287,7 +277,6 @@ impl Config {
             trusted_proxies,
             proxy_protocol: file.server.proxy_protocol,
             limits: file.limits,
-            engine: file.xml.engine,
             tenants,
         })
     }
@@ -354,7 +343,7 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
             ),
             retention: file.retention.clone(),
             catalog: catalog(&file.schemas)?,
-            editions: editions(&file.schemas, file.xml.engine)?,
+            editions: editions(&file.schemas),
             interfaces: interfaces(&file.interfaces, dir)?,
         });
     }
@@ -384,8 +373,7 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
             catalog: catalog(&tenant.schemas).map_err(|e| format!("tenants.{name}.{e}"))?,
-            editions: editions(&tenant.schemas, file.xml.engine)
-                .map_err(|e| format!("tenants.{name}.{e}"))?,
+            editions: editions(&tenant.schemas),
             interfaces: interfaces(&tenant.interfaces, dir)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
         });
@@ -398,17 +386,11 @@ fn catalog(schemas: &SchemasFile) -> Result<Catalog, String> {
     Catalog::parse(&schemas.catalog).map_err(|error| format!("schemas.catalog: {error}"))
 }
 
-fn editions(schemas: &SchemasFile, engine: Engine) -> Result<BTreeMap<String, Edition>, String> {
-    let mut editions = BTreeMap::new();
-    for (name, schema) in &schemas.named {
-        if engine == Engine::Xmllint && schema.xsd == Edition::V1_1 {
-            return Err(format!(
-                "schemas.{name}.xsd is \"1.1\", of which xmllint knows nothing; remove xml.engine"
-            ));
-        }
-        editions.insert(name.clone(), schema.xsd);
-    }
-    Ok(editions)
+fn editions(schemas: &SchemasFile) -> BTreeMap<String, Edition> {
+    let named = schemas.named.iter();
+    named
+        .map(|(name, schema)| (name.clone(), schema.xsd))
+        .collect()
 }
 
 fn segment_bytes(journal_mib: Option<u64>) -> Result<u64, String> {

@@ -31,7 +31,7 @@ pub use command::{
 pub use download::{Completion, Download};
 pub use schedules::{Agenda, ScheduleRules, Touched};
 pub use sight::Visible;
-pub use slots::{Slots, Validations};
+pub use slots::Slots;
 pub use targets::Target;
 pub use upload::Upload;
 pub use verify::Verifier;
@@ -120,7 +120,6 @@ pub struct Service {
     /// As many as there are processors: more would only wait for each other. JSON and XML do not.
     small_json_checks: Semaphore,
     small_xml_checks: Semaphore,
-    validations: Arc<Validations>,
     quotas: quotas::Quotas,
     worker: Box<dyn WorkerHandle>,
     schedules: ScheduleRules,
@@ -141,7 +140,6 @@ pub struct Parts {
     /// For transformations; of all tenants together.
     pub transforms: Slots,
     /// Of all tenants together.
-    pub validations: Arc<Validations>,
     pub worker: Box<dyn WorkerHandle>,
     pub schedules: ScheduleRules,
 }
@@ -175,7 +173,6 @@ impl Service {
             large_checks: Semaphore::new(LARGE_CHECKS_MAX),
             small_json_checks: Semaphore::new(processors()),
             small_xml_checks: Semaphore::new(processors()),
-            validations: parts.validations,
             quotas: quotas::Quotas::default(),
             worker: parts.worker,
             schedules: parts.schedules,

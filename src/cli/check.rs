@@ -7,14 +7,14 @@ use super::{
 };
 use crate::{
     auth::{Caller, Role, UsersFile},
-    config::{Config, DEFAULT_TENANT, Engine, Tenant},
+    config::{Config, DEFAULT_TENANT, Tenant},
     daemon,
     domain::InterfaceName,
     http::tls::{Certificate, TlsError},
     ops::health::{Grade, HealthFinding, Stops, count},
     processor::Processor,
     store::fs::{ProbeOptions, RealFs, probe},
-    xml::{ReloadOutcome, ReloadReport, xmllint_present, xsltproc_present},
+    xml::{ReloadOutcome, ReloadReport, xsltproc_present},
 };
 use anyhow::anyhow;
 use clap::Args;
@@ -50,16 +50,14 @@ impl Check {
             Some(name) => vec![config.tenant(Some(name)).map_err(|text| anyhow!(text))?],
         };
         let certificate = findings::certificate(&config);
-        let tenants: Vec<Found<'_>> = (tenants.into_iter())
-            .map(|tenant| Found::look(&config, tenant))
-            .collect();
+        let tenants: Vec<Found<'_>> = (tenants.into_iter()).map(Found::look).collect();
         let mut all = findings::all(&config, certificate.as_ref(), &tenants, true);
         all.push(fine(path.display().to_string(), "understood"));
         all.extend(usable(&config, certificate.as_ref()));
         for found in &tenants {
             check_tenant(found, &mut all);
         }
-        all.push(programs(&config));
+        all.push(programs());
         print(all, self.format.json)
     }
 }
@@ -134,11 +132,8 @@ fn usable(
     Some(fine(config.certificate.display().to_string(), text))
 }
 
-fn programs(config: &Config) -> HealthFinding {
-    let (grade, text) = if config.engine == Engine::Xmllint && !xmllint_present() {
-        let text = "xml.engine is xmllint, which is missing: apt-get install libxml2-utils";
-        (Grade::Failed, text)
-    } else if xsltproc_present() {
+fn programs() -> HealthFinding {
+    let (grade, text) = if xsltproc_present() {
         (Grade::Fine, "all found")
     } else {
         let text = "xsltproc is missing: requests with xslt get 503 until apt-get install xsltproc";

@@ -37,8 +37,8 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    pub(super) fn look(config: &Config, tenant: &'a Tenant) -> Self {
-        let schema_store = daemon::schemas(config, tenant);
+    pub(super) fn look(tenant: &'a Tenant) -> Self {
+        let schema_store = daemon::schemas(tenant);
         let stylesheet_store = Stylesheets::open(&tenant.root.join("xslt"));
         Self {
             tenant,

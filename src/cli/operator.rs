@@ -74,7 +74,7 @@ impl Operator {
         }
         has_spool(tenant)?;
         let runtime = runtime()?;
-        match daemon::take_over(config, tenant) {
+        match daemon::take_over(tenant) {
             Ok((lock, spool, admin)) => Ok(Ok(Self::Own(Own {
                 admin,
                 spool,

@@ -41,7 +41,7 @@ impl Status {
         if self.jobs.is_empty() {
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
             let certificate = findings::certificate(&config);
-            let found = [Found::look(&config, &tenant)];
+            let found = [Found::look(&tenant)];
             let mut findings = findings::all(&config, certificate.as_ref(), &found, false);
             // The table says so.
             findings.retain(|finding| !finding.text.contains("it is held"));

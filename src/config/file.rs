@@ -1,6 +1,6 @@
 //! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
 
-use super::{Engine, Limits, LogConfig};
+use super::{Limits, LogConfig};
 use crate::{
     cron_schedule::Missed,
     cron_schedule::cron::Changes,
@@ -25,7 +25,6 @@ pub(super) struct ConfigFile {
     pub(super) limits: Limits,
     pub(super) auth: AuthFile,
     pub(super) log: LogConfig,
-    pub(super) xml: XmlFile,
     pub(super) schemas: SchemasFile,
     pub(super) retention: Retention,
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
@@ -66,12 +65,6 @@ pub(super) struct SpoolFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AuthFile {
     pub(super) users: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct XmlFile {
-    pub(super) engine: Engine,
 }
 
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::{Users, UsersFile},
-    config::{Config, Engine, InterfaceConfig, Limits, Tenant},
+    config::{Config, InterfaceConfig, Limits, Tenant},
     domain::{InterfaceName, Job, JobName, Queue, Seal},
     http::tls::Certificate,
     ops::admin::{Admin, Change},
@@ -18,7 +18,7 @@ use crate::{
     scheduler::Event,
     service::{
         AdmissionLimits, Cancelling, InFlight, Interface, Parts, ScheduleRules, Service, Slots,
-        Validations, Verifier, WorkerHandle,
+        Verifier, WorkerHandle,
     },
     store::{
         By, LeftBehind,
@@ -28,7 +28,7 @@ use crate::{
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
-    xml::{Schemas, Stylesheets, Xmllint, XsdSchema},
+    xml::{Schemas, Stylesheets, XsdSchema},
 };
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -51,7 +51,6 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     in_flight: Arc<InFlight>,
     transforms: Slots,
-    validations: Arc<Validations>,
     starter: Starter,
 }
 
@@ -60,7 +59,6 @@ impl Shared {
         Self {
             in_flight: Arc::default(),
             transforms: Slots::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
-            validations: Arc::default(),
             starter,
         }
     }
@@ -70,7 +68,6 @@ impl Shared {
         Self {
             in_flight: self.in_flight.clone(),
             transforms: self.transforms.for_tenant(tenant),
-            validations: self.validations.clone(),
             starter: self.starter.clone(),
         }
     }
@@ -156,13 +153,10 @@ pub(crate) fn spool_dirs(tenant: &Tenant) -> Vec<PathBuf> {
     dirs
 }
 
-/// The schema store with the configured engine; nothing is loaded yet.
-pub(crate) fn schemas(config: &Config, tenant: &Tenant) -> Schemas {
+/// The schemas of a tenant; nothing is loaded yet.
+pub(crate) fn schemas(tenant: &Tenant) -> Schemas {
     let dir = tenant.root.join("schemas");
-    let schemas = match config.engine {
-        Engine::Xmllint => Schemas::open(&dir, Box::new(Xmllint)),
-        Engine::XsdSchema => Schemas::open(&dir, Box::new(XsdSchema)),
-    };
+    let schemas = Schemas::open(&dir, Box::new(XsdSchema));
     let interfaces = tenant.interfaces.values();
     let used = interfaces.filter_map(|interface| interface.service.schema.clone());
     schemas
@@ -213,10 +207,7 @@ fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spoo
 
 /// Takes a spool that no service has for an operator's command, as a service would: lock → replay →
 /// recover. The journal is to be closed before the lock is given back.
-pub(crate) fn take_over(
-    config: &Config,
-    tenant: &Tenant,
-) -> anyhow::Result<(SpoolLock, Arc<Spool>, Admin)> {
+pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Admin)> {
     let lock = SpoolLock::take(&RealFs::new(&tenant.root), Owner::Command)?;
     let spool = open_spool(tenant)?;
     spool.take_format()?;
@@ -225,7 +216,7 @@ pub(crate) fn take_over(
     know_users(&spool, tenant);
     let spool = Arc::new(spool);
     let takes = map(&tenant.interfaces, |interface| interface.service.clone());
-    let verifier = Verifier::new(takes, Arc::new(schemas(config, tenant)));
+    let verifier = Verifier::new(takes, Arc::new(schemas(tenant)));
     let store = Arc::new(FileStore::new(spool.clone()));
     let admin = Admin::new(store, verifier, |_| {});
     Ok((lock, spool, admin))
@@ -279,7 +270,7 @@ impl Prepared {
         let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm);
         let reloader = Arc::new(Reloader {
             tenant: tenant.name.clone(),
-            schemas: Arc::new(schemas(config, tenant)),
+            schemas: Arc::new(schemas(tenant)),
             stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
             users: users.clone(),
             common,
@@ -307,7 +298,6 @@ impl Prepared {
             limits: admission(config, tenant),
             in_flight: shared.in_flight,
             transforms: shared.transforms,
-            validations: shared.validations,
             worker: Box::new(worker.handle()),
         });
         Ok(Self {

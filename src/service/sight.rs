@@ -292,7 +292,6 @@ mod tests {
             limits: AdmissionLimits::default(),
             in_flight: Arc::new(InFlight::default()),
             transforms: Slots::new(4, 2),
-            validations: Arc::default(),
             worker: Box::new(Nobody),
             schedules: ScheduleRules {
                 time_zone: "UTC".parse().unwrap(),

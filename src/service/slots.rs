@@ -1,17 +1,16 @@
-//! Slots for what takes long: transformations, and validations by a program of their own.
+//! Slots for transformations, which take long.
 //!
 //! A transformation needs a slot among all and one among its user's, so one user's slow ones do not
 //! hold up another's. Who finds none waits in the line of his user, and users are served in rotation; a
 //! line has an end, and waiting has one too.
 
-use crate::util::processors;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 const WAITING_MAX: usize = 256;
 const WAITING_PER_USER_MAX: usize = 16;
@@ -165,48 +164,6 @@ impl Drop for Slot {
     }
 }
 
-/// Validations by a program of its own, over all tenants: each is a process with a document in memory.
-/// One slot is kept for small documents, which go on beside large ones.
-pub struct Validations {
-    all: Arc<Semaphore>,
-    large: Arc<Semaphore>,
-}
-
-impl Default for Validations {
-    fn default() -> Self {
-        Self::new(processors())
-    }
-}
-
-impl Validations {
-    /// `max`: at least 2.
-    fn new(max: usize) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(max)),
-            large: Arc::new(Semaphore::new(max - 1)),
-        }
-    }
-
-    /// Waits for a slot.
-    pub(super) async fn take(&self, is_large: bool) -> Option<Validation> {
-        let large = match is_large {
-            true => Some(self.large.clone().acquire_owned().await.ok()?),
-            false => None,
-        };
-        let _all = self.all.clone().acquire_owned().await.ok()?;
-        Some(Validation {
-            _all,
-            _large: large,
-        })
-    }
-}
-
-/// A slot for one validation.
-pub(super) struct Validation {
-    _all: OwnedSemaphorePermit,
-    _large: Option<OwnedSemaphorePermit>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,25 +254,5 @@ mod tests {
             assert!(matches!(poll(waiting), Poll::Ready(Err(Full))));
         }
         assert!(poll(&mut take(&slots, "a")).is_pending());
-    }
-
-    #[tokio::test]
-    async fn a_small_document_is_validated_beside_large_ones() {
-        let validations = Arc::new(Validations::new(2));
-        let take = |is_large| -> Waiting<Option<Validation>> {
-            let validations = validations.clone();
-            Box::pin(async move { validations.take(is_large).await })
-        };
-        let Poll::Ready(large) = poll(&mut take(true)) else {
-            panic!("there is a slot");
-        };
-        let mut second = take(true);
-        assert!(poll(&mut second).is_pending());
-        let Poll::Ready(small) = poll(&mut take(false)) else {
-            panic!("there is a slot");
-        };
-        assert!(poll(&mut take(false)).is_pending());
-        drop((large, small));
-        assert!(poll(&mut second).is_ready());
     }
 }

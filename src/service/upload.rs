@@ -8,7 +8,7 @@
 
 use super::{
     AdmissionLimits, Direction, DocumentFormat, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
-    Reply, Service, Submit, admission, slots::Validation, store_fault, view::View,
+    Reply, Service, Submit, admission, store_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
@@ -66,12 +66,6 @@ pub(super) struct Outcome {
     pub(super) user: Arc<str>,
     /// It was refused for these.
     pub(super) findings: Option<Vec<Finding>>,
-}
-
-/// The right to check a document.
-enum Permit<'g> {
-    Check { _permit: SemaphorePermit<'g> },
-    Validation { _slot: Validation },
 }
 
 impl Service {
@@ -199,36 +193,18 @@ impl Service {
     }
 
     /// Waits for the right to check a document.
-    async fn check_permit(&self, submit: &Submit, is_large: bool) -> Result<Permit<'_>, Fault> {
-        if submit.document == DocumentFormat::Xml && self.validates_outside(submit) {
-            let slot = self.validations.take(is_large).await;
-            let slot = slot.map(|_slot| Permit::Validation { _slot });
-            return slot.ok_or(Fault::Internal);
-        }
-        let checks = match (submit.document, is_large) {
+    async fn check_permit(
+        &self,
+        format: DocumentFormat,
+        is_large: bool,
+    ) -> Result<SemaphorePermit<'_>, Fault> {
+        let checks = match (format, is_large) {
             (_, true) => &self.large_checks,
             (DocumentFormat::Json { .. }, false) => &self.small_json_checks,
             (DocumentFormat::Xml, false) => &self.small_xml_checks,
         };
         // Nobody closes these semaphores.
-        let permit = checks.acquire().await.map_err(|_| Fault::Internal)?;
-        Ok(Permit::Check { _permit: permit })
-    }
-
-    /// May the document be validated by a program of its own?
-    fn validates_outside(&self, submit: &Submit) -> bool {
-        let chosen = submit
-            .interface
-            .as_ref()
-            .and_then(|name| self.resolve(name));
-        let has_schema = |interface: &Interface| {
-            interface.direction == Direction::In && interface.schema.is_some()
-        };
-        self.schemas.is_outside()
-            && match chosen {
-                Some(name) => self.interfaces.get(name).is_some_and(has_schema),
-                None => self.interfaces.values().any(has_schema),
-            }
+        checks.acquire().await.map_err(|_| Fault::Internal)
     }
 
     pub(super) fn is_full(&self, interface: &InterfaceName) -> bool {
@@ -388,7 +364,7 @@ impl Complete {
             return Ok((self, verdict));
         }
         let service = self.request.service.clone();
-        let permit = service.check_permit(&self.request.submit, in_memory.is_none());
+        let permit = service.check_permit(self.request.submit.document, in_memory.is_none());
         let _permit = permit.await?;
         let checked = service.blocking(move |_| {
             let verdict = self.check()?;

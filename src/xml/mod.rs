@@ -2,7 +2,7 @@
 //!
 //! `decode` turns any declared encoding into UTF-8 and keeps count of lines, `intake` refuses
 //! what is not a namespace-well-formed document, `schema` validates against the server's schemas
-//! by one of two engines (`xsd`, `xmllint`), `tables` is to say yes to most documents before them in
+//! by an engine (`xsd`), `tables` is to say yes to most documents before them in
 //! one pass, `xslt` transforms. `dir` and `snapshot` keep a
 //! directory of schemas or stylesheets in memory and in force, also when a file becomes bad.
 //!
@@ -47,6 +47,7 @@ mod stylesheet;
 mod suites;
 mod tables;
 mod tag;
+#[cfg(test)]
 mod xmllint;
 mod xsd;
 mod xslt;
@@ -57,6 +58,7 @@ pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};
 pub use snapshot::{Edition, Snapshot};
 pub use tables::{Budget, Doubt, Tables, Validation, Verdict};
+#[cfg(test)]
 pub use xmllint::{Xmllint, xmllint_present};
 pub use xsd::XsdSchema;
 pub use xslt::{Stylesheets, Transformed, XsltError, XsltLimits, xsltproc_present};

@@ -27,12 +27,6 @@ use super::{Finding, Source, XmlLimits};
 const POOL_MAX: usize = 8;
 
 pub trait SchemaEngine: Send + Sync {
-    /// Does each validation take a process of its own? How many there are at the same time is for
-    /// the caller to bound.
-    fn is_outside(&self) -> bool {
-        false
-    }
-
     /// Compiles the schema with all that it includes.
     ///
     /// # Errors
@@ -146,11 +140,6 @@ impl Schemas {
             pool.put(compiled);
             Ok(pool)
         })
-    }
-
-    /// Does each validation take a process of its own?
-    pub fn is_outside(&self) -> bool {
-        self.engine.is_outside()
     }
 
     /// What an operator should know of schemas that are in force, by their names.

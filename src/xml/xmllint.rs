@@ -1,9 +1,6 @@
-//! The second schema engine: `xmllint --schema`, one child process for each document.
-//!
-//! Slower to start and without columns, but from another hand: it is what an operator chooses
-//! who does not trust the built-in engine, and what the tests compare that with. The files of the
-//! schema are unpacked for each run and are all that the child can read, see `child`. It holds
-//! the whole document in memory; one that needs more than it may have is an error of the engine.
+//! An engine from another hand, which the tests compare with: `xmllint --schema`, one child process for
+//! each document. The files of the schema are unpacked for each run and are all that the child can
+//! read, see `child`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -36,10 +33,6 @@ pub fn xmllint_present() -> bool {
 }
 
 impl SchemaEngine for Xmllint {
-    fn is_outside(&self) -> bool {
-        true
-    }
-
     fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
         // There is no option to load a schema alone; any document will do.
         let ended = run(schema, &Source::Memory(b"<any/>"))

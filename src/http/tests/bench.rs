@@ -138,7 +138,6 @@ impl Tenant {
             },
             in_flight: in_flight.clone(),
             transforms: Slots::new(4, 2),
-            validations: Arc::default(),
             worker: Box::new(Nobody {
                 gate: Mutex::new(gate),
                 held: held.clone(),

@@ -113,7 +113,6 @@ impl World {
             },
             in_flight: Arc::new(InFlight::default()),
             transforms: Slots::new(4, 2),
-            validations: Arc::default(),
             worker: Box::new(Nobody),
             schedules: ScheduleRules {
                 time_zone: "Europe/Berlin".parse().unwrap(),
