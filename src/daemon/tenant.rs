@@ -28,7 +28,7 @@ use crate::{
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
-    xml::{Schemas, Stylesheets, XsdSchema},
+    xml::{Room, Schemas, Stylesheets, XsdSchema},
 };
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -50,6 +50,7 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 /// What all tenants have together.
 pub(super) struct Shared {
     in_flight: Arc<InFlight>,
+    room: Arc<Room>,
     transforms: Slots,
     starter: Starter,
 }
@@ -58,6 +59,7 @@ impl Shared {
     pub(super) fn new(limits: &Limits, starter: Starter) -> Self {
         Self {
             in_flight: Arc::default(),
+            room: Arc::default(),
             transforms: Slots::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
             starter,
         }
@@ -67,6 +69,7 @@ impl Shared {
     pub(super) fn for_tenant(&self, tenant: usize) -> Self {
         Self {
             in_flight: self.in_flight.clone(),
+            room: self.room.clone(),
             transforms: self.transforms.for_tenant(tenant),
             starter: self.starter.clone(),
         }
@@ -270,7 +273,7 @@ impl Prepared {
         let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm);
         let reloader = Arc::new(Reloader {
             tenant: tenant.name.clone(),
-            schemas: Arc::new(schemas(tenant)),
+            schemas: Arc::new(schemas(tenant).with_room(shared.room)),
             stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
             users: users.clone(),
             common,

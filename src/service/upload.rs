@@ -419,7 +419,7 @@ impl Complete {
             None => Source::Reader(&reopen),
         };
         let chosen = self.request.submit.interface.clone();
-        let root = match xml::inspect(&source, &XmlLimits::default()) {
+        let root = match xml::root_of(&source, &XmlLimits::default()) {
             Ok(root) => root,
             Err(InspectError::NotWellFormed(finding)) => {
                 return Ok(Verdict::Refused(chosen, vec![finding]));
@@ -434,18 +434,17 @@ impl Complete {
             let bytes_max = interface.bytes_max;
             return Err(Fault::TooLarge { bytes_max });
         }
-        if let Some(schema) = &interface.schema {
-            let findings = self.request.service.schemas.validate(schema, &source);
-            let findings = findings.map_err(|error| {
-                tracing::error!(interface = %name, schema, %error, "no validation");
-                Fault::Busy {
-                    retry_after_s: RETRY_LATER_S,
-                    reason: format!("documents for {name} cannot be validated at the moment"),
-                }
-            })?;
-            if !findings.is_empty() {
-                return Ok(Verdict::Refused(Some(name.clone()), findings));
+        let schemas = &self.request.service.schemas;
+        let findings = schemas.check(interface.schema.as_deref(), &source);
+        let findings = findings.map_err(|error| {
+            tracing::error!(interface = %name, schema = interface.schema, %error, "no validation");
+            Fault::Busy {
+                retry_after_s: RETRY_LATER_S,
+                reason: format!("documents for {name} cannot be validated at the moment"),
             }
+        })?;
+        if !findings.is_empty() {
+            return Ok(Verdict::Refused(Some(name.clone()), findings));
         }
         Ok(Verdict::Accepted(name.clone()))
     }

@@ -15,7 +15,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::schema::{
-    CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
+    CompiledSchema, Keys, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
 };
 use super::{Edition, Finding, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present};
 
@@ -620,7 +620,7 @@ fn a_compiled_schema_that_has_met_many_names_is_spent() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.xsd"), ORDERS).unwrap();
     let snapshot = Snapshot::read(dir.path(), "a.xsd", |_| Ok(None)).unwrap();
-    let mut compiled = XsdSchema.compile(&snapshot).unwrap();
+    let mut compiled = XsdSchema.compile(&snapshot, Keys::Checked).unwrap();
     let names: String = (0..51_000).map(|n| format!("<n{n}/>")).collect();
     let limits = XmlLimits {
         findings_max: usize::MAX,
@@ -646,7 +646,11 @@ fn a_compiled_schema_that_has_met_many_names_is_spent() {
 struct Fragile(Arc<AtomicUsize>);
 
 impl SchemaEngine for Fragile {
-    fn compile(&self, _schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
+    fn compile(
+        &self,
+        _schema: &Snapshot,
+        _keys: Keys,
+    ) -> Result<Box<dyn CompiledSchema>, SchemaError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(FragileSchema { spent: false }))
     }
@@ -682,11 +686,11 @@ fn a_compiled_schema_serves_until_it_is_spent_or_has_panicked() {
         assert_eq!(compiled.load(Ordering::Relaxed), compiled_before, "{text}");
         schemas.validate("orders", &Source::Memory(text.as_bytes()))
     };
-    validate("fine", 1).unwrap();
-    validate("tiring", 1).unwrap();
-    validate("fine", 1).unwrap();
-    let panicked = validate("boom", 2).unwrap_err().to_string();
-    assert_eq!(panicked, "the schema engine failed: it went boom");
-    validate("fine", 2).unwrap();
-    validate("fine", 3).unwrap();
+    validate("<fine/>", 1).unwrap();
+    validate("<tiring/>", 1).unwrap();
+    validate("<fine/>", 1).unwrap();
+    let panicked = validate("<boom/>", 2).unwrap_err().to_string();
+    assert_eq!(panicked, "the schema engine failed: it went <boom/>");
+    validate("<fine/>", 2).unwrap();
+    validate("<fine/>", 3).unwrap();
 }

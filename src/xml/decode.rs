@@ -64,6 +64,38 @@ pub(super) fn to_text(bytes: &[u8]) -> Result<String, Finding> {
     }
 }
 
+/// A document that is in UTF-8 already, without its byte order mark. Whether it is what it says is
+/// not looked at.
+pub(super) fn as_utf8(document: &[u8]) -> Option<&[u8]> {
+    let head = &document[..document.len().min(HEAD_BYTES)];
+    let known = recognise(head).ok()?;
+    known.is_utf8().then(|| &document[known.mark_bytes..])
+}
+
+/// The document in UTF-8 without a byte order mark, from its first byte on: as it is where it says
+/// that it is in UTF-8, else decoded and without the label that is wrong then.
+///
+/// # Errors
+/// When it cannot be read; reading fails in the same way, or with what [`finding_in`] takes out.
+pub(super) fn in_utf8<'a>(source: &Source<'a>) -> io::Result<Box<dyn BufRead + 'a>> {
+    let mut input = source.open()?;
+    let mut head = Vec::new();
+    input
+        .by_ref()
+        .take(HEAD_BYTES as u64)
+        .read_to_end(&mut head)?;
+    let mark_bytes = match recognise(&head) {
+        Ok(known) if known.is_utf8() => Some(known.mark_bytes),
+        Ok(_) | Err(_) => None,
+    };
+    head.drain(..mark_bytes.unwrap_or(0));
+    let whole = io::Cursor::new(head).chain(input);
+    Ok(match mark_bytes {
+        Some(_) => Box::new(whole),
+        None => Box::new(Decoder::of(Box::new(whole))?.unlabelled()),
+    })
+}
+
 pub(super) struct Decoder<'a> {
     charset: Charset,
     done: bool,
@@ -258,6 +290,15 @@ struct Known {
     charset: Charset,
     label: Option<Range<usize>>,
     mark_bytes: usize,
+}
+
+impl Known {
+    fn is_utf8(&self) -> bool {
+        match &self.charset {
+            Charset::Ascii | Charset::Latin1 => false,
+            Charset::Other(decoder) => decoder.encoding() == UTF_8,
+        }
+    }
 }
 
 /// Determines the encoding from the head of a document.

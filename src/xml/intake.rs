@@ -59,6 +59,22 @@ pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectE
     }
 }
 
+/// Names the root element and looks at nothing behind its tag.
+///
+/// # Errors
+/// As with [`inspect`], for what comes before.
+pub fn root_of(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectError> {
+    let mut root = None;
+    let seen = walk(source, limits, &mut |element| {
+        root = Some(element.root());
+        Err(element.finding("enough is known"))
+    });
+    match root {
+        Some(root) => Ok(root),
+        None => seen,
+    }
+}
+
 /// How far a pass knows lines and columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Positions {
@@ -111,6 +127,16 @@ impl Element<'_> {
     pub(super) fn name_end(&self) -> usize {
         let end = self.text.find(is_space).unwrap_or(self.text.len());
         self.in_document(end)
+    }
+
+    fn root(&self) -> Root {
+        let place = self.finding("");
+        Root {
+            line: place.line,
+            column: place.column,
+            namespace: self.namespace.map(str::to_owned),
+            name: self.name.to_owned(),
+        }
     }
 
     fn plain(&self, name: &str) -> Option<&Attribute<'_>> {
@@ -271,13 +297,7 @@ impl Walk<'_> {
         };
         unique_attributes(&element)?;
         if element.is_root {
-            let place = at.finding("");
-            self.root = Some(Root {
-                line: place.line,
-                column: place.column,
-                namespace: namespace.map(str::to_owned),
-                name: name.to_owned(),
-            });
+            self.root = Some(element.root());
         }
         (self.see)(&element)
     }

@@ -1,10 +1,11 @@
 //! XML at the gate: is a document well-formed, is it valid, what does a stylesheet make of it.
 //!
-//! `decode` turns any declared encoding into UTF-8 and keeps count of lines, `intake` refuses
-//! what is not a namespace-well-formed document, `schema` validates against the server's schemas
-//! by an engine (`xsd`), `tables` is to say yes to most documents before them in
-//! one pass, `xslt` transforms. `dir` and `snapshot` keep a
-//! directory of schemas or stylesheets in memory and in force, also when a file becomes bad.
+//! `schema` checks a document by a schema of the server's. The `tables` that were compiled from it
+//! say in one pass that a document is well-formed and valid. What they doubt is looked at by
+//! `intake`, which refuses what is not namespace-well-formed, and then by the engine (`xsd`), which
+//! says what is wrong and where. `decode` turns any declared encoding into UTF-8 and keeps count of
+//! lines, `xslt` transforms. `reloadable_dir` and `snapshot` keep a directory of schemas or
+//! stylesheets in memory and in force, also when a file becomes bad.
 //!
 //! Everything is synchronous and is called from blocking threads, many at a time. Nothing here
 //! opens a network connection or a file that a document names, and nothing keeps a document.
@@ -30,6 +31,7 @@ mod intake;
 mod literals;
 mod location;
 mod names;
+mod one_pass;
 mod position;
 #[cfg(test)]
 mod properties;
@@ -53,9 +55,11 @@ mod xsd;
 mod xslt;
 
 pub use catalog::Catalog;
-pub use intake::{InspectError, inspect};
+pub use intake::{InspectError, inspect, root_of};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
-pub use schema::{CompiledSchema, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError};
+pub use schema::{
+    CompiledSchema, Keys, Room, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
+};
 pub use snapshot::{Edition, Snapshot};
 pub use tables::{Budget, Doubt, Tables, Validation, Verdict};
 #[cfg(test)]

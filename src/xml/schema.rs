@@ -1,37 +1,67 @@
-//! Validation of documents against the server's own schemas, by an engine that can be changed.
+//! Validation of documents against the server's own schemas.
 //!
-//! [`Schemas`] keeps a directory of `<name>.xsd` files in force (see `dir`) and a small pool
-//! of compiled schemas for each, because a compiled schema is used by one thread at a time and
-//! grows with the names it meets. A compiled schema belongs to the version it was made from: when
-//! a new version comes into force, those of the old one are dropped as they come back.
+//! [`Schemas`] keeps a directory of `<name>.xsd` files in force (see `reloadable_dir`). Most documents are
+//! valid, and the `tables` of a schema say so in one pass; one `Arc` of them serves all threads.
+//! What they doubt is decided by the engine, which finds the words for what is wrong. Of its
+//! compiled schemas there is a small pool, because one is used by one thread at a time and grows
+//! with the names it meets. Tables and pool belong to the version they were made from: when a new
+//! version comes into force, those of the old one are dropped as they come back.
+//!
+//! Memory is bounded for all documents together ([`Room`]): what grows with a document is held by
+//! the tables alone, which decide identity constraints by themselves, and the engine has one large
+//! document at a time.
 //!
 //! The schema is always the server's. What a document names in `xsi:schemaLocation` is never
 //! read, and what it links to is found inside the directory only (see
 //! `schema_files`). A panic inside an engine costs
 //! the one document that it happened with, and the compiled schema.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::catalog::Catalog;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::schema_files::SchemaFiles;
 use super::snapshot::{Edition, Snapshot};
-use super::{Finding, Source, XmlLimits};
+use super::tables::{Budget, Doubt, Tables, Verdict};
+use super::{Finding, InspectError, Source, XmlLimits, inspect, one_pass};
 
 /// Idle compiled schemas of one version; more would only be memory.
-const POOL_MAX: usize = 8;
+const IDLE_MAX: usize = 8;
+
+/// Bytes for the keys and IDs of all documents together: five million of them.
+const BUDGET_BYTES: usize = 128 * 1024 * 1024;
+
+/// A document that the engine may have beside others.
+const SMALL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longer than the engine takes for a document of a hundred megabytes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub trait SchemaEngine: Send + Sync {
     /// Compiles the schema with all that it includes.
     ///
     /// # Errors
     /// When the schema is invalid or uses what the engine does not know.
-    fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError>;
+    fn compile(
+        &self,
+        schema: &Snapshot,
+        keys: Keys,
+    ) -> Result<Box<dyn CompiledSchema>, SchemaError>;
+}
+
+/// What becomes of the identity constraints of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    Checked,
+    /// If there are tables, which decide them. Without tables they are checked.
+    LeftToTables,
 }
 
 pub trait CompiledSchema: Send {
@@ -48,6 +78,12 @@ pub trait CompiledSchema: Send {
 
     /// True when it has grown so much that it should be thrown away and compiled again.
     fn spent(&self) -> bool;
+
+    /// What says of most valid documents that they are; nothing for a schema that they cannot
+    /// express.
+    fn tables(&self) -> Option<&Arc<Tables>> {
+        None
+    }
 
     /// What an operator should know of the schema, which serves nonetheless.
     fn warning(&self) -> Option<&str> {
@@ -74,6 +110,8 @@ pub enum ValidateError {
 /// Why a document could not be validated. None of it is the fault of the document.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
+    #[error("there is no room for another large document at the moment")]
+    Busy,
     #[error("the schema cannot be compiled: {0}")]
     Compile(SchemaError),
     #[error("the schema engine failed: {0}")]
@@ -84,11 +122,45 @@ pub enum Unavailable {
     Validate(ValidateError),
 }
 
+/// What validations of all documents at the same time may take.
+#[derive(Debug)]
+pub struct Room {
+    /// For keys and IDs.
+    budget: Arc<Budget>,
+    /// Large documents in the engine: one.
+    engine: Mutex<()>,
+    patience: Duration,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room {
+            budget: Arc::new(Budget::new(BUDGET_BYTES)),
+            engine: Mutex::default(),
+            patience: PATIENCE,
+        }
+    }
+}
+
+impl Room {
+    /// A place in the engine.
+    fn place(&self, source: &Source<'_>) -> Result<Option<MutexGuard<'_, ()>>, Unavailable> {
+        match source {
+            Source::Memory(bytes) if bytes.len() <= SMALL_BYTES_MAX => Ok(None),
+            Source::File(_) | Source::Memory(_) | Source::Reader(_) => {
+                let place = self.engine.try_lock_for(self.patience);
+                place.map(Some).ok_or(Unavailable::Busy)
+            }
+        }
+    }
+}
+
 pub struct Schemas {
     engine: Box<dyn SchemaEngine>,
     pub(super) limits: XmlLimits,
-    dir: ReloadableDir<Pool>,
+    dir: ReloadableDir<Version>,
     files: SchemaFiles,
+    room: Arc<Room>,
 }
 
 impl Schemas {
@@ -99,7 +171,15 @@ impl Schemas {
             limits: XmlLimits::default(),
             dir: ReloadableDir::new(dir, "xsd"),
             files: SchemaFiles::default(),
+            room: Arc::default(),
         }
+    }
+
+    /// Shares the room of other schemas.
+    #[must_use]
+    pub fn with_room(mut self, room: Arc<Room>) -> Schemas {
+        self.room = room;
+        self
     }
 
     /// Finds files by this catalogue.
@@ -127,18 +207,15 @@ impl Schemas {
     pub fn reload(&self) -> Vec<ReloadReport> {
         let read = |dir: &Path, names: &BTreeSet<String>| self.files.read(dir, names);
         self.dir.reload(&read, &|snapshot| {
-            let compiled = self.compile(snapshot).map_err(|error| match error {
+            let compiled = self.compile(snapshot, Keys::LeftToTables);
+            let compiled = compiled.map_err(|error| match error {
                 Unavailable::Compile(error) => error.to_string(),
-                Unavailable::Panicked(_) | Unavailable::Unknown | Unavailable::Validate(_) => {
-                    error.to_string()
-                }
+                Unavailable::Busy
+                | Unavailable::Panicked(_)
+                | Unavailable::Unknown
+                | Unavailable::Validate(_) => error.to_string(),
             })?;
-            let pool = Pool {
-                warning: compiled.warning().map(str::to_owned),
-                ..Pool::default()
-            };
-            pool.put(compiled);
-            Ok(pool)
+            Ok(Version::of(compiled))
         })
     }
 
@@ -166,47 +243,146 @@ impl Schemas {
         self.dir.is_refused(name)
     }
 
-    /// What is wrong with a document by the schema of this name; nothing if it is valid.
+    /// What is wrong with a document of an interface: nothing if it is well-formed and, where the
+    /// interface has a schema, valid.
     ///
     /// # Errors
-    /// When there is no usable schema of that name, or its engine fails. The document may be tried
-    /// again later.
+    /// As with [`Schemas::validate`].
+    pub fn check(
+        &self,
+        schema: Option<&str>,
+        source: &Source<'_>,
+    ) -> Result<Vec<Finding>, Unavailable> {
+        match schema {
+            Some(name) => self.validate(name, source),
+            None => Ok(self.ill_formed(source)?.into_iter().collect()),
+        }
+    }
+
+    /// What is wrong with a document by the schema of this name; nothing if it is well-formed and
+    /// valid.
+    ///
+    /// # Errors
+    /// When there is no usable schema of that name, its engine fails, or there is no room for the
+    /// document. It may be tried again later.
     pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {
         let kept = self.dir.find(name).ok_or(Unavailable::Unknown)?;
-        let mut compiled = match kept.value.take() {
+        let (snapshot, version) = (&kept.snapshot, &kept.value);
+        let Some(tables) = &version.tables else {
+            return match self.ill_formed(source)? {
+                Some(finding) => Ok(vec![finding]),
+                None => self.find(snapshot, &version.idle, Keys::LeftToTables, source),
+            };
+        };
+        let mut findings = match self.judge(tables, source)? {
+            (Verdict::Valid | Verdict::Breached, findings) => return Ok(findings),
+            (Verdict::NoRoom, _) => return Err(Unavailable::Busy),
+            (Verdict::Doubt(_), findings) => findings,
+        };
+        if let Some(finding) = self.ill_formed(source)? {
+            return Ok(vec![finding]);
+        }
+        findings.extend(self.find(snapshot, &version.idle, Keys::LeftToTables, source)?);
+        if findings.is_empty() && tables.has_constraints() {
+            // The tables do not express what the document has, and have not seen all its keys.
+            return self.find(snapshot, &version.idle_with_keys, Keys::Checked, source);
+        }
+        findings.sort();
+        findings.truncate(self.limits.findings_max);
+        Ok(findings)
+    }
+
+    fn ill_formed(&self, source: &Source<'_>) -> Result<Option<Finding>, Unavailable> {
+        match inspect(source, &self.limits) {
+            Ok(_) => Ok(None),
+            Err(InspectError::NotWellFormed(finding)) => Ok(Some(finding)),
+            Err(InspectError::Io(error)) => Err(Unavailable::Validate(ValidateError::Io(error))),
+        }
+    }
+
+    /// What the tables say of a document.
+    fn judge(
+        &self,
+        tables: &Arc<Tables>,
+        source: &Source<'_>,
+    ) -> Result<(Verdict, Vec<Finding>), Unavailable> {
+        let judge = || one_pass::judge(tables, source, &self.limits, &self.room.budget);
+        match guarded(judge) {
+            Ok(Ok(judgement)) => Ok((judgement.verdict, judgement.findings)),
+            Ok(Err(error)) => Err(Unavailable::Validate(ValidateError::Io(error))),
+            Err(panicked) => {
+                tracing::error!(error = %panicked, "the tables of a schema failed");
+                let reason = "the tables failed";
+                Ok((Verdict::Doubt(Doubt { offset: 0, reason }), Vec::new()))
+            }
+        }
+    }
+
+    /// What the engine says of a document.
+    fn find(
+        &self,
+        snapshot: &Snapshot,
+        idle: &Idle,
+        keys: Keys,
+        source: &Source<'_>,
+    ) -> Result<Vec<Finding>, Unavailable> {
+        let _place = self.room.place(source)?;
+        let mut compiled = match idle.take() {
             Some(compiled) => compiled,
-            None => self.compile(&kept.snapshot)?,
+            None => self.compile(snapshot, keys)?,
         };
         let findings =
             guarded(|| compiled.validate(source, &self.limits))?.map_err(Unavailable::Validate)?;
         // Only what ended well goes back; after an error or a panic its state is not known.
         if !compiled.spent() {
-            kept.value.put(compiled);
+            idle.put(compiled);
         }
         Ok(findings)
     }
 
-    fn compile(&self, snapshot: &Snapshot) -> Result<Box<dyn CompiledSchema>, Unavailable> {
-        guarded(|| self.engine.compile(snapshot))?.map_err(Unavailable::Compile)
+    fn compile(
+        &self,
+        snapshot: &Snapshot,
+        keys: Keys,
+    ) -> Result<Box<dyn CompiledSchema>, Unavailable> {
+        guarded(|| self.engine.compile(snapshot, keys))?.map_err(Unavailable::Compile)
+    }
+}
+
+/// A version of a schema that is in force.
+struct Version {
+    tables: Option<Arc<Tables>>,
+    /// By [`Keys::LeftToTables`].
+    idle: Idle,
+    idle_with_keys: Idle,
+    warning: Option<String>,
+}
+
+impl Version {
+    fn of(compiled: Box<dyn CompiledSchema>) -> Version {
+        let version = Version {
+            tables: compiled.tables().cloned(),
+            idle: Idle::default(),
+            idle_with_keys: Idle::default(),
+            warning: compiled.warning().map(str::to_owned),
+        };
+        version.idle.put(compiled);
+        version
     }
 }
 
 /// Compiled schemas that wait for a document.
 #[derive(Default)]
-struct Pool {
-    idle: Mutex<Vec<Box<dyn CompiledSchema>>>,
-    warning: Option<String>,
-}
+struct Idle(Mutex<Vec<Box<dyn CompiledSchema>>>);
 
-impl Pool {
+impl Idle {
     fn take(&self) -> Option<Box<dyn CompiledSchema>> {
-        let mut idle = self.idle.lock();
-        idle.pop()
+        self.0.lock().pop()
     }
 
     fn put(&self, compiled: Box<dyn CompiledSchema>) {
-        let mut idle = self.idle.lock();
-        if idle.len() < POOL_MAX {
+        let mut idle = self.0.lock();
+        if idle.len() < IDLE_MAX {
             idle.push(compiled);
         }
     }
@@ -223,4 +399,82 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     super::one_line(text.unwrap_or("it panicked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::XsdSchema;
+    use std::fs;
+
+    const SCHEMA: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>\
+        <xs:element name='r'><xs:complexType><xs:sequence>\
+        <xs:element name='medium' type='medium' minOccurs='0'/>\
+        <xs:element name='i' type='xs:string' minOccurs='0' maxOccurs='unbounded'/>\
+        <xs:element name='n' type='xs:int' minOccurs='0'/>\
+        </xs:sequence></xs:complexType>\
+        <xs:unique name='items'><xs:selector xpath='i'/><xs:field xpath='.'/></xs:unique>\
+        </xs:element>\
+        <xs:simpleType name='medium'><xs:restriction base='xs:NOTATION'>\
+        <xs:enumeration value='picture'/></xs:restriction></xs:simpleType>\
+        <xs:notation name='picture' public='picture'/></xs:schema>";
+
+    fn schemas(room: Room) -> (Schemas, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.xsd"), SCHEMA).unwrap();
+        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema)).with_room(Arc::new(room));
+        assert_eq!(schemas.reload()[0].to_string(), "a: loaded");
+        (schemas, dir)
+    }
+
+    fn found(schemas: &Schemas, text: &str) -> Vec<String> {
+        let found = schemas.validate("a", &Source::Memory(text.as_bytes()));
+        found.unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn tables_decide_keys_and_the_engine_the_rest() {
+        let (schemas, _dir) = schemas(Room::default());
+        let items = "<i>1</i><i>2</i><i>1</i>";
+        let twice = "1:20: the value of unique items is already on line 1 \
+                     [cvc-identity-constraint.4.1]";
+        assert_eq!(found(&schemas, "<r><i>1</i><n>1</n></r>"), [""; 0]);
+        assert_eq!(found(&schemas, &format!("<r>{items}</r>")), [twice]);
+        let both = found(&schemas, &format!("<r>{items}<n>x</n></r>"));
+        assert_eq!(both[0], twice);
+        assert!(both.len() == 2 && both[1].contains("[cvc-"), "{both:?}");
+        // The tables do not express the medium, so the engine decides keys, too.
+        let medium = "<medium>picture</medium>";
+        assert_eq!(
+            found(&schemas, &format!("<r>{medium}<i>1</i></r>")),
+            [""; 0]
+        );
+        let by_engine = found(&schemas, &format!("<r>{medium}{items}</r>"));
+        assert!(
+            by_engine.len() == 1 && by_engine[0] != twice,
+            "{by_engine:?}"
+        );
+    }
+
+    #[test]
+    fn what_finds_no_room_is_to_come_again() {
+        let small = Room {
+            budget: Arc::new(Budget::new(1)),
+            patience: Duration::ZERO,
+            ..Room::default()
+        };
+        let (schemas, _dir) = schemas(small);
+        let validate = |text: &str| schemas.validate("a", &Source::Memory(text.as_bytes()));
+        assert!(validate("<r/>").unwrap().is_empty());
+        assert!(matches!(validate("<r><i/></r>"), Err(Unavailable::Busy)));
+        let space = " ".repeat(SMALL_BYTES_MAX);
+        let wrong = [
+            format!("<r>{space}<n>x</n></r>"),
+            "<r><n>x</n></r>".to_owned(),
+        ];
+        assert_eq!(validate(&wrong[0]).unwrap().len(), 1);
+        let _other = schemas.room.engine.lock();
+        assert!(matches!(validate(&wrong[0]), Err(Unavailable::Busy)));
+        assert_eq!(validate(&wrong[1]).unwrap().len(), 1);
+    }
 }

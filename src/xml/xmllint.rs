@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::child::{self, ChildError, ChildLimits, ChildOutput};
 use super::decode::finding_in;
-use super::schema::{CompiledSchema, SchemaEngine, SchemaError, ValidateError};
+use super::schema::{CompiledSchema, Keys, SchemaEngine, SchemaError, ValidateError};
 use super::snapshot::Snapshot;
 use super::{Finding, Source, XmlLimits};
 
@@ -33,7 +33,11 @@ pub fn xmllint_present() -> bool {
 }
 
 impl SchemaEngine for Xmllint {
-    fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
+    fn compile(
+        &self,
+        schema: &Snapshot,
+        _keys: Keys,
+    ) -> Result<Box<dyn CompiledSchema>, SchemaError> {
         // There is no option to load a schema alone; any document will do.
         let ended = run(schema, &Source::Memory(b"<any/>"))
             .map_err(|error| SchemaError::Engine(error.to_string()))?;

@@ -12,6 +12,8 @@ mod edition;
 mod run;
 mod serving;
 
+use std::sync::Arc;
+
 use xsd_schema::parser::location::SourceLocation;
 use xsd_schema::types::facets::PatternFacet;
 use xsd_schema::{
@@ -19,7 +21,7 @@ use xsd_schema::{
     SchemaSet, SchemaSetBuilder, XsdVersion,
 };
 
-use super::schema::{CompiledSchema, SchemaEngine, SchemaError};
+use super::schema::{CompiledSchema, Keys, SchemaEngine, SchemaError};
 use super::snapshot::{Edition, Snapshot};
 use super::tables::Tables;
 use super::{Finding, location};
@@ -31,21 +33,20 @@ const SCHEME: &str = "snapshot:///";
 #[derive(Debug, Default, Clone, Copy)]
 pub struct XsdSchema;
 
-impl XsdSchema {
-    /// The tables of a schema; nothing when they cannot express it.
-    ///
-    /// # Errors
-    /// When the schema is invalid or uses what the engine does not know.
-    pub fn tables(self, schema: &Snapshot) -> Result<Option<Tables>, SchemaError> {
-        let (set, _) = read(schema)?;
-        Ok(Tables::compile(&set).ok())
-    }
-}
-
 impl SchemaEngine for XsdSchema {
-    fn compile(&self, schema: &Snapshot) -> Result<Box<dyn CompiledSchema>, SchemaError> {
-        let (set, warning) = read(schema)?;
-        match Serving::start(set, warning) {
+    fn compile(
+        &self,
+        schema: &Snapshot,
+        keys: Keys,
+    ) -> Result<Box<dyn CompiledSchema>, SchemaError> {
+        let (mut set, warning) = read(schema)?;
+        let tables = Tables::compile(&set).ok().map(Arc::new);
+        if tables.is_some() && keys == Keys::LeftToTables {
+            for element in set.arenas.entries_mut().elements.values_mut() {
+                element.identity_constraints.clear();
+            }
+        }
+        match Serving::start(set, tables, warning) {
             Ok(serving) => Ok(Box::new(serving)),
             Err(error) => Err(SchemaError::Engine(error.to_string())),
         }

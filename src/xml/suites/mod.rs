@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::child;
-use super::schema::{CompiledSchema, SchemaEngine};
+use super::schema::{CompiledSchema, Keys, SchemaEngine};
 use super::schema_files::SchemaFiles;
 use super::{Source, XmlLimits, XsdSchema, inspect};
 use known::Known;
@@ -129,7 +129,7 @@ fn load(dir: &Path, main: &str) -> Result<Box<dyn CompiledSchema>, (Verdict, Str
         .ok_or_else(|| incomplete(format!("no {name}")))?;
     let snapshot = snapshot.map_err(incomplete)?;
     XsdSchema
-        .compile(&snapshot)
+        .compile(&snapshot, Keys::Checked)
         .map_err(|error| (Verdict::Refused, error.to_string()))
 }
 

@@ -53,6 +53,10 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T> Arena<T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// # Panics
     /// At four billion entries, which no schema that fits into memory has.
     pub(super) fn add(&mut self, value: T) -> Id<T> {

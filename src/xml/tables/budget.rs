@@ -48,6 +48,11 @@ impl Share {
         }
     }
 
+    /// Gives everything back, and begins again.
+    pub(super) fn emptied(self) -> Share {
+        Share::of(Arc::clone(&self.budget))
+    }
+
     /// Says that `bytes` more are held; false when there are none left.
     #[must_use]
     pub(super) fn hold(&mut self, bytes: usize) -> bool {

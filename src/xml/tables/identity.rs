@@ -5,6 +5,7 @@ use super::names::{Namespace, Symbol};
 
 #[derive(Debug)]
 pub(super) struct Constraint {
+    pub(super) name: Box<str>,
     pub(super) kind: ConstraintKind,
     pub(super) selector: Box<[Path]>,
     pub(super) fields: Box<[Box<[Path]>]>,
@@ -18,6 +19,38 @@ pub(super) enum ConstraintKind {
     /// To the keys of another constraint.
     Reference(Id<Constraint>),
     Unique,
+}
+
+/// What breaks a constraint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::xml) struct Breach {
+    pub(super) constraint: Id<Constraint>,
+    pub(super) kind: BreachKind,
+    /// Bytes of the document, in UTF-8, before the tag of the element that is selected.
+    pub(in crate::xml) offset: u64,
+    /// The same of the element that had the value first.
+    pub(in crate::xml) first: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BreachKind {
+    /// A reference to no key.
+    Dangling,
+    /// A key that lacks a field.
+    Incomplete,
+    /// A value of another element.
+    Twice,
+}
+
+impl Breach {
+    pub(super) fn of(constraint: Id<Constraint>, kind: BreachKind, offset: u64) -> Breach {
+        Breach {
+            constraint,
+            kind,
+            offset,
+            first: None,
+        }
+    }
 }
 
 impl Constraint {

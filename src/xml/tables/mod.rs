@@ -12,7 +12,7 @@
 
 use arena::{Arena, Id};
 use component::{Attribute, Element, Type};
-use identity::Constraint;
+use identity::{BreachKind, Constraint, ConstraintKind};
 use model::Model;
 use names::{Names, Symbol};
 use simple::SimpleType;
@@ -33,6 +33,7 @@ mod suites;
 mod wildcard;
 
 pub use budget::Budget;
+pub(super) use identity::Breach;
 pub use pass::Validation;
 
 /// What a document is checked against. Nothing in it changes, or refers to the schema it was
@@ -80,8 +81,46 @@ impl<T> Default for Globals<T> {
     }
 }
 
+impl Tables {
+    /// Has the schema identity constraints?
+    pub(in crate::xml) fn has_constraints(&self) -> bool {
+        !self.constraints.is_empty()
+    }
+
+    /// What is wrong with an element (Part 1, 3.11.4), and on which line the first one with its
+    /// value is.
+    pub(in crate::xml) fn describe(&self, breach: &Breach, first: Option<u64>) -> String {
+        let constraint = &self.constraints[breach.constraint];
+        let name = &constraint.name;
+        let already = match first {
+            Some(line) => format!("already on line {line}"),
+            None => "already there".to_owned(),
+        };
+        match (breach.kind, constraint.kind) {
+            (BreachKind::Twice, ConstraintKind::Key) => {
+                format!("the value of key {name} is {already} [cvc-identity-constraint.4.2.2]")
+            }
+            (BreachKind::Twice, ConstraintKind::Unique | ConstraintKind::Reference(_)) => {
+                format!("the value of unique {name} is {already} [cvc-identity-constraint.4.1]")
+            }
+            (BreachKind::Incomplete, _) => {
+                format!("a field of key {name} is missing [cvc-identity-constraint.4.2.1]")
+            }
+            (BreachKind::Dangling, ConstraintKind::Reference(target)) => {
+                let target = &self.constraints[target].name;
+                format!("{name} refers to no {target} that is there [cvc-identity-constraint.4.3]")
+            }
+            (BreachKind::Dangling, ConstraintKind::Key | ConstraintKind::Unique) => {
+                format!("{name} refers to nothing that is there [cvc-identity-constraint.4.3]")
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// All is well but for identity constraints.
+    Breached,
     Doubt(Doubt),
     /// The shared budget is used up; nothing is known of the document.
     NoRoom,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::xml::intake::Element;
-use crate::xml::schema::{CompiledSchema, SchemaEngine};
+use crate::xml::schema::{CompiledSchema, Keys, SchemaEngine};
 use crate::xml::snapshot::Snapshot;
 use crate::xml::{Finding, Source, XmlLimits, XsdSchema};
 
@@ -94,14 +94,14 @@ impl Both {
     fn load(root: &Path, main: &str) -> Option<Both> {
         let snapshot = Snapshot::read(root, main, link_of).ok()?;
         let load = || {
-            let engine = XsdSchema.compile(&snapshot).ok()?;
-            let tables = XsdSchema.tables(&snapshot).ok()??;
+            let engine = XsdSchema.compile(&snapshot, Keys::Checked).ok()?;
+            let tables = Arc::clone(engine.tables()?);
             Some((engine, tables))
         };
         // The engine's panics are not looked for here.
         let (engine, tables) = catch_unwind(AssertUnwindSafe(load)).ok()??;
         Some(Both {
-            tables: Arc::new(tables),
+            tables,
             engine,
             budget: Arc::new(Budget::new(1 << 24)),
         })
@@ -133,7 +133,10 @@ impl Both {
             (Verdict::NoRoom, true) => {
                 *tally.only_engine_accepts.entry("no room").or_default() += 1;
             }
-            (Verdict::Doubt(_) | Verdict::NoRoom, false) => tally.both_refuse += 1,
+            (Verdict::Breached, true) => tally.wrong.push(format!("{name}: a breach")),
+            (Verdict::Breached | Verdict::Doubt(_) | Verdict::NoRoom, false) => {
+                tally.both_refuse += 1;
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::io::BufRead;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
@@ -14,6 +15,7 @@ use xsd_schema::validation::{SchemaValidator, ValidationFlags};
 
 use super::run;
 use crate::xml::schema::{CompiledSchema, ValidateError};
+use crate::xml::tables::Tables;
 use crate::xml::{Finding, Source, XmlLimits};
 
 /// The table of names keeps every name of every document. Compiling again costs milliseconds.
@@ -27,6 +29,7 @@ pub(super) struct Serving {
     answers: Receiver<Answer>,
     documents: Sender<Document>,
     spent: bool,
+    tables: Option<Arc<Tables>>,
     /// Taken once it has panicked.
     thread: Option<JoinHandle<()>>,
     warning: Option<String>,
@@ -47,7 +50,11 @@ impl Serving {
     ///
     /// # Errors
     /// When the content model of a type cannot be compiled, or there can be no more threads.
-    pub(super) fn start(set: SchemaSet, warning: Option<String>) -> Result<Serving, ValidateError> {
+    pub(super) fn start(
+        set: SchemaSet,
+        tables: Option<Arc<Tables>>,
+        warning: Option<String>,
+    ) -> Result<Serving, ValidateError> {
         let (documents, received) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -58,6 +65,7 @@ impl Serving {
             answers,
             documents,
             spent: false,
+            tables,
             thread: Some(thread),
             warning,
         };
@@ -100,6 +108,10 @@ impl CompiledSchema for Serving {
 
     fn spent(&self) -> bool {
         self.spent
+    }
+
+    fn tables(&self) -> Option<&Arc<Tables>> {
+        self.tables.as_ref()
     }
 
     fn warning(&self) -> Option<&str> {

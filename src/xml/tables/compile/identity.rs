@@ -41,6 +41,7 @@ impl Compiler<'_> {
             fields.push(self.paths(&field.xpath, &field.ns_snapshot)?);
         }
         let id = self.tables.constraints.add(Constraint {
+            name: self.text(data.name).into(),
             kind,
             selector,
             fields: fields.into(),

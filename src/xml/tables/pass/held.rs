@@ -58,6 +58,15 @@ impl Held {
         }
     }
 
+    /// With the same seeds, so that the same value has the same digest.
+    pub(super) fn emptied(self) -> Held {
+        Held {
+            seeds: self.seeds,
+            share: self.share.emptied(),
+            is_full: false,
+        }
+    }
+
     pub(super) fn digest(&self, key: &[u8]) -> Digest {
         self.seeds.hash_one(key)
     }

@@ -1,14 +1,16 @@
 //! Identity constraints while a document is read (Part 1, 3.11.4).
 //!
 //! Of each key only a digest is held, and only until the element ends that has the constraint;
-//! keys that references may name travel outwards from there.
+//! keys that references may name travel outwards from there. What breaks a constraint is noted, and
+//! the document is read on.
 
 use crate::xml::tables::Id;
 use crate::xml::tables::component::Type;
-use crate::xml::tables::identity::{Constraint, ConstraintKind, Matched, Test};
+use crate::xml::tables::identity::{Breach, BreachKind, Constraint, ConstraintKind, Matched, Test};
 use crate::xml::tables::names::{Namespace, Symbol};
 
-use super::held::{Digest, DigestMap, Digests};
+use super::breaches::{Breaches, FirstSeen};
+use super::held::{Digest, DigestMap, Digests, Held};
 use super::{Pass, Step, Stop, doubt};
 
 /// Constraints in force, and selected nodes, at the same time: each costs time at each element.
@@ -21,6 +23,7 @@ pub(super) struct Identity {
     /// Nodes that have ended, whose memory is used again.
     spare: Vec<Node>,
     kept: Vec<Kept>,
+    pub(super) breaches: Breaches,
 }
 
 /// A constraint in force: the element that has it is open.
@@ -32,6 +35,7 @@ struct Scope {
     matched: Vec<Matched>,
     keys: Digests,
     references: Vec<Digest>,
+    first_seen: FirstSeen,
 }
 
 /// An open element that a selector chose.
@@ -40,6 +44,8 @@ struct Node {
     /// The place of its scope.
     scope: usize,
     depth: usize,
+    /// Bytes of the document before its tag.
+    offset: u64,
     /// For each open element from there on, and each path of the fields.
     matched: Vec<Matched>,
     fields: Vec<Option<Digest>>,
@@ -58,9 +64,10 @@ struct Kept {
 
 impl Node {
     /// An element that the constraint of this scope chose.
-    fn chosen(mut self, constraint: &Constraint, scope: usize, depth: usize) -> Node {
+    fn chosen(mut self, constraint: &Constraint, scope: usize, depth: usize, offset: u64) -> Node {
         self.scope = scope;
         self.depth = depth;
+        self.offset = offset;
         self.matched.clear();
         self.matched
             .extend(constraint.field_paths().map(|path| path.start()));
@@ -72,6 +79,14 @@ impl Node {
 }
 
 impl Identity {
+    /// What reads the same document once more.
+    pub(super) fn trace(&self) -> Identity {
+        Identity {
+            breaches: self.breaches.trace(),
+            ..Identity::default()
+        }
+    }
+
     /// Is the element at this depth a field of something?
     pub(super) fn wants(&self, depth: usize) -> bool {
         let wants = |node: &Node| node.wanted.iter().any(|(_, at)| *at == depth);
@@ -118,6 +133,7 @@ impl Pass<'_> {
             matched: Vec::new(),
             keys: Digests::default(),
             references: Vec::new(),
+            first_seen: FirstSeen::new(),
         }));
         for n in 0..identity.nodes.len() {
             let node = &mut self.state.identity.nodes[n];
@@ -168,7 +184,10 @@ impl Pass<'_> {
                 return doubt(at, "a selected element that is skipped, or too many");
             }
             let node = identity.spare.pop().unwrap_or_default();
-            identity.nodes.push(node.chosen(constraint, n, depth));
+            let offset = self.offset + at as u64;
+            identity
+                .nodes
+                .push(node.chosen(constraint, n, depth, offset));
             let node = identity.nodes.len() - 1;
             self.fields(at, node, depth, of_type)?;
         }
@@ -249,55 +268,84 @@ impl Pass<'_> {
         if self.state.identity.scopes.is_empty() && self.state.identity.kept.is_empty() {
             return Ok(());
         }
-        self.leave_nodes(at, depth)?;
+        self.leave_nodes(depth)?;
         self.leave_scopes(at, depth)?;
         self.hand_out(depth)
     }
 
-    fn leave_nodes(&mut self, at: usize, depth: usize) -> Step<()> {
+    fn leave_nodes(&mut self, depth: usize) -> Step<()> {
         let tables = self.tables;
-        let (identity, held) = (&mut self.state.identity, &mut self.state.held);
         // Nodes that end are behind those that stay open.
-        while let Some(node) = identity.nodes.pop_if(|node| node.depth == depth) {
-            let scope = &mut identity.scopes[node.scope];
-            let kind = tables.constraints[scope.constraint].kind;
-            if node.fields.iter().any(Option::is_none) {
-                if kind == ConstraintKind::Key {
-                    return doubt(at, "a key without one of its fields");
-                }
-                identity.spare.push(node);
-                continue;
+        while let Some(node) = (self.state.identity.nodes).pop_if(|node| node.depth == depth) {
+            let constraint = self.state.identity.scopes[node.scope].constraint;
+            if node.fields.iter().all(Option::is_some) {
+                self.add_key(&node, constraint)?;
+            } else if tables.constraints[constraint].kind == ConstraintKind::Key {
+                let breach = Breach::of(constraint, BreachKind::Incomplete, node.offset);
+                self.note(breach, None)?;
             }
-            if !held.hold() {
-                return Err(Stop::NoRoom);
-            }
-            let digest = held.combine(&node.fields);
-            identity.spare.push(node);
-            match kind {
-                ConstraintKind::Reference(_) => scope.references.push(digest),
-                ConstraintKind::Key | ConstraintKind::Unique => {
-                    if !scope.keys.insert(digest) {
-                        return doubt(at, "a key twice");
-                    }
-                }
-            }
+            self.state.identity.spare.push(node);
         }
-        for node in &mut identity.nodes {
-            let scope = &identity.scopes[node.scope];
+        for node in &mut self.state.identity.nodes {
+            let scope = &self.state.identity.scopes[node.scope];
             let n_paths = tables.constraints[scope.constraint].n_field_paths();
             node.matched.truncate(node.matched.len() - n_paths);
         }
         Ok(())
     }
 
+    /// A node has ended, and all its fields are there.
+    fn add_key(&mut self, node: &Node, constraint: Id<Constraint>) -> Step<()> {
+        let (identity, held) = (&mut self.state.identity, &mut self.state.held);
+        let scope = &mut identity.scopes[node.scope];
+        let digest = held.combine(&node.fields);
+        if identity.breaches.is_trace() {
+            let first_seen = &mut scope.first_seen;
+            (identity.breaches).seen(constraint, digest, node.offset, first_seen);
+            return Ok(());
+        }
+        if !held.hold() {
+            return Err(Stop::NoRoom);
+        }
+        match self.tables.constraints[constraint].kind {
+            ConstraintKind::Reference(_) => scope.references.push(digest),
+            ConstraintKind::Key | ConstraintKind::Unique => {
+                if !scope.keys.insert(digest) {
+                    held.release(1);
+                    let breach = Breach::of(constraint, BreachKind::Twice, node.offset);
+                    return self.note(breach, Some(digest));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on, unless there are enough of them.
+    fn note(&mut self, breach: Breach, digest: Option<Digest>) -> Step<()> {
+        let breaches = &mut self.state.identity.breaches;
+        if breaches.is_trace() {
+            return Ok(());
+        }
+        if breaches.len() == self.limits.findings_max {
+            return Err(Stop::Enough);
+        }
+        breaches.note(breach, digest);
+        Ok(())
+    }
+
     fn leave_scopes(&mut self, at: usize, depth: usize) -> Step<()> {
         let tables = self.tables;
         let (identity, held) = (&mut self.state.identity, &mut self.state.held);
+        let offset = self.offset + at as u64;
         let mut references = Vec::new();
         while let Some(scope) = identity.scopes.pop_if(|scope| scope.depth == depth) {
             let constraint = &tables.constraints[scope.constraint];
             match constraint.kind {
-                ConstraintKind::Reference(target) => references.push((target, scope.references)),
+                ConstraintKind::Reference(target) => {
+                    let breaches = &mut identity.breaches;
+                    breaches.left(scope.constraint, offset, &scope.first_seen);
+                    references.push((scope.constraint, target, scope.references));
+                }
                 ConstraintKind::Key | ConstraintKind::Unique if constraint.is_referred_to => {
                     let keys = scope.keys.into_iter().map(|key| (key, false)).collect();
                     identity.keep(scope.constraint, depth, keys, held);
@@ -305,19 +353,20 @@ impl Pass<'_> {
                 ConstraintKind::Key | ConstraintKind::Unique => held.release(scope.keys.len()),
             }
         }
-        for (target, digests) in references {
-            let kept = identity.kept.iter();
-            let mut kept = kept.filter(|kept| kept.depth == depth && kept.constraint == target);
-            let keys = kept.next().map(|kept| &kept.keys);
-            let is_key = |digest: &Digest| keys.is_some_and(|k| k.get(digest) == Some(&false));
-            if !digests.iter().all(is_key) {
-                return doubt(at, "a reference to a key that is not there");
-            }
-            held.release(digests.len());
-        }
         for scope in &mut identity.scopes {
             let n_paths = tables.constraints[scope.constraint].selector.len();
             scope.matched.truncate(scope.matched.len() - n_paths);
+        }
+        for (constraint, target, digests) in references {
+            // Where they are is found when the document is read once more.
+            let breach = Breach::of(constraint, BreachKind::Dangling, offset);
+            let Some(dangling) = self.state.identity.dangling(target, depth, &digests) else {
+                return doubt(at, "a reference to keys of different elements");
+            };
+            for digest in dangling {
+                self.note(breach, Some(digest))?;
+            }
+            self.state.held.release(digests.len());
         }
         Ok(())
     }
@@ -335,13 +384,36 @@ impl Pass<'_> {
 }
 
 impl Identity {
+    /// Which references name no key, each once, in the order of the document.
+    /// `None` when one names more than one.
+    fn dangling(
+        &self,
+        target: Id<Constraint>,
+        depth: usize,
+        digests: &[Digest],
+    ) -> Option<Vec<Digest>> {
+        let mut kept = self.kept.iter();
+        let kept = kept.find(|kept| kept.depth == depth && kept.constraint == target);
+        let mut seen = Digests::default();
+        let mut dangling = Vec::new();
+        for digest in digests {
+            match kept.and_then(|kept| kept.keys.get(digest)) {
+                Some(false) => {}
+                Some(true) => return None,
+                None if seen.insert(*digest) => dangling.push(*digest),
+                None => {}
+            }
+        }
+        Some(dangling)
+    }
+
     /// Keys of different nodes that are equal cannot be referred to (3.11.4, node tables).
     fn keep(
         &mut self,
         constraint: Id<Constraint>,
         depth: usize,
         mut keys: DigestMap<bool>,
-        held: &mut super::Held,
+        held: &mut Held,
     ) {
         let known = self.kept.iter_mut();
         let mut known = known.filter(|kept| kept.depth == depth && kept.constraint == constraint);

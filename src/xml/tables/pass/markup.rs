@@ -9,8 +9,6 @@ use crate::xml::tables::simple::whitespace::is_space;
 use super::scan::{characters, name, spaces};
 use super::{Pass, Step, Stop, doubt};
 
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
 impl Pass<'_> {
     /// Reads what begins at this place; where the next begins.
     pub(super) fn next(&mut self, at: usize) -> Step<usize> {
@@ -28,20 +26,15 @@ impl Pass<'_> {
         }
     }
 
-    /// The byte order mark and the XML declaration.
-    fn begin(&mut self, rest: &[u8]) -> Step<usize> {
+    /// The XML declaration.
+    fn begin(&mut self, markup: &[u8]) -> Step<usize> {
         const DECLARATION: &[u8] = b"<?xml ";
-        let start = match rest.strip_prefix(BYTE_ORDER_MARK) {
-            Some(_) => BYTE_ORDER_MARK.len(),
-            None => 0,
-        };
-        let markup = &rest[start..];
         if markup.len() < DECLARATION.len() && !self.is_last {
             return Err(Stop::Short);
         }
         if !markup.starts_with(b"<?xml") || !markup.get(5).is_some_and(|byte| is_space(*byte)) {
             self.state.is_begun = true;
-            return Ok(start);
+            return Ok(0);
         }
         let length = memmem::find(markup, b"?>").ok_or(Stop::Short)?;
         let text = std::str::from_utf8(&markup[2..length]).unwrap_or_default();
@@ -49,12 +42,12 @@ impl Pass<'_> {
             let encoding = declaration.encoding;
             encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("utf-8"))
         });
-        characters(text.as_bytes(), start)?;
+        characters(text.as_bytes(), 0)?;
         if !is_utf8 {
-            return doubt(start, "the XML declaration");
+            return doubt(0, "the XML declaration");
         }
         self.state.is_begun = true;
-        Ok(start + length + 2)
+        Ok(length + 2)
     }
 
     /// What begins with `<!`.

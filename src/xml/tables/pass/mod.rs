@@ -10,6 +10,7 @@ use crate::xml::XmlLimits;
 
 use super::budget::Budget;
 use super::component::{Element, Type};
+use super::identity::Breach;
 use super::model::Progress;
 use super::{Doubt, Id, Tables, Verdict};
 
@@ -20,6 +21,7 @@ use scopes::Scopes;
 use text::Text;
 
 mod attributes;
+mod breaches;
 mod element;
 mod held;
 mod identity;
@@ -34,6 +36,8 @@ mod text;
 enum Stop {
     /// At this byte of the window.
     Doubt(usize, &'static str),
+    /// There are as many breaches as there may be findings.
+    Enough,
     NoRoom,
     /// The window ends before the markup or text that begins in it.
     Short,
@@ -96,30 +100,34 @@ pub struct Validation {
 
 impl Validation {
     pub fn new(tables: Arc<Tables>, budget: Arc<Budget>, limits: XmlLimits) -> Validation {
+        let state = State::new(Held::of(budget), Identity::default());
+        Validation::with(tables, limits, state)
+    }
+
+    fn with(tables: Arc<Tables>, limits: XmlLimits, state: State) -> Validation {
         Validation {
             tables,
             limits,
-            state: State {
-                stack: Vec::with_capacity(16),
-                open_names: Vec::with_capacity(256),
-                scopes: Scopes::default(),
-                attributes: Vec::with_capacity(8),
-                text: Text::default(),
-                held: Held::of(budget),
-                ids: Ids::default(),
-                identity: Identity::default(),
-                scratch: Vec::new(),
-                key: Vec::new(),
-                is_begun: false,
-                has_root: false,
-            },
+            state,
             rest: Vec::new(),
             offset: 0,
             stopped: None,
         }
     }
 
-    /// Reads the next bytes of the document, in UTF-8. False when the verdict is known, so that
+    /// To read the same document once more, which completes the places of [`Validation::breaches`].
+    pub(in crate::xml) fn trace(self) -> Validation {
+        let identity = self.state.identity.trace();
+        let state = State::new(self.state.held.emptied(), identity);
+        Validation::with(self.tables, self.limits, state)
+    }
+
+    /// What breaks identity constraints, as far as the document was read.
+    pub(in crate::xml) fn breaches(&self) -> impl Iterator<Item = &Breach> {
+        self.state.identity.breaches.all()
+    }
+
+    /// Reads the next bytes of the document, in UTF-8 without a byte order mark. False when the verdict is known, so that
     /// no more bytes are needed.
     pub fn read(&mut self, bytes: &[u8]) -> bool {
         if self.stopped.is_some() {
@@ -143,13 +151,13 @@ impl Validation {
     }
 
     /// The document is whole.
-    pub fn finish(mut self) -> Verdict {
+    pub fn finish(&mut self) -> Verdict {
         let rest = std::mem::take(&mut self.rest);
         self.last(&rest)
     }
 
-    /// For a document that is whole, in UTF-8.
-    pub fn of_whole(mut self, document: &[u8]) -> Verdict {
+    /// For a document that is whole, in UTF-8 without a byte order mark.
+    pub fn of_whole(&mut self, document: &[u8]) -> Verdict {
         self.last(document)
     }
 
@@ -163,7 +171,11 @@ impl Validation {
                 }
             }
         }
-        self.stopped.unwrap_or(Verdict::Valid)
+        match self.stopped {
+            Some(verdict) => verdict,
+            None if self.state.identity.breaches.len() > 0 => Verdict::Breached,
+            None => Verdict::Valid,
+        }
     }
 
     /// Reads what is whole in the window; how many bytes that was.
@@ -179,6 +191,7 @@ impl Validation {
             tables: &self.tables,
             limits: &self.limits,
             window: text,
+            offset: self.offset,
             is_last: is_last && is_utf8,
             state: &mut self.state,
         };
@@ -205,6 +218,7 @@ impl Validation {
         };
         self.stopped = Some(match stop {
             Stop::Doubt(at, reason) => doubt(at, reason),
+            Stop::Enough => Verdict::Breached,
             Stop::NoRoom => Verdict::NoRoom,
             Stop::Short => doubt(0, "the document is cut off"),
         });
@@ -212,6 +226,23 @@ impl Validation {
 }
 
 impl State {
+    fn new(held: Held, identity: Identity) -> State {
+        State {
+            stack: Vec::with_capacity(16),
+            open_names: Vec::with_capacity(256),
+            scopes: Scopes::default(),
+            attributes: Vec::with_capacity(8),
+            text: Text::default(),
+            held,
+            ids: Ids::default(),
+            identity,
+            scratch: Vec::new(),
+            key: Vec::new(),
+            is_begun: false,
+            has_root: false,
+        }
+    }
+
     /// What has to hold at the end of a document.
     fn end(&self, n_left: usize) -> Step<()> {
         if n_left > 0 || !self.stack.is_empty() || !self.has_root {
@@ -229,6 +260,8 @@ struct Pass<'w> {
     tables: &'w Tables,
     limits: &'w XmlLimits,
     window: &'w [u8],
+    /// Bytes of the document before the window.
+    offset: u64,
     /// Nothing comes behind the window.
     is_last: bool,
     state: &'w mut State,

@@ -1,10 +1,12 @@
 //! Schemas, with documents that are called valid and documents that are doubted. Each is read whole
 //! and in windows of several sizes, and what is called valid is valid for the full engine.
 
+use std::collections::HashMap;
 use std::fs;
 
-use crate::xml::schema::SchemaEngine;
+use crate::xml::schema::{Keys, SchemaEngine};
 use crate::xml::snapshot::Snapshot;
+use crate::xml::tables::identity::BreachKind;
 use crate::xml::{Source, XmlLimits, XsdSchema};
 
 use super::*;
@@ -29,11 +31,9 @@ impl Case {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("main.xsd"), schema).unwrap();
         let snapshot = Snapshot::read(dir.path(), "main.xsd", |_| Ok(None)).unwrap();
-        let tables = XsdSchema.tables(&snapshot).unwrap().unwrap();
-        Case {
-            snapshot,
-            tables: Arc::new(tables),
-        }
+        let compiled = XsdSchema.compile(&snapshot, Keys::Checked).unwrap();
+        let tables = Arc::clone(compiled.tables().unwrap());
+        Case { snapshot, tables }
     }
 
     fn validation(&self, budget: usize) -> Validation {
@@ -59,7 +59,7 @@ impl Case {
     }
 
     fn findings(&self, document: &[u8]) -> usize {
-        let mut engine = XsdSchema.compile(&self.snapshot).unwrap();
+        let mut engine = XsdSchema.compile(&self.snapshot, Keys::Checked).unwrap();
         let source = Source::Memory(document);
         let findings = engine.validate(&source, &XmlLimits::default()).unwrap();
         findings.len()
@@ -73,6 +73,31 @@ impl Case {
             assert_eq!(self.verdict(document), Verdict::Valid, "{text}");
             assert_eq!(self.findings(document), 0, "{text}");
         }
+    }
+
+    /// What breaks an identity constraint and is wrong in no other way: the kinds and places of what is
+    /// wrong, and the place of the first element with the value.
+    #[track_caller]
+    fn breached(&self, document: &str) -> Vec<(BreachKind, u64, Option<u64>)> {
+        let document = document.as_bytes();
+        assert_eq!(self.verdict(document), Verdict::Breached);
+        let mut validation = self.validation(PLENTY);
+        validation.of_whole(document);
+        let of = |breach: &Breach| (breach.kind, breach.offset, breach.first);
+        let traces = [1, 2, 7, 64, 1000].map(|size| {
+            let mut first = self.validation(PLENTY);
+            let mut pieces = document.chunks(size);
+            while pieces.next().is_some_and(|piece| first.read(piece)) {}
+            first.finish();
+            let mut trace = first.trace();
+            let mut pieces = document.chunks(size);
+            while pieces.next().is_some_and(|piece| trace.read(piece)) {}
+            trace.finish();
+            trace.breaches().map(of).collect::<Vec<_>>()
+        });
+        assert!(traces.iter().all(|trace| *trace == traces[0]), "{traces:?}");
+        assert_ne!(self.findings(document), 0);
+        traces[0].clone()
     }
 
     /// What is wrong, and doubted.
@@ -103,7 +128,7 @@ fn documents_are_well_formed() {
     let case = any();
     case.valid(&[
         "<r xmlns='urn:a'/>",
-        "\u{FEFF}<?xml version='1.0' encoding='utf-8' standalone='yes'?>\n<r xmlns='urn:a' />\n",
+        "<?xml version='1.0' encoding='utf-8' standalone='yes'?>\n<r xmlns='urn:a' />\n",
         "<!-- a - b --><?p?><?p  q?><r xmlns=\"urn:a\"\n>t<![CDATA[<&]]]>&lt;&#10;<b/>]] ></r \n><!---->",
         "<a:r xmlns:a='urn:a'><ä>&amp;</ä></a:r>",
     ]);
@@ -491,15 +516,41 @@ fn keys_are_there_and_unique_and_referred_to() {
     case.doubted(&[&document(
         "<g><i c='x'><n>1</n></i><o n='1' c='x'/></g><g><i c='x'><n>1</n></i></g>",
     )]);
-    for bad in [
-        "<g><i c='x'/></g>",
-        "<g><i><n>1</n></i></g>",
-        "<g><i c='x'><n>1</n></i><i c='x'><n>1.0</n></i></g>",
-        "<g><i c='x' u='1'><n>1</n></i></g><g><i c='x' u='01'><n>1</n></i></g>",
-        "<g><i c='x'><n>1</n></i><o n='2' c='x'/></g>",
-        "<g><o n='1' c='x'/></g>",
+    let places = |inside: &str| {
+        // The places of numbers, which mark where the elements are: `0<i c='x'/>` is found at 0.
+        let mut text = document("");
+        let end = text.split_off(text.len() - "</r>".len());
+        let mut marks = HashMap::new();
+        for piece in inside.split_inclusive('|') {
+            text.push_str(piece.trim_end_matches('|'));
+            marks.insert(text.len() as u64, marks.len());
+        }
+        text.push_str(&end);
+        let breaches = case.breached(&text);
+        let mark = |place| marks[&place];
+        let of =
+            |(kind, place, first): &(_, u64, Option<u64>)| (*kind, mark(*place), first.map(mark));
+        breaches.iter().map(of).collect::<Vec<_>>()
+    };
+    use BreachKind::{Dangling, Incomplete, Twice};
+    for (bad, expected) in [
+        ("<g>|<i c='x'/></g>", &[(Incomplete, 0, None)][..]),
+        ("<g>|<i><n>1</n></i></g>", &[(Incomplete, 0, None)]),
+        (
+            "<g>|<i c='x'><n>1</n></i>|<i c='x'><n>1.0</n></i>|<i c='x'><n>01</n></i></g>",
+            &[(Twice, 1, Some(0)), (Twice, 2, Some(0))],
+        ),
+        (
+            "<g>|<i c='x' u='1'><n>1</n></i></g><g>|<i c='y' u='01'><n>1</n></i></g>",
+            &[(Twice, 1, Some(0))],
+        ),
+        (
+            "<g><i c='x'><n>1</n></i><o n='1' c='x'/>|<o n='2' c='x'/><o n='2' c='x'/>|<o n='3' c='x'/></g>",
+            &[(Dangling, 0, None), (Dangling, 1, None)],
+        ),
+        ("<g>|<o n='1' c='x'/></g>", &[(Dangling, 0, None)]),
     ] {
-        case.wrong(&[&document(bad)]);
+        assert_eq!(places(bad), expected, "{bad}");
     }
 }
 
