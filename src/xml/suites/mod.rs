@@ -10,6 +10,7 @@
 
 mod known;
 mod real;
+mod test_sets;
 mod xmlconf;
 mod xsts;
 
@@ -31,6 +32,7 @@ use serde::de::DeserializeOwned;
 use super::child;
 use super::schema::{CompiledSchema, Keys, SchemaEngine};
 use super::schema_files::SchemaFiles;
+use super::snapshot::Edition;
 use super::{Source, XmlLimits, XsdSchema, inspect};
 use known::Known;
 
@@ -86,6 +88,8 @@ struct Case {
 /// A schema with its documents, or documents of which only well-formedness is asked.
 struct Group {
     documents: Vec<Case>,
+    /// By which edition the schema is read, whatever it says.
+    edition: Option<Edition>,
     schema: Option<Case>,
 }
 
@@ -104,7 +108,7 @@ impl Group {
         };
         let mut compiled = None;
         if let Some(schema) = &self.schema {
-            match load(dir, &schema.file) {
+            match load(dir, &schema.file, self.edition) {
                 Ok(schema) => compiled = Some(schema),
                 Err((verdict, message)) => return answer(verdict, message),
             }
@@ -120,10 +124,21 @@ impl Group {
 }
 
 /// Loads a schema as the product does.
-fn load(dir: &Path, main: &str) -> Result<Box<dyn CompiledSchema>, (Verdict, String)> {
+fn load(
+    dir: &Path,
+    main: &str,
+    edition: Option<Edition>,
+) -> Result<Box<dyn CompiledSchema>, (Verdict, String)> {
     let incomplete = |why: String| (Verdict::Incomplete, why);
     let name = main.strip_suffix(".xsd").unwrap_or(main).to_owned();
-    let mut read = SchemaFiles::default().read(dir, &BTreeSet::from([name.clone()]));
+    let files = SchemaFiles {
+        editions: edition
+            .map(|edition| (name.clone(), edition))
+            .into_iter()
+            .collect(),
+        ..SchemaFiles::default()
+    };
+    let mut read = files.read(dir, &BTreeSet::from([name.clone()]));
     let snapshot = read
         .remove(&name)
         .ok_or_else(|| incomplete(format!("no {name}")))?;
@@ -253,6 +268,15 @@ fn unpack(suite: &str) -> Option<tempfile::TempDir> {
     None
 }
 
+/// What the W3C XML Schema suite expects, if it is a verdict.
+fn expected(validity: &str) -> Option<Verdict> {
+    match validity {
+        "valid" => Some(Verdict::Accepted),
+        "invalid" => Some(Verdict::Refused),
+        _ => None,
+    }
+}
+
 /// What the archive says of itself; all files are below its own directory.
 fn index<T: DeserializeOwned>(dir: &Path) -> Vec<T> {
     let text = fs::read_to_string(dir.join("index.json")).unwrap();
@@ -305,6 +329,7 @@ fn a_case_that_panics_or_does_not_end_costs_its_group_alone() {
     };
     let group = Arc::new(Group {
         documents: vec![case("bad"), case("after")],
+        edition: None,
         schema: Some(case("good")),
     });
     let found = |bad: fn()| {

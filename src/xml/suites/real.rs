@@ -25,6 +25,7 @@ fn real_schemas(dir: &Path) -> Vec<Group> {
         };
         Group {
             documents: real.documents.iter().map(document).collect(),
+            edition: None,
             schema: Some(Case {
                 expected: Verdict::Accepted,
                 file: real.schema.clone(),

@@ -41,6 +41,7 @@ fn document_tests(dir: &Path) -> Vec<Group> {
         };
         Group {
             documents: vec![document],
+            edition: None,
             schema: None,
         }
     };

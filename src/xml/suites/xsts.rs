@@ -1,10 +1,11 @@
-//! The W3C XML Schema test suite: its groups that apply to XSD 1.0.
+//! The W3C XML Schema test suite: its groups that apply to XSD 1.0, and those that ask for XSD 1.1.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Case, Group, Verdict, index, run};
+use super::test_sets::groups_of_1_1;
+use super::{Case, Group, expected, index, run};
 
 /// A group of the W3C XML Schema suite.
 #[derive(Deserialize)]
@@ -18,11 +19,6 @@ struct SchemaTest {
 
 /// Those with a verdict.
 fn schema_tests(dir: &Path) -> Vec<Group> {
-    let expected = |text: &str| match text {
-        "valid" => Some(Verdict::Accepted),
-        "invalid" => Some(Verdict::Refused),
-        _ => None,
-    };
     let group = |test: SchemaTest| {
         let documents = test.docs.iter().zip(&test.dexp).filter_map(|(file, exp)| {
             Some(Case {
@@ -33,6 +29,7 @@ fn schema_tests(dir: &Path) -> Vec<Group> {
         });
         Some(Group {
             documents: documents.collect(),
+            edition: None,
             schema: Some(Case {
                 expected: expected(&test.exp)?,
                 file: test.main,
@@ -40,7 +37,8 @@ fn schema_tests(dir: &Path) -> Vec<Group> {
             }),
         })
     };
-    index(dir).into_iter().filter_map(group).collect()
+    let by_1_0 = index(dir).into_iter().filter_map(group);
+    by_1_0.chain(groups_of_1_1(dir)).collect()
 }
 
 #[test]
