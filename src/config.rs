@@ -19,7 +19,7 @@ use crate::{
     util::modes::{Guard, guard},
     util::plain::{self, Links},
     worker::Lane,
-    xml::{Catalog, Edition},
+    xml::{Catalog, CatalogEntry, Edition},
 };
 use file::{ConfigFile, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
 use serde::{Deserialize, Serialize};
@@ -243,11 +243,10 @@ impl Config {
     /// The first mistake in words, with its line, its key and what may stand there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let file: ConfigFile = toml::from_str(text).map_err(|e| mistakes::explain(&e, text))?;
-        let sha256 = hex::encode(Sha256::digest(text));
-        Self::decide(file, path, sha256).map_err(|message| mistakes::locate(&message, text))
+        Self::decide(file, path, text).map_err(|message| mistakes::locate(&message, text))
     }
 
-    fn decide(file: ConfigFile, path: &Path, sha256: String) -> Result<Self, String> {
+    fn decide(file: ConfigFile, path: &Path, text: &str) -> Result<Self, String> {
         let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
@@ -256,13 +255,13 @@ impl Config {
         let trusted_proxies = trusted_proxies(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
-        let tenants = tenants(&file, &dir, segment_bytes)?;
+        let tenants = tenants(&file, &dir, segment_bytes, text)?;
         let tls = |given: &Option<PathBuf>, usual: &str| {
             dir.join(given.as_deref().unwrap_or(Path::new(usual)))
         };
         Ok(Self {
             path: absolute.clone(),
-            sha256,
+            sha256: hex::encode(Sha256::digest(text)),
             listen: file.server.listen.unwrap_or(([0, 0, 0, 0], 8443).into()),
             plain_listen: file.server.plain_listen,
             ops_listen: file.server.ops_listen,
@@ -324,7 +323,12 @@ fn trusted_proxies(server: &ServerFile) -> Result<Networks, String> {
 }
 
 /// That of the interfaces outside of `tenants`, if there are any, and those of `tenants`.
-fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tenant>, String> {
+fn tenants(
+    file: &ConfigFile,
+    dir: &Path,
+    segment_bytes: u64,
+    text: &str,
+) -> Result<Vec<Tenant>, String> {
     let mut tenants = Vec::new();
     if !file.interfaces.is_empty() {
         tenants.push(Tenant {
@@ -342,7 +346,7 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
                     .unwrap_or(Path::new("users.toml")),
             ),
             retention: file.retention.clone(),
-            catalog: catalog(&file.schemas)?,
+            catalog: catalog(&file.schemas, text)?,
             editions: editions(&file.schemas),
             interfaces: interfaces(&file.interfaces, dir)?,
         });
@@ -372,7 +376,7 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
             segment_bytes,
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
-            catalog: catalog(&tenant.schemas).map_err(|e| format!("tenants.{name}.{e}"))?,
+            catalog: catalog(&tenant.schemas, text).map_err(|e| format!("tenants.{name}.{e}"))?,
             editions: editions(&tenant.schemas),
             interfaces: interfaces(&tenant.interfaces, dir)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
@@ -382,8 +386,13 @@ fn tenants(file: &ConfigFile, dir: &Path, segment_bytes: u64) -> Result<Vec<Tena
     Ok(tenants)
 }
 
-fn catalog(schemas: &SchemasFile) -> Result<Catalog, String> {
-    Catalog::parse(&schemas.catalog).map_err(|error| format!("schemas.catalog: {error}"))
+fn catalog(schemas: &SchemasFile, text: &str) -> Result<Catalog, String> {
+    let entries = schemas.catalog.iter().map(|(url, path)| CatalogEntry {
+        line: mistakes::line_of(text, path.span().start),
+        path: path.get_ref().clone(),
+        url: url.clone(),
+    });
+    Catalog::parse(entries).map_err(|error| format!("schemas.catalog: {error}"))
 }
 
 fn editions(schemas: &SchemasFile) -> BTreeMap<String, Edition> {
@@ -926,8 +935,15 @@ mod tests {
             ))
         };
         let config = of_both("\"http://h/a.xsd\" = \"a.xsd\"", "\"http://h/\" = \"h/\"").unwrap();
-        let written = BTreeMap::from([("http://h/a.xsd".to_owned(), "a.xsd".to_owned())]);
-        assert_eq!(config.tenants[0].catalog, Catalog::parse(&written).unwrap());
+        let written = CatalogEntry {
+            line: ONE.lines().count() + 2,
+            path: "a.xsd".into(),
+            url: "http://h/a.xsd".into(),
+        };
+        assert_eq!(
+            config.tenants[0].catalog,
+            Catalog::parse([written]).unwrap()
+        );
         assert_ne!(config.tenants[1].catalog, config.tenants[0].catalog);
         let error = of_both("\"a.xsd\" = \"a.xsd\"", "").unwrap_err();
         assert!(

@@ -55,7 +55,7 @@ impl Check {
         all.push(fine(path.display().to_string(), "understood"));
         all.extend(usable(&config, certificate.as_ref()));
         for found in &tenants {
-            check_tenant(found, &mut all);
+            check_tenant(&config, found, &mut all);
         }
         all.push(programs());
         print(all, self.format.json)
@@ -142,7 +142,7 @@ fn programs() -> HealthFinding {
     graded(grade, "programs".into(), text)
 }
 
-fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
+fn check_tenant(config: &Config, found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
     let tenant = found.tenant;
     let mut say = |grade, what: String, text: String| {
         let what = if tenant.name == DEFAULT_TENANT {
@@ -171,6 +171,10 @@ fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
     reload("schema", &found.schemas, good, &mut say);
     for (name, warning) in found.schema_warnings() {
         say(Grade::Warning, format!("schema {name}"), warning);
+    }
+    for (line, fault) in tenant.catalog.faults(&tenant.root.join("schemas")) {
+        let text = format!("line {line}: schemas.catalog: {fault}");
+        say(Grade::Warning, config.path.display().to_string(), text);
     }
     reload(
         "stylesheet",

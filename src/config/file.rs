@@ -14,6 +14,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+use toml::Spanned;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,7 +70,7 @@ pub(super) struct AuthFile {
 
 #[derive(Debug, Default)]
 pub(super) struct SchemasFile {
-    pub(super) catalog: BTreeMap<String, String>,
+    pub(super) catalog: BTreeMap<String, Spanned<String>>,
     /// By the names of schemas.
     pub(super) named: BTreeMap<String, SchemaFile>,
 }

@@ -71,7 +71,8 @@ fn no_table(entry: &Entry<'_>) -> String {
     )
 }
 
-fn line_of(text: &str, at: usize) -> usize {
+/// The line of a byte of the text.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
     let before = text.bytes().take(at);
     before.filter(|byte| *byte == b'\n').count() + 1
 }

@@ -54,7 +54,7 @@ mod xmllint;
 mod xsd;
 mod xslt;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, CatalogEntry};
 pub use intake::{InspectError, inspect, root_of};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{

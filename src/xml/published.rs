@@ -4,9 +4,19 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Catalog, Schemas, Source, XsdSchema};
+use super::{Catalog, CatalogEntry, Schemas, Source, XsdSchema};
 
 const HEAD: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'";
+
+/// The table of these URLs and their paths.
+fn catalog(entries: &[(&str, &str)]) -> Catalog {
+    let entries = entries.iter().map(|(url, path)| CatalogEntry {
+        line: 1,
+        path: (*path).to_owned(),
+        url: (*url).to_owned(),
+    });
+    Catalog::parse(entries).unwrap()
+}
 
 /// A directory of schemas with these files, and what its first reload reported.
 fn loaded(files: &[(&str, &str)]) -> (tempfile::TempDir, Schemas, Vec<String>) {
@@ -128,9 +138,7 @@ fn a_url_is_found_in_the_mirror_and_what_it_names_from_there() {
 
 #[test]
 fn a_url_is_found_by_the_catalogue_before_the_mirror() {
-    let catalog = [("https://h/g/", "own/"), ("urn:g:2", "own/two.xsd")];
-    let catalog = catalog.map(|(url, path)| (url.to_owned(), path.to_owned()));
-    let catalog = Catalog::parse(&catalog.into()).unwrap();
+    let catalog = catalog(&[("https://h/g/", "own/"), ("urn:g:2", "own/two.xsd")]);
     for location in ["http://h/g/one.xsd", "urn:g:2"] {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("own")).unwrap();
@@ -399,9 +407,7 @@ fn a_mere_part_is_no_schema_of_its_own_unless_it_is_used() {
 
 #[test]
 fn it_is_told_where_each_file_was_found_and_what_was_assumed() {
-    let catalog = [("http://h/c.xsd", "c.xsd"), ("urn:n", "n.xsd")];
-    let catalog = catalog.map(|(url, path)| (url.to_owned(), path.to_owned()));
-    let catalog = Catalog::parse(&catalog.into()).unwrap();
+    let catalog = catalog(&[("http://h/c.xsd", "c.xsd"), ("urn:n", "n.xsd")]);
     let empty = |namespace: &str| format!("{HEAD} targetNamespace='{namespace}'/>");
     let links = [
         import("urn:b", "d/b.xsd"),

@@ -19,7 +19,7 @@ use super::catalog::Catalog;
 use super::location;
 use super::names::is_space;
 use super::schema_part::{Link, Part};
-use super::snapshot::{Edition, Origin, Snapshot, read_inside};
+use super::snapshot::{Edition, Origin, Snapshot, is_missing, read_inside};
 
 /// Files of one schema: more than the largest published set has, which has about two thousand.
 const FILES_MAX: usize = 4096;
@@ -111,13 +111,6 @@ impl Shelf<'_> {
 fn parsed(file: &str, bytes: &[u8]) -> Result<Arc<Part>, String> {
     let part = Part::read(bytes).map_err(|finding| format!("{file}:{finding}"))?;
     Ok(Arc::new(part))
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory | io::ErrorKind::NotFound
-    )
 }
 
 /// What was found so far of one schema.

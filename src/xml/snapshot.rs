@@ -276,6 +276,14 @@ pub(super) fn read_inside(dir: &Path, file: &str) -> io::Result<Vec<u8>> {
     plain::read(&path, Links::Refuse, FILE_BYTES_MAX)
 }
 
+/// Is no file there, as far as [`read_inside`] says?
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory | io::ErrorKind::NotFound
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

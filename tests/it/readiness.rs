@@ -25,7 +25,8 @@ fn told(daemon: &Daemon, query: &str) -> Told {
 #[test]
 fn check_says_how_schemas_are_found_and_read() {
     let daemon = Daemon::init();
-    daemon.configure(|text| format!("{text}\n[schemas.lacking]\nxsd = \"1.1\"\n"));
+    let more = "[schemas.lacking]\nxsd = \"1.1\"\n[schemas.catalog]\n\"urn:x\" = \"gone/x.xsd\"\n";
+    daemon.configure(|text| format!("{text}\n{more}"));
     let schema = |attributes: &str, content: &str| {
         format!(
             "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema' \
@@ -46,6 +47,10 @@ fn check_says_how_schemas_are_found_and_read() {
         "h.example/b.xsd",
         "warning schema c: it asks for XSD 1.1 by vc:minVersion, is none (c.xsd:1:",
         "warning schema lacking: there is none",
+        &format!(
+            ": schemas.catalog: \"urn:x\": it is not there: looked for {}",
+            daemon.spool("schemas/gone/x.xsd").display()
+        ),
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
