@@ -693,10 +693,14 @@ pub(super) fn queue_full() -> Fault {
 }
 
 pub(super) fn message_of(finding: &Finding, now_ms: i64) -> Message {
-    let text = match finding.column {
-        0 => finding.message.clone(),
-        column => format!("column {column}: {}", finding.message),
-    };
+    let mut text = String::new();
+    if finding.column > 0 {
+        text = format!("column {}: ", finding.column);
+    }
+    if let Some(path) = &finding.path {
+        text = text + path + ": ";
+    }
+    text += &finding.message;
     let mut message = Message::new(now_ms, Level::Error, text);
     message.line = (finding.line > 0).then_some(finding.line);
     message
@@ -709,7 +713,12 @@ fn findings_of(log: &JobLog) -> Vec<Finding> {
         let split = (message.text.strip_prefix("column ")).and_then(|rest| rest.split_once(": "));
         let split = split.and_then(|(column, text)| Some((column.parse().ok()?, text)));
         let (column, text) = split.unwrap_or((0, message.text.as_str()));
-        Finding::new(message.line.unwrap_or(0), column, text)
+        let finding = |text| Finding::new(message.line.unwrap_or(0), column, text);
+        // A path has no white space in it.
+        match text.split_once(": ") {
+            Some((path, text)) if xml::is_path(path) => finding(text).with_path(path),
+            Some(_) | None => finding(text),
+        }
     };
     errors.map(finding).collect()
 }
@@ -733,7 +742,9 @@ mod tests {
             (3, 0, "no column"),
             (0, 0, "column x: y"),
         ];
-        let findings = findings.map(|(line, column, text)| Finding::new(line, column, text));
+        let mut findings = findings.map(|(line, column, text)| Finding::new(line, column, text));
+        findings[1] = findings[1].clone().with_path("/a/b[3]");
+        findings[0] = findings[0].clone().with_path("/p:a");
         let log = JobLog {
             job: "20261122T045748.123Z-00042.xml".parse().unwrap(),
             interface: None,

@@ -79,6 +79,8 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 pub struct Finding {
     pub line: u64,
     pub column: u64,
+    /// The element that it is about, as `/order/line[3]/price`, where that is known.
+    pub path: Option<Box<str>>,
     pub message: String,
 }
 
@@ -87,15 +89,35 @@ impl Finding {
         Finding {
             line,
             column,
+            path: None,
             message: one_line(message),
+        }
+    }
+
+    /// The same about the element of this path, which has no white space in it.
+    #[must_use]
+    pub fn with_path(self, path: &str) -> Finding {
+        Finding {
+            path: Some(path.into()),
+            ..self
         }
     }
 }
 
+/// `line:column: path: message`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+        write!(f, "{}:{}: ", self.line, self.column)?;
+        if let Some(path) = &self.path {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(&self.message)
     }
+}
+
+/// Could a text be the path of a finding? No message of ours can.
+pub fn is_path(text: &str) -> bool {
+    text.starts_with(['/', '…']) && !text.contains(char::is_whitespace)
 }
 
 /// Where the bytes of a document are. It can be opened more than once.

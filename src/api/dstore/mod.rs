@@ -1,4 +1,5 @@
-//! The native dialect: XML documents in and out under `/xml/`, answers in plain text.
+//! The native dialect: XML documents in and out under `/xml/`, answers in plain text,
+//! and those to faults as JSON where a request asks for it.
 //!
 //! Source: the dStore contract; each of its rows has a file of examples in
 //! `tests/golden/dstore/`, which the tests below run. This folder only translates: it decides
@@ -6,6 +7,7 @@
 
 mod digest;
 mod parameters;
+mod problem;
 mod render;
 mod router;
 
@@ -46,8 +48,8 @@ impl Dialect for DStore {
         render::reply(reply)
     }
 
-    fn render_fault(&self, _head: &Parts, fault: &Fault) -> Response<Payload> {
-        render::fault(fault)
+    fn render_fault(&self, head: &Parts, fault: &Fault) -> Response<Payload> {
+        render::fault(fault, problem::is_wanted(&head.headers))
     }
 
     fn openapi(&self) -> &'static str {

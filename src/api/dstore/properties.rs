@@ -210,7 +210,7 @@ proptest! {
             prop_assert!(is_lines_of_text(&text, 1), "{:?}", text);
         }
         let n_lines = findings.len() + 1;
-        let finding = |(line, column, message): (u64, u64, String)| Finding { line, column, message };
+        let finding = |(line, column, message): (u64, u64, String)| Finding { line, column, path: None, message };
         let findings = findings.into_iter().map(finding).collect();
         let text = text_of(DStore.render_fault(&head(), &Fault::Refused { job, sha256: String::new(), findings }));
         prop_assert!(is_lines_of_text(&text, n_lines), "{:?}", text);

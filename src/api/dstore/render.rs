@@ -4,6 +4,7 @@
 //! it is shown, and every text answer ends its lines. What is shown comes from the reply or fault
 //! alone; neither ever holds a path of the server.
 
+use super::problem;
 use crate::{
     api::{
         Payload,
@@ -66,76 +67,119 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
         | Reply::ShownSchedule { .. }
         | Reply::Shows(_)
         | Reply::Targets(_)
-        | Reply::Token { .. } => fault(&Fault::Internal),
+        | Reply::Token { .. } => fault(&Fault::Internal, false),
     }
 }
 
-pub(super) fn fault(fault: &Fault) -> Response<Payload> {
+/// `as_problem`: as JSON, which the request asks for.
+pub(super) fn fault(fault: &Fault, as_problem: bool) -> Response<Payload> {
+    let (status, said) = said(fault);
+    let mut response = match as_problem {
+        true => problem::response(status, &said, fault),
+        false => text(status, said + "\n" + &finding_lines(findings_of(fault))),
+    };
+    let all = response.headers_mut();
     match fault {
-        Fault::Busy {
-            retry_after_s,
-            reason,
-        } => later(StatusCode::SERVICE_UNAVAILABLE, *retry_after_s, reason),
-        Fault::Conflict { reason } => line(StatusCode::CONFLICT, reason),
-        Fault::Field { field, reason } => {
-            line(StatusCode::BAD_REQUEST, &format!("{field}: {reason}"))
+        Fault::Busy { retry_after_s, .. } | Fault::TooMany { retry_after_s, .. } => {
+            all.insert(RETRY_AFTER, (*retry_after_s).into());
         }
-        Fault::Forbidden { reason } => line(StatusCode::FORBIDDEN, reason),
-        Fault::Internal => line(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
-        Fault::Invalid { reason } => line(StatusCode::BAD_REQUEST, reason),
         Fault::MethodNotAllowed { allow } => {
-            let mut response = line(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &format!("this path answers to {allow} only"),
-            );
-            let headers = response.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
-            response
+            all.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        Fault::NoSuchPath => line(StatusCode::NOT_FOUND, "no such path"),
-        Fault::NotValid { findings } => {
-            let said = "the document would be refused\n".to_owned() + &finding_lines(findings);
-            text(StatusCode::BAD_REQUEST, said)
+        Fault::Refused { job, sha256, .. } => {
+            all.insert(X_JOB_NAME, header(job.to_string()));
+            if let Some(digest) = headers::repr_digest(sha256) {
+                all.insert(REPR_DIGEST, digest);
+            }
         }
-        Fault::Refused {
-            job,
-            sha256,
-            findings,
-        } => refused(job, sha256, findings),
-        Fault::TimedOut => line(
+        Fault::Unsupported { is_encoded, .. } => mark_unsupported(all, *is_encoded),
+        Fault::Conflict { .. }
+        | Fault::Field { .. }
+        | Fault::Forbidden { .. }
+        | Fault::Internal
+        | Fault::Invalid { .. }
+        | Fault::NoSuchPath
+        | Fault::NotValid { .. }
+        | Fault::TimedOut
+        | Fault::TooLarge { .. }
+        | Fault::Unauthorized
+        | Fault::UnknownFile { .. }
+        | Fault::UnknownInterface { .. }
+        | Fault::UnknownJob { .. }
+        | Fault::UnknownTenant { .. } => {}
+    }
+    response
+}
+
+/// The status of a fault, and one line about it.
+fn said(fault: &Fault) -> (StatusCode, String) {
+    let bad = StatusCode::BAD_REQUEST;
+    let (status, text) = match fault {
+        Fault::Busy { reason, .. } => (StatusCode::SERVICE_UNAVAILABLE, reason.clone()),
+        Fault::Conflict { reason } => (StatusCode::CONFLICT, reason.clone()),
+        Fault::Field { field, reason } => (bad, format!("{field}: {reason}")),
+        Fault::Forbidden { reason } => (StatusCode::FORBIDDEN, reason.clone()),
+        Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error".into()),
+        Fault::Invalid { reason } => (bad, reason.clone()),
+        Fault::MethodNotAllowed { allow } => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("this path answers to {allow} only"),
+        ),
+        Fault::NoSuchPath => (StatusCode::NOT_FOUND, "no such path".into()),
+        Fault::NotValid { .. } => (bad, "the document would be refused".into()),
+        Fault::Refused { job, .. } => (
+            bad,
+            format!("{job}: the document was refused and kept in joberrors"),
+        ),
+        Fault::TimedOut => (
             StatusCode::REQUEST_TIMEOUT,
-            "the request did not arrive in time",
+            "the request did not arrive in time".into(),
         ),
-        Fault::TooLarge { bytes_max } => line(
+        Fault::TooLarge { bytes_max } => (
             StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("the body is larger than {bytes_max} bytes"),
+            format!("the body is larger than {bytes_max} bytes"),
         ),
-        Fault::TooMany {
-            retry_after_s,
-            reason,
-        } => later(StatusCode::TOO_MANY_REQUESTS, *retry_after_s, reason),
-        Fault::Unauthorized => line(
+        Fault::TooMany { reason, .. } => (StatusCode::TOO_MANY_REQUESTS, reason.clone()),
+        Fault::Unauthorized => (
             StatusCode::UNAUTHORIZED,
-            "a user and password of this server are needed",
+            "a user and password of this server are needed".into(),
         ),
-        Fault::UnknownFile { job, number } => line(
+        Fault::UnknownFile { job, number } => (
             StatusCode::NOT_FOUND,
-            &format!("the job {job} has no file {number}"),
+            format!("the job {job} has no file {number}"),
         ),
-        Fault::UnknownInterface { interface } => line(
-            StatusCode::BAD_REQUEST,
-            &format!("unknown interface {interface}"),
-        ),
-        Fault::UnknownJob { job } => line(StatusCode::BAD_REQUEST, &format!("unknown job {job}")),
-        Fault::UnknownTenant { tenant } => line(
+        Fault::UnknownInterface { interface } => (bad, format!("unknown interface {interface}")),
+        Fault::UnknownJob { job } => (bad, format!("unknown job {job}")),
+        Fault::UnknownTenant { tenant } => (
             StatusCode::NOT_FOUND,
-            &format!("no tenant is called {tenant}"),
+            format!("no tenant is called {tenant}"),
         ),
-        Fault::Unsupported { is_encoded, reason } => {
-            let mut response = line(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
-            mark_unsupported(response.headers_mut(), *is_encoded);
-            response
-        }
+        Fault::Unsupported { reason, .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, reason.clone()),
+    };
+    (status, shown(&text))
+}
+
+/// What is wrong with the document, if that is the fault.
+pub(super) fn findings_of(fault: &Fault) -> &[Finding] {
+    match fault {
+        Fault::NotValid { findings } | Fault::Refused { findings, .. } => findings,
+        Fault::Busy { .. }
+        | Fault::Conflict { .. }
+        | Fault::Field { .. }
+        | Fault::Forbidden { .. }
+        | Fault::Internal
+        | Fault::Invalid { .. }
+        | Fault::MethodNotAllowed { .. }
+        | Fault::NoSuchPath
+        | Fault::TimedOut
+        | Fault::TooLarge { .. }
+        | Fault::TooMany { .. }
+        | Fault::Unauthorized
+        | Fault::UnknownFile { .. }
+        | Fault::UnknownInterface { .. }
+        | Fault::UnknownJob { .. }
+        | Fault::UnknownTenant { .. }
+        | Fault::Unsupported { .. } => &[],
     }
 }
 
@@ -169,17 +213,6 @@ fn content(download: Download) -> Response<Payload> {
     response
 }
 
-fn refused(job: &JobName, sha256: &str, findings: &[Finding]) -> Response<Payload> {
-    let first = format!("{job}: the document was refused and kept in joberrors\n");
-    let mut response = text(StatusCode::BAD_REQUEST, first + &finding_lines(findings));
-    let all = response.headers_mut();
-    all.insert(X_JOB_NAME, header(job.to_string()));
-    if let Some(digest) = headers::repr_digest(sha256) {
-        all.insert(REPR_DIGEST, digest);
-    }
-    response
-}
-
 /// One finding a line.
 fn finding_lines(findings: &[Finding]) -> String {
     let lines = findings
@@ -200,17 +233,6 @@ fn lines(jobs: &[JobName]) -> String {
     lines
 }
 
-fn later(status: StatusCode, retry_after_s: u32, reason: &str) -> Response<Payload> {
-    let mut response = line(status, reason);
-    let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, retry_after_s.into());
-    response
-}
-
-fn line(status: StatusCode, reason: &str) -> Response<Payload> {
-    text(status, shown(reason) + "\n")
-}
-
 fn text(status: StatusCode, body: String) -> Response<Payload> {
     response(status, TEXT, Payload::Bytes(Bytes::from(body)))
 }
@@ -228,7 +250,7 @@ fn header(value: String) -> HeaderValue {
 }
 
 /// One line of what someone else wrote.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let line = spaced(text);
     let mut shown: String = line.clone().take(SHOWN_CHARS_MAX).collect();
     if line.count() > SHOWN_CHARS_MAX {

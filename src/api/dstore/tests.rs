@@ -50,6 +50,7 @@ fn findings() -> Vec<Finding> {
     let finding = |(line, column, message): (u64, u64, &str)| Finding {
         line,
         column,
+        path: None,
         message: message.into(),
     };
     [(3, 7, "no ItemNo"), (4, 1, "two\nlines")]
@@ -61,7 +62,41 @@ fn findings() -> Vec<Finding> {
 fn answers() -> Vec<Answer> {
     let answers = replies().into_iter().chain(faults());
     let to_any = |(name, answer)| (name, "GET /xml/job", answer);
-    answers.map(to_any).collect()
+    answers.map(to_any).chain(located()).collect()
+}
+
+/// Findings with the path of their element, to a request that takes anything and to ones that ask
+/// for JSON.
+fn located() -> Vec<Answer> {
+    let findings = || {
+        let first = Finding::new(3, 7, "the attribute \"ItemNo\" is missing");
+        let more = Finding::new(0, 0, "without a place");
+        vec![first.with_path("/ListOfItems/Item[2]"), more]
+    };
+    let refused = || Fault::Refused {
+        job: job(),
+        sha256: SHA256.into(),
+        findings: findings(),
+    };
+    let not_valid = Fault::NotValid {
+        findings: findings(),
+    };
+    let busy = Fault::Busy {
+        retry_after_s: 30,
+        reason: "the disk is full".into(),
+    };
+    let hostile = Fault::Invalid {
+        reason: "unknown interface a\r\nb\u{1b}[2J\"</script>".into(),
+    };
+    let upload = "POST /xml/upload\nAccept: application/json";
+    let validate = "POST /xml/validate\nAccept: application/problem+json";
+    vec![
+        ("refused, located", "POST /xml/upload", Err(refused())),
+        ("problem, refused", upload, Err(refused())),
+        ("problem, not valid", validate, Err(not_valid)),
+        ("problem, busy", upload, Err(busy)),
+        ("problem, hostile", upload, Err(hostile)),
+    ]
 }
 
 fn replies() -> Vec<(&'static str, Result<Reply, Fault>)> {

@@ -133,7 +133,7 @@ pub(in crate::api) fn assert_described(dialect: &str, answer: &str) {
         let mismatch = match (&content[kind], &content["*/*"]) {
             (Value::Null, Value::Null) => continue,
             (Value::Null, _) => return,
-            (described, _) if kind == "application/json" => {
+            (described, _) if matches!(kind, "application/json" | "application/problem+json") => {
                 mismatch(&described["schema"], &serde_json::from_str(body).unwrap())
             }
             (_, _) => return,

@@ -512,6 +512,18 @@ fn a_document_can_be_checked_and_nothing_is_kept() {
         assert!(told.contains(said), "{told}");
         assert_eq!(refused.header("x-job-name"), None);
     }
+    let json = ["-H", "Accept: application/json", "-d", "<a>"];
+    let problem = daemon.curl(&[&json[..], &["/xml/validate"]].concat());
+    let kind = problem.header("content-type");
+    assert_eq!(
+        (problem.status, kind),
+        (400, Some("application/problem+json"))
+    );
+    let told: serde_json::Value = serde_json::from_slice(&problem.body).unwrap();
+    assert_eq!(
+        (&told["status"], &told["findings"][0]["line"]),
+        (&400.into(), &1.into())
+    );
     assert_text(&check("", ""), 400);
     assert_text(&check(&order("1"), "?Interfacename=orders_out"), 400);
     assert_text(&check(&order("1"), "?Interfacename=nothing"), 400);
