@@ -2,7 +2,7 @@
 //!
 //! Operators' commands read the directories, with the service down or up; those that change
 //! something are calls to the running service, or have the spool to themselves. `push` and `poll`
-//! are the partner's side and speak to the service over HTTPS only.
+//! are the partner's side and speak to the service over HTTPS only; `validate` is for both.
 
 mod access;
 mod check;
@@ -21,6 +21,7 @@ mod show;
 mod status;
 mod token;
 mod user;
+mod validate;
 mod why;
 
 use crate::{
@@ -46,7 +47,8 @@ const EXAMPLES: &str = "\
 Try it:         spoolgate demo
 Set it up:      spoolgate init d && spoolgate serve --config d/spoolgate.toml
 As operator:    spoolgate ls; spoolgate status JOB; spoolgate requeue JOB
-As partner:     spoolgate push --url https://HOST:8443 --user NAME order.xml";
+As partner:     spoolgate push --url https://HOST:8443 --user NAME order.xml
+                spoolgate validate --schema order.xsd order.xml";
 
 #[derive(Clone, Debug, Args)]
 struct ConfigArg {
@@ -134,6 +136,15 @@ enum Command {
     Push(partner::Push),
     /// Fetch what is new from a gateway, as a partner
     Poll(partner::Poll),
+    /// Say what is wrong with documents, by a schema, a configuration or a gateway
+    ///
+    /// One mistake a line as FILE:LINE:COLUMN: MESSAGE, to which editors jump; nothing is kept. Exit
+    /// code 0: all documents are valid; 1: some are not; 2: of some it cannot be said.
+    ///
+    /// They are judged by --schema, which needs nothing else; for --interface as the gateway of the
+    /// configuration would; or by the gateway at --url. Without any of these the gateway that the
+    /// variable SPOOLGATE_URL names is asked.
+    Validate(validate::Validate),
 }
 
 impl Cli {
@@ -165,6 +176,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
             Command::User(user) => user.run(),
+            Command::Validate(validate) => Ok(validate.run()),
             Command::Why(why) => why.run(),
         }
     }
@@ -240,7 +252,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 26);
+        assert_eq!(found.len(), 27);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

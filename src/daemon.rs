@@ -22,7 +22,9 @@ pub(crate) use memory::keep_small;
 
 pub(crate) use operators::control_places;
 
-pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, spool_dirs, take_over};
+pub(crate) use tenant::{
+    existing_spool, open_spool, schemas, seal, spool_dirs, take_over, verifier,
+};
 
 use crate::{
     config::Config,

@@ -1,14 +1,16 @@
 //! What several parts need and none of them is about: [`modes`] says who may read and write what the
-//! service trusts, [`plain`] opens plain files of bounded size, [`doubled()`] is how long to wait after
+//! service trusts, [`plain`] opens plain files of bounded size, [`Input`] is a file that can be read again, [`doubled()`] is how long to wait after
 //! failures, [`nearest()`] what a misspelt word was to be, [`processors()`] how much can be done at the
 //! same time.
 
 mod doubled;
+mod input;
 pub(crate) mod modes;
 mod nearest;
 pub(crate) mod plain;
 mod processors;
 
 pub(crate) use doubled::doubled;
+pub(crate) use input::Input;
 pub(crate) use nearest::nearest;
 pub(crate) use processors::processors;

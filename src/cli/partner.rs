@@ -24,6 +24,13 @@ struct Connection {
         hide_env_values = true
     )]
     user: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// By which password, and which certificates are trusted.
+#[derive(Debug, Args)]
+pub(super) struct Access {
     /// Read the password from the first line of FILE
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -37,13 +44,19 @@ struct Connection {
 
 impl Connection {
     fn endpoint(&self) -> anyhow::Result<Endpoint> {
-        let login = Login::find(&self.user, self.password_file.as_deref())?;
+        self.access.endpoint(&self.url, &self.user)
+    }
+}
+
+impl Access {
+    pub(super) fn endpoint(&self, url: &str, user: &str) -> anyhow::Result<Endpoint> {
+        let login = Login::find(user, self.password_file.as_deref())?;
         let trust = match (&self.cacert, self.insecure) {
             (Some(file), _) => Trust::File(file.clone()),
             (None, true) => Trust::Insecure,
             (None, false) => Trust::System,
         };
-        Ok(Endpoint::new(&self.url, login, &trust)?)
+        Ok(Endpoint::new(url, login, &trust)?)
     }
 }
 

@@ -19,8 +19,9 @@ use super::connect::{ClientError, Endpoint};
 use super::request::{Ask, Client, Payload, Progress, Response, target};
 use super::retry::{self, Backoff};
 use crate::domain::{InterfaceName, JobName, digest_field, escaped};
+use crate::util::Input;
 use anyhow::Context as _;
-use content::{Content, INPUT};
+use content::Content;
 use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -111,10 +112,7 @@ async fn push_to(
     if options.key.is_some() && files.len() != 1 {
         anyhow::bail!("--key names one job, but there are {} files", files.len());
     }
-    let n_inputs = files.iter().filter(|file| is_input(file)).count();
-    if n_inputs > 1 {
-        anyhow::bail!("{INPUT} is standard input, which can be read once only");
-    }
+    Input::named_once(files).map_err(anyhow::Error::msg)?;
     let mut pusher = Pusher {
         client: Client::new(endpoint),
         options,
@@ -147,10 +145,6 @@ async fn push_to(
             .context("standard output")?;
     }
     Ok(summary)
-}
-
-fn is_input(path: &Path) -> bool {
-    path == Path::new(INPUT)
 }
 
 struct Pushed {
@@ -310,7 +304,7 @@ impl Pusher<'_> {
     fn ask(&self, path: &Path, content: &Content, bar: &ProgressBar) -> Result<Ask, Refused> {
         let options = self.options;
         let interface = options.interface.as_ref().map(InterfaceName::as_str);
-        let stem = path.file_stem().filter(|_| !is_input(path));
+        let stem = path.file_stem().filter(|_| !Input::is_standard(path));
         let stem = stem.map(|stem| stem.to_string_lossy());
         let reference = options.reference.as_deref().or(stem.as_deref());
         let key = match &options.key {
@@ -332,7 +326,7 @@ impl Pusher<'_> {
             headers,
             method: Method::POST,
             payload: Payload::File {
-                path: content.path.clone(),
+                path: content.input.path().to_owned(),
                 bytes: content.bytes,
                 progress,
             },

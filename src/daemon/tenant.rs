@@ -168,6 +168,12 @@ pub(crate) fn schemas(tenant: &Tenant) -> Schemas {
         .with_used(used.collect())
 }
 
+/// Knows what the interfaces of a tenant take, by their schemas as they are when it is asked.
+pub(crate) fn verifier(tenant: &Tenant) -> Verifier {
+    let takes = map(&tenant.interfaces, |interface| interface.service.clone());
+    Verifier::new(takes, Arc::new(schemas(tenant)))
+}
+
 /// What is taken in of uploads.
 fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
     AdmissionLimits {
@@ -218,10 +224,8 @@ pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool
     spool.recover()?;
     know_users(&spool, tenant);
     let spool = Arc::new(spool);
-    let takes = map(&tenant.interfaces, |interface| interface.service.clone());
-    let verifier = Verifier::new(takes, Arc::new(schemas(tenant)));
     let store = Arc::new(FileStore::new(spool.clone()));
-    let admin = Admin::new(store, verifier, |_| {});
+    let admin = Admin::new(store, verifier(tenant), |_| {});
     Ok((lock, spool, admin))
 }
 

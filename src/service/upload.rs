@@ -713,12 +713,7 @@ fn findings_of(log: &JobLog) -> Vec<Finding> {
         let split = (message.text.strip_prefix("column ")).and_then(|rest| rest.split_once(": "));
         let split = split.and_then(|(column, text)| Some((column.parse().ok()?, text)));
         let (column, text) = split.unwrap_or((0, message.text.as_str()));
-        let finding = |text| Finding::new(message.line.unwrap_or(0), column, text);
-        // A path has no white space in it.
-        match text.split_once(": ") {
-            Some((path, text)) if xml::is_path(path) => finding(text).with_path(path),
-            Some(_) | None => finding(text),
-        }
+        Finding::read(message.line.unwrap_or(0), column, text)
     };
     errors.map(finding).collect()
 }

@@ -16,6 +16,11 @@ pub struct Verifier {
 }
 
 impl Interface {
+    /// Can partners upload to it?
+    pub fn takes_uploads(&self) -> bool {
+        self.direction == Direction::In
+    }
+
     /// Does the interface take documents with this root element?
     pub(super) fn takes(&self, root: &Root) -> bool {
         let Some(wanted) = &self.root else {
@@ -58,11 +63,10 @@ impl Verifier {
         known.map(|(name, _)| name.clone())
     }
 
-    /// What is wrong with a document of so many bytes for an interface, as messages of the moment
-    /// `now_ms`; none when it would be accepted.
+    /// The same as [`Verifier::findings`], as messages of the moment `now_ms`.
     ///
     /// # Errors
-    /// When it cannot be said, with the reason.
+    /// As there.
     pub fn verify(
         &self,
         document: &Source<'_>,
@@ -74,7 +78,11 @@ impl Verifier {
         Ok(findings.iter().map(|f| message_of(f, now_ms)).collect())
     }
 
-    fn findings(
+    /// What is wrong with a document of so many bytes for an interface; nothing when it would be accepted.
+    ///
+    /// # Errors
+    /// When it cannot be said, with the reason.
+    pub fn findings(
         &self,
         source: &Source<'_>,
         bytes: u64,
@@ -99,7 +107,10 @@ impl Verifier {
         let found = match self.schemas.check(schema, source) {
             Err(Unavailable::Unknown) => {
                 // Nobody has loaded it yet: no service runs.
-                self.schemas.reload();
+                if let Some(schema) = schema {
+                    let loaded = self.schemas.load(schema, &format!("{schema}.xsd"));
+                    loaded.map_err(|reason| format!("schema {schema}: {reason}"))?;
+                }
                 self.schemas.check(schema, source)
             }
             found => found,

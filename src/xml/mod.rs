@@ -94,6 +94,19 @@ impl Finding {
         }
     }
 
+    /// Takes a text apart that may begin with a path, as [`Finding`]s are written. No message of ours
+    /// begins like one, and no path has white space in it.
+    pub fn read(line: u64, column: u64, text: &str) -> Finding {
+        let is_path =
+            |path: &str| path.starts_with(['/', '…']) && !path.contains(char::is_whitespace);
+        match text.split_once(": ") {
+            Some((path, message)) if is_path(path) => {
+                Finding::new(line, column, message).with_path(path)
+            }
+            Some(_) | None => Finding::new(line, column, text),
+        }
+    }
+
     /// The same about the element of this path, which has no white space in it.
     #[must_use]
     pub fn with_path(self, path: &str) -> Finding {
@@ -113,11 +126,6 @@ impl fmt::Display for Finding {
         }
         f.write_str(&self.message)
     }
-}
-
-/// Could a text be the path of a finding? No message of ours can.
-pub fn is_path(text: &str) -> bool {
-    text.starts_with(['/', '…']) && !text.contains(char::is_whitespace)
 }
 
 /// Where the bytes of a document are. It can be opened more than once.

@@ -85,6 +85,10 @@ impl<T> ReloadableDir<T> {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.dir
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         let kept = self.kept.read();
         kept.keys().cloned().collect()
@@ -165,7 +169,7 @@ impl<T> ReloadableDir<T> {
     }
 
     /// Puts the file's present version in force; `false` when it already is.
-    fn renew(
+    pub(super) fn renew(
         &self,
         name: &str,
         snapshot: Result<Snapshot, String>,

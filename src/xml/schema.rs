@@ -206,17 +206,30 @@ impl Schemas {
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
         let read = |dir: &Path, names: &BTreeSet<String>| self.files.read(dir, names);
-        self.dir.reload(&read, &|snapshot| {
-            let compiled = self.compile(snapshot, Keys::LeftToTables);
-            let compiled = compiled.map_err(|error| match error {
-                Unavailable::Compile(error) => error.to_string(),
-                Unavailable::Busy
-                | Unavailable::Panicked(_)
-                | Unavailable::Unknown
-                | Unavailable::Validate(_) => error.to_string(),
-            })?;
-            Ok(Version::of(compiled))
-        })
+        self.dir.reload(&read, &|snapshot| self.version(snapshot))
+    }
+
+    /// Loads one schema alone, by this name: that in `file`, a path relative to the directory.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn load(&self, name: &str, file: &str) -> Result<(), String> {
+        let snapshot = self.files.read_one(self.dir.path(), name, file);
+        self.dir
+            .renew(name, snapshot, &|snapshot| self.version(snapshot))
+            .map(drop)
+    }
+
+    fn version(&self, snapshot: &Snapshot) -> Result<Version, String> {
+        let compiled = self.compile(snapshot, Keys::LeftToTables);
+        let compiled = compiled.map_err(|error| match error {
+            Unavailable::Compile(error) => error.to_string(),
+            Unavailable::Busy
+            | Unavailable::Panicked(_)
+            | Unavailable::Unknown
+            | Unavailable::Validate(_) => error.to_string(),
+        })?;
+        Ok(Version::of(compiled))
     }
 
     /// What an operator should know of schemas that are in force, by their names.

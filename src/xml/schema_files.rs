@@ -69,6 +69,18 @@ impl SchemaFiles {
         });
         snapshots.collect()
     }
+
+    /// The schema of this name in one file, whatever else is in the directory.
+    pub(super) fn read_one(&self, dir: &Path, name: &str, file: &str) -> Result<Snapshot, String> {
+        let mut shelf = Shelf {
+            dir,
+            parts: BTreeMap::new(),
+        };
+        let mut gathering = Gathering::new(&self.catalog, &mut shelf);
+        gathering.run(file)?;
+        let edition = self.editions.get(name).copied();
+        Ok(gathering.found.snapshot(file).with_edition(edition))
+    }
 }
 
 fn main_of(name: &str) -> String {

@@ -29,4 +29,5 @@ mod security;
 mod terms;
 mod tokens;
 mod unit;
+mod validating;
 mod watching;

@@ -1,67 +1,53 @@
 //! A file to push, read once before it is sent: its digest, and the key derived from it.
-//! Standard input is copied to a file without a name first.
 //!
 //! The file is read again when it is sent. Should it have changed in between, its digest or its
 //! length no longer fit, and the upload is refused rather than accepted as something else.
 
+use crate::util::Input;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
-use std::os::fd::AsRawFd as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Stands for standard input.
-pub(super) const INPUT: &str = "-";
 const HASH_PIECE_BYTES: usize = 1024 * 1024;
 
 /// What a file held when it was read to its end.
 pub(super) struct Content {
     pub(super) bytes: u64,
     inode: u64,
+    /// Where it can be read again.
+    pub(super) input: Input,
     modified_ns: i128,
     pub(super) sha256: [u8; 32],
-    /// Where it can be read again.
-    pub(super) path: PathBuf,
-    /// Which has no name of its own.
-    _input: Option<File>,
 }
 
 impl Content {
     /// Blocking.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
-        if path == Path::new(INPUT) {
-            return Self::of_input(io::stdin().lock());
-        }
-        let mut file = File::open(path)?;
+        Self::of(Input::of(path)?)
+    }
+
+    fn of(input: Input) -> io::Result<Self> {
+        let mut file = File::open(input.path())?;
         let about = file.metadata()?;
         if !about.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
         let (bytes, sha256) = digest(&mut file)?;
+        let modified_ns =
+            i128::from(about.mtime()) * 1_000_000_000 + i128::from(about.mtime_nsec());
+        // The same input is the same content, whenever it comes.
+        let (inode, modified_ns) = match input.is_copy() {
+            true => (0, 0),
+            false => (about.ino(), modified_ns),
+        };
         Ok(Self {
             bytes,
-            inode: about.ino(),
-            modified_ns: i128::from(about.mtime()) * 1_000_000_000 + i128::from(about.mtime_nsec()),
+            inode,
+            input,
+            modified_ns,
             sha256,
-            path: path.to_owned(),
-            _input: None,
-        })
-    }
-
-    /// The same input is the same content, whenever it comes.
-    fn of_input(mut input: impl io::Read) -> io::Result<Self> {
-        let mut file = tempfile::tempfile()?;
-        io::copy(&mut input, &mut file)?;
-        file.rewind()?;
-        let (bytes, sha256) = digest(&mut file)?;
-        Ok(Self {
-            bytes,
-            inode: 0,
-            modified_ns: 0,
-            sha256,
-            path: PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
-            _input: Some(file),
         })
     }
 
