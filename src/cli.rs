@@ -138,8 +138,8 @@ enum Command {
     Poll(partner::Poll),
     /// Say what is wrong with documents, by a schema, a configuration or a gateway
     ///
-    /// One mistake a line as FILE:LINE:COLUMN: MESSAGE, to which editors jump; nothing is kept. Exit
-    /// code 0: all documents are valid; 1: some are not; 2: of some it cannot be said.
+    /// One mistake a line as FILE:LINE:COLUMN: PATH: MESSAGE, to which editors jump; nothing is kept.
+    /// Exit code 0: all documents are valid; 1: some are not; 2: of some it cannot be said.
     ///
     /// They are judged by --schema, which needs nothing else; for --interface as the gateway of the
     /// configuration would; or by the gateway at --url. Without any of these the gateway that the

@@ -490,7 +490,7 @@ impl Complete {
                     "no interface takes documents with the root element {}{namespace}",
                     root.name
                 );
-                Ok(Err(Finding::new(root.line, root.column, &text)))
+                Ok(Err(root.finding(&text)))
             }
         }
     }

@@ -39,7 +39,7 @@ impl Interface {
             "the root element is {}, but {name} takes {wanted}",
             root.name
         );
-        Some(Finding::new(root.line, root.column, &text))
+        Some(root.finding(&text))
     }
 }
 

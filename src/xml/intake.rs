@@ -18,6 +18,7 @@ use quick_xml::errors::{Error, IllFormedError};
 use quick_xml::events::Event;
 
 use super::decode::{Decoder, finding_in};
+use super::locate::locate;
 use super::names::{is_ncname, is_space, resolve_reference};
 use super::position::Position;
 use super::scopes::Scopes;
@@ -54,7 +55,9 @@ impl From<Finding> for InspectError {
 pub fn inspect(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectError> {
     // Lines and columns are counted only where one has to be reported.
     match pass(source, limits, Positions::ToTheRoot, &mut |_| Ok(())) {
-        Err(InspectError::NotWellFormed(_)) => walk(source, limits, &mut |_| Ok(())),
+        Err(InspectError::NotWellFormed(_)) => {
+            walk(source, limits, &mut |_| Ok(())).map_err(|error| located(source, limits, error))
+        }
         other => other,
     }
 }
@@ -71,7 +74,17 @@ pub fn root_of(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectE
     });
     match root {
         Some(root) => Ok(root),
-        None => seen,
+        None => seen.map_err(|error| located(source, limits, error)),
+    }
+}
+
+fn located(source: &Source<'_>, limits: &XmlLimits, error: InspectError) -> InspectError {
+    match error {
+        InspectError::NotWellFormed(finding) => {
+            let mut located = locate(source, limits, vec![finding.clone()]);
+            InspectError::NotWellFormed(located.pop().unwrap_or(finding))
+        }
+        InspectError::Io(_) => error,
     }
 }
 
@@ -434,9 +447,18 @@ fn parser_error(error: Error, at: Position) -> InspectError {
 mod tests {
     use super::*;
 
+    /// Where the path is made, it has tests of its own.
+    fn without_path(finding: Finding) -> String {
+        let finding = Finding {
+            path: None,
+            ..finding
+        };
+        finding.to_string()
+    }
+
     fn refused_with(document: &[u8], limits: &XmlLimits) -> String {
         match inspect(&Source::Memory(document), limits) {
-            Err(InspectError::NotWellFormed(finding)) => finding.to_string(),
+            Err(InspectError::NotWellFormed(finding)) => without_path(finding),
             other => panic!(
                 "{other:?}: {}",
                 String::from_utf8_lossy(&document[..document.len().min(200)])
@@ -670,7 +692,7 @@ mod tests {
             let (path, _dir) = endless(start, piece);
             match inspect(&Source::File(&path), &limits) {
                 Err(InspectError::NotWellFormed(finding)) => {
-                    assert_eq!(finding.to_string(), expected, "{start}{piece}");
+                    assert_eq!(without_path(finding), expected, "{start}{piece}");
                 }
                 other => panic!("{start}{piece}: {other:?}"),
             }

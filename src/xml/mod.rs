@@ -10,7 +10,7 @@
 //! Everything is synchronous and is called from blocking threads, many at a time. Nothing here
 //! opens a network connection or a file that a document names, and nothing keeps a document.
 //! Whatever bytes come in, memory and time stay within [`XmlLimits`], and what is wrong with the
-//! document is a [`Finding`] with its place, never an error of the server.
+//! document is a [`Finding`] with its place and path (`locate`), never an error of the server.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -29,6 +29,7 @@ mod doctype;
 mod intake;
 #[cfg(test)]
 mod literals;
+mod locate;
 mod location;
 mod names;
 mod one_pass;
@@ -177,6 +178,13 @@ pub struct Root {
     pub column: u64,
     pub namespace: Option<String>,
     pub name: String,
+}
+
+impl Root {
+    /// What is wrong with the root element.
+    pub fn finding(&self, message: &str) -> Finding {
+        Finding::new(self.line, self.column, message).with_path(&format!("/{}", self.name))
+    }
 }
 
 /// What one document may make us hold in memory. The size of the whole document is the

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalog::Catalog;
+use super::locate::locate;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::schema_files::SchemaFiles;
 use super::snapshot::{Edition, Snapshot};
@@ -280,23 +281,30 @@ impl Schemas {
     /// document. It may be tried again later.
     pub fn validate(&self, name: &str, source: &Source<'_>) -> Result<Vec<Finding>, Unavailable> {
         let kept = self.dir.find(name).ok_or(Unavailable::Unknown)?;
-        let (snapshot, version) = (&kept.snapshot, &kept.value);
-        let Some(tables) = &version.tables else {
-            return match self.ill_formed(source)? {
-                Some(finding) => Ok(vec![finding]),
-                None => self.find(snapshot, &version.idle, Keys::LeftToTables, source),
-            };
-        };
-        let mut findings = match self.judge(tables, source)? {
-            (Verdict::Valid | Verdict::Breached, findings) => return Ok(findings),
-            (Verdict::NoRoom, _) => return Err(Unavailable::Busy),
-            (Verdict::Doubt(_), findings) => findings,
+        let findings = self.findings(&kept.snapshot, &kept.value, source)?;
+        Ok(locate(source, &self.limits, findings))
+    }
+
+    fn findings(
+        &self,
+        snapshot: &Snapshot,
+        version: &Version,
+        source: &Source<'_>,
+    ) -> Result<Vec<Finding>, Unavailable> {
+        let mut findings = match &version.tables {
+            None => Vec::new(),
+            Some(tables) => match self.judge(tables, source)? {
+                (Verdict::Valid | Verdict::Breached, findings) => return Ok(findings),
+                (Verdict::NoRoom, _) => return Err(Unavailable::Busy),
+                (Verdict::Doubt(_), findings) => findings,
+            },
         };
         if let Some(finding) = self.ill_formed(source)? {
             return Ok(vec![finding]);
         }
         findings.extend(self.find(snapshot, &version.idle, Keys::LeftToTables, source)?);
-        if findings.is_empty() && tables.has_constraints() {
+        let has_keys = |tables: &Arc<Tables>| tables.has_constraints();
+        if findings.is_empty() && version.tables.as_ref().is_some_and(has_keys) {
             // The tables do not express what the document has, and have not seen all its keys.
             return self.find(snapshot, &version.idle_with_keys, Keys::Checked, source);
         }
@@ -449,7 +457,7 @@ mod tests {
     fn tables_decide_keys_and_the_engine_the_rest() {
         let (schemas, _dir) = schemas(Room::default());
         let items = "<i>1</i><i>2</i><i>1</i>";
-        let twice = "1:20: the value of unique items is already on line 1 \
+        let twice = "1:20: /r/i[3]: the value of unique items is already on line 1 \
                      [cvc-identity-constraint.4.1]";
         assert_eq!(found(&schemas, "<r><i>1</i><n>1</n></r>"), [""; 0]);
         assert_eq!(found(&schemas, &format!("<r>{items}</r>")), [twice]);
