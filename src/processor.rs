@@ -57,12 +57,12 @@ pub enum Outcome {
 
 /// The end of a run.
 #[derive(Debug)]
-pub struct Ended {
+pub struct RunEnd {
     pub outcome: Outcome,
     pub messages: Vec<Message>,
 }
 
-impl Ended {
+impl RunEnd {
     /// With what the processor said, and at last why it has not done its work.
     fn new(outcome: Outcome, output: Output) -> Self {
         let mut messages = output.end(now_ms());
@@ -100,7 +100,7 @@ impl Processor {
     }
 
     /// How a run ended that outlived the service which began it; `None` if that is not known.
-    pub fn recovered(&self, kept: &Kept) -> Option<Ended> {
+    pub fn recovered(&self, kept: &Kept) -> Option<RunEnd> {
         match self {
             Self::Archive | Self::Post(_) => None,
             Self::Command(command) => command.recovered(kept),
@@ -108,9 +108,9 @@ impl Processor {
     }
 
     /// Works on a job until it is done, fails, reaches a limit or `stop` says so.
-    pub async fn run(&self, run: Run, stop: &CancellationToken) -> Ended {
+    pub async fn run(&self, run: Run, stop: &CancellationToken) -> RunEnd {
         match self {
-            Self::Archive => Ended {
+            Self::Archive => RunEnd {
                 outcome: Outcome::Done,
                 messages: Vec::new(),
             },

@@ -8,7 +8,7 @@
 //! Contract with the program: `docs/processors.md`, "Writing a processor".
 
 use super::{
-    Ended, Outcome, PartnersSee, adopted, now_ms,
+    Outcome, PartnersSee, RunEnd, adopted, now_ms,
     output::{Output, Source},
     starter::{End, Event, GRACE, Order, Starter, Why},
 };
@@ -155,7 +155,7 @@ impl Run {
 }
 
 impl Command {
-    pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> Ended {
+    pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> RunEnd {
         let order = self.order(&run);
         let output = Output::new(self.partners_see, &run.job);
         let (begun, run) = on_a_thread(move || {
@@ -183,7 +183,7 @@ impl Command {
                 outcome
             }
         };
-        Ended::new(outcome, reader.output)
+        RunEnd::new(outcome, reader.output)
     }
 
     fn order(&self, run: &Run) -> io::Result<Order> {
@@ -288,7 +288,7 @@ impl Command {
     }
 
     /// How a run ended that outlived the service which began it; `None` if that is not known.
-    pub(super) fn recovered(&self, kept: &Kept) -> Option<Ended> {
+    pub(super) fn recovered(&self, kept: &Kept) -> Option<RunEnd> {
         let end: End = serde_json::from_slice(&kept.end).ok()?;
         if end.attempt != kept.attempt {
             return None;
@@ -297,7 +297,7 @@ impl Command {
         output.take(Source::Output, &kept.output, now_ms());
         output.take(Source::Errors, &kept.errors, now_ms());
         let outcome = self.judged(&end, &mut output);
-        Some(Ended::new(outcome, output))
+        Some(RunEnd::new(outcome, output))
     }
 
     /// What an end means, and what is noted of it.
@@ -500,11 +500,11 @@ mod tests {
         }
     }
 
-    async fn run(command: Command, body: &str) -> Ended {
+    async fn run(command: Command, body: &str) -> RunEnd {
         run_until(command, body, &CancellationToken::new()).await
     }
 
-    async fn run_until(command: Command, body: &str, stop: &CancellationToken) -> Ended {
+    async fn run_until(command: Command, body: &str, stop: &CancellationToken) -> RunEnd {
         let starter = Starter::launch().unwrap();
         run_with(command, body, stop, &starter).await
     }
@@ -514,13 +514,13 @@ mod tests {
         body: &str,
         stop: &CancellationToken,
         starter: &Starter,
-    ) -> Ended {
+    ) -> RunEnd {
         let dir = tempfile::tempdir().unwrap();
         let run = laid_out(dir.path(), body, starter);
         command.run(run, stop).await
     }
 
-    async fn run_in(dir: &Path, command: Command, body: &str) -> Ended {
+    async fn run_in(dir: &Path, command: Command, body: &str) -> RunEnd {
         let run = laid_out(dir, body, &Starter::launch().unwrap());
         command.run(run, &CancellationToken::new()).await
     }
@@ -550,7 +550,7 @@ mod tests {
         }
     }
 
-    fn texts(ended: &Ended) -> Vec<&str> {
+    fn texts(ended: &RunEnd) -> Vec<&str> {
         ended.messages.iter().map(|m| m.text.as_str()).collect()
     }
 

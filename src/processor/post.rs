@@ -10,7 +10,7 @@
 //! Contract with the receiver: `docs/processors.md`, "Posting to a URL".
 
 use super::{
-    Ended, Outcome, PartnersSee, Run, now_ms,
+    Outcome, PartnersSee, Run, RunEnd, now_ms,
     output::{Output, Source},
     signature,
 };
@@ -85,7 +85,7 @@ impl Post {
         self.secret().map(drop)
     }
 
-    pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> Ended {
+    pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> RunEnd {
         let mut output = Output::new(PartnersSee::All, &run.job);
         let outcome = tokio::select! {
             // An answer that has come has come, whatever else is the case.
@@ -93,7 +93,7 @@ impl Post {
             outcome = self.deliver(&run, &mut output) => outcome,
             () = stop.cancelled() => Outcome::Stopped,
         };
-        Ended::new(outcome, output)
+        RunEnd::new(outcome, output)
     }
 
     async fn deliver(&self, run: &Run, output: &mut Output) -> Outcome {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{InterfaceName, JobName},
-    processor::{Ended, Ending, Kept, Outcome, Processor, Run},
+    processor::{Ending, Kept, Outcome, Processor, Run, RunEnd},
     scheduler::{End, Event},
     store::{Claimed, Interrupted, Lease, LeftBehind, Result, Workspace},
 };
@@ -69,7 +69,7 @@ impl Core {
         let ended = if underway.stop.is_cancelled() {
             // Before there was anything to end.
             let (outcome, messages) = (Outcome::Stopped, Vec::new());
-            Ended { outcome, messages }
+            RunEnd { outcome, messages }
         } else {
             let run = self.run_of(&lease, *workspace);
             processor.run(run, &underway.stop).await
@@ -168,7 +168,7 @@ impl Core {
     }
 
     /// How an adopted command ended, if that was kept.
-    async fn recovered(&self, lease: &Lease) -> Result<Option<Ended>> {
+    async fn recovered(&self, lease: &Lease) -> Result<Option<RunEnd>> {
         let Some(processor) = self.processor_of(&lease.interface) else {
             return Ok(None);
         };

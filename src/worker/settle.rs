@@ -3,7 +3,7 @@
 use super::{Core, runs::Run};
 use crate::{
     domain::joblog::{Level, Message},
-    processor::{Ended, Outcome, Retry},
+    processor::{Outcome, Retry, RunEnd},
     scheduler::End,
     store::{By, Fate, Lease, Result, RunLog, Settled, Settlement, StoreError},
 };
@@ -55,7 +55,7 @@ impl Core {
     pub(super) async fn settle(
         &self,
         lease: &Lease,
-        ended: Ended,
+        ended: RunEnd,
         started_ms: i64,
         run: &Run,
     ) -> End {
@@ -94,7 +94,13 @@ impl Core {
     }
 
     /// What is to become of a job whose run has ended. From now on nobody can cancel it.
-    async fn verdict_of(&self, lease: &Lease, ended: Ended, started_ms: i64, run: &Run) -> Verdict {
+    async fn verdict_of(
+        &self,
+        lease: &Lease,
+        ended: RunEnd,
+        started_ms: i64,
+        run: &Run,
+    ) -> Verdict {
         let ended_ms = self.store.now_ms();
         let fate = self.fate_of(lease).await;
         let ended = match fate {
@@ -137,18 +143,18 @@ impl Core {
     }
 
     /// What a run came to, once its output and the rules of its interface were looked at.
-    async fn judged(&self, lease: &Lease, ended: Ended) -> Ended {
+    async fn judged(&self, lease: &Lease, ended: RunEnd) -> RunEnd {
         let reason = match &ended.outcome {
             Outcome::Done => match self.store.check_output(lease).await {
                 Err(StoreError::Refused(reason)) => reason,
                 Ok(Some(warning)) => {
-                    let Ended {
+                    let RunEnd {
                         outcome,
                         mut messages,
                     } = ended;
                     let now_ms = self.store.now_ms();
                     messages.push(Message::new(now_ms, Level::Warning, warning));
-                    return Ended { outcome, messages };
+                    return RunEnd { outcome, messages };
                 }
                 Ok(None) | Err(_) => return ended,
             },
@@ -165,18 +171,18 @@ impl Core {
         let mut messages = ended.messages;
         messages.push(Message::new(self.store.now_ms(), Level::Error, &reason));
         let outcome = Outcome::Failed { reason };
-        Ended { outcome, messages }
+        RunEnd { outcome, messages }
     }
 
     /// Where the job goes, why, and what its log says of it.
     fn settlement_of(
         &self,
         lease: &Lease,
-        ended: Ended,
+        ended: RunEnd,
         now_ms: i64,
     ) -> (Settlement, Option<String>, Vec<Message>) {
         let lane = &self.lanes[&lease.interface];
-        let Ended {
+        let RunEnd {
             outcome,
             mut messages,
         } = ended;

@@ -4,7 +4,7 @@
 //! more of that at once than leave threads to the worker. Only a look at a name or two is made where it is asked for.
 
 mod content;
-mod digests;
+mod digest_cache;
 mod keys;
 mod look;
 mod operators;
@@ -54,7 +54,7 @@ struct Inner {
     keys: Keys<Key>,
     /// Jobs that a call moves: those that were retrieved, or that an operator sends or removes.
     moving: Keys<JobName>,
-    digests: digests::Digests,
+    digests: digest_cache::DigestCache,
     runs: Arc<runs::Runs>,
     precedences: precedence::Precedences,
     positions: queue_positions::QueuePositions,
@@ -88,7 +88,7 @@ impl FileStore {
             small_commits: Semaphore::new(processors()),
             keys: Keys::default(),
             moving: Keys::default(),
-            digests: digests::Digests::default(),
+            digests: digest_cache::DigestCache::default(),
             runs: Arc::default(),
             precedences: precedence::Precedences::default(),
             positions: queue_positions::QueuePositions::default(),

@@ -16,8 +16,9 @@ use std::{
 const FILES_MAX: usize = 4096;
 const PIECE_BYTES: usize = 128 * 1024;
 
+/// Digests of files, as far as they have been computed.
 #[derive(Default)]
-pub(super) struct Digests(Mutex<BTreeMap<Version, String>>);
+pub(super) struct DigestCache(Mutex<BTreeMap<Version, String>>);
 
 /// Which file it is, and in which state: device, inode, length, and its last change in seconds and
 /// nanoseconds.
@@ -29,7 +30,7 @@ fn version(file: &File) -> io::Result<Version> {
     Ok((about.dev(), about.ino(), about.size(), changed.0, changed.1))
 }
 
-impl Digests {
+impl DigestCache {
     /// The digest of a file, in hex; its position stays. `None` when it changes meanwhile. Blocking.
     ///
     /// # Errors
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_digest_is_of_the_file_as_it_is() {
-        let digests = Digests::default();
+        let digests = DigestCache::default();
         let mut file = tempfile::tempfile().unwrap();
         let of = |text: &str| Some(hex::encode(Sha256::digest(text)));
         assert_eq!(digests.of(&file).unwrap(), of(""));
