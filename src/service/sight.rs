@@ -230,6 +230,7 @@ mod tests {
     use crate::store::fs::PlacePath;
     use crate::{
         auth::{Grants, Scope},
+        cron_schedule::{Progress, Schedule, ScheduleId},
         domain::{Job, JobId, KEY_BYTES, Kind, Place, Queue, Seal},
         store::{
             By, Cancelled,
@@ -488,6 +489,37 @@ mod tests {
         let calls = disk.calls() - before;
         let answer = dialect.render_fault(&head, &fault);
         (format!("{answer:?}").replace(name, known), calls)
+    }
+
+    /// The same of a schedule, which is asked for as a job is.
+    #[tokio::test]
+    async fn a_foreign_schedule_is_answered_like_an_unknown_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (service, spool) = service(dir.path(), Visible::Own, false);
+        let disk = Faults::of(dir.path());
+        let id = ScheduleId::new(spool.next_id());
+        let schedule = br#"{"interface":"out","submitter":"ada","dialect":"robusta",
+            "created":"2026-11-25T12:00:00Z","plan":{"time_zone":"UTC"},"document":"{}"}"#;
+        let schedule = Schedule::from_json(schedule).unwrap();
+        spool
+            .wait(spool.save_schedule(id, &schedule, None).unwrap())
+            .unwrap();
+        let fired = Progress::default().skipped("2026-11-25T13:00:00Z".parse().unwrap());
+        spool
+            .wait(spool.save_progress(id, &fired).unwrap())
+            .unwrap();
+        let job = JobName::new(id.get(), None, Kind::Json);
+        let unknown = job.with_id(JobId::from_number(job.id().get() + 2048));
+        let request = REQUESTS[13];
+        assert!(request.1.ends_with("process/status/UUID"));
+        let bob = caller("bob", Right::Download, None);
+        // What is read once in a day.
+        asked(&service, &disk, &bob, request, &unknown).await;
+        for caller in [bob, Caller::new("eve", Grants::default())] {
+            let unknown = asked(&service, &disk, &caller, request, &unknown).await;
+            let foreign = asked(&service, &disk, &caller, request, &job).await;
+            assert_eq!(foreign, unknown, "{caller:?}");
+        }
     }
 
     /// In each dialect, as many calls and the same answer, for those without a right on the interface too.

@@ -420,6 +420,7 @@ macro_rules! conformance {
                 a_removed_schedule_is_gone
                 a_reset_is_asked_for_until_it_is_made
                 a_saved_schedule_is_there
+                a_schedule_costs_what_an_unknown_one_costs
                 eight_fires_of_a_moment_make_one_job
                 progress_is_kept
             }

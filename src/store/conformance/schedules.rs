@@ -98,6 +98,31 @@ pub(super) async fn a_saved_schedule_is_there<B: Bench>() {
     );
 }
 
+/// Whether there is a schedule is not to be learned from what it costs to ask for it.
+pub(super) async fn a_schedule_costs_what_an_unknown_one_costs<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let (new, fired, asked) = (
+        saved(&*store).await,
+        saved(&*store).await,
+        saved(&*store).await,
+    );
+    fire(&*store, fired, moment(0), &Progress::default(), "{}")
+        .await
+        .unwrap();
+    assert!(store.ask_reset(asked, &olga()).await.unwrap());
+    let cost = async |id: ScheduleId| {
+        let before = bench.calls();
+        let is_there = store.schedule(id).await.unwrap().is_some();
+        (is_there, bench.calls() - before)
+    };
+    let (is_there, unknown) = cost(store.new_schedule_id()).await;
+    assert!(!is_there);
+    for id in [new, fired, asked] {
+        assert_eq!(cost(id).await, (true, unknown));
+    }
+}
+
 async fn all_three(store: &dyn Store, ids: [ScheduleId; 3], second: &Schedule) {
     assert_eq!(store.schedules().await.unwrap(), ids);
     for (id, meant) in ids.into_iter().zip([&schedule(), second, &schedule()]) {

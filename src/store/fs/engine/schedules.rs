@@ -81,7 +81,10 @@ impl Inner {
     }
 
     pub(super) fn schedule(&self, id: ScheduleId) -> Result<Option<SavedSchedule>, SpoolError> {
-        let Some(schedule) = self.spool.schedule(id)? else {
+        let schedule = self.spool.schedule(id)?;
+        // Also of one that there is not: who may not see a schedule is not to learn that it is there.
+        let (progress, reset_asked) = (self.spool.progress(id), self.spool.is_reset_asked(id));
+        let Some(schedule) = schedule else {
             let mut known = self.schedules.lock();
             if known.as_mut().is_some_and(|known| known.remove(&id)) {
                 self.spool.saw_schedule(id, false);
@@ -90,8 +93,8 @@ impl Inner {
         };
         Ok(Some(SavedSchedule {
             schedule,
-            progress: self.spool.progress(id)?,
-            reset_asked: self.spool.is_reset_asked(id)?,
+            progress: progress?,
+            reset_asked: reset_asked?,
         }))
     }
 
