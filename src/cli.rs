@@ -1,6 +1,6 @@
 //! The command line: what was typed, and where it goes.
 //!
-//! Operators' commands read the directories, with the service down or up; those that change
+//! Operators' commands look at the store, with the service down or up; those that change
 //! something are calls to the running service, or have the spool to themselves. `push` and `poll`
 //! are the partner's side and speak to the service over HTTPS only; `validate` is for both.
 
@@ -27,12 +27,16 @@ mod why;
 use crate::{
     config::{Config, Tenant},
     daemon,
-    store::fs::{RealFs, Spool, SpoolLock},
+    store::{
+        Store,
+        fs::{FileStore, RealFs, SpoolLock},
+    },
     util::modes,
 };
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use std::{io::ErrorKind, path::PathBuf, process::ExitCode};
+use std::{io::ErrorKind, path::PathBuf, process::ExitCode, sync::Arc};
+use tokio::runtime::{Builder, Runtime};
 
 /// A filesystem queue gateway: partners upload job files over HTTPS, the directories are the
 /// state, and nothing that was acknowledged is ever lost.
@@ -182,12 +186,22 @@ impl Cli {
     }
 }
 
-/// A tenant's spool, for reading: nothing is created.
-fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
+/// Looks at a tenant's store, whether or not a service is at work on it: nothing is created.
+fn look<T>(
+    tenant: &Tenant,
+    with: impl AsyncFnOnce(&dyn Store) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     has_spool(tenant)?;
     let spool = daemon::existing_spool(tenant);
     spool.check_format()?;
-    Ok(spool)
+    let store = FileStore::new(Arc::new(spool));
+    runtime()?.block_on(with(&store))
+}
+
+/// For the calls of one command.
+fn runtime() -> anyhow::Result<Runtime> {
+    let runtime = Builder::new_current_thread().build();
+    runtime.context("cannot start the runtime")
 }
 
 /// A path that was mistyped is no reason to make a new spool there.

@@ -31,7 +31,7 @@ pub use options::{
     JobOptions, PARAMS_BYTES_MAX, Priority, PriorityError, WORKER_TAG_BYTES_MAX, WorkerTag,
     WorkerTagError, WorkerTags,
 };
-pub use place::{Illegal, Job, Place, Queue, Transition};
+pub use place::{Illegal, Job, Place, PlaceKind, Queue, Transition};
 #[cfg(test)]
 pub(crate) use properties::{
     any_interface, any_job_name, any_place, any_queue, any_text, every_place, is_plain, settings,

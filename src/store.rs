@@ -5,8 +5,8 @@
 //! in [`fs`]; the one in `memory` survives nothing and is what the conformance suite is tried on first.
 //! Every engine passes the same suite, `conformance`.
 //!
-//! What the command line shows still uses the file engine as it is; the service, and so every dialect,
-//! the worker, and what operators do use the seam.
+//! The service, and so every dialect, the worker, what operators do and what the command line shows use
+//! the seam.
 //!
 //! Invariant: what a call reports as done is done for good: it survives what the engine survives, and later calls see it.
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
@@ -23,8 +23,9 @@ mod run;
 
 pub use by::{By, Origin};
 pub use job::{
-    Came, Cancelled, Filter, JobDetail, JobRecord, JobSummary, Key, Keyed, NewJob, NewName, Of,
-    Page, Results, Sight, SightOf, State, Stored, Viewer, Want,
+    Came, Cancelled, Counts, Filter, InterfaceCounts, JobDetail, JobRecord, JobSummary, Key, Keyed,
+    NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight, SightOf, State, Stored,
+    Viewer, Want,
 };
 
 pub use fs::REST as DROPS_REST;
@@ -309,7 +310,7 @@ pub trait Store: Send + Sync + 'static {
     /// When the engine cannot be read.
     async fn details(&self, jobs: Vec<Job>, want: Want) -> Result<Vec<JobDetail>>;
 
-    /// Jobs of an interface by their names, `limit` of them at most and at least one, `after` a name that need not be
+    /// Jobs by their names, `limit` of them at most and at least one, `after` a name that need not be
     /// there any more. Over a whole walk a job that is there all
     /// the while is shown once, whatever moves. Reads no document and no log.
     ///
@@ -359,6 +360,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be looked up.
     async fn is_held(&self, interface: &InterfaceName) -> Result<bool>;
+
+    /// How many jobs are where, in queues as far as they are complete.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn counts(&self) -> Result<Counts>;
 
     /// When an interface was first served, in milliseconds of the Unix epoch.
     ///
@@ -536,6 +543,31 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot be read.
     async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>>;
+
+    /// What is kept of a job that there is or was.
+    ///
+    /// # Errors
+    /// When the engine cannot be read. A log that cannot be read counts as none.
+    async fn remains(&self, job: &JobName) -> Result<Remains>;
+
+    /// Why a job that was seen in its queue is not taken, if there is a reason in itself. Nothing is said of one
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn not_ready(&self, job: &Job) -> Result<Option<NotReady>>;
+
+    /// What the processor of a job that runs has said until now, as its log would say it.
+    ///
+    /// # Errors
+    /// When the engine cannot be read; of what cannot be read of the job nothing is said.
+    async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>>;
+
+    /// When files had to be restored at the last start after a crash, in milliseconds of the Unix epoch, and which.
+    ///
+    /// # Errors
+    /// When that cannot be looked up.
+    async fn restored(&self) -> Result<Option<(i64, Vec<String>)>>;
 
     /// Is there a user of that name, as far as is known?
     ///

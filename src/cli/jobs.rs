@@ -4,7 +4,10 @@ use super::{Common, operator::Operator, output::print_line};
 use crate::{
     domain::{Job, JobName, Queue, escaped},
     ops::admin::Operation,
-    store::fs::{PlacePath, Spool, deferred_entry, work_entry},
+    store::{
+        Store,
+        fs::{PlacePath, deferred_entry, work_entry},
+    },
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -32,13 +35,10 @@ impl JobArg {
         &self.0
     }
 
-    pub(super) fn find(&self, spool: &Spool) -> anyhow::Result<Job> {
-        let place = spool.find(&self.0)?;
-        let place = place.with_context(|| format!("no job {} in this spool", self.0))?;
-        Ok(Job {
-            place,
-            name: self.0.clone(),
-        })
+    pub(super) async fn find(&self, store: &dyn Store) -> anyhow::Result<Job> {
+        let found = store.find_anywhere(&self.0).await?;
+        let found = found.with_context(|| format!("no job {} in this spool", self.0))?;
+        Ok(found.job)
     }
 }
 

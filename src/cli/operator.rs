@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever done beside a running service, which would not know of it.
 
-use super::{At, explain, has_spool, output::print_note};
+use super::{At, explain, has_spool, output::print_note, runtime};
 use crate::{
     config::{Config, Tenant},
     daemon,
@@ -14,12 +14,12 @@ use crate::{
         fs::{LockError, Spool, SpoolLock},
     },
 };
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 /// How long to wait for a service that is just starting or ending to be reachable, or gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -120,12 +120,6 @@ impl Operator {
         }
         reported.map(|()| done)
     }
-}
-
-/// For the acts of one command, one after the other.
-fn runtime() -> anyhow::Result<Runtime> {
-    let runtime = Builder::new_current_thread().build();
-    runtime.context("cannot start the runtime")
 }
 
 fn sockets(config: &Config) -> String {

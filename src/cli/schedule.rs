@@ -2,7 +2,7 @@
 //! is done here, as it sees an `rm` or `mv` of the files.
 
 use super::{
-    Common, ConfigArg, Format, jobs::exit_code, open_spool, operator::Operator, output::print_line,
+    Common, ConfigArg, Format, jobs::exit_code, look, operator::Operator, output::print_line,
     report,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId, Zone},
     domain::escaped,
     ops::admin::Operation,
-    store::fs::Spool,
+    store::Store,
 };
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -78,22 +78,7 @@ What ever ran:     spoolgate schedule ls --all --json";
 impl Ls {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
-        let mut code = ExitCode::SUCCESS;
-        let mut all = Vec::new();
-        for id in spool.schedules()? {
-            match read(&spool, id) {
-                Ok((schedule, progress)) => {
-                    if self.all || schedule.next(&progress).is_some() {
-                        all.push(known(&spool, id, &schedule, &progress));
-                    }
-                }
-                Err(error) => {
-                    report(&error);
-                    code = ExitCode::FAILURE;
-                }
-            }
-        }
+        let (all, code) = look(&tenant, async |store| self.all_known(store).await)?;
         if self.common.format.json {
             print_line!("{}", Value::from(all))?;
             return Ok(code);
@@ -113,6 +98,25 @@ impl Ls {
         }
         Ok(code)
     }
+
+    /// What is known of each; one that cannot be read is reported.
+    async fn all_known(&self, store: &dyn Store) -> anyhow::Result<(Vec<Value>, ExitCode)> {
+        let (mut all, mut code) = (Vec::new(), ExitCode::SUCCESS);
+        for id in store.schedules().await? {
+            match read(store, id).await {
+                Ok((schedule, progress)) => {
+                    if self.all || schedule.next(&progress).is_some() {
+                        all.push(known(store, id, &schedule, &progress).await);
+                    }
+                }
+                Err(error) => {
+                    report(&error);
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        Ok((all, code))
+    }
 }
 
 /// Shows all that is known of schedules: when they run, for whom, how often they have run, and
@@ -130,20 +134,30 @@ pub(super) struct Show {
 impl Show {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
-        each(&self.ids, |id| {
-            let (schedule, progress) = read(&spool, id)?;
-            let known = known(&spool, id, &schedule, &progress);
-            if self.common.format.json {
-                return print_line!("{known}");
+        look(&tenant, async |store| {
+            let mut code = ExitCode::SUCCESS;
+            for IdArg(id) in &self.ids {
+                if let Err(error) = self.show(store, *id).await {
+                    report(&error);
+                    code = ExitCode::FAILURE;
+                }
             }
-            let known = known.as_object().into_iter().flatten();
-            for (key, value) in known.filter(|(_, value)| !value.is_null()) {
-                let text = value.as_str().map_or(value.to_string(), str::to_owned);
-                print_line!("{key:<15} {}", escaped(&text))?;
-            }
-            Ok(())
+            Ok(code)
         })
+    }
+
+    async fn show(&self, store: &dyn Store, id: ScheduleId) -> anyhow::Result<()> {
+        let (schedule, progress) = read(store, id).await?;
+        let known = known(store, id, &schedule, &progress).await;
+        if self.common.format.json {
+            return print_line!("{known}");
+        }
+        let known = known.as_object().into_iter().flatten();
+        for (key, value) in known.filter(|(_, value)| !value.is_null()) {
+            let text = value.as_str().map_or(value.to_string(), str::to_owned);
+            print_line!("{key:<15} {}", escaped(&text))?;
+        }
+        Ok(())
     }
 }
 
@@ -284,8 +298,8 @@ impl Next {
     fn of_schedule(&self, id: ScheduleId) -> anyhow::Result<(Vec<Timestamp>, Zone)> {
         let config = Config::load(&self.file.config)?;
         let tenant = config.tenant(self.tenant.as_deref());
-        let spool = open_spool(tenant.map_err(anyhow::Error::msg)?)?;
-        let (schedule, mut progress) = read(&spool, id)?;
+        let tenant = tenant.map_err(anyhow::Error::msg)?;
+        let (schedule, mut progress) = look(tenant, async |store| read(store, id).await)?;
         if let Some(after) = self.after {
             progress = progress.skipped(after);
         }
@@ -301,17 +315,26 @@ impl Next {
     }
 }
 
-fn read(spool: &Spool, id: ScheduleId) -> anyhow::Result<(Schedule, Progress)> {
-    let schedule = spool.schedule(id)?;
-    let schedule = schedule.with_context(|| format!("no schedule {id} in this spool"))?;
-    Ok((schedule, spool.progress(id)?))
+async fn read(store: &dyn Store, id: ScheduleId) -> anyhow::Result<(Schedule, Progress)> {
+    let saved = store.schedule(id).await?;
+    let saved = saved.with_context(|| format!("no schedule {id} in this spool"))?;
+    Ok((saved.schedule, saved.progress))
 }
 
 /// What is known of a schedule.
-fn known(spool: &Spool, id: ScheduleId, schedule: &Schedule, progress: &Progress) -> Value {
+async fn known(
+    store: &dyn Store,
+    id: ScheduleId,
+    schedule: &Schedule,
+    progress: &Progress,
+) -> Value {
     let moment = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
     let last = progress.last.as_ref();
-    let place = last.and_then(|run| spool.find(&run.job).ok().flatten());
+    let found = match last {
+        Some(run) => store.find_anywhere(&run.job).await.ok().flatten(),
+        None => None,
+    };
+    let place = found.map(|found| found.job.place);
     let plan = &schedule.plan;
     json!({
         "schedule": id.to_string(),
@@ -336,16 +359,4 @@ fn known(spool: &Spool, id: ScheduleId, schedule: &Schedule, progress: &Progress
         "retries": schedule.retries,
         "document": schedule.document,
     })
-}
-
-/// Does something with every schedule; one that fails does not stop the others.
-fn each(ids: &[IdArg], act: impl Fn(ScheduleId) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
-    for IdArg(id) in ids {
-        if let Err(error) = act(*id) {
-            report(&error);
-            code = ExitCode::FAILURE;
-        }
-    }
-    Ok(code)
 }

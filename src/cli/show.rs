@@ -3,13 +3,13 @@
 use super::{
     At, Common,
     jobs::JobArg,
-    open_spool,
+    look,
     output::{line, print_line},
 };
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{Job, JobName, Place, escaped, stamp},
-    store::fs::Spool,
+    domain::{JobName, Place, escaped, stamp},
+    store::{JobDetail, Store, Want},
 };
 use anyhow::{Context, bail};
 use clap::Args;
@@ -32,17 +32,16 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
+        look(&tenant, async |store| self.show(store).await)
+    }
+
+    async fn show(&self, store: &dyn Store) -> anyhow::Result<ExitCode> {
         let name = self.job.name();
-        let place = spool.find(name)?;
-        let log = match (spool.read_log(name), &place) {
-            (log, Some(place @ Place::Work { attempt, .. })) if !self.xml => {
-                let job = Job {
-                    place: place.clone(),
-                    name: name.clone(),
-                };
-                Some(so_far(&spool, &job, *attempt, log))
-            }
+        let found = detail(store, name).await?;
+        let remains = store.remains(name).await?;
+        let place = found.as_ref().map(|found| &found.summary.job.place);
+        let log = match (remains.log, &found) {
+            (log, Some(found)) if !self.xml => so_far(store, found, log).await?,
             (log, _) => log,
         };
         let Some(log) = log else {
@@ -51,37 +50,78 @@ impl Log {
                 Some(place) => bail!("{name} is in {place} and has no log yet"),
             }
         };
+        let known = match &found {
+            Some(found) => found.summary.record.clone(),
+            // Of one that is not there any more.
+            None => remains.record,
+        };
+        let around = Around {
+            submitter: known.and_then(|known| known.submitter),
+            stage: stage(place),
+        };
         if self.xml {
             line(log.to_xml().trim_end())?;
         } else if self.common.format.json {
-            print_line!("{}", json(&log, &Around::of(&spool, name)))?;
+            print_line!("{}", json(&log, &around))?;
         } else {
-            text(&log, &Around::of(&spool, name))?;
+            text(&log, &around)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The log of a job that is running: of earlier attempts, and what its command has said so far.
-fn so_far(spool: &Spool, job: &Job, attempt: u32, log: Option<JobLog>) -> JobLog {
-    let now_ms = spool.now_ms();
+/// A job as far as its log is to say it.
+async fn detail(store: &dyn Store, name: &JobName) -> anyhow::Result<Option<JobDetail>> {
+    let Some(found) = store.find_anywhere(name).await? else {
+        return Ok(None);
+    };
+    let want = Want {
+        now: true,
+        ..Want::RECORD
+    };
+    let details = store.details(vec![found.job], want).await?;
+    Ok(details.into_iter().next())
+}
+
+/// The log of a job; of one that is running: of earlier attempts, and what its command has said so far.
+async fn so_far(
+    store: &dyn Store,
+    found: &JobDetail,
+    log: Option<JobLog>,
+) -> anyhow::Result<Option<JobLog>> {
+    let job = &found.summary.job;
+    let Place::Work { attempt, .. } = job.place else {
+        return Ok(log);
+    };
+    let now_ms = store.now_ms();
+    let (record, now) = (&found.summary.record, &found.now);
     let mut log = log.unwrap_or_else(|| JobLog {
         job: job.name.clone(),
         interface: job.place.interface().cloned(),
         status: Status::Ok,
-        received_ms: spool.received_ms(job),
+        received_ms: record.as_ref().map_or(now_ms, |known| known.received_ms),
         started_ms: None,
         finished_ms: now_ms,
         attempts: attempt,
-        bytes: spool.bytes_of(job).ok().flatten().unwrap_or(0),
-        sha256: spool.checksum_of(job),
+        bytes: now.as_ref().map_or(0, |now| now.bytes),
+        sha256: now.as_ref().and_then(|now| now.sha256.clone()),
         messages: Vec::new(),
     });
     (log.attempts, log.finished_ms) = (attempt, now_ms);
-    log.messages.extend(spool.output_so_far(job, now_ms));
+    log.messages.extend(store.said_so_far(job).await?);
     let text = format!("attempt {attempt} is running");
     log.messages.push(Message::new(now_ms, Level::Info, text));
-    log
+    Ok(Some(log))
+}
+
+/// What a place says that a log does not.
+fn stage(place: Option<&Place>) -> Option<&'static str> {
+    match place {
+        Some(Place::Refused) => Some("refused"),
+        Some(Place::Work { .. }) => Some("running"),
+        Some(Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_))
+        | None => None,
+    }
 }
 
 /// What is known of a job beside its log.
@@ -93,23 +133,6 @@ struct Around {
 }
 
 impl Around {
-    fn of(spool: &Spool, name: &JobName) -> Self {
-        let place = spool.find(name).ok().flatten();
-        let stage = match &place {
-            Some(Place::Refused) => Some("refused"),
-            Some(Place::Work { .. }) => Some("running"),
-            Some(Place::Bak(_) | Place::Deferred { .. } | Place::JobErrors | Place::Queue(_))
-            | None => None,
-        };
-        let recorded = || Some(spool.accepted(name).ok().flatten()?.submitter.clone());
-        let name = name.clone();
-        let submitter = match place {
-            Some(place) => spool.submitter_of(&Job { place, name }),
-            None => recorded(),
-        };
-        Self { submitter, stage }
-    }
-
     /// How the job ended, or that it runs.
     fn status(&self, log: &JobLog) -> &'static str {
         self.stage.unwrap_or(log.status.as_str())
@@ -181,11 +204,13 @@ pub(super) struct Cat {
 impl Cat {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.at.load()?;
-        let spool = open_spool(&tenant)?;
-        let job = self.job.find(&spool)?;
-        let file = spool.open_job(&job)?;
-        let mut file = file.with_context(|| format!("{} has moved; try again", job.name))?;
-        match io::copy(&mut file, &mut io::stdout().lock()) {
+        let document = look(&tenant, async |store| {
+            let job = self.job.find(store).await?;
+            let document = store.open(&job).await?;
+            let gone = || format!("{} has moved, or is still written; try again", job.name);
+            Ok(document.with_context(gone)?.reader()?)
+        });
+        match io::copy(&mut document?, &mut io::stdout().lock()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             Ok(_) | Err(_) => Ok(ExitCode::SUCCESS),
         }

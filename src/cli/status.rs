@@ -5,16 +5,23 @@ use super::{
     findings::{self, Found},
     is_unknown_to_service,
     jobs::JobArg,
-    ls, open_spool,
+    look,
+    ls::Shown,
     output::print_line,
     report,
 };
 use crate::{
-    domain::{JobName, Place, escaped, stamp},
+    config::Config,
+    domain::{JobName, escaped, stamp},
     ops::health::{Grade, HealthFinding, count},
-    store::fs::{RealFs, Spool, SpoolLock},
+    store::{
+        Store,
+        fs::{RealFs, SpoolLock},
+    },
 };
+use anyhow::Context;
 use clap::Args;
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Without a job: how many jobs are where, per interface, whether the service runs, and what is
@@ -37,8 +44,8 @@ impl Status {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (config, tenant) = self.common.at.load()?;
         let as_json = self.common.format.json;
-        let spool = open_spool(&tenant)?;
         if self.jobs.is_empty() {
+            let counted = look(&tenant, Counted::of)?;
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
             let certificate = findings::certificate(&config);
             let found = [Found::look(&tenant)];
@@ -46,7 +53,7 @@ impl Status {
             // The table says so.
             findings.retain(|finding| !finding.text.contains("it is held"));
             let is_stale = is_unknown_to_service(&config, &tenant);
-            overview(as_json, &spool, holder, is_stale, &findings)?;
+            overview(as_json, counted, holder, is_stale, &findings)?;
             for finding in findings.iter().filter(|_| !as_json) {
                 let word = check::word(finding.grade);
                 print_line!("{word:<7} {}", escaped(&finding.to_string()))?;
@@ -59,12 +66,17 @@ impl Status {
                 false => ExitCode::SUCCESS,
             });
         }
+        look(&tenant, async |store| self.each(&config, store).await)
+    }
+
+    /// What is known of each job that was named.
+    async fn each(&self, config: &Config, store: &dyn Store) -> anyhow::Result<ExitCode> {
+        let shown = Shown::of(config, store).await;
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
-            match arg.find(&spool) {
-                Ok(job) if as_json => print_line!("{}", ls::json(&config, &spool, &job))?,
-                Ok(job) => {
-                    let known = ls::json(&config, &spool, &job);
+            match known(arg, &shown, store).await {
+                Ok(known) if self.common.format.json => print_line!("{known}")?,
+                Ok(known) => {
                     let known = known.as_object().into_iter().flatten();
                     for (key, value) in known.filter(|(_, value)| !value.is_null()) {
                         let text = value.as_str().map_or(value.to_string(), str::to_owned);
@@ -81,36 +93,61 @@ impl Status {
     }
 }
 
-/// An object per interface: how many of its jobs are where, and whether it is held.
-fn rows(spool: &Spool) -> anyhow::Result<Vec<serde_json::Value>> {
-    let mut rows = Vec::new();
-    for interface in spool.interfaces() {
-        let queued = spool.queued(interface)?;
-        let hold = spool.hold_text(interface);
-        rows.push(serde_json::json!({
-            "interface": interface.as_str(),
-            "queued": queued.len(),
-            "running": spool.working(interface)?.len(),
-            "deferred": spool.deferred(interface)?.len(),
-            "done": spool.settled(&Place::Bak(interface.clone()))?.len(),
-            "oldest": queued.first().map(|job| received(&job.name)),
-            "hold": hold,
-        }));
+/// What is known of a job that was named.
+async fn known(arg: &JobArg, shown: &Shown<'_>, store: &dyn Store) -> anyhow::Result<Value> {
+    let job = arg.find(store).await?;
+    let detail = shown.details(vec![job], true).await?.pop();
+    let detail = detail.with_context(|| format!("{} is gone", arg.name()))?;
+    Ok(shown.json(&detail).await)
+}
+
+/// What the store says of all its jobs.
+struct Counted {
+    /// An object per interface: how many of its jobs are where, and whether it is held.
+    rows: Vec<Value>,
+    failed: usize,
+    refused: usize,
+    /// When the last replay had to restore files, and which.
+    restored: Option<(i64, Vec<String>)>,
+}
+
+impl Counted {
+    async fn of(store: &dyn Store) -> anyhow::Result<Self> {
+        let counts = store.counts().await?;
+        let mut rows = Vec::new();
+        for (interface, of) in &counts.of {
+            rows.push(serde_json::json!({
+                "interface": interface.as_str(),
+                "queued": of.queued,
+                "running": of.running,
+                "deferred": of.deferred,
+                "done": of.done,
+                "oldest": of.oldest.as_ref().map(received),
+                "hold": store.hold_text(interface).await?,
+            }));
+        }
+        Ok(Self {
+            rows,
+            failed: counts.failed,
+            refused: counts.refused,
+            restored: store.restored().await?,
+        })
     }
-    Ok(rows)
 }
 
 fn overview(
     as_json: bool,
-    spool: &Spool,
+    counted: Counted,
     holder: Option<String>,
     is_stale: bool,
     findings: &[HealthFinding],
 ) -> anyhow::Result<()> {
-    let rows = rows(spool)?;
-    let restored = spool.restored()?;
-    let failed = spool.settled(&Place::JobErrors)?.len();
-    let refused = spool.settled(&Place::Refused)?.len();
+    let Counted {
+        rows,
+        failed,
+        refused,
+        restored,
+    } = counted;
     if as_json {
         let all = serde_json::json!({
             "service": holder, "restart_needed": is_stale, "interfaces": rows,
@@ -127,8 +164,8 @@ fn overview(
         Some(process) => print_line!("service: running, process {process}")?,
         None => print_line!("service: not running")?,
     }
-    let names = spool.interfaces().map(|interface| interface.as_str().len());
-    let width = names.max().unwrap_or(0).max(16);
+    let names = rows.iter().filter_map(|row| row["interface"].as_str());
+    let width = names.map(str::len).max().unwrap_or(0).max(16);
     print_line!(
         "{:<width$} {:>8} {:>8} {:>8} {:>8}  oldest queued",
         "interface",

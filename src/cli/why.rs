@@ -5,17 +5,22 @@
 use super::{
     Common,
     jobs::{JobArg, path_of},
-    open_spool,
+    look,
     output::print_line,
     report,
 };
 use crate::{
     config::{Config, Tenant},
     domain::{
-        InterfaceName, Job, JobName, Place, Priority, Queue, WorkerTag, WorkerTags, escaped, stamp,
+        InterfaceName, Job, JobName, Place, PlaceKind, Priority, Queue, WorkerTag, WorkerTags,
+        escaped, stamp,
     },
-    store::fs::{Spool, SpoolLock},
+    store::{
+        Filter, JobDetail, JobRecord, JobSummary, NotReady, Store, Viewer, Want,
+        fs::{RealFs, SpoolLock},
+    },
 };
+use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -33,14 +38,20 @@ pub(super) struct Why {
 impl Why {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (config, tenant) = self.common.at.load()?;
-        let spool = open_spool(&tenant)?;
+        look(&tenant, async |store| {
+            let of = Of {
+                config: &config,
+                tenant: &tenant,
+                store,
+            };
+            self.tell(&of).await
+        })
+    }
+
+    async fn tell(&self, of: &Of<'_>) -> anyhow::Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
-            let told = arg.find(&spool).and_then(|job| {
-                let why = why(&config, &tenant, &spool, &job)?;
-                Ok((job, why))
-            });
-            match told {
+            match of.told(arg).await {
                 Ok((job, why)) if self.common.format.json => print_line!(
                     "{}",
                     serde_json::json!({
@@ -63,78 +74,164 @@ impl Why {
     }
 }
 
-fn why(config: &Config, tenant: &Tenant, spool: &Spool, job: &Job) -> anyhow::Result<Vec<String>> {
-    let reason = || {
-        let log = spool.read_log(&job.name)?;
-        let said = log.telling()?;
-        let line = said
-            .line
-            .map_or(String::new(), |line| format!("line {line}: "));
-        Some(format!("its log says: {line}{}", said.text))
-    };
-    let mut why = Vec::new();
-    match &job.place {
-        Place::Bak(_) => why.push("it is done".to_owned()),
-        Place::JobErrors => {
-            why.push("it has failed for good; `spoolgate requeue` tries again".into());
-            why.extend(reason());
-        }
-        Place::Refused => {
-            why.push(
-                "its document was refused; its submitter is to send a right one; `spoolgate \
-                 requeue` validates it again"
-                    .into(),
-            );
-            why.extend(reason());
-        }
-        Place::Work { .. } if spool.is_cut_off(job)? => {
-            why.push("it was cut off when the service ended; the next start recovers it".into());
-        }
-        Place::Work { attempt, .. } => why.push(format!("attempt {attempt} is running")),
-        Place::Deferred { interface, due_ms } => {
-            why.push(format!(
-                "it failed for now and is due at {}",
-                stamp(*due_ms)
-            ));
-            let longest = tenant.interfaces.get(interface);
-            let longest_ms = longest.map_or(i64::MAX, |i| i.lane.retry.wait_ms_max());
-            if *due_ms > spool.now_ms().saturating_add(longest_ms) {
-                let longest_s = longest_ms / 1000;
-                why.push(format!(
-                    "the clock was wrong then, or is now: it is tried after {longest_s} s at most"
-                ));
-            }
-            why.extend(reason());
-            if SpoolLock::holder(spool.fs())?.is_none() {
-                why.push(NO_SERVICE.into());
-            }
-        }
-        Place::Queue(Queue { interface, .. }) => match spool.why_astray(job) {
-            Some(astray) => why.push(astray),
-            None => why.extend(reasons(&Seen::of(config, tenant, spool, job, interface)?)),
-        },
-    }
-    Ok(why)
-}
-
 const NO_SERVICE: &str = "the service is not running: `spoolgate serve`";
 
-/// What a queued job waits for in the first place, in a few words; `None`: its turn.
-pub(super) fn in_short(config: &Config, spool: &Spool, job: &Job) -> Option<String> {
-    let Place::Queue(Queue { interface, .. }) = &job.place else {
-        return None;
-    };
-    if matches!(spool.is_held(interface), Ok(true)) {
-        return Some(format!("{interface} is held"));
-    }
-    let worker = not_ours(&config.worker_tags, spool, job)?;
-    Some(format!("for worker {worker}"))
+/// Where it is asked why.
+struct Of<'a> {
+    config: &'a Config,
+    tenant: &'a Tenant,
+    store: &'a dyn Store,
 }
 
-fn not_ours(tags: &WorkerTags, spool: &Spool, job: &Job) -> Option<WorkerTag> {
-    spool
-        .worker_of(job)
-        .filter(|worker| !tags.take(Some(worker)))
+impl Of<'_> {
+    /// A job, and why it is where it is.
+    async fn told(&self, arg: &JobArg) -> anyhow::Result<(Job, Vec<String>)> {
+        let job = arg.find(self.store).await?;
+        let want = Want {
+            log: true,
+            ..Want::RECORD
+        };
+        let mut details = self.store.details(vec![job], want).await?;
+        let detail = details.pop();
+        let detail = detail.with_context(|| format!("{} is gone", arg.name()))?;
+        let why = self.why(&detail).await?;
+        Ok((detail.summary.job, why))
+    }
+
+    async fn why(&self, detail: &JobDetail) -> anyhow::Result<Vec<String>> {
+        let (store, job) = (self.store, &detail.summary.job);
+        let mut why = Vec::new();
+        match &job.place {
+            Place::Bak(_) => why.push("it is done".to_owned()),
+            Place::JobErrors => {
+                why.push("it has failed for good; `spoolgate requeue` tries again".into());
+                why.extend(logged(detail));
+            }
+            Place::Refused => {
+                why.push(
+                    "its document was refused; its submitter is to send a right one; `spoolgate \
+                     requeue` validates it again"
+                        .into(),
+                );
+                why.extend(logged(detail));
+            }
+            Place::Work { .. } if store.is_cut_off(job).await? => {
+                let text = "it was cut off when the service ended; the next start recovers it";
+                why.push(text.into());
+            }
+            Place::Work { attempt, .. } => why.push(format!("attempt {attempt} is running")),
+            Place::Deferred { interface, due_ms } => {
+                why.extend(self.deferred(interface, *due_ms));
+                why.extend(logged(detail));
+                if !self.is_served()? {
+                    why.push(NO_SERVICE.into());
+                }
+            }
+            Place::Queue(Queue { interface, .. }) => match store.not_ready(job).await? {
+                Some(NotReady::Astray(astray)) => why.push(astray),
+                not_ready @ (Some(NotReady::Incomplete) | None) => {
+                    let seen = self.seen(detail, interface, not_ready.is_none());
+                    why.extend(reasons(&seen.await?));
+                }
+            },
+        }
+        Ok(why)
+    }
+
+    fn deferred(&self, interface: &InterfaceName, due_ms: i64) -> Vec<String> {
+        let mut why = vec![format!("it failed for now and is due at {}", stamp(due_ms))];
+        let longest = self.tenant.interfaces.get(interface);
+        let longest_ms = longest.map_or(i64::MAX, |i| i.lane.retry.wait_ms_max());
+        if due_ms > self.store.now_ms().saturating_add(longest_ms) {
+            let longest_s = longest_ms / 1000;
+            why.push(format!(
+                "the clock was wrong then, or is now: it is tried after {longest_s} s at most"
+            ));
+        }
+        why
+    }
+
+    fn is_served(&self) -> anyhow::Result<bool> {
+        Ok(SpoolLock::holder(&RealFs::new(&self.tenant.root))?.is_some())
+    }
+
+    /// All that waits or runs, with what is recorded of it.
+    async fn active(&self, interface: Option<&InterfaceName>) -> anyhow::Result<Vec<JobSummary>> {
+        let filter = Filter {
+            interface: interface.cloned(),
+            at: match interface {
+                Some(_) => PlaceKind::ACTIVE.to_vec(),
+                None => vec![PlaceKind::Work],
+            },
+            want_record: interface.is_some(),
+            ..Filter::default()
+        };
+        let all = Viewer::all();
+        let page = self.store.list(&all, &filter, None, usize::MAX).await?;
+        Ok(page.jobs)
+    }
+
+    /// A queued job and what is around it.
+    async fn seen(
+        &self,
+        detail: &JobDetail,
+        interface: &InterfaceName,
+        whole: bool,
+    ) -> anyhow::Result<Seen> {
+        let tags = &self.config.worker_tags;
+        let rules = self.tenant.interfaces.get(interface);
+        let rules = rules.map(|interface| interface.lane.rules);
+        let ordered = rules.is_some_and(|rules| rules.ordered);
+        let turn = |summary: &JobSummary| {
+            let known = summary.record.as_ref().filter(|_| !ordered);
+            let priority = known.map_or(Priority::Default, |known| known.priority);
+            (priority, summary.job.name.clone())
+        };
+        let own = turn(&detail.summary);
+        let n_running = self.active(None).await?.len();
+        let active = self.active(Some(interface)).await?;
+        let comes_before = |other: &&JobSummary| {
+            let worker = other
+                .record
+                .as_ref()
+                .and_then(|known| known.worker.as_ref());
+            other.is_queued() && turn(other) < own && tags.take(worker)
+        };
+        let is_running = |other: &&JobSummary| other.job.place.kind() == PlaceKind::Work;
+        Ok(Seen {
+            served: self.is_served()?,
+            whole,
+            here: (
+                rules.map_or(0, |rules| rules.running_max),
+                active.iter().filter(is_running).count(),
+            ),
+            in_all: (self.config.limits.running_max, n_running),
+            held: self.store.hold_text(interface).await?,
+            worker: (detail.summary.record.as_ref()).and_then(|known| not_ours(tags, known)),
+            blocker: match ordered {
+                true => blocker(tags, &active, &own.1),
+                false => None,
+            },
+            priority: own.0,
+            n_before: active.iter().filter(comes_before).count(),
+            interface: interface.clone(),
+        })
+    }
+}
+
+/// The message of a job's log that tells most.
+fn logged(detail: &JobDetail) -> Option<String> {
+    let said = detail.log.as_ref()?.telling()?;
+    let line = said
+        .line
+        .map_or(String::new(), |line| format!("line {line}: "));
+    Some(format!("its log says: {line}{}", said.text))
+}
+
+/// The kind of worker that a job is for, if that is not ours.
+pub(super) fn not_ours(tags: &WorkerTags, record: &JobRecord) -> Option<WorkerTag> {
+    let worker = record.worker.as_ref();
+    worker.filter(|worker| !tags.take(Some(worker))).cloned()
 }
 
 /// What was seen of a queued job and around it.
@@ -156,77 +253,27 @@ struct Seen {
     n_before: usize,
 }
 
-impl Seen {
-    fn of(
-        config: &Config,
-        tenant: &Tenant,
-        spool: &Spool,
-        job: &Job,
-        interface: &InterfaceName,
-    ) -> anyhow::Result<Self> {
-        let rules = tenant.interfaces.get(interface).map(|i| i.lane.rules);
-        let ordered = rules.is_some_and(|rules| rules.ordered);
-        let mut n_running = 0;
-        for interface in spool.interfaces() {
-            n_running += spool.working(interface)?.len();
-        }
-        let queued = spool.queued(interface)?;
-        let known = spool.accepted_of_all(&queued)?;
-        let known = |job: &Job| known.get(&job.name.id());
-        let turn = |job: &Job| match known(job) {
-            Some(known) if !ordered => (known.priority, job.name.clone()),
-            Some(_) | None => (Priority::Default, job.name.clone()),
-        };
-        let own = turn(job);
-        let is_ours = |job: &Job| {
-            let worker = known(job).and_then(|known| known.worker.as_ref());
-            config.worker_tags.take(worker)
-        };
-        let before = queued
-            .iter()
-            .filter(|other| turn(other) < own && is_ours(other));
-        Ok(Self {
-            served: SpoolLock::holder(spool.fs())?.is_some(),
-            whole: spool.is_whole(job),
-            here: (
-                rules.map_or(0, |rules| rules.running_max),
-                spool.working(interface)?.len(),
-            ),
-            in_all: (config.limits.running_max, n_running),
-            held: spool.hold_text(interface),
-            worker: not_ours(&config.worker_tags, spool, job),
-            blocker: match ordered {
-                true => blocker(config, spool, interface, &job.name)?,
-                false => None,
-            },
-            priority: own.0,
-            n_before: before.count(),
-            interface: interface.clone(),
-        })
-    }
-}
-
 /// The job that an ordered interface has to see done first, and in which state that is.
-fn blocker(
-    config: &Config,
-    spool: &Spool,
-    interface: &InterfaceName,
-    job: &JobName,
-) -> anyhow::Result<Option<(JobName, String)>> {
-    if let Some((name, _)) = spool.working(interface)?.pop() {
-        return Ok(Some((name, "is running".into())));
-    }
-    let deferred = spool.deferred(interface)?.into_iter().min();
-    let deferred = deferred.map(|(name, due_ms)| {
-        let state = format!("failed for now and is due at {}", stamp(due_ms));
-        (name, state)
+fn blocker(tags: &WorkerTags, active: &[JobSummary], job: &JobName) -> Option<(JobName, String)> {
+    let states = active.iter().filter_map(|other| {
+        let state = match &other.job.place {
+            Place::Work { .. } => "is running".into(),
+            Place::Deferred { due_ms, .. } => {
+                format!("failed for now and is due at {}", stamp(*due_ms))
+            }
+            Place::Queue(_) => {
+                let worker = not_ours(tags, other.record.as_ref()?)?;
+                format!("waits for worker {worker}")
+            }
+            Place::Bak(_) | Place::JobErrors | Place::Refused => return None,
+        };
+        Some((other, state))
     });
-    let queued = spool.queued(interface)?.into_iter().find_map(|job| {
-        let worker = not_ours(&config.worker_tags, spool, &job)?;
-        Some((job.name, format!("waits for worker {worker}")))
-    });
-    let first = deferred.into_iter().chain(queued).min();
-    Ok(first.filter(|(first, _)| first < job))
+    let is_running = |other: &JobSummary| other.job.place.kind() == PlaceKind::Work;
+    // What runs comes first, and then the oldest of those before it.
+    let before = states.filter(|(other, _)| is_running(other) || other.job.name < *job);
+    let first = before.min_by_key(|(other, _)| (!is_running(other), other.job.name.clone()));
+    first.map(|(other, state)| (other.job.name.clone(), state))
 }
 
 /// Everything that a queued job waits for, the most lasting first.

@@ -87,6 +87,22 @@ pub enum Place {
     },
 }
 
+/// What a place is, whatever its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PlaceKind {
+    Bak,
+    Deferred,
+    JobErrors,
+    Queue,
+    Refused,
+    Work,
+}
+
+impl PlaceKind {
+    /// Where jobs wait or run.
+    pub const ACTIVE: [Self; 3] = [Self::Deferred, Self::Queue, Self::Work];
+}
+
 /// A job at a place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Job {
@@ -122,6 +138,17 @@ pub struct Illegal {
 }
 
 impl Place {
+    pub fn kind(&self) -> PlaceKind {
+        match self {
+            Self::Bak(_) => PlaceKind::Bak,
+            Self::Deferred { .. } => PlaceKind::Deferred,
+            Self::JobErrors => PlaceKind::JobErrors,
+            Self::Queue(_) => PlaceKind::Queue,
+            Self::Refused => PlaceKind::Refused,
+            Self::Work { .. } => PlaceKind::Work,
+        }
+    }
+
     /// The whole state machine. `None`: the job ceases to exist.
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 use super::{Direction, Fault, Service, Visibility, store_fault, view::is_curator};
 use crate::{
     auth::{Caller, Right, Role},
-    domain::{InterfaceName, JobName},
+    domain::{InterfaceName, JobName, PlaceKind},
     store::{Filter, JobDetail, JobSummary, Of, Sight, Viewer, Want},
 };
 use serde::{Deserialize, Serialize};
@@ -126,11 +126,9 @@ impl Service {
             Some(_) | None => Sight::Own,
         });
         let filter = Filter {
-            interface: interface.clone(),
-            only_active: true,
-            states: Vec::new(),
-            newest_first: false,
-            want_record: false,
+            interface: Some(interface.clone()),
+            at: PlaceKind::ACTIVE.to_vec(),
+            ..Filter::default()
         };
         let (mut names, mut after) = (Vec::new(), None);
         loop {

@@ -166,11 +166,11 @@ impl Service {
             }
         });
         let filter = Filter {
-            interface: interface.clone(),
-            only_active: false,
+            interface: Some(interface.clone()),
             states: page.states.clone(),
             newest_first: by_arrival && page.descending,
             want_record: matches!(page.sort, Sort::Priority | Sort::Worker),
+            ..Filter::default()
         };
         let limit = page.limit.unwrap_or(usize::MAX);
         let wanted = page.offset.saturating_add(limit);
@@ -238,6 +238,7 @@ impl Service {
             summary,
             log,
             results,
+            now: _,
         } = detail;
         let (id, state) = (summary.job.name.id(), summary.state);
         let record = summary.record.unwrap_or_default();

@@ -27,7 +27,11 @@ use crate::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{collections::HashMap, io::Read as _, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    sync::Arc,
+};
 
 /// An engine with an empty store that is its own. It serves [`plain`], [`other`] and [`mail`], of which
 /// the last is addressed, and everybody but [`nobody`] is a user.
@@ -121,6 +125,12 @@ impl Worker {
         for (name, bytes) in files {
             std::fs::write(runs[job].1.dir.join("results").join(name), bytes).unwrap();
         }
+    }
+
+    /// What the processor of a running job says.
+    fn say(&self, job: &JobName, line: &str) {
+        let runs = self.0.lock();
+        writeln!(&runs[job].1.output, "{line}").unwrap();
     }
 
     async fn settle(&self, store: &dyn Store, job: &JobName, what: Settlement, last: Message) {
@@ -246,11 +256,8 @@ fn viewer(user: &str, sight: Sight) -> Viewer {
 /// All jobs of an interface.
 fn filter(interface: InterfaceName) -> Filter {
     Filter {
-        interface,
-        only_active: false,
-        states: Vec::new(),
-        newest_first: false,
-        want_record: false,
+        interface: Some(interface),
+        ..Filter::default()
     }
 }
 
@@ -345,11 +352,13 @@ macro_rules! conformance {
                 one_key_makes_one_job
             }
             list {
+                a_list_has_each_place_that_is_asked_for
                 a_list_has_each_state_that_is_asked_for
                 a_list_of_an_unknown_interface_is_empty
                 a_list_shows_a_viewer_what_he_sees
                 a_page_begins_after_a_job_that_is_gone
                 a_walk_shows_each_job_once_whatever_moves
+                counts_are_those_of_the_lists
                 details_keep_their_order_and_lack_what_is_gone
                 the_record_is_on_a_list_that_asks_for_it
             }
@@ -360,11 +369,15 @@ macro_rules! conformance {
                 a_job_lies_astray_for_nobody_but_operators
                 a_job_that_is_addressed_is_its_addressees
                 a_viewer_sees_his_own_job_in_every_state
+                a_run_is_heard_while_it_lasts
                 every_state_is_told
                 half_of_a_name_is_no_name
+                how_a_job_is_now_is_told_of_each_state
                 nothing_is_read_that_was_not_asked_for
                 only_those_that_wait_are_still_waiting
                 the_engine_is_healthy_at_first
+                what_is_not_ready_says_why
+                what_remains_of_a_job_outlives_it
             }
             operators {
                 a_hold_says_by_whom_since_when_and_why

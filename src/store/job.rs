@@ -2,13 +2,13 @@
 
 use crate::domain::joblog::JobLog;
 use crate::domain::{
-    InterfaceName, Job, JobId, JobName, JobOptions, Kind, Place, Priority, Reference, WorkerTag,
-    text,
+    InterfaceName, Job, JobId, JobName, JobOptions, Kind, Place, PlaceKind, Priority, Reference,
+    WorkerTag, text,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// How a job came.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +167,8 @@ pub struct Want {
     pub record: bool,
     pub log: bool,
     pub results: bool,
+    /// How its document and its attempts are now, for operators.
+    pub now: bool,
 }
 
 impl Want {
@@ -175,15 +177,18 @@ impl Want {
         record: false,
         log: false,
         results: false,
+        now: false,
     };
     pub const RECORD: Self = Self {
         record: true,
         ..Self::PLACE
     };
+    /// All that anybody is shown but operators.
     pub const ALL: Self = Self {
         record: true,
         log: true,
         results: true,
+        now: false,
     };
 }
 
@@ -206,9 +211,12 @@ pub struct JobSummary {
 pub struct JobRecord {
     /// As far as it is known.
     pub submitter: Option<String>,
+    pub dialect: Option<String>,
     pub asked_as: Option<String>,
     pub priority: Priority,
     pub worker: Option<WorkerTag>,
+    /// How often it is to be tried again, if its submitter said so.
+    pub retries: Option<u32>,
     /// Of the Unix epoch.
     pub received_ms: i64,
 }
@@ -227,6 +235,7 @@ pub struct JobDetail {
     pub log: Option<JobLog>,
     /// Of a job that is done.
     pub results: Results,
+    pub now: Option<Now>,
 }
 
 impl JobDetail {
@@ -236,8 +245,58 @@ impl JobDetail {
             summary,
             log: None,
             results: Results::default(),
+            now: None,
         }
     }
+}
+
+/// How a job is now, whatever was recorded of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Of its document.
+    pub bytes: u64,
+    /// Of its document, in hex; `None` when it is not known to be that of these bytes.
+    pub sha256: Option<String>,
+    /// Of a job that waits or runs: how often it was tried since it came, or was sent to its queue.
+    pub attempts: Option<u32>,
+}
+
+/// What is kept of a job, also when it is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    pub record: Option<JobRecord>,
+    pub log: Option<JobLog>,
+}
+
+/// Why a job in its queue is not taken, and shown to no partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// It is for no user, as this says to operators.
+    Astray(String),
+    /// Somebody still writes it.
+    Incomplete,
+}
+
+/// How many jobs are where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Of every interface.
+    pub of: BTreeMap<InterfaceName, InterfaceCounts>,
+    /// Of all interfaces.
+    pub failed: usize,
+    /// Of all interfaces and of none.
+    pub refused: usize,
+}
+
+/// How many jobs of an interface are where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCounts {
+    pub queued: usize,
+    pub running: usize,
+    pub deferred: usize,
+    pub done: usize,
+    /// The one in its queue that came first.
+    pub oldest: Option<JobName>,
 }
 
 /// What a processor made of a job.
@@ -261,12 +320,13 @@ pub enum Cancelled {
     Pending,
 }
 
-/// Which jobs a list has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which jobs a list has: by default all, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub interface: InterfaceName,
-    /// Only those that wait or run.
-    pub only_active: bool,
+    /// `None`: of every one, and those of which none is known.
+    pub interface: Option<InterfaceName>,
+    /// Only those at such places; empty: wherever they are.
+    pub at: Vec<PlaceKind>,
     /// Only those in one of these states; empty: in any.
     pub states: Vec<State>,
     pub newest_first: bool,

@@ -7,10 +7,11 @@ mod operators;
 mod runs;
 
 use super::{
-    By, Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobRecord,
-    JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence,
-    Receipt, Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled,
-    Settlement, Sight, State, Store, StoreError, Stored, Viewer, Waiting, Want,
+    By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired, JobDetail,
+    JobRecord, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now,
+    Of, Page, Precedence, Receipt, Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed,
+    SealedBody, Settled, Settlement, Sight, State, Store, StoreError, Stored, Viewer, Waiting,
+    Want,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -27,6 +28,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
     ops::Bound,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -46,8 +48,8 @@ struct All {
     ids: Ids,
     served_since_ms: i64,
     jobs: BTreeMap<JobName, Known>,
-    /// The logs of jobs that are gone.
-    removed: BTreeMap<JobName, JobLog>,
+    /// What is kept of jobs that are gone.
+    removed: BTreeMap<JobName, Remains>,
     keys: HashMap<Key, Keyed>,
     schedules: BTreeMap<ScheduleId, SavedSchedule>,
     /// With what each hold says.
@@ -66,6 +68,8 @@ struct Known {
     sha256: String,
     started_ms: Option<i64>,
     attempts: u32,
+    /// For what the processor of its last run says.
+    output: Option<PathBuf>,
     /// Of the lease of its run, while there is one.
     fence: Option<u64>,
     /// What its first log is to say.
@@ -170,10 +174,25 @@ impl Known {
     fn record(&self) -> JobRecord {
         JobRecord {
             submitter: Some(self.new.submitter.clone()),
+            dialect: Some(self.new.dialect.clone()),
             asked_as: self.new.asked_as.clone(),
             priority: self.new.options.priority,
             worker: self.new.options.worker.clone(),
+            retries: self.new.options.retries,
             received_ms: self.received_ms,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            bytes: self.document.len() as u64,
+            sha256: Some(self.sha256.clone()),
+            attempts: match self.place {
+                Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => {
+                    Some(self.attempts)
+                }
+                Place::Bak(_) | Place::JobErrors | Place::Refused => None,
+            },
         }
     }
 
@@ -251,6 +270,7 @@ impl All {
             sha256: document.sha256,
             started_ms: None,
             attempts: 0,
+            output: None,
             fence: None,
             notes: Vec::new(),
             log: None,
@@ -352,8 +372,8 @@ impl MemoryStore {
         self.all.lock()
     }
 
-    fn is_seen(&self, viewer: &Viewer, known: &Known) -> bool {
-        let is_astray = match &known.place {
+    fn is_astray(&self, place: &Place) -> bool {
+        match place {
             Place::Queue(queue) => {
                 let is_user = |user: &UserName| !self.nobody.contains(user);
                 self.is_addressed(&queue.interface)
@@ -364,7 +384,11 @@ impl MemoryStore {
             | Place::JobErrors
             | Place::Refused
             | Place::Work { .. } => false,
-        };
+        }
+    }
+
+    fn is_seen(&self, viewer: &Viewer, known: &Known) -> bool {
+        let is_astray = self.is_astray(&known.place);
         let is_in_sight = match (viewer.sight)(known.interface.as_ref()) {
             Sight::All => true,
             Sight::Own => self.owner(known).as_deref() == Some(&*viewer.user),
@@ -409,6 +433,7 @@ impl MemoryStore {
                 },
                 false => Results::default(),
             },
+            now: want.now.then(|| known.now()),
         }
     }
 }
@@ -498,8 +523,9 @@ impl Store for MemoryStore {
         let all = self.lock();
         let is_meant = |known: &Known| {
             let state = known.state().0;
-            known.interface.as_ref() == Some(&filter.interface)
-                && (!filter.only_active || !state.is_settled())
+            let is_of = |of: &InterfaceName| known.interface.as_ref() == Some(of);
+            filter.interface.as_ref().is_none_or(is_of)
+                && (filter.at.is_empty() || filter.at.contains(&known.place.kind()))
                 && (filter.states.is_empty() || filter.states.contains(&state))
                 && self.is_seen(viewer, known)
         };
@@ -541,7 +567,11 @@ impl Store for MemoryStore {
 
     async fn log(&self, job: &Job) -> Result<JobLog> {
         let all = self.lock();
-        if let Some(log) = all.removed.get(&job.name) {
+        if let Some(log) = all
+            .removed
+            .get(&job.name)
+            .and_then(|kept| kept.log.as_ref())
+        {
             return Ok(log.clone());
         }
         let gone = || StoreError::NotFound(format!("{} is not there", job.name));
@@ -677,6 +707,10 @@ impl Store for MemoryStore {
         Ok(self.lock().held.contains_key(interface))
     }
 
+    async fn counts(&self) -> Result<Counts> {
+        Ok(self.count())
+    }
+
     async fn served_since_ms(&self, _: &InterfaceName) -> Result<i64> {
         Ok(self.lock().served_since_ms)
     }
@@ -793,6 +827,30 @@ impl Store for MemoryStore {
         let all = self.lock();
         let known = all.jobs.get_key_value(job);
         Ok(known.map(|(name, known)| self.summary(name, known, false)))
+    }
+
+    async fn remains(&self, job: &JobName) -> Result<Remains> {
+        let all = self.lock();
+        let there = all.jobs.get(job).map(|known| Remains {
+            record: Some(known.record()),
+            log: known.log.clone(),
+        });
+        let gone = || all.removed.get(job).cloned();
+        Ok(there.or_else(gone).unwrap_or_default())
+    }
+
+    async fn not_ready(&self, job: &Job) -> Result<Option<NotReady>> {
+        let why = || NotReady::Astray("no user is shown it".into());
+        Ok(self.is_astray(&job.place).then(why))
+    }
+
+    async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>> {
+        Ok(self.said_by_run(job))
+    }
+
+    async fn restored(&self) -> Result<Option<(i64, Vec<String>)>> {
+        // Nothing survives a crash.
+        Ok(None)
     }
 
     async fn is_user(&self, user: &UserName) -> Result<bool> {

@@ -1,6 +1,8 @@
 //! Lists: pages of the jobs of an interface.
 
-use super::*;
+use super::{accept::refused, *};
+use crate::domain::{Place, PlaceKind};
+use crate::store::InterfaceCounts;
 use std::collections::BTreeSet;
 
 /// A job in every state in which one can be, oldest first.
@@ -50,17 +52,17 @@ pub(super) async fn a_list_has_each_state_that_is_asked_for<B: Bench>() {
         vec![],
     ];
     for states in wanted {
-        for only_active in [false, true] {
+        for at in [&[][..], &PlaceKind::ACTIVE] {
             for newest_first in [false, true] {
                 let filter = Filter {
-                    only_active,
+                    at: at.to_vec(),
                     states: states.clone(),
                     newest_first,
                     ..filter(plain())
                 };
                 let is_meant = |state: State| {
                     (states.is_empty() || states.contains(&state))
-                        && (!only_active || !state.is_settled())
+                        && (at.is_empty() || !state.is_settled())
                 };
                 let meant = jobs.iter().filter(|(_, state)| is_meant(*state));
                 let mut meant: Vec<JobName> = meant.map(|(job, _)| job.clone()).collect();
@@ -75,6 +77,98 @@ pub(super) async fn a_list_has_each_state_that_is_asked_for<B: Bench>() {
             }
         }
     }
+}
+
+pub(super) async fn a_list_has_each_place_that_is_asked_for<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = one_of_each(&bench).await;
+    let mut all: Vec<JobName> = jobs.into_iter().map(|(job, _)| job).collect();
+    // Of another interface, and of none.
+    all.push(accept(&*store, &other(), "ada", b"<a/>").await.job);
+    all.push(refused(&*store, None).await.job);
+    let mut places = Vec::new();
+    for job in &all {
+        places.push(self::job(&*store, job).await.place);
+    }
+    let (queue, bak, failed) = (PlaceKind::Queue, PlaceKind::Bak, PlaceKind::JobErrors);
+    for at in [
+        vec![],
+        vec![PlaceKind::Refused],
+        vec![PlaceKind::Work],
+        vec![PlaceKind::Deferred, queue],
+        vec![bak],
+        vec![failed],
+        vec![failed, queue],
+    ] {
+        for interface in [None, Some(plain())] {
+            let filter = Filter {
+                interface: interface.clone(),
+                at: at.clone(),
+                ..filter(plain())
+            };
+            let is_of = |n: usize| interface.is_none() || n < 7;
+            let is_at = |place: &Place| at.is_empty() || at.contains(&place.kind());
+            let meant = (0..all.len()).filter(|n| is_of(*n) && is_at(&places[*n]));
+            let meant: Vec<JobName> = meant.map(|n| all[n].clone()).collect();
+            assert_eq!(
+                names(&*store, &Viewer::all(), &filter).await,
+                meant,
+                "{filter:?}"
+            );
+        }
+    }
+    // Of all interfaces, too, a viewer sees his own.
+    let every = Filter {
+        interface: None,
+        ..filter(plain())
+    };
+    assert_eq!(
+        names(&*store, &viewer("ada", Sight::Own), &every).await,
+        all
+    );
+    assert_eq!(names(&*store, &viewer("eve", Sight::Own), &every).await, []);
+    assert_eq!(
+        names(&*store, &viewer("ada", Sight::Nothing), &every).await,
+        []
+    );
+}
+
+pub(super) async fn counts_are_those_of_the_lists<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let none = store.counts().await.unwrap();
+    assert_eq!(
+        none.of.keys().collect::<Vec<_>>(),
+        [&mail(), &other(), &plain()]
+    );
+    assert!(none.of.values().all(|of| *of == InterfaceCounts::default()));
+    assert_eq!((none.failed, none.refused), (0, 0));
+    let jobs = one_of_each(&bench).await;
+    let young = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    refused(&*store, None).await;
+    address(&bench, &"bob".parse().unwrap(), "ada").await;
+    {
+        let counts = store.counts().await.unwrap();
+        let of_plain = InterfaceCounts {
+            queued: 2,
+            running: 1,
+            deferred: 1,
+            done: 1,
+            oldest: Some(jobs[0].0.clone()),
+        };
+        assert_eq!(counts.of[&plain()], of_plain);
+        assert_eq!(
+            (counts.of[&mail()].queued, counts.of[&other()].queued),
+            (1, 0)
+        );
+        assert_eq!((counts.failed, counts.refused), (3, 1));
+    }
+    // The older one goes, and the count with it.
+    bench.cancel(&jobs[0].0, "olga").await;
+    let counts = store.counts().await.unwrap();
+    assert_eq!(counts.of[&plain()].oldest, Some(young));
+    assert_eq!((counts.of[&plain()].queued, counts.failed), (1, 4));
 }
 
 /// What a walk does between two pages.
@@ -131,10 +225,11 @@ async fn walk<B: Bench>(filter: &Filter, limit: usize, moving: &mut Moving<'_, B
 }
 
 pub(super) async fn a_walk_shows_each_job_once_whatever_moves<B: Bench>() {
-    for (limit, only_active) in [(1, false), (2, false), (2, true), (7, false)] {
+    let active = &PlaceKind::ACTIVE[..];
+    for (limit, at) in [(1, &[][..]), (2, &[]), (2, active), (7, &[])] {
         for newest_first in [false, true] {
             let filter = Filter {
-                only_active,
+                at: at.to_vec(),
                 newest_first,
                 ..filter(plain())
             };
@@ -169,9 +264,9 @@ async fn walk_in_pages<B: Bench>(filter: &Filter, limit: usize) {
         true => assert!(shown.is_sorted_by(|one, next| one > next), "{what}"),
     }
     // Of those that end meanwhile a list of active jobs says nothing.
-    let there = match filter.only_active {
-        false => [every(0), every(1), every(3), every(4)].concat(),
-        true => [every(3), every(4)].concat(),
+    let there = match filter.at.is_empty() {
+        true => [every(0), every(1), every(3), every(4)].concat(),
+        false => [every(3), every(4)].concat(),
     };
     let shown: BTreeSet<JobName> = shown.into_iter().collect();
     let missing: Vec<_> = there.iter().filter(|job| !shown.contains(*job)).collect();
@@ -206,9 +301,9 @@ pub(super) async fn a_list_of_an_unknown_interface_is_empty<B: Bench>() {
     let store = bench.store();
     accept(&*store, &plain(), "ada", b"<a/>").await;
     let unknown: InterfaceName = "unknown".parse().unwrap();
-    for only_active in [false, true] {
+    for at in [&[][..], &PlaceKind::ACTIVE] {
         let filter = Filter {
-            only_active,
+            at: at.to_vec(),
             ..filter(unknown.clone())
         };
         assert_eq!(listed(&*store, &Viewer::all(), &filter).await, []);

@@ -6,7 +6,7 @@ use crate::{
         Place,
         joblog::{Level, Message},
     },
-    store::Results,
+    store::{NotReady, Remains, Results},
 };
 
 /// A job of a user in each of its states; what is done has results.
@@ -82,6 +82,7 @@ pub(super) async fn nothing_is_read_that_was_not_asked_for<B: Bench>() {
             record,
             log,
             results,
+            now: log && results,
         })
     });
     for want in wants {
@@ -94,6 +95,7 @@ pub(super) async fn nothing_is_read_that_was_not_asked_for<B: Bench>() {
                 full.summary.record.filter(|_| want.record)
             );
             assert_eq!(found.log, full.log.filter(|_| want.log));
+            assert_eq!(found.now.is_some(), want.now);
             let is_done = n == 3;
             match want.results && is_done {
                 true => {
@@ -336,4 +338,102 @@ pub(super) async fn the_engine_is_healthy_at_first<B: Bench>() {
     let store = bench.store();
     assert_eq!(store.unhealthy(), None);
     assert_eq!(store.served_since_ms(&plain()).await.unwrap(), served_ms);
+}
+
+pub(super) async fn how_a_job_is_now_is_told_of_each_state<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    let want = Want {
+        now: true,
+        ..Want::PLACE
+    };
+    let now = async |job: &JobName| {
+        let of = Of::Name(job.clone());
+        let found = store.find(&Viewer::all(), of, want).await.unwrap();
+        found.unwrap().now.unwrap()
+    };
+    // The logs of those that have ended say it.
+    let attempts = [Some(0), Some(1), Some(1), None, None, None];
+    for (job, attempts) in jobs.iter().zip(attempts) {
+        let now = now(job).await;
+        assert_eq!((now.bytes, now.attempts), (4, attempts), "{job}");
+        assert_eq!(now.sha256.unwrap().len(), 64);
+    }
+    // Sent to its queue, it is as one that came just now.
+    requeue(&*store, &jobs[2], &plain().into()).await;
+    assert_eq!(now(&jobs[2]).await.attempts, Some(0));
+    let listed = listed(&*store, &Viewer::all(), &filter(plain())).await;
+    let listed = listed.into_iter().map(|shown| shown.job).collect();
+    for detail in store.details(listed, want).await.unwrap() {
+        assert_eq!(detail.now, Some(now(&detail.summary.job.name).await));
+    }
+}
+
+pub(super) async fn what_remains_of_a_job_outlives_it<B: Bench>() {
+    let bench = B::new().await;
+    let mut store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    let nothing = store.remains(&unknown(&jobs[0])).await.unwrap();
+    assert_eq!(nothing, Remains::default());
+    for job in &jobs {
+        let (remains, found) = (
+            store.remains(job).await.unwrap(),
+            detail(&*store, job).await,
+        );
+        assert_eq!(remains.record, found.summary.record);
+        assert_eq!(remains.log, found.log);
+    }
+    for job in [&jobs[0], &jobs[3]] {
+        remove(&*store, job).await;
+    }
+    let before = store.remains(&jobs[3]).await.unwrap();
+    drop(store);
+    let bench = bench.restart().await;
+    store = bench.store();
+    assert_eq!(store.remains(&jobs[3]).await.unwrap(), before);
+    for job in [&jobs[0], &jobs[3]] {
+        let remains = store.remains(job).await.unwrap();
+        assert_eq!(remains.record.unwrap().submitter.as_deref(), Some("ada"));
+        let last = remains.log.unwrap().messages.pop().unwrap();
+        assert_eq!(last.text, "removed by olga (uid 1000)");
+    }
+}
+
+pub(super) async fn what_is_not_ready_says_why<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut ready = in_each_state(&bench, "ada").await;
+    ready.push(address(&bench, &"bob".parse().unwrap(), "ada").await);
+    for name in &ready {
+        let job = job(&*store, name).await;
+        assert_eq!(store.not_ready(&job).await.unwrap(), None, "{name}");
+    }
+    let astray = address(&bench, &nobody(), "ada").await;
+    let astray = job(&*store, &astray).await;
+    match store.not_ready(&astray).await.unwrap() {
+        Some(NotReady::Astray(why)) => assert!(why.starts_with("no user is shown it"), "{why}"),
+        other @ (Some(NotReady::Incomplete) | None) => panic!("{other:?}"),
+    }
+    // Nothing is to be restored that was never lost.
+    assert_eq!(store.restored().await.unwrap(), None);
+}
+
+pub(super) async fn a_run_is_heard_while_it_lasts<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let said = async || {
+        let job = job(&*store, &name).await;
+        let said = store.said_so_far(&job).await.unwrap().into_iter();
+        said.map(|message| message.text).collect::<Vec<_>>()
+    };
+    assert_eq!(said().await, [""; 0]);
+    bench.run(&name).await;
+    assert_eq!(said().await, [""; 0]);
+    bench.worker().say(&name, "half");
+    bench.worker().say(&name, "nearly");
+    assert_eq!(said().await, ["half", "nearly"]);
+    bench.fail(&name, "no paper").await;
+    assert_eq!(said().await, [""; 0]);
 }

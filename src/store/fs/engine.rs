@@ -5,6 +5,7 @@
 
 mod content;
 mod digest_cache;
+mod inventory;
 mod keys;
 mod look;
 mod operators;
@@ -21,10 +22,10 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
-        By, Capacity, Claimed, Content, DocumentWriter, Fate, Filter, Fired, JobDetail, JobSummary,
-        KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, Of, Page, Precedence, Receipt,
-        Result, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store,
-        StoreError, Stored, Viewer, Waiting, Want,
+        By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired, JobDetail,
+        JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Of, Page,
+        Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule, Sealed, SealedBody,
+        Settled, Settlement, Store, StoreError, Stored, Viewer, Waiting, Want,
     },
     util::processors,
 };
@@ -514,6 +515,10 @@ impl Store for FileStore {
         Ok(self.0.spool.is_held(interface)?)
     }
 
+    async fn counts(&self) -> Result<Counts> {
+        self.0.looking(Inner::counts).await
+    }
+
     async fn served_since_ms(&self, interface: &InterfaceName) -> Result<i64> {
         let queue = Path::new("queue").join(interface.as_str());
         let created = std::fs::metadata(self.0.spool.fs().absolute(&queue))
@@ -599,6 +604,27 @@ impl Store for FileStore {
         let job = job.clone();
         let found = self.0.looking(move |inner| inner.find_anywhere(job));
         found.await
+    }
+
+    async fn remains(&self, job: &JobName) -> Result<Remains> {
+        let job = job.clone();
+        self.0.looking(move |inner| inner.remains(&job)).await
+    }
+
+    async fn not_ready(&self, job: &Job) -> Result<Option<NotReady>> {
+        let job = job.clone();
+        let why = (self.0).blocking(move |inner| Ok(inner.not_ready(&job)));
+        why.await
+    }
+
+    async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>> {
+        let job = job.clone();
+        let said = (self.0).blocking(move |inner| Ok(inner.said_so_far(&job)));
+        said.await
+    }
+
+    async fn restored(&self) -> Result<Option<(i64, Vec<String>)>> {
+        self.0.blocking(|inner| inner.spool.restored()).await
     }
 
     async fn is_user(&self, user: &UserName) -> Result<bool> {

@@ -4,7 +4,7 @@
 //! queue by other hands is taken in by `drops.rs`.
 
 use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, wrap};
-use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue};
+use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, PlaceKind, Queue};
 use crate::store::fs::layout::{deferred_entry, work_entry};
 use crate::store::fs::{PlacePath, QueuePath};
 use sha2::{Digest, Sha256};
@@ -188,48 +188,89 @@ impl<F: Fs> Spool<F> {
         Ok(jobs)
     }
 
-    /// All jobs of an interface wherever they are, in no order; files that are still being
-    /// written are left out. One that moves meanwhile is there once, or not at all.
+    /// The jobs of an interface, or of all, at the places that are wanted, in no order; files that are still
+    /// being written are left out. One that moves meanwhile is there once, or not at all.
     ///
     /// # Errors
-    /// When one of its directories cannot be listed.
-    pub fn jobs(&self, interface: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+    /// When one of the directories cannot be listed.
+    pub fn jobs(
+        &self,
+        of: Option<&InterfaceName>,
+        is_wanted: &dyn Fn(PlaceKind) -> bool,
+    ) -> Result<Vec<Job>, SpoolError> {
         let mut found = HashMap::new();
-        // In the direction in which jobs travel, so that one on its way is met.
-        for (name, due_ms) in self.deferred(interface)? {
-            let interface = interface.clone();
-            found.insert(name, Place::Deferred { interface, due_ms });
-        }
-        for job in self.complete_jobs(interface)? {
-            found.insert(job.name, job.place);
-        }
-        for (name, attempt) in self.working(interface)? {
-            let interface = interface.clone();
-            found.insert(name, Place::Work { interface, attempt });
-        }
-        let bak = Place::Bak(interface.clone());
-        for name in self.settled(&bak)? {
-            found.insert(name, bak.clone());
+        let all: Vec<&InterfaceName> = match of {
+            Some(of) => vec![of],
+            None => self.interfaces.keys().collect(),
+        };
+        for interface in all {
+            self.jobs_at(interface, is_wanted, &mut found)?;
         }
         let mut failed = Vec::new();
         for place in [Place::JobErrors, Place::Refused] {
-            failed.extend(self.settled(&place)?.into_iter().map(|name| Job {
-                place: place.clone(),
-                name,
-            }));
-        }
-        let known = self.accepted_of_all(&failed)?;
-        for job in failed {
-            let came = known
-                .get(&job.name.id())
-                .and_then(|known| known.interface.clone());
-            let of = self.moved(&job.name)?.or(came);
-            if of.as_ref() == Some(interface) {
-                found.insert(job.name, job.place);
+            if is_wanted(place.kind()) {
+                failed.extend(self.settled(&place)?.into_iter().map(|name| Job {
+                    place: place.clone(),
+                    name,
+                }));
             }
         }
+        if let Some(of) = of {
+            self.retain_of(of, &mut failed)?;
+        }
+        found.extend(failed.into_iter().map(|job| (job.name, job.place)));
         let jobs = found.into_iter();
         Ok(jobs.map(|(name, place)| Job { place, name }).collect())
+    }
+
+    /// Those of an interface at places that say of which they are.
+    fn jobs_at(
+        &self,
+        interface: &InterfaceName,
+        is_wanted: &dyn Fn(PlaceKind) -> bool,
+        found: &mut HashMap<JobName, Place>,
+    ) -> Result<(), SpoolError> {
+        // In the direction in which jobs travel, so that one on its way is met.
+        if is_wanted(PlaceKind::Deferred) {
+            for (name, due_ms) in self.deferred(interface)? {
+                let interface = interface.clone();
+                found.insert(name, Place::Deferred { interface, due_ms });
+            }
+        }
+        if is_wanted(PlaceKind::Queue) {
+            let queued = self.complete_jobs(interface)?.into_iter();
+            found.extend(queued.map(|job| (job.name, job.place)));
+        }
+        if is_wanted(PlaceKind::Work) {
+            for (name, attempt) in self.working(interface)? {
+                let interface = interface.clone();
+                found.insert(name, Place::Work { interface, attempt });
+            }
+        }
+        if is_wanted(PlaceKind::Bak) {
+            let bak = Place::Bak(interface.clone());
+            let names = self.settled(&bak)?.into_iter();
+            found.extend(names.map(|name| (name, bak.clone())));
+        }
+        Ok(())
+    }
+
+    /// Leaves those that have failed, or were refused, of an interface.
+    fn retain_of(&self, of: &InterfaceName, failed: &mut Vec<Job>) -> Result<(), SpoolError> {
+        let known = self.accepted_of_all(failed)?;
+        let mut is_of = Vec::with_capacity(failed.len());
+        for job in &*failed {
+            let moved = self.moved(&job.name)?;
+            let interface = match known.get(&job.name.id()) {
+                Some(known) => moved.or_else(|| known.interface.clone()),
+                // Of what nothing is recorded.
+                None => moved.or_else(|| self.read_log(&job.name)?.interface),
+            };
+            is_of.push(interface.as_ref() == Some(of));
+        }
+        let mut is_of = is_of.into_iter();
+        failed.retain(|_| is_of.next() == Some(true));
+        Ok(())
     }
 
     /// The jobs with an id among those that have ended on its day, whatever else is in their names.
@@ -330,16 +371,21 @@ impl<F: Fs> Spool<F> {
         }))
     }
 
-    fn is_file(&self, place: &Place, name: &JobName) -> Result<bool, SpoolError> {
+    fn is_file_at(&self, place: &Place, name: &JobName) -> Result<bool, SpoolError> {
         let stat = self.stat(&place.path(name))?;
         Ok(stat.is_some_and(|stat| stat.kind == EntryKind::File))
+    }
+
+    /// Is a job still where it was seen?
+    pub(super) fn is_file(&self, job: &Job) -> Result<bool, SpoolError> {
+        self.is_file_at(&job.place, &job.name)
     }
 
     fn look_in_queues(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
         for interface in self.interfaces.keys() {
             for queue in self.queues(interface)? {
                 let place = Place::Queue(queue);
-                if self.is_file(&place, name)? {
+                if self.is_file_at(&place, name)? {
                     return Ok(Some(place));
                 }
             }
@@ -351,7 +397,7 @@ impl<F: Fs> Spool<F> {
         let interfaces = self.interfaces.keys();
         let places = interfaces.map(|interface| Place::Bak(interface.clone()));
         for place in places.chain([Place::JobErrors, Place::Refused]) {
-            if self.is_file(&place, name)? {
+            if self.is_file_at(&place, name)? {
                 return Ok(Some(place));
             }
         }

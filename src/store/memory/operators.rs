@@ -3,11 +3,39 @@
 use super::{All, MemoryStore};
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, Place, Queue, Transition},
-    store::{By, Result, Store, StoreError},
+    domain::{InterfaceName, Job, Place, PlaceKind, Queue, Transition},
+    store::{By, Counts, InterfaceCounts, Remains, Result, Store, StoreError},
 };
 
 impl MemoryStore {
+    pub(super) fn count(&self) -> Counts {
+        let mut counts = Counts::default();
+        for interface in self.interfaces() {
+            counts.of.insert(interface, InterfaceCounts::default());
+        }
+        for (job, known) in &self.lock().jobs {
+            let Some(of) = known.place.interface() else {
+                match known.place == Place::Refused {
+                    true => counts.refused += 1,
+                    false => counts.failed += 1,
+                }
+                continue;
+            };
+            let of = counts.of.entry(of.clone()).or_default();
+            match known.place.kind() {
+                PlaceKind::Bak => of.done += 1,
+                PlaceKind::Deferred => of.deferred += 1,
+                PlaceKind::Queue => {
+                    of.queued += 1;
+                    of.oldest.get_or_insert_with(|| job.clone());
+                }
+                PlaceKind::Work => of.running += 1,
+                PlaceKind::JobErrors | PlaceKind::Refused => {}
+            }
+        }
+        counts
+    }
+
     pub(super) fn interface(&self, interface: &InterfaceName) -> Result<()> {
         match self.interfaces.contains(interface) {
             true => Ok(()),
@@ -44,7 +72,11 @@ impl MemoryStore {
                 Some(log) => with(log, vec![message]),
                 None => known.log_of(&job.name, Status::Error, now_ms, vec![message]),
             };
-            all.removed.insert(job.name.clone(), log);
+            let remains = Remains {
+                record: Some(known.record()),
+                log: Some(log),
+            };
+            all.removed.insert(job.name.clone(), remains);
         }
         Ok(())
     }

@@ -164,6 +164,9 @@ impl MemoryStore {
         let known = all.step(job, &Transition::Claim { attempt });
         (known.attempts, known.started_ms) = (attempt, Some(now_ms));
         let (lease, dir) = self.lease(&mut all, job, works);
+        if let Some(known) = all.jobs.get_mut(job) {
+            known.output = Some(dir.join("output"));
+        }
         drop(all);
         let path = dir.join(job.to_string());
         fs::write(&path, document)?;
@@ -232,6 +235,17 @@ impl MemoryStore {
         let now = Settled::Done { emitted };
         *settled = Some(now.clone());
         Ok(now)
+    }
+
+    /// What the processor of a job that runs has said.
+    pub(super) fn said_by_run(&self, job: &Job) -> Vec<Message> {
+        let (now_ms, all) = (self.now(), self.lock());
+        let running = all.at(job).filter(|known| known.fence.is_some());
+        let output = running.and_then(|known| fs::read_to_string(known.output.as_ref()?).ok());
+        let lines = output.iter().flat_map(|output| output.lines());
+        lines
+            .map(|line| Message::new(now_ms, Level::Info, line))
+            .collect()
     }
 
     pub(super) fn left(&self, interface: &InterfaceName) -> Vec<LeftBehind> {

@@ -4,7 +4,7 @@ use super::{Content, FileContent, Inner};
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, JobId, JobName, Kind, Place, Queue, UserName},
+    domain::{InterfaceName, Job, JobId, JobName, Kind, Place, PlaceKind, Queue, UserName},
     store::{
         Filter, JobDetail, JobRecord, JobSummary, Of, Page, Results, Sight, State, Viewer, Want,
         fs::{Accepted, RealFs, Spool, SpoolError, records::Search, spots::Spot},
@@ -180,11 +180,10 @@ impl Inner {
                 return Ok(None);
             };
             let detail = self.detail_of(summary, want)?;
-            if want == Want::PLACE || look == LOOKS_MAX {
+            if want == Want::PLACE || look == LOOKS_MAX || self.spool.is_file(&job)? {
                 return Ok(Some(detail));
             }
             match self.spool.find_known(&job.name)? {
-                Some(place) if place == job.place => return Ok(Some(detail)),
                 Some(place) => job.place = place,
                 None => break,
             }
@@ -204,10 +203,12 @@ impl Inner {
             }
             false => Results::default(),
         };
+        let now = want.now.then(|| self.now_of(&summary.job)).transpose()?;
         Ok(JobDetail {
             summary,
             log,
             results,
+            now,
         })
     }
 
@@ -363,8 +364,9 @@ impl Inner {
         after: Option<&JobName>,
         limit: usize,
     ) -> Result<Page, SpoolError> {
-        let sight = (viewer.sight)(Some(&filter.interface));
-        if sight == Sight::Nothing {
+        let of = filter.interface.as_ref();
+        let sight = (viewer.sight)(of);
+        if of.is_some() && sight == Sight::Nothing {
             return Ok(Page::default());
         }
         let mut jobs = self.candidates(viewer, filter, sight)?;
@@ -383,9 +385,9 @@ impl Inner {
         };
         let mut page = Page::default();
         for jobs in jobs[begin..].chunks(TOGETHER) {
-            let batch = match want.record || sight == Sight::Own {
-                true => self.batch(&filter.interface, jobs)?,
-                false => Batch::default(),
+            let batch = match want.record || sight != Sight::All {
+                true => self.batch(of, jobs)?,
+                false => self.batch_of_ended(jobs)?,
             };
             for job in jobs {
                 let is_in = |state| filter.states.is_empty() || filter.states.contains(&state);
@@ -411,12 +413,16 @@ impl Inner {
         filter: &Filter,
         sight: Sight,
     ) -> Result<Vec<Job>, SpoolError> {
-        let interface = &filter.interface;
-        if !filter.only_active {
-            return self.spool.jobs(interface);
-        }
+        let is_wanted = |kind: PlaceKind| filter.at.is_empty() || filter.at.contains(&kind);
+        let settled = [PlaceKind::Bak, PlaceKind::JobErrors, PlaceKind::Refused];
+        let (Some(interface), false) = (&filter.interface, settled.into_iter().any(is_wanted))
+        else {
+            return self.spool.jobs(filter.interface.as_ref(), &is_wanted);
+        };
         if sight != Sight::Own || !self.spool.is_addressed(interface) {
-            return self.spool.list(interface);
+            let mut jobs = self.spool.list(interface)?;
+            jobs.retain(|job| is_wanted(job.place.kind()));
+            return Ok(jobs);
         }
         // Whoever is no user has no such directory.
         let Ok(user) = viewer.user.parse() else {
@@ -432,15 +438,26 @@ impl Inner {
         Ok(names.map(job).collect())
     }
 
-    /// One look for all of them.
-    fn batch(&self, interface: &InterfaceName, jobs: &[Job]) -> Result<Batch, SpoolError> {
-        let addressees = match self.spool.is_addressed(interface) {
+    /// One look for all of them, those of an interface or of all.
+    fn batch(&self, of: Option<&InterfaceName>, jobs: &[Job]) -> Result<Batch, SpoolError> {
+        let mut addressed = self.spool.addressed_interfaces();
+        let addressees = match addressed.any(|one| of.is_none_or(|of| of == one)) {
             true => self.spool.addressees_of_all(jobs)?,
             false => HashMap::new(),
         };
         Ok(Batch {
             accepted: self.spool.accepted_of_all(jobs)?,
             addressees,
+        })
+    }
+
+    /// One look for all of those whose place does not say of which interface they are.
+    fn batch_of_ended(&self, jobs: &[Job]) -> Result<Batch, SpoolError> {
+        let jobs = jobs.iter().filter(|job| job.place.interface().is_none());
+        let jobs: Vec<Job> = jobs.cloned().collect();
+        Ok(Batch {
+            accepted: self.spool.accepted_of_all(&jobs)?,
+            addressees: HashMap::new(),
         })
     }
 
@@ -507,11 +524,18 @@ fn record_of(spool: &Spool, job: &Job, known: Option<&Accepted>) -> JobRecord {
             ..JobRecord::default()
         };
     };
+    recorded(known)
+}
+
+/// A line of the record, as it is shown.
+pub(super) fn recorded(accepted: &Accepted) -> JobRecord {
     JobRecord {
-        submitter: Some(known.submitter.clone()),
-        asked_as: known.asked_as.clone(),
-        priority: known.priority,
-        worker: known.worker.clone(),
-        received_ms: known.received_ms,
+        submitter: Some(accepted.submitter.clone()),
+        dialect: Some(accepted.dialect.clone()),
+        asked_as: accepted.asked_as.clone(),
+        priority: accepted.priority,
+        worker: accepted.worker.clone(),
+        retries: accepted.retries,
+        received_ms: accepted.received_ms,
     }
 }
