@@ -557,6 +557,12 @@ pub trait Store: Send + Sync + 'static {
     /// When that cannot be looked up.
     async fn not_ready(&self, job: &Job) -> Result<Option<NotReady>>;
 
+    /// What lies in the queue of an interface for no user: where, and why it is for none.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn astray(&self, interface: &InterfaceName) -> Result<Vec<(String, String)>>;
+
     /// What the processor of a job that runs has said until now, as its log would say it.
     ///
     /// # Errors
@@ -640,12 +646,21 @@ pub trait Store: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool>;
 
-    // --- the engine; none of these waits
+    // --- the engine
+
+    /// Looks whether it is as it has to be; an engine that is not at work may lack what a start makes.
+    ///
+    /// # Errors
+    /// Why nothing can be accepted: [`StoreError::Unhealthy`], or [`StoreError::Refused`] when this program cannot
+    /// use what is stored.
+    async fn health(&self) -> Result<()>;
+
+    // None of the following waits.
 
     /// By the store's clock, in milliseconds of the Unix epoch.
     fn now_ms(&self) -> i64;
 
-    /// Why nothing more can be accepted, if so.
+    /// Why nothing more can be accepted, if the engine has failed for good.
     fn unhealthy(&self) -> Option<String>;
 
     /// About how many jobs wait in an interface.

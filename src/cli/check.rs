@@ -50,7 +50,8 @@ impl Check {
             Some(name) => vec![config.tenant(Some(name)).map_err(|text| anyhow!(text))?],
         };
         let certificate = findings::certificate(&config);
-        let tenants: Vec<Found<'_>> = (tenants.into_iter()).map(Found::look).collect();
+        let tenants = tenants.into_iter().map(Found::look);
+        let tenants = tenants.collect::<anyhow::Result<Vec<Found<'_>>>>()?;
         let mut all = findings::all(&config, certificate.as_ref(), &tenants, true);
         all.push(fine(path.display().to_string(), "understood"));
         all.extend(usable(&config, certificate.as_ref()));

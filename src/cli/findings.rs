@@ -1,6 +1,6 @@
 //! What is wrong, for `check` and `status`: found in the files, and reported by the running service.
 
-use super::is_unknown_to_service;
+use super::{is_unknown_to_service, runtime};
 use crate::{
     auth::{UsersError, UsersFile},
     config::{Config, Tenant},
@@ -8,14 +8,15 @@ use crate::{
     http::tls::{Certificate, TlsError},
     ops::health::{
         self, Grade, HealthFinding, Stops,
-        gather::{CertificateSource, TenantSource, facts},
+        gather::{CertificateSource, StoreFacts, TenantSource, facts},
     },
-    store::fs::{RealFs, Spool, SpoolLock},
+    store::fs::{FileStore, RealFs, SpoolLock},
     xml::{ReloadReport, Schemas, Stylesheets},
 };
 use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,25 +32,26 @@ pub(super) struct Found<'a> {
     pub(super) stylesheets: Vec<ReloadReport>,
     /// The process that serves it.
     pub(super) holder: Option<String>,
-    spool: Spool,
+    store: StoreFacts,
     pub(super) schema_store: Schemas,
     stylesheet_store: Stylesheets,
 }
 
 impl<'a> Found<'a> {
-    pub(super) fn look(tenant: &'a Tenant) -> Self {
+    pub(super) fn look(tenant: &'a Tenant) -> anyhow::Result<Self> {
+        let store = FileStore::new(Arc::new(daemon::existing_spool(tenant)));
         let schema_store = daemon::schemas(tenant);
         let stylesheet_store = Stylesheets::open(&tenant.root.join("xslt"));
-        Self {
+        Ok(Self {
             tenant,
             users: UsersFile::load(&tenant.users),
             schemas: schema_store.reload(),
             stylesheets: stylesheet_store.reload(),
             holder: SpoolLock::holder(&RealFs::new(&tenant.root)).ok().flatten(),
-            spool: daemon::existing_spool(tenant),
+            store: runtime()?.block_on(StoreFacts::of(&store, false)),
             schema_store,
             stylesheet_store,
-        }
+        })
     }
 
     /// What is to be known of schemas that are good, and of those that the configuration names and
@@ -133,8 +135,7 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
     };
     TenantSource {
         tenant: found.tenant,
-        spool: &found.spool,
-        is_served: false,
+        store: found.store.clone(),
         users,
         schemas: &found.schema_store,
         stylesheets: &found.stylesheet_store,

@@ -48,7 +48,7 @@ impl Status {
             let counted = look(&tenant, Counted::of)?;
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
             let certificate = findings::certificate(&config);
-            let found = [Found::look(&tenant)];
+            let found = [Found::look(&tenant)?];
             let mut findings = findings::all(&config, certificate.as_ref(), &found, false);
             // The table says so.
             findings.retain(|finding| !finding.text.contains("it is held"));

@@ -10,14 +10,14 @@ use crate::{
     log::lost_lines,
     ops::health::{
         self,
-        gather::{CertificateSource, TenantSource, facts},
+        gather::{CertificateSource, StoreFacts, TenantSource, facts},
     },
 };
-use parking_lot::Mutex;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::{sync::Mutex, task::JoinError};
 use tokio_util::sync::CancellationToken;
 
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -33,32 +33,51 @@ pub(super) struct Probed {
 
 /// Not ready while stopping. What is wrong now goes into the log.
 pub(super) fn readiness(probed: Probed, stop: &CancellationToken) -> Arc<http::Readiness> {
-    let stop = stop.clone();
-    let last: Mutex<Option<(Instant, Report)>> = Mutex::default();
-    let down = |reason: String| Report {
-        down: Some(reason),
-        warnings: Vec::new(),
-    };
-    let readiness: Arc<http::Readiness> = Arc::new(move || {
-        if let Some(failure) = probed.supervisor.failure() {
+    let prober = Arc::new(Prober {
+        probed: Arc::new(probed),
+        stop: stop.clone(),
+        last: Mutex::default(),
+    });
+    let first = prober.clone();
+    tokio::spawn(async move { log(&first.report().await) });
+    Arc::new(move || {
+        let prober = prober.clone();
+        Box::pin(async move { prober.report().await })
+    })
+}
+
+/// Probes, one probe at a time.
+struct Prober {
+    probed: Arc<Probed>,
+    stop: CancellationToken,
+    last: Mutex<Option<(Instant, Report)>>,
+}
+
+impl Prober {
+    async fn report(&self) -> Report {
+        if let Some(failure) = self.probed.supervisor.failure() {
             return down(failure);
         }
-        if stop.is_cancelled() {
+        if self.stop.is_cancelled() {
             return down("stopping".into());
         }
-        let mut last = last.lock();
+        let mut last = self.last.lock().await;
         if let Some((at, report)) = &*last
             && at.elapsed() < GOOD_FOR
         {
             return report.clone();
         }
-        let report = probed.report();
+        let report = self.probed.report().await;
         *last = Some((Instant::now(), report.clone()));
         report
-    });
-    let first = readiness.clone();
-    tokio::task::spawn_blocking(move || log(&first()));
-    readiness
+    }
+}
+
+fn down(reason: String) -> Report {
+    Report {
+        down: Some(reason),
+        warnings: Vec::new(),
+    }
 }
 
 fn log(report: &Report) {
@@ -71,8 +90,25 @@ fn log(report: &Report) {
 }
 
 impl Probed {
-    fn report(&self) -> Report {
-        let tenants: Vec<TenantSource<'_>> = self.served.iter().map(Served::source).collect();
+    async fn report(self: &Arc<Self>) -> Report {
+        let mut stores = Vec::new();
+        for served in &self.served {
+            stores.push(served.store_facts().await);
+        }
+        let this = self.clone();
+        let read = tokio::task::spawn_blocking(move || this.report_with(stores));
+        match read.await.map_err(JoinError::try_into_panic) {
+            Ok(report) => report,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => down("stopping".into()),
+        }
+    }
+
+    /// The same, when the stores have said how they are. Blocks.
+    fn report_with(&self, stores: Vec<StoreFacts>) -> Report {
+        let tenants: Vec<TenantSource<'_>> = (self.served.iter().zip(stores))
+            .map(|(served, store)| served.source(store))
+            .collect();
         let host_name = host_name();
         let certificate = CertificateSource {
             in_force: Some(&self.certificate),

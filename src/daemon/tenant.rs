@@ -13,7 +13,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Queue, Seal},
     http::tls::Certificate,
     ops::admin::{Admin, Change},
-    ops::health::gather::TenantSource,
+    ops::health::gather::{StoreFacts, TenantSource},
     processor::Starter,
     scheduler::Event,
     service::{
@@ -370,6 +370,7 @@ impl Prepared {
         }
         let served = Served {
             tenant: tenant.clone(),
+            store: self.store,
             reloader,
         };
         let running = Running {
@@ -424,17 +425,21 @@ impl Running {
 /// What the probes look at.
 pub(super) struct Served {
     tenant: Tenant,
+    store: Arc<FileStore>,
     reloader: Arc<Reloader>,
 }
 
 impl Served {
-    pub(super) fn source(&self) -> TenantSource<'_> {
+    pub(super) async fn store_facts(&self) -> StoreFacts {
+        StoreFacts::of(&*self.store, true).await
+    }
+
+    pub(super) fn source(&self, store: StoreFacts) -> TenantSource<'_> {
         let reloader = &self.reloader;
         let trouble = reloader.trouble.lock();
         TenantSource {
             tenant: &self.tenant,
-            spool: &reloader.spool,
-            is_served: true,
+            store,
             users: match &trouble.users {
                 Some(error) => Err(format!("{error}; the users before stay in force")),
                 None => Ok(reloader.users.anybody_may()),

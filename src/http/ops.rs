@@ -15,7 +15,7 @@ use http::{
     header::{ALLOW, CONNECTION},
 };
 use hyper::body::{Body as _, Incoming};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 /// How the service is.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +26,8 @@ pub(crate) struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Reports how the service is. Blocks: it reads files.
-pub(crate) type Readiness = dyn Fn() -> Report + Send + Sync;
+/// Reports how the service is. Whoever waits no longer leaves it to its end.
+pub(crate) type Readiness = dyn Fn() -> Pin<Box<dyn Future<Output = Report> + Send>> + Send + Sync;
 
 /// A disk that takes longer to answer serves no one.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,8 +96,7 @@ pub(super) async fn probe(
         ("/livez", _) => request::text(StatusCode::OK, "ok\n"),
         ("/readyz", _) => {
             let strict = request.uri().query() == Some("strict");
-            let readiness = readiness.clone();
-            let check = tokio::task::spawn_blocking(move || readiness());
+            let check = tokio::spawn(readiness());
             let report = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
                 Ok(Ok(report)) => report,
                 Ok(Err(_)) => unknown("checking the service's state panicked; see the log"),

@@ -972,7 +972,10 @@ async fn the_ops_port_tells_health() {
     let stop = CancellationToken::new();
     let trouble = Arc::new(Mutex::new(Report::default()));
     let readiness = trouble.clone();
-    let readiness: Arc<Readiness> = Arc::new(move || readiness.lock().unwrap().clone());
+    let readiness: Arc<Readiness> = Arc::new(move || {
+        let report = readiness.lock().unwrap().clone();
+        Box::pin(std::future::ready(report))
+    });
     let server = tokio::spawn(serve_ops(listener, readiness, stop.clone()));
     let ask = async |request: &str| {
         let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");

@@ -6,6 +6,7 @@
 
 pub mod gather;
 
+use crate::store::Capacity;
 use std::fmt;
 
 const DAY_S: i64 = 24 * 60 * 60;
@@ -93,7 +94,7 @@ pub struct TenantFacts {
     pub root: String,
     /// Why nothing is accepted or started, with what to do.
     pub stopped: Option<String>,
-    pub free: Option<Free>,
+    pub free: Option<Capacity>,
     pub bytes_min: u64,
     pub inodes_min: u64,
     pub users: UsersFacts,
@@ -104,14 +105,6 @@ pub struct TenantFacts {
     /// Directories in which everyone may replace what the service trusts.
     pub open_dirs: Vec<String>,
     pub interfaces: Vec<InterfaceFacts>,
-}
-
-/// Room on the disk, as uploads see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Free {
-    pub bytes: u64,
-    /// None: the filesystem has no fixed number of them.
-    pub inodes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -310,17 +303,17 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<HealthFinding> {
 const LAST_VERSION: &str = "the version before serves until the next start; `spoolgate check` says \
                             where it is broken";
 
-fn room(facts: &TenantFacts, free: Free) -> Vec<HealthFinding> {
+fn room(facts: &TenantFacts, free: Capacity) -> Vec<HealthFinding> {
     let mut found = Vec::new();
-    if free.bytes < facts.bytes_min {
+    if free.free_bytes < facts.bytes_min {
         let text = format!(
             "the disk has {} free and limits.free_bytes_min keeps {}, so uploads get 503; make room",
-            mib(free.bytes),
+            mib(free.free_bytes),
             mib(facts.bytes_min)
         );
         found.push(failed(&facts.root, text));
     }
-    if let Some(inodes) = free.inodes
+    if let Some(inodes) = free.free_files
         && inodes < facts.inodes_min
     {
         let text = format!(
@@ -454,9 +447,9 @@ mod tests {
         TenantFacts {
             name: name.map(str::to_owned),
             root: "spool".into(),
-            free: Some(Free {
-                bytes: 10 << 20,
-                inodes: Some(10),
+            free: Some(Capacity {
+                free_bytes: 10 << 20,
+                free_files: Some(10),
             }),
             bytes_min: 10 << 20,
             inodes_min: 10,

@@ -340,11 +340,13 @@ impl<F: Fs> Spool<F> {
         self.health.reason()
     }
 
-    /// Why nothing can be accepted at the moment, if so.
+    /// Why nothing can be accepted at the moment, if so. Of a spool that is only looked at, what is not there is made
+    /// at the next start.
     pub fn unready(&self) -> Option<String> {
         if let Some(reason) = self.unhealthy() {
             return Some(reason.to_owned());
         }
+        self.journal.get()?;
         match self.stat(Path::new("tmp")) {
             Ok(Some(stat)) if stat.kind == EntryKind::Dir => None,
             Ok(_) => Some("the spool's directory is not there".to_owned()),

@@ -844,6 +844,19 @@ impl Store for MemoryStore {
         Ok(self.is_astray(&job.place).then(why))
     }
 
+    async fn astray(&self, interface: &InterfaceName) -> Result<Vec<(String, String)>> {
+        let all = self.lock();
+        let places = all.jobs.values().map(|known| &known.place);
+        let astray =
+            places.filter(|place| place.interface() == Some(interface) && self.is_astray(place));
+        let users: BTreeSet<&UserName> = astray.filter_map(Place::addressee).collect();
+        let told = |user: &UserName| {
+            let queue = Queue::of_user(interface, user.clone());
+            (format!("queue/{queue}"), format!("there is no user {user}"))
+        };
+        Ok(users.into_iter().map(told).collect())
+    }
+
     async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>> {
         Ok(self.said_by_run(job))
     }
@@ -913,6 +926,10 @@ impl Store for MemoryStore {
         };
         saved.reset_asked = true;
         Ok(true)
+    }
+
+    async fn health(&self) -> Result<()> {
+        Ok(())
     }
 
     fn now_ms(&self) -> i64 {

@@ -1,27 +1,88 @@
-//! The facts about a service, from what it has in force and from the files.
+//! The facts about a service, from what it has in force, from its stores and from the files.
 //!
-//! Nothing is made, loaded or compiled here: only what is there is read. Blocking, and cheap
-//! enough to be asked for every second.
+//! Nothing is made, loaded or compiled here: only what is there is read. Cheap enough to be asked for every
+//! second. What looks at files blocks.
 
-use super::{
-    CertificateFacts, Free, InterfaceFacts, SchemaFacts, ServiceFacts, TenantFacts, UsersFacts,
-};
+use super::{CertificateFacts, InterfaceFacts, SchemaFacts, ServiceFacts, TenantFacts, UsersFacts};
 use crate::{
     config::{Config, DEFAULT_TENANT, InterfaceConfig, Tenant},
-    domain::InterfaceName,
+    domain::{InterfaceName, PlaceKind},
     http::tls,
     processor::Processor,
-    store::fs::Spool,
+    store::{Capacity, Filter, Store, StoreError, Viewer},
     xml::{Schemas, Stylesheets},
 };
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
+
+/// What a tenant's store says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct StoreFacts {
+    /// Why nothing is accepted or started, with what to do.
+    stopped: Option<String>,
+    free: Option<Capacity>,
+    queues: BTreeMap<InterfaceName, QueueFacts>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct QueueFacts {
+    queued: usize,
+    held: Option<String>,
+    astray: Vec<(String, String)>,
+}
+
+impl StoreFacts {
+    /// Asks a store, which this process serves, so that it knows what is queued, or only looks at.
+    pub async fn of(store: &dyn Store, is_served: bool) -> Self {
+        let mut queues = BTreeMap::new();
+        for name in store.interfaces() {
+            let queued = match is_served {
+                true => store.waiting(&name),
+                false => listed(store, &name).await,
+            };
+            let facts = QueueFacts {
+                queued,
+                held: store.hold_text(&name).await.ok().flatten(),
+                astray: store.astray(&name).await.unwrap_or_default(),
+            };
+            queues.insert(name, facts);
+        }
+        Self {
+            stopped: store.health().await.err().map(stopped),
+            free: store.capacity(),
+            queues,
+        }
+    }
+}
+
+/// How many jobs are in a queue; none are when it cannot be listed.
+async fn listed(store: &dyn Store, interface: &InterfaceName) -> usize {
+    let filter = Filter {
+        interface: Some(interface.clone()),
+        at: vec![PlaceKind::Queue],
+        ..Filter::default()
+    };
+    let listed = store.list(&Viewer::all(), &filter, None, usize::MAX).await;
+    listed.map_or(0, |page| page.jobs.len())
+}
+
+fn stopped(error: StoreError) -> String {
+    match error {
+        StoreError::Unhealthy(reason) => format!(
+            "the spool is unhealthy, nothing is accepted or started: {reason}; check the disk, then \
+             restart"
+        ),
+        error @ (StoreError::Conflict(_)
+        | StoreError::Full(_)
+        | StoreError::NotFound(_)
+        | StoreError::Refused(_)
+        | StoreError::Unavailable(_)) => error.to_string(),
+    }
+}
 
 /// A tenant as it is served, or as it would be.
 pub struct TenantSource<'a> {
     pub tenant: &'a Tenant,
-    pub spool: &'a Spool,
-    /// Whether it is this process that serves it: what is queued is known then.
-    pub is_served: bool,
+    pub store: StoreFacts,
     /// Whether anyone has a right, or why the file cannot be used.
     pub users: Result<bool, String>,
     pub schemas: &'a Schemas,
@@ -38,7 +99,7 @@ pub struct CertificateSource<'a> {
     pub host_name: Option<&'a str>,
 }
 
-/// All facts.
+/// All facts. Blocks.
 pub fn facts(
     config: &Config,
     certificate: &CertificateSource<'_>,
@@ -97,8 +158,8 @@ fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
     TenantFacts {
         name: (tenant.name != DEFAULT_TENANT).then(|| tenant.name.clone()),
         root: root.display().to_string(),
-        stopped: stopped(source),
-        free: free(root),
+        stopped: source.store.stopped.clone(),
+        free: source.store.free,
         bytes_min: limits.free_bytes_min,
         inodes_min: limits.free_inodes_min,
         users: UsersFacts {
@@ -125,30 +186,10 @@ fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
     }
 }
 
-fn stopped(source: &TenantSource<'_>) -> Option<String> {
-    if let Err(error) = source.spool.check_format() {
-        return Some(error.to_string());
-    }
-    let reason = source.is_served.then(|| source.spool.unready()).flatten()?;
-    Some(format!(
-        "the spool is unhealthy, nothing is accepted or started: {reason}; check the disk, then \
-         restart"
-    ))
-}
-
 /// May everyone replace what is in the directory?
 fn is_open(dir: &Path) -> bool {
     let mode = std::fs::metadata(dir).map_or(0, |meta| meta.mode());
     mode & 0o1002 == 0o002
-}
-
-fn free(root: &Path) -> Option<Free> {
-    let stat = rustix::fs::statvfs(root).ok()?;
-    Some(Free {
-        bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
-        // Some filesystems have no fixed number of inodes and report none.
-        inodes: (stat.f_files > 0).then_some(stat.f_favail),
-    })
 }
 
 fn interface_facts(
@@ -158,23 +199,19 @@ fn interface_facts(
     interface: &InterfaceConfig,
 ) -> InterfaceFacts {
     let schema = interface.service.schema.as_ref();
+    let queue = source.store.queues.get(name).cloned().unwrap_or_default();
     InterfaceFacts {
         name: name.to_string(),
         schema: schema.map(|schema| (schema.clone(), schema_facts(source, schema))),
-        queued: match source.is_served {
-            true => source.spool.ready_jobs(name),
-            false => source.spool.queued(name).map_or(0, |jobs| jobs.len()),
-        },
+        queued: queue.queued,
         queue_jobs_max: config.limits.queue_jobs_max,
-        held: source.spool.hold_text(name),
+        held: queue.held,
         processor: match &interface.lane.processor {
             None | Some(Processor::Archive) => None,
             Some(Processor::Command(command)) => lacking(&command.argv[0], &command.dir),
             Some(Processor::Post(post)) => post.check().err(),
         },
-        astray: (source.spool.astray(name).unwrap_or_default().into_iter())
-            .map(|astray| (astray.path.display().to_string(), astray.why))
-            .collect(),
+        astray: queue.astray,
     }
 }
 

@@ -328,7 +328,7 @@ pub(super) async fn a_hold_is_seen<B: Bench>() {
 pub(super) async fn the_engine_is_healthy_at_first<B: Bench>() {
     let bench = B::new().await;
     let store = bench.store();
-    assert_eq!(store.unhealthy(), None);
+    assert_eq!((store.unhealthy(), store.health().await), (None, Ok(())));
     let served_ms = store.served_since_ms(&plain()).await.unwrap();
     // A filesystem's clock may lag a little behind.
     assert!((store.now_ms() - served_ms).abs() < 60_000, "{served_ms}");
@@ -336,7 +336,7 @@ pub(super) async fn the_engine_is_healthy_at_first<B: Bench>() {
     drop(store);
     let bench = bench.restart().await;
     let store = bench.store();
-    assert_eq!(store.unhealthy(), None);
+    assert_eq!((store.unhealthy(), store.health().await), (None, Ok(())));
     assert_eq!(store.served_since_ms(&plain()).await.unwrap(), served_ms);
 }
 
@@ -414,6 +414,19 @@ pub(super) async fn what_is_not_ready_says_why<B: Bench>() {
     match store.not_ready(&astray).await.unwrap() {
         Some(NotReady::Astray(why)) => assert!(why.starts_with("no user is shown it"), "{why}"),
         other @ (Some(NotReady::Incomplete) | None) => panic!("{other:?}"),
+    }
+    // It is told where and why, once for all that lies there.
+    address(&bench, &nobody(), "ada").await;
+    let told = store.astray(&mail()).await.unwrap();
+    let [(place, why)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        place.ends_with("mail/@nobody") && why.contains("no user nobody"),
+        "{told:?}"
+    );
+    for interface in [plain(), other()] {
+        assert_eq!(store.astray(&interface).await.unwrap(), []);
     }
     // Nothing is to be restored that was never lost.
     assert_eq!(store.restored().await.unwrap(), None);

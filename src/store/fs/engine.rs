@@ -617,6 +617,16 @@ impl Store for FileStore {
         why.await
     }
 
+    async fn astray(&self, interface: &InterfaceName) -> Result<Vec<(String, String)>> {
+        let interface = interface.clone();
+        let astray = self.0.blocking(move |inner| {
+            let astray = inner.spool.astray(&interface)?.into_iter();
+            let told = astray.map(|astray| (astray.path.display().to_string(), astray.why));
+            Ok(told.collect())
+        });
+        astray.await
+    }
+
     async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>> {
         let job = job.clone();
         let said = (self.0).blocking(move |inner| Ok(inner.said_so_far(&job)));
@@ -681,6 +691,10 @@ impl Store for FileStore {
 
     async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool> {
         self.0.ask_reset(id, by).await
+    }
+
+    async fn health(&self) -> Result<()> {
+        self.0.blocking(|inner| Ok(inner.health())).await?
     }
 
     fn now_ms(&self) -> i64 {

@@ -5,7 +5,7 @@ use super::look::recorded;
 use crate::{
     domain::joblog::Message,
     domain::{Job, JobName, Place},
-    store::{Counts, InterfaceCounts, NotReady, Now, Remains, fs::SpoolError},
+    store::{Counts, InterfaceCounts, NotReady, Now, Remains, Result, StoreError, fs::SpoolError},
 };
 
 impl Inner {
@@ -55,6 +55,16 @@ impl Inner {
     pub(super) fn not_ready(&self, job: &Job) -> Option<NotReady> {
         let astray = self.spool.why_astray(job).map(NotReady::Astray);
         astray.or_else(|| (!self.spool.is_whole(job)).then_some(NotReady::Incomplete))
+    }
+
+    pub(super) fn health(&self) -> Result<()> {
+        if let Err(error) = self.spool.check_format() {
+            return Err(StoreError::Refused(error.to_string()));
+        }
+        match self.spool.unready() {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::Unhealthy(reason)),
+        }
     }
 
     pub(super) fn said_so_far(&self, job: &Job) -> Vec<Message> {
