@@ -22,9 +22,7 @@ pub(crate) use memory::keep_small;
 
 pub(crate) use operators::control_places;
 
-pub(crate) use tenant::{
-    existing_spool, open_spool, schemas, seal, spool_dirs, take_over, verifier,
-};
+pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, verifier};
 
 use crate::{
     config::Config,

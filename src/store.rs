@@ -648,6 +648,13 @@ pub trait Store: Send + Sync + 'static {
 
     // --- the engine
 
+    /// Tries at start whether the engine keeps what this trait promises, as far as that can be tried, and leaves
+    /// nothing behind. Gives what operators should know although it does. Not beside an engine that is at work.
+    ///
+    /// # Errors
+    /// What is not kept, and what to do: nothing may be accepted.
+    async fn probe(&self) -> Result<Vec<String>>;
+
     /// Looks whether it is as it has to be; an engine that is not at work may lack what a start makes.
     ///
     /// # Errors

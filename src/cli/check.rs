@@ -13,7 +13,6 @@ use crate::{
     http::tls::{Certificate, TlsError},
     ops::health::{Grade, HealthFinding, Stops, count},
     processor::Processor,
-    store::fs::{ProbeOptions, RealFs, probe},
     xml::{ReloadOutcome, ReloadReport, xsltproc_present},
 };
 use anyhow::anyhow;
@@ -225,7 +224,6 @@ fn shared_by(users: &UsersFile, interface: &InterfaceName) -> Option<String> {
 fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
     let tenant = found.tenant;
     let root = tenant.root.display().to_string();
-    let fs = RealFs::new(&tenant.root);
     if let Some(holder) = &found.holder {
         say(
             Grade::Fine,
@@ -236,12 +234,7 @@ fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
         let text = "not there yet; the first serve makes it";
         say(Grade::Fine, root.clone(), text.into());
     } else {
-        let mut dirs = daemon::spool_dirs(tenant);
-        dirs.retain(|dir| tenant.root.join(dir).symlink_metadata().is_ok());
-        let options = ProbeOptions {
-            accept_risk: tenant.accept_risk,
-        };
-        match probe(&fs, &dirs, options) {
+        match found.probe() {
             Err(error) => say(Grade::Failed, root.clone(), error.to_string()),
             Ok(warnings) if warnings.is_empty() => {
                 let text = "keeps what is acknowledged";

@@ -10,7 +10,10 @@ use crate::{
         self, Grade, HealthFinding, Stops,
         gather::{CertificateSource, StoreFacts, TenantSource, facts},
     },
-    store::fs::{FileStore, RealFs, SpoolLock},
+    store::{
+        Store,
+        fs::{FileStore, RealFs, SpoolLock},
+    },
     xml::{ReloadReport, Schemas, Stylesheets},
 };
 use std::{
@@ -32,7 +35,8 @@ pub(super) struct Found<'a> {
     pub(super) stylesheets: Vec<ReloadReport>,
     /// The process that serves it.
     pub(super) holder: Option<String>,
-    store: StoreFacts,
+    store: FileStore,
+    store_facts: StoreFacts,
     pub(super) schema_store: Schemas,
     stylesheet_store: Stylesheets,
 }
@@ -48,10 +52,16 @@ impl<'a> Found<'a> {
             schemas: schema_store.reload(),
             stylesheets: stylesheet_store.reload(),
             holder: SpoolLock::holder(&RealFs::new(&tenant.root)).ok().flatten(),
-            store: runtime()?.block_on(StoreFacts::of(&store, false)),
+            store_facts: runtime()?.block_on(StoreFacts::of(&store, false)),
+            store,
             schema_store,
             stylesheet_store,
         })
+    }
+
+    /// As [`Store::probe`], where no service is at work.
+    pub(super) fn probe(&self) -> anyhow::Result<Vec<String>> {
+        Ok(runtime()?.block_on(self.store.probe())?)
     }
 
     /// What is to be known of schemas that are good, and of those that the configuration names and
@@ -135,7 +145,7 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
     };
     TenantSource {
         tenant: found.tenant,
-        store: found.store.clone(),
+        store: found.store_facts.clone(),
         users,
         schemas: &found.schema_store,
         stylesheets: &found.stylesheet_store,

@@ -21,10 +21,8 @@ use crate::{
         Verifier, WorkerHandle,
     },
     store::{
-        By, LeftBehind,
-        fs::{
-            Adopted, FileStore, Owner, ProbeOptions, RealFs, Rules, Spool, SpoolLock, key, probe,
-        },
+        By, LeftBehind, Store,
+        fs::{Adopted, FileStore, Owner, RealFs, Rules, Spool, SpoolLock, key},
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
@@ -35,7 +33,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashSet},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -114,6 +112,7 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let interfaces = tenant.interfaces.iter();
     let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
     let spool = spool.with_key_hours(tenant.retention.key_hours());
+    let spool = spool.with_accepted_risk(tenant.accept_risk);
     Ok(spool.with_only_json(only_json.map(|(name, _)| name.clone()).collect()))
 }
 
@@ -121,6 +120,7 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
 pub(crate) fn existing_spool(tenant: &Tenant) -> Spool {
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
     let spool = Spool::existing(RealFs::new(&tenant.root), rules(tenant), clock);
+    let spool = spool.with_accepted_risk(tenant.accept_risk);
     know_users(&spool, tenant);
     spool
 }
@@ -141,19 +141,6 @@ pub(crate) fn seal(tenant: &Tenant) -> anyhow::Result<Seal> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
     Ok(Seal::new(key(&RealFs::new(root))?))
-}
-
-/// The directories of a spool in which jobs are, and those in which they are made.
-pub(crate) fn spool_dirs(tenant: &Tenant) -> Vec<PathBuf> {
-    let mut dirs: Vec<PathBuf> = ["tmp", "joberrors", "joblog", "results", "idem"]
-        .iter()
-        .map(PathBuf::from)
-        .collect();
-    for state in ["queue", "deferred", "work", "bak"] {
-        let interfaces = tenant.interfaces.keys();
-        dirs.extend(interfaces.map(|i| Path::new(state).join(i.as_str())));
-    }
-    dirs
 }
 
 /// The schemas of a tenant; nothing is loaded yet.
@@ -182,17 +169,24 @@ fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
     }
 }
 
+/// A spool that is ours.
+struct Taken {
+    lock: SpoolLock,
+    spool: Arc<Spool>,
+    store: Arc<FileStore>,
+    /// Runs that go on.
+    adopted: Vec<Adopted>,
+}
+
 /// Takes the spool: lock → probe → replay → recover.
-fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Vec<Adopted>)> {
+async fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<Taken> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
     let mut lock = SpoolLock::take(&RealFs::new(root), Owner::Service)?;
     lock.say_configuration(&config.sha256)?;
-    let spool = open_spool(tenant)?;
-    let options = ProbeOptions {
-        accept_risk: tenant.accept_risk,
-    };
-    for warning in probe(spool.fs(), &spool_dirs(tenant), options)? {
+    let spool = Arc::new(open_spool(tenant)?);
+    let store = Arc::new(FileStore::new(spool.clone()));
+    for warning in store.probe().await? {
         tracing::warn!(tenant = tenant.name, "{warning}");
     }
     spool.take_format()?;
@@ -211,7 +205,12 @@ fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spoo
         requeued = recovery.requeued.len(),
         "recovered",
     );
-    Ok((lock, Arc::new(spool), recovery.adopted))
+    Ok(Taken {
+        lock,
+        spool,
+        store,
+        adopted: recovery.adopted,
+    })
 }
 
 /// Takes a spool that no service has for an operator's command, as a service would: lock → replay →
@@ -261,13 +260,17 @@ impl Prepared {
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
         let users = Users::open(&tenant.users, seal.clone())?;
-        let (lock, spool, adopted) = take(config, tenant)?;
+        let Taken {
+            lock,
+            spool,
+            store,
+            adopted,
+        } = take(config, tenant).await?;
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
         let known = users.clone();
         spool.know_users(move |user| known.is_user(user.as_str()));
         let starter = shared.starter;
-        let store = Arc::new(FileStore::new(spool.clone()));
         let adopted = store.adopt(adopted);
         let of = (store.clone(), adopted);
         let worker = worker_of(config, tenant, of, starter, stop, kill);

@@ -370,6 +370,7 @@ macro_rules! conformance {
                 a_job_that_is_addressed_is_its_addressees
                 a_viewer_sees_his_own_job_in_every_state
                 a_run_is_heard_while_it_lasts
+                a_sound_engine_passes_its_probe
                 every_state_is_told
                 half_of_a_name_is_no_name
                 how_a_job_is_now_is_told_of_each_state

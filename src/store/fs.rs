@@ -71,7 +71,7 @@ pub use layout::{PlacePath, QueuePath, deferred_entry, work_entry};
 pub use lease::{Writers, leases_on_any_file};
 pub use lock::{LockError, Owner, SpoolLock};
 pub use mount::MountId;
-pub use probe::{ProbeError, ProbeOptions, probe};
+pub use probe::ProbeError;
 pub use records::{Accepted, Act, Ended, fingerprint};
 pub use recover::{Adopted, Recovery};
 pub use retention::Retention;
@@ -199,6 +199,8 @@ pub struct Spool<F: Fs = RealFs> {
     only_json: BTreeSet<InterfaceName>,
     /// How long an idempotency key counts.
     keys_kept_ms: i64,
+    /// Also a filesystem that loses data by its nature is taken.
+    accepts_risk: bool,
     /// Which names users have; until it is set, every name.
     users: OnceLock<address::IsUser>,
 }
@@ -240,6 +242,7 @@ impl<F: Fs> Spool<F> {
             drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
             keys_kept_ms: key_ms(idem::KEY_HOURS),
+            accepts_risk: false,
             users: OnceLock::new(),
         }
     }
@@ -256,6 +259,13 @@ impl<F: Fs> Spool<F> {
     #[must_use]
     pub fn with_key_hours(mut self, hours: u32) -> Self {
         self.keys_kept_ms = key_ms(hours);
+        self
+    }
+
+    /// On a filesystem that cannot keep the promise it is served all the same (`[spool] accept_risk`).
+    #[must_use]
+    pub fn with_accepted_risk(mut self, accepts_risk: bool) -> Self {
+        self.accepts_risk = accepts_risk;
         self
     }
 

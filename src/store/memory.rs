@@ -928,6 +928,10 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    async fn probe(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     async fn health(&self) -> Result<()> {
         Ok(())
     }

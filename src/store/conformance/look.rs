@@ -450,3 +450,25 @@ pub(super) async fn a_run_is_heard_while_it_lasts<B: Bench>() {
     bench.fail(&name, "no paper").await;
     assert_eq!(said().await, [""; 0]);
 }
+
+pub(super) async fn a_sound_engine_passes_its_probe<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    store.probe().await.unwrap();
+    let none = listed(&*store, &Viewer::all(), &Filter::default()).await;
+    assert_eq!(none, []);
+    in_each_state(&bench, "ada").await;
+    let bench = bench.restart().await;
+    let store = bench.store();
+    let before = listed(&*store, &Viewer::all(), &Filter::default()).await;
+    let counts = store.counts().await.unwrap();
+    // One that was cut off leaves nothing in the way of the next.
+    for _ in 0..2 {
+        store.probe().await.unwrap();
+        let after = listed(&*store, &Viewer::all(), &Filter::default()).await;
+        assert_eq!(
+            (after, store.counts().await.unwrap()),
+            (before.clone(), counts.clone())
+        );
+    }
+}

@@ -693,6 +693,11 @@ impl Store for FileStore {
         self.0.ask_reset(id, by).await
     }
 
+    async fn probe(&self) -> Result<Vec<String>> {
+        let probed = self.0.blocking(|inner| Ok(inner.spool.probe())).await?;
+        probed.map_err(|error| StoreError::Refused(error.to_string()))
+    }
+
     async fn health(&self) -> Result<()> {
         self.0.blocking(|inner| Ok(inner.health())).await?
     }

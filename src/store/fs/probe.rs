@@ -2,19 +2,12 @@
 //! not replace, directory syncs, leases. What loses data by nature (tmpfs, network
 //! filesystems, mounts without barriers) is refused unless the configuration accepts the risk.
 
-use super::{Fs, RealFs, lease};
+use super::{Fs, RealFs, Spool, lease};
 use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
-
-/// What the configuration allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProbeOptions {
-    /// `[spool] accept_risk = true`: serve although the filesystem cannot keep the promise.
-    pub accept_risk: bool,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -38,21 +31,31 @@ pub enum ProbeError {
     NotADirectory { path: PathBuf },
 }
 
-/// Tries every operation that the durability protocol needs. Gives warnings for what is missing
-/// but can be done without.
-///
-/// # Errors
-/// Each says what an operator has to do: nothing may be accepted on such a spool.
-/// [`ProbeError::Risky`] can be overruled by the configuration.
-pub fn probe(
-    fs: &RealFs,
-    dirs: &[PathBuf],
-    options: ProbeOptions,
-) -> Result<Vec<String>, ProbeError> {
+impl Spool {
+    /// Tries every operation that the durability protocol needs, in the directories that are there. Gives
+    /// warnings for what is missing but can be done without.
+    ///
+    /// # Errors
+    /// Each says what an operator has to do: nothing may be accepted on such a spool.
+    /// [`ProbeError::Risky`] can be overruled by the configuration.
+    pub fn probe(&self) -> Result<Vec<String>, ProbeError> {
+        let mut dirs: Vec<PathBuf> = ["tmp", "joberrors", "joblog", "results", "idem"]
+            .map(PathBuf::from)
+            .into();
+        for state in ["queue", "deferred", "work", "bak"].map(Path::new) {
+            dirs.extend(self.interfaces().map(|name| state.join(name.as_str())));
+        }
+        // What is only looked at may lack some, which a start makes.
+        dirs.retain(|dir| self.fs.absolute(dir).symlink_metadata().is_ok());
+        probe(&self.fs, &dirs, self.accepts_risk)
+    }
+}
+
+fn probe(fs: &RealFs, dirs: &[PathBuf], accepts_risk: bool) -> Result<Vec<String>, ProbeError> {
     let mut warnings = Vec::new();
     let root = fs.absolute(Path::new(""));
     if let Some(what) = risk(&root)? {
-        if !options.accept_risk {
+        if !accepts_risk {
             return Err(ProbeError::Risky { path: root, what });
         }
         warnings.push(format!("the spool is on {what}; the risk is accepted"));
@@ -192,13 +195,12 @@ mod tests {
         for made in ["tmp", "queue"] {
             fs.make_dir(Path::new(made)).unwrap();
         }
-        let options = ProbeOptions { accept_risk: true };
-        probe(&fs, &["tmp".into(), "queue".into()], options).unwrap();
+        probe(&fs, &["tmp".into(), "queue".into()], true).unwrap();
         for left in ["tmp", "queue"] {
             assert_eq!(std::fs::read_dir(dir.path().join(left)).unwrap().count(), 0);
         }
         std::os::unix::fs::symlink("queue", dir.path().join("bak")).unwrap();
-        let refused = probe(&fs, &["bak".into()], options).unwrap_err();
+        let refused = probe(&fs, &["bak".into()], true).unwrap_err();
         assert!(
             matches!(refused, ProbeError::NotADirectory { .. }),
             "{refused}"
@@ -213,9 +215,9 @@ mod tests {
             return;
         }
         let fs = RealFs::new(shm);
-        let refused = probe(&fs, &[], ProbeOptions::default()).unwrap_err();
+        let refused = probe(&fs, &[], false).unwrap_err();
         assert!(refused.to_string().contains("tmpfs"), "{refused}");
-        probe(&fs, &[], ProbeOptions { accept_risk: true }).unwrap();
+        probe(&fs, &[], true).unwrap();
     }
 
     #[test]
