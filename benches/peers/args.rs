@@ -30,8 +30,9 @@ It needs (Debian): apt-get install wrk nginx-extras curl strace valgrind
 What is missing skips the rows that need it, and says so.
 
 Environment:
-  SPOOLGATE_UNSYNCED_BIN   a build of spoolgate that syncs nothing: one more side of `uploads`
-  SPOOLGATE_OTHER_BIN      any other build, such as that of the commit before: likewise
+  SPOOLGATE_UNSYNCED_BIN   a build of spoolgate that syncs nothing
+  SPOOLGATE_OTHER_BIN      any other build, such as that of the commit before
+Each is one more side of `uploads` and `instructions`.
 
 The spools lie in target/tmp unless --dir says otherwise. It must be a disk: on a filesystem in
 memory nothing is measured. An ext4 without a journal, as some virtual machines have it, syncs in

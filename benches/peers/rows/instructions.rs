@@ -1,5 +1,6 @@
 //! Instructions per request: a count that no neighbour on the machine can change. The server runs
 //! under callgrind twice, with few requests and with many; the difference belongs to the requests.
+//! Another build takes its turn after ours, in the same run.
 
 use crate::{
     client::{Client, request},
@@ -8,6 +9,7 @@ use crate::{
     report::{Line, Target},
     scratch,
     server::Site,
+    stats::ratios,
     tools,
 };
 use anyhow::{Context as _, ensure};
@@ -16,18 +18,38 @@ use std::{fs, path::Path};
 const FEW: usize = 100;
 const MANY: usize = 1100;
 const MANY_QUICK: usize = 200;
+/// Jobs that wait when the queue is listed.
+const N_JOBS: usize = 10;
+/// Of ours to those of another build.
+const RATIO_MAX: f64 = 1.05;
 
 pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
     let many = context.choose(MANY, MANY_QUICK);
-    let mut site = Site::new(&context.binary, "instructions")?;
+    let mut ours = Site::new(&context.binary, "instructions")?;
+    let mut others = Vec::new();
+    for (n, (what, binary)) in context.others.iter().enumerate() {
+        others.push((*what, Site::new(binary, &format!("instructions-{n}"))?));
+    }
     let mut lines = Vec::new();
-    for what in [What::Upload, What::JobStatus] {
-        let few = count(&mut site, what, FEW)?;
-        let all = count(&mut site, what, many)?;
-        let each = (all - few) / (many - FEW) as f64 / 1000.0;
-        eprintln!("  {}: {each:.1} thousand", what.name());
-        let line = Line::new(what.name(), Target::None, vec![each]);
-        lines.push(line.unit("thousand instructions each"));
+    for what in [What::Upload, What::JobStatus, What::JobQueue] {
+        let mut of_ours = Vec::new();
+        let mut of_others = vec![Vec::new(); others.len()];
+        // A count alone needs no second one.
+        let rounds = if others.is_empty() { 1 } else { context.rounds };
+        for _ in 0..rounds {
+            of_ours.push(each(&mut ours, what, many)?);
+            for ((_, site), values) in others.iter_mut().zip(&mut of_others) {
+                values.push(each(site, what, many)?);
+            }
+        }
+        eprintln!("  {}: {of_ours:.1?} thousand", what.name());
+        let unit = "thousand instructions each";
+        lines.push(Line::new(what.name(), Target::None, of_ours.clone()).unit(unit));
+        for ((other, _), values) in others.iter().zip(&of_others) {
+            let name = format!("{}: ours / {other}", what.name());
+            let line = Line::new(name, Target::AtMost(RATIO_MAX), ratios(&of_ours, values));
+            lines.push(line.side(*other, values, "thousand"));
+        }
     }
     if let Some(last) = lines.last_mut() {
         last.note = format!(
@@ -42,6 +64,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
+    JobQueue,
     JobStatus,
     Upload,
 }
@@ -49,10 +72,18 @@ enum What {
 impl What {
     fn name(self) -> &'static str {
         match self {
+            Self::JobQueue => "jobqueue of 10",
             Self::JobStatus => "jobstatus",
             Self::Upload => "upload of 4 KiB",
         }
     }
+}
+
+/// The instructions of one request, in thousands.
+fn each(site: &mut Site, what: What, many: usize) -> anyhow::Result<f64> {
+    let few = count(site, what, FEW)?;
+    let all = count(site, what, many)?;
+    Ok((all - few) / (many - FEW) as f64 / 1000.0)
 }
 
 /// All instructions of a server that answers `n_requests` requests.
@@ -69,10 +100,14 @@ fn count(site: &mut Site, what: What, n_requests: usize) -> anyhow::Result<f64> 
     let mut client = Client::connect(server.address, &site.trust()?)?;
     let document = documents::plain(documents::USUAL_BYTES);
     let upload = request("POST", "/xml/upload", &site.authorization, &document);
-    let job = client.ask(&upload)?.job()?;
-    let path = format!("/xml/jobstatus?Jobname={job}");
+    let mut job = String::new();
+    for _ in 0..N_JOBS {
+        job = client.ask(&upload)?.job()?;
+    }
+    let get = |path: &str| request("GET", path, &site.authorization, b"");
     let (asked, status) = match what {
-        What::JobStatus => (request("GET", &path, &site.authorization, b""), 200),
+        What::JobQueue => (get("/xml/jobqueue?Interfacename=plain"), 200),
+        What::JobStatus => (get(&format!("/xml/jobstatus?Jobname={job}")), 200),
         What::Upload => (upload, 201),
     };
     for _ in 0..n_requests {
