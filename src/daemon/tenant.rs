@@ -22,7 +22,7 @@ use crate::{
     },
     store::{
         By, LeftBehind, Store,
-        fs::{Adopted, FileStore, Owner, RealFs, Rules, Spool, SpoolLock, key},
+        fs::{FileStore, Owner, RealFs, Rules, Spool, SpoolLock, key},
     },
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
@@ -175,7 +175,7 @@ struct Taken {
     spool: Arc<Spool>,
     store: Arc<FileStore>,
     /// Runs that go on.
-    adopted: Vec<Adopted>,
+    adopted: Vec<LeftBehind>,
 }
 
 /// Takes the spool: lock → probe → replay → recover.
@@ -206,10 +206,10 @@ async fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<Taken> {
         "recovered",
     );
     Ok(Taken {
+        adopted: store.adopt(recovery.adopted),
         lock,
         spool,
         store,
-        adopted: recovery.adopted,
     })
 }
 
@@ -260,19 +260,14 @@ impl Prepared {
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
         let users = Users::open(&tenant.users, seal.clone())?;
-        let Taken {
-            lock,
-            spool,
-            store,
-            adopted,
-        } = take(config, tenant).await?;
+        let taken = take(config, tenant).await?;
+        let (spool, store) = (taken.spool, taken.store);
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
         let known = users.clone();
         spool.know_users(move |user| known.is_user(user.as_str()));
         let starter = shared.starter;
-        let adopted = store.adopt(adopted);
-        let of = (store.clone(), adopted);
+        let of = (store.clone(), taken.adopted);
         let worker = worker_of(config, tenant, of, starter, stop, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
@@ -320,7 +315,7 @@ impl Prepared {
             alarm,
             reloader,
             woken,
-            lock,
+            lock: taken.lock,
         })
     }
 
