@@ -83,6 +83,18 @@ impl SchemaFiles {
     }
 }
 
+impl Snapshot {
+    /// The schema `<name>.xsd` of a directory with all that it links to.
+    ///
+    /// # Errors
+    /// What is missing or cannot be read, in words.
+    pub fn of_schema(dir: &Path, name: &str) -> Result<Snapshot, String> {
+        let mut read = SchemaFiles::default().read(dir, &BTreeSet::from([name.to_owned()]));
+        let missing = || Err(format!("there is no {}", main_of(name)));
+        read.remove(name).unwrap_or_else(missing)
+    }
+}
+
 fn main_of(name: &str) -> String {
     format!("{name}.xsd")
 }
