@@ -68,7 +68,7 @@ impl Pass<'_> {
             if attribute.namespace != Namespace::XSI {
                 continue;
             }
-            let value = trim(&self.window[attribute.value.clone()]);
+            let value = &self.window[attribute.value.clone()];
             match attribute.name.local(self.window) {
                 b"noNamespaceSchemaLocation" | b"schemaLocation" => self.check_references_of(n)?,
                 b"nil" if attribute.is_plain => {
@@ -76,6 +76,7 @@ impl Pass<'_> {
                     if !element.is_some_and(|element| element.is_nillable) {
                         return doubt(at, "xsi:nil of an element that is not nillable");
                     }
+                    // The engine does not take the value with space around it.
                     instance.is_nil = match value {
                         b"1" | b"true" => true,
                         b"0" | b"false" => false,
@@ -83,7 +84,7 @@ impl Pass<'_> {
                     };
                 }
                 b"type" if attribute.is_plain => {
-                    instance.of_type = Some(self.named_type(at, value, element)?);
+                    instance.of_type = Some(self.named_type(at, trim(value), element)?);
                 }
                 _ => return doubt(at, "an xsi attribute"),
             }

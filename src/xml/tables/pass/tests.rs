@@ -394,6 +394,7 @@ fn nil_elements_are_empty() {
         "<r X='false'/>",
         "<s X='true'>1</s>",
         "<s X='yes'/>",
+        "<s X=' true '/>",
         "<t X='true'/>",
         "<r X='true' y='x'/>",
     ] {
