@@ -89,9 +89,7 @@ impl Snapshot {
     /// # Errors
     /// What is missing or cannot be read, in words.
     pub fn of_schema(dir: &Path, name: &str) -> Result<Snapshot, String> {
-        let mut read = SchemaFiles::default().read(dir, &BTreeSet::from([name.to_owned()]));
-        let missing = || Err(format!("there is no {}", main_of(name)));
-        read.remove(name).unwrap_or_else(missing)
+        SchemaFiles::default().read_one(dir, name, &main_of(name))
     }
 }
 

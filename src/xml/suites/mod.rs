@@ -14,7 +14,7 @@ mod test_sets;
 mod xmlconf;
 mod xsts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::fs;
@@ -138,11 +138,7 @@ fn load(
             .collect(),
         ..SchemaFiles::default()
     };
-    let mut read = files.read(dir, &BTreeSet::from([name.clone()]));
-    let snapshot = read
-        .remove(&name)
-        .ok_or_else(|| incomplete(format!("no {name}")))?;
-    let snapshot = snapshot.map_err(incomplete)?;
+    let snapshot = files.read_one(dir, &name, main).map_err(incomplete)?;
     XsdSchema
         .compile(&snapshot, Keys::Checked)
         .map_err(|error| (Verdict::Refused, error.to_string()))
