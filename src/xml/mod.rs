@@ -26,6 +26,7 @@ mod child;
 mod declaration;
 mod decode;
 mod doctype;
+mod elsewhere;
 mod intake;
 #[cfg(test)]
 mod literals;

@@ -14,6 +14,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Finding;
 use super::built_in::{self, BuiltIn};
 use super::catalog::Catalog;
 use super::location;
@@ -147,6 +148,8 @@ struct Found {
     reached: BTreeSet<String>,
     /// Where each link of each file leads, in the order of the links.
     targets: BTreeMap<String, Vec<Option<String>>>,
+    /// The imports of what is referred to that say no location, for people.
+    unlocated: Vec<String>,
 }
 
 impl Found {
@@ -163,6 +166,7 @@ impl Found {
                 .collect(),
             self.assumed.clone(),
         )
+        .with_unlocated(self.unlocated.clone())
     }
 
     /// The file that was found first of those with the components of a namespace.
@@ -190,6 +194,16 @@ impl Pending {
 
     fn namespace(&self) -> Option<&str> {
         self.link().namespace.as_deref()
+    }
+
+    /// Does its file refer to anything of its namespace?
+    fn is_referred_to(&self) -> bool {
+        let namespace = self.namespace().map(str::to_owned);
+        self.part.referred.contains(&namespace)
+    }
+
+    fn told(&self, message: &str) -> String {
+        format!("{}:{}", self.file, self.link().finding(message))
     }
 }
 
@@ -388,11 +402,30 @@ impl<'g, 'd> Gathering<'g, 'd> {
         known.map(|known| self.built_in(known)).transpose()
     }
 
+    /// Is the supplier of what is needed known here by its namespace alone, and by nothing that the
+    /// schema says?
+    fn is_by_namespace(&self, pending: &Pending, supplier: &str) -> bool {
+        let (_, origin) = &self.found.parts[supplier];
+        let is_by_namespace = match origin {
+            Origin::BuiltIn => true,
+            Origin::Catalog(url) => Some(url.as_str()) == pending.namespace(),
+            Origin::Directory | Origin::Mirror(_) => false,
+        };
+        is_by_namespace && pending.link().location.is_none() && pending.is_referred_to()
+    }
+
     /// Decides on an import once all is found that locations lead to.
     fn settle(&mut self, pending: &Pending) -> Result<(), String> {
         let namespace = pending.namespace();
         let name = namespace.map_or("no namespace".to_owned(), |uri| format!("namespace {uri}"));
         if let Some(supplier) = self.found.supplier(namespace).cloned() {
+            if self.is_by_namespace(pending, &supplier) {
+                let Finding { line, .. } = pending.link().finding("");
+                let what = format!("an import of {name} without a schemaLocation");
+                self.found
+                    .unlocated
+                    .push(format!("{}:{line}: {what}", pending.file));
+            }
             if let Some(written) = &pending.link().location
                 && !built_in::ALL.iter().any(|known| known.path() == supplier)
             {
@@ -405,17 +438,12 @@ impl<'g, 'd> Gathering<'g, 'd> {
         if namespace.is_some_and(built_in::is_in_every_schema) {
             return Ok(());
         }
-        if pending
-            .part
-            .referred
-            .contains(&namespace.map(str::to_owned))
-        {
+        if pending.is_referred_to() {
             let message = format!(
                 "what this refers to in {name} is not there: {}",
                 sought(&pending.looked)
             );
-            let finding = pending.link().finding(&message);
-            return Err(format!("{}:{finding}", pending.file));
+            return Err(pending.told(&message));
         }
         let unused = format!(
             "nothing in {} refers to {name}, which is not there",

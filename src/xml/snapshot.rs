@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::util::plain::{self, Links};
 
 use super::intake::{Element, InspectError, walk};
-use super::{Finding, Source, XmlLimits, decode, location};
+use super::{Finding, Source, XmlLimits, decode, elsewhere, location};
 
 /// The largest published schemas have less than a megabyte.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -73,6 +73,8 @@ pub struct Snapshot {
     main: String,
     /// Of the files besides the main one.
     origins: BTreeMap<String, Origin>,
+    /// The imports of what is referred to that say no location, for people.
+    unlocated: Vec<String>,
 }
 
 impl Snapshot {
@@ -88,11 +90,16 @@ impl Snapshot {
             files,
             main: main.to_owned(),
             origins,
+            unlocated: Vec::new(),
         }
     }
 
     pub(super) fn with_edition(self, edition: Option<Edition>) -> Snapshot {
         Snapshot { edition, ..self }
+    }
+
+    pub(super) fn with_unlocated(self, unlocated: Vec<String>) -> Snapshot {
+        Snapshot { unlocated, ..self }
     }
 
     pub(super) fn edition(&self) -> Option<Edition> {
@@ -143,6 +150,10 @@ impl Snapshot {
         Ok(Snapshot::new(main, files, origins, Vec::new()))
     }
 
+    pub(super) fn unlocated(&self) -> &[String] {
+        &self.unlocated
+    }
+
     pub(super) fn main(&self) -> &str {
         &self.main
     }
@@ -156,7 +167,7 @@ impl Snapshot {
         pairs.map(|(file, text)| (file.as_str(), text.as_str()))
     }
 
-    /// Where its files were found and what was assumed, for people.
+    /// Where its files were found, what was assumed, and what other validators refuse, for people.
     pub(super) fn account(&self) -> String {
         let mut parts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (file, origin) in &self.origins {
@@ -172,7 +183,9 @@ impl Snapshot {
             .iter()
             .map(|(by, files)| format!("{by} {}", files.join(", ")));
         let assumed = self.assumed.iter().map(|what| format!("assumed: {what}"));
-        parts.chain(assumed).collect::<Vec<_>>().join("; ")
+        let refusals = elsewhere::refusals(self);
+        let all: Vec<_> = parts.chain(assumed).chain(refusals).collect();
+        all.join("; ")
     }
 
     /// The text of all files, the main one first.
