@@ -409,20 +409,21 @@ fn an_operator_has_the_last_word_on_the_edition() {
     let (_, report) = with(Edition::V1_0, "vc:minVersion='1.1'", asserting);
     assert!(report.ends_with("is in XSD 1.0 mode"), "{report}");
     // What is none by 1.1 is not read by 1.0 then, and what is by 1.0 has no warning.
-    let of_1_0 = "<xs:element name='a' type='xs:int' substitutionGroup='b'/>";
-    let (_, report) = with(Edition::V1_1, "", of_1_0);
+    let (_, report) = with(Edition::V1_1, "", OF_1_0);
     assert!(report.starts_with("a: refused: a.xsd:2:"), "{report}");
-    let (schemas, report) = with(Edition::V1_0, "vc:minVersion='1.1'", of_1_0);
+    let (schemas, report) = with(Edition::V1_0, "vc:minVersion='1.1'", OF_1_0);
     assert_eq!(report, "a: loaded");
     assert_eq!(schemas.warnings(), []);
     assert!(found(&schemas, b"<a>1</a>").is_empty());
 }
 
+/// A schema that is none by XSD 1.1: a prohibited attribute has no value there (part 1, 3.2.3).
+const OF_1_0: &str = "<xs:element name='a' type='xs:int'/><xs:complexType name='t'>\
+    <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
+
 #[test]
 fn a_schema_that_only_asks_for_xsd_1_1_is_read_as_1_0_with_a_warning() {
-    // The head of the substitution group is missing, which 1.0 lets pass.
-    let of_1_0 = "<xs:element name='a' type='xs:int' substitutionGroup='b'/>";
-    let (schemas, dir, report) = reloaded("vc:minVersion='1.1'", of_1_0);
+    let (schemas, dir, report) = reloaded("vc:minVersion='1.1'", OF_1_0);
     assert_eq!(report, "a: loaded");
     let warnings = schemas.warnings();
     assert_eq!(warnings.len(), 1);
@@ -470,6 +471,7 @@ fn what_a_schema_refers_to_and_lacks_is_missed_when_it_is_loaded() {
         beside("<xs:attribute name='b' type='Lacking'/>"),
         beside("<xs:simpleType name='l'><xs:list itemType='Lacking'/></xs:simpleType>"),
         beside("<xs:simpleType name='u'><xs:union memberTypes='xs:int Lacking'/></xs:simpleType>"),
+        beside("<xs:element name='b' substitutionGroup='Lacking'/>"),
     ]
     .map(|content| reloaded("", &content).2);
     let place = "a: refused: a.xsd:2:";

@@ -95,6 +95,7 @@ fn load(
         return Err(schema_error(schema, failure.error()));
     }
     refuse_unknown_type(schema, &set)?;
+    refuse_unknown_head(schema, &set)?;
     refuse_no_element(schema, &set)?;
     know_todays_characters(&mut set);
     know_integers(&mut set);
@@ -117,6 +118,29 @@ fn refuse_unknown_type(schema: &Snapshot, set: &SchemaSet) -> Result<(), SchemaE
                 unknown.message
             );
             let place = set.locate(unknown.source.as_ref());
+            return Err(invalid(schema, place.as_ref(), &message));
+        }
+    }
+    Ok(())
+}
+
+/// By XSD 1.0 the engine lets an element be in the substitution group of one that does not exist,
+/// which is the same mistake.
+fn refuse_unknown_head(schema: &Snapshot, set: &SchemaSet) -> Result<(), SchemaError> {
+    let names = &set.name_table;
+    for element in set.arenas.elements.values() {
+        if element.resolved_substitution_groups.len() < element.substitution_group.len() {
+            let name = |name| names.resolve(name);
+            let heads = element
+                .substitution_group
+                .iter()
+                .map(|head| name(head.local_name));
+            let message = format!(
+                "element {}: Head '{}' of its substitution group not found (constraint: src-resolve)",
+                element.name.map(name).unwrap_or_default(),
+                heads.collect::<Vec<_>>().join(" "),
+            );
+            let place = set.locate(element.source.as_ref());
             return Err(invalid(schema, place.as_ref(), &message));
         }
     }

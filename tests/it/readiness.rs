@@ -39,8 +39,9 @@ fn check_says_how_schemas_are_found_and_read() {
     write("schemas/a.xsd", schema("", include));
     let element = "<xs:element name='b' type='xs:int'/>";
     write("schemas/h.example/b.xsd", schema("", element));
-    let lacks = "<xs:element name='c' type='xs:int' substitutionGroup='d'/>";
-    write("schemas/c.xsd", schema("vc:minVersion='1.1'", lacks));
+    let of_1_0 = "<xs:element name='c' type='xs:int'/><xs:complexType name='t'>\
+                  <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
+    write("schemas/c.xsd", schema("vc:minVersion='1.1'", of_1_0));
     let said = daemon.operator(&["check"]);
     for words in [
         "schema a: good; ",
