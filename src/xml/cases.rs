@@ -164,11 +164,16 @@ fn patterns_know_the_letters_of_today() {
     let choices = patterns.map(|(name, pattern, ..)| {
         format!(
             r#"<xs:element name="{name}"><xs:simpleType><xs:restriction base="xs:string">
-               <xs:pattern value="{pattern}"/></xs:restriction></xs:simpleType></xs:element>"#
+               <xs:pattern value="{pattern}"/></xs:restriction></xs:simpleType></xs:element>
+               <xs:element name="complex.{name}"><xs:complexType><xs:simpleContent>
+               <xs:restriction base="text"><xs:pattern value="{pattern}"/></xs:restriction>
+               </xs:simpleContent></xs:complexType></xs:element>"#
         )
     });
     let schema = format!(
-        r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="T">
+        r#"<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:complexType name="text">
+           <xs:simpleContent><xs:extension base="xs:string"/></xs:simpleContent></xs:complexType>
+           <xs:element name="T">
            <xs:complexType><xs:choice>{}</xs:choice></xs:complexType></xs:element></xs:schema>"#,
         choices.concat()
     );
@@ -176,11 +181,13 @@ fn patterns_know_the_letters_of_today() {
     fs::write(dir.path().join("orders.xsd"), schema).unwrap();
     let schemas = Schemas::open(dir.path(), Box::new(XsdSchema));
     assert_eq!(schemas.reload()[0].to_string(), "orders: loaded");
-    for (name, pattern, good, bad) in patterns {
+    for (name, _, good, bad) in patterns {
         for (text, n_findings) in [(good, 0), (bad, 1)] {
-            let document = format!("<T><{name}>{text}</{name}></T>");
-            let found = findings(&schemas, document.as_bytes());
-            assert_eq!(found.len(), n_findings, "{pattern} {text}: {found:?}");
+            for name in [name.to_owned(), format!("complex.{name}")] {
+                let document = format!("<T><{name}>{text}</{name}></T>");
+                let found = findings(&schemas, document.as_bytes());
+                assert_eq!(found.len(), n_findings, "{name} {text}: {found:?}");
+            }
         }
     }
 }
@@ -389,6 +396,10 @@ fn a_schema_that_asks_for_xsd_1_1_is_read_so() {
     );
 }
 
+/// A schema that is none by XSD 1.1: a prohibited attribute has no value there (part 1, 3.2.3).
+const OF_1_0: &str = "<xs:element name='a' type='xs:int'/><xs:complexType name='t'>\
+    <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
+
 #[test]
 fn an_operator_has_the_last_word_on_the_edition() {
     let with = |edition, attributes: &str, content: &str| {
@@ -416,10 +427,6 @@ fn an_operator_has_the_last_word_on_the_edition() {
     assert_eq!(schemas.warnings(), []);
     assert!(found(&schemas, b"<a>1</a>").is_empty());
 }
-
-/// A schema that is none by XSD 1.1: a prohibited attribute has no value there (part 1, 3.2.3).
-const OF_1_0: &str = "<xs:element name='a' type='xs:int'/><xs:complexType name='t'>\
-    <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
 
 #[test]
 fn a_schema_that_only_asks_for_xsd_1_1_is_read_as_1_0_with_a_warning() {

@@ -14,6 +14,7 @@ mod serving;
 
 use std::sync::Arc;
 
+use xsd_schema::parser::frames::ComplexContentResult;
 use xsd_schema::parser::location::SourceLocation;
 use xsd_schema::types::facets::PatternFacet;
 use xsd_schema::{
@@ -160,8 +161,17 @@ fn refuse_no_element(schema: &Snapshot, set: &SchemaSet) -> Result<(), SchemaErr
 /// engine takes those of XSD 1.0 from Unicode 3.0, which lacks letters that names are written with.
 /// A pattern that is none is refused before this.
 fn know_todays_characters(set: &mut SchemaSet) {
-    let types = set.arenas.entries_mut().simple_types.values_mut();
-    for pattern in types.flat_map(|of| of.facets.patterns.iter_mut().flatten()) {
+    let types = set.arenas.entries_mut();
+    let simple = types.simple_types.values_mut().map(|of| &mut of.facets);
+    let complex = types.complex_types.values_mut();
+    let complex = complex.filter_map(|of| match &mut of.content {
+        ComplexContentResult::Simple(content) => Some(&mut content.facets),
+        ComplexContentResult::Complex(_) | ComplexContentResult::Empty => None,
+    });
+    for pattern in simple
+        .chain(complex)
+        .flat_map(|of| of.patterns.iter_mut().flatten())
+    {
         let (value, source) = (pattern.value.clone(), pattern.source.clone());
         let compiled = PatternFacet::new(value, source, XsdVersion::V1_1, RegexCompat::Strict);
         if let Ok(compiled) = compiled {
