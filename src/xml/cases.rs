@@ -333,6 +333,51 @@ fn wrapped_base64_is_measured_in_octets_and_matched_as_it_is_written() {
     }
 }
 
+/// Part 2, 3.2.16 of XSD 1.0: the white space is of the text and not of the octets.
+#[test]
+fn wrapped_base64_is_known_in_unions_and_among_enumerated_values() {
+    let restricted = |name: &str, base: &str, facet: &str, value: &str| {
+        format!(
+            "<xs:simpleType name='{name}'><xs:restriction base='{base}'>\
+             <xs:{facet} value='{value}'/></xs:restriction></xs:simpleType>\
+             <xs:element name='{name}' type='{name}'/>"
+        )
+    };
+    let (schemas, _dir) = loaded(
+        &[
+            "<xs:element name='a'><xs:complexType><xs:choice><xs:any/></xs:choice>\
+             </xs:complexType></xs:element>\
+             <xs:simpleType name='either'><xs:union memberTypes='xs:int six'/></xs:simpleType>\
+             <xs:element name='either'><xs:complexType><xs:simpleContent><xs:extension base='either'>\
+             <xs:attribute name='hash' type='either'/></xs:extension></xs:simpleContent>\
+             </xs:complexType></xs:element>"
+                .to_owned(),
+            restricted("six", "xs:base64Binary", "length", "6"),
+            restricted("one", "xs:base64Binary", "enumeration", "0FB80Fa3"),
+            restricted("among", "either", "enumeration", "0FB80Fa3"),
+            restricted("spaced", "xs:base64Binary", "pattern", ".{4} .{4}"),
+        ]
+        .concat(),
+    );
+    for (within, n_findings) in [
+        ("<either hash='0FB8 0Fa3'>0FB8\n0Fa3</either>", 0),
+        ("<either hash='12'>-1</either>", 0),
+        ("<either>0FB8 0F</either>", 1),
+        ("<either>1 2</either>", 1),
+        ("<either hash='1 2'>1</either>", 1),
+        ("<one>0FB8 0Fa3</one>", 0),
+        ("<one>0FB8 0FB8</one>", 1),
+        ("<among>0FB8 0Fa3</among>", 0),
+        ("<among>0FB8 0FB8</among>", 1),
+        ("<spaced>0FB8\n 0Fa3</spaced>", 0),
+        ("<spaced>0FB80Fa3</spaced>", 1),
+    ] {
+        let found = findings(&schemas, format!("<a>{within}</a>").as_bytes());
+        let n_found = usize::from(!found.is_empty());
+        assert_eq!(n_found, n_findings, "{within}: {found:?}");
+    }
+}
+
 /// XSD 1.0, part 1, 3.4.4, rule 2.3: the white space between elements is that of XML.
 #[test]
 fn a_no_break_space_between_elements_is_text() {
@@ -362,6 +407,10 @@ fn reloaded(attributes: &str, content: &str) -> (Schemas, tempfile::TempDir, Str
     let report = schemas.reload()[0].to_string();
     (schemas, dir, report)
 }
+
+/// A schema that is none by XSD 1.1: a prohibited attribute has no value there (part 1, 3.2.3).
+const OF_1_0: &str = "<xs:element name='a' type='xs:int'/><xs:complexType name='t'>\
+    <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
 
 #[test]
 fn a_schema_that_asks_for_xsd_1_1_is_read_so() {
@@ -395,10 +444,6 @@ fn a_schema_that_asks_for_xsd_1_1_is_read_so() {
         "{report}"
     );
 }
-
-/// A schema that is none by XSD 1.1: a prohibited attribute has no value there (part 1, 3.2.3).
-const OF_1_0: &str = "<xs:element name='a' type='xs:int'/><xs:complexType name='t'>\
-    <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
 
 #[test]
 fn an_operator_has_the_last_word_on_the_edition() {

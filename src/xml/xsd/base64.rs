@@ -1,6 +1,7 @@
 //! White space between the characters of `xs:base64Binary`, as in any text that is wrapped into
 //! lines: the engine refuses it, XML Schema allows it (XSD 1.1, part 2, 3.3.16.2).
 
+use std::collections::HashSet;
 use std::iter;
 
 use xsd_schema::SchemaSet;
@@ -15,24 +16,57 @@ use crate::xml::names::is_space;
 /// More steps of derivation than any schema has; the engine refuses those that go round.
 const STEPS_MAX: usize = 100;
 
-/// Are the values of this type, or of its simple content, octets in base64?
+/// Can the values of this type, or of its simple content, be octets in base64?
 pub(super) fn is_base64(set: &SchemaSet, of: TypeKey) -> bool {
-    lineage(set, of).any(|of| match of {
-        TypeKey::Simple(simple) => set.get_type_code(simple) == Some(XmlTypeCode::Base64Binary),
-        TypeKey::Complex(_) => false,
-    })
+    !octet_types(set, of).is_empty()
 }
 
 /// Is a text valid by such a type, once the white space in it is passed over? Patterns are about
 /// the text, all else is about the octets.
 pub(super) fn is_valid(set: &SchemaSet, of: TypeKey, text: &str) -> bool {
-    let collapsed = normalize_whitespace(text, WhitespaceMode::Collapse);
-    let fits_patterns = |facets: &FacetSet| facets.validate_patterns_only(&collapsed).is_ok();
     let octets: String = text.chars().filter(|&c| !is_space(c)).collect();
-    lineage(set, of)
-        .filter_map(|of| facets(set, of))
-        .all(fits_patterns)
-        && validate_simple_type(&octets, of, set).is_ok()
+    let base64 = TypeKey::Simple(set.builtin_types().base64_binary);
+    let fits = |of| {
+        let mut facets = lineage(set, of).filter_map(|of| facets(set, of));
+        facets.all(|facets| allow(facets, text, &octets))
+    };
+    validate_simple_type(&octets, base64, set).is_ok()
+        && fits(of)
+        && octet_types(set, of).into_iter().any(fits)
+}
+
+fn allow(facets: &FacetSet, text: &str, octets: &str) -> bool {
+    let collapsed = normalize_whitespace(text, WhitespaceMode::Collapse);
+    let padding = octets
+        .bytes()
+        .rev()
+        .take_while(|&byte| byte == b'=')
+        .count();
+    let n_octets = (octets.len() / 4 * 3).saturating_sub(padding);
+    facets.validate_patterns_only(&collapsed).is_ok()
+        && facets.validate_binary_length(n_octets as u64).is_ok()
+        && facets
+            .validate_enum_value_space(|value| value == octets, octets)
+            .is_ok()
+}
+
+/// The type itself if it is derived from `xs:base64Binary`, or the members of a union that are.
+fn octet_types(set: &SchemaSet, of: TypeKey) -> Vec<TypeKey> {
+    let (mut found, mut seen, mut wanted) = (Vec::new(), HashSet::new(), vec![of]);
+    while let Some(of) = wanted.pop() {
+        for step in lineage(set, of) {
+            let TypeKey::Simple(simple) = step else {
+                continue;
+            };
+            if set.get_type_code(simple) == Some(XmlTypeCode::Base64Binary) {
+                found.push(of);
+            }
+            let members = set.arenas.simple_types.get(simple);
+            let members = members.map_or(&[][..], |of| &of.resolved_member_types);
+            wanted.extend(members.iter().filter(|&&member| seen.insert(member)));
+        }
+    }
+    found
 }
 
 /// The type and those that it is derived from, as far as they say what its values are.

@@ -23,8 +23,8 @@ use crate::xml::position::{Meter, Position};
 use crate::xml::schema::ValidateError;
 use crate::xml::{Finding, XmlLimits};
 
-/// What the engine calls a text that is none of the literals of its type.
-const NO_VALUE: &str = "cvc-datatype-valid";
+/// What the engine calls a text that is none of the literals of its type, or of those of a union.
+const NO_VALUE: [&str; 2] = ["cvc-datatype-valid", "cvc-simple-type"];
 
 const INSTANCE_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
@@ -143,7 +143,7 @@ impl ValidationSink for Sink {
             return;
         }
         let mut report = self.0.borrow_mut();
-        if error.constraint == NO_VALUE && !report.full() {
+        if NO_VALUE.contains(&error.constraint) && !report.full() {
             report.misfit = Some(report.findings.len());
         }
         let message = format!("{} [{}]", about(&error), error.constraint);
@@ -196,7 +196,7 @@ enum Stop {
 }
 
 struct Handler<'a> {
-    /// The type and the text of the innermost element, if its values are octets in base64.
+    /// The type and the text of the innermost element, if its values can be octets in base64.
     base64: Option<(TypeKey, String)>,
     /// What the open elements may contain, outermost first.
     content: Vec<Option<ContentType>>,
