@@ -281,7 +281,7 @@ mod tests {
 
     use super::*;
     use crate::xml::schema_files::SchemaFiles;
-    use crate::xml::{Edition, SchemaEngine, XsdSchema, child};
+    use crate::xml::{Edition, Keys, SchemaEngine, XsdSchema, child};
 
     const HEAD: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema' \
         xmlns:t='urn:t' targetNamespace='urn:t'";
@@ -295,7 +295,10 @@ mod tests {
         };
         let mut read = files.read(dir, &BTreeSet::from([name.clone()]));
         let snapshot = read.remove(&name).unwrap().unwrap();
-        XsdSchema.compile(&snapshot).map(|_| ()).unwrap();
+        XsdSchema
+            .compile(&snapshot, Keys::Checked)
+            .map(|_| ())
+            .unwrap();
         refusals(&snapshot)
     }
 

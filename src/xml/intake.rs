@@ -262,10 +262,12 @@ impl Walk<'_> {
             return Err(at.finding("a second root element"));
         }
         if self.depth == self.limits.depth_max {
-            return Err(at.finding("the elements are nested too deeply"));
+            let what = "the elements are nested too deeply";
+            return Err(beyond(at, what, self.limits.depth_max, " levels"));
         }
         if text.len() > self.limits.tag_bytes_max {
-            return Err(at.finding("the start tag is too long"));
+            let what = "the start tag is too long";
+            return Err(beyond(at, what, self.limits.tag_bytes_max, " bytes"));
         }
         self.depth += 1;
         self.text_bytes = 0;
@@ -280,7 +282,8 @@ impl Walk<'_> {
                 .map_err(|message| refused(attribute, message))?;
         }
         if self.scopes.len() > self.limits.namespaces_max {
-            return Err(at.finding("too many namespace declarations are in force"));
+            let what = "too many namespace declarations are in force";
+            return Err(beyond(at, what, self.limits.namespaces_max, ""));
         }
         let (namespace, name) = self
             .scopes
@@ -352,10 +355,16 @@ impl Walk<'_> {
         }
         self.text_bytes += bytes;
         if self.text_bytes > self.limits.text_bytes_max {
-            return Err(at.finding("the text is too long"));
+            let what = "the text is too long";
+            return Err(beyond(at, what, self.limits.text_bytes_max, " bytes"));
         }
         Ok(())
     }
+}
+
+/// What breaks a limit.
+fn beyond(at: Position, what: &str, most: usize, unit: &str) -> Finding {
+    at.finding(&format!("{what}; expected are at most {most}{unit}"))
 }
 
 /// Sorting finds doubles in any number of attributes without comparing each with each, which is
@@ -686,8 +695,16 @@ mod tests {
                 "<!ENTITY a 'b'>",
                 "1:1: too long without an end",
             ),
-            ("<a>", "x&amp;", "1:200003: the text is too long"),
-            ("<a>", "x<!---->", "1:1600004: the text is too long"),
+            (
+                "<a>",
+                "x&amp;",
+                "1:200003: the text is too long; expected are at most 200000 bytes",
+            ),
+            (
+                "<a>",
+                "x<!---->",
+                "1:1600004: the text is too long; expected are at most 200000 bytes",
+            ),
         ] {
             let (path, _dir) = endless(start, piece);
             match inspect(&Source::File(&path), &limits) {
@@ -705,23 +722,28 @@ mod tests {
         root(&depth(256));
         assert_eq!(
             refused(&depth(257)),
-            "1:769: the elements are nested too deeply"
+            "1:769: the elements are nested too deeply; expected are at most 256 levels"
         );
         assert_eq!(
             refused(&"<a>".repeat(100_000)),
-            "1:769: the elements are nested too deeply"
+            "1:769: the elements are nested too deeply; expected are at most 256 levels"
         );
         let attributes = |n: usize| {
             let list: String = (0..n).map(|i| format!(" a{i}=''")).collect();
             format!("<a{list}/>")
         };
         root(&attributes(1000));
-        assert!(refused(&attributes(1001)).ends_with("the element has too many attributes"));
+        assert!(
+            refused(&attributes(1001)).ends_with("too many attributes; expected are at most 1000")
+        );
         let wide = format!(
             "<a{}/>",
             format!(" {}='{}'", "b", "x".repeat(60_000)).repeat(20)
         );
-        assert_eq!(refused(&wide), "1:1: the start tag is too long");
+        assert_eq!(
+            refused(&wide),
+            "1:1: the start tag is too long; expected are at most 1048576 bytes"
+        );
         assert!(refused(&format!("<{}/>", "n".repeat(1025))).contains("too long"));
         let spaces: String = (0..257).map(|i| format!(" xmlns:p{i}='u'")).collect();
         assert!(refused(&format!("<a{spaces}/>")).contains("namespace declarations"));

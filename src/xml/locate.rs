@@ -37,15 +37,20 @@ pub(super) fn locate(
     if findings.iter().all(|finding| finding.path.is_some()) {
         return findings;
     }
+    let mut numbered: Vec<_> = findings.into_iter().enumerate().collect();
+    numbered.sort_by_key(|(_, finding)| (finding.line, finding.column));
     let mut pending = Pending {
-        left: findings.into_iter().peekable(),
+        left: numbered.into_iter().peekable(),
         located: Vec::new(),
     };
     if let Ok(decoder) = Decoder::open(source) {
         pass(decoder, limits, &mut pending);
     }
     pending.located.extend(pending.left);
-    pending.located
+    // As they were.
+    pending.located.sort_by_key(|(number, _)| *number);
+    let located = pending.located.into_iter();
+    located.map(|(_, finding)| finding).collect()
 }
 
 /// Up to the last finding, or to what is not well-formed.
@@ -89,10 +94,11 @@ fn pass(decoder: Decoder<'_>, limits: &XmlLimits, pending: &mut Pending) {
     }
 }
 
-/// The findings that have no path yet, in the order of their places.
+/// The findings that have no path yet, in the order of their places, and those that have; with
+/// their numbers.
 struct Pending {
-    left: Peekable<IntoIter<Finding>>,
-    located: Vec<Finding>,
+    left: Peekable<IntoIter<(usize, Finding)>>,
+    located: Vec<(usize, Finding)>,
 }
 
 impl Pending {
@@ -103,16 +109,18 @@ impl Pending {
     /// What lies before a place is in the element that is open there.
     fn before(&mut self, place: Position, trail: &Trail) {
         let place = place.finding("");
-        let lies_before =
-            |finding: &Finding| (finding.line, finding.column) < (place.line, place.column);
-        while let Some(finding) = self.left.next_if(lies_before) {
-            self.located.push(trail.mark(finding));
+        let lies_before = |(_, finding): &(usize, Finding)| {
+            (finding.line, finding.column) < (place.line, place.column)
+        };
+        while let Some((number, finding)) = self.left.next_if(lies_before) {
+            self.located.push((number, trail.mark(finding)));
         }
     }
 
     fn rest(&mut self, trail: &Trail) {
-        self.located
-            .extend(self.left.by_ref().map(|finding| trail.mark(finding)));
+        let left = self.left.by_ref();
+        let marked = left.map(|(number, finding)| (number, trail.mark(finding)));
+        self.located.extend(marked);
     }
 }
 
@@ -242,6 +250,15 @@ mod tests {
         let places: Vec<_> = cases.iter().map(|(place, _)| *place).collect();
         let expected: Vec<_> = cases.iter().map(|(_, path)| *path).collect();
         assert_eq!(paths(document, &places), expected);
+    }
+
+    #[test]
+    fn findings_stay_in_their_order() {
+        let places = [(3, 1), (2, 1), (0, 0), (1, 1)];
+        assert_eq!(
+            paths("<a>\n<b/>\n<c/></a>", &places),
+            ["/a/c", "/a/b", "", "/a"]
+        );
     }
 
     #[test]

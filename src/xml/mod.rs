@@ -32,6 +32,8 @@ mod intake;
 mod literals;
 mod locate;
 mod location;
+#[cfg(test)]
+mod messages;
 mod names;
 mod one_pass;
 mod position;
@@ -198,7 +200,8 @@ pub struct XmlLimits {
     pub attributes_max: usize,
     /// Nesting of elements: libxml2 refuses more than 256, and recursion must stay bounded.
     pub depth_max: usize,
-    /// Findings of one validation: a partner reads the first few, a hostile one makes millions.
+    /// Findings of one validation, without the one that says how many more there are: a partner
+    /// reads the first few, a hostile one makes millions.
     pub findings_max: usize,
     /// Bytes of an element or attribute name, prefix included.
     pub name_bytes_max: usize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::decode::{Decoder, as_utf8, finding_in, in_utf8};
 use super::position::Position;
-use super::tables::{Breach, Budget, Doubt, Tables, Validation, Verdict};
+use super::tables::{Budget, Doubt, Tables, Validation, Verdict};
 use super::{Finding, Source, XmlLimits};
 
 /// What the tables say of a document.
@@ -31,8 +31,7 @@ pub(super) fn judge(
     }
     let mut trace = validation.trace();
     read(&mut trace, source)?;
-    let breaches: Vec<Breach> = trace.breaches().copied().collect();
-    let findings = findings(tables, source, &breaches)?;
+    let findings = findings(tables, source, &trace)?;
     Ok(Judgement { verdict, findings })
 }
 
@@ -67,10 +66,12 @@ fn read(validation: &mut Validation, source: &Source<'_>) -> io::Result<Verdict>
     }
 }
 
-/// Says of each breach where it is, in the order of the document.
-fn findings(tables: &Tables, source: &Source<'_>, breaches: &[Breach]) -> io::Result<Vec<Finding>> {
-    let offsets = breaches.iter().flat_map(|b| [Some(b.offset), b.first]);
-    let mut offsets: Vec<u64> = offsets.flatten().collect();
+/// Says of each breach where it is, in the order of the document, and how many more there are.
+fn findings(tables: &Tables, source: &Source<'_>, trace: &Validation) -> io::Result<Vec<Finding>> {
+    let more = trace.more_breaches();
+    let offsets = trace.breaches().flat_map(|b| [Some(b.offset), b.first]);
+    let offsets = offsets.flatten().chain(more.map(|(_, first)| first));
+    let mut offsets: Vec<u64> = offsets.collect();
     offsets.sort_unstable();
     offsets.dedup();
     let places = places(source, &offsets)?;
@@ -81,13 +82,18 @@ fn findings(tables: &Tables, source: &Source<'_>, breaches: &[Breach]) -> io::Re
             .and_then(|n| places.get(n));
         place.copied().unwrap_or_else(Position::start)
     };
-    let mut findings: Vec<Finding> = (breaches.iter())
+    let mut findings: Vec<Finding> = (trace.breaches())
         .map(|breach| {
             let first = breach.first.map(|first| place(first).finding("").line);
             place(breach.offset).finding(&tables.describe(breach, first))
         })
         .collect();
     findings.sort();
+    findings.extend(more.map(|(count, first)| {
+        place(first).finding(&format!(
+            "{count} more mistakes, of which this is the first"
+        ))
+    }));
     Ok(findings)
 }
 
@@ -189,6 +195,16 @@ mod tests {
         }
         let valid = label("utf-8").replace("&#xE4;", "e");
         assert_eq!(judged(valid.as_bytes()).0, Verdict::Valid);
+    }
+
+    #[test]
+    fn more_mistakes_than_are_said_are_counted() {
+        let n_items = XmlLimits::default().findings_max + 4;
+        let (verdict, findings) = judged(format!("<r>{}</r>", "<i/>".repeat(n_items)).as_bytes());
+        assert_eq!(verdict, Verdict::Breached);
+        assert_eq!(findings.len(), n_items - 3);
+        let last = "1:408: 3 more mistakes, of which this is the first";
+        assert_eq!(findings.last().map(String::as_str), Some(last));
     }
 
     #[test]

@@ -309,7 +309,6 @@ impl Schemas {
             return self.find(snapshot, &version.idle_with_keys, Keys::Checked, source);
         }
         findings.sort();
-        findings.truncate(self.limits.findings_max);
         Ok(findings)
     }
 

@@ -45,7 +45,11 @@ pub(super) fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Tag<'t>, Ba
         return Err(BadTag::new(0, "a name is missing after '<'"));
     }
     if name.len() > limits.name_bytes_max {
-        return Err(BadTag::new(0, "the name of the element is too long"));
+        let bytes = limits.name_bytes_max;
+        return Err(BadTag::new(
+            0,
+            format!("the name of the element is too long; expected are at most {bytes} bytes"),
+        ));
     }
     let mut attributes = Vec::new();
     let mut offset = end;
@@ -62,7 +66,11 @@ pub(super) fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Tag<'t>, Ba
             ));
         }
         if attributes.len() == limits.attributes_max {
-            return Err(BadTag::new(start, "the element has too many attributes"));
+            let n = limits.attributes_max;
+            return Err(BadTag::new(
+                start,
+                format!("the element has too many attributes; expected are at most {n}"),
+            ));
         }
         let (attribute, next) = attribute_at(text, start, limits)?;
         attributes.push(attribute);
@@ -104,7 +112,11 @@ fn attribute_at<'t>(
     });
     let name = &rest[..name_end];
     if name.len() > limits.name_bytes_max {
-        return Err(BadTag::new(start, "the name of the attribute is too long"));
+        let bytes = limits.name_bytes_max;
+        return Err(BadTag::new(
+            start,
+            format!("the name of the attribute is too long; expected are at most {bytes} bytes"),
+        ));
     }
     let after_name = past_space(&rest[name_end..]);
     let Some(quoted) = after_name.strip_prefix('=') else {
@@ -162,7 +174,10 @@ fn check_value(name: &str, value: &str, offset: usize, limits: &XmlLimits) -> Re
     if value.len() > limits.attribute_bytes_max {
         return Err(BadTag::new(
             offset,
-            format!("the value of the attribute \"{name}\" is too long"),
+            format!(
+                "the value of the attribute \"{name}\" is too long; expected are at most {} bytes",
+                limits.attribute_bytes_max
+            ),
         ));
     }
     let mut from = 0;
@@ -244,12 +259,12 @@ mod tests {
         let many: String = (0..1001).map(|n| format!(" a{n}='x'")).collect();
         assert_eq!(
             refused(&format!("e{many}")).1,
-            "the element has too many attributes"
+            "the element has too many attributes; expected are at most 1000"
         );
         let long = format!("e a='{}'", "x".repeat(64 * 1024 + 1));
         assert_eq!(
             refused(&long).1,
-            "the value of the attribute \"a\" is too long"
+            "the value of the attribute \"a\" is too long; expected are at most 65536 bytes"
         );
         assert!(refused(&"n".repeat(1025)).1.contains("too long"));
     }

@@ -9,8 +9,11 @@
 
 mod base64;
 mod edition;
+mod expected;
 mod run;
 mod serving;
+mod values;
+mod wording;
 
 use std::sync::Arc;
 

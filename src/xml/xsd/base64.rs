@@ -70,7 +70,7 @@ fn octet_types(set: &SchemaSet, of: TypeKey) -> Vec<TypeKey> {
 }
 
 /// The type and those that it is derived from, as far as they say what its values are.
-fn lineage(set: &SchemaSet, of: TypeKey) -> impl Iterator<Item = TypeKey> {
+pub(super) fn lineage(set: &SchemaSet, of: TypeKey) -> impl Iterator<Item = TypeKey> {
     let base = |of: &TypeKey| match *of {
         TypeKey::Simple(simple) => set.arenas.simple_types.get(simple)?.resolved_base_type,
         TypeKey::Complex(complex) => {
@@ -82,7 +82,7 @@ fn lineage(set: &SchemaSet, of: TypeKey) -> impl Iterator<Item = TypeKey> {
     iter::successors(Some(of), base).take(STEPS_MAX)
 }
 
-fn facets(set: &SchemaSet, of: TypeKey) -> Option<&FacetSet> {
+pub(super) fn facets(set: &SchemaSet, of: TypeKey) -> Option<&FacetSet> {
     match of {
         TypeKey::Simple(simple) => Some(&set.arenas.simple_types.get(simple)?.facets),
         TypeKey::Complex(complex) => match &set.arenas.complex_types.get(complex)?.content {

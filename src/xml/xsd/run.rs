@@ -16,7 +16,8 @@ use xsd_schema::validation::{
 };
 use xsd_schema::xml::ParseLimits;
 
-use super::base64;
+use super::expected::{Contents, Models};
+use super::{base64, values, wording};
 use crate::xml::decode::{Decoder, finding_in};
 use crate::xml::names::is_space;
 use crate::xml::position::{Meter, Position};
@@ -28,12 +29,15 @@ const NO_VALUE: [&str; 2] = ["cvc-datatype-valid", "cvc-simple-type"];
 
 const INSTANCE_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
+/// Bytes of an element's text that are kept to say what is wrong with it.
+const VALUE_BYTES_MAX: usize = 1000;
+
 /// What is wrong with the document.
 ///
 /// # Errors
 /// When it cannot be read, or the engine fails.
 pub(super) fn validate(
-    set: &SchemaSet,
+    models: &Models<'_>,
     validator: &SchemaValidator<'_>,
     input: Box<dyn BufRead + Send>,
     limits: &XmlLimits,
@@ -43,19 +47,20 @@ pub(super) fn validate(
         Err(error) => return reading_failed(error),
     };
     let meter = decoder.meter();
-    let report = Rc::new(RefCell::new(Report::new(limits.findings_max)));
+    let set = models.set();
+    let report = Rc::new(RefCell::new(Report::new(models, limits.findings_max)));
     let mut runtime = validator.start_run(Sink(Rc::clone(&report)));
     runtime.set_parse_limits(parse_limits(limits));
     // Without a document type declaration a document has no entities that could be named.
     runtime.set_unparsed_entities(HashSet::new());
     let mut handler = Handler {
-        base64: None,
         content: Vec::new(),
         // The engine announces a text only when it has read the tag behind it.
         event_bytes_max: limits.text_bytes_max.saturating_add(limits.tag_bytes_max),
         meter: Rc::clone(&meter),
         report: Rc::clone(&report),
         set,
+        value: None,
     };
     handler.next_event();
     match drive_quick_xml_with(decoder, &mut runtime, set, &mut handler) {
@@ -68,9 +73,8 @@ pub(super) fn validate(
             let message = "document type declarations are not accepted";
             report.borrow_mut().add(meter.last_tag(), message);
         }
-        Err(DriveWithError::Hook(Stop::Enough)) => {}
         Err(DriveWithError::Io(error)) => match finding_in(&error) {
-            Some(finding) => report.borrow_mut().findings.push(finding.clone()),
+            Some(finding) => report.borrow_mut().push(finding.clone()),
             None => return Err(ValidateError::Io(error)),
         },
         Err(DriveWithError::NotWellFormed(fault)) => {
@@ -89,73 +93,178 @@ pub(super) fn validate(
 }
 
 /// What has been found so far, shared by the sink and the handler of one run.
-struct Report {
+struct Report<'m> {
+    child: Child,
+    contents: Contents<'m>,
     findings: Vec<Finding>,
     findings_max: usize,
-    /// Which of the findings is that the value at hand is none of its type.
-    misfit: Option<usize>,
-    /// The start tags of the open elements, outermost first.
-    open: Vec<Position>,
+    /// Which of the findings is that the type of the value at hand does not take it.
+    misfit: Option<Misfit>,
+    /// The first of those beyond the limit, and how many these are.
+    more: Option<(Finding, u64)>,
+    /// Outermost first.
+    open: Vec<Open>,
     root: Position,
 }
 
-impl Report {
-    fn new(findings_max: usize) -> Report {
+struct Misfit {
+    constraint: &'static str,
+    index: usize,
+}
+
+/// The element that is about to open, if one is.
+#[derive(Default)]
+struct Child {
+    is_there: bool,
+    name: String,
+    namespace: String,
+}
+
+/// An element whose end has not come.
+struct Open {
+    /// May it not stand where it is?
+    is_refused: bool,
+    place: Position,
+    /// The last of its children that may not stand there.
+    refused_child: Option<String>,
+}
+
+impl<'m> Report<'m> {
+    fn new(models: &'m Models<'m>, findings_max: usize) -> Report<'m> {
         Report {
+            child: Child::default(),
+            contents: Contents::new(models),
             findings: Vec::new(),
             findings_max,
             misfit: None,
+            more: None,
             open: Vec::new(),
             root: Position::start(),
         }
     }
 
+    /// The element at hand.
+    fn here(&self) -> Position {
+        self.open.last().map_or(self.root, |open| open.place)
+    }
+
     fn add(&mut self, place: Position, message: &str) {
-        if !self.full() {
-            self.findings.push(place.finding(message));
+        self.push(place.finding(message));
+    }
+
+    fn push(&mut self, finding: Finding) {
+        if !self.is_full() {
+            return self.findings.push(finding);
         }
+        match &mut self.more {
+            Some((_, count)) => *count += 1,
+            None => self.more = Some((finding, 1)),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.findings.len() >= self.findings_max
+    }
+
+    /// Does the error only follow from what was said of an element that may not stand where it is?
+    fn follows(&mut self, error: &ValidationError) -> bool {
+        let refused = match (error.constraint, self.child.is_there) {
+            ("cvc-complex-type.2.4", true) => self.child.name.clone(),
+            ("cvc-complex-type.2.4", false) => {
+                return self
+                    .open
+                    .last()
+                    .is_some_and(|of| of.refused_child.is_some());
+            }
+            ("cvc-elt.1" | "cvc-elt.2", _) => {
+                return self.open.last().is_some_and(|of| of.is_refused);
+            }
+            _ => return false,
+        };
+        let [.., parent, child] = &mut self.open[..] else {
+            return false;
+        };
+        child.is_refused = true;
+        let before = parent.refused_child.replace(refused);
+        before == parent.refused_child
+    }
+
+    fn error(&mut self, error: &ValidationError) {
+        if self.follows(error) {
+            return;
+        }
+        if self.is_full() {
+            // It is counted only.
+            return self.add(self.here(), "");
+        }
+        if wording::is_about_value(error) {
+            self.misfit = Some(Misfit {
+                constraint: error.constraint,
+                index: self.findings.len(),
+            });
+        }
+        let Child {
+            is_there,
+            name,
+            namespace,
+        } = &self.child;
+        let child = is_there.then_some(name.as_str());
+        let message = wording::of(error, child, || {
+            let namespace = Some(namespace.as_str()).filter(|uri| !uri.is_empty());
+            let instead = child.map(|name| (namespace, name));
+            match self.open.len() {
+                1 if *is_there => self.contents.roots(instead),
+                _ => self.contents.next(instead),
+            }
+        });
+        // Only what concerns the document as a whole, such as an IDREF without its ID, is
+        // reported after the last element.
+        self.add(self.here(), &message);
+    }
+
+    /// Says of the value at hand what is expected in its place.
+    fn explain(&mut self, set: &SchemaSet, of: TypeKey, attribute: Option<&str>, value: &str) {
+        if let Some(Misfit { constraint, index }) = self.misfit.take()
+            && let Some(finding) = self.findings.get_mut(index)
+        {
+            let expected = values::expected(set, of, constraint, value);
+            let message = wording::of_value(constraint, attribute, value, expected.as_deref());
+            *finding = Finding::new(finding.line, finding.column, &message);
+        }
+    }
+
+    /// May the value at hand be taken by its type all the same?
+    fn is_misfit_in_form(&self) -> bool {
+        self.misfit
+            .as_ref()
+            .is_some_and(|misfit| NO_VALUE.contains(&misfit.constraint))
     }
 
     /// Takes back that the value at hand is none of its type.
     fn fits_after_all(&mut self) {
-        if let Some(index) = self.misfit.take() {
-            self.findings.remove(index);
+        if let Some(misfit) = self.misfit.take() {
+            self.findings.remove(misfit.index);
         }
-    }
-
-    fn full(&self) -> bool {
-        self.findings.len() >= self.findings_max
     }
 
     fn take(&mut self) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.findings);
         findings.sort();
         findings.dedup();
+        if let Some((first, count)) = self.more.take() {
+            let message = format!("{count} more mistakes, of which this is the first");
+            findings.push(Finding::new(first.line, first.column, &message));
+        }
         findings
     }
 }
 
-struct Sink(Rc<RefCell<Report>>);
+struct Sink<'m>(Rc<RefCell<Report<'m>>>);
 
-impl ValidationSink for Sink {
+impl ValidationSink for Sink<'_> {
     fn on_error(&mut self, error: ValidationError) {
-        if is_about_hint(&error) {
-            return;
-        }
-        let mut report = self.0.borrow_mut();
-        if NO_VALUE.contains(&error.constraint) && !report.full() {
-            report.misfit = Some(report.findings.len());
-        }
-        let message = format!("{} [{}]", about(&error), error.constraint);
-        match report.open.last() {
-            Some(&place) => report.add(place, &message),
-            // Only what concerns the document as a whole, such as an IDREF without its ID, is
-            // reported after the last element. The path says what the position cannot.
-            None => {
-                let root = report.root;
-                let path = error.element_path().unwrap_or("/");
-                report.add(root, &format!("{message} at {path}"));
-            }
+        if !is_about_hint(&error) {
+            self.0.borrow_mut().error(&error);
         }
     }
 
@@ -177,43 +286,49 @@ fn is_about_hint(error: &ValidationError) -> bool {
     }
 }
 
-/// The message of the engine, which often leaves out what element or attribute it speaks of.
-fn about(error: &ValidationError) -> String {
-    let (mark, name) = match error.subject() {
-        Some(ValidationSubject::Attribute(name)) => ("@", name.local_name()),
-        Some(subject) => ("", subject.name().local_name()),
-        None => return error.message.clone(),
-    };
-    if error.message.contains(name) {
-        return error.message.clone();
-    }
-    format!("{mark}{name}: {}", error.message)
-}
-
 enum Stop {
     Doctype,
-    Enough,
 }
 
-struct Handler<'a> {
-    /// The type and the text of the innermost element, if its values can be octets in base64.
-    base64: Option<(TypeKey, String)>,
+/// The text of the innermost element, which has content of this type.
+struct Value {
+    is_base64: bool,
+    of: TypeKey,
+    text: String,
+}
+
+impl Value {
+    /// Octets in base64 are needed whole.
+    fn push(&mut self, text: &str) {
+        let room = VALUE_BYTES_MAX.saturating_sub(self.text.len());
+        match self.is_base64 {
+            true => self.text.push_str(text),
+            false => self.text.push_str(&text[..text.floor_char_boundary(room)]),
+        }
+    }
+}
+
+struct Handler<'a, 'm> {
     /// What the open elements may contain, outermost first.
     content: Vec<Option<ContentType>>,
     event_bytes_max: usize,
     meter: Rc<Meter>,
-    report: Rc<RefCell<Report>>,
+    report: Rc<RefCell<Report<'m>>>,
     set: &'a SchemaSet,
+    value: Option<Value>,
 }
 
-impl Handler<'_> {
+impl Handler<'_, '_> {
     fn next_event(&self) {
         self.meter.begin_event(self.event_bytes_max);
     }
 
-    fn hold_base64(&mut self, of: Option<TypeKey>) {
-        let of = of.filter(|&of| base64::is_base64(self.set, of));
-        self.base64 = of.map(|of| (of, String::new()));
+    fn hold_value(&mut self, of: Option<TypeKey>) {
+        self.value = of.map(|of| Value {
+            is_base64: base64::is_base64(self.set, of),
+            of,
+            text: String::new(),
+        });
     }
 
     /// The engine takes any white space of Unicode between elements, such as a no-break space.
@@ -223,13 +338,15 @@ impl Handler<'_> {
             && !text.chars().all(is_space)
         {
             let mut report = self.report.borrow_mut();
-            let place = report.open.last().copied().unwrap_or(report.root);
-            report.add(place, "text between elements [cvc-complex-type.2.3]");
+            let place = report.here();
+            let message =
+                "a space that is none in XML stands between elements [cvc-complex-type.2.3]";
+            report.add(place, message);
         }
     }
 }
 
-impl ValidationEventHandler for Handler<'_> {
+impl ValidationEventHandler for Handler<'_, '_> {
     type Error = Stop;
 
     fn before_attribute(&mut self, _view: AttributeView<'_>) -> Result<(), Stop> {
@@ -239,13 +356,26 @@ impl ValidationEventHandler for Handler<'_> {
 
     fn after_attribute(&mut self, view: AttributeView<'_>, info: &SchemaInfo) -> Result<(), Stop> {
         let mut report = self.report.borrow_mut();
-        if let Some(of) = info.schema_type
-            && report.misfit.is_some()
+        let Some(of) = info.schema_type.filter(|_| report.misfit.is_some()) else {
+            return Ok(());
+        };
+        if report.is_misfit_in_form()
             && base64::is_base64(self.set, of)
             && base64::is_valid(self.set, of, view.value)
         {
             report.fits_after_all();
+        } else {
+            report.explain(self.set, of, Some(view.local_name), view.value);
         }
+        Ok(())
+    }
+
+    fn before_element(&mut self, view: ElementStartView<'_>) -> Result<(), Stop> {
+        let mut report = self.report.borrow_mut();
+        report.child.is_there = true;
+        view.namespace_uri.clone_into(&mut report.child.namespace);
+        view.local_name.clone_into(&mut report.child.name);
+        report.contents.child(view.namespace_uri, view.local_name);
         Ok(())
     }
 
@@ -255,7 +385,10 @@ impl ValidationEventHandler for Handler<'_> {
         info: &SchemaInfo,
     ) -> Result<(), Stop> {
         self.content.push(info.content_type);
-        self.hold_base64(info.schema_type);
+        self.hold_value(info.schema_type);
+        let mut report = self.report.borrow_mut();
+        report.child.is_there = false;
+        report.contents.enter(info.schema_type);
         Ok(())
     }
 
@@ -264,7 +397,10 @@ impl ValidationEventHandler for Handler<'_> {
         if view.info.schema_type.is_some() {
             self.content.pop();
             self.content.push(view.info.content_type);
-            self.hold_base64(view.info.schema_type);
+            self.hold_value(view.info.schema_type);
+            let mut report = self.report.borrow_mut();
+            report.contents.leave();
+            report.contents.enter(view.info.schema_type);
         }
         self.report.borrow_mut().misfit = None;
         Ok(())
@@ -273,11 +409,18 @@ impl ValidationEventHandler for Handler<'_> {
     fn after_end_element(&mut self, _info: &EndElementInfo, _depth: usize) -> Result<(), Stop> {
         self.content.pop();
         let mut report = self.report.borrow_mut();
-        if let Some((of, text)) = self.base64.take()
-            && report.misfit.is_some()
-            && base64::is_valid(self.set, of, &text)
+        report.contents.leave();
+        if let Some(Value {
+            is_base64,
+            of,
+            text,
+        }) = self.value.take()
         {
-            report.fits_after_all();
+            if is_base64 && report.is_misfit_in_form() && base64::is_valid(self.set, of, &text) {
+                report.fits_after_all();
+            } else {
+                report.explain(self.set, of, None, &text);
+            }
         }
         report.misfit = None;
         Ok(())
@@ -291,12 +434,12 @@ impl ValidationEventHandler for Handler<'_> {
         if report.open.is_empty() {
             report.root = place;
         }
-        report.open.push(place);
-        if report.full() {
-            Err(Stop::Enough)
-        } else {
-            Ok(())
-        }
+        report.open.push(Open {
+            is_refused: false,
+            place,
+            refused_child: None,
+        });
+        Ok(())
     }
 
     fn on_element_end_offset(&mut self, _byte_pos: usize) -> Result<(), Stop> {
@@ -307,8 +450,8 @@ impl ValidationEventHandler for Handler<'_> {
 
     fn on_text(&mut self, _kind: TextKind, text: &str) -> Result<(), Stop> {
         self.next_event();
-        if let Some((_, held)) = &mut self.base64 {
-            held.push_str(text);
+        if let Some(value) = &mut self.value {
+            value.push(text);
         }
         self.see_foreign_space(text);
         Ok(())

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use xsd_schema::SchemaSet;
 use xsd_schema::validation::{SchemaValidator, ValidationFlags};
 
+use super::expected::Models;
 use super::run;
 use crate::xml::schema::{CompiledSchema, ValidateError};
 use crate::xml::tables::Tables;
@@ -133,8 +134,9 @@ fn serve(set: &SchemaSet, documents: &Receiver<Document>, answers: &Sender<Answe
     if answers.send(ready).is_err() {
         return;
     }
+    let models = Models::new(set);
     for document in documents {
-        let findings = run::validate(set, &validator, document.input, &document.limits);
+        let findings = run::validate(&models, &validator, document.input, &document.limits);
         let names = &set.name_table;
         let spent = names.len() > n_names + NEW_NAMES_MAX
             || names.heap_bytes() > name_bytes + NEW_NAME_BYTES_MAX;

@@ -14,6 +14,8 @@ use super::held::{Digest, Digests};
 #[derive(Debug, Default)]
 pub(super) struct Breaches {
     noted: Vec<Noted>,
+    /// How many more there are, and where the first of these is.
+    more: Option<(u64, u64)>,
     /// The keys to look for in a document that is read once more.
     traced: Option<Digests>,
 }
@@ -33,6 +35,7 @@ impl Breaches {
         Breaches {
             traced: Some(self.noted.iter().filter_map(|noted| noted.digest).collect()),
             noted: self.noted.clone(),
+            more: self.more,
         }
     }
 
@@ -44,13 +47,24 @@ impl Breaches {
         self.noted.iter().map(|noted| &noted.breach)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.noted.len()
+    pub(super) fn is_empty(&self) -> bool {
+        self.noted.is_empty()
     }
 
-    pub(super) fn note(&mut self, breach: Breach, digest: Option<Digest>) {
-        if self.traced.is_none() {
+    /// How many more there are than were noted, and where the first of these is.
+    pub(super) fn more(&self) -> Option<(u64, u64)> {
+        self.more
+    }
+
+    /// Notes at most `max`, and counts the others.
+    pub(super) fn note(&mut self, breach: Breach, digest: Option<Digest>, max: usize) {
+        if self.traced.is_some() {
+            return;
+        }
+        if self.noted.len() < max {
             self.noted.push(Noted { breach, digest });
+        } else {
+            self.more.get_or_insert((0, breach.offset)).0 += 1;
         }
     }
 

@@ -282,7 +282,8 @@ impl Pass<'_> {
                 self.add_key(&node, constraint)?;
             } else if tables.constraints[constraint].kind == ConstraintKind::Key {
                 let breach = Breach::of(constraint, BreachKind::Incomplete, node.offset);
-                self.note(breach, None)?;
+                let breaches = &mut self.state.identity.breaches;
+                breaches.note(breach, None, self.limits.findings_max);
             }
             self.state.identity.spare.push(node);
         }
@@ -313,23 +314,11 @@ impl Pass<'_> {
                 if !scope.keys.insert(digest) {
                     held.release(1);
                     let breach = Breach::of(constraint, BreachKind::Twice, node.offset);
-                    return self.note(breach, Some(digest));
+                    let max = self.limits.findings_max;
+                    identity.breaches.note(breach, Some(digest), max);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Goes on, unless there are enough of them.
-    fn note(&mut self, breach: Breach, digest: Option<Digest>) -> Step<()> {
-        let breaches = &mut self.state.identity.breaches;
-        if breaches.is_trace() {
-            return Ok(());
-        }
-        if breaches.len() == self.limits.findings_max {
-            return Err(Stop::Enough);
-        }
-        breaches.note(breach, digest);
         Ok(())
     }
 
@@ -364,7 +353,8 @@ impl Pass<'_> {
                 return doubt(at, "a reference to keys of different elements");
             };
             for digest in dangling {
-                self.note(breach, Some(digest))?;
+                let breaches = &mut self.state.identity.breaches;
+                breaches.note(breach, Some(digest), self.limits.findings_max);
             }
             self.state.held.release(digests.len());
         }

@@ -36,8 +36,6 @@ mod text;
 enum Stop {
     /// At this byte of the window.
     Doubt(usize, &'static str),
-    /// There are as many breaches as there may be findings.
-    Enough,
     NoRoom,
     /// The window ends before the markup or text that begins in it.
     Short,
@@ -127,6 +125,11 @@ impl Validation {
         self.state.identity.breaches.all()
     }
 
+    /// How many more there are than [`Validation::breaches`], and where the first of these is.
+    pub(in crate::xml) fn more_breaches(&self) -> Option<(u64, u64)> {
+        self.state.identity.breaches.more()
+    }
+
     /// Reads the next bytes of the document, in UTF-8 without a byte order mark. False when the verdict is known, so that
     /// no more bytes are needed.
     pub fn read(&mut self, bytes: &[u8]) -> bool {
@@ -173,7 +176,7 @@ impl Validation {
         }
         match self.stopped {
             Some(verdict) => verdict,
-            None if self.state.identity.breaches.len() > 0 => Verdict::Breached,
+            None if !self.state.identity.breaches.is_empty() => Verdict::Breached,
             None => Verdict::Valid,
         }
     }
@@ -218,7 +221,6 @@ impl Validation {
         };
         self.stopped = Some(match stop {
             Stop::Doubt(at, reason) => doubt(at, reason),
-            Stop::Enough => Verdict::Breached,
             Stop::NoRoom => Verdict::NoRoom,
             Stop::Short => doubt(0, "the document is cut off"),
         });
