@@ -189,7 +189,7 @@ mod tests {
             let text = String::from_utf8_lossy(&document).into_owned();
             let (verdict, findings) = judged(&document);
             assert_eq!(verdict, Verdict::Breached, "{text}");
-            let expected = "4:11: the value of unique items is already on line 3 \
+            let expected = "4:11: the value for \"items\" is already on line 3 \
                             [cvc-identity-constraint.4.1]";
             assert_eq!(findings, [expected], "{text}");
         }

@@ -456,7 +456,7 @@ mod tests {
     fn tables_decide_keys_and_the_engine_the_rest() {
         let (schemas, _dir) = schemas(Room::default());
         let items = "<i>1</i><i>2</i><i>1</i>";
-        let twice = "1:20: /r/i[3]: the value of unique items is already on line 1 \
+        let twice = "1:20: /r/i[3]: the value for \"items\" is already on line 1 \
                      [cvc-identity-constraint.4.1]";
         assert_eq!(found(&schemas, "<r><i>1</i><n>1</n></r>"), [""; 0]);
         assert_eq!(found(&schemas, &format!("<r>{items}</r>")), [twice]);

@@ -92,28 +92,28 @@ impl Tables {
     pub(in crate::xml) fn describe(&self, breach: &Breach, first: Option<u64>) -> String {
         let constraint = &self.constraints[breach.constraint];
         let name = &constraint.name;
-        let already = match first {
-            Some(line) => format!("already on line {line}"),
-            None => "already there".to_owned(),
-        };
-        match (breach.kind, constraint.kind) {
-            (BreachKind::Twice, ConstraintKind::Key) => {
-                format!("the value of key {name} is {already} [cvc-identity-constraint.4.2.2]")
+        let (message, clause) = match (breach.kind, constraint.kind) {
+            (BreachKind::Twice, kind) => {
+                let message = match first {
+                    Some(line) => format!("the value for \"{name}\" is already on line {line}"),
+                    None => format!("the value for \"{name}\" is there already"),
+                };
+                let is_key = kind == ConstraintKind::Key;
+                (message, if is_key { "4.2.2" } else { "4.1" })
             }
-            (BreachKind::Twice, ConstraintKind::Unique | ConstraintKind::Reference(_)) => {
-                format!("the value of unique {name} is {already} [cvc-identity-constraint.4.1]")
-            }
-            (BreachKind::Incomplete, _) => {
-                format!("a field of key {name} is missing [cvc-identity-constraint.4.2.1]")
-            }
+            (BreachKind::Incomplete, _) => (format!("a field of \"{name}\" is missing"), "4.2.1"),
             (BreachKind::Dangling, ConstraintKind::Reference(target)) => {
                 let target = &self.constraints[target].name;
-                format!("{name} refers to no {target} that is there [cvc-identity-constraint.4.3]")
+                (
+                    format!("the value for \"{name}\" is none of \"{target}\""),
+                    "4.3",
+                )
             }
             (BreachKind::Dangling, ConstraintKind::Key | ConstraintKind::Unique) => {
-                format!("{name} refers to nothing that is there [cvc-identity-constraint.4.3]")
+                (format!("the value for \"{name}\" is nowhere"), "4.3")
             }
-        }
+        };
+        format!("{message} [cvc-identity-constraint.{clause}]")
     }
 }
 

@@ -38,7 +38,7 @@ enum Unit {
 }
 
 impl Duration<'_> {
-    /// Numbers that are too large to be counted are left to the full engine.
+    /// Numbers of more than 32 bits are left to the full engine, which bounds all but seconds by them.
     pub(super) fn parse(value: &[u8]) -> Option<Duration<'_>> {
         let (is_negative, value) = match value.strip_prefix(b"-") {
             Some(rest) => (true, rest),
@@ -79,7 +79,7 @@ impl<'v> Duration<'v> {
         let mut units = units.iter();
         while !text.is_empty() {
             let n = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let number: i64 = std::str::from_utf8(&text[..n]).ok()?.parse().ok()?;
+            let number: u32 = std::str::from_utf8(&text[..n]).ok()?.parse().ok()?;
             text = &text[n..];
             let mut fraction = None;
             if let Some(rest) = text.strip_prefix(b".") {
@@ -100,7 +100,7 @@ impl<'v> Duration<'v> {
                 Unit::Months(months) => (&mut self.months, months),
                 Unit::Seconds(seconds) => (&mut self.seconds, seconds),
             };
-            *sum = sum.checked_add(number.checked_mul(*more)?)?;
+            *sum = sum.checked_add(i64::from(number).checked_mul(*more)?)?;
         }
         Some(())
     }

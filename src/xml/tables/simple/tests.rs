@@ -270,7 +270,7 @@ fn durations() {
             "+P1Y",
             "P-1Y",
             "P1Y1Y",
-            "P99999999999999999999Y",
+            "P4294967296Y",
         ],
     );
 }
@@ -301,8 +301,7 @@ fn durations_are_ordered_when_they_are_so_from_every_month() {
         assert_eq!(order(one, other), None, "{one} {other}");
     }
     assert_eq!(order("P1Y", "P12M"), Some(Ordering::Equal));
-    assert_eq!(order("P999999999999Y", "P1Y"), None);
-    assert_eq!(order("PT9223372036854775807S", "P1Y"), None);
+    assert_eq!(order("P4294967295Y", "P1Y"), None);
 }
 
 #[test]
