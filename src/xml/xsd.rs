@@ -7,6 +7,7 @@
 //! Document type declarations and whatever exceeds [`XmlLimits`](super::XmlLimits) become findings,
 //! so this engine is safe with a document that nothing has checked before.
 
+mod attributes;
 mod base64;
 mod edition;
 mod expected;

@@ -12,6 +12,8 @@ use xsd_schema::compiler::{
 use xsd_schema::ids::{ComplexTypeKey, ElementKey, NameId, TypeKey};
 use xsd_schema::validation::{CompiledContentModel, ContentValidatorState};
 
+use super::attributes;
+
 /// Names that are listed of those that may come.
 const NAMES_MAX: usize = 8;
 
@@ -84,16 +86,17 @@ impl<'s> Models<'s> {
     }
 }
 
-/// An open element.
+/// An open element, as far as its type is known.
 struct Content {
-    of: ComplexTypeKey,
-    state: ContentValidatorState,
+    of: Option<TypeKey>,
+    /// Of a type without a content model there is none.
+    state: Option<(ComplexTypeKey, ContentValidatorState)>,
 }
 
-/// The open elements of one document, outermost first; of some nothing is known.
+/// The open elements of one document, outermost first.
 pub(super) struct Contents<'m> {
     models: &'m Models<'m>,
-    open: Vec<Option<Content>>,
+    open: Vec<Content>,
 }
 
 /// The name of an element: its namespace and its local part.
@@ -113,34 +116,38 @@ impl<'m> Contents<'m> {
     /// A child of this name comes in the innermost element. One that may not come changes nothing.
     pub(super) fn child(&mut self, namespace: &str, name: &str) {
         let models = self.models;
-        if let Some(Some(content)) = self.open.last_mut() {
+        let Some(content) = self.open.last_mut() else {
+            return;
+        };
+        if let Some((of, state)) = &mut content.state {
             let (name, namespace) = models.ids(namespace, name);
-            let target = models.target(content.of);
+            let target = models.target(*of);
             let (version, groups) = (models.set.xsd_version, models.groups());
-            let advanced =
-                (content.state).try_advance_element(name, namespace, target, version, groups);
+            let advanced = state.try_advance_element(name, namespace, target, version, groups);
             if advanced.is_err() {
                 // What comes after is not known.
-                self.open.pop();
-                self.open.push(None);
+                content.state = None;
             }
         }
     }
 
     /// An element opens.
     pub(super) fn enter(&mut self, of: Option<TypeKey>) {
-        let content = match of {
-            Some(TypeKey::Complex(of)) => {
-                let state = self.models.start(of);
-                state.map(|state| Content { of, state })
-            }
+        let state = match of {
+            Some(TypeKey::Complex(of)) => self.models.start(of).map(|state| (of, state)),
             Some(TypeKey::Simple(_)) | None => None,
         };
-        self.open.push(content);
+        self.open.push(Content { of, state });
     }
 
     pub(super) fn leave(&mut self) {
         self.open.pop();
+    }
+
+    /// Which attributes the innermost one may have.
+    pub(super) fn attributes(&self) -> Option<String> {
+        let of = self.open.last()?.of?;
+        Some(attributes::expected(self.models.set, of))
     }
 
     /// Which elements a document may have as its root, where these are few, or one has the name of
@@ -162,14 +169,14 @@ impl<'m> Contents<'m> {
     /// Which elements may come next in the innermost one, where that is known; `instead` of one of
     /// this name.
     pub(super) fn next(&self, instead: Option<Name<'_>>) -> Option<String> {
-        let content = self.open.last()?.as_ref()?;
+        let (of, state) = self.open.last()?.state.as_ref()?;
         let models = self.models;
-        let target = models.target(content.of);
+        let target = models.target(*of);
         let accepts = |&(name, namespace): &Ids| {
             let (version, groups) = (models.set.xsd_version, models.groups());
-            (content.state).would_accept(name, namespace, target, version, groups)
+            state.would_accept(name, namespace, target, version, groups)
         };
-        let terms = terms(&content.state);
+        let terms = terms(state);
         let terms = terms
             .into_iter()
             .flat_map(|(name, namespace, element)| models.substituted((name, namespace), element));

@@ -212,8 +212,9 @@ impl<'m> Report<'m> {
         let message = wording::of(error, child, || {
             let namespace = Some(namespace.as_str()).filter(|uri| !uri.is_empty());
             let instead = child.map(|name| (namespace, name));
-            match self.open.len() {
-                1 if *is_there => self.contents.roots(instead),
+            match error.subject() {
+                Some(ValidationSubject::Attribute(_)) => self.contents.attributes(),
+                _ if *is_there && self.open.len() == 1 => self.contents.roots(instead),
                 _ => self.contents.next(instead),
             }
         });

@@ -29,7 +29,7 @@ pub(super) fn of_value(
 }
 
 /// What else is wrong. `child`: the element that is about to open; `next` says what may come in its
-/// place, or what may come before the element at hand ends.
+/// place, or in that of the attribute, or before the element at hand ends.
 pub(super) fn of(
     error: &ValidationError,
     child: Option<&str>,
@@ -64,7 +64,8 @@ pub(super) fn of(
             None => format!("the element \"{name}\" ends too early{}", expected()),
         },
         ("cvc-complex-type.3.2.1" | "cvc-complex-type.3.2.2", [attribute, ..]) => {
-            format!("the attribute \"{attribute}\" is not allowed here")
+            let expected = expected();
+            format!("the attribute \"{attribute}\" is not allowed here{expected}")
         }
         ("cvc-complex-type.4", [attribute, ..]) => {
             format!("the attribute \"{attribute}\" is missing")
