@@ -205,6 +205,27 @@ fn findings_end_at_the_limit() {
     assert_eq!(findings(&schemas, document.as_bytes()).len(), 1);
 }
 
+/// What the engine refuses and is right all the same is none of those beyond the limit either.
+#[test]
+fn octets_in_lines_are_not_counted_beyond_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>\
+        <xs:element name='a'><xs:complexType><xs:sequence maxOccurs='unbounded'>\
+        <xs:element name='n' type='xs:int'/>\
+        <xs:element name='b' type='xs:base64Binary' minOccurs='0'/>\
+        </xs:sequence></xs:complexType></xs:element></xs:schema>";
+    fs::write(dir.path().join("orders.xsd"), schema).unwrap();
+    let mut schemas = Schemas::open(dir.path(), Box::new(XsdSchema));
+    schemas.limits.findings_max = 1;
+    schemas.reload();
+    let found = |document: &str| findings(&schemas, document.as_bytes());
+    let octets = "<b>AAAA\n AAAA</b>";
+    assert_eq!(found(&format!("<a><n>x</n>{octets}</a>")).len(), 1);
+    let both = found(&format!("<a><n>x</n>{octets}<n>y</n>{octets}</a>"));
+    assert_eq!(both.len(), 2);
+    assert!(both[1].ends_with("/a/n[2]: one more mistake"), "{both:?}");
+}
+
 #[test]
 fn a_hostile_document_has_a_finding_with_every_engine() {
     let engines: [fn() -> Box<dyn SchemaEngine>; 2] =

@@ -109,7 +109,8 @@ struct Report<'m> {
 
 struct Misfit {
     constraint: &'static str,
-    index: usize,
+    /// None: it is beyond the limit.
+    index: Option<usize>,
 }
 
 /// The element that is about to open, if one is.
@@ -193,15 +194,15 @@ impl<'m> Report<'m> {
         if self.follows(error) {
             return;
         }
-        if self.is_full() {
-            // It is counted only.
-            return self.add(self.here(), "");
-        }
         if wording::is_about_value(error) {
             self.misfit = Some(Misfit {
                 constraint: error.constraint,
-                index: self.findings.len(),
+                index: (!self.is_full()).then_some(self.findings.len()),
             });
+        }
+        if self.is_full() {
+            // It is counted only.
+            return self.add(self.here(), "");
         }
         let Child {
             is_there,
@@ -226,7 +227,7 @@ impl<'m> Report<'m> {
     /// Says of the value at hand what is expected in its place.
     fn explain(&mut self, set: &SchemaSet, of: TypeKey, attribute: Option<&str>, value: &str) {
         if let Some(Misfit { constraint, index }) = self.misfit.take()
-            && let Some(finding) = self.findings.get_mut(index)
+            && let Some(finding) = index.and_then(|index| self.findings.get_mut(index))
         {
             let expected = values::expected(set, of, constraint, value);
             let message = wording::of_value(constraint, attribute, value, expected.as_deref());
@@ -243,8 +244,17 @@ impl<'m> Report<'m> {
 
     /// Takes back that the value at hand is none of its type.
     fn fits_after_all(&mut self) {
-        if let Some(misfit) = self.misfit.take() {
-            self.findings.remove(misfit.index);
+        match self.misfit.take() {
+            Some(Misfit {
+                index: Some(index), ..
+            }) => {
+                self.findings.remove(index);
+            }
+            Some(Misfit { index: None, .. }) => {
+                let more = self.more.take().filter(|(_, count)| *count > 1);
+                self.more = more.map(|(first, count)| (first, count - 1));
+            }
+            None => {}
         }
     }
 
@@ -253,7 +263,10 @@ impl<'m> Report<'m> {
         findings.sort();
         findings.dedup();
         if let Some((first, count)) = self.more.take() {
-            let message = format!("{count} more mistakes, of which this is the first");
+            let message = match count {
+                1 => "one more mistake".to_owned(),
+                _ => format!("{count} more mistakes, of which this is the first"),
+            };
             findings.push(Finding::new(first.line, first.column, &message));
         }
         findings
