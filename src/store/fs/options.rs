@@ -1,25 +1,16 @@
-//! What a job's submitter asked for, as the record says it: priority, worker, how often it is tried
-//! again (which takes the place of the interface's attempts). Only JSON dialects ask for anything, so
-//! for an XML job nothing is read.
+//! How often a job is tried, as its submitter asked for it and the record says it, which takes the place of
+//! the interface's attempts. Only JSON dialects ask for anything, so for an XML job nothing is read.
 
-use super::{Accepted, Fs, Spool};
-use crate::domain::{Job, Kind, Priority, WorkerTag};
-use std::sync::Arc;
+use super::{Fs, Spool};
+use crate::domain::{Job, Kind};
 
 impl<F: Fs> Spool<F> {
-    pub fn priority_of(&self, job: &Job) -> Priority {
-        self.options(job)
-            .map_or_else(Priority::default, |options| options.priority)
-    }
-
-    /// The kind of worker that alone may run the job.
-    pub fn worker_of(&self, job: &Job) -> Option<WorkerTag> {
-        self.options(job)?.worker.clone()
-    }
-
     /// How often the job is to be tried again, if it says so itself.
     pub fn retries_of(&self, job: &Job) -> Option<u32> {
-        self.options(job)?.retries
+        match job.name.kind() {
+            Kind::Json => self.known_of(job)?.retries,
+            Kind::Xml => None,
+        }
     }
 
     /// How many attempts the job has in all: its own retries go before the rules of its interface.
@@ -29,13 +20,6 @@ impl<F: Fs> Spool<F> {
             None => (job.place.interface())
                 .and_then(|interface| self.interfaces.get(interface))
                 .map_or(1, |rules| rules.attempts_max),
-        }
-    }
-
-    fn options(&self, job: &Job) -> Option<Arc<Accepted>> {
-        match job.name.kind() {
-            Kind::Json => self.known_of(job),
-            Kind::Xml => None,
         }
     }
 }

@@ -408,11 +408,6 @@ impl<F: Fs> Spool<F> {
         Some(format!("uid {}", stat.uid))
     }
 
-    /// The name by which a job's submitter asked for its interface, where that is another one.
-    pub fn asked_as(&self, job: &Job) -> Option<String> {
-        self.known_of(job)?.asked_as.clone()
-    }
-
     /// The interface that a job belongs to, by its place, or else by its log or the record.
     pub fn interface_of(&self, job: &Job) -> Option<InterfaceName> {
         if let Some(interface) = job.place.interface() {

@@ -194,8 +194,8 @@ fn what_was_asked_for_is_there_after_a_start() {
     for spool in [spool, serve(fs.clone()), open(fs)] {
         let accepted = spool.accepted_of(&job).unwrap().unwrap();
         assert_eq!(accepted.params, options.params);
-        assert_eq!(spool.priority_of(&job), options.priority);
-        assert_eq!(spool.worker_of(&job), options.worker);
+        assert_eq!(accepted.priority, options.priority);
+        assert_eq!(accepted.worker, options.worker);
         assert_eq!(spool.attempts_max(&job), 8);
         assert_eq!(spool.submitter_of(&job).as_deref(), Some("ada"));
         assert_eq!(spool.checksum_of(&job), accepted.sha256);
