@@ -21,9 +21,11 @@ use super::names::{NamesBuilder, Namespace, Symbol};
 use super::simple::{self, Key, SimpleType, Surroundings};
 use super::wildcard::Wildcard;
 use super::{Arena, Globals, Tables};
+use fault_injection::FaultInjection;
 
 mod attributes;
 mod complex;
+mod fault_injection;
 mod identity;
 mod model;
 mod simple_types;
@@ -73,6 +75,7 @@ struct Parts {
 
 struct Compiler<'s> {
     set: &'s SchemaSet,
+    fault: FaultInjection,
     substitutes: SubstitutionGroupMap,
     names: NamesBuilder,
     tables: Parts,
@@ -94,6 +97,7 @@ impl<'s> Compiler<'s> {
         let id = types.add(Type::empty());
         Compiler {
             set,
+            fault: FaultInjection::chosen(),
             substitutes: build_substitution_group_map(set),
             names: NamesBuilder::new(),
             tables: Parts {

@@ -17,6 +17,7 @@ use super::super::component::Element;
 use super::super::model::{All, Automaton, Cell, Columns, Model, Way};
 use super::super::names::Symbol;
 use super::super::wildcard::Wildcard;
+use super::fault_injection::FaultInjection;
 use super::{Compiler, Id, Reason};
 
 /// States of one automaton.
@@ -121,6 +122,7 @@ impl Compiler<'_> {
         }
         let mut construction = Construction {
             nfa,
+            fault: self.fault,
             terms,
             known_wildcards: &self.tables.wildcards,
             columns: Columns::new(&symbols),
@@ -190,6 +192,7 @@ struct Exits {
 
 struct Construction<'n> {
     nfa: &'n NfaTable,
+    fault: FaultInjection,
     terms: HashMap<u32, Term>,
     known_wildcards: &'n Arena<Wildcard>,
     columns: Columns,
@@ -373,8 +376,8 @@ impl Construction<'_> {
             TransitionKind::CounterIncrement(n) => {
                 let bounds = &self.nfa.counter_defs[usize::from(n)];
                 let counter = &mut next.counters[usize::from(n)];
-                let is_unbounded = bounds.max == u32::MAX;
-                let enough = if is_unbounded { bounds.min } else { bounds.max };
+                let most = self.fault.occurrences_max(bounds.max);
+                let enough = if most == u32::MAX { bounds.min } else { most };
                 *counter = counter.saturating_add(1).min(enough);
                 if bounds.body_nullable {
                     // What may be empty can be there as often as it has to.
@@ -383,7 +386,7 @@ impl Construction<'_> {
             }
             TransitionKind::CounterMaxGuard(n) => {
                 let bounds = &self.nfa.counter_defs[usize::from(n)];
-                if from.counters[usize::from(n)] >= bounds.max {
+                if from.counters[usize::from(n)] >= self.fault.occurrences_max(bounds.max) {
                     return None;
                 }
             }

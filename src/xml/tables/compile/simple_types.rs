@@ -60,6 +60,7 @@ impl<'s> Compiler<'s> {
             fraction_digits: facets
                 .fraction_digits
                 .as_ref()
+                .filter(|_| self.fault.knows_fraction_digits())
                 .map(|facet| digits(facet.value)),
         });
         self.enumerate(id, facets);

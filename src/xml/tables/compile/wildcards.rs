@@ -33,7 +33,7 @@ impl Compiler<'_> {
             NamespaceConstraint::List(some) => Namespaces::Only(self.all_of(some)),
             NamespaceConstraint::Local => Namespaces::Only(vec![Namespace::ABSENT]),
             NamespaceConstraint::Not(some) => Namespaces::Except(self.all_of(some)),
-            NamespaceConstraint::Other => Namespaces::Except(vec![target, Namespace::ABSENT]),
+            NamespaceConstraint::Other => Namespaces::Except(self.fault.not_other(target)),
             NamespaceConstraint::TargetNamespace => Namespaces::Only(vec![target]),
         };
         let process = match process {
@@ -121,7 +121,7 @@ impl Compiler<'_> {
                 Namespaces::Only(tokens.map(|t| self.namespace(t.resolve(target))).collect())
             }
             WildcardNamespace::Local => Namespaces::Only(vec![Namespace::ABSENT]),
-            WildcardNamespace::Other => Namespaces::Except(vec![own, Namespace::ABSENT]),
+            WildcardNamespace::Other => Namespaces::Except(self.fault.not_other(own)),
             WildcardNamespace::TargetNamespace => Namespaces::Only(vec![own]),
         };
         let process = match written.process_contents {
