@@ -565,6 +565,28 @@ fn what_a_schema_refers_to_and_lacks_is_missed_when_it_is_loaded() {
 }
 
 #[test]
+fn a_pattern_that_is_none_is_missed_when_the_schema_is_loaded() {
+    let pattern = "<xs:restriction base='BASE'><xs:pattern value='[a'/></xs:restriction>";
+    let of = |base: &str| pattern.replace("BASE", base);
+    let simple = format!(
+        "<xs:simpleType name='s'>{}</xs:simpleType>",
+        of("xs:string")
+    );
+    let complex = format!(
+        "<xs:complexType name='t'><xs:simpleContent><xs:extension base='xs:string'/>\
+         </xs:simpleContent></xs:complexType>\n<xs:complexType name='r'><xs:simpleContent>{}\
+         </xs:simpleContent></xs:complexType>",
+        of("t")
+    );
+    for (types, line) in [(simple, 2), (complex, 3)] {
+        let (.., report) = reloaded("", &format!("<xs:element name='a'/>{types}"));
+        let place = format!("a: refused: a.xsd:{line}:");
+        assert!(report.starts_with(&place), "{report}");
+        assert!(report.ends_with("(constraint: pattern-valid)"), "{report}");
+    }
+}
+
+#[test]
 fn a_schema_without_an_element_is_none() {
     let none =
         "a: refused: a.xsd:0:0: it declares no element, nor does what it includes or imports";

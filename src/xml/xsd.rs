@@ -19,7 +19,7 @@ mod wording;
 use std::sync::Arc;
 
 use xsd_schema::parser::frames::ComplexContentResult;
-use xsd_schema::parser::location::SourceLocation;
+use xsd_schema::parser::location::{SourceLocation, SourceRef};
 use xsd_schema::types::facets::PatternFacet;
 use xsd_schema::{
     DirectiveFailure, RegexCompat, ResolverConfig, SchemaLoader, SchemaResolver, SchemaResult,
@@ -103,6 +103,7 @@ fn load(
     refuse_unknown_head(schema, &set)?;
     refuse_no_element(schema, &set)?;
     know_todays_characters(&mut set);
+    compile_patterns_of_content(schema, &mut set)?;
     know_integers(&mut set);
     Ok(set)
 }
@@ -165,23 +166,36 @@ fn refuse_no_element(schema: &Snapshot, set: &SchemaSet) -> Result<(), SchemaErr
 /// engine takes those of XSD 1.0 from Unicode 3.0, which lacks letters that names are written with.
 /// A pattern that is none is refused before this.
 fn know_todays_characters(set: &mut SchemaSet) {
-    let types = set.arenas.entries_mut();
-    let simple = types.simple_types.values_mut().map(|of| &mut of.facets);
-    let complex = types.complex_types.values_mut();
-    let complex = complex.filter_map(|of| match &mut of.content {
-        ComplexContentResult::Simple(content) => Some(&mut content.facets),
-        ComplexContentResult::Complex(_) | ComplexContentResult::Empty => None,
-    });
-    for pattern in simple
-        .chain(complex)
-        .flat_map(|of| of.patterns.iter_mut().flatten())
-    {
+    let types = set.arenas.entries_mut().simple_types.values_mut();
+    for pattern in types.flat_map(|of| of.facets.patterns.iter_mut().flatten()) {
         let (value, source) = (pattern.value.clone(), pattern.source.clone());
         let compiled = PatternFacet::new(value, source, XsdVersion::V1_1, RegexCompat::Strict);
         if let Ok(compiled) = compiled {
             *pattern = compiled;
         }
     }
+}
+
+/// Compiles the patterns that complex types put on their simple content. The engine leaves that to
+/// each value, by the characters of today, and lets no value match a pattern that is none.
+fn compile_patterns_of_content(schema: &Snapshot, set: &mut SchemaSet) -> Result<(), SchemaError> {
+    let types = set.arenas.entries_mut().complex_types.values_mut();
+    let contents = types.filter_map(|of| match &mut of.content {
+        ComplexContentResult::Simple(content) => Some(content),
+        ComplexContentResult::Complex(_) | ComplexContentResult::Empty => None,
+    });
+    let patterns = contents.flat_map(|of| of.facets.patterns.iter_mut().flatten());
+    let compiled = patterns.map(|pattern| {
+        let (value, source) = (pattern.value.clone(), pattern.source.clone());
+        *pattern = PatternFacet::new(value, source, XsdVersion::V1_1, RegexCompat::Strict)
+            .map_err(|error| (error.to_string(), pattern.source.clone()))?;
+        Ok(())
+    });
+    let outcome: Result<(), (String, Option<SourceRef>)> = compiled.collect();
+    outcome.map_err(|(message, source)| {
+        let message = format!("{message} (constraint: pattern-valid)");
+        invalid(schema, set.locate(source.as_ref()).as_ref(), &message)
+    })
 }
 
 /// Gives the integers their pattern (XSD 1.1, part 2, 3.4.13): the engine takes `1_000` for one
