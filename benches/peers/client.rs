@@ -25,7 +25,10 @@ pub(crate) struct Trust(pub(crate) Arc<ClientConfig>);
 impl Trust {
     pub(crate) fn of(certificate: &Path) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(certificate)?)?;
+        // The authority that has signed it is in the same file.
+        for certificate in CertificateDer::pem_file_iter(certificate)? {
+            roots.add(certificate?)?;
+        }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
