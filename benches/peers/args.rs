@@ -4,7 +4,8 @@ use crate::image::Kind;
 use clap::Parser;
 use std::path::PathBuf;
 
-/// Measures Spoolgate beside its peers: nginx, a minimal hyper server, and the bare system calls.
+/// Measures Spoolgate beside its peers: nginx, libxml2, a minimal hyper server, and the bare system
+/// calls.
 ///
 /// Each row compares two or more sides. They run alternately (A B, B A, …) in one run, each round
 /// on fresh directories, and what counts is the ratio within a round: its median over the rounds,
@@ -20,19 +21,20 @@ use std::path::PathBuf;
     bin_name = "cargo bench --",
     after_help = "\
 Examples:
-  cargo bench                              every row, about 25 minutes
-  cargo bench -- --quick                   every row once over, about 4 minutes, nothing written
+  cargo bench                              every row, about 35 minutes
+  cargo bench -- --quick                   every row once over, about 7 minutes, nothing written
   cargo bench -- uploads --rounds 9        one row, more rounds
   cargo bench -- uploads --no-write        one row, RESULTS.md left alone
   cargo bench -- --image ext4              every row, on a fresh ext4 with a journal
 
-It needs (Debian): apt-get install wrk nginx-extras curl strace valgrind
+It needs (Debian): apt-get install wrk nginx-extras curl libxml2 strace valgrind
 What is missing skips the rows that need it, and says so.
 
 Environment:
   SPOOLGATE_UNSYNCED_BIN   a build of spoolgate that syncs nothing
   SPOOLGATE_OTHER_BIN      any other build, such as that of the commit before
-Each is one more side of `uploads` and `instructions`.
+  SPOOLGATE_SUITES         the directory of the archive with the UBL invoice of `validation`
+The first two are one more side of `uploads` and `instructions` each.
 
 The spools lie in target/tmp unless --dir says otherwise. It must be a disk: on a filesystem in
 memory nothing is measured. An ext4 without a journal, as some virtual machines have it, syncs in

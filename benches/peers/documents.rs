@@ -72,3 +72,15 @@ pub(crate) fn orders(n_bytes: usize) -> Vec<u8> {
     text += end;
     text.into_bytes()
 }
+
+/// The same with one wrong value, in the last order: a state must not be empty.
+pub(crate) fn orders_with_a_mistake(n_bytes: usize) -> Vec<u8> {
+    const STATE: &[u8] = b"\"cancelled\"";
+    const EMPTY: &[u8] = b"\"\"         ";
+    let mut text = orders(n_bytes);
+    let last = text.windows(STATE.len()).rposition(|bytes| bytes == STATE);
+    if let Some(at) = last {
+        text.splice(at..at + STATE.len(), EMPTY.iter().copied());
+    }
+    text
+}

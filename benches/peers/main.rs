@@ -15,6 +15,7 @@ mod disk;
 mod documents;
 mod image;
 mod latency;
+mod libxml2;
 mod machine;
 mod nginx;
 mod process;
@@ -25,6 +26,7 @@ mod server;
 mod sides;
 mod stats;
 mod tools;
+mod ubl;
 mod wrk;
 
 use anyhow::Context as _;

@@ -63,7 +63,8 @@ impl Site {
         Self::with(binary, name, "")
     }
 
-    fn with(binary: &Path, name: &str, configuration: &str) -> anyhow::Result<Self> {
+    /// The same, and more in the configuration.
+    pub(crate) fn with(binary: &Path, name: &str, configuration: &str) -> anyhow::Result<Self> {
         let dir = scratch::dir(name)?;
         let made = Command::new(binary)
             .arg("init")
@@ -114,6 +115,13 @@ impl Site {
         // The log of many starts would grow without end.
         fs::write(self.log(), "")?;
         Ok(())
+    }
+
+    /// One more schema in this spool and those that follow.
+    pub(crate) fn add_schema(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
+        let schemas = self.dir.join("spool/schemas");
+        fs::write(schemas.join(name).with_extension("xsd"), text)?;
+        self.new_spool()
     }
 
     /// A path in the spool.

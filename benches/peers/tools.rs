@@ -1,6 +1,7 @@
-//! Programs of the distribution that rows need. It promises the name of the package for each that
-//! is missing.
+//! Programs and a library of the distribution that rows need. It promises the name of the package
+//! for each that is missing.
 
+use crate::libxml2;
 use std::{
     env,
     path::{Path, PathBuf},
@@ -49,15 +50,34 @@ impl Tool {
     }
 }
 
+/// What a row cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Need {
+    Libxml2,
+    Tool(&'static Tool),
+}
+
+impl Need {
+    fn is_there(self) -> bool {
+        match self {
+            Self::Libxml2 => libxml2::is_there(),
+            Self::Tool(tool) => tool.find().is_some(),
+        }
+    }
+
+    /// Its name, and the package.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Libxml2 => ["libxml2", "libxml2"],
+            Self::Tool(tool) => [tool.program, tool.package],
+        }
+    }
+}
+
 /// What has to be installed, a sentence each.
-pub(crate) fn missing(needs: &[&Tool]) -> Vec<String> {
-    let missing = needs.iter().filter(|tool| tool.find().is_none());
-    missing
-        .map(|tool| {
-            format!(
-                "{} is missing: apt-get install {}",
-                tool.program, tool.package
-            )
-        })
-        .collect()
+pub(crate) fn missing(needs: &[Need]) -> Vec<String> {
+    let missing = needs.iter().filter(|need| !need.is_there());
+    let sentence =
+        |[name, package]: [&str; 2]| format!("{name} is missing: apt-get install {package}");
+    missing.map(|need| sentence(need.names())).collect()
 }

@@ -4,24 +4,26 @@ mod bodies;
 mod flood;
 mod flushes;
 mod instructions;
+mod keys;
 mod memory;
 mod million;
 mod processing;
 mod queries;
 mod slow;
 mod uploads;
+mod validation;
 
 use crate::{
     context::Context,
     report::Line,
-    tools::{CURL, NGINX, STRACE, Tool, VALGRIND, WRK},
+    tools::{CURL, NGINX, Need, STRACE, VALGRIND, WRK},
 };
 use anyhow::bail;
 
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
-    pub(crate) needs: &'static [&'static Tool],
+    pub(crate) needs: &'static [Need],
     pub(crate) run: fn(&Context) -> anyhow::Result<Vec<Line>>,
 }
 
@@ -29,32 +31,38 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "uploads",
         about: "durable uploads of 4 KiB beside nginx PUT and the bare filesystem; latency; CPU",
-        needs: &[WRK, NGINX],
+        needs: &[Need::Tool(WRK), Need::Tool(NGINX)],
         run: uploads::run,
     },
     Row {
         name: "flushes",
         about: "flushes of the device per durable upload at 64 connections",
-        needs: &[WRK],
+        needs: &[Need::Tool(WRK)],
         run: flushes::run,
     },
     Row {
         name: "syncs",
         about: "sync system calls per durable upload at 64 connections",
-        needs: &[WRK, STRACE],
+        needs: &[Need::Tool(WRK), Need::Tool(STRACE)],
         run: flushes::run_traced,
     },
     Row {
         name: "queries",
         about: "jobstatus and jobqueue of 10 names beside nginx and bare hyper",
-        needs: &[WRK, NGINX],
+        needs: &[Need::Tool(WRK), Need::Tool(NGINX)],
         run: queries::run,
     },
     Row {
         name: "bodies",
         about: "download and upload of 100 MB beside nginx",
-        needs: &[CURL, NGINX],
+        needs: &[Need::Tool(CURL), Need::Tool(NGINX)],
         run: bodies::run,
+    },
+    Row {
+        name: "validation",
+        about: "well-formed and valid by a schema beside libxml2, both in process",
+        needs: &[Need::Libxml2],
+        run: validation::run,
     },
     Row {
         name: "processed",
@@ -71,7 +79,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "million",
         about: "1 000 000 queued jobs beside an empty spool",
-        needs: &[CURL, WRK],
+        needs: &[Need::Tool(CURL), Need::Tool(WRK)],
         run: million::run,
     },
     Row {
@@ -85,6 +93,12 @@ pub(crate) const ROWS: &[Row] = &[
         about: "memory when idle, and with 64 uploads of 100 MB at once",
         needs: &[],
         run: memory::run,
+    },
+    Row {
+        name: "keys",
+        about: "memory with documents of 95 MB by a schema with xs:unique",
+        needs: &[],
+        run: keys::run,
     },
     Row {
         name: "flood",
@@ -101,7 +115,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "instructions",
         about: "instructions per request, counted by callgrind",
-        needs: &[VALGRIND],
+        needs: &[Need::Tool(VALGRIND)],
         run: instructions::run,
     },
 ];
