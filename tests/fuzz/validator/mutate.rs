@@ -261,9 +261,13 @@ impl<'k> Mutator<'k> {
         let Some((way, element)) = self.random.choose(&counted) else {
             return;
         };
-        let count = self
-            .random
-            .choose(knowledge.occurrences_of(element.local()));
+        // One more than is allowed is what is looked for most.
+        let counts = knowledge.occurrences_of(element.local());
+        let count = if self.random.once_in(2) {
+            counts.iter().max()
+        } else {
+            self.random.choose(counts)
+        };
         let (Some((n, parent)), Some(count)) = (way.split_last(), count) else {
             return;
         };
