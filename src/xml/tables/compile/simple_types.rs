@@ -88,9 +88,18 @@ impl<'s> Compiler<'s> {
 
     /// The facets of a type with those of its bases.
     pub(super) fn effective_facets(&self, key: SimpleTypeKey) -> FacetSet {
-        let mut facets = self.set.arenas.simple_types[key].facets.clone();
+        let mut facets = self.own_facets(key);
         for base in self.bases(key).skip(1) {
-            facets.inherit_from(&self.set.arenas.simple_types[base].facets);
+            facets.inherit_from(&self.own_facets(base));
+        }
+        facets
+    }
+
+    /// The facets that a type adds to its base. What a pattern says of a built-in type, its kind knows.
+    fn own_facets(&self, key: SimpleTypeKey) -> FacetSet {
+        let mut facets = self.set.arenas.simple_types[key].facets.clone();
+        if self.set.get_type_code(key).is_some() {
+            facets.patterns.clear();
         }
         facets
     }
@@ -280,4 +289,47 @@ fn integer_range(code: XmlTypeCode) -> Option<Range> {
         Code::UnsignedShort => ("0", "65535"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::xml::snapshot::Snapshot;
+    use crate::xml::tables::component::Content;
+    use crate::xml::{Keys, SchemaEngine, Tables, XsdSchema};
+
+    fn patterns_of(tables: &Tables, namespace: &str, name: &str) -> usize {
+        let namespace = tables.names.namespace(namespace.as_bytes());
+        let symbol = tables.names.symbol(namespace, name.as_bytes());
+        let of_type = tables.global_types.find(symbol).unwrap();
+        match tables.types[of_type].content {
+            Content::Simple(id) => tables.simple_types[id].patterns.len(),
+            Content::Children { .. } | Content::Empty => panic!("{name} is not simple"),
+        }
+    }
+
+    #[test]
+    fn patterns_of_built_in_types_are_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let schema = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>\
+             <xs:element name='r' type='xs:integer'/>\
+             <xs:simpleType name='even'><xs:restriction base='xs:positiveInteger'>\
+               <xs:pattern value='.*[02468]'/></xs:restriction></xs:simpleType></xs:schema>";
+        fs::write(dir.path().join("main.xsd"), schema).unwrap();
+        let snapshot = Snapshot::of_schema(dir.path(), "main").unwrap();
+        let compiled = XsdSchema.compile(&snapshot, Keys::Checked).unwrap();
+        let tables = compiled.tables().unwrap();
+        for name in [
+            "integer",
+            "nonNegativeInteger",
+            "byte",
+            "language",
+            "NMTOKEN",
+        ] {
+            let namespace = "http://www.w3.org/2001/XMLSchema";
+            assert_eq!(patterns_of(tables, namespace, name), 0, "{name}");
+        }
+        assert_eq!(patterns_of(tables, "", "even"), 1);
+    }
 }
