@@ -234,9 +234,15 @@ fn is_set(variable: &str) -> bool {
     env::var_os(variable).is_some_and(|value| value == "1")
 }
 
+/// Of every how many groups one is asked.
+pub(super) fn step() -> usize {
+    let all = is_set("SPOOLGATE_SUITES_ALL");
+    if all { 1 } else { SAMPLE }
+}
+
 /// Unpacks the suite into a directory that goes with the value. Without it the test is skipped, or
 /// fails in the project's checks.
-fn unpack(suite: &str) -> Option<tempfile::TempDir> {
+pub(super) fn unpack(suite: &str) -> Option<tempfile::TempDir> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/suites");
     let suites = env::var_os("SPOOLGATE_SUITES").map_or(beside, PathBuf::from);
     let archive = suites.join(format!("{suite}.tar.xz"));
@@ -274,7 +280,7 @@ fn expected(validity: &str) -> Option<Verdict> {
 }
 
 /// What the archive says of itself; all files are below its own directory.
-fn index<T: DeserializeOwned>(dir: &Path) -> Vec<T> {
+pub(super) fn index<T: DeserializeOwned>(dir: &Path) -> Vec<T> {
     let text = fs::read_to_string(dir.join("index.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
@@ -285,12 +291,10 @@ fn run(suite: &str, groups: fn(&Path) -> Vec<Group>) {
         return;
     };
     let dir = unpacked.path().join(suite);
-    let all = is_set("SPOOLGATE_SUITES_ALL");
-    let step = if all { 1 } else { SAMPLE };
     let groups = groups(&dir);
     let cases = groups.iter().flat_map(Group::cases);
     let names = cases.map(|case| case.name.clone()).collect();
-    let answers = ask_all(&dir, groups.into_iter().step_by(step).collect());
+    let answers = ask_all(&dir, groups.into_iter().step_by(step()).collect());
     print!("{}", figures(suite, &answers));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/suites/{suite}.txt"));
     let known = Known::read(&path);

@@ -1,75 +1,37 @@
 //! Nothing is called valid that the full engine refuses: the W3C's XML Schema suite, schemas and
 //! documents in use, and documents made of these by small changes.
 //!
-//! The archives are looked for where `SPOOLGATE_SUITES` says, or beside the repository; without
-//! them there is nothing to check. `SPOOLGATE_SUITES_ALL=1` takes every schema, not every tenth.
+//! Where the archives are and how many of their groups are asked, `xml::suites` says.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::xml::intake::Element;
+use crate::xml::one_pass::judge;
 use crate::xml::schema::{CompiledSchema, Keys, SchemaEngine};
 use crate::xml::snapshot::Snapshot;
+use crate::xml::suites;
 use crate::xml::{Finding, Source, XmlLimits, XsdSchema};
 
-use super::{Budget, Tables, Validation, Verdict};
+use super::{Budget, Tables, Verdict};
 
 const MUTANTS: u64 = 20;
 
-/// The unpacked archive; nothing if it is not there.
-fn unpack(name: &str) -> Option<tempfile::TempDir> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/suites");
-    let suites = std::env::var_os("SPOOLGATE_SUITES").map_or_else(beside, PathBuf::from);
-    let archive = suites.join(format!("{name}.tar.xz"));
-    if !archive.exists() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{} is missing",
-            archive.display()
-        );
-        return None;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let mut tar = Command::new("tar");
-    tar.arg("xJf").arg(&archive).arg("-C").arg(dir.path());
-    assert!(
-        tar.status().unwrap().success(),
-        "{} cannot be unpacked",
-        archive.display()
-    );
-    Some(dir)
-}
-
 /// The groups of a suite that have documents.
-fn index(dir: &Path, documents: &str) -> Vec<Value> {
-    let text = fs::read_to_string(dir.join("index.json")).unwrap();
-    let mut all: Vec<Value> = serde_json::from_str(&text).unwrap();
+fn groups(dir: &Path, documents: &str) -> Vec<Value> {
+    let mut all: Vec<Value> = suites::index(dir);
     all.retain(|group| !strings(&group[documents]).is_empty());
-    let step = if std::env::var_os("SPOOLGATE_SUITES_ALL").is_some() {
-        1
-    } else {
-        10
-    };
-    all.into_iter().step_by(step).collect()
+    all.into_iter().step_by(suites::step()).collect()
 }
 
 fn strings(value: &Value) -> Vec<String> {
     let all = value.as_array().into_iter().flatten();
     all.filter_map(|one| one.as_str().map(str::to_owned))
         .collect()
-}
-
-/// Every location that names a file.
-fn link_of(element: &Element<'_>) -> Result<Option<String>, Finding> {
-    let is_link = matches!(element.name, "import" | "include" | "redefine");
-    let location = element.attribute("schemaLocation").filter(|_| is_link);
-    Ok(location.filter(|location| !location.contains("://")))
 }
 
 /// How the verdicts compare.
@@ -92,7 +54,8 @@ struct Both {
 
 impl Both {
     fn load(root: &Path, main: &str) -> Option<Both> {
-        let snapshot = Snapshot::read(root, main, link_of).ok()?;
+        let name = main.strip_suffix(".xsd")?;
+        let snapshot = Snapshot::of_schema(root, name).ok()?;
         let load = || {
             let engine = XsdSchema.compile(&snapshot, Keys::Checked).ok()?;
             let tables = Arc::clone(engine.tables()?);
@@ -108,8 +71,9 @@ impl Both {
     }
 
     fn verdict(&self, document: &[u8]) -> Verdict {
-        let (tables, budget) = (Arc::clone(&self.tables), Arc::clone(&self.budget));
-        Validation::new(tables, budget, XmlLimits::default()).of_whole(document)
+        let source = Source::Memory(document);
+        let judgement = judge(&self.tables, &source, &XmlLimits::default(), &self.budget);
+        judgement.unwrap().verdict
     }
 
     fn compare(&mut self, name: &str, document: &[u8], tally: &mut Tally) {
@@ -156,12 +120,12 @@ fn conclude(tally: &Tally) {
 
 #[test]
 fn the_suite_of_w3c_has_no_document_that_only_the_tables_accept() {
-    let Some(dir) = unpack("xsts") else {
+    let Some(dir) = suites::unpack("xsts") else {
         return;
     };
     let root = dir.path().join("xsts");
     let mut tally = Tally::default();
-    for group in index(&root, "docs") {
+    for group in groups(&root, "docs") {
         let Some(mut both) = Both::load(&root, group["main"].as_str().unwrap_or_default()) else {
             continue;
         };
@@ -177,12 +141,12 @@ fn the_suite_of_w3c_has_no_document_that_only_the_tables_accept() {
 
 #[test]
 fn no_document_in_use_nor_mutant_is_accepted_by_the_tables_alone() {
-    let Some(dir) = unpack("real") else {
+    let Some(dir) = suites::unpack("real") else {
         return;
     };
     let root = dir.path().join("real");
     let mut tally = Tally::default();
-    for group in index(&root, "documents") {
+    for group in groups(&root, "documents") {
         let Some(mut both) = Both::load(&root, group["schema"].as_str().unwrap_or_default()) else {
             continue;
         };
