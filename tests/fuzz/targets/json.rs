@@ -59,6 +59,7 @@ fn submitted(command: &Command, body: &[u8]) {
         panic!("not JSON");
     };
     if (check.0)(&mut &body[..]).is_ok() {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         serde_json::from_slice::<serde::de::IgnoredAny>(body).expect("what is accepted is JSON");
     }
 }
