@@ -126,7 +126,7 @@ impl Manner {
 
     /// Was there room? Every other answer than the right one is an error.
     fn had_room(&self, answer: &Answer) -> anyhow::Result<bool> {
-        const FINDING: &str = "the value of unique Numbers is already on line 3 ";
+        const FINDING: &str = "the value for \"Numbers\" is already on line 3 ";
         let body = String::from_utf8_lossy(&answer.body);
         match answer.status {
             503 => Ok(false),
