@@ -103,19 +103,20 @@ impl Verifier {
             let text = format!("the document has {bytes} bytes, more than {name} takes");
             return Ok(vec![Finding::new(0, 0, &text)]);
         }
-        let schema = interface.schema.as_deref();
-        let found = match self.schemas.check(schema, source) {
+        let Some(schema) = &interface.schema else {
+            let found = self.schemas.check(None, source);
+            return found.map_err(|error| error.to_string());
+        };
+        let found = match self.schemas.validate(schema, source) {
             Err(Unavailable::Unknown) => {
                 // Nobody has loaded it yet: no service runs.
-                if let Some(schema) = schema {
-                    let loaded = self.schemas.load(schema, &format!("{schema}.xsd"));
-                    loaded.map_err(|reason| format!("schema {schema}: {reason}"))?;
-                }
-                self.schemas.check(schema, source)
+                let loaded = self.schemas.load(schema, &format!("{schema}.xsd"));
+                loaded.map_err(|reason| format!("schema {schema}: {reason}"))?;
+                self.schemas.validate(schema, source)
             }
             found => found,
         };
-        found.map_err(|error| format!("schema {}: {error}", schema.unwrap_or("none")))
+        found.map_err(|error| format!("schema {schema}: {error}"))
     }
 }
 
