@@ -3,7 +3,7 @@
 use crate::assets;
 
 use super::location;
-use super::names::XML_NAMESPACE;
+use super::names::{XML_NAMESPACE, XSI_NAMESPACE};
 use super::schema_part::XSD_NAMESPACE;
 
 pub(super) struct BuiltIn {
@@ -56,8 +56,5 @@ pub(super) static ALL: [BuiltIn; 3] = [
 /// Has every schema the components of this namespace without a file (XSD 1.0 Part 1, 3.2.7 and
 /// 3.14.7)?
 pub(super) fn is_in_every_schema(namespace: &str) -> bool {
-    matches!(
-        namespace,
-        XSD_NAMESPACE | "http://www.w3.org/2001/XMLSchema-instance"
-    )
+    matches!(namespace, XSD_NAMESPACE | XSI_NAMESPACE)
 }

@@ -111,6 +111,15 @@ impl Finding {
         }
     }
 
+    /// There are `count` more mistakes than findings are made, of which the first is here.
+    fn of_more(line: u64, column: u64, count: u64) -> Finding {
+        let message = match count {
+            1 => "one more mistake".to_owned(),
+            _ => format!("{count} more mistakes, of which this is the first"),
+        };
+        Finding::new(line, column, &message)
+    }
+
     /// The same about the element of this path, which has no white space in it.
     #[must_use]
     pub fn with_path(self, path: &str) -> Finding {

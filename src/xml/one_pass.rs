@@ -90,9 +90,8 @@ fn findings(tables: &Tables, source: &Source<'_>, trace: &Validation) -> io::Res
         .collect();
     findings.sort();
     findings.extend(more.map(|(count, first)| {
-        place(first).finding(&format!(
-            "{count} more mistakes, of which this is the first"
-        ))
+        let first = place(first).finding("");
+        Finding::of_more(first.line, first.column, count)
     }));
     Ok(findings)
 }

@@ -19,15 +19,13 @@ use xsd_schema::xml::ParseLimits;
 use super::expected::{Contents, Models};
 use super::{base64, values, wording};
 use crate::xml::decode::{Decoder, finding_in};
-use crate::xml::names::is_space;
+use crate::xml::names::{XSI_NAMESPACE, is_space};
 use crate::xml::position::{Meter, Position};
 use crate::xml::schema::ValidateError;
 use crate::xml::{Finding, XmlLimits};
 
 /// What the engine calls a text that is none of the literals of its type, or of those of a union.
 const NO_VALUE: [&str; 2] = ["cvc-datatype-valid", "cvc-simple-type"];
-
-const INSTANCE_NAMESPACE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
 /// Bytes of an element's text that are kept to say what is wrong with it.
 const VALUE_BYTES_MAX: usize = 1000;
@@ -263,11 +261,7 @@ impl<'m> Report<'m> {
         findings.sort();
         findings.dedup();
         if let Some((first, count)) = self.more.take() {
-            let message = match count {
-                1 => "one more mistake".to_owned(),
-                _ => format!("{count} more mistakes, of which this is the first"),
-            };
-            findings.push(Finding::new(first.line, first.column, &message));
+            findings.push(Finding::of_more(first.line, first.column, count));
         }
         findings
     }
@@ -290,7 +284,7 @@ impl ValidationSink for Sink<'_> {
 fn is_about_hint(error: &ValidationError) -> bool {
     match error.subject() {
         Some(ValidationSubject::Attribute(name)) => {
-            name.namespace_uri() == INSTANCE_NAMESPACE
+            name.namespace_uri() == XSI_NAMESPACE
                 && matches!(
                     name.local_name(),
                     "noNamespaceSchemaLocation" | "schemaLocation"
