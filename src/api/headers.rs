@@ -7,7 +7,7 @@ use crate::{
 use hex::FromHex;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, ETAG},
+    header::{ACCEPT_ENCODING, ACCEPT_RANGES, ALLOW, CONTENT_DISPOSITION, ETAG, RETRY_AFTER},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -76,6 +76,34 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fau
         return Err(Fault::Invalid { reason });
     }
     Ok(key.to_str().ok().map(str::to_owned))
+}
+
+/// The headers that belong to a fault whatever the dialect.
+pub(super) fn mark_fault(all: &mut HeaderMap, fault: &Fault) {
+    match fault {
+        Fault::Busy { retry_after_s, .. } | Fault::TooMany { retry_after_s, .. } => {
+            all.insert(RETRY_AFTER, (*retry_after_s).into());
+        }
+        Fault::MethodNotAllowed { allow } => {
+            all.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        Fault::Unsupported { is_encoded, .. } => mark_unsupported(all, *is_encoded),
+        Fault::Conflict { .. }
+        | Fault::Field { .. }
+        | Fault::Forbidden { .. }
+        | Fault::Internal
+        | Fault::Invalid { .. }
+        | Fault::NoSuchPath
+        | Fault::NotValid { .. }
+        | Fault::Refused { .. }
+        | Fault::TimedOut
+        | Fault::TooLarge { .. }
+        | Fault::Unauthorized
+        | Fault::UnknownFile { .. }
+        | Fault::UnknownInterface { .. }
+        | Fault::UnknownJob { .. }
+        | Fault::UnknownTenant { .. } => {}
+    }
 }
 
 /// Says with a 415 which encodings are read: none (RFC 9110, 12.5.3).

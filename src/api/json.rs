@@ -6,10 +6,7 @@ use crate::{
     service::{Download, Fault},
 };
 use bytes::Bytes;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
-};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, fmt, io};
@@ -35,31 +32,7 @@ pub(super) fn response(status: StatusCode, body: &Value) -> Response<Payload> {
 /// The answer to a fault, with the headers that belong to it whatever the dialect.
 pub(super) fn fault(status: StatusCode, fault: &Fault, body: &Value) -> Response<Payload> {
     let mut response = response(status, body);
-    let all = response.headers_mut();
-    match fault {
-        Fault::Busy { retry_after_s, .. } | Fault::TooMany { retry_after_s, .. } => {
-            all.insert(RETRY_AFTER, (*retry_after_s).into());
-        }
-        Fault::MethodNotAllowed { allow } => {
-            all.insert(ALLOW, HeaderValue::from_static(allow));
-        }
-        Fault::Unsupported { is_encoded, .. } => headers::mark_unsupported(all, *is_encoded),
-        Fault::Conflict { .. }
-        | Fault::Field { .. }
-        | Fault::Forbidden { .. }
-        | Fault::Internal
-        | Fault::Invalid { .. }
-        | Fault::NoSuchPath
-        | Fault::NotValid { .. }
-        | Fault::Refused { .. }
-        | Fault::TimedOut
-        | Fault::TooLarge { .. }
-        | Fault::Unauthorized
-        | Fault::UnknownFile { .. }
-        | Fault::UnknownInterface { .. }
-        | Fault::UnknownJob { .. }
-        | Fault::UnknownTenant { .. } => {}
-    }
+    headers::mark_fault(response.headers_mut(), fault);
     response
 }
 

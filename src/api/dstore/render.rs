@@ -8,7 +8,7 @@ use super::problem;
 use crate::{
     api::{
         Payload,
-        headers::{self, REPR_DIGEST, mark_replayed, mark_unsupported},
+        headers::{self, REPR_DIGEST, mark_replayed},
     },
     domain::{JobName, Kind, spaced},
     service::{Download, Fault, Reply},
@@ -17,7 +17,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    header::{CONTENT_TYPE, LOCATION},
 };
 use std::fmt::Write;
 
@@ -79,34 +79,12 @@ pub(super) fn fault(fault: &Fault, as_problem: bool) -> Response<Payload> {
         false => text(status, said + "\n" + &finding_lines(findings_of(fault))),
     };
     let all = response.headers_mut();
-    match fault {
-        Fault::Busy { retry_after_s, .. } | Fault::TooMany { retry_after_s, .. } => {
-            all.insert(RETRY_AFTER, (*retry_after_s).into());
+    headers::mark_fault(all, fault);
+    if let Fault::Refused { job, sha256, .. } = fault {
+        all.insert(X_JOB_NAME, header(job.to_string()));
+        if let Some(digest) = headers::repr_digest(sha256) {
+            all.insert(REPR_DIGEST, digest);
         }
-        Fault::MethodNotAllowed { allow } => {
-            all.insert(ALLOW, HeaderValue::from_static(allow));
-        }
-        Fault::Refused { job, sha256, .. } => {
-            all.insert(X_JOB_NAME, header(job.to_string()));
-            if let Some(digest) = headers::repr_digest(sha256) {
-                all.insert(REPR_DIGEST, digest);
-            }
-        }
-        Fault::Unsupported { is_encoded, .. } => mark_unsupported(all, *is_encoded),
-        Fault::Conflict { .. }
-        | Fault::Field { .. }
-        | Fault::Forbidden { .. }
-        | Fault::Internal
-        | Fault::Invalid { .. }
-        | Fault::NoSuchPath
-        | Fault::NotValid { .. }
-        | Fault::TimedOut
-        | Fault::TooLarge { .. }
-        | Fault::Unauthorized
-        | Fault::UnknownFile { .. }
-        | Fault::UnknownInterface { .. }
-        | Fault::UnknownJob { .. }
-        | Fault::UnknownTenant { .. } => {}
     }
     response
 }
