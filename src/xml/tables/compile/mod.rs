@@ -58,27 +58,13 @@ impl Tables {
     }
 }
 
-/// The tables as far as they are made.
-struct Parts {
-    elements: Arena<Element>,
-    attributes: Arena<super::Attribute>,
-    types: Arena<Type>,
-    models: Arena<super::Model>,
-    wildcards: Arena<Wildcard>,
-    simple_types: Arena<SimpleType>,
-    constraints: Arena<Constraint>,
-    global_elements: Globals<Element>,
-    global_attributes: Globals<super::Attribute>,
-    global_types: Globals<Type>,
-    any_type: Id<Type>,
-}
-
 struct Compiler<'s> {
     set: &'s SchemaSet,
     fault: FaultInjection,
     substitutes: SubstitutionGroupMap,
     names: NamesBuilder,
-    tables: Parts,
+    /// Without their names, which are complete at the end.
+    tables: Tables,
     /// What already has a place in the tables.
     elements: HashMap<ElementKey, Id<Element>>,
     types: HashMap<TypeKey, Id<Type>>,
@@ -100,7 +86,8 @@ impl<'s> Compiler<'s> {
             fault: FaultInjection::chosen(),
             substitutes: build_substitution_group_map(set),
             names: NamesBuilder::new(),
-            tables: Parts {
+            tables: Tables {
+                names: NamesBuilder::new().finish(),
                 elements: Arena::default(),
                 attributes: Arena::default(),
                 types,
@@ -127,32 +114,9 @@ impl<'s> Compiler<'s> {
         if !self.names.is_complete() {
             return Err("a schema of too many namespaces");
         }
-        let Parts {
-            elements,
-            attributes,
-            types,
-            models,
-            wildcards,
-            simple_types,
-            constraints,
-            global_elements,
-            global_attributes,
-            global_types,
-            any_type,
-        } = self.tables;
         Ok(Tables {
             names: self.names.finish(),
-            elements,
-            attributes,
-            types,
-            models,
-            wildcards,
-            simple_types,
-            constraints,
-            global_elements,
-            global_attributes,
-            global_types,
-            any_type,
+            ..self.tables
         })
     }
 
