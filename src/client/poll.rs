@@ -149,8 +149,18 @@ fn verdict(ended: Result<(), CutShort>, tally: Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Held as long as the file is open; the kernel releases it however the process ends.
-fn lock(to: &Path) -> anyhow::Result<File> {
+/// The kernel releases it however the process ends.
+struct DirLock(File);
+
+impl Drop for DirLock {
+    /// Closing the file is not enough while a child that is just being started has it, too.
+    fn drop(&mut self) {
+        // What cannot be unlocked is when it is closed.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(to: &Path) -> anyhow::Result<DirLock> {
     let dir = to.join(STATE_DIR);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let path = dir.join(LOCK_FILE);
@@ -163,7 +173,7 @@ fn lock(to: &Path) -> anyhow::Result<File> {
         .open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(file)),
         Err(TryLockError::WouldBlock) => anyhow::bail!(
             "another poll is running into {}; stop it, or choose another directory with --to",
             to.display()

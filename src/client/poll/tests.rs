@@ -225,6 +225,8 @@ async fn a_second_poll_into_the_directory_is_refused() {
             .to_string()
             .contains("another poll is running into")
     );
+    // As a child has it that is just being started.
+    let _copy = held.0.try_clone().unwrap();
     drop(held);
     polled(&stub, &options).await.0.unwrap();
 }
