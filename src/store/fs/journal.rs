@@ -453,6 +453,7 @@ impl<F: Fs> Spool<F> {
                 Err(error) => {
                     self.health
                         .fail("start a thread for", Path::new(DIR), &error);
+                    journal.wake_all();
                 }
             }
         }
@@ -463,9 +464,13 @@ impl<F: Fs> Spool<F> {
         let Some(journal) = self.journal.get() else {
             return;
         };
-        journal.state.lock().closing = true;
-        // From now on each caller that waits does the work, the committer too.
-        journal.threaded.store(false, Ordering::Release);
+        {
+            // Under the lock: who has looked waits by now and is woken, or sees that it closes.
+            let mut state = journal.state.lock();
+            state.closing = true;
+            // From now on each caller that waits does the work, the committer too.
+            journal.threaded.store(false, Ordering::Release);
+        }
         for condvar in [&journal.appended, &journal.advanced, &journal.pressed] {
             condvar.notify_all();
         }
@@ -752,8 +757,17 @@ impl<F: Fs> Journal<F> {
         }
         let error = io::Error::other(format!("{name} panicked"));
         self.health.fail("go on with", Path::new(DIR), &error);
-        // The lock: a caller that looked before waits by now, or sees the reason.
-        let wakers = std::mem::take(&mut self.state.lock().wakers);
+        self.wake_all();
+    }
+
+    /// Lets all who wait look again, after the reason for it is there to be seen.
+    fn wake_all(&self) {
+        let wakers = {
+            // Who has looked before the lock was taken waits by now; who looks later sees the reason.
+            let mut state = self.state.lock();
+            state.woken += 1;
+            std::mem::take(&mut state.wakers)
+        };
         self.advanced.notify_all();
         self.pressed.notify_all();
         wakers.into_iter().for_each(Waker::wake);
@@ -939,6 +953,7 @@ impl<F: Fs> Journal<F> {
         let hashed = Hashed::new(&ops, &[]);
         hashed.said.iter().for_each(|said| self.records.tell(said));
         let taken_back = state.push(&hashed);
+        self.appended.notify_one();
         let Some(step) = step else {
             return;
         };
@@ -1018,13 +1033,7 @@ impl<F: Fs> Journal<F> {
             }
             Ok(Covered::Less(error)) | Err(error) => {
                 self.health.fail("checkpoint", Path::new(DIR), &error);
-                self.advanced.notify_all();
-                let wakers = {
-                    let mut state = self.state.lock();
-                    state.woken += 1;
-                    std::mem::take(&mut state.wakers)
-                };
-                wakers.into_iter().for_each(Waker::wake);
+                self.wake_all();
                 false
             }
         }
