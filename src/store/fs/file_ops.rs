@@ -63,7 +63,7 @@ pub trait Fs: Send + Sync + 'static {
     /// A locked file; the lock ends when it is dropped and no child process holds it.
     type Lock: Send + Sync;
 
-    /// A new file with another one's bytes; fails when the name is taken.
+    /// A new file with another one's bytes, as many as it has at first; fails when the name is taken.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<Self::File>;
     /// A new file with the bytes of an open one; fails when the name is taken.
     fn copy_open(&self, from: &Self::File, to: &Path) -> io::Result<Self::File>;
@@ -280,9 +280,10 @@ impl Fs for RealFs {
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<File> {
         self.meet("copy", to)?;
-        let mut from = plain::open(&self.absolute(from), Links::Refuse)?;
+        let from = plain::open(&self.absolute(from), Links::Refuse)?;
+        let n_bytes = from.metadata()?.len();
         let mut copy = self.create(to)?;
-        io::copy(&mut from, &mut copy)?;
+        io::copy(&mut io::Read::take(from, n_bytes), &mut copy)?;
         Ok(copy)
     }
 
@@ -547,12 +548,15 @@ impl Fs for RealFs {
     }
 }
 
-/// All bytes of an open file, wherever its descriptor stands.
+/// Copies an open file as long as it is at first, wherever its descriptor stands.
 fn pour(from: &File, to: &File) -> io::Result<()> {
+    let n_bytes = from.metadata()?.len();
     let mut buffer = vec![0_u8; 128 * 1024];
     let (mut at, mut to) = (0, to);
-    loop {
-        match from.read_at(&mut buffer, at)? {
+    while at < n_bytes {
+        let room =
+            usize::try_from(n_bytes - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        match from.read_at(&mut buffer[..room], at)? {
             0 => return Ok(()),
             bytes => {
                 to.write_all(&buffer[..bytes])?;
@@ -560,6 +564,7 @@ fn pour(from: &File, to: &File) -> io::Result<()> {
             }
         }
     }
+    Ok(())
 }
 
 fn is_the_same(file: &File, stat: &Stat) -> bool {

@@ -288,7 +288,7 @@ fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
         first: false,
         now_ns: 0,
     };
-    let copy = || bench.spool.copy_aside(&round, &path, &job, "x").unwrap();
+    let copy = || bench.spool.copy_aside(&round, &path, &job, "x");
     std::thread::scope(|scope| {
         let (started, has_started) = std::sync::mpsc::channel();
         let (stop, absolute) = (&stop, &absolute);
@@ -304,7 +304,7 @@ fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
         let outcome = copy();
         stop.store(1, Ordering::SeqCst);
         writer.join().unwrap();
-        assert_eq!(outcome, Taken::Changing);
+        assert_eq!(outcome.unwrap(), Taken::Changing);
     });
     assert!(absolute.exists() && !bench.path(&job.to_string()).exists());
     assert_eq!(
@@ -312,7 +312,7 @@ fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
         0
     );
     let whole = fs::read(&absolute).unwrap();
-    assert_eq!(copy(), Taken::Job(job.clone()));
+    assert_eq!(copy().unwrap(), Taken::Job(job.clone()));
     assert_eq!(fs::read(bench.path(&job.to_string())).unwrap(), whole);
     assert!(!absolute.exists());
 }
