@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_line_that_was_cut_off_is_ended_before_the_next() {
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
         let flags = rustix::fs::OFlags::NONBLOCK;
         rustix::fs::fcntl_setfl(&writer, flags).unwrap();
         let mut descriptor = Descriptor::new(writer);
@@ -314,9 +314,9 @@ mod tests {
         // More than the pipe holds, while someone reads: what would block is waited for.
         let long = [vec![b'y'; 1 << 18], b"\n".to_vec()].concat();
         let read = std::thread::scope(|scope| {
-            let read = scope.spawn(|| {
+            let read = scope.spawn(move || {
                 let mut all = Vec::new();
-                io::Read::read_to_end(&mut std::fs::File::from(reader), &mut all).map(|_| all)
+                io::Read::read_to_end(&mut reader, &mut all).map(|_| all)
             });
             descriptor.write(&long).unwrap();
             drop(descriptor);
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_gone_and_a_full_volume_are_errors() {
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let gone = Descriptor::new(writer).write(b"line\n").unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
