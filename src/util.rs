@@ -9,6 +9,8 @@ pub(crate) mod modes;
 mod nearest;
 pub(crate) mod plain;
 mod processors;
+#[cfg(test)]
+pub(crate) mod until;
 
 pub(crate) use doubled::doubled;
 pub(crate) use input::Input;

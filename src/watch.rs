@@ -395,9 +395,10 @@ mod tests {
         assert!(sees("b/@ada"));
         std::fs::create_dir(root.join("queue/b/@bob")).unwrap();
         // What comes before the directory is watched is found by the scan that it causes.
-        while !sees("b/@bob") {
+        crate::util::until::blocking("what is for a new user", || {
             std::fs::write(root.join("queue/b/@bob/x"), "x").unwrap();
-        }
+            sees("b/@bob").then_some(())
+        });
     }
 
     #[test]

@@ -483,6 +483,7 @@ fn retry(code: i32) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::util::until::{some, until};
     use std::path::Path;
 
     fn command(script: &str) -> Command {
@@ -638,12 +639,11 @@ mod tests {
         assert_eq!(ended.outcome, failed(3));
         assert_eq!(texts(&ended).len(), 1);
         // It may not have become `sleep` yet.
-        let left = loop {
-            if let [left] = sleeping(&time)[..] {
-                break left;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
+        let left = some("what is left", || match sleeping(&time)[..] {
+            [left] => Some(left),
+            _ => None,
+        })
+        .await;
         kill_process(left, Signal::KILL).unwrap();
     }
 
@@ -653,9 +653,7 @@ mod tests {
         let script = format!("setsid sleep {time} & kill -9 $PPID; sleep {time}");
         let ended = run(command(&script), "").await;
         assert!(matches!(&ended.outcome, Outcome::Cut { reason } if reason.contains("watched")));
-        while !sleeping(&time).is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the end of all", || sleeping(&time).is_empty()).await;
     }
 
     #[tokio::test]

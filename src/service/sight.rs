@@ -329,12 +329,10 @@ mod tests {
             let of_ada = accept(&spool, &out());
             std::fs::write(dir.path().join("queue/out/x"), "<a/>").unwrap();
             // Not before it rests.
-            let name = loop {
-                if let Some(arrival) = spool.scan(&out()).unwrap().arrived.pop() {
-                    break arrival.job.name;
-                }
-                std::thread::yield_now();
-            };
+            let name = crate::util::until::blocking("what was dropped", || {
+                let arrival = spool.scan(&out()).unwrap().arrived.pop()?;
+                Some(arrival.job.name)
+            });
             let place = Place::Queue(out().into());
             let dropped = Job { place, name };
             let all = visible.is_shared();

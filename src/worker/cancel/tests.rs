@@ -9,9 +9,10 @@ use crate::{
         Interrupted,
         fs::{Adopted, EntryKind, FileStore, Fs, Spool, testing::TestSpool},
     },
+    util::until::{some, until},
     worker::{Lane, Parts, Worker},
 };
-use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf};
+use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf, time::Instant};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
@@ -113,12 +114,11 @@ impl Bench {
 
     /// What a command has written beside the spool.
     async fn written(&self, file: &str) -> String {
-        loop {
-            match std::fs::read_to_string(self.path(file)) {
-                Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
-                Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
-            }
-        }
+        some(file, || {
+            let text = std::fs::read_to_string(self.path(file)).ok()?;
+            Some(text.strip_suffix('\n')?.trim().to_owned())
+        })
+        .await
     }
 
     fn is_there(&self, dir: &str) -> bool {
@@ -160,13 +160,12 @@ async fn a_run_ends_with_all_its_processes_and_publishes_nothing() {
     let texts: Vec<&str> = log.messages.iter().map(|m| m.text.as_str()).collect();
     assert_eq!(texts, ["working", "cancelled by olga"]);
     assert!(!bench.is_there("results"));
-    while !is_dead(&child) {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    until("the end of the child", || is_dead(&child)).await;
     // Its lane is free again, and its end is no attempt of another.
-    while !matches!(bench.job(&waiting).place, Place::Work { attempt: 1, .. }) {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    until("the first run of the next", || {
+        matches!(bench.job(&waiting).place, Place::Work { attempt: 1, .. })
+    })
+    .await;
     let again = handle.cancel(running, By::operator("pete")).await.unwrap();
     assert_eq!(again, Cancelled::NotActive);
     let listed = bench.spool.list(&bench.interface).unwrap();
@@ -194,9 +193,8 @@ async fn a_job_that_waits_never_runs() {
     let none = handle.cancel(unknown, By::operator("olga")).await.unwrap();
     assert_eq!(none, Cancelled::NotActive);
     std::fs::remove_file(bench.path("gate")).unwrap();
-    while bench.job(&third).place != Place::Bak(bench.interface.clone()) {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    let done = Place::Bak(bench.interface.clone());
+    until("the end of the third", || bench.job(&third).place == done).await;
     let ran = std::fs::read_to_string(bench.path("ran")).unwrap();
     assert_eq!(ran, format!("{first}\n{third}\n"));
     stop.cancel();
@@ -212,9 +210,14 @@ async fn a_cancel_that_meets_the_end_of_a_run_has_one_outcome() {
         let name = bench.queue(Some(&handle));
         let has_run = || matches!(bench.job(&name).place, Place::Bak(_));
         // At once, somewhere in its run, or after it.
-        while n % 3 == 1 && handle.0.runs.of(&name).is_none() && !has_run()
-            || n % 3 == 2 && !has_run()
-        {
+        let is_time = || match n % 3 {
+            0 => true,
+            1 => handle.0.runs.of(&name).is_some() || has_run(),
+            _ => has_run(),
+        };
+        let begun = Instant::now();
+        while !is_time() {
+            assert!(begun.elapsed().as_secs() < 60, "it does not run");
             tokio::task::yield_now().await;
         }
         let cancelled = handle
@@ -238,9 +241,7 @@ async fn a_cancel_that_meets_the_end_of_a_run_has_one_outcome() {
         };
         *outcomes.entry(outcome).or_default() += 1;
         // Its job has moved before the run that it had is cleared away.
-        while bench.is_there("work/a") {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        until("an empty directory", || !bench.is_there("work/a")).await;
     }
     assert!(
         outcomes["too late"] >= 15 && outcomes.len() > 1,
@@ -287,15 +288,14 @@ async fn an_estimate_knows_the_runs_and_the_jobs_before() {
     let (bench, stop) = (Bench::new(), CancellationToken::new());
     let handle = bench.work("echo >> ran; test -e gate && sleep 600", Vec::new(), &stop);
     let done = bench.queue(Some(&handle));
-    while bench.job(&done).place != Place::JobErrors {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    until("the end of the first", || {
+        bench.job(&done).place == Place::JobErrors
+    })
+    .await;
     handle.0.ran(&bench.interface, 39_900);
     std::fs::write(bench.path("gate"), "").unwrap();
     let jobs = [(); 3].map(|()| bench.queue(Some(&handle)));
-    while bench.spool.ready_jobs(&bench.interface) != 2 {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    until("one run", || bench.spool.ready_jobs(&bench.interface) == 2).await;
     // Jobs that come at once may be met in another order.
     let is_running = |job: &JobName| matches!(bench.job(job).place, Place::Work { .. });
     let (mut jobs, waiting): (Vec<JobName>, Vec<JobName>) = jobs.into_iter().partition(is_running);
@@ -305,9 +305,7 @@ async fn an_estimate_knows_the_runs_and_the_jobs_before() {
         (eta_ms - bench.spool.now_ms()) / 1000
     };
     // That the first run has ended is noted a moment after its job has moved.
-    while left_s(&jobs[0]) > 30 {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    until("an estimate", || left_s(&jobs[0]) <= 30).await;
     // Two runs, of nearly nothing and 40 s, make 20 s; a lane of one runs one after the other.
     for (job, expected_s) in jobs.iter().zip([10..=30, 30..=50, 50..=70]) {
         let left_s = left_s(job);

@@ -53,13 +53,11 @@ impl Bench {
 
     /// What scans find until one takes something in.
     fn arrived(&self) -> Vec<Job> {
-        loop {
+        crate::util::until::blocking("what was dropped", || {
             let scan = self.spool.scan(&name("out")).unwrap();
-            if !scan.arrived.is_empty() {
-                return scan.arrived.into_iter().map(|came| came.job).collect();
-            }
-            std::thread::yield_now();
-        }
+            let arrived: Vec<Job> = scan.arrived.into_iter().map(|came| came.job).collect();
+            (!arrived.is_empty()).then_some(arrived)
+        })
     }
 
     /// A job of this submitter that a command is about to work on.
