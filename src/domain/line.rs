@@ -9,13 +9,20 @@ pub fn spaced(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
 /// than it has: for logs and terminals. Tabs stay.
 pub fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match (c.is_control() && c != '\t') || is_unseen(c) {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
-        }
+    let mut begin = 0;
+    for (at, escaped) in text.match_indices(is_escaped) {
+        line.push_str(&text[begin..at]);
+        line.extend(escaped.escape_default());
+        begin = at + escaped.len();
     }
-    line
+    line + &text[begin..]
+}
+
+fn is_escaped(c: char) -> bool {
+    match c {
+        '\t' | ' '..='~' => false,
+        _ => c.is_control() || is_unseen(c),
+    }
 }
 
 /// Line and paragraph separators, and marks that take no room but change direction or order, or
