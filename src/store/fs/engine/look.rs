@@ -19,9 +19,11 @@ const TOGETHER: usize = 1024;
 
 /// What was looked up of several jobs together.
 #[derive(Default)]
-struct Batch {
+struct Batch<'f> {
     accepted: HashMap<JobId, Arc<Accepted>>,
     addressees: HashMap<JobId, UserName>,
+    /// What the viewer sees of the interface that was asked for.
+    sight: Option<(&'f InterfaceName, Sight)>,
 }
 
 /// What is recorded of one job, read as far as it is asked for.
@@ -42,8 +44,22 @@ impl Recorded {
 
 /// From where it is known what is recorded of a job.
 enum Source<'s> {
-    Batch(&'s Batch),
+    Batch(&'s Batch<'s>),
     Job(&'s mut Recorded),
+}
+
+impl Source<'_> {
+    /// What a viewer sees of an interface. It is not asked again for each job of a list.
+    fn sight(&self, viewer: &Viewer, interface: Option<&InterfaceName>) -> Sight {
+        let known = match self {
+            Source::Batch(batch) => batch.sight,
+            Source::Job(_) => None,
+        };
+        match known {
+            Some((of, sight)) if interface == Some(of) => sight,
+            Some(_) | None => (viewer.sight)(interface),
+        }
+    }
 }
 
 /// What decided that a viewer sees a job.
@@ -259,7 +275,7 @@ impl Inner {
                 self.interface_of(name, accepted.as_deref(), source)?
             }
         };
-        let sight = (viewer.sight)(interface.as_ref());
+        let sight = source.sight(viewer, interface.as_ref());
         let is_owned = match sight {
             Sight::Nothing => return Ok(None),
             Sight::Own => true,
@@ -385,10 +401,11 @@ impl Inner {
         };
         let mut page = Page::default();
         for jobs in jobs[begin..].chunks(TOGETHER) {
-            let batch = match want.record || sight != Sight::All {
+            let mut batch = match want.record || sight != Sight::All {
                 true => self.batch(of, jobs)?,
                 false => self.batch_of_ended(jobs)?,
             };
+            batch.sight = of.map(|of| (of, sight));
             for job in jobs {
                 let is_in = |state| filter.states.is_empty() || filter.states.contains(&state);
                 match self.summary(viewer, job, want, &mut Source::Batch(&batch))? {
@@ -439,7 +456,7 @@ impl Inner {
     }
 
     /// One look for all of them, those of an interface or of all.
-    fn batch(&self, of: Option<&InterfaceName>, jobs: &[Job]) -> Result<Batch, SpoolError> {
+    fn batch<'f>(&self, of: Option<&InterfaceName>, jobs: &[Job]) -> Result<Batch<'f>, SpoolError> {
         let mut addressed = self.spool.addressed_interfaces();
         let addressees = match addressed.any(|one| of.is_none_or(|of| of == one)) {
             true => self.spool.addressees_of_all(jobs)?,
@@ -448,16 +465,17 @@ impl Inner {
         Ok(Batch {
             accepted: self.spool.accepted_of_all(jobs)?,
             addressees,
+            sight: None,
         })
     }
 
     /// One look for all of those whose place does not say of which interface they are.
-    fn batch_of_ended(&self, jobs: &[Job]) -> Result<Batch, SpoolError> {
+    fn batch_of_ended<'f>(&self, jobs: &[Job]) -> Result<Batch<'f>, SpoolError> {
         let jobs = jobs.iter().filter(|job| job.place.interface().is_none());
         let jobs: Vec<Job> = jobs.cloned().collect();
         Ok(Batch {
             accepted: self.spool.accepted_of_all(&jobs)?,
-            addressees: HashMap::new(),
+            ..Batch::default()
         })
     }
 
@@ -537,5 +555,46 @@ pub(super) fn recorded(accepted: &Accepted) -> JobRecord {
         worker: accepted.worker.clone(),
         retries: accepted.retries,
         received_ms: accepted.received_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        NewJob, Store as _,
+        fs::{FileStore, testing::TestSpool},
+    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_list_asks_once_what_is_seen_of_its_interface() {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let spool = TestSpool::at(dir.path()).interface(interface.as_str());
+        let spool = spool.open().unwrap();
+        for _ in 0..3 {
+            let part = spool.begin(JobName::new(spool.next_id(), None, Kind::Xml));
+            let sealed = part.unwrap().seal(&NewJob::default()).unwrap();
+            let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
+            spool.wait(ticket).unwrap();
+        }
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let viewer = Viewer {
+            sight: Arc::new(move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                Sight::All
+            }),
+            ..Viewer::all()
+        };
+        let filter = Filter {
+            interface: Some(interface),
+            ..Filter::default()
+        };
+        let store = FileStore::new(spool.clone());
+        let page = store.list(&viewer, &filter, None, 10).await.unwrap();
+        assert_eq!(page.jobs.len(), 3);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }
