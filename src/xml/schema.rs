@@ -87,8 +87,8 @@ pub trait CompiledSchema: Send {
     }
 
     /// What an operator should know of the schema, which serves nonetheless.
-    fn warning(&self) -> Option<&str> {
-        None
+    fn warnings(&self) -> &[String] {
+        &[]
     }
 }
 
@@ -236,10 +236,13 @@ impl Schemas {
     /// What an operator should know of schemas that are in force, by their names.
     pub fn warnings(&self) -> Vec<(String, String)> {
         let of = |name: String| {
-            let warning = self.dir.find(&name)?.value.warning.clone()?;
-            Some((name, warning))
+            let kept = self.dir.find(&name);
+            let warnings = kept.map_or_else(Vec::new, |kept| kept.value.warnings.clone());
+            warnings
+                .into_iter()
+                .map(move |warning| (name.clone(), warning))
         };
-        self.dir.names().into_iter().filter_map(of).collect()
+        self.dir.names().into_iter().flat_map(of).collect()
     }
 
     pub fn is_in_force(&self, name: &str) -> bool {
@@ -375,7 +378,7 @@ struct Version {
     /// By [`Keys::LeftToTables`].
     idle: Idle,
     idle_with_keys: Idle,
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl Version {
@@ -384,7 +387,7 @@ impl Version {
             tables: compiled.tables().cloned(),
             idle: Idle::default(),
             idle_with_keys: Idle::default(),
-            warning: compiled.warning().map(str::to_owned),
+            warnings: compiled.warnings().to_vec(),
         };
         version.idle.put(compiled);
         version

@@ -9,8 +9,10 @@
 
 mod attributes;
 mod base64;
+mod components;
 mod edition;
 mod expected;
+mod restrictions;
 mod run;
 mod serving;
 mod values;
@@ -21,19 +23,21 @@ use std::sync::Arc;
 use xsd_schema::parser::frames::ComplexContentResult;
 use xsd_schema::parser::location::{SourceLocation, SourceRef};
 use xsd_schema::types::facets::PatternFacet;
-use xsd_schema::{
-    DirectiveFailure, RegexCompat, ResolverConfig, SchemaLoader, SchemaResolver, SchemaResult,
-    SchemaSet, SchemaSetBuilder, XsdVersion,
-};
+use xsd_schema::{RegexCompat, SchemaSet, XsdVersion};
 
 use super::schema::{CompiledSchema, Keys, SchemaEngine, SchemaError};
 use super::snapshot::{Edition, Snapshot};
 use super::tables::Tables;
 use super::{Finding, location};
+use components::Written;
+use restrictions::Refused;
 use serving::Serving;
 
 /// Gives the files of a snapshot an identity that can never be a path.
 const SCHEME: &str = "snapshot:///";
+
+/// Invalid restrictions of one schema that are told one by one.
+const RESTRICTIONS_TOLD_MAX: usize = 10;
 
 #[derive(Debug, Default, Clone, Copy)]
 pub struct XsdSchema;
@@ -44,68 +48,81 @@ impl SchemaEngine for XsdSchema {
         schema: &Snapshot,
         keys: Keys,
     ) -> Result<Box<dyn CompiledSchema>, SchemaError> {
-        let (mut set, warning) = read(schema)?;
+        let (mut set, warnings) = read(schema)?;
         let tables = Tables::compile(&set).ok().map(Arc::new);
         if tables.is_some() && keys == Keys::LeftToTables {
             for element in set.arenas.entries_mut().elements.values_mut() {
                 element.identity_constraints.clear();
             }
         }
-        match Serving::start(set, tables, warning) {
+        match Serving::start(set, tables, warnings) {
             Ok(serving) => Ok(Box::new(serving)),
             Err(error) => Err(SchemaError::Engine(error.to_string())),
         }
     }
 }
 
-/// The schema by the edition that it wants, and what is to be said of that.
-fn read(schema: &Snapshot) -> Result<(SchemaSet, Option<String>), SchemaError> {
+/// A schema, and what an operator should know of it.
+type Loaded = (SchemaSet, Vec<String>);
+
+/// The schema by the edition that it wants.
+fn read(schema: &Snapshot) -> Result<Loaded, SchemaError> {
+    let by = |version, text_of| {
+        load(&Written {
+            schema,
+            text_of,
+            version,
+        })
+    };
     let as_written: fn(&str) -> String = str::to_owned;
-    let by_1_0 = |text_of: fn(&str) -> String| load(schema, XsdVersion::V1_0, text_of);
     match schema.edition() {
-        Some(Edition::V1_0) => return Ok((by_1_0(edition::unconditional)?, None)),
-        Some(Edition::V1_1) => return Ok((load(schema, XsdVersion::V1_1, as_written)?, None)),
-        None if !edition::wants_1_1(schema) => return Ok((by_1_0(as_written)?, None)),
+        Some(Edition::V1_0) => return by(XsdVersion::V1_0, edition::unconditional),
+        Some(Edition::V1_1) => return by(XsdVersion::V1_1, as_written),
+        None if !edition::wants_1_1(schema) => return by(XsdVersion::V1_0, as_written),
         None => {}
     }
-    let refusal = match load(schema, XsdVersion::V1_1, as_written) {
-        Ok(set) => return Ok((set, None)),
+    let refusal = match by(XsdVersion::V1_1, as_written) {
+        Ok(loaded) => return Ok(loaded),
         Err(refusal) => refusal,
     };
-    match by_1_0(edition::unconditional) {
-        Ok(set) => {
+    match by(XsdVersion::V1_0, edition::unconditional) {
+        Ok((set, mut warnings)) => {
             let warning = format!(
                 "it asks for XSD 1.1 by vc:minVersion, is none ({refusal}), and is read as XSD 1.0"
             );
-            Ok((set, Some(warning)))
+            warnings.insert(0, warning);
+            Ok((set, warnings))
         }
         Err(_) => Err(refusal),
     }
 }
 
-fn load(
-    schema: &Snapshot,
-    version: XsdVersion,
-    text_of: fn(&str) -> String,
-) -> Result<SchemaSet, SchemaError> {
-    let loader = Box::new(SnapshotLoader::of(schema, text_of));
-    let resolver = SchemaResolver::with_config_and_loader(ResolverConfig::default(), loader);
-    let text = text_of(schema.text(schema.main()).unwrap_or_default());
-    let mut set = SchemaSetBuilder::with_resolver(resolver, version)
-        .add_source(&text, &uri_of(schema.main()))
-        .and_then(SchemaSetBuilder::compile)
-        .map_err(|error| schema_error(schema, &error))?
-        .into_schema_set();
-    if let Some(failure) = set.directive_failures().iter().find(|f| is_fatal(f)) {
-        return Err(schema_error(schema, failure.error()));
-    }
+fn load(written: &Written<'_>) -> Result<Loaded, SchemaError> {
+    let schema = written.schema;
+    let (mut set, refused) = written.resolve()?;
     refuse_unknown_type(schema, &set)?;
     refuse_unknown_head(schema, &set)?;
     refuse_no_element(schema, &set)?;
     know_todays_characters(&mut set);
     compile_patterns_of_content(schema, &mut set)?;
     know_integers(&mut set);
-    Ok(set)
+    Ok((set, warnings(schema, &refused)))
+}
+
+/// What is said of types that are no valid restriction of their base.
+fn warnings(schema: &Snapshot, refused: &[Refused]) -> Vec<String> {
+    let mut invalid_ones = refused.iter().filter(|of| !of.is_valid);
+    let told = invalid_ones.by_ref().take(RESTRICTIONS_TOLD_MAX).map(|of| {
+        let text = format!("{} (constraint: {})", of.message, restrictions::CONSTRAINT);
+        let breach = invalid(schema, of.place.as_ref(), &text);
+        format!("{breach}; the type counts as it is written")
+    });
+    let mut warnings: Vec<String> = told.collect();
+    let n_more = invalid_ones.count();
+    if n_more > 0 {
+        warnings.push(format!("more restrictions like these: {n_more}"));
+    }
+    warnings
 }
 
 /// By XSD 1.0 the engine lets the type of an element, or of the items of a list, be missing until a
@@ -221,49 +238,14 @@ fn know_integers(set: &mut SchemaSet) {
     }
 }
 
-/// The files of a snapshot under their `snapshot:` names, and nothing else.
-#[derive(Debug)]
-struct SnapshotLoader {
-    files: Vec<(String, String)>,
-}
-
-fn uri_of(file: &str) -> String {
+fn file_uri(file: &str) -> String {
     format!("{SCHEME}{}", location::encoded(file))
 }
 
-/// The file behind a [`uri_of`] it.
+/// The file behind a [`file_uri`] it.
 fn file_of(uri: &str) -> String {
     let path = uri.replace(SCHEME, "");
     location::decoded(&path).unwrap_or(path)
-}
-
-impl SnapshotLoader {
-    fn of(snapshot: &Snapshot, text_of: impl Fn(&str) -> String) -> SnapshotLoader {
-        SnapshotLoader {
-            files: snapshot
-                .files()
-                .map(|(file, text)| (uri_of(file), text_of(text)))
-                .collect(),
-        }
-    }
-}
-
-impl SchemaLoader for SnapshotLoader {
-    fn load(&self, location: &str) -> SchemaResult<String> {
-        let file = self.files.iter().find(|(file, _)| file == location);
-        file.map(|(_, text)| text.clone()).ok_or_else(|| {
-            xsd_schema::SchemaError::resolution(format!("{location} is not among the files"))
-        })
-    }
-
-    fn can_load(&self, location: &str) -> bool {
-        location.starts_with(SCHEME)
-    }
-}
-
-/// A document that was not read may be missed only if its namespace came from somewhere else.
-fn is_fatal(failure: &DirectiveFailure) -> bool {
-    !failure.namespace_supplied()
 }
 
 fn schema_error(schema: &Snapshot, error: &xsd_schema::SchemaError) -> SchemaError {

@@ -42,11 +42,18 @@ fn check_says_how_schemas_are_found_and_read() {
     let of_1_0 = "<xs:element name='c' type='xs:int'/><xs:complexType name='t'>\
                   <xs:attribute name='n' use='prohibited' fixed='1'/></xs:complexType>";
     write("schemas/c.xsd", schema("vc:minVersion='1.1'", of_1_0));
+    let wrong = "<xs:complexType name='t'><xs:sequence/></xs:complexType>\n<xs:complexType name='wrong'>\
+                 <xs:complexContent><xs:restriction base='t'><xs:attribute name='n'/></xs:restriction>\
+                 </xs:complexContent></xs:complexType><xs:element name='d' type='wrong'/>";
+    write("schemas/d.xsd", schema("", wrong));
     let said = daemon.operator(&["check"]);
     for words in [
         "schema a: good; ",
         "h.example/b.xsd",
         "warning schema c: it asks for XSD 1.1 by vc:minVersion, is none (c.xsd:1:",
+        "schema d: good",
+        "warning schema d: d.xsd:2:1: ",
+        "'wrong' restricting 't': attribute 'n' matches no attribute use of the base",
         "warning schema lacking: there is none",
         &format!(
             ": schemas.catalog: \"urn:x\": it is not there: looked for {}",

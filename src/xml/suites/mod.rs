@@ -123,7 +123,7 @@ impl Group {
     }
 }
 
-/// Loads a schema as the product does.
+/// Loads a schema as the product does, but that what operators are warned of is refused.
 fn load(
     dir: &Path,
     main: &str,
@@ -139,9 +139,13 @@ fn load(
         ..SchemaFiles::default()
     };
     let snapshot = files.read_one(dir, &name, main).map_err(incomplete)?;
-    XsdSchema
+    let compiled = XsdSchema
         .compile(&snapshot, Keys::Checked)
-        .map_err(|error| (Verdict::Refused, error.to_string()))
+        .map_err(|error| (Verdict::Refused, error.to_string()))?;
+    match compiled.warnings() {
+        [] => Ok(compiled),
+        [warning, ..] => Err((Verdict::Refused, warning.clone())),
+    }
 }
 
 /// What is wrong with a document first, if anything is.

@@ -33,7 +33,7 @@ pub(super) struct Serving {
     tables: Option<Arc<Tables>>,
     /// Taken once it has panicked.
     thread: Option<JoinHandle<()>>,
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 struct Document {
@@ -54,7 +54,7 @@ impl Serving {
     pub(super) fn start(
         set: SchemaSet,
         tables: Option<Arc<Tables>>,
-        warning: Option<String>,
+        warnings: Vec<String>,
     ) -> Result<Serving, ValidateError> {
         let (documents, received) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
@@ -68,7 +68,7 @@ impl Serving {
             spent: false,
             tables,
             thread: Some(thread),
-            warning,
+            warnings,
         };
         // The first answer is to no document.
         serving.answer().map(|_| serving)
@@ -115,8 +115,8 @@ impl CompiledSchema for Serving {
         self.tables.as_ref()
     }
 
-    fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 

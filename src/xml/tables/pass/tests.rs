@@ -374,6 +374,71 @@ fn derived_types_are_named_in_the_document() {
 }
 
 #[test]
+fn types_that_are_no_valid_restriction_count_as_they_are_written() {
+    let restriction = |name: &str, base: &str, inside: &str| {
+        format!(
+            "<xs:complexType name='{name}'><xs:complexContent><xs:restriction base='a:{base}'>{inside}\
+             </xs:restriction></xs:complexContent></xs:complexType>"
+        )
+    };
+    let case = Case::new(
+        &[
+            "<xs:complexType name='base'><xs:sequence><xs:element name='x' type='xs:int'/></xs:sequence>\
+               <xs:attribute name='k' use='required' type='xs:int'/></xs:complexType>",
+            &restriction(
+                "wrong",
+                "base",
+                "<xs:sequence><xs:element name='x' type='xs:date' maxOccurs='2'/>\
+                 <xs:element name='y' minOccurs='0'/></xs:sequence>\
+                 <xs:attribute name='k' type='xs:string'/><xs:attribute name='n'/>\
+                 <xs:anyAttribute processContents='lax'/>",
+            ),
+            &restriction(
+                "narrow",
+                "wrong",
+                "<xs:sequence><xs:element name='x' type='xs:date'/></xs:sequence>",
+            ),
+            "<xs:complexType name='longer'><xs:complexContent><xs:extension base='a:wrong'><xs:sequence>\
+               <xs:element name='z'/></xs:sequence></xs:extension></xs:complexContent></xs:complexType>\
+             <xs:element name='r' type='a:base'/><xs:element name='w' type='a:wrong'/>\
+             <xs:element name='b' type='a:base' block='restriction'/>\
+             <xs:element name='s' type='a:wrong' substitutionGroup='a:r'/>\
+             <xs:element name='l'><xs:complexType><xs:sequence><xs:element ref='a:r'/></xs:sequence>\
+             </xs:complexType></xs:element>",
+        ]
+        .concat(),
+    );
+    let xsi = "xmlns='urn:a' xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' \
+               xmlns:o='urn:o'";
+    let x = "<x>2026-01-31</x>";
+    for good in [
+        "<r X k='1'><x>1</x></r>",
+        "<l X><r k='1'><x>1</x></r></l>",
+        &format!("<w X>{x}{x}<y/></w>"),
+        &format!("<r X xsi:type='wrong' k='t' n='' o:o=''>{x}<y/></r>"),
+        &format!("<r X xsi:type='narrow'>{x}</r>"),
+        &format!("<r X xsi:type='longer'>{x}<z/></r>"),
+        &format!("<l X><s k='t'>{x}{x}</s></l>"),
+    ] {
+        case.valid(&[&good.replace('X', xsi)]);
+    }
+    for bad in [
+        "<w X k='1'><x>1</x></w>",
+        "<r X xsi:type='wrong' k='1'><x>1</x></r>",
+        &format!("<r X>{x}</r>"),
+        &format!("<r X k='t'>{x}</r>"),
+        &format!("<w X>{x}{x}{x}</w>"),
+        &format!("<r X xsi:type='narrow' n='' o:o=''>{x}</r>"),
+        &format!("<r X xsi:type='narrow'>{x}{x}</r>"),
+        &format!("<r X xsi:type='longer'>{x}</r>"),
+        &format!("<b X xsi:type='wrong'>{x}</b>"),
+        "<l X><s k='1'><x>1</x></s></l>",
+    ] {
+        case.wrong(&[&bad.replace('X', xsi)]);
+    }
+}
+
+#[test]
 fn nil_elements_are_empty() {
     let case = Case::new(
         "<xs:element name='r' nillable='true'><xs:complexType><xs:sequence><xs:element name='x'/>\
