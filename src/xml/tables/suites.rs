@@ -145,6 +145,7 @@ fn no_document_in_use_nor_mutant_is_accepted_by_the_tables_alone() {
         return;
     };
     let root = dir.path().join("real");
+    suites::give_locations(&root);
     let mut tally = Tally::default();
     for group in groups(&root, "documents") {
         let Some(mut both) = Both::load(&root, group["schema"].as_str().unwrap_or_default()) else {
