@@ -71,7 +71,7 @@ impl Pass<'_> {
         if found.has_greater && memmem::find(&rest[..length], b"]]>").is_some() {
             return doubt(at, "']]>' in text");
         }
-        self.text(run, found.needs_resolving, false)?;
+        self.text(run, found.needs_resolving)?;
         Ok(at + length)
     }
 
@@ -85,19 +85,18 @@ impl Pass<'_> {
         if memchr(b'\r', text).is_some() {
             return doubt(inside.start, "a carriage return in a CDATA section");
         }
-        self.text(inside, false, true)
+        self.text(inside, false)
     }
 
-    fn text(&mut self, run: Range<usize>, needs_resolving: bool, is_section: bool) -> Step<()> {
+    fn text(&mut self, run: Range<usize>, needs_resolving: bool) -> Step<()> {
         let at = run.start;
         let text = &self.window[run.clone()];
-        let is_blank = || text.iter().all(|byte| is_space(*byte));
         self.state.text.n_bytes += text.len();
         if self.state.text.n_bytes > self.limits.text_bytes_max {
             return doubt(at, "longer than the limits allow");
         }
         let Some(open) = self.state.stack.last() else {
-            return if is_blank() {
+            return if is_blank(text) {
                 Ok(())
             } else {
                 doubt(at, "text outside of the root element")
@@ -112,8 +111,24 @@ impl Pass<'_> {
         match self.tables.types[open.of_type].content {
             Content::Simple(_) => self.add(run, needs_resolving),
             Content::Children { is_mixed: true, .. } => self.check_references(run, needs_resolving),
-            Content::Children { .. } if !is_section && is_blank() => Ok(()),
-            Content::Children { .. } | Content::Empty => doubt(at, "text that may not stand here"),
+            Content::Children { .. } => self.between_elements(run, needs_resolving),
+            Content::Empty if text.is_empty() => Ok(()),
+            Content::Empty => doubt(at, "text that may not stand here"),
+        }
+    }
+
+    /// Only white space may stand there, but as text, as references or in a CDATA section: these are
+    /// ways to write the same characters (Part 1, 3.4.4, Element Locally Valid (Complex Type), 2.3).
+    fn between_elements(&mut self, run: Range<usize>, needs_resolving: bool) -> Step<()> {
+        let at = run.start;
+        if is_blank(&self.window[run.clone()]) {
+            return Ok(());
+        }
+        self.check_references(run, needs_resolving)?;
+        if needs_resolving && is_blank(&self.state.scratch) {
+            Ok(())
+        } else {
+            doubt(at, "text that may not stand here")
         }
     }
 
@@ -145,6 +160,10 @@ impl Pass<'_> {
         text.buffer.extend_from_slice(piece);
         Ok(())
     }
+}
+
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| is_space(*byte))
 }
 
 /// How much of a text that goes on can be read without what comes behind: not the beginning of a
