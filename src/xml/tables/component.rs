@@ -45,14 +45,16 @@ pub(super) struct Attribute {
 pub(super) struct AttributeUse {
     pub(super) symbol: Symbol,
     pub(super) attribute: Attribute,
+    pub(super) is_required: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Type {
     pub(super) content: Content,
+    /// In the order of their symbols.
     pub(super) attributes: Box<[AttributeUse]>,
-    /// A bit for each of the attributes that have to be there.
-    pub(super) required: u64,
+    /// How many of the attributes have to be there.
+    pub(super) n_required: usize,
     pub(super) any_attribute: Option<Id<Wildcard>>,
     /// `None` for `xs:anyType`.
     pub(super) base: Option<Id<Type>>,
@@ -64,15 +66,15 @@ pub(super) struct Type {
 }
 
 impl Type {
-    /// As many as there are bits in [`Type::required`].
-    pub(super) const ATTRIBUTES_MAX: usize = 64;
+    /// So many attributes are looked at one by one, which is faster than to bisect them.
+    const FEW: usize = 16;
 
     /// Before anything is known of it.
     pub(super) fn empty() -> Type {
         Type {
             content: Content::Empty,
             attributes: Box::new([]),
-            required: 0,
+            n_required: 0,
             any_attribute: None,
             base: None,
             derived_by: Methods::RESTRICTION,
@@ -82,10 +84,13 @@ impl Type {
         }
     }
 
-    pub(super) fn attribute(&self, symbol: Symbol) -> Option<(usize, &Attribute)> {
-        let mut uses = self.attributes.iter().enumerate();
-        uses.find(|(_, one)| one.symbol == symbol)
-            .map(|(n, one)| (n, &one.attribute))
+    pub(super) fn attribute(&self, symbol: Symbol) -> Option<&AttributeUse> {
+        let uses = &self.attributes;
+        if uses.len() <= Type::FEW {
+            return uses.iter().find(|one| one.symbol == symbol);
+        }
+        let place = uses.binary_search_by_key(&symbol, |one| one.symbol);
+        place.ok().map(|place| &uses[place])
     }
 }
 

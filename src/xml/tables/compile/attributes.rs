@@ -6,7 +6,7 @@ use xsd_schema::arenas::ResolvedAttributeUse;
 use xsd_schema::parser::frames::{AttributeUseKind, AttributeUseResult, DerivationMethod};
 use xsd_schema::{AttributeGroupKey, AttributeKey, ComplexTypeKey, NameId, TypeKey};
 
-use super::super::component::{Attribute, AttributeUse, Type};
+use super::super::component::{Attribute, AttributeUse};
 use super::{Compiler, Reason, complex_base};
 
 type ExpandedName = (Option<NameId>, NameId);
@@ -26,14 +26,13 @@ impl Written<'_> {
 }
 
 impl<'s> Compiler<'s> {
-    /// The attribute uses with those of the bases, and the bits of those that are required.
+    /// The attribute uses with those of the bases, in the order of their symbols.
     pub(super) fn attribute_uses(
         &mut self,
         key: ComplexTypeKey,
-    ) -> Result<(Vec<AttributeUse>, u64), Reason> {
+    ) -> Result<Vec<AttributeUse>, Reason> {
         let any_type = self.set.any_type_key();
         let mut uses = Vec::new();
-        let mut required = 0;
         // Names that a restriction on the way keeps out of what its base gives.
         let mut barred: HashSet<ExpandedName> = HashSet::new();
         let mut current = Some(key).filter(|key| *key != any_type);
@@ -53,12 +52,6 @@ impl<'s> Compiler<'s> {
                 if barred.contains(&name) || !own.insert(name) {
                     continue;
                 }
-                if uses.len() == Type::ATTRIBUTES_MAX {
-                    return Err("more than 64 attributes");
-                }
-                if written.one.use_kind == AttributeUseKind::Required {
-                    required |= 1 << uses.len();
-                }
                 uses.push(self.attribute_use(name, &written)?);
             }
             barred.extend(own);
@@ -68,7 +61,8 @@ impl<'s> Compiler<'s> {
             }
             current = complex_base(self.set, key).filter(|base| *base != any_type);
         }
-        Ok((uses, required))
+        uses.sort_unstable_by_key(|one| one.symbol);
+        Ok(uses)
     }
 
     fn attribute_use(
@@ -96,6 +90,7 @@ impl<'s> Compiler<'s> {
         Ok(AttributeUse {
             symbol: self.symbol(name.0, name.1)?,
             attribute: Attribute { of_type, value },
+            is_required: written.one.use_kind == AttributeUseKind::Required,
         })
     }
 

@@ -33,7 +33,7 @@ impl Compiler<'_> {
         of.block = methods(data.block);
         of.is_abstract = data.is_abstract;
         let any_attribute = self.attribute_wildcard(key);
-        let (attributes, required) = self.attribute_uses(key)?;
+        let attributes = self.attribute_uses(key)?;
         let content = match content_kind(self.set, key, 0) {
             ContentKind::Empty => Content::Empty,
             ContentKind::Text => Content::Simple(self.simple_content(key)?),
@@ -41,8 +41,8 @@ impl Compiler<'_> {
         };
         let of = &mut self.tables.types[id];
         of.any_attribute = any_attribute;
+        of.n_required = attributes.iter().filter(|one| one.is_required).count();
         of.attributes = attributes.into();
-        of.required = required;
         of.content = content;
         Ok(())
     }

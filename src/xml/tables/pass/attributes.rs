@@ -119,7 +119,8 @@ impl Pass<'_> {
     }
 
     pub(super) fn check_attributes(&mut self, at: usize, of_type: &Type) -> Step<()> {
-        let mut present = 0_u64;
+        // No attribute is there twice, so that counting them is enough.
+        let mut n_required = 0;
         let n_ids = self.state.ids.len();
         for n in 0..self.state.attributes.len() {
             let attribute = &self.state.attributes[n];
@@ -127,9 +128,9 @@ impl Pass<'_> {
                 continue;
             }
             let symbol = attribute.symbol;
-            if let Some((bit, used)) = symbol.and_then(|symbol| of_type.attribute(symbol)) {
-                present |= 1 << bit;
-                self.check_attribute(at, n, used)?;
+            if let Some(used) = symbol.and_then(|symbol| of_type.attribute(symbol)) {
+                n_required += usize::from(used.is_required);
+                self.check_attribute(at, n, &used.attribute)?;
             } else {
                 self.check_by_wildcard(at, n, of_type)?;
             }
@@ -137,7 +138,7 @@ impl Pass<'_> {
         if self.state.ids.len() > n_ids + 1 {
             return doubt(at, "two attributes of type ID");
         }
-        if present & of_type.required != of_type.required {
+        if n_required != of_type.n_required {
             return doubt(at, "an attribute is missing");
         }
         Ok(())

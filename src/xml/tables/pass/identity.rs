@@ -250,10 +250,10 @@ impl Pass<'_> {
             let declared = attribute
                 .symbol
                 .and_then(|symbol| of_type.attribute(symbol));
-            let Some((_, declared)) = declared else {
+            let Some(declared) = declared else {
                 return doubt(at, "a field by a wildcard");
             };
-            self.attribute_value(at, place, declared, true, false)?;
+            self.attribute_value(at, place, &declared.attribute, true, false)?;
             let digest = self.state.held.digest(&self.state.key);
             let known = &mut self.state.identity.nodes[n].fields[field];
             if known.replace(digest).is_some() {

@@ -6,8 +6,8 @@ use super::attributes::RawAttribute;
 use super::scan::{Name, name, quoted, spaces};
 use super::{Pass, Step, Stop, doubt};
 
-/// Fewer than the limit for documents, since each is compared with each.
-const ATTRIBUTES_MAX: usize = 128;
+/// So many attributes are compared with each other, which is faster than to sort their names.
+const FEW: usize = 32;
 
 /// How an open tag ends.
 struct End {
@@ -22,6 +22,7 @@ impl Pass<'_> {
         if end.at - at > self.limits.tag_bytes_max {
             return doubt(at, "longer than the limits allow");
         }
+        self.tell_apart(at)?;
         let n_scopes = self.state.scopes.len();
         self.declare_namespaces(at)?;
         self.expand_names(at)?;
@@ -71,9 +72,12 @@ impl Pass<'_> {
             return doubt(start, "longer than the limits allow");
         }
         let attributes = &mut self.state.attributes;
+        if attributes.len() == self.limits.attributes_max {
+            return doubt(start, "more attributes than the limits allow");
+        }
         let is_same = |other: &RawAttribute| other.name.whole(window) == name.whole(window);
-        if attributes.len() == ATTRIBUTES_MAX || attributes.iter().any(is_same) {
-            return doubt(start, "an attribute twice, or too many");
+        if attributes.len() < FEW && attributes.iter().any(is_same) {
+            return doubt(start, "an attribute twice");
         }
         let end = value.inside.end + 1;
         attributes.push(RawAttribute {
@@ -84,6 +88,21 @@ impl Pass<'_> {
             symbol: None,
         });
         Ok(end)
+    }
+
+    /// Where there are many attributes, these have different names, too.
+    fn tell_apart(&self, at: usize) -> Step<()> {
+        let attributes = &self.state.attributes;
+        if attributes.len() <= FEW {
+            return Ok(());
+        }
+        let names = attributes.iter().map(|one| one.name.whole(self.window));
+        let mut names: Vec<&[u8]> = names.collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return doubt(at, "an attribute twice");
+        }
+        Ok(())
     }
 
     /// Takes the namespace declarations out of the attributes. What has to be resolved in the name

@@ -311,6 +311,59 @@ fn attributes_are_those_of_the_type() {
 }
 
 #[test]
+fn attributes_may_be_many() {
+    let declared = |n: usize| {
+        let needed = if n.is_multiple_of(3) {
+            "required"
+        } else {
+            "optional"
+        };
+        format!("<xs:attribute name='a{n}' type='xs:int' use='{needed}'/>")
+    };
+    let declared: String = (0..200).map(declared).collect();
+    let case = Case::new(&format!(
+        "<xs:element name='r'><xs:complexType>{declared}</xs:complexType></xs:element>"
+    ));
+    let with = |places: &[usize], more: &str| {
+        let one = |n: &usize| format!(" a{n}='{n}'");
+        let all: String = places.iter().map(one).collect();
+        format!("<r xmlns='urn:a'{all}{more}/>")
+    };
+    let all: Vec<usize> = (0..200).rev().collect();
+    let needed: Vec<usize> = (0..200).step_by(3).collect();
+    case.valid(&[&with(&all, ""), &with(&needed, " a199='1'")]);
+    for (n, place) in [(0, 0), (33, 99), (66, 198)] {
+        let mut others = needed.clone();
+        assert_eq!(others.remove(n), place);
+        case.wrong(&[&with(&others, ""), &with(&others, " a1='1' a199='1'")]);
+    }
+    for more in [
+        " a0='0'",
+        " a99='99'",
+        " a198='198'",
+        " a200='1'",
+        " a199='x'",
+    ] {
+        case.wrong(&[&with(&needed, more)]);
+    }
+    for (one, other) in [(0, 1), (0, 200), (150, 198)] {
+        let mut places: Vec<usize> = all.iter().copied().filter(|n| *n != 5).collect();
+        places.insert(one, 5);
+        case.valid(&[&with(&places, "")]);
+        places.insert(other, 5);
+        case.wrong(&[&with(&places, "")]);
+    }
+    let limit = XmlLimits::default().attributes_max;
+    let any = any();
+    let many = |n: usize| {
+        let all: String = (1..n).map(|n| format!(" b{n}=''")).collect();
+        format!("<r xmlns='urn:a'{all}/>")
+    };
+    any.valid(&[&many(limit)]);
+    any.doubted(&[&many(limit + 1)]);
+}
+
+#[test]
 fn wildcards_check_as_much_as_they_say() {
     let case = Case::new(
         "<xs:element name='n' type='xs:int'/>\
