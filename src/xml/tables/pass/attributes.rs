@@ -7,7 +7,7 @@ use crate::xml::tables::component::{Attribute, Element, Type, derives};
 use crate::xml::tables::names::{Namespace, Symbol};
 use crate::xml::tables::simple::text::split_qualified;
 use crate::xml::tables::simple::whitespace::trim;
-use crate::xml::tables::simple::{Key, check};
+use crate::xml::tables::simple::{Key, boolean, check};
 use crate::xml::tables::wildcard::Process;
 
 use super::held::Around;
@@ -34,16 +34,33 @@ pub(super) struct Instance {
 }
 
 impl Pass<'_> {
-    /// Only references have to be right below a wildcard that skips.
+    /// Only references have to be right below a wildcard that skips, and the values of `xsi:type` and
+    /// `xsi:nil`: the engine looks at these everywhere.
     pub(super) fn skip_attributes(&mut self, at: usize) -> Step<()> {
-        let attributes = &self.state.attributes;
-        if attributes.iter().any(|a| a.namespace == Namespace::XSI) {
-            return doubt(at, "an xsi attribute of an element that is skipped");
-        }
         for n in 0..self.state.attributes.len() {
+            let attribute = &self.state.attributes[n];
+            let is_sound = attribute.namespace != Namespace::XSI
+                || match attribute.name.local(self.window) {
+                    b"noNamespaceSchemaLocation" | b"schemaLocation" => true,
+                    b"nil" => attribute.is_plain && boolean(self.trimmed(attribute)).is_some(),
+                    b"type" => attribute.is_plain && self.is_name(self.trimmed(attribute)),
+                    _ => false,
+                };
+            if !is_sound {
+                return doubt(at, "an xsi attribute of an element that is skipped");
+            }
             self.check_references_of(n)?;
         }
         Ok(())
+    }
+
+    fn trimmed(&self, attribute: &RawAttribute) -> &[u8] {
+        trim(&self.window[attribute.value.clone()])
+    }
+
+    fn is_name(&self, value: &[u8]) -> bool {
+        let parts = split_qualified(value);
+        parts.is_some_and(|(prefix, _)| self.state.scopes.find(prefix).is_some())
     }
 
     fn check_references_of(&mut self, n: usize) -> Step<()> {
@@ -68,28 +85,42 @@ impl Pass<'_> {
             if attribute.namespace != Namespace::XSI {
                 continue;
             }
-            let value = &self.window[attribute.value.clone()];
             match attribute.name.local(self.window) {
                 b"noNamespaceSchemaLocation" | b"schemaLocation" => self.check_references_of(n)?,
                 b"nil" if attribute.is_plain => {
-                    let element = element.map(|element| &self.tables.elements[element]);
-                    if !element.is_some_and(|element| element.is_nillable) {
-                        return doubt(at, "xsi:nil of an element that is not nillable");
-                    }
-                    // The engine does not take the value with space around it.
-                    instance.is_nil = match value {
-                        b"1" | b"true" => true,
-                        b"0" | b"false" => false,
-                        _ => return doubt(at, "xsi:nil"),
-                    };
+                    instance.is_nil = self.is_nil(at, attribute, element)?;
                 }
                 b"type" if attribute.is_plain => {
-                    instance.of_type = Some(self.named_type(at, trim(value), element)?);
+                    let value = self.trimmed(attribute);
+                    instance.of_type = Some(self.named_type(at, value, element)?);
                 }
                 _ => return doubt(at, "an xsi attribute"),
             }
         }
         Ok(instance)
+    }
+
+    /// What `xsi:nil` says (Part 1, 3.3.4, Element Locally Valid (Element), clause 3). Only an element
+    /// that is declared can be nil.
+    fn is_nil(
+        &self,
+        at: usize,
+        attribute: &RawAttribute,
+        element: Option<Id<Element>>,
+    ) -> Step<bool> {
+        let element = element.map(|element| &self.tables.elements[element]);
+        if element.is_some_and(|element| !element.is_nillable) {
+            return doubt(at, "xsi:nil of an element that is not nillable");
+        }
+        let value = self.trimmed(attribute);
+        match boolean(value) {
+            None => doubt(at, "xsi:nil"),
+            // The engine does not take it for true with space around it.
+            Some(true) if element.is_some() && value.len() < attribute.value.len() => {
+                doubt(at, "xsi:nil with space around its value")
+            }
+            Some(is_true) => Ok(is_true && element.is_some()),
+        }
     }
 
     /// The type that `xsi:type` names (Part 1, 3.3.4, Element Locally Valid, clause 4).

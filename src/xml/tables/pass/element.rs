@@ -107,8 +107,8 @@ impl Pass<'_> {
                 if element.is_abstract {
                     return doubt(at, "an element that is abstract");
                 }
-                if instance.is_nil && element.value.is_some() {
-                    return doubt(at, "an element with a default or fixed value that is nil");
+                if instance.is_nil && element.value.as_ref().is_some_and(|v| v.is_fixed) {
+                    return doubt(at, "an element with a fixed value that is nil");
                 }
                 open.of_type = named.unwrap_or(element.of_type);
             }

@@ -376,9 +376,12 @@ fn wildcards_check_as_much_as_they_say() {
              <xs:any namespace='##targetNamespace'/></xs:sequence></xs:complexType></xs:element>\
          </xs:sequence></xs:complexType></xs:element>",
     );
-    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    let xsi = "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance'";
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>").replace('X', xsi);
     for good in [
         "<skip><n>x</n><o xmlns='urn:o' a='1'><n xmlns='urn:a'>x</n>&amp;</o></skip>",
+        "<skip><n xsi:type='n' X/><n xsi:nil=' 1 ' X>x</n><n xsi:type=' xsi:a ' X/></skip>",
+        "<skip><n xsi:schemaLocation='a &lt; b' xsi:noNamespaceSchemaLocation='' X/></skip>",
         "<lax><n>1</n><o>x<n>1</n></o></lax><strict><n>1</n></strict>",
     ] {
         case.valid(&[&document(good)]);
@@ -391,6 +394,9 @@ fn wildcards_check_as_much_as_they_say() {
         "<strict><n xmlns=''>1</n></strict>",
         "<skip><o a='&b;'/></skip>",
         "<skip><o>&b;</o></skip>",
+        "<skip><n xsi:type='1' X/></skip>",
+        "<skip><n xsi:nil='x' X/></skip>",
+        "<skip><n xsi:schemaLocation='&b;' X/></skip>",
     ] {
         case.wrong(&[&document(bad)]);
     }
@@ -504,14 +510,28 @@ fn nil_elements_are_empty() {
     let case = Case::new(
         "<xs:element name='r' nillable='true'><xs:complexType><xs:sequence><xs:element name='x'/>\
            </xs:sequence><xs:attribute name='y' type='xs:int'/></xs:complexType></xs:element>\
-         <xs:element name='s' type='xs:int' nillable='true'/><xs:element name='t' type='xs:int'/>",
+         <xs:element name='s' type='xs:int' nillable='true'/><xs:element name='t' type='xs:int'/>\
+         <xs:element name='d' type='xs:int' nillable='true' default='5'/>\
+         <xs:element name='f' type='xs:int' nillable='true' fixed='5'/>\
+         <xs:element name='l'><xs:complexType><xs:sequence><xs:any processContents='lax'/></xs:sequence>\
+           </xs:complexType></xs:element>",
     );
-    let xsi = "xmlns='urn:a' xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:nil";
+    let xsi = "xmlns='urn:a' xmlns:xs='http://www.w3.org/2001/XMLSchema' \
+               xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:nil";
     for good in [
         "<r X='true' y='1'/>",
         "<r X='0'><x/></r>",
         "<s X='1'></s>",
         "<s X='false'>1</s>",
+        "<s X=' 0 '>1</s>",
+        "<d X='true'/>",
+        "<d X='false'/>",
+        "<d X='false'>1</d>",
+        "<f X='false'/>",
+        "<l xmlns='urn:a'><q:o xmlns:q='urn:o' X='1'>o<o/></q:o></l>",
+        "<l xmlns='urn:a'><q:o xmlns:q='urn:o' X=' true '/></l>",
+        "<l xmlns='urn:a'><s X='true'/></l>",
+        "<o X='1' xsi:type='xs:int'>1</o>",
     ] {
         case.valid(&[&good.replace('X', xsi)]);
     }
@@ -520,9 +540,17 @@ fn nil_elements_are_empty() {
         "<r X='false'/>",
         "<s X='true'>1</s>",
         "<s X='yes'/>",
-        "<s X=' true '/>",
         "<t X='true'/>",
+        "<t X='false'>1</t>",
         "<r X='true' y='x'/>",
+        "<s X='true'> </s>",
+        "<s X='true'>&#32;</s>",
+        "<s X=' true '/>",
+        "<d X='true'>1</d>",
+        "<f X='true'/>",
+        "<l xmlns='urn:a'><q:o xmlns:q='urn:o' X='x'/></l>",
+        "<l xmlns='urn:a'><t X='false'>1</t></l>",
+        "<o X='1' xsi:type='xs:int'/>",
     ] {
         case.wrong(&[&bad.replace('X', xsi)]);
     }

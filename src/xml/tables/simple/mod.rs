@@ -187,7 +187,10 @@ impl SimpleType {
         match &self.kind {
             Kind::Anything => !key.is_wanted,
             Kind::Base64 => self.has_base64(value, key),
-            Kind::Boolean => boolean(value, key),
+            Kind::Boolean => boolean(value).is_some_and(|truth| {
+                key.put(b'b', &[u8::from(truth)]);
+                true
+            }),
             Kind::Calendar(calendar) => self.has_moment(*calendar, value, key),
             Kind::Decimal { is_integer } => self.has_decimal(*is_integer, value, key),
             Kind::Duration => self.has_duration(value, key),
@@ -344,14 +347,13 @@ impl SimpleType {
     }
 }
 
-fn boolean(value: &[u8], key: &mut Key<'_>) -> bool {
-    let truth = match value {
-        b"1" | b"true" => 1,
-        b"0" | b"false" => 0,
-        _ => return false,
-    };
-    key.put(b'b', &[truth]);
-    true
+/// `xs:boolean` (Part 2, 3.2.2), without white space around it.
+pub(super) fn boolean(value: &[u8]) -> Option<bool> {
+    match value {
+        b"1" | b"true" => Some(true),
+        b"0" | b"false" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
