@@ -29,7 +29,7 @@ impl<'s> Compiler<'s> {
 
     /// A simple type with other facets than its own.
     pub(super) fn restricted(&mut self, key: SimpleTypeKey, facets: &FacetSet) -> Id<SimpleType> {
-        let (mut kind, range, mut whitespace) = self.kind(key, facets);
+        let (mut kind, range, mut whitespace) = self.kind(key);
         if let (Some(facet), false) = (&facets.whitespace, matches!(kind, Kind::Union(_))) {
             whitespace = match facet.value {
                 WhitespaceMode::Collapse => Whitespace::Collapse,
@@ -115,17 +115,14 @@ impl<'s> Compiler<'s> {
         std::iter::successors(Some(key), base).take(DEPTH_MAX)
     }
 
-    fn kind(&mut self, key: SimpleTypeKey, facets: &FacetSet) -> (Kind, Range, Whitespace) {
+    fn kind(&mut self, key: SimpleTypeKey) -> (Kind, Range, Whitespace) {
         let set = self.set;
         match set.arenas.simple_types[key].variety {
             SimpleTypeVariety::Atomic => {
                 atomic(self.bases(key).find_map(|key| set.get_type_code(key)))
             }
             SimpleTypeVariety::List => (self.list(key), ("", ""), Whitespace::Collapse),
-            SimpleTypeVariety::Union => {
-                let kind = self.union(key, facets);
-                (kind, ("", ""), Whitespace::Preserve)
-            }
+            SimpleTypeVariety::Union => (self.union(key), ("", ""), Whitespace::Preserve),
         }
     }
 
@@ -142,11 +139,7 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn union(&mut self, key: SimpleTypeKey, facets: &FacetSet) -> Kind {
-        if facets.patterns.iter().any(|step| !step.is_empty()) {
-            // They see what the white space of the member that fits leaves of the value.
-            return Kind::Inexpressible;
-        }
+    fn union(&mut self, key: SimpleTypeKey) -> Kind {
         let set = self.set;
         let members = self.bases(key).find_map(|key| {
             let members = &set.arenas.simple_types[key].resolved_member_types;

@@ -621,6 +621,35 @@ fn simple_content_has_the_facets_of_all_steps() {
 }
 
 #[test]
+fn patterns_of_unions_are_known_where_white_space_does_not_matter() {
+    let case = Case::new(
+        "<xs:simpleType name='text'><xs:restriction base='xs:string'><xs:maxLength value='4'/>\
+           </xs:restriction></xs:simpleType>\
+         <xs:simpleType name='either'><xs:union memberTypes='xs:int a:text'/></xs:simpleType>\
+         <xs:simpleType name='some'><xs:restriction base='a:either'><xs:pattern value='\\d+'/>\
+           <xs:pattern value='[a-z ]+'/></xs:restriction></xs:simpleType>\
+         <xs:simpleType name='few'><xs:restriction base='a:some'><xs:pattern value='.{1,3}'/>\
+           <xs:enumeration value='1'/><xs:enumeration value='a b'/></xs:restriction></xs:simpleType>\
+         <xs:element name='s' type='a:some'/><xs:element name='f' type='a:few'/>",
+    );
+    case.valid(&[
+        "<s xmlns='urn:a'>12345</s>",
+        "<s xmlns='urn:a'>a b</s>",
+        "<f xmlns='urn:a'>01</f>",
+        "<f xmlns='urn:a'>a b</f>",
+    ]);
+    case.wrong(&[
+        "<s xmlns='urn:a'>-1</s>",
+        "<s xmlns='urn:a'>abcde</s>",
+        "<s xmlns='urn:a'/>",
+        "<f xmlns='urn:a'>0001</f>",
+        "<f xmlns='urn:a'>abcd</f>",
+        "<f xmlns='urn:a'>2</f>",
+    ]);
+    case.doubted(&["<s xmlns='urn:a'> 1 </s>", "<s xmlns='urn:a'>a  b</s>"]);
+}
+
+#[test]
 fn ids_are_unique_and_referred_to() {
     let case = Case::new(
         "<xs:element name='r'><xs:complexType><xs:sequence>\
