@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use xsd_schema::compiler::{SubstitutionGroupMap, build_substitution_group_map};
-use xsd_schema::namespace::table::well_known;
+use xsd_schema::namespace::context::NamespaceContextSnapshot;
+use xsd_schema::namespace::table::{NameTable, well_known};
 use xsd_schema::schema::DerivationSet;
 use xsd_schema::types::BuiltInType;
 use xsd_schema::{
@@ -253,7 +254,8 @@ impl<'s> Compiler<'s> {
         let is_known = of_type.is_some_and(|of_type| {
             let mut key = Key::new(&mut key, true);
             let types = &self.tables.simple_types;
-            simple::check(types, of_type, text.as_bytes(), &mut Schema, &mut key)
+            let mut around = Schema::anywhere();
+            simple::check(types, of_type, text.as_bytes(), &mut around, &mut key)
         });
         Value {
             is_fixed,
@@ -276,12 +278,34 @@ fn methods(set: DerivationSet) -> Methods {
     methods
 }
 
-/// Where the values in a schema stand: names and IDs have no meaning there that is known here.
-struct Schema;
+/// Where a value in a schema stands: IDs have no meaning there that is known here.
+struct Schema<'s> {
+    /// What prefixes stand for there, if that is known.
+    scope: Option<(&'s NamespaceContextSnapshot, &'s NameTable)>,
+}
 
-impl Surroundings for Schema {
-    fn namespace(&self, _: &[u8]) -> Option<&[u8]> {
-        None
+impl<'s> Schema<'s> {
+    fn anywhere() -> Schema<'s> {
+        Schema { scope: None }
+    }
+
+    fn at(scope: &'s NamespaceContextSnapshot, names: &'s NameTable) -> Schema<'s> {
+        Schema {
+            scope: Some((scope, names)),
+        }
+    }
+}
+
+impl Surroundings for Schema<'_> {
+    fn namespace(&self, prefix: &[u8]) -> Option<&[u8]> {
+        let (scope, names) = self.scope?;
+        let uri = if prefix.is_empty() {
+            scope.default_namespace()
+        } else {
+            let prefix = names.get(std::str::from_utf8(prefix).ok()?)?;
+            Some(scope.resolve_prefix(prefix)?)
+        };
+        Some(uri.map_or("", |uri| names.resolve_ref(uri)).as_bytes())
     }
 
     fn id(&mut self, _: &[u8]) -> bool {

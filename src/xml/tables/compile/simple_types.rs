@@ -30,6 +30,10 @@ impl<'s> Compiler<'s> {
     /// A simple type with other facets than its own.
     pub(super) fn restricted(&mut self, key: SimpleTypeKey, facets: &FacetSet) -> Id<SimpleType> {
         let (mut kind, range, mut whitespace) = self.kind(key);
+        if matches!(kind, Kind::Notation) && facets.enumeration.is_none() {
+            // Only what an enumeration names is a notation (Part 2, 3.2.19).
+            kind = Kind::Inexpressible;
+        }
         if let (Some(facet), false) = (&facets.whitespace, matches!(kind, Kind::Union(_))) {
             whitespace = match facet.value {
                 WhitespaceMode::Collapse => Whitespace::Collapse,
@@ -67,17 +71,25 @@ impl<'s> Compiler<'s> {
         id
     }
 
-    /// The literals of an enumeration are read as the type without it reads them.
+    /// The literals of an enumeration are read as the type without it reads them, each where it
+    /// is written.
     fn enumerate(&mut self, id: Id<SimpleType>, facets: &FacetSet) {
         let Some(facet) = &facets.enumeration else {
             return;
         };
+        let names = &self.set.name_table;
+        let scoped = facet.qname_contexts.iter();
+        let scoped = scoped.map(|(literal, scope)| (literal, Schema::at(scope, names)));
+        let in_scope: HashSet<&String> = scoped.clone().map(|(literal, _)| literal).collect();
+        let others = facet.values.iter();
+        let others = others.filter(|literal| !in_scope.contains(literal));
+        let others = others.map(|literal| (literal, Schema::anywhere()));
         let mut allowed = HashSet::new();
-        for literal in &facet.values {
+        for (literal, mut around) in scoped.chain(others) {
             let mut bytes = Vec::new();
             let mut key = Key::new(&mut bytes, true);
             let types = &self.tables.simple_types;
-            if !simple::check(types, id, literal.as_bytes(), &mut Schema, &mut key) {
+            if !simple::check(types, id, literal.as_bytes(), &mut around, &mut key) {
                 self.tables.simple_types[id].kind = Kind::Inexpressible;
                 return;
             }
@@ -176,6 +188,7 @@ impl<'s> Compiler<'s> {
             | Kind::Float(_)
             | Kind::Hexadecimal
             | Kind::Inexpressible
+            | Kind::Notation
             | Kind::QualifiedName
             | Kind::Union(_) => false,
         }
@@ -253,6 +266,7 @@ fn atomic(code: Option<XmlTypeCode>) -> (Kind, Range, Whitespace) {
         Code::NCName => text(Lexical::NameWithoutColon),
         Code::Name => text(Lexical::Name),
         Code::NmToken => text(Lexical::NameToken),
+        Code::Notation => collapsed(Kind::Notation),
         Code::NormalizedString => (Kind::Text(Lexical::Any), Whitespace::Replace),
         Code::QName => collapsed(Kind::QualifiedName),
         Code::String => (Kind::Text(Lexical::Any), Whitespace::Preserve),

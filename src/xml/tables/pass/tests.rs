@@ -650,6 +650,54 @@ fn patterns_of_unions_are_known_where_white_space_does_not_matter() {
 }
 
 #[test]
+fn names_are_enumerated_by_what_their_prefixes_stand_for() {
+    let case = Case::of_schema(
+        "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema' xmlns='urn:a' xmlns:b='urn:b' \
+           targetNamespace='urn:a' elementFormDefault='qualified'>\
+         <xs:notation name='gif' public='gif'/><xs:notation name='png' public='png'/>\
+         <xs:simpleType name='name'><xs:restriction base='xs:QName'><xs:maxLength value='2'/>\
+           <xs:enumeration value='x'/><xs:enumeration value='b:y'/>\
+           <xs:enumeration xmlns:b='urn:c' value='b:y'/><xs:enumeration xmlns='' value='z'/>\
+           </xs:restriction></xs:simpleType>\
+         <xs:simpleType name='form'><xs:restriction base='xs:NOTATION'>\
+           <xs:enumeration value='gif'/></xs:restriction></xs:simpleType>\
+         <xs:simpleType name='either'><xs:restriction><xs:simpleType><xs:union memberTypes='form name xs:int'/>\
+           </xs:simpleType><xs:enumeration value='gif'/><xs:enumeration value='b:y'/></xs:restriction></xs:simpleType>\
+         <xs:complexType name='c'><xs:simpleContent><xs:extension base='name'>\
+           <xs:attribute name='f' type='form'/></xs:extension></xs:simpleContent></xs:complexType>\
+         <xs:complexType name='d'><xs:simpleContent><xs:restriction base='c'>\
+           <xs:enumeration value='b:y'/></xs:restriction></xs:simpleContent></xs:complexType>\
+         <xs:simpleType name='all'><xs:list itemType='name'/></xs:simpleType>\
+         <xs:element name='c' type='c'/><xs:element name='d' type='d'/><xs:element name='e' type='either'/>\
+         <xs:element name='l' type='all'/></xs:schema>",
+    );
+    case.valid(&[
+        "<c xmlns='urn:a' f='gif'>x</c>",
+        "<q:c xmlns:q='urn:a' f=' q:gif '> q:x </q:c>",
+        "<q:c xmlns:q='urn:a' xmlns='urn:c'>y</q:c>",
+        "<q:c xmlns:q='urn:a' xmlns:long='urn:b'>long:y</q:c>",
+        "<q:c xmlns:q='urn:a'>z</q:c>",
+        "<q:d xmlns:q='urn:a' xmlns:b='urn:b'>b:y</q:d>",
+        "<q:e xmlns:q='urn:a' xmlns='urn:b'>q:gif</q:e>",
+        "<q:e xmlns:q='urn:a' xmlns='urn:b'>y</q:e>",
+        "<q:l xmlns:q='urn:a' xmlns='urn:b'>y q:x</q:l>",
+    ]);
+    case.wrong(&[
+        "<c xmlns='urn:a'>z</c>",
+        "<c xmlns='urn:a' xmlns:b='urn:d'>b:y</c>",
+        "<q:c xmlns:q='urn:a'>x</q:c>",
+        "<c xmlns='urn:a'>b:y</c>",
+        "<c xmlns='urn:a' f='png'>x</c>",
+        "<q:c xmlns:q='urn:a' f='gif'>q:x</q:c>",
+        "<q:d xmlns:q='urn:a' xmlns:b='urn:c'>b:y</q:d>",
+        "<d xmlns='urn:a'>x</d>",
+        "<e xmlns='urn:a'>x</e>",
+        "<e xmlns='urn:a'>1</e>",
+        "<l xmlns='urn:a'>x y</l>",
+    ]);
+}
+
+#[test]
 fn ids_are_unique_and_referred_to() {
     let case = Case::new(
         "<xs:element name='r'><xs:complexType><xs:sequence>\

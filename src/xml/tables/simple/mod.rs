@@ -55,6 +55,7 @@ pub(super) enum Kind {
     /// What the tables do not know: no value is taken.
     Inexpressible,
     List(Id<SimpleType>),
+    Notation,
     QualifiedName,
     Text(Lexical),
     Union(Box<[Id<SimpleType>]>),
@@ -135,6 +136,7 @@ impl SimpleType {
             | Kind::Hexadecimal
             | Kind::Inexpressible
             | Kind::List(_)
+            | Kind::Notation
             | Kind::QualifiedName
             | Kind::Text(_)
             | Kind::Union(_) => false,
@@ -190,6 +192,7 @@ impl SimpleType {
             | Kind::Hexadecimal
             | Kind::Inexpressible
             | Kind::List(_)
+            | Kind::Notation
             | Kind::QualifiedName
             | Kind::Text(_) => true,
         };
@@ -226,7 +229,8 @@ impl SimpleType {
             }
             Kind::Inexpressible => false,
             Kind::List(item) => self.has_items(types, *item, value, around, key),
-            Kind::QualifiedName => self.has_name(value, around, key),
+            Kind::Notation => has_name(b'n', value, around, key),
+            Kind::QualifiedName => has_name(b'q', value, around, key),
             Kind::Text(lexical) => self.has_text(*lexical, value, around, key),
             Kind::Union(members) => {
                 let start = key.bytes.len();
@@ -331,19 +335,6 @@ impl SimpleType {
         self.has_length(n_items)
     }
 
-    fn has_name<S: Surroundings>(&self, value: &[u8], around: &mut S, key: &mut Key<'_>) -> bool {
-        let Some((prefix, local)) = text::split_qualified(value) else {
-            return false;
-        };
-        let Some(namespace) = around.namespace(prefix) else {
-            return false;
-        };
-        key.put(b'q', namespace);
-        key.put(b'}', local);
-        // Whether a name has a length is not agreed on.
-        self.lengths.is_none()
-    }
-
     fn has_text<S: Surroundings>(
         &self,
         lexical: Lexical,
@@ -367,6 +358,19 @@ impl SimpleType {
         key.put(if lexical == Lexical::Uri { b'u' } else { b's' }, value);
         noted && (self.lengths.is_none() || self.has_length(text::characters(value)))
     }
+}
+
+/// A name, or a notation's. Any length is right for it (Part 2, 4.3.1.3).
+fn has_name<S: Surroundings>(kind: u8, value: &[u8], around: &mut S, key: &mut Key<'_>) -> bool {
+    let Some((prefix, local)) = text::split_qualified(value) else {
+        return false;
+    };
+    let Some(namespace) = around.namespace(prefix) else {
+        return false;
+    };
+    key.put(kind, namespace);
+    key.put(b'}', local);
+    true
 }
 
 /// `xs:boolean` (Part 2, 3.2.2), without white space around it.

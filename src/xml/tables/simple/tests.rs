@@ -324,6 +324,14 @@ fn binaries() {
 
 #[test]
 fn names_and_text() {
+    equal(|| Kind::Notation, &["a:x", "b:x"]);
+    assert_ne!(
+        key(plain(Kind::Notation), "x"),
+        key(plain(Kind::QualifiedName), "x")
+    );
+    let mut of = plain(Kind::QualifiedName);
+    of.lengths = Some(1..=2);
+    assert!(key(of, "a:xyz").is_some());
     let name = || Kind::QualifiedName;
     equal(name, &["a:x", "b:x"]);
     different(name, &["a:x", "x", "a:y"]);
