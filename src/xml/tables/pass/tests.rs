@@ -787,6 +787,55 @@ fn keys_are_there_and_unique_and_referred_to() {
 }
 
 #[test]
+fn keys_of_unions_are_those_of_the_first_member_that_fits() {
+    let case = Case::new(
+        "<xs:simpleType name='early'><xs:restriction base='xs:date'>\
+           <xs:maxInclusive value='2026-01-01'/></xs:restriction></xs:simpleType>\
+         <xs:simpleType name='times'><xs:list itemType='xs:time'/></xs:simpleType>\
+         <xs:simpleType name='either'>\
+           <xs:union memberTypes='xs:int xs:time xs:duration a:times xs:string'/></xs:simpleType>\
+         <xs:simpleType name='bounded'><xs:union memberTypes='a:early xs:string'/></xs:simpleType>\
+         <xs:element name='r'><xs:complexType><xs:choice maxOccurs='unbounded'>\
+           <xs:element name='x' type='a:either'/><xs:element name='y' type='a:bounded'/></xs:choice></xs:complexType>\
+           <xs:unique name='u'><xs:selector xpath='a:x|a:y'/><xs:field xpath='.'/></xs:unique></xs:element>",
+    );
+    let document = |name: &str, values: &[&str]| {
+        let one = |value: &&str| format!("<{name}>{value}</{name}>");
+        let all: String = values.iter().map(one).collect();
+        format!("<r xmlns='urn:a'>{all}</r>")
+    };
+    let times = [
+        "10:00:00Z",
+        "10:00:00",
+        "10:00:00Z 11:00:00Z",
+        "10:00:00Z 1:00:00Z",
+    ];
+    case.valid(&[
+        &document("x", &["1", "01:00:00Z", "P1D", "a", " a"]),
+        &document("x", &times),
+        &document("y", &["2025-01-01", "2025-01-02"]),
+    ]);
+    for twice in [
+        ["1", "01"],
+        ["P1D", "PT24H"],
+        ["12:00:00.0Z", "12:00:00Z"],
+        ["11:00:00Z 12:00:00.0Z", " 11:00:00Z  12:00:00Z"],
+        ["a", "a"],
+    ] {
+        case.breached(&document("x", &twice));
+    }
+    case.wrong(&[
+        &document("x", &["12:00:00+01:00", "11:00:00Z"]),
+        &document("x", &["12:00:00+01:00 01:00:00Z", "11:00:00Z 01:00:00Z"]),
+    ]);
+    case.doubted(&[
+        &document("x", &["-a"]),
+        &document("x", &["P10000000000D"]),
+        &document("y", &["2027-01-01"]),
+    ]);
+}
+
+#[test]
 fn keys_need_room() {
     let case = keys();
     let item = |n: usize| format!("<i c='x' u='{n}'><n>{n}</n></i>");

@@ -16,7 +16,7 @@ use duration::Duration;
 use moment::{Calendar, Moment};
 use number::{Decimal, Width};
 use text::Lexical;
-use whitespace::Whitespace;
+use whitespace::{Whitespace, is_space, trim};
 
 mod binary;
 pub(super) mod duration;
@@ -232,12 +232,13 @@ impl SimpleType {
             Kind::Notation => has_name(b'n', value, around, key),
             Kind::QualifiedName => has_name(b'q', value, around, key),
             Kind::Text(lexical) => self.has_text(*lexical, value, around, key),
+            Kind::Union(members) if key.is_wanted => {
+                let member = member(types, members, raw, around);
+                member.is_some_and(|member| check(types, member, raw, around, key))
+            }
             Kind::Union(members) => {
-                let start = key.bytes.len();
-                members.iter().any(|member| {
-                    key.bytes.truncate(start);
-                    check(types, *member, raw, around, key)
-                })
+                let mut members = members.iter();
+                members.any(|member| check(types, *member, raw, around, key))
             }
         }
     }
@@ -357,6 +358,61 @@ impl SimpleType {
         };
         key.put(if lexical == Lexical::Uri { b'u' } else { b's' }, value);
         noted && (self.lengths.is_none() || self.has_length(text::characters(value)))
+    }
+}
+
+/// The member of a union that a value is one of: the first that takes it (Part 2, 2.5.1.3). Nothing
+/// where one before it refuses what is not known here, too.
+fn member<S: Surroundings>(
+    types: &Arena<SimpleType>,
+    members: &[Id<SimpleType>],
+    raw: &[u8],
+    around: &mut S,
+) -> Option<Id<SimpleType>> {
+    for member in members {
+        let mut unused = Vec::new();
+        let mut no_key = Key::new(&mut unused, false);
+        if check(types, *member, raw, around, &mut no_key) {
+            return Some(*member);
+        }
+        if !refuses_surely(types, *member, raw) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Is a value that the type refuses none of it, and not one that is only not known here?
+fn refuses_surely(types: &Arena<SimpleType>, of: Id<SimpleType>, raw: &[u8]) -> bool {
+    let of = &types[of];
+    match &of.kind {
+        Kind::Calendar(_) | Kind::Duration => {
+            // Not all are compared, and large numbers and years before the first are not read.
+            let is_compared = !of.bounds.is_empty() || of.enumeration.is_some();
+            let mut digits = raw.split(|byte| !byte.is_ascii_digit());
+            !is_compared && !trim(raw).starts_with(b"-") && digits.all(|digits| digits.len() < 10)
+        }
+        // It is equal to itself, but in no order, so that bounds may or may not take it.
+        Kind::Float(_) => of.bounds.is_empty() || trim(raw) != b"NaN",
+        Kind::Inexpressible => false,
+        Kind::List(item) => {
+            let mut items = raw.split(|byte| is_space(*byte));
+            of.enumeration.is_none() && items.all(|one| refuses_surely(types, *item, one))
+        }
+        Kind::Union(members) => {
+            let mut members = members.iter();
+            of.enumeration.is_none()
+                && of.patterns.is_empty()
+                && members.all(|member| refuses_surely(types, *member, raw))
+        }
+        Kind::Anything
+        | Kind::Base64
+        | Kind::Boolean
+        | Kind::Decimal { .. }
+        | Kind::Hexadecimal
+        | Kind::Notation
+        | Kind::QualifiedName
+        | Kind::Text(_) => true,
     }
 }
 
