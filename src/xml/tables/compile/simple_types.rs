@@ -34,7 +34,7 @@ impl<'s> Compiler<'s> {
             // Only what an enumeration names is a notation (Part 2, 3.2.19).
             kind = Kind::Inexpressible;
         }
-        if let (Some(facet), false) = (&facets.whitespace, matches!(kind, Kind::Union(_))) {
+        if let (Some(facet), false) = (&facets.whitespace, matches!(kind, Kind::Union { .. })) {
             whitespace = match facet.value {
                 WhitespaceMode::Collapse => Whitespace::Collapse,
                 WhitespaceMode::Preserve => Whitespace::Preserve,
@@ -158,26 +158,30 @@ impl<'s> Compiler<'s> {
             (!members.is_empty()).then_some(members)
         });
         let mut union = Vec::new();
+        let mut are_told_apart = false;
         for member in members.into_iter().flatten() {
             let TypeKey::Simple(member) = member else {
                 return Kind::Inexpressible;
             };
             let member = self.simple_type(*member);
-            if self.notes_ids(member) {
-                return Kind::Inexpressible;
-            }
+            are_told_apart |= self.may_name_ids(member);
             union.push(member);
         }
         if union.is_empty() {
             return Kind::Inexpressible;
         }
-        Kind::Union(union.into())
+        Kind::Union {
+            members: union.into(),
+            are_told_apart,
+        }
     }
 
-    /// Does the check of a value take note of an ID, even where it fails in the end?
-    fn notes_ids(&self, id: Id<SimpleType>) -> bool {
+    /// May a value of the type be an ID, or refer to one, or to an entity, which is not known here?
+    pub(super) fn may_name_ids(&self, id: Id<SimpleType>) -> bool {
         match &self.tables.simple_types[id].kind {
-            Kind::List(item) => self.notes_ids(*item),
+            Kind::Inexpressible => true,
+            Kind::List(item) => self.may_name_ids(*item),
+            Kind::Union { are_told_apart, .. } => *are_told_apart,
             Kind::Text(lexical) => matches!(lexical, Lexical::Id | Lexical::IdReference),
             Kind::Anything
             | Kind::Base64
@@ -187,10 +191,8 @@ impl<'s> Compiler<'s> {
             | Kind::Duration
             | Kind::Float(_)
             | Kind::Hexadecimal
-            | Kind::Inexpressible
             | Kind::Notation
-            | Kind::QualifiedName
-            | Kind::Union(_) => false,
+            | Kind::QualifiedName => false,
         }
     }
 }

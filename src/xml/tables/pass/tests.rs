@@ -714,6 +714,51 @@ fn ids_are_unique_and_referred_to() {
     ]);
 }
 
+#[test]
+fn ids_may_be_members_of_unions_and_items_of_lists() {
+    let case = Case::new(
+        "<xs:simpleType name='ids'><xs:list itemType='xs:ID'/></xs:simpleType>\
+         <xs:simpleType name='two'><xs:restriction base='a:ids'><xs:length value='2'/></xs:restriction></xs:simpleType>\
+         <xs:simpleType name='short'><xs:restriction base='xs:ID'><xs:maxLength value='2'/></xs:restriction></xs:simpleType>\
+         <xs:simpleType name='id'><xs:union memberTypes='xs:int a:two a:short xs:string'/></xs:simpleType>\
+         <xs:simpleType name='to'><xs:union memberTypes='xs:IDREF xs:int'/></xs:simpleType>\
+         <xs:simpleType name='entity'><xs:union memberTypes='xs:int xs:ENTITY xs:string'/></xs:simpleType>\
+         <xs:simpleType name='all'><xs:list itemType='a:to'/></xs:simpleType>\
+         <xs:element name='r'><xs:complexType><xs:choice maxOccurs='unbounded'>\
+           <xs:element name='i' type='a:id'/><xs:element name='t' type='a:all'/>\
+           <xs:element name='e' type='a:entity'/>\
+           <xs:element name='a'><xs:complexType><xs:attribute name='i' type='a:id'/>\
+             <xs:attribute name='t' type='a:to'/></xs:complexType></xs:element>\
+         </xs:choice></xs:complexType>\
+         <xs:unique name='u'><xs:selector xpath='a:i'/><xs:field xpath='.'/></xs:unique></xs:element>",
+    );
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    for good in [
+        "<i>a</i><t>a 1 a</t><t>1</t>",
+        "<t>b a</t><i> a b </i>",
+        "<i>abc</i><a i='abc'/>",
+        "<i>a b c</i><a i='a'/>",
+        "<i>a 1</i><a i='a'/><a t='a'/>",
+        "<a i='a' t='a'/><a i='1' t='1'/><i>1</i><e>1</e>",
+    ] {
+        case.valid(&[&document(good)]);
+    }
+    for bad in [
+        "<i>a</i><a i='a'/>",
+        "<i>a b</i><a i='b'/>",
+        "<t>a</t>",
+        "<t>1 a</t><i>1</i>",
+        "<i>abc</i><t>abc</t>",
+        "<i>a b c</i><t>a</t>",
+        "<a i='a' t='b'/>",
+        "<a t='1.0'/>",
+        "<e>a</e>",
+    ] {
+        case.wrong(&[&document(bad)]);
+    }
+    case.doubted(&[&document("<e>a b</e>")]);
+}
+
 fn keys() -> Case {
     Case::new(
         "<xs:element name='r'><xs:complexType><xs:sequence>\

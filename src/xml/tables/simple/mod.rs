@@ -58,7 +58,12 @@ pub(super) enum Kind {
     Notation,
     QualifiedName,
     Text(Lexical),
-    Union(Box<[Id<SimpleType>]>),
+    Union {
+        members: Box<[Id<SimpleType>]>,
+        /// Is it of interest which of them takes a value, because one may be an ID, refer to one, or
+        /// be what is not known here?
+        are_told_apart: bool,
+    },
 }
 
 /// The bounds of a range, as the schema writes them. More than one of a side may apply.
@@ -101,6 +106,23 @@ pub(super) trait Surroundings {
     fn id_reference(&mut self, value: &[u8]) -> bool;
 }
 
+/// The same for a value of which nothing is noted.
+struct Unnoted<'a>(&'a (dyn Surroundings + 'a));
+
+impl Surroundings for Unnoted<'_> {
+    fn namespace(&self, prefix: &[u8]) -> Option<&[u8]> {
+        self.0.namespace(prefix)
+    }
+
+    fn id(&mut self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn id_reference(&mut self, _: &[u8]) -> bool {
+        true
+    }
+}
+
 /// Where the key of a value goes, if it is wanted.
 pub(super) struct Key<'k> {
     bytes: &'k mut Vec<u8>,
@@ -139,7 +161,7 @@ impl SimpleType {
             | Kind::Notation
             | Kind::QualifiedName
             | Kind::Text(_)
-            | Kind::Union(_) => false,
+            | Kind::Union { .. } => false,
         };
         any && self.patterns.is_empty() && self.enumeration.is_none() && self.lengths.is_none()
     }
@@ -181,7 +203,7 @@ impl SimpleType {
     /// happens to others is left to the full engine.
     fn matches_patterns(&self, value: &[u8]) -> bool {
         let is_seen_so = match self.kind {
-            Kind::Union(_) => *Whitespace::Collapse.normalize(value) == *value,
+            Kind::Union { .. } => *Whitespace::Collapse.normalize(value) == *value,
             Kind::Anything
             | Kind::Base64
             | Kind::Boolean
@@ -232,11 +254,14 @@ impl SimpleType {
             Kind::Notation => has_name(b'n', value, around, key),
             Kind::QualifiedName => has_name(b'q', value, around, key),
             Kind::Text(lexical) => self.has_text(*lexical, value, around, key),
-            Kind::Union(members) if key.is_wanted => {
+            Kind::Union {
+                members,
+                are_told_apart,
+            } if *are_told_apart || key.is_wanted => {
                 let member = member(types, members, raw, around);
                 member.is_some_and(|member| check(types, member, raw, around, key))
             }
-            Kind::Union(members) => {
+            Kind::Union { members, .. } => {
                 let mut members = members.iter();
                 members.any(|member| check(types, *member, raw, around, key))
             }
@@ -367,12 +392,12 @@ fn member<S: Surroundings>(
     types: &Arena<SimpleType>,
     members: &[Id<SimpleType>],
     raw: &[u8],
-    around: &mut S,
+    around: &S,
 ) -> Option<Id<SimpleType>> {
     for member in members {
         let mut unused = Vec::new();
         let mut no_key = Key::new(&mut unused, false);
-        if check(types, *member, raw, around, &mut no_key) {
+        if check(types, *member, raw, &mut Unnoted(around), &mut no_key) {
             return Some(*member);
         }
         if !refuses_surely(types, *member, raw) {
@@ -399,7 +424,7 @@ fn refuses_surely(types: &Arena<SimpleType>, of: Id<SimpleType>, raw: &[u8]) -> 
             let mut items = raw.split(|byte| is_space(*byte));
             of.enumeration.is_none() && items.all(|one| refuses_surely(types, *item, one))
         }
-        Kind::Union(members) => {
+        Kind::Union { members, .. } => {
             let mut members = members.iter();
             of.enumeration.is_none()
                 && of.patterns.is_empty()

@@ -376,7 +376,10 @@ fn lists_and_unions_have_the_keys_of_their_parts() {
     assert!(key_in(&types, list, "1 x").is_none());
     let words = types.add(plain(Kind::List(text)));
     assert_ne!(key_in(&types, words, "ab c"), key_in(&types, words, "a bc"));
-    let mut of = plain(Kind::Union(Box::new([integer, text])));
+    let mut of = plain(Kind::Union {
+        members: Box::new([integer, text]),
+        are_told_apart: false,
+    });
     of.whitespace = Whitespace::Preserve;
     let union = types.add(of);
     assert_eq!(key_in(&types, union, " 007 "), key_in(&types, integer, "7"));
