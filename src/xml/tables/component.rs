@@ -23,15 +23,20 @@ pub(super) struct Element {
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     pub(super) is_fixed: bool,
-    /// `None` when it cannot be compared here.
+    /// It means the same wherever it stands, and is right.
+    pub(super) is_known: bool,
+    /// `None` when it has none here.
     pub(super) key: Option<Box<[u8]>>,
     pub(super) text: Box<[u8]>,
 }
 
 impl Value {
-    /// Does the key of a document's value go with it? A default goes with all.
-    pub(super) fn allows(&self, key: &[u8]) -> bool {
-        !self.is_fixed || self.key.as_deref() == Some(key)
+    /// Is it the same as a value of the document? Without a key that is known of the same text only.
+    pub(super) fn is_same(&self, raw: &[u8], key: &[u8]) -> bool {
+        match &self.key {
+            Some(own) => **own == *key,
+            None => self.is_known && *self.text == *raw,
+        }
     }
 }
 

@@ -83,9 +83,9 @@ impl<'s> Compiler<'s> {
             (Some(text), fixed) => Some(self.value(text, Some(of_type), fixed.is_some())),
             (None, Some(text)) => Some(self.value(text, Some(of_type), true)),
         };
-        if value.as_ref().is_some_and(|value| value.key.is_none()) {
-            // A default may be an ID, or a name: what it means where it is left out is not known.
-            return Err("an attribute with a default or fixed value that cannot be compared");
+        if value.is_some() && self.may_name_ids(of_type) {
+            // It counts where the attribute is left out, too.
+            return Err("an attribute with a default or fixed value that may be an ID");
         }
         Ok(AttributeUse {
             symbol: self.symbol(name.0, name.1)?,

@@ -4,6 +4,7 @@
 //! What cannot be expressed is marked where it stands: a type, or a simple type. Only where that
 //! is not possible there are no tables at all.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use xsd_schema::compiler::{SubstitutionGroupMap, build_substitution_group_map};
@@ -249,17 +250,21 @@ impl<'s> Compiler<'s> {
     }
 
     /// A default or fixed value.
-    fn value(&mut self, text: &str, of_type: Option<Id<SimpleType>>, is_fixed: bool) -> Value {
+    fn value(&self, text: &str, of_type: Option<Id<SimpleType>>, is_fixed: bool) -> Value {
+        let types = &self.tables.simple_types;
         let mut key = Vec::new();
-        let is_known = of_type.is_some_and(|of_type| {
-            let mut key = Key::new(&mut key, true);
-            let types = &self.tables.simple_types;
+        let mut is_value = |with_key| {
+            let mut key = Key::new(&mut key, with_key);
             let mut around = Schema::anywhere();
-            simple::check(types, of_type, text.as_bytes(), &mut around, &mut key)
-        });
+            let check = |of| simple::check(types, of, text.as_bytes(), &mut around, &mut key);
+            of_type.is_some_and(check) && !around.is_lost.get()
+        };
+        let is_known = is_value(false);
+        let has_key = is_value(true);
         Value {
             is_fixed,
-            key: is_known.then(|| key.into()),
+            is_known,
+            key: has_key.then(|| key.into()),
             text: text.as_bytes().into(),
         }
     }
@@ -278,27 +283,36 @@ fn methods(set: DerivationSet) -> Methods {
     methods
 }
 
-/// Where a value in a schema stands: IDs have no meaning there that is known here.
+/// Where a value in a schema stands: IDs have no meaning there.
 struct Schema<'s> {
     /// What prefixes stand for there, if that is known.
     scope: Option<(&'s NamespaceContextSnapshot, &'s NameTable)>,
+    /// What one stands for was of interest, and is not known.
+    is_lost: Cell<bool>,
 }
 
 impl<'s> Schema<'s> {
     fn anywhere() -> Schema<'s> {
-        Schema { scope: None }
+        Schema {
+            scope: None,
+            is_lost: Cell::new(false),
+        }
     }
 
     fn at(scope: &'s NamespaceContextSnapshot, names: &'s NameTable) -> Schema<'s> {
         Schema {
             scope: Some((scope, names)),
+            is_lost: Cell::new(false),
         }
     }
 }
 
 impl Surroundings for Schema<'_> {
     fn namespace(&self, prefix: &[u8]) -> Option<&[u8]> {
-        let (scope, names) = self.scope?;
+        let Some((scope, names)) = self.scope else {
+            self.is_lost.set(true);
+            return None;
+        };
         let uri = if prefix.is_empty() {
             scope.default_namespace()
         } else {
@@ -309,11 +323,11 @@ impl Surroundings for Schema<'_> {
     }
 
     fn id(&mut self, _: &[u8]) -> bool {
-        false
+        true
     }
 
     fn id_reference(&mut self, _: &[u8]) -> bool {
-        false
+        true
     }
 }
 

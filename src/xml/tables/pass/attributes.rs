@@ -193,13 +193,23 @@ impl Pass<'_> {
     }
 
     fn check_attribute(&mut self, at: usize, n: usize, declared: &Attribute) -> Step<()> {
-        let is_fixed = declared.value.as_ref().is_some_and(|value| value.is_fixed);
-        self.attribute_value(at, n, declared, is_fixed, true)?;
-        let value = declared.value.as_ref();
-        if value.is_some_and(|value| !value.allows(&self.state.key)) {
-            return doubt(at, "an attribute that does not have its fixed value");
+        let fixed = declared.value.as_ref().filter(|value| value.is_fixed);
+        let wants_key = fixed.is_some_and(|fixed| fixed.key.is_some());
+        self.attribute_value(at, n, declared, wants_key, true)?;
+        let Some(fixed) = fixed else {
+            return Ok(());
+        };
+        let attribute = &self.state.attributes[n];
+        let raw = match attribute.is_plain {
+            true => &self.window[attribute.value.clone()],
+            // It was resolved for the check.
+            false => &self.state.scratch,
+        };
+        if fixed.is_same(raw, &self.state.key) {
+            Ok(())
+        } else {
+            doubt(at, "an attribute that does not have its fixed value")
         }
-        Ok(())
     }
 
     /// Checks the value of an attribute. Its key is in [`super::State::key`] then, if it is wanted.

@@ -181,7 +181,7 @@ impl Pass<'_> {
         let mut fixed = None;
         if let Some(value) = value {
             if state.text.is_absent() {
-                if value.key.is_none() {
+                if !value.is_known {
                     return doubt(at, "a default value that is not known");
                 }
                 raw = &value.text;
@@ -196,7 +196,8 @@ impl Pass<'_> {
             held: &mut state.held,
             ids: Some(&mut state.ids),
         };
-        let mut key = Key::new(&mut state.key, wants_key || fixed.is_some());
+        let wants_key = wants_key || fixed.is_some_and(|fixed| fixed.key.is_some());
+        let mut key = Key::new(&mut state.key, wants_key);
         if !check(
             &self.tables.simple_types,
             of_type,
@@ -210,7 +211,7 @@ impl Pass<'_> {
                 doubt(at, "the value of an element")
             };
         }
-        if fixed.is_some_and(|fixed| !fixed.allows(&state.key)) {
+        if fixed.is_some_and(|fixed| !fixed.is_same(raw, &state.key)) {
             return doubt(at, "an element that does not have its fixed value");
         }
         Ok(())

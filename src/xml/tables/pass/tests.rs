@@ -592,6 +592,70 @@ fn values_are_defaulted_or_fixed() {
 }
 
 #[test]
+fn values_without_a_key_are_defaulted_or_fixed() {
+    let case = Case::new(
+        "<xs:complexType name='t'><xs:attribute name='d' default='5'/><xs:attribute name='f' fixed='a &lt;'/>\
+           <xs:attribute name='z' type='xs:time' fixed='12:00:00+01:00'/>\
+           <xs:attribute name='q' type='xs:QName' fixed='a:x'/></xs:complexType>\
+         <xs:complexType name='ids'><xs:attribute name='i' type='xs:IDREF' default='x'/></xs:complexType>\
+         <xs:simpleType name='name'><xs:union memberTypes='xs:QName xs:string'/></xs:simpleType>\
+         <xs:element name='r'><xs:complexType><xs:choice maxOccurs='unbounded'>\
+           <xs:element name='t' type='a:t'/><xs:element name='id' type='xs:ID'/>\
+           <xs:element name='ids' type='a:ids'/>\
+           <xs:element name='to' type='xs:IDREF' default='x'/>\
+           <xs:element name='s' type='xs:anySimpleType' fixed='s'/>\
+           <xs:element name='z' type='xs:time' fixed='12:00:00+01:00'/>\
+           <xs:element name='q' type='xs:QName' default='a:x'/>\
+           <xs:element name='n' type='a:name' default='a:x'/></xs:choice></xs:complexType></xs:element>",
+    );
+    let document = |inside: &str| format!("<r xmlns='urn:a'>{inside}</r>");
+    for good in [
+        "<t/><t d='1'/><t f='a &lt;'/><t f='a &#60;' z='12:00:00+01:00'/>",
+        "<id>x</id><to/>",
+        "<s/><s>s</s><s><![CDATA[s]]></s><z/><z>12:00:00+01:00</z>",
+        "<q xmlns:b='urn:b'>b:x</q><n>b:x</n>",
+    ] {
+        case.valid(&[&document(good)]);
+    }
+    for bad in [
+        "<t f='a'/>",
+        "<t f='a &amp;lt;'/>",
+        "<t z='12:00:00Z'/>",
+        "<t q='y'/>",
+        "<to/>",
+        "<s>t</s>",
+        "<z>12:00:00Z</z>",
+    ] {
+        case.wrong(&[&document(bad)]);
+    }
+    case.doubted(&[
+        &document("<t z='11:00:00Z'/>"),
+        &document("<t q='a:x' xmlns:a='urn:a'/>"),
+        &document("<id>x</id><ids/>"),
+        &document("<z>11:00:00Z</z>"),
+        &document("<q/>"),
+        &document("<n/>"),
+    ]);
+}
+
+#[test]
+fn ids_are_enumerated() {
+    let case = Case::new(
+        "<xs:simpleType name='id'><xs:restriction base='xs:ID'><xs:enumeration value='x'/>\
+           <xs:enumeration value='y'/></xs:restriction></xs:simpleType>\
+         <xs:element name='r'><xs:complexType><xs:sequence>\
+           <xs:element name='i' type='a:id' minOccurs='0' maxOccurs='unbounded'/>\
+           <xs:element name='t' type='xs:IDREFS'/></xs:sequence></xs:complexType></xs:element>",
+    );
+    case.valid(&["<r xmlns='urn:a'><i>x</i><i> y </i><t>x y</t></r>"]);
+    case.wrong(&[
+        "<r xmlns='urn:a'><i>x</i><i>x</i><t>x</t></r>",
+        "<r xmlns='urn:a'><i>x</i><t>y</t></r>",
+        "<r xmlns='urn:a'><i>z</i><t>z</t></r>",
+    ]);
+}
+
+#[test]
 fn simple_content_has_the_facets_of_all_steps() {
     let case = Case::new(
         "<xs:simpleType name='code'><xs:restriction base='xs:token'><xs:pattern value='[A-Z]+'/>\
