@@ -31,6 +31,7 @@ use crate::{
             faults::{Faults, Plan, Site, errnos, is_sync},
         },
     },
+    util::until::until,
 };
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -175,15 +176,6 @@ fn name(text: &str) -> InterfaceName {
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(HANGS, work).await;
     done.unwrap_or_else(|_| panic!("{what} hangs"))
-}
-
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    in_time(what, async {
-        while !done() {
-            tokio::time::sleep(LOOK).await;
-        }
-    })
-    .await;
 }
 
 fn any_json(body: &mut dyn Read) -> Result<(), String> {
