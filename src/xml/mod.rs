@@ -18,6 +18,7 @@ use std::path::Path;
 
 use crate::util::plain::{self, Links};
 
+mod budget;
 mod built_in;
 #[cfg(test)]
 mod cases;
@@ -58,6 +59,7 @@ mod xmllint;
 mod xsd;
 mod xslt;
 
+pub use budget::Budget;
 pub use catalog::{Catalog, CatalogEntry};
 pub use intake::{InspectError, inspect, root_of};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
@@ -65,7 +67,7 @@ pub use schema::{
     CompiledSchema, Keys, Room, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
 };
 pub use snapshot::{Edition, Snapshot};
-pub use tables::{Budget, Doubt, Tables, Validation, Verdict};
+pub use tables::{Doubt, Tables, Validation, Verdict};
 #[cfg(test)]
 pub use xmllint::{Xmllint, xmllint_present};
 pub use xsd::XsdSchema;

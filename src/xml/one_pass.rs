@@ -3,9 +3,10 @@
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::decode::{Decoder, as_utf8, finding_in, in_utf8};
 use super::position::Position;
-use super::tables::{Budget, Doubt, Tables, Validation, Verdict};
+use super::tables::{Doubt, Tables, Validation, Verdict};
 use super::{Finding, Source, XmlLimits};
 
 /// What the tables say of a document.

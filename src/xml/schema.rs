@@ -7,9 +7,9 @@
 //! with the names it meets. Tables and pool belong to the version they were made from: when a new
 //! version comes into force, those of the old one are dropped as they come back.
 //!
-//! Memory is bounded for all documents together ([`Room`]): what grows with a document is held by
-//! the tables alone, which decide identity constraints by themselves, and the engine has one large
-//! document at a time.
+//! Memory is bounded for all documents together ([`Room`]): what tables and engine keep of a document is
+//! held against one budget, and the engine has one large document at a time. A document that takes more
+//! than there is for all is refused; one that finds the rest taken by others is to come again.
 //!
 //! The schema is always the server's. What a document names in `xsi:schemaLocation` is never
 //! read, and what it links to is found inside the directory only (see
@@ -25,19 +25,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::{Budget, NoRoom};
 use super::catalog::Catalog;
 use super::locate::locate;
+use super::position::Position;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::schema_files::SchemaFiles;
 use super::snapshot::{Edition, Snapshot};
-use super::tables::{Budget, Doubt, Tables, Verdict};
+use super::tables::{Doubt, Tables, Verdict};
 use super::{Finding, InspectError, Source, XmlLimits, inspect, one_pass};
 
 /// Idle compiled schemas of one version; more would only be memory.
 const IDLE_MAX: usize = 8;
-
-/// Bytes for the keys and IDs of all documents together: five million of them.
-const BUDGET_BYTES: usize = 128 * 1024 * 1024;
 
 /// A document that the engine may have beside others.
 const SMALL_BYTES_MAX: usize = 1024 * 1024;
@@ -67,14 +66,16 @@ pub enum Keys {
 
 pub trait CompiledSchema: Send {
     /// An empty list means that the document is valid. A document that is not well-formed or
-    /// breaks a limit has findings too; an error means that nothing was found out.
+    /// breaks a limit has findings too; an error means that nothing was found out. What the engine keeps
+    /// of the document is held against the budget.
     ///
     /// # Errors
-    /// When the engine itself fails; nothing is known of the document then.
+    /// When the engine itself fails or there is no room; nothing is known of the document then.
     fn validate(
         &mut self,
         source: &Source<'_>,
         limits: &XmlLimits,
+        budget: &Arc<Budget>,
     ) -> Result<Vec<Finding>, ValidateError>;
 
     /// True when it has grown so much that it should be thrown away and compiled again.
@@ -102,6 +103,8 @@ pub enum SchemaError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ValidateError {
+    #[error("{}", NoRoom::Busy)]
+    Busy,
     #[error("{0}")]
     Engine(String),
     #[error("the document cannot be read: {0}")]
@@ -111,7 +114,7 @@ pub enum ValidateError {
 /// Why a document could not be validated. None of it is the fault of the document.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
-    #[error("there is no room for another large document at the moment")]
+    #[error("{}", NoRoom::Busy)]
     Busy,
     #[error("the schema cannot be compiled: {0}")]
     Compile(SchemaError),
@@ -126,7 +129,7 @@ pub enum Unavailable {
 /// What validations of all documents at the same time may take.
 #[derive(Debug)]
 pub struct Room {
-    /// For keys and IDs.
+    /// For what is kept of them.
     budget: Arc<Budget>,
     /// Large documents in the engine: one.
     engine: Mutex<()>,
@@ -136,7 +139,7 @@ pub struct Room {
 impl Default for Room {
     fn default() -> Room {
         Room {
-            budget: Arc::new(Budget::new(BUDGET_BYTES)),
+            budget: Arc::default(),
             engine: Mutex::default(),
             patience: PATIENCE,
         }
@@ -298,7 +301,10 @@ impl Schemas {
             None => Vec::new(),
             Some(tables) => match self.judge(tables, source)? {
                 (Verdict::Valid | Verdict::Breached, findings) => return Ok(findings),
-                (Verdict::NoRoom, _) => return Err(Unavailable::Busy),
+                (Verdict::NoRoom(NoRoom::Busy), _) => return Err(Unavailable::Busy),
+                (Verdict::NoRoom(too_large), _) => {
+                    return Ok(vec![Position::start().finding(&too_large.to_string())]);
+                }
                 (Verdict::Doubt(_), findings) => findings,
             },
         };
@@ -354,8 +360,14 @@ impl Schemas {
             Some(compiled) => compiled,
             None => self.compile(snapshot, keys)?,
         };
-        let findings =
-            guarded(|| compiled.validate(source, &self.limits))?.map_err(Unavailable::Validate)?;
+        let budget = &self.room.budget;
+        let validated = guarded(|| compiled.validate(source, &self.limits, budget))?;
+        let findings = validated.map_err(|error| match error {
+            ValidateError::Busy => Unavailable::Busy,
+            failed @ (ValidateError::Engine(_) | ValidateError::Io(_)) => {
+                Unavailable::Validate(failed)
+            }
+        })?;
         // Only what ended well goes back; after an error or a panic its state is not known.
         if !compiled.spent() {
             idle.put(compiled);
@@ -428,6 +440,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
     use crate::xml::XsdSchema;
+    use crate::xml::budget::Share;
     use std::fs;
 
     const SCHEMA: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>\
@@ -482,14 +495,21 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_to_come_again() {
         let small = Room {
-            budget: Arc::new(Budget::new(1)),
+            budget: Arc::new(Budget::new(64 * 1024)),
             patience: Duration::ZERO,
             ..Room::default()
         };
         let (schemas, _dir) = schemas(small);
+        let mut others = Share::of(Arc::clone(&schemas.room.budget));
+        assert!(others.hold(1));
         let validate = |text: &str| schemas.validate("a", &Source::Memory(text.as_bytes()));
         assert!(validate("<r/>").unwrap().is_empty());
         assert!(matches!(validate("<r><i/></r>"), Err(Unavailable::Busy)));
+        drop(others);
+        assert!(validate("<r><i/></r>").unwrap().is_empty());
+        let many: String = (0..9999).map(|n| format!("<i>{n}</i>")).collect();
+        let too_large = validate(&format!("<r>{many}</r>")).unwrap();
+        assert!(too_large.len() == 1 && too_large[0].to_string().contains("send it in parts"));
         let space = " ".repeat(SMALL_BYTES_MAX);
         let wrong = [
             format!("<r>{space}<n>x</n></r>"),

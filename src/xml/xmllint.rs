@@ -2,8 +2,10 @@
 //! each document. The files of the schema are unpacked for each run and are all that the child can
 //! read, see `child`.
 
+use super::budget::Budget;
 use std::ffi::OsStr;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::child::{self, ChildError, ChildLimits, ChildOutput};
@@ -73,6 +75,7 @@ impl CompiledSchema for Compiled {
         &mut self,
         source: &Source<'_>,
         limits: &XmlLimits,
+        _budget: &Arc<Budget>,
     ) -> Result<Vec<Finding>, ValidateError> {
         // The program expands entities, so it must not see a document that declares some.
         match super::inspect(source, limits) {

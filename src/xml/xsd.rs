@@ -12,6 +12,7 @@ mod base64;
 mod components;
 mod edition;
 mod expected;
+mod kept;
 mod restrictions;
 mod run;
 mod serving;

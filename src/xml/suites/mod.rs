@@ -155,7 +155,7 @@ fn check(schema: Option<&mut (dyn CompiledSchema + 'static)>, document: &Path) -
     if let Err(error) = inspect(&source, &limits) {
         return Some(error.to_string());
     }
-    match schema?.validate(&source, &limits) {
+    match schema?.validate(&source, &limits, &Arc::default()) {
         Ok(findings) => findings.first().map(ToString::to_string),
         Err(error) => Some(error.to_string()),
     }

@@ -10,6 +10,7 @@
 //!
 //! Invariant: a document that the full engine refuses is never called valid.
 
+use super::budget::NoRoom;
 use arena::{Arena, Id};
 use component::{Attribute, Element, Type};
 use identity::{BreachKind, Constraint, ConstraintKind};
@@ -19,7 +20,6 @@ use simple::SimpleType;
 use wildcard::Wildcard;
 
 mod arena;
-mod budget;
 mod compile;
 mod component;
 mod identity;
@@ -32,7 +32,6 @@ mod simple;
 mod suites;
 mod wildcard;
 
-pub use budget::Budget;
 pub(super) use identity::Breach;
 pub use pass::Validation;
 
@@ -123,7 +122,7 @@ pub enum Verdict {
     Breached,
     Doubt(Doubt),
     /// The shared budget is used up; nothing is known of the document.
-    NoRoom,
+    NoRoom(NoRoom),
     Valid,
 }
 

@@ -17,7 +17,8 @@ use crate::xml::snapshot::Snapshot;
 use crate::xml::suites;
 use crate::xml::{Finding, Source, XmlLimits, XsdSchema};
 
-use super::{Budget, Tables, Verdict};
+use super::{Tables, Verdict};
+use crate::xml::budget::Budget;
 
 const MUTANTS: u64 = 20;
 
@@ -79,7 +80,7 @@ impl Both {
     fn compare(&mut self, name: &str, document: &[u8], tally: &mut Tally) {
         let source = Source::Memory(document);
         let limits = XmlLimits::default();
-        let run = AssertUnwindSafe(|| self.engine.validate(&source, &limits));
+        let run = AssertUnwindSafe(|| self.engine.validate(&source, &limits, &self.budget));
         let Ok(Ok(findings)) = catch_unwind(run) else {
             return;
         };
@@ -94,11 +95,11 @@ impl Both {
             (Verdict::Doubt(doubt), true) => {
                 *tally.only_engine_accepts.entry(doubt.reason).or_default() += 1;
             }
-            (Verdict::NoRoom, true) => {
+            (Verdict::NoRoom(_), true) => {
                 *tally.only_engine_accepts.entry("no room").or_default() += 1;
             }
             (Verdict::Breached, true) => tally.wrong.push(format!("{name}: a breach")),
-            (Verdict::Breached | Verdict::Doubt(_) | Verdict::NoRoom, false) => {
+            (Verdict::Breached | Verdict::Doubt(_) | Verdict::NoRoom(_), false) => {
                 tally.both_refuse += 1;
             }
         }

@@ -14,7 +14,7 @@ use xsd_schema::validation::validate_simple_type;
 use crate::xml::names::is_space;
 
 /// More steps of derivation than any schema has; the engine refuses those that go round.
-const STEPS_MAX: usize = 100;
+pub(super) const STEPS_MAX: usize = 100;
 
 /// Can the values of this type, or of its simple content, be octets in base64?
 pub(super) fn is_base64(set: &SchemaSet, of: TypeKey) -> bool {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::BufRead;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use xsd_schema::SchemaSet;
 use xsd_schema::ids::TypeKey;
@@ -17,7 +18,9 @@ use xsd_schema::validation::{
 use xsd_schema::xml::ParseLimits;
 
 use super::expected::{Contents, Models};
+use super::kept::Kept;
 use super::{base64, values, wording};
+use crate::xml::budget::{Budget, NoRoom};
 use crate::xml::decode::{Decoder, finding_in};
 use crate::xml::names::{XSI_NAMESPACE, is_space};
 use crate::xml::position::{Meter, Position};
@@ -33,12 +36,13 @@ const VALUE_BYTES_MAX: usize = 1000;
 /// What is wrong with the document.
 ///
 /// # Errors
-/// When it cannot be read, or the engine fails.
+/// When it cannot be read, there is no room for it, or the engine fails.
 pub(super) fn validate(
     models: &Models<'_>,
     validator: &SchemaValidator<'_>,
     input: Box<dyn BufRead + Send>,
     limits: &XmlLimits,
+    budget: Arc<Budget>,
 ) -> Result<Vec<Finding>, ValidateError> {
     let decoder = match Decoder::of(input) {
         Ok(decoder) => decoder.unlabelled(),
@@ -57,6 +61,7 @@ pub(super) fn validate(
         event_bytes_max: limits.text_bytes_max.saturating_add(limits.tag_bytes_max),
         meter: Rc::clone(&meter),
         report: Rc::clone(&report),
+        kept: Kept::new(set, budget),
         set,
         value: None,
     };
@@ -70,6 +75,12 @@ pub(super) fn validate(
         Err(DriveWithError::Hook(Stop::Doctype)) => {
             let message = "document type declarations are not accepted";
             report.borrow_mut().add(meter.last_tag(), message);
+        }
+        Err(DriveWithError::Hook(Stop::NoRoom(NoRoom::Busy))) => return Err(ValidateError::Busy),
+        Err(DriveWithError::Hook(Stop::NoRoom(too_large @ NoRoom::TooLarge(_)))) => {
+            report
+                .borrow_mut()
+                .add(meter.last_tag(), &too_large.to_string());
         }
         Err(DriveWithError::Io(error)) => match finding_in(&error) {
             Some(finding) => report.borrow_mut().push(finding.clone()),
@@ -296,6 +307,13 @@ fn is_about_hint(error: &ValidationError) -> bool {
 
 enum Stop {
     Doctype,
+    NoRoom(NoRoom),
+}
+
+impl From<NoRoom> for Stop {
+    fn from(no_room: NoRoom) -> Stop {
+        Stop::NoRoom(no_room)
+    }
 }
 
 /// The text of the innermost element, which has content of this type.
@@ -320,6 +338,7 @@ struct Handler<'a, 'm> {
     /// What the open elements may contain, outermost first.
     content: Vec<Option<ContentType>>,
     event_bytes_max: usize,
+    kept: Kept<'a>,
     meter: Rc<Meter>,
     report: Rc<RefCell<Report<'m>>>,
     set: &'a SchemaSet,
@@ -363,6 +382,7 @@ impl ValidationEventHandler for Handler<'_, '_> {
     }
 
     fn after_attribute(&mut self, view: AttributeView<'_>, info: &SchemaInfo) -> Result<(), Stop> {
+        (self.kept).attribute(view.local_name, info.schema_type, view.value)?;
         let mut report = self.report.borrow_mut();
         let Some(of) = info.schema_type.filter(|_| report.misfit.is_some()) else {
             return Ok(());
@@ -387,11 +407,8 @@ impl ValidationEventHandler for Handler<'_, '_> {
         Ok(())
     }
 
-    fn after_element(
-        &mut self,
-        _view: ElementStartView<'_>,
-        info: &SchemaInfo,
-    ) -> Result<(), Stop> {
+    fn after_element(&mut self, view: ElementStartView<'_>, info: &SchemaInfo) -> Result<(), Stop> {
+        (self.kept).enter(view.local_name, info.element_decl, info.schema_type)?;
         self.content.push(info.content_type);
         self.hold_value(info.schema_type);
         let mut report = self.report.borrow_mut();
@@ -403,6 +420,7 @@ impl ValidationEventHandler for Handler<'_, '_> {
     fn after_end_of_attributes(&mut self, view: EndOfAttributesView<'_>) -> Result<(), Stop> {
         // By XSD 1.1 another type can be chosen by the attributes.
         if view.info.schema_type.is_some() {
+            self.kept.take_type(view.info.schema_type)?;
             self.content.pop();
             self.content.push(view.info.content_type);
             self.hold_value(view.info.schema_type);
@@ -415,6 +433,7 @@ impl ValidationEventHandler for Handler<'_, '_> {
     }
 
     fn after_end_element(&mut self, _info: &EndElementInfo, _depth: usize) -> Result<(), Stop> {
+        self.kept.leave();
         self.content.pop();
         let mut report = self.report.borrow_mut();
         report.contents.leave();
@@ -458,6 +477,7 @@ impl ValidationEventHandler for Handler<'_, '_> {
 
     fn on_text(&mut self, _kind: TextKind, text: &str) -> Result<(), Stop> {
         self.next_event();
+        self.kept.text(text)?;
         if let Some(value) = &mut self.value {
             value.push(text);
         }

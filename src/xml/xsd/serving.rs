@@ -15,6 +15,7 @@ use xsd_schema::validation::{SchemaValidator, ValidationFlags};
 
 use super::expected::Models;
 use super::run;
+use crate::xml::budget::Budget;
 use crate::xml::schema::{CompiledSchema, ValidateError};
 use crate::xml::tables::Tables;
 use crate::xml::{Finding, Source, XmlLimits};
@@ -37,6 +38,7 @@ pub(super) struct Serving {
 }
 
 struct Document {
+    budget: Arc<Budget>,
     input: Box<dyn BufRead + Send>,
     limits: XmlLimits,
 }
@@ -95,8 +97,10 @@ impl CompiledSchema for Serving {
         &mut self,
         source: &Source<'_>,
         limits: &XmlLimits,
+        budget: &Arc<Budget>,
     ) -> Result<Vec<Finding>, ValidateError> {
         let document = Document {
+            budget: Arc::clone(budget),
             input: source
                 .open_for_another_thread()
                 .map_err(ValidateError::Io)?,
@@ -136,7 +140,12 @@ fn serve(set: &SchemaSet, documents: &Receiver<Document>, answers: &Sender<Answe
     }
     let models = Models::new(set);
     for document in documents {
-        let findings = run::validate(&models, &validator, document.input, &document.limits);
+        let Document {
+            budget,
+            input,
+            limits,
+        } = document;
+        let findings = run::validate(&models, &validator, input, &limits, budget);
         let names = &set.name_table;
         let spent = names.len() > n_names + NEW_NAMES_MAX
             || names.heap_bytes() > name_bytes + NEW_NAME_BYTES_MAX;

@@ -130,7 +130,7 @@ impl State {
             }
             (Verdict::Doubt(_), Some(_)) if number.is_multiple_of(8) => {}
             (Verdict::Doubt(_), Some(_)) => return Some(Corpus::Reject),
-            (Verdict::NoRoom, _) => panic!("there is room for every input"),
+            (Verdict::NoRoom(_), _) => panic!("there is room for every input"),
         }
         Some(Corpus::Keep)
     }

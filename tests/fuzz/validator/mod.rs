@@ -104,7 +104,9 @@ impl Schema {
     /// What the full engine finds first; nothing if it accepts the document.
     pub(crate) fn finding(&mut self, document: &[u8]) -> Option<String> {
         let source = Source::Memory(document);
-        let findings = self.engine.validate(&source, &XmlLimits::default());
+        let findings = self
+            .engine
+            .validate(&source, &XmlLimits::default(), &self.budget);
         let findings = findings.expect("the engine answers");
         if self.engine.spent() {
             let dir = directory_of(&self.name);

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 
-use crate::xml::tables::budget::{Budget, Share};
+use crate::xml::budget::{Budget, NoRoom, Share};
 use crate::xml::tables::simple::Surroundings;
 
 use super::scopes::Scopes;
@@ -84,6 +84,11 @@ impl Held {
     pub(super) fn hold(&mut self) -> bool {
         self.is_full |= !self.share.hold(DIGEST_BYTES);
         !self.is_full
+    }
+
+    /// Why there is no memory for another digest.
+    pub(super) fn no_room(&self) -> NoRoom {
+        self.share.no_room()
     }
 
     pub(super) fn release(&mut self, n_digests: usize) {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::xml::XmlLimits;
 
-use super::budget::Budget;
 use super::component::{Element, Type};
 use super::identity::Breach;
 use super::model::Progress;
 use super::{Doubt, Id, Tables, Verdict};
+use crate::xml::budget::Budget;
 
 use attributes::RawAttribute;
 use held::{Held, Ids};
@@ -221,7 +221,7 @@ impl Validation {
         };
         self.stopped = Some(match stop {
             Stop::Doubt(at, reason) => doubt(at, reason),
-            Stop::NoRoom => Verdict::NoRoom,
+            Stop::NoRoom => Verdict::NoRoom(self.state.held.no_room()),
             Stop::Short => doubt(0, "the document is cut off"),
         });
     }

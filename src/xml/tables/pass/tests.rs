@@ -1,6 +1,7 @@
 //! Schemas, with documents that are called valid and documents that are doubted. Each is read whole
 //! and in windows of several sizes, and what is called valid is valid for the full engine.
 
+use crate::xml::budget::NoRoom;
 use std::collections::HashMap;
 use std::fs;
 
@@ -61,7 +62,9 @@ impl Case {
     fn findings(&self, document: &[u8]) -> usize {
         let mut engine = XsdSchema.compile(&self.snapshot, Keys::Checked).unwrap();
         let source = Source::Memory(document);
-        let findings = engine.validate(&source, &XmlLimits::default()).unwrap();
+        let findings = engine
+            .validate(&source, &XmlLimits::default(), &Arc::default())
+            .unwrap();
         findings.len()
     }
 
@@ -951,7 +954,7 @@ fn keys_need_room() {
     let items: String = (0..5000).map(item).collect();
     let document = format!("<r xmlns='urn:a'><g>{items}</g></r>");
     let verdict = case.validation(100_000).of_whole(document.as_bytes());
-    assert_eq!(verdict, Verdict::NoRoom);
+    assert_eq!(verdict, Verdict::NoRoom(NoRoom::TooLarge(100_000)));
     let verdict = case.validation(PLENTY).of_whole(document.as_bytes());
     assert_eq!(verdict, Verdict::Valid);
 }
