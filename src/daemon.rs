@@ -13,6 +13,7 @@ mod memory;
 mod operators;
 mod probe;
 mod reload;
+mod service_manager;
 mod supervise;
 mod tenant;
 mod timetable;
@@ -22,6 +23,8 @@ pub(crate) use memory::keep_small;
 
 pub(crate) use operators::control_places;
 
+pub(crate) use service_manager::GivenSockets;
+
 pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, verifier};
 
 use crate::{
@@ -29,6 +32,7 @@ use crate::{
     http::{self, VirtualHost, VirtualHosts, tls},
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
+    util::Heartbeat,
 };
 use anyhow::Context;
 use clock::ClockWatch;
@@ -57,6 +61,7 @@ pub(crate) struct Stopped {
 pub(crate) async fn serve(
     config: Config,
     starter: Starter,
+    given: GivenSockets,
     stop: CancellationToken,
     announce: impl Fn(&str),
 ) -> anyhow::Result<Stopped> {
@@ -65,7 +70,7 @@ pub(crate) async fn serve(
     // Whatever can keep the service from starting comes before the first command is started.
     let certificate = Arc::new(certificate(&config)?);
     check_unserved(&config)?;
-    let sockets = Sockets::bind(&config)?;
+    let sockets = Sockets::bind(&config, given)?;
     let shared = tenant::Shared::new(&config.limits, starter);
     let supervisor = Supervisor::new(stop.clone());
     let about = Arc::new(About {
@@ -86,6 +91,8 @@ pub(crate) async fn serve(
     let tenants = tenants.into_iter().zip(&config.tenants);
     let begun = tenants.map(|(prepared, tenant)| prepared.run(tenant, &supervisor, &stop));
     let (running, served): (Vec<Running>, Vec<Served>) = begun.unzip();
+    let accepting = Arc::<Heartbeat>::default();
+    tell_service_manager(&served, &accepting, &supervisor, &stop);
     watch_clock(&about, &supervisor, &stop);
     let probed = probe::Probed {
         config: config.clone(),
@@ -95,20 +102,35 @@ pub(crate) async fn serve(
         about,
     };
     let ready = probe::readiness(probed, &stop);
-    let tasks = listeners.serve(&config, certificate, hosts, ready, &supervisor, &stop);
+    let served = ServedBy {
+        certificate,
+        hosts,
+        ready,
+        accepting,
+    };
+    let tasks = listeners.serve(&config, served, &supervisor, &stop);
     if let Some(control) = control {
         control.keep(&supervisor, &tasks, &stop);
     }
     for line in &lines {
         announce(line);
     }
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        tenants = running.len(),
-        "serving",
-    );
+    let (version, tenants) = (env!("CARGO_PKG_VERSION"), running.len());
+    tracing::info!(version, tenants, "serving");
     stop.cancelled().await;
     let deadline = Duration::from_secs(config.limits.stop_deadline_s);
+    let locks = end(tasks, running, deadline, kill).await;
+    let failure = supervisor.failure();
+    Ok(Stopped { locks, failure })
+}
+
+/// Lets requests and commands finish, those until the deadline, after which `kill` ends them.
+async fn end(
+    tasks: TaskTracker,
+    running: Vec<Running>,
+    deadline: Duration,
+    kill: CancellationToken,
+) -> Vec<SpoolLock> {
     tracing::info!(deadline_s = deadline.as_secs(), "stopping");
     let timer = tokio::spawn(async move {
         tokio::time::sleep(deadline).await;
@@ -121,8 +143,7 @@ pub(crate) async fn serve(
     }
     timer.abort();
     tracing::info!("stopped");
-    let failure = supervisor.failure();
-    Ok(Stopped { locks, failure })
+    locks
 }
 
 /// A better answer than a port that is taken.
@@ -135,6 +156,19 @@ fn check_unserved(config: &Config) -> Result<(), LockError> {
         Some(holder) => Err(LockError::Taken { holder }),
         None => Ok(()),
     }
+}
+
+fn tell_service_manager(
+    served: &[Served],
+    accepting: &Arc<Heartbeat>,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+) {
+    let told = Arc::new(tenant::told(served, accepting.clone()));
+    let until = stop.clone();
+    supervisor.keep("what the service manager is told", move || {
+        told.clone().run(until.clone())
+    });
 }
 
 fn watch_clock(about: &Arc<About>, supervisor: &Supervisor, stop: &CancellationToken) {
@@ -251,9 +285,24 @@ pub(crate) fn host_name() -> Option<String> {
 
 /// Addresses that are bound; nothing is accepted yet.
 struct Sockets {
-    main: TcpSocket,
-    plain: Option<TcpSocket>,
-    ops: Option<TcpSocket>,
+    main: Bound,
+    plain: Option<Bound>,
+    ops: Option<Bound>,
+}
+
+enum Bound {
+    ByUs(TcpSocket),
+    /// It listens already: who connects waits until we accept.
+    Given(std::net::TcpListener),
+}
+
+/// What answers on the listeners.
+struct ServedBy {
+    certificate: Arc<tls::Certificate>,
+    hosts: VirtualHosts,
+    ready: Arc<http::Readiness>,
+    /// Beats while connections are accepted.
+    accepting: Arc<Heartbeat>,
 }
 
 /// Sockets that listen; nothing is accepted yet.
@@ -264,18 +313,32 @@ struct Listeners {
 }
 
 impl Sockets {
-    fn bind(config: &Config) -> anyhow::Result<Self> {
-        let plain = config.plain_listen.map(|at| bind(at, "plain_listen"));
-        let ops = config.ops_listen.map(|at| bind(at, "ops_listen"));
+    /// Those that were given come first, whatever the configuration says.
+    fn bind(config: &Config, given: GivenSockets) -> anyhow::Result<Self> {
+        let or_given =
+            |at: Option<SocketAddr>, key, given: Option<std::net::TcpListener>| match (given, at) {
+                (Some(given), _) => Ok(Some(Bound::Given(given))),
+                (None, Some(at)) => bind(at, key).map(|socket| Some(Bound::ByUs(socket))),
+                (None, None) => Ok(None),
+            };
+        let main = or_given(Some(config.listen), "listen", given.listen)?;
         Ok(Self {
-            main: bind(config.listen, "listen")?,
-            plain: plain.transpose()?,
-            ops: ops.transpose()?,
+            main: main.context("there is no address to listen on")?,
+            plain: or_given(config.plain_listen, "plain_listen", given.plain_listen)?,
+            ops: or_given(config.ops_listen, "ops_listen", given.ops_listen)?,
         })
     }
 
     fn listen(self) -> anyhow::Result<Listeners> {
-        let listen = |socket: TcpSocket| socket.listen(BACKLOG).context("cannot listen");
+        let listen = |socket| {
+            let listener = match socket {
+                Bound::ByUs(socket) => socket.listen(BACKLOG),
+                Bound::Given(listener) => {
+                    (listener.set_nonblocking(true)).and_then(|()| TcpListener::from_std(listener))
+                }
+            };
+            listener.context("cannot listen")
+        };
         Ok(Listeners {
             main: listen(self.main)?,
             plain: self.plain.map(listen).transpose()?,
@@ -303,9 +366,7 @@ impl Listeners {
     fn serve(
         self,
         config: &Config,
-        certificate: Arc<tls::Certificate>,
-        hosts: VirtualHosts,
-        readiness: Arc<http::Readiness>,
+        by: ServedBy,
         supervisor: &Supervisor,
         stop: &CancellationToken,
     ) -> TaskTracker {
@@ -324,12 +385,13 @@ impl Listeners {
             tasks.spawn(supervisor.essential("the plain listener", plain));
         }
         if let Some(ops) = self.ops {
-            let ops = http::serve_ops(ops, readiness, stop.clone());
+            let ops = http::serve_ops(ops, by.ready, stop.clone());
             tasks.spawn(supervisor.essential("the ops listener", ops));
         }
-        let (hosts, stop) = (Arc::new(hosts), stop.clone());
+        let (hosts, stop) = (Arc::new(by.hosts), stop.clone());
         let stop_memory = stop.clone();
-        let main = http::serve_tls(self.main, certificate, hosts, limits, stop, deadline);
+        let main = http::serve_tls(self.main, by.certificate, hosts, limits, stop, deadline);
+        let main = service_manager::beating(main, by.accepting);
         tasks.spawn(supervisor.essential("the listener", main));
         supervisor.keep("the giving back of memory", move || {
             memory::give_back(stop_memory.clone())

@@ -1,9 +1,10 @@
 //! What several parts need and none of them is about: [`modes`] says who may read and write what the
 //! service trusts, [`plain`] opens plain files of bounded size, [`Input`] is a file that can be read again, [`doubled()`] is how long to wait after
-//! failures, [`nearest()`] what a misspelt word was to be, [`processors()`] how much can be done at the
+//! failures, [`Heartbeat`] whether a loop still goes round, [`nearest()`] what a misspelt word was to be, [`processors()`] how much can be done at the
 //! same time.
 
 mod doubled;
+mod heartbeat;
 mod input;
 pub(crate) mod modes;
 mod nearest;
@@ -13,6 +14,7 @@ mod processors;
 pub(crate) mod until;
 
 pub(crate) use doubled::doubled;
+pub(crate) use heartbeat::{EVERY as HEARTBEAT_EVERY, Heartbeat};
 pub(crate) use input::Input;
 pub(crate) use nearest::nearest;
 pub(crate) use processors::processors;

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use query::Rescans;
 use runs::{Registered, Runs};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -165,6 +165,8 @@ struct Core {
     stop: CancellationToken,
     /// Running commands are to end now.
     kill: CancellationToken,
+    /// Every queue has been looked at.
+    scanned: CancellationToken,
 }
 
 impl Worker {
@@ -192,6 +194,7 @@ impl Worker {
             troubles: Mutex::default(),
             stop: parts.stop,
             kill: parts.kill,
+            scanned: CancellationToken::new(),
         };
         let adopted = parts.adopted.into_iter().map(|adopted| {
             let lease = &adopted.lease;
@@ -216,6 +219,11 @@ impl Worker {
         Handle(self.core.clone())
     }
 
+    /// Cancelled once every queue has been looked at since the start, with success or without.
+    pub fn scanned(&self) -> CancellationToken {
+        self.core.scanned.clone()
+    }
+
     /// Runs until stopped and nothing runs any more. `poll`: scan so often, as nobody watches.
     pub async fn run(mut self, poll: Option<Duration>) {
         let rescan_every = poll.unwrap_or(RESCAN_EVERY);
@@ -230,7 +238,11 @@ impl Worker {
         let mut rescan_at = tokio::time::Instant::now() + rescan_every;
         let stop = self.core.stop.clone();
         let mut draining = false;
+        let mut unscanned: BTreeSet<InterfaceName> = self.core.lanes.keys().cloned().collect();
         loop {
+            if unscanned.is_empty() {
+                self.core.scanned.cancel();
+            }
             for action in actions.drain(..) {
                 if action == Action::Exit {
                     return;
@@ -252,6 +264,9 @@ impl Worker {
                 }
             };
             if let Some(event) = event {
+                if let Event::Listed { interface, .. } | Event::ScanFailed(interface) = &event {
+                    unscanned.remove(interface);
+                }
                 self.scheduler.on(event, &mut actions);
             }
             if self.lost.swap(false, Ordering::AcqRel) {

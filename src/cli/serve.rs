@@ -33,6 +33,8 @@ impl Serve {
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
+    // Before anything is started that could inherit them.
+    let given = daemon::GivenSockets::take()?;
     // Before there are threads, and before the limit on open files is raised.
     let starter = Starter::launch().context("cannot start the process that starts commands")?;
     // Dropped last, so that the log has all that is said.
@@ -42,7 +44,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     let stopped = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(&stop)?;
-        daemon::serve(config, starter, stop, log::announce).await
+        daemon::serve(config, starter, given, stop, log::announce).await
     })?;
     // The blocking threads end first, then the next owner may come.
     drop(runtime);

@@ -3,6 +3,7 @@
 use super::{
     About,
     reload::{Reloader, Woken},
+    service_manager::Told,
     supervise::Supervisor,
     timetable::{self, Alarm},
     watcher::Watcher,
@@ -24,6 +25,7 @@ use crate::{
         By, LeftBehind, Store,
         fs::{FileStore, Owner, RealFs, Rules, Spool, SpoolLock, key},
     },
+    util::Heartbeat,
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
     xml::{Room, Schemas, Stylesheets, XsdSchema},
@@ -339,6 +341,7 @@ impl Prepared {
         let reloader = self.reloader;
         let named = |task: &str| format!("{task} of tenant {}", reloader.tenant);
         let poll = reloader.watcher.is_none().then_some(POLL_EVERY);
+        let scanned = self.worker.scanned();
         let worker = supervisor.essential(named("the worker"), self.worker.run(poll));
         let (service, alarm, until) = (self.service, self.alarm.clone(), stop.clone());
         let is_watched = reloader.watcher.is_some();
@@ -370,6 +373,8 @@ impl Prepared {
             tenant: tenant.clone(),
             store: self.store,
             reloader,
+            scanned,
+            committing: self.spool.heartbeat(),
         };
         let running = Running {
             spool: self.spool,
@@ -425,6 +430,21 @@ pub(super) struct Served {
     tenant: Tenant,
     store: Arc<FileStore>,
     reloader: Arc<Reloader>,
+    /// Its queues have been looked at.
+    scanned: CancellationToken,
+    /// Of the thread that writes the journal.
+    committing: Option<Arc<Heartbeat>>,
+}
+
+/// What the service manager is told of the tenants and of the loop that accepts connections.
+pub(super) fn told(served: &[Served], accepting: Arc<Heartbeat>) -> Told {
+    let stores = served.iter().map(|of| of.store.clone() as Arc<dyn Store>);
+    let committing = served.iter().filter_map(|of| of.committing.clone());
+    Told {
+        stores: stores.collect(),
+        scanned: served.iter().map(|of| of.scanned.clone()).collect(),
+        heartbeats: committing.chain([accepting]).collect(),
+    }
 }
 
 impl Served {

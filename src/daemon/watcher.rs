@@ -34,9 +34,9 @@ struct Life {
     ended: Notify,
 }
 
-struct Heartbeat(Arc<Life>);
+struct Alive(Arc<Life>);
 
-impl Drop for Heartbeat {
+impl Drop for Alive {
     fn drop(&mut self) {
         self.0.has_ended.store(true, Ordering::Release);
         self.0.ended.notify_one();
@@ -61,9 +61,9 @@ impl Watcher {
 
     fn arm_anew(&self) -> anyhow::Result<()> {
         self.life.has_ended.store(false, Ordering::Release);
-        let (sink, heartbeat) = (self.sink.clone(), Heartbeat(self.life.clone()));
+        let (sink, alive) = (self.sink.clone(), Alive(self.life.clone()));
         let watch = Watch::arm(self.watched.clone(), move |seen| {
-            let _alive = &heartbeat;
+            let _ = &alive;
             sink(seen);
         })?;
         let before = self.slot().replace(Arc::new(watch));

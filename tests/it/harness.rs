@@ -7,6 +7,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::fd::OwnedFd,
     os::unix::{
         fs::{PermissionsExt, lchown},
         process::CommandExt,
@@ -209,21 +210,33 @@ impl Daemon {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        self.serve_with(program, log);
+        self.serve_with(program, log, Stdio::null());
+    }
+
+    /// Serves on a socket that somebody else has opened, as systemd gives it.
+    pub(crate) fn serve_on(&mut self, listener: &std::net::TcpListener) {
+        let mut program = marked("sh");
+        let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 0</dev/null";
+        program.args(["-c", script, PROGRAM]);
+        program.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "listen")]);
+        let log = self.log_path();
+        let log = fs::File::options().create(true).append(true).open(log);
+        let given = OwnedFd::from(listener.try_clone().unwrap());
+        self.serve_with(program, log.unwrap(), given);
     }
 
     /// The same, with another log.
     pub(crate) fn serve_logging_to(&mut self, log: impl Into<Stdio>) {
-        self.serve_with(program(), log);
+        self.serve_with(program(), log, Stdio::null());
     }
 
-    fn serve_with(&mut self, mut program: Command, log: impl Into<Stdio>) {
+    fn serve_with(&mut self, mut program: Command, log: impl Into<Stdio>, given: impl Into<Stdio>) {
         assert!(self.child.is_none(), "it is served already");
         let mut child = program
             .arg("serve")
             .arg("--config")
             .arg(self.config())
-            .stdin(Stdio::null())
+            .stdin(given)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -26,6 +26,7 @@ mod readiness;
 mod scale;
 mod schedules;
 mod security;
+mod service_manager;
 mod terms;
 mod tokens;
 mod unit;

@@ -41,6 +41,7 @@ use super::{
     text, wrap,
 };
 use crate::domain::{Ids, JobId};
+use crate::util::{HEARTBEAT_EVERY, Heartbeat};
 use disk::{
     DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head, segment_path,
 };
@@ -250,6 +251,8 @@ pub(super) struct Journal<F: Fs> {
     appended: Condvar,
     /// Something has been flushed or checkpointed, or failed.
     advanced: Condvar,
+    /// Of the thread that writes.
+    heartbeat: Arc<Heartbeat>,
     /// Uploads whose body is complete, up to their record.
     expected: AtomicUsize,
     /// There may be something to checkpoint.
@@ -417,6 +420,7 @@ impl<F: Fs> Spool<F> {
             mount,
             appended: Condvar::new(),
             advanced: Condvar::new(),
+            heartbeat: Arc::default(),
             expected: AtomicUsize::new(0),
             pressed: Condvar::new(),
             moves: self.moves.clone(),
@@ -439,7 +443,11 @@ impl<F: Fs> Spool<F> {
         journal.threaded.store(true, Ordering::Release);
         let mut threads = journal.threads.lock();
         let committer = journal.clone();
-        let commit = move || committer.guarded("the committer", |journal| while journal.work() {});
+        let commit = move || {
+            committer.guarded("the committer", |journal| while journal.work() {});
+            // Why it has ended, the spool's health says; it is no reason to end the process.
+            committer.heartbeat.rest();
+        };
         let checkpointer = journal.clone();
         let checkpoint =
             move || checkpointer.guarded("the checkpointer", |journal| while journal.keep() {});
@@ -457,6 +465,12 @@ impl<F: Fs> Spool<F> {
                 }
             }
         }
+    }
+
+    /// Of the thread that writes the journal, once there is one.
+    pub(crate) fn heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        let journal = self.journal.get()?;
+        Some(journal.heartbeat.clone())
     }
 
     /// Checkpoints and ends the threads, so that the next start has nothing to do again.
@@ -781,7 +795,8 @@ impl<F: Fs> Journal<F> {
                 if state.closing {
                     return false;
                 }
-                self.appended.wait(&mut state);
+                self.heartbeat.beat();
+                self.appended.wait_for(&mut state, HEARTBEAT_EVERY);
             }
             let deadline = Instant::now() + GATHER;
             while self.gathers(&state) && !state.closing {
@@ -791,6 +806,8 @@ impl<F: Fs> Journal<F> {
                 self.appended.wait_for(&mut state, left);
             }
         }
+        // A disk may take as long as it likes.
+        self.heartbeat.rest();
         self.flush().is_ok()
     }
 
