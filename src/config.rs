@@ -6,6 +6,9 @@
 
 mod file;
 mod mistakes;
+mod partner;
+
+pub use partner::Partner;
 
 use crate::{
     cron_schedule::cron::Changes,
@@ -14,7 +17,7 @@ use crate::{
     peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor},
     scheduler::LaneRules,
-    service::{AdmissionLimits, Direction, Interface},
+    service::{AdmissionLimits, Direction, Interface, UserLimits},
     store::fs::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
     util::modes::{Guard, guard},
     util::plain::{self, Links},
@@ -116,6 +119,8 @@ pub struct Tenant {
     /// By which edition of XML Schema these schemas are read, whatever they say.
     pub editions: BTreeMap<String, Edition>,
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
+    /// Users with limits of their own, by name.
+    pub partners: BTreeMap<String, Partner>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,6 +176,8 @@ pub struct Limits {
     pub upload_bytes_max: u64,
     pub queue_jobs_max: usize,
     pub queue_jobs_per_user_max: usize,
+    pub bytes_per_day_per_user_max: Option<u64>,
+    pub uploads_per_minute_per_user_max: Option<usize>,
     pub keys_per_user_max: usize,
     pub schedules_per_user_max: usize,
     /// Transformations at the same time, over all tenants.
@@ -191,7 +198,9 @@ impl Default for Limits {
             uploads_max: admission.uploads_max,
             upload_bytes_max: admission.upload_bytes_max,
             queue_jobs_max: admission.queue_jobs_max,
-            queue_jobs_per_user_max: admission.queue_jobs_per_user_max,
+            queue_jobs_per_user_max: admission.user.waiting_jobs_max,
+            bytes_per_day_per_user_max: admission.user.bytes_per_day_max,
+            uploads_per_minute_per_user_max: admission.user.uploads_per_minute_max,
             keys_per_user_max: admission.keys_per_user_max,
             schedules_per_user_max: admission.schedules_per_user_max,
             stylesheets_max: 4,
@@ -208,7 +217,11 @@ impl Limits {
             uploads_max: self.uploads_max,
             upload_bytes_max: self.upload_bytes_max,
             queue_jobs_max: self.queue_jobs_max,
-            queue_jobs_per_user_max: self.queue_jobs_per_user_max,
+            user: UserLimits {
+                waiting_jobs_max: self.queue_jobs_per_user_max,
+                bytes_per_day_max: self.bytes_per_day_per_user_max,
+                uploads_per_minute_max: self.uploads_per_minute_per_user_max,
+            },
             keys_per_user_max: self.keys_per_user_max,
             schedules_per_user_max: self.schedules_per_user_max,
             free_bytes_min: self.free_bytes_min,
@@ -349,6 +362,7 @@ fn tenants(
             catalog: catalog(&file.schemas, text)?,
             editions: editions(&file.schemas),
             interfaces: interfaces(&file.interfaces, dir)?,
+            partners: partner::checked(&file.partners)?,
         });
     }
     for (name, tenant) in &file.tenants {
@@ -379,6 +393,8 @@ fn tenants(
             catalog: catalog(&tenant.schemas, text).map_err(|e| format!("tenants.{name}.{e}"))?,
             editions: editions(&tenant.schemas),
             interfaces: interfaces(&tenant.interfaces, dir)
+                .map_err(|e| format!("tenants.{name}.{e}"))?,
+            partners: partner::checked(&tenant.partners)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
         });
     }
@@ -445,6 +461,14 @@ fn check_limits(limits: &Limits) -> Result<(), String> {
         at_least_1(&name, count as u64)?;
         at_most(&name, count, COUNT_MAX)?;
     }
+    partner::check_bytes(
+        "limits.bytes_per_day_per_user_max",
+        limits.bytes_per_day_per_user_max,
+    )?;
+    partner::check_uploads(
+        "limits.uploads_per_minute_per_user_max",
+        limits.uploads_per_minute_per_user_max,
+    )?;
     at_least_1("limits.upload_bytes_max", limits.upload_bytes_max)
 }
 
@@ -831,7 +855,9 @@ mod tests {
     fn every_limit_that_counts_is_bounded() {
         let limits = serde_json::to_value(Limits::default()).unwrap();
         let counts = limits.as_object().unwrap().keys();
+        // Those that need not be given have bounds of their own.
         let counts = counts.filter(|name| name.ends_with("_max") && !name.contains("bytes"));
+        let counts = counts.filter(|name| !limits[*name].is_null());
         let mut n_counts = 0;
         for name in counts {
             let with = |count: usize| parse(&format!("{ONE}[limits]\n{name} = {count}"));

@@ -23,7 +23,7 @@ pub use crate::{
     cron_schedule::ScheduleSpec,
     store::{Content, Reading, State},
 };
-pub use admission::{AdmissionLimits, InFlight};
+pub use admission::{AdmissionLimits, InFlight, UserLimits};
 pub use command::{
     Command, DocumentFormat, Fault, JobRef, JsonCheck, PageRequest, Reply, ScheduleRequest, Sort,
     Submit, TokenRequest, Visibility,

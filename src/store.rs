@@ -41,8 +41,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use jiff::Timestamp;
-use std::{fmt, future::Future, io, ops::Range, pin::Pin, sync::Arc};
+use jiff::{Timestamp, civil::Date};
+use std::{collections::HashMap, fmt, future::Future, io, ops::Range, pin::Pin, sync::Arc};
 
 /// Why a call did nothing, or not surely all, by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -366,6 +366,14 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot be read.
     async fn counts(&self) -> Result<Counts>;
+
+    /// How many bytes each user has uploaded on a UTC day, by the names of the jobs: of documents that were
+    /// accepted or refused, also of those that are gone. What schedules, processors and other hands have made is no
+    /// upload.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn uploaded_bytes(&self, day: Date) -> Result<HashMap<String, u64>>;
 
     /// When an interface was first served, in milliseconds of the Unix epoch.
     ///

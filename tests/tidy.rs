@@ -650,6 +650,7 @@ fn configuration_keys() -> BTreeMap<String, Option<String>> {
     let files = [
         "src/config/file.rs",
         "src/config.rs",
+        "src/config/partner.rs",
         "src/processor/backoff.rs",
         "src/processor/command.rs",
         "src/store/fs/retention.rs",

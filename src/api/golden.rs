@@ -89,6 +89,10 @@ pub(super) fn fault_answers(asked: &'static str) -> Vec<Answer> {
         retry_after_s: 5,
         reason: reason("too many logins"),
     };
+    let many_uploads = Fault::TooMany {
+        retry_after_s: 12,
+        reason: reason("you may begin 5 uploads a minute; the next is possible in 12 s"),
+    };
     let forbidden = reason("you have no right to upload on printing");
     let conflict = reason("the job has ended");
     let answers = [
@@ -103,6 +107,7 @@ pub(super) fn fault_answers(asked: &'static str) -> Vec<Answer> {
         ("timed out", Fault::TimedOut),
         ("too large", Fault::TooLarge { bytes_max: 1000 }),
         ("too many", too_many),
+        ("too many uploads", many_uploads),
         ("unauthorized", Fault::Unauthorized),
         (
             "unsupported",

@@ -8,7 +8,7 @@ use crate::{
     http::tls::{Certificate, TlsError},
     ops::health::{
         self, Grade, HealthFinding, Stops,
-        gather::{CertificateSource, StoreFacts, TenantSource, facts},
+        gather::{CertificateSource, StoreFacts, TenantSource, facts, unknown_partners},
     },
     store::{
         Store,
@@ -147,6 +147,10 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
         tenant: found.tenant,
         store: found.store_facts.clone(),
         users,
+        unknown_partners: match &found.users {
+            Ok(users) => unknown_partners(found.tenant, |name| users.account(name).is_some()),
+            Err(_) => Vec::new(),
+        },
         schemas: &found.schema_store,
         stylesheets: &found.stylesheet_store,
     }

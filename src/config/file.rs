@@ -1,6 +1,6 @@
 //! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
 
-use super::{Limits, LogConfig};
+use super::{Limits, LogConfig, Partner};
 use crate::{
     cron_schedule::Missed,
     cron_schedule::cron::Changes,
@@ -29,6 +29,7 @@ pub(super) struct ConfigFile {
     pub(super) schemas: SchemasFile,
     pub(super) retention: Retention,
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
+    pub(super) partners: BTreeMap<String, Partner>,
     pub(super) tenants: BTreeMap<String, TenantFile>,
 }
 
@@ -169,4 +170,6 @@ pub(super) struct TenantFile {
     pub(super) schemas: SchemasFile,
     #[serde(default)]
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
+    #[serde(default)]
+    pub(super) partners: BTreeMap<String, Partner>,
 }

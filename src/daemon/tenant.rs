@@ -14,7 +14,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Queue, Seal},
     http::tls::Certificate,
     ops::admin::{Admin, Change},
-    ops::health::gather::{StoreFacts, TenantSource},
+    ops::health::gather::{StoreFacts, TenantSource, unknown_partners},
     processor::Starter,
     scheduler::Event,
     service::{
@@ -165,9 +165,14 @@ pub(crate) fn verifier(tenant: &Tenant) -> Verifier {
 
 /// What is taken in of uploads.
 fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
+    let all = config.limits.admission();
+    let partners = tenant.partners.iter();
     AdmissionLimits {
         key_hours: tenant.retention.key_hours(),
-        ..config.limits.admission()
+        partners: partners
+            .map(|(name, partner)| (name.clone(), partner.limits(&all.user)))
+            .collect(),
+        ..all
     }
 }
 
@@ -462,6 +467,7 @@ impl Served {
                 Some(error) => Err(format!("{error}; the users before stay in force")),
                 None => Ok(reloader.users.anybody_may()),
             },
+            unknown_partners: unknown_partners(&self.tenant, |name| reloader.users.is_user(name)),
             schemas: &reloader.schemas,
             stylesheets: &reloader.stylesheets,
         }

@@ -114,6 +114,8 @@ pub struct UsersFacts {
     pub trouble: Option<String>,
     /// Whether anyone has a right or a role.
     pub anybody_may: bool,
+    /// Those to whom the configuration gives limits of their own, and who are not in it.
+    pub unknown_partners: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -276,6 +278,13 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<HealthFinding> {
                     --right INTERFACE=upload"
                 .to_owned();
         found.push(failed(&users.path, text));
+    }
+    for name in &users.unknown_partners {
+        let text = format!(
+            "it has no user {name}, so the limits of partners.{name} are no one's; correct the name, \
+             or add the user"
+        );
+        found.push(warning(&users.path, text));
     }
     if let Some(error) = &facts.unreadable_schemas {
         let text = format!("it cannot be read: {error}; let the service's user in");
@@ -455,8 +464,8 @@ mod tests {
             inodes_min: 10,
             users: UsersFacts {
                 path: "users.toml".into(),
-                trouble: None,
                 anybody_may: true,
+                ..UsersFacts::default()
             },
             interfaces: vec![InterfaceFacts {
                 name: "a".into(),
@@ -499,6 +508,7 @@ mod tests {
         (|f| f.tenants[0].inodes_min += 1, Grade::Failed, "10 inodes free"),
         (|f| f.tenants[0].users.trouble = Some("gone".into()), Grade::Failed, "users.toml: gone"),
         (|f| f.tenants[0].users.anybody_may = false, Grade::Failed, "users.toml: no one in it"),
+        (|f| f.tenants[0].users.unknown_partners = vec!["shpo".into()], Grade::Warning, "users.toml: it has no user shpo"),
         (|f| f.tenants[0].unreadable_schemas = Some("denied".into()), Grade::Failed, "spool/schemas: it cannot be read"),
         (|f| f.tenants[0].broken_stylesheets = vec![("x".into(), false)], Grade::Failed, "stylesheet x: it is broken"),
         (|f| f.tenants[0].broken_stylesheets = vec![("x".into(), true)], Grade::Warning, "stylesheet x: the file is broken"),

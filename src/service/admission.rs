@@ -5,15 +5,27 @@
 
 use super::{Fault, RETRY_LATER_S, RETRY_SOON_S};
 use crate::store::Capacity;
-use serde::{Deserialize, Serialize};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
+/// What one user may have and send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserLimits {
+    /// Jobs of his that wait.
+    pub waiting_jobs_max: usize,
+    /// Bytes of his uploads in one UTC day; `None`: any number.
+    pub bytes_per_day_max: Option<u64>,
+    /// Uploads of his that begin in any sixty seconds; `None`: any number.
+    pub uploads_per_minute_max: Option<usize>,
+}
+
 /// Limits on what is taken in; each of them has a name in `[limits]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
     /// Uploads at once.
     pub uploads_max: usize,
@@ -21,8 +33,10 @@ pub struct AdmissionLimits {
     pub upload_bytes_max: u64,
     /// Jobs waiting in one interface.
     pub queue_jobs_max: usize,
-    /// Waiting jobs of one user.
-    pub queue_jobs_per_user_max: usize,
+    /// Of each user.
+    pub user: UserLimits,
+    /// Of those users for whom others count.
+    pub partners: HashMap<String, UserLimits>,
     /// Idempotency keys of one user.
     pub keys_per_user_max: usize,
     /// Hours for which a key counts.
@@ -35,13 +49,31 @@ pub struct AdmissionLimits {
     pub free_inodes_min: u64,
 }
 
+impl Default for UserLimits {
+    fn default() -> Self {
+        Self {
+            waiting_jobs_max: 1_000_000,
+            bytes_per_day_max: None,
+            uploads_per_minute_max: None,
+        }
+    }
+}
+
+impl AdmissionLimits {
+    /// Those of a user.
+    pub(super) fn of(&self, user: &str) -> UserLimits {
+        self.partners.get(user).copied().unwrap_or(self.user)
+    }
+}
+
 impl Default for AdmissionLimits {
     fn default() -> Self {
         Self {
             uploads_max: 1024,
             upload_bytes_max: 64 << 30,
             queue_jobs_max: 1_000_000,
-            queue_jobs_per_user_max: 1_000_000,
+            user: UserLimits::default(),
+            partners: HashMap::new(),
             keys_per_user_max: 1_000_000,
             key_hours: 24,
             schedules_per_user_max: 1_000,

@@ -1,8 +1,15 @@
-//! How much each user has: waiting jobs, idempotency keys, schedules. So no user fills what all share.
+//! How much each user has and sends: waiting jobs, uploads a minute, bytes a day, idempotency keys, schedules. So no
+//! user fills what all share.
 //!
 //! Kept in memory, so that no request lists a directory. Of jobs and keys, those count that were
 //! accepted since the start; schedules are read at the start and all count. A user's jobs are looked
-//! after, which of them still wait, when they seem too many or have doubled since the last look.
+//! after, which of them still wait, when they seem too many or have doubled since the last look. Uploads a minute
+//! count from the start on. What was sent on a day is in its record, which is read once after a start and
+//! whenever a day begins, if there is a user whom it concerns.
+
+mod day;
+
+pub(super) use day::{DayBytes, Days};
 
 use super::{Fault, RETRY_LATER_S};
 use crate::{cron_schedule::ScheduleId, domain::JobName};
@@ -18,12 +25,16 @@ const LOOK_SHARE: u32 = 20;
 /// Jobs that are not worth a look.
 const FEW: usize = 1024;
 const HOUR_MS: i64 = 60 * 60 * 1000;
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct Quotas {
+    pub(super) days: Days,
     jobs: Mutex<HashMap<Arc<str>, Jobs>>,
     keys: Mutex<HashMap<Arc<str>, Keys>>,
     schedules: Mutex<HashMap<ScheduleId, Arc<str>>>,
+    /// When the uploads of the last minute began.
+    uploads: Mutex<HashMap<Arc<str>, VecDeque<Instant>>>,
 }
 
 #[derive(Default)]
@@ -70,7 +81,48 @@ impl Quotas {
     pub(super) fn may_submit(&self, user: &str, max: usize) -> Result<(), Fault> {
         let jobs = self.jobs.lock();
         let n_jobs = jobs.get(user).map_or(0, |jobs| jobs.names.len());
-        within(n_jobs, max, "jobs waiting")
+        within(n_jobs, max, "jobs waiting", RETRY_LATER_S)
+    }
+
+    /// The job of the user that has waited longest, as far as is known.
+    pub(super) fn oldest_job(&self, user: &str) -> Option<JobName> {
+        let jobs = self.jobs.lock();
+        jobs.get(user)?.names.iter().min().cloned()
+    }
+
+    /// Takes a place for an upload that begins now.
+    ///
+    /// # Errors
+    ///
+    /// When as many of the user's have begun in the last minute as may; it says when the next one may.
+    pub(super) fn take_upload(
+        &self,
+        user: &Arc<str>,
+        now: Instant,
+        max: usize,
+    ) -> Result<(), Fault> {
+        let mut all = self.uploads.lock();
+        let begun = all.entry(user.clone()).or_default();
+        let left = |since: Instant| (since + MINUTE).saturating_duration_since(now);
+        while begun.front().is_some_and(|first| left(*first).is_zero()) {
+            begun.pop_front();
+        }
+        match begun.front() {
+            Some(first) if begun.len() >= max => {
+                let retry_after_s = whole_seconds(left(*first));
+                Err(Fault::TooMany {
+                    retry_after_s,
+                    reason: format!(
+                        "you may begin {max} uploads a minute; the next is possible in \
+                         {retry_after_s} s"
+                    ),
+                })
+            }
+            Some(_) | None => {
+                begun.push_back(now);
+                Ok(())
+            }
+        }
     }
 
     /// Takes another key for the user. A key counts for `hours`.
@@ -95,7 +147,11 @@ impl Quotas {
             by_hour.pop_front();
         }
         let n_keys = by_hour.iter().map(|(_, n_keys)| n_keys).sum();
-        within(n_keys, max, "idempotency keys in use")?;
+        let oldest = by_hour.front().map_or(hour, |(first, _)| *first);
+        let free_ms = (oldest + i64::from(hours) + 1) * HOUR_MS;
+        let left = Duration::from_millis(u64::try_from(free_ms - now_ms).unwrap_or(0));
+        let retry_after_s = whole_seconds(left);
+        within(n_keys, max, "idempotency keys in use", retry_after_s)?;
         match by_hour.back_mut() {
             Some((last, n_keys)) if *last >= hour => *n_keys += 1,
             Some(_) | None => by_hour.push_back((hour, 1)),
@@ -126,7 +182,7 @@ impl Quotas {
     ) -> Result<(), Fault> {
         let mut schedules = self.schedules.lock();
         let n_schedules = schedules.values().filter(|owner| &***owner == user);
-        within(n_schedules.count(), max, "schedules")?;
+        within(n_schedules.count(), max, "schedules", RETRY_LATER_S)?;
         schedules.insert(id, user.into());
         Ok(())
     }
@@ -170,12 +226,18 @@ impl Drop for Look<'_> {
     }
 }
 
-fn within(n: usize, max: usize, what: &str) -> Result<(), Fault> {
+/// As many as it takes: whoever waits for them does not come too early.
+fn whole_seconds(left: Duration) -> u32 {
+    let seconds = left.as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
+}
+
+fn within(n: usize, max: usize, what: &str, retry_after_s: u32) -> Result<(), Fault> {
     if n < max {
         return Ok(());
     }
     Err(Fault::TooMany {
-        retry_after_s: RETRY_LATER_S,
+        retry_after_s,
         reason: format!("you have {n} {what}, and may have {max} at most"),
     })
 }
@@ -235,14 +297,42 @@ mod tests {
     }
 
     #[test]
+    fn so_many_uploads_begin_in_any_minute() {
+        let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
+        let start = Instant::now();
+        let take = |ms: u64| {
+            let now = start + Duration::from_millis(ms);
+            match quotas.take_upload(&shop, now, 2) {
+                Ok(()) => 0,
+                Err(Fault::TooMany { retry_after_s, .. }) => retry_after_s,
+                Err(other) => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((take(0), take(30_500)), (0, 0));
+        // What is refused takes no place, and who waits as long as he is told gets one.
+        assert_eq!((take(30_500), take(31_000), take(59_999)), (30, 29, 1));
+        assert_eq!(take(60_000), 0);
+        assert_eq!((take(60_000), take(90_499)), (31, 1));
+        assert_eq!(take(90_500), 0);
+        quotas.take_upload(&"other".into(), start, 1).unwrap();
+        let refused = reason(quotas.take_upload(&"other".into(), start, 1));
+        let said = "you may begin 1 uploads a minute; the next is possible in 60 s";
+        assert_eq!(refused, said);
+    }
+
+    #[test]
     fn keys_count_until_they_may_be_used_anew() {
         let (quotas, shop): (_, Arc<str>) = (Quotas::default(), "shop".into());
         let take = |hour: i64| quotas.take_key(&shop, hour * HOUR_MS + 1, 24, 2);
         take(0).unwrap();
         take(5).unwrap();
-        let refused = reason(take(24));
+        let refused = take(24);
+        let Err(Fault::TooMany { retry_after_s, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(retry_after_s, 3600, "the first one counts an hour more");
         assert_eq!(
-            refused,
+            reason(refused),
             "you have 2 idempotency keys in use, and may have 2 at most"
         );
         take(25).unwrap();

@@ -8,23 +8,26 @@
 
 use super::{
     AdmissionLimits, Direction, DocumentFormat, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
-    Reply, Service, Submit, admission, store_fault, view::View,
+    RETRY_SOON_S, Reply, Service, Submit, admission, admission::UserLimits, quotas::DayBytes,
+    store_fault, view::View,
 };
 use crate::{
     auth::{Caller, Right},
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, Kind, Place, Reference},
-    store::{Came, Key, Keyed, NewJob, NewName, Receipt, Sealed, Stored, Viewer, Want},
+    store::{Came, Key, Keyed, NewJob, NewName, Of, Receipt, Sealed, Stored, Viewer, Want},
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha512};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use tokio::sync::SemaphorePermit;
 
 /// Documents up to this size are checked where they arrive, unless a schema has to be looked at:
 /// that takes less than a change of threads.
 const QUICK_CHECK_BYTES_MAX: usize = 16 * 1024;
+/// Nobody is told to wait longer for a place of his waiting jobs: the estimate is a rough one.
+const WAIT_S_MAX: u32 = 60 * 60;
 
 /// A body on its way in.
 pub struct Upload {
@@ -35,6 +38,8 @@ pub struct Upload {
     bytes_max: u64,
     document: Box<dyn crate::store::DocumentWriter>,
     admitted: Option<admission::Admitted>,
+    /// Where the user may send so many bytes a day.
+    day_bytes: Option<DayBytes>,
     /// Of what has come; only where the client says what it should be.
     sha512: Option<Sha512>,
 }
@@ -50,6 +55,7 @@ struct Request {
 struct Complete {
     request: Request,
     document: Sealed,
+    day_bytes: Option<DayBytes>,
 }
 
 /// What the check of a document came to.
@@ -70,15 +76,16 @@ pub(super) struct Outcome {
 
 impl Service {
     /// Everything that can be refused before the body is read: unknown interface, no right, too
-    /// large, too many uploads, no room. `content_length` is what the client announced, if it did.
+    /// large, too many uploads or bytes of this user, no room. `content_length` is what the client announced, if it did.
     ///
     /// # Errors
     /// Nothing was stored.
     /// - [`Fault::Busy`]: too many uploads are under way, the queue or the disk is full, or the
     ///   store is unhealthy; the upload can be tried again after the time that it names.
-    /// - [`Fault::TooMany`]: as many of the user's jobs wait as may; again once some of them have
-    ///   run.
-    /// - [`Fault::TooLarge`]: the document is larger than any interface takes that it could be for.
+    /// - [`Fault::TooMany`]: as many of the user's jobs wait as may, or he has sent as much in this minute or day as
+    ///   he may; again after the time that it names.
+    /// - [`Fault::TooLarge`]: the document is larger than any interface takes that it could be for, or than all that
+    ///   the user may send in a day.
     /// - [`Fault::Forbidden`], [`Fault::UnknownInterface`]: the caller needs a right that an
     ///   operator grants, or another interface.
     /// - [`Fault::Invalid`]: the interface takes no uploads, or none of this kind of document.
@@ -90,11 +97,14 @@ impl Service {
     ) -> Result<Upload, Fault> {
         let candidates = self.candidates(caller, submit.interface.as_ref())?;
         check_kind(&submit, &candidates)?;
+        let limits = self.limits.of(&caller.user);
         let bytes_max = candidates
             .iter()
             .map(|(_, i)| i.bytes_max)
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+            // What is larger than a day's share fits into no day.
+            .min(limits.bytes_per_day_max.unwrap_or(u64::MAX));
         if content_length.is_some_and(|bytes| bytes > bytes_max) {
             return Err(Fault::TooLarge { bytes_max });
         }
@@ -107,10 +117,18 @@ impl Service {
         if candidates.iter().all(|(name, _)| self.is_full(name)) {
             return Err(queue_full());
         }
-        self.may_submit(caller).await?;
+        self.may_submit(caller, &limits).await?;
+        let day_bytes = match submit.only_check {
+            true => None,
+            false => self.take_bytes(caller, &limits, content_length).await?,
+        };
         let announced = content_length.unwrap_or(bytes_max);
         let admitted = self.in_flight.admit(announced, &self.limits)?;
         admission::room(self.store.capacity(), self.in_flight.bytes(), &self.limits)?;
+        // At last, so that none counts which is refused.
+        if let Some(max) = limits.uploads_per_minute_max {
+            self.quotas.take_upload(&caller.user, Instant::now(), max)?;
+        }
         let name = NewName {
             kind: submit.kind(),
             reference: submit.reference.clone(),
@@ -124,17 +142,64 @@ impl Service {
             bytes_max,
             document: self.store.begin(name),
             admitted: Some(admitted),
+            day_bytes,
         })
     }
 
     /// Has the user room for another waiting job?
-    async fn may_submit(self: &Arc<Self>, caller: &Caller) -> Result<(), Fault> {
-        let max = self.limits.queue_jobs_per_user_max;
+    async fn may_submit(
+        self: &Arc<Self>,
+        caller: &Caller,
+        limits: &UserLimits,
+    ) -> Result<(), Fault> {
+        let max = limits.waiting_jobs_max;
         if let Some(look) = self.quotas.look(&caller.user, max) {
             let waiting = self.store.still_waiting(look.jobs().to_vec()).await;
             look.found(waiting.map_err(|e| store_fault(&e))?);
         }
-        self.quotas.may_submit(&caller.user, max)
+        let Err(Fault::TooMany { reason, .. }) = self.quotas.may_submit(&caller.user, max) else {
+            return Ok(());
+        };
+        Err(Fault::TooMany {
+            retry_after_s: self.seconds_to_wait(&caller.user).await,
+            reason,
+        })
+    }
+
+    /// How long it takes until one of the user's jobs waits no more: an estimate.
+    async fn seconds_to_wait(self: &Arc<Self>, user: &str) -> u32 {
+        let Some(oldest) = self.quotas.oldest_job(user) else {
+            return RETRY_SOON_S;
+        };
+        let all = Viewer::all();
+        let found = self.store.find(&all, Of::Name(oldest), Want::PLACE);
+        let Ok(Some(found)) = found.await else {
+            return RETRY_SOON_S;
+        };
+        let eta_ms = self.blocking(move |this| this.worker.eta_ms(&found.summary.job));
+        let eta_ms = eta_ms.await.ok().flatten();
+        let left_ms = eta_ms.map(|eta_ms| eta_ms - self.store.now_ms());
+        let left_s = left_ms.and_then(|left_ms| u32::try_from(left_ms / 1000 + 1).ok());
+        left_s.map_or(RETRY_LATER_S, |left_s| left_s.clamp(1, WAIT_S_MAX))
+    }
+
+    /// Takes what an upload announces of the bytes that its user may send in a day, where that is limited.
+    async fn take_bytes(
+        &self,
+        caller: &Caller,
+        limits: &UserLimits,
+        announced: Option<u64>,
+    ) -> Result<Option<DayBytes>, Fault> {
+        let Some(max) = limits.bytes_per_day_max else {
+            return Ok(None);
+        };
+        let read = async |day| {
+            let sent = self.store.uploaded_bytes(day).await;
+            sent.map_err(|e| store_fault(&e))
+        };
+        let (days, limit) = (&self.quotas.days, (self.store.now_ms(), max));
+        let taken = days.take(&caller.user, limit, announced.unwrap_or(0), read);
+        taken.await.map(Some)
     }
 
     /// Takes one of the user's keys.
@@ -251,6 +316,7 @@ impl Upload {
     /// # Errors
     /// Drop the upload: it cannot be completed, and nothing of it stays.
     /// - [`Fault::TooLarge`]: the document is too large for every interface that it could be for.
+    /// - [`Fault::TooMany`]: the user has sent as many bytes in this day as he may; again when the next one begins.
     /// - [`Fault::Busy`]: the disk is full or the store has failed; the whole upload can be tried
     ///   again after the time that it names.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), Fault> {
@@ -259,6 +325,9 @@ impl Upload {
             return Err(Fault::TooLarge {
                 bytes_max: self.bytes_max,
             });
+        }
+        if let Some(day_bytes) = &mut self.day_bytes {
+            day_bytes.reach(self.bytes, self.service.store.now_ms())?;
         }
         if let Some(hasher) = &mut self.sha512 {
             hasher.update(&chunk);
@@ -334,7 +403,11 @@ impl Upload {
             caller: self.caller,
             submit: self.submit,
         };
-        Ok(Complete { request, document })
+        Ok(Complete {
+            request,
+            document,
+            day_bytes: self.day_bytes,
+        })
     }
 }
 
@@ -503,7 +576,11 @@ impl Complete {
                 Verdict::Refused(_, findings) => Err(Fault::NotValid { findings }),
             };
         }
-        let Self { request, document } = self;
+        let Self {
+            request,
+            document,
+            day_bytes,
+        } = self;
         let (service, key) = (&request.service, key.as_ref());
         let store = &service.store;
         let (interface, receipt, findings) = match verdict {
@@ -528,6 +605,9 @@ impl Complete {
         };
         match receipt.map_err(|e| store_fault(&e))? {
             Receipt::New(stored) => {
+                if let Some(day_bytes) = day_bytes {
+                    day_bytes.keep(stored.bytes);
+                }
                 let outcome = Outcome {
                     stored: stored.clone(),
                     interface,

@@ -340,6 +340,7 @@ macro_rules! conformance {
                 documents_of_every_size_come_back_whole
                 nothing_is_seen_before_commit
                 the_record_says_what_was_told_at_commit
+                uploads_of_a_day_count_whatever_becomes_of_them
             }
             keys {
                 a_key_of_a_refused_document_replays_as_refused

@@ -7,7 +7,7 @@ mod operators;
 mod runs;
 
 use super::{
-    By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired, JobDetail,
+    By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired, JobDetail,
     JobRecord, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now,
     Of, Page, Precedence, Receipt, Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed,
     SealedBody, Settled, Settlement, Sight, State, Store, StoreError, Stored, Viewer, Waiting,
@@ -20,7 +20,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -48,6 +48,8 @@ struct All {
     ids: Ids,
     served_since_ms: i64,
     jobs: BTreeMap<JobName, Known>,
+    /// The days of uploads, with who sent how many bytes.
+    uploads: Vec<(String, String, u64)>,
     /// What is kept of jobs that are gone.
     removed: BTreeMap<JobName, Remains>,
     keys: HashMap<Key, Keyed>,
@@ -260,6 +262,10 @@ impl All {
             };
             self.keys.insert(key.clone(), keyed);
         }
+        if new.came == Came::Uploaded {
+            let (day, user) = (stored.job.day(), new.submitter.clone());
+            self.uploads.push((day, user, stored.bytes));
+        }
         let known = Known {
             place,
             interface: interface.cloned(),
@@ -317,6 +323,7 @@ impl MemoryStore {
             ids: Ids::above(clock() - 1),
             served_since_ms: clock(),
             jobs: BTreeMap::new(),
+            uploads: Vec::new(),
             removed: BTreeMap::new(),
             keys: HashMap::new(),
             schedules: BTreeMap::new(),
@@ -709,6 +716,17 @@ impl Store for MemoryStore {
 
     async fn counts(&self) -> Result<Counts> {
         Ok(self.count())
+    }
+
+    async fn uploaded_bytes(&self, day: Date) -> Result<HashMap<String, u64>> {
+        let day = day.to_string();
+        let mut sent = HashMap::new();
+        for (of, user, bytes) in &self.lock().uploads {
+            if *of == day {
+                *sent.entry(user.clone()).or_default() += bytes;
+            }
+        }
+        Ok(sent)
     }
 
     async fn served_since_ms(&self, _: &InterfaceName) -> Result<i64> {

@@ -14,6 +14,7 @@ mod dialects;
 mod full_disk;
 mod harness;
 mod lifecycle;
+mod limits;
 mod logging;
 mod operators;
 mod partner;

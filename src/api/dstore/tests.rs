@@ -254,6 +254,13 @@ fn faults() -> Vec<(&'static str, Result<Reply, Fault>)> {
                 reason: reason("too many failed logins"),
             }),
         ),
+        (
+            "too many uploads",
+            Err(Fault::TooMany {
+                retry_after_s: 12,
+                reason: reason("you may begin 5 uploads a minute; the next is possible in 12 s"),
+            }),
+        ),
         ("unauthorized", Err(Fault::Unauthorized)),
         (
             "unknown job",

@@ -85,8 +85,16 @@ pub struct TenantSource<'a> {
     pub store: StoreFacts,
     /// Whether anyone has a right, or why the file cannot be used.
     pub users: Result<bool, String>,
+    /// As [`unknown_partners`] gives them.
+    pub unknown_partners: Vec<String>,
     pub schemas: &'a Schemas,
     pub stylesheets: &'a Stylesheets,
+}
+
+/// Those who have limits of their own and are no users.
+pub fn unknown_partners(tenant: &Tenant, is_user: impl Fn(&str) -> bool) -> Vec<String> {
+    let names = tenant.partners.keys();
+    names.filter(|name| !is_user(name)).cloned().collect()
 }
 
 /// The certificate as it is served, or as it would be.
@@ -166,6 +174,7 @@ fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
             path: tenant.users.display().to_string(),
             anybody_may: source.users == Ok(true),
             trouble: source.users.clone().err(),
+            unknown_partners: source.unknown_partners.clone(),
         },
         unreadable_schemas: std::fs::read_dir(&schemas).err().map(|e| e.to_string()),
         broken_stylesheets: refused

@@ -4,9 +4,10 @@ use super::*;
 use crate::{
     domain::joblog::{Level, Message, Status},
     domain::{JobOptions, Place, Priority, Reference},
-    store::{SealedBody, StoreError},
+    store::{Came, SealedBody, StoreError},
 };
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nothing is there, neither in the store nor for who asks.
 async fn is_empty(store: &dyn Store) {
@@ -293,4 +294,48 @@ pub(super) async fn a_document_of_another_engine_is_refused<B: Bench>() {
     let kept = store.refuse(foreign(), of("ada"), None, findings(), None);
     assert!(matches!(kept.await, Err(StoreError::Refused(_))));
     is_empty(&*store).await;
+}
+
+pub(super) async fn uploads_of_a_day_count_whatever_becomes_of_them<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for (user, body) in [("ada", "<a/>"), ("ada", "<a>1</a>"), ("bob", "<b>22</b>")] {
+        jobs.push(accept(&*store, &plain(), user, body.as_bytes()).await.job);
+    }
+    let bad = sealed(&*store, &[b"<bad>"]).await;
+    let finding = Message::new(now_ms(), Level::Error, "no end");
+    let refused = store.refuse(bad, of("ada"), None, vec![finding], None);
+    let Ok(Receipt::New(refused)) = refused.await else {
+        panic!("it is kept");
+    };
+    jobs.push(refused.job);
+    let emitted = NewJob {
+        came: Came::Emitted {
+            parent: jobs[0].clone(),
+        },
+        ..of("ada")
+    };
+    let made = sealed(&*store, &[b"<made/>"]).await;
+    store.commit(made, emitted, &plain(), None).await.unwrap();
+    let queued = job(&*store, &jobs[0]).await;
+    store.remove(&queued, &olga()).await.unwrap();
+    let uploaded = async |store: &dyn Store| {
+        let days: BTreeSet<String> = jobs.iter().map(JobName::day).collect();
+        let mut all = BTreeMap::new();
+        for day in days {
+            let sent = store.uploaded_bytes(day.parse().unwrap()).await.unwrap();
+            for (user, bytes) in sent {
+                *all.entry(user).or_insert(0) += bytes;
+            }
+        }
+        all
+    };
+    let expected = BTreeMap::from([("ada".to_owned(), 4 + 8 + 5), ("bob".to_owned(), 9)]);
+    assert_eq!(uploaded(&*store).await, expected);
+    let other = "2001-01-01".parse().unwrap();
+    assert!(store.uploaded_bytes(other).await.unwrap().is_empty());
+    drop(store);
+    let bench = bench.restart().await;
+    assert_eq!(uploaded(&*bench.store()).await, expected);
 }

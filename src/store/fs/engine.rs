@@ -31,10 +31,15 @@ use crate::{
 };
 use async_trait::async_trait;
 use content::FileContent;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use keys::Keys;
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::UNIX_EPOCH};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use upload::{Body, FileSealed, FileUpload};
 
@@ -517,6 +522,14 @@ impl Store for FileStore {
 
     async fn counts(&self) -> Result<Counts> {
         self.0.looking(Inner::counts).await
+    }
+
+    async fn uploaded_bytes(&self, day: Date) -> Result<HashMap<String, u64>> {
+        let day = day.to_string();
+        let read = self
+            .0
+            .looking(move |inner| inner.spool.uploaded_bytes(&day));
+        read.await
     }
 
     async fn served_since_ms(&self, interface: &InterfaceName) -> Result<i64> {

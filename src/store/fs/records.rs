@@ -14,6 +14,7 @@
 mod files;
 mod line;
 mod search;
+mod uploads;
 
 pub use line::{Accepted, Act, Ended, fingerprint};
 pub(super) use search::Search;

@@ -8,6 +8,7 @@ use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, Work
 use crate::store::{By, Came};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// What is known of a job since it came: a line of `accepted.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +237,25 @@ impl Ended {
     }
 }
 
+/// What a line of `accepted.jsonl` says of the size of an upload, without the rest.
+#[derive(Debug, Deserialize)]
+pub(super) struct UploadLine<'l> {
+    pub(super) id: u64,
+    #[serde(borrow)]
+    came: Cow<'l, str>,
+    #[serde(borrow)]
+    pub(super) submitter: Cow<'l, str>,
+    pub(super) bytes: u64,
+}
+
+impl<'l> UploadLine<'l> {
+    /// `None` when it is not the line of an upload.
+    pub(super) fn read(line: &'l [u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(line).ok()?;
+        (read.came == "uploaded").then_some(read)
+    }
+}
+
 /// The job's id in a line, without reading the rest.
 pub(super) fn id_of(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(b"{\"id\":")?;
@@ -292,6 +312,11 @@ mod tests {
         assert_eq!(line, expected);
         assert_eq!(Accepted::from_line(line.as_bytes()), Some(accepted()));
         assert_eq!(id_of(line.as_bytes()), Some(job().id().get()));
+        let upload = UploadLine::read(line.as_bytes()).unwrap();
+        assert_eq!(
+            (upload.id, &*upload.submitter, upload.bytes),
+            (job().id().get(), "ada", 7)
+        );
         for came in [
             Came::Dropped {
                 dropped_as: "o.xml".into(),
@@ -302,6 +327,7 @@ mod tests {
             let plain = Accepted::new(job(), came, 1);
             let line = plain.to_line();
             assert_eq!(Accepted::from_line(line.as_bytes()), Some(plain));
+            assert!(UploadLine::read(line.as_bytes()).is_none());
         }
         let mut ended = Ended::new(&job(), Act::Deferred, 5);
         ended.attempt = Some(3);
