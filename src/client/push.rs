@@ -252,12 +252,16 @@ impl Pusher<'_> {
         let begun = Instant::now();
         let mut backoff = Backoff::new(self.options.retry_delay);
         for left in (0..=self.options.retries).rev() {
-            let (refused, asked) = match self.once(ask, begun).await {
+            let (mut refused, asked) = match self.once(ask, begun).await {
                 // Otherwise it was an attempt of this push whose answer got lost.
                 Ok((job, replayed)) => return Ok((job, replayed && left == self.options.retries)),
                 Err(Missed::ForGood(refused)) => return Err(refused),
                 Err(Missed::ForNow(refused, asked)) => (refused, asked),
             };
+            if let Some(asked) = asked.filter(|asked| *asked > retry::ASKED_MAX) {
+                refused.message += &format!("; push it again in {} s", asked.as_secs());
+                return Err(refused);
+            }
             if left == 0 {
                 return Err(refused);
             }
@@ -369,6 +373,7 @@ async fn refusal(response: Response, begun: Instant) -> Refused {
         401 => "user or password is wrong; check --user",
         403 => "the user may not upload here",
         413 => "the document is larger than the interface takes",
+        429 => "the user has sent too much",
         _ => "the server refused it",
     };
     let kept = name.map_or_else(String::new, |name| format!("; kept there as {name}"));

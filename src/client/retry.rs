@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) const FIRST_DELAY: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(60);
 /// A server may ask for more patience than we would have had, but not for a day.
-const ASKED_MAX: Duration = Duration::from_secs(600);
+pub(super) const ASKED_MAX: Duration = Duration::from_secs(600);
 
 /// The delays of one series of attempts.
 pub(super) struct Backoff {

@@ -202,6 +202,22 @@ async fn patience_ends_after_the_retries() {
 }
 
 #[tokio::test]
+async fn who_is_to_wait_for_the_next_day_is_told_at_once() {
+    let stub = Stub::start(|n, _| match n {
+        0 => Say::whole("429 Too Many Requests", "retry-after: 0\r\n", ""),
+        _ => Say::whole("429 Too Many Requests", "retry-after: 43200\r\n", "a day\n"),
+    })
+    .await;
+    let files = [stub.file("a.xml", b"<a/>")];
+    let done = pushed(&stub.endpoint(), &files, &quick()).await;
+    assert_eq!(done.summary.failed, 1);
+    assert_eq!(stub.asked().len(), 2, "{}", done.log);
+    let said = "the user has sent too much (429 Too Many Requests); push it again in 43200 s\n";
+    assert!(done.log.contains(said), "{}", done.log);
+    assert!(done.log.ends_with(": a day\n"), "{}", done.log);
+}
+
+#[tokio::test]
 async fn one_connection_serves_and_a_closed_one_is_replaced() {
     // It closes after the first answer, and instead of the third, as idle servers do.
     let stub = Stub::start(|n, _| match n {
