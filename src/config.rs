@@ -24,7 +24,7 @@ use crate::{
     worker::Lane,
     xml::{Catalog, CatalogEntry, Edition},
 };
-use file::{ConfigFile, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
+use file::{ConfigFile, Fair, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -118,9 +118,9 @@ pub struct Tenant {
     pub catalog: Catalog,
     /// By which edition of XML Schema these schemas are read, whatever they say.
     pub editions: BTreeMap<String, Edition>,
-    pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
-    /// Users with limits of their own, by name.
+    /// Users of whom something is said, by their names.
     pub partners: BTreeMap<String, Partner>,
+    pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
 }
 
 #[derive(Clone, Debug)]
@@ -361,8 +361,8 @@ fn tenants(
             retention: file.retention.clone(),
             catalog: catalog(&file.schemas, text)?,
             editions: editions(&file.schemas),
-            interfaces: interfaces(&file.interfaces, dir)?,
             partners: partner::checked(&file.partners)?,
+            interfaces: interfaces(&file.interfaces, dir)?,
         });
     }
     for (name, tenant) in &file.tenants {
@@ -392,9 +392,9 @@ fn tenants(
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
             catalog: catalog(&tenant.schemas, text).map_err(|e| format!("tenants.{name}.{e}"))?,
             editions: editions(&tenant.schemas),
-            interfaces: interfaces(&tenant.interfaces, dir)
-                .map_err(|e| format!("tenants.{name}.{e}"))?,
             partners: partner::checked(&tenant.partners)
+                .map_err(|e| format!("tenants.{name}.{e}"))?,
+            interfaces: interfaces(&tenant.interfaces, dir)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
         });
     }
@@ -626,9 +626,23 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
             rules: LaneRules {
                 running_max,
                 ordered: file.ordered,
+                fair: takes_turns(file)?,
             },
         },
     })
+}
+
+/// Do partners take turns?
+fn takes_turns(file: &InterfaceFile) -> Result<bool, String> {
+    match (file.fair, file.ordered) {
+        (None, _) => Ok(false),
+        (Some(Fair::Submitter), false) => Ok(true),
+        (Some(Fair::Submitter), true) => Err(
+            "fair lets partners take turns, and ordered = true lets nothing overtake: take one of \
+             them out, or use order_by = \"submitter\" for the order of each partner's jobs"
+                .into(),
+        ),
+    }
 }
 
 /// How many jobs of an interface run at the same time, if it has a processor.
@@ -906,6 +920,18 @@ mod tests {
         }
         for (keys, words) in [
             ("ordered = true\nconcurrency = 2", "must be 1 or left out"),
+            (
+                "ordered = true\nfair = \"submitter\"",
+                "interfaces.a.fair lets partners take turns, and ordered = true",
+            ),
+            (
+                "[partners.shop]\nweight = 0",
+                "partners.shop.weight is 0 and must be 1 to 1000",
+            ),
+            (
+                "[tenants.x]\nhosts = [\"x\"]\npartners = { shop = { weight = 1001 } }",
+                "tenants.x.partners.shop.weight is 1001",
+            ),
             ("concurrency = 0", "at least 1"),
             ("max_bytes = 0", "at least 1"),
             (
@@ -979,6 +1005,21 @@ mod tests {
         let error = of_both("", "\"http://h/a\" = \"../a\"").unwrap_err();
         assert!(error.contains("tenants.north.schemas.catalog: "), "{error}");
         assert!(error.contains("is not a path inside"), "{error}");
+    }
+
+    #[test]
+    fn partners_take_turns_where_that_is_said() {
+        let turns = "fair = \"submitter\"\n[partners.shop]\nweight = 3\n[partners.\"uid 1000\"]\n";
+        let config = parse(&format!("{ONE}{turns}")).unwrap();
+        let tenant = &config.tenants[0];
+        assert!(tenant.interfaces[&"a".parse().unwrap()].lane.rules.fair);
+        let weight = |name: &str| tenant.partners[name].weight;
+        assert_eq!((weight("shop"), weight("uid 1000")), (3, 1));
+        let error = parse(&format!("{ONE}fair = \"jobs\"")).unwrap_err();
+        assert!(
+            error.contains("line 4: interfaces.a.fair is \"jobs\""),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! that runs is in `running` until it is said to have ended, and a claim of a job that is gone is
 //! an ordinary end. A rescan alone brings every job to its run.
 //!
-//! Order: by priority and then by arrival within an interface, interfaces in turn. A job that is for
+//! Order: by priority and then by arrival within an interface, interfaces in turn. Where partners take turns,
+//! theirs come before arrival, see `ready`. A job that is for
 //! another worker is never started. An ordered interface is strict FIFO, whatever the priorities: its
 //! oldest job blocks the others, also while it runs, waits for its next attempt or is not for us.
 
+mod partners;
 mod ready;
 mod run_stats;
 
+pub use partners::{Partner, PartnerRules, Partners};
 pub use run_stats::{Ahead, RunStats};
 
 use crate::domain::{InterfaceName, JobName, Priority};
@@ -49,17 +52,23 @@ pub enum Event {
 }
 
 /// When a waiting job may be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// After those of a higher priority, and those of its own that came before.
-    By(Priority),
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// After those of a higher one.
+    pub priority: Priority,
+    /// Whose it is; `None` where that does not matter, or is not known.
+    pub partner: Option<Partner>,
     /// Never here: it is for another worker.
-    Elsewhere,
+    pub is_elsewhere: bool,
 }
 
-impl Default for Turn {
-    fn default() -> Self {
-        Self::By(Priority::Default)
+impl Turn {
+    /// Of a job that is for another worker.
+    pub fn elsewhere() -> Self {
+        Self {
+            is_elsewhere: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -77,7 +86,7 @@ pub enum End {
 }
 
 /// What became of a due job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Released {
     /// Nobody knows where it is.
     Gone,
@@ -103,6 +112,8 @@ pub struct LaneRules {
     pub running_max: usize,
     /// Strict FIFO.
     pub ordered: bool,
+    /// Partners take turns.
+    pub fair: bool,
 }
 
 #[derive(Debug)]
@@ -110,6 +121,7 @@ pub struct Scheduler {
     lanes: BTreeMap<InterfaceName, Lane>,
     running: usize,
     running_max: usize,
+    partners: Partners,
     /// Where the next round over the interfaces begins.
     turn: usize,
     draining: bool,
@@ -127,8 +139,8 @@ struct Lane {
     held: bool,
     /// Something could not be done: nothing is started or released before [`Event::Resume`].
     resting: bool,
-    /// Jobs that could not be started: others come first.
-    stuck: BTreeSet<JobName>,
+    /// Jobs that could not be started: others come first. With their turns once they are listed again.
+    stuck: BTreeMap<JobName, Option<Turn>>,
     ready: Ready,
     /// Ordered: jobs that are for another worker, and block those behind them.
     elsewhere: BTreeSet<JobName>,
@@ -143,8 +155,7 @@ impl Lane {
         if self.held || self.resting || self.running.len() >= self.rules.running_max {
             return None;
         }
-        let stuck = |job: &&JobName| self.stuck.contains(*job) && !self.rules.ordered;
-        let first = self.ready.iter().find(|job| !stuck(job))?;
+        let first = self.ready.first()?;
         let blocked = self.rules.ordered
             && (self.unknown
                 || !self.running.is_empty()
@@ -159,6 +170,7 @@ impl Scheduler {
     pub fn new(
         lanes: impl IntoIterator<Item = (InterfaceName, LaneRules)>,
         running_max: usize,
+        partners: Partners,
     ) -> Self {
         let lane = |rules| Lane {
             rules,
@@ -169,7 +181,7 @@ impl Scheduler {
             // Until the first listing nobody knows.
             held: true,
             resting: false,
-            stuck: BTreeSet::new(),
+            stuck: BTreeMap::new(),
             ready: Ready::default(),
             elsewhere: BTreeSet::new(),
             running: BTreeSet::new(),
@@ -180,6 +192,7 @@ impl Scheduler {
             lanes: lanes.into_iter().map(|(name, r)| (name, lane(r))).collect(),
             running: 0,
             running_max,
+            partners,
             turn: 0,
             draining: false,
         }
@@ -259,7 +272,12 @@ impl Scheduler {
 
     fn begin(&mut self, interface: &InterfaceName, job: JobName) {
         if let Some(lane) = self.lanes.get_mut(interface) {
-            lane.ready.remove(&job);
+            let partner = lane.ready.partner_of(&job);
+            let stride = match lane.rules.fair {
+                true => self.partners.of(partner).stride(),
+                false => 0,
+            };
+            lane.ready.take(&job, stride);
             lane.deferred.remove(&job);
             if lane.running.insert(job) {
                 self.running += 1;
@@ -280,7 +298,7 @@ impl Scheduler {
                 End::Left => {}
                 End::Stuck => {
                     lane.resting = true;
-                    lane.stuck.insert(job);
+                    lane.stuck.insert(job, None);
                     lane.lose_track();
                 }
                 End::Unknown => lane.lose_track(),
@@ -353,6 +371,7 @@ impl Lane {
             // What is not listed any more has left by other hands.
             self.deferred.clear();
             self.elsewhere.clear();
+            self.stuck.values_mut().for_each(|turn| *turn = None);
         }
         for (due_ms, job) in deferred {
             if !self.running.contains(&job) && !self.releasing.contains(&job) {
@@ -362,14 +381,19 @@ impl Lane {
         for (job, turn) in ready {
             self.add(job, turn);
         }
+        if !stale {
+            self.stuck.retain(|_, turn| turn.is_some());
+        }
         self.retry_stuck();
     }
 
     /// Jobs that could not be started are tried again once nothing else is left to start.
     fn retry_stuck(&mut self) {
-        self.stuck.retain(|job| self.ready.contains(job));
-        if self.stuck.len() == self.ready.len() {
-            self.stuck.clear();
+        if self.ready.is_empty() {
+            for (job, turn) in std::mem::take(&mut self.stuck) {
+                turn.into_iter()
+                    .for_each(|turn| self.add(job.clone(), turn));
+            }
         }
     }
 
@@ -388,18 +412,24 @@ impl Lane {
         if self.rules.running_max == 0 || has_left {
             return;
         }
-        match turn {
-            Turn::By(_) if self.rules.ordered => self.ready.insert(job, Priority::Default),
-            Turn::By(priority) => self.ready.insert(job, priority),
-            Turn::Elsewhere => {
-                self.ready.remove(&job);
-                if self.rules.ordered {
-                    self.elsewhere.insert(job);
-                }
+        if turn.is_elsewhere {
+            self.ready.remove(&job);
+            self.stuck.remove(&job);
+            if self.rules.ordered {
+                self.elsewhere.insert(job);
             }
+        } else if self.rules.ordered {
+            self.ready.insert(job, Priority::Default, None);
+        } else if let Some(stuck) = self.stuck.get_mut(&job) {
+            *stuck = Some(turn);
+        } else {
+            self.ready.insert(job, turn.priority, turn.partner);
         }
     }
 }
+
+#[cfg(test)]
+mod fairness;
 
 #[cfg(test)]
 mod properties;

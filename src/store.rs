@@ -30,8 +30,8 @@ pub use job::{
 
 pub use fs::REST as DROPS_REST;
 pub use run::{
-    Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, Precedence, RunLog, Settled,
-    Settlement, Waiting, Workspace,
+    Asked, Beside, Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, Precedence, RunLog,
+    Settled, Settlement, Waiting, Workspace,
 };
 
 use crate::{
@@ -384,17 +384,21 @@ pub trait Store: Send + Sync + 'static {
     // --- runs
 
     /// What waits in an interface for a worker, and what has been dropped there by hand and is complete.
-    /// `in_order`: an older job is never missing while a younger one is there.
     ///
     /// # Errors
     /// When the engine cannot be read.
-    async fn waiting_jobs(&self, interface: &InterfaceName, in_order: bool) -> Result<Waiting>;
+    async fn waiting_jobs(&self, interface: &InterfaceName, asked: Asked) -> Result<Waiting>;
 
-    /// When a job that waits in an interface is taken.
+    /// When a job that waits in an interface is taken. `whose`: as in [`Asked::whose`].
     ///
     /// # Errors
     /// When that cannot be read now.
-    async fn precedence(&self, interface: &InterfaceName, job: &JobName) -> Result<Precedence>;
+    async fn precedence(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        whose: bool,
+    ) -> Result<Precedence>;
 
     /// Takes a job that waits in an interface, for a run: no other claim takes it until it is settled.
     /// The attempt is counted durably before the lease is given. Held interfaces give nothing. `works`:
@@ -681,9 +685,14 @@ pub trait Store: Send + Sync + 'static {
     /// About how many jobs wait in an interface.
     fn waiting(&self, interface: &InterfaceName) -> usize;
 
-    /// About how many of the jobs that wait in an interface came before this one. `None`: the interface
-    /// is held.
-    fn waiting_before(&self, interface: &InterfaceName, job: &JobName) -> Option<usize>;
+    /// About what waits in an interface beside this job; `whose` as in [`Asked::whose`], as far as a worker has
+    /// asked for that. `None`: the interface is held.
+    fn waiting_beside(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        whose: bool,
+    ) -> Option<Beside>;
 
     /// `None`: it is not known.
     fn capacity(&self) -> Option<Capacity>;

@@ -14,9 +14,9 @@ mod stranded;
 mod waits;
 
 use crate::{
-    domain::{InterfaceName, JobName, Kind, WorkerTags},
+    domain::{InterfaceName, JobName, WorkerTags},
     processor::{PartnersSee, Processor, Retry, Starter},
-    scheduler::{Action, End, Event, LaneRules, RunStats, Scheduler, Turn},
+    scheduler::{Action, End, Event, LaneRules, Partners, RunStats, Scheduler, Turn},
     store::{DROPS_REST, LeftBehind, Store},
 };
 use parking_lot::Mutex;
@@ -68,6 +68,7 @@ pub struct Parts {
     pub lanes: BTreeMap<InterfaceName, Lane>,
     /// Jobs at once, over all lanes.
     pub running_max: usize,
+    pub partners: Partners,
     /// What starts commands.
     pub starter: Starter,
     /// Jobs of other tags wait.
@@ -158,6 +159,7 @@ struct Core {
     /// Where the steady clock begins.
     begun: tokio::time::Instant,
     running_max: usize,
+    partners: Partners,
     /// When a queue is scanned next for what was not complete: one timer each.
     rescans: Arc<Rescans>,
     /// Why queues cannot be scanned, as it was said.
@@ -175,7 +177,7 @@ impl Worker {
         let lost = Arc::new(AtomicBool::new(false));
         let lanes = parts.lanes.iter();
         let rules = lanes.map(|(name, lane)| (name.clone(), lane.rules));
-        let scheduler = Scheduler::new(rules, parts.running_max);
+        let scheduler = Scheduler::new(rules, parts.running_max, parts.partners.clone());
         let core = Core {
             store: parts.store,
             lanes: parts.lanes,
@@ -190,6 +192,7 @@ impl Worker {
             waits: Mutex::default(),
             begun: tokio::time::Instant::now(),
             running_max: parts.running_max,
+            partners: parts.partners,
             rescans: Arc::default(),
             troubles: Mutex::default(),
             stop: parts.stop,
@@ -284,13 +287,13 @@ impl Worker {
                 self.core.scan_after(interface, DROPS_REST);
                 None
             }
-            Some(Notification::Arrived(interface, job)) => match job.kind() {
-                Kind::Json => {
-                    tokio::spawn(self.core.clone().meet(interface, job));
-                    None
+            Some(Notification::Arrived(interface, job)) => {
+                if !self.core.has_to_be_met(&interface, &job) {
+                    return Some(Event::Arrived(interface, job, Turn::default()));
                 }
-                Kind::Xml => Some(Event::Arrived(interface, job, Turn::default())),
-            },
+                tokio::spawn(self.core.clone().meet(interface, job));
+                None
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 /// Says what jobs wait for, or what became of them.
 #[derive(Debug, Args)]
@@ -182,12 +182,15 @@ impl Of<'_> {
         let rules = self.tenant.interfaces.get(interface);
         let rules = rules.map(|interface| interface.lane.rules);
         let ordered = rules.is_some_and(|rules| rules.ordered);
+        let fair = rules.is_some_and(|rules| rules.fair);
         let turn = |summary: &JobSummary| {
             let known = summary.record.as_ref().filter(|_| !ordered);
             let priority = known.map_or(Priority::Default, |known| known.priority);
             (priority, summary.job.name.clone())
         };
+        let submitter = |summary: &JobSummary| summary.record.as_ref()?.submitter.clone();
         let own = turn(&detail.summary);
+        let whose = submitter(&detail.summary);
         let n_running = self.active(None).await?.len();
         let active = self.active(Some(interface)).await?;
         let comes_before = |other: &&JobSummary| {
@@ -195,8 +198,17 @@ impl Of<'_> {
                 .record
                 .as_ref()
                 .and_then(|known| known.worker.as_ref());
-            other.is_queued() && turn(other) < own && tags.take(worker)
+            let other_turn = turn(other);
+            let is_before = match fair && other_turn.0 == own.0 {
+                true => submitter(other) == whose && other_turn < own,
+                false => other_turn < own,
+            };
+            other.is_queued() && is_before && tags.take(worker)
         };
+        let others = active.iter().filter(|other| {
+            other.is_queued() && turn(other).0 == own.0 && submitter(other) != whose
+        });
+        let others: BTreeSet<_> = others.map(submitter).collect();
         let is_running = |other: &&JobSummary| other.job.place.kind() == PlaceKind::Work;
         Ok(Seen {
             served: self.is_served()?,
@@ -214,6 +226,10 @@ impl Of<'_> {
             },
             priority: own.0,
             n_before: active.iter().filter(comes_before).count(),
+            turns: (fair && !others.is_empty()).then(|| Turns {
+                partner: whose.clone().unwrap_or_default(),
+                n_others: others.len(),
+            }),
             interface: interface.clone(),
         })
     }
@@ -249,8 +265,15 @@ struct Seen {
     /// What comes first where order is strict, and why that is not done.
     blocker: Option<(JobName, String)>,
     priority: Priority,
-    /// Queued jobs whose turn is before.
+    /// Queued jobs whose turn is before; those of other partners that take turns with its own are not known to be.
     n_before: usize,
+    turns: Option<Turns>,
+}
+
+/// With whom a job's partner takes turns.
+struct Turns {
+    partner: String,
+    n_others: usize,
 }
 
 /// The job that an ordered interface has to see done first, and in which state that is.
@@ -329,6 +352,11 @@ fn reasons(seen: &Seen) -> Vec<String> {
             "{n} queued jobs come before it (priority {priority})"
         ));
     }
+    if let Some(Turns { partner, n_others }) = &seen.turns {
+        why.push(format!(
+            "jobs of {n_others} other partners wait as well: they and {partner} take turns (fair)"
+        ));
+    }
     if why.is_empty() {
         why.push("nothing: it is about to be started".into());
     }
@@ -351,6 +379,7 @@ mod tests {
             blocker: None,
             priority: Priority::Default,
             n_before: 0,
+            turns: None,
         }
     }
 
@@ -416,6 +445,16 @@ mod tests {
                     ..seen()
                 },
                 "7 queued jobs",
+            ),
+            (
+                Seen {
+                    turns: Some(Turns {
+                        partner: "ada".into(),
+                        n_others: 2,
+                    }),
+                    ..seen()
+                },
+                "2 other partners wait as well: they and ada take turns",
             ),
             (
                 Seen {

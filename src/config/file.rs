@@ -28,8 +28,8 @@ pub(super) struct ConfigFile {
     pub(super) log: LogConfig,
     pub(super) schemas: SchemasFile,
     pub(super) retention: Retention,
-    pub(super) interfaces: BTreeMap<String, InterfaceFile>,
     pub(super) partners: BTreeMap<String, Partner>,
+    pub(super) interfaces: BTreeMap<String, InterfaceFile>,
     pub(super) tenants: BTreeMap<String, TenantFile>,
 }
 
@@ -129,12 +129,20 @@ pub(super) struct InterfaceFile {
     pub(super) addressed: bool,
     #[serde(default)]
     pub(super) ordered: bool,
+    pub(super) fair: Option<Fair>,
     pub(super) temporary_names: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
     pub(super) delivery: Option<String>,
     #[serde(default)]
     pub(super) retry: Retry,
     pub(super) processor: Option<ProcessorFile>,
+}
+
+/// Who takes turns.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Fair {
+    Submitter,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,7 +177,7 @@ pub(super) struct TenantFile {
     #[serde(default)]
     pub(super) schemas: SchemasFile,
     #[serde(default)]
-    pub(super) interfaces: BTreeMap<String, InterfaceFile>,
-    #[serde(default)]
     pub(super) partners: BTreeMap<String, Partner>,
+    #[serde(default)]
+    pub(super) interfaces: BTreeMap<String, InterfaceFile>,
 }

@@ -1,23 +1,46 @@
-//! `[partners.NAME]`: what one user may have and send, where that is not what all may.
+//! `[partners.NAME]`: what one user may have and send, and what turns are his, where that is not as for all.
 
 use super::{COUNT_MAX, at_least_1, at_most};
-use crate::service::UserLimits;
+use crate::{scheduler::PartnerRules, service::UserLimits};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+/// Enough to tell partners apart, and few enough that no one waits for ever.
+const WEIGHT_MAX: u32 = 1000;
 
 /// The moment of each is remembered for a minute.
 const UPLOADS_PER_MINUTE_MAX: usize = 100_000;
 
 /// What is not given is as `[limits]` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Partner {
+    /// How many turns he has for each one of a user of weight 1.
+    pub weight: u32,
     pub waiting_jobs_max: Option<usize>,
     pub bytes_per_day_max: Option<u64>,
     pub uploads_per_minute_max: Option<usize>,
 }
 
+impl Default for Partner {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            waiting_jobs_max: None,
+            bytes_per_day_max: None,
+            uploads_per_minute_max: None,
+        }
+    }
+}
+
 impl Partner {
+    /// As the scheduler wants it.
+    pub fn rules(&self) -> PartnerRules {
+        PartnerRules {
+            weight: NonZeroU32::new(self.weight).unwrap_or(NonZeroU32::MIN),
+        }
+    }
+
     /// The limits of this user, where `usual` are those of all.
     pub fn limits(&self, usual: &UserLimits) -> UserLimits {
         UserLimits {
@@ -28,6 +51,10 @@ impl Partner {
     }
 
     fn check(&self) -> Result<(), String> {
+        let weight = self.weight;
+        if !(1..=WEIGHT_MAX).contains(&weight) {
+            return Err(format!("weight is {weight} and must be 1 to {WEIGHT_MAX}"));
+        }
         if let Some(waiting_jobs_max) = self.waiting_jobs_max {
             at_least_1("waiting_jobs_max", waiting_jobs_max as u64)?;
             at_most("waiting_jobs_max", waiting_jobs_max, COUNT_MAX)?;

@@ -16,7 +16,7 @@ use crate::{
     ops::admin::{Admin, Change},
     ops::health::gather::{StoreFacts, TenantSource, unknown_partners},
     processor::Starter,
-    scheduler::Event,
+    scheduler::{Event, PartnerRules, Partners},
     service::{
         AdmissionLimits, Cancelling, InFlight, Interface, Parts, ScheduleRules, Service, Slots,
         Verifier, WorkerHandle,
@@ -235,6 +235,17 @@ pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool
     Ok((lock, spool, admin))
 }
 
+/// What is due to each partner of a tenant.
+fn partners(tenant: &Tenant) -> Partners {
+    let named = tenant.partners.iter();
+    Partners {
+        named: named
+            .map(|(name, partner)| (name.clone(), partner.rules()))
+            .collect(),
+        others: PartnerRules::default(),
+    }
+}
+
 /// The worker of a tenant; nothing runs yet.
 fn worker_of(
     config: &Config,
@@ -248,6 +259,7 @@ fn worker_of(
         store,
         lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
         running_max: config.limits.running_max,
+        partners: partners(tenant),
         starter,
         tags: config.worker_tags.clone(),
         adopted,

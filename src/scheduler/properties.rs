@@ -9,6 +9,7 @@ use crate::domain::{Ids, Kind, settings};
 use proptest::{collection::vec, prelude::*};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const PARTNERS: [Option<&str>; 4] = [None, Some("ada"), Some("bob"), Some("cid")];
 /// Rounds in which everything is delivered that end every job of the longest history.
 const ROUNDS_MAX: usize = 200;
 
@@ -134,19 +135,25 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_turn(number: usize) -> Turn {
-    match number % 16 {
-        0 => Turn::Elsewhere,
-        n => Priority::ALL
-            .get(n - 1)
-            .map_or_else(Turn::default, |p| Turn::By(*p)),
+    let priority = Priority::ALL.get((number % 16).wrapping_sub(1));
+    Turn {
+        priority: priority.copied().unwrap_or_default(),
+        partner: Pick(number / 16).of(&PARTNERS).flatten().map(Into::into),
+        is_elsewhere: number.is_multiple_of(16),
     }
 }
 
 fn any_rules() -> impl Strategy<Value = [LaneRules; 3]> {
     let running_max = prop_oneof![1 => Just(0), 8 => 1..4_usize];
-    let rules = (running_max, any::<bool>()).prop_map(|(running_max, ordered)| LaneRules {
+    let kind = prop_oneof![
+        Just((false, false)),
+        Just((true, false)),
+        Just((false, true))
+    ];
+    let rules = (running_max, kind).prop_map(|(running_max, (ordered, fair))| LaneRules {
         running_max,
         ordered,
+        fair,
     });
     [rules.clone(), rules.clone(), rules]
 }
@@ -203,7 +210,7 @@ impl World {
         let mut ids = Ids::above(1_700_000_000_000);
         let name = |_| JobName::new(ids.next(1_700_000_000_001), None, Kind::Xml);
         Self {
-            scheduler: Scheduler::new(rules.clone(), running_max),
+            scheduler: Scheduler::new(rules.clone(), running_max, Partners::default()),
             dirs: rules.keys().map(|i| (i.clone(), Dirs::default())).collect(),
             rules,
             running_max,
@@ -247,9 +254,10 @@ impl World {
                 self.made += 1;
                 let interface = self.lane(*lane);
                 self.dir(&interface).queue.insert(job.clone());
-                self.turns.insert(job.clone(), *turn);
+                self.turns.insert(job.clone(), turn.clone());
                 if *told {
-                    self.events.push(Event::Arrived(interface, job, *turn));
+                    let arrived = Event::Arrived(interface, job, turn.clone());
+                    self.events.push(arrived);
                 }
             }
             Step::Deliver { event, fate } => self.deliver(*event, *fate),
@@ -396,19 +404,25 @@ impl World {
     /// No job that the scheduler knows, and that could be started, had its turn before this one.
     fn comes_first(&self, interface: &InterfaceName, job: &JobName) {
         let lane = &self.scheduler.lanes[interface];
-        let turn = |job: &JobName| match self.turn(job) {
-            Turn::By(priority) => (priority, job.clone()),
-            Turn::Elsewhere => panic!("{job} is for another worker"),
+        let turn = |job: &JobName| {
+            let turn = self.turn(job);
+            assert!(!turn.is_elsewhere, "{job} is for another worker");
+            (turn.priority, job.clone(), turn.partner)
         };
         let started = turn(job);
-        let others = lane.ready.iter().filter(|job| !lane.stuck.contains(*job));
-        for other in others.filter(|_| !lane.rules.ordered) {
-            assert!(turn(other) > started, "{other} was overtaken by {job}");
+        for other in lane.ready.iter().filter(|_| !lane.rules.ordered) {
+            let other = turn(other);
+            // Partners take turns within a priority only.
+            let is_free = lane.rules.fair && other.0 == started.0 && other.2 != started.2;
+            assert!(
+                is_free || other > started,
+                "{other:?} was overtaken by {job}"
+            );
         }
     }
 
     fn turn(&self, job: &JobName) -> Turn {
-        self.turns.get(job).copied().unwrap_or_default()
+        self.turns.get(job).cloned().unwrap_or_default()
     }
 
     fn work(&mut self, task: Task, stuck: bool) {
@@ -535,7 +549,7 @@ impl World {
             .dirs
             .iter()
             .filter(|(i, _)| self.rules[i].running_max > 0);
-        let elsewhere = |job: &&JobName| self.turn(job) == Turn::Elsewhere;
+        let elsewhere = |job: &&JobName| self.turn(job).is_elsewhere;
         lanes
             .map(|(i, d)| {
                 let waiting: BTreeSet<&JobName> = d.queue.iter().chain(d.deferred.keys()).collect();

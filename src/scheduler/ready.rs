@@ -1,42 +1,145 @@
 //! The jobs of a lane that can be started, in the order of their turns. Pure.
+//!
+//! Within a priority each partner's jobs wait in a line of their own, and the lines take turns by stride scheduling:
+//! a start takes a line behind the others by so much the more, the smaller its partner's weight is, and the
+//! line that is least behind comes next. Where partners do not take turns nothing takes a line behind, and
+//! the one with the oldest job comes next: that is the order of arrival. Each step costs the logarithm of
+//! what waits.
+//!
+//! Invariant: a line that was empty begins where the others are. Who was idle has neither a claim on the
+//! past nor an escape from its own last turns.
 
-use crate::domain::{JobName, Priority};
-use std::collections::{BTreeMap, BTreeSet};
+use super::Partner;
+use crate::domain::{JobId, JobName, Priority};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Waiting jobs by priority, and by arrival within. A job is in it once.
+/// Waiting jobs by priority. A job is in it once.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    by_priority: BTreeMap<Priority, BTreeSet<JobName>>,
+    by_priority: BTreeMap<Priority, Lines>,
+    /// Whose the jobs are, as far as that matters.
+    partners: HashMap<JobName, Partner>,
+}
+
+/// The waiting jobs of one priority.
+#[derive(Debug, Default)]
+struct Lines {
+    by_partner: BTreeMap<Option<Partner>, Line>,
+    /// The lines with jobs, by their turns.
+    turns: BTreeSet<(Rank, Option<Partner>)>,
+    /// How far behind the line was that had the last turn.
+    now: u128,
+}
+
+/// The waiting jobs of one partner, in the order of their arrival.
+#[derive(Debug, Default)]
+struct Line {
+    jobs: BTreeSet<JobName>,
+    behind: u128,
+}
+
+/// When a line has its turn: by how far it is behind, then by its oldest job.
+type Rank = (u128, JobId);
+
+impl Line {
+    fn rank(&self) -> Option<Rank> {
+        Some((self.behind, self.jobs.first()?.id()))
+    }
 }
 
 impl Ready {
     /// Gives a job its place, which may be another one than it had.
-    pub(super) fn insert(&mut self, job: JobName, priority: Priority) {
-        for (other, jobs) in &mut self.by_priority {
-            if *other != priority {
-                jobs.remove(&job);
-            }
+    pub(super) fn insert(&mut self, job: JobName, priority: Priority, partner: Option<Partner>) {
+        let known = self.partners.get(&job);
+        let lines = self.by_priority.get(&priority);
+        if known == partner.as_ref() && lines.is_some_and(|lines| lines.has(&partner, &job)) {
+            return;
         }
-        self.by_priority.entry(priority).or_default().insert(job);
+        self.remove(&job);
+        if let Some(partner) = &partner {
+            self.partners.insert(job.clone(), partner.clone());
+        }
+        let lines = self.by_priority.entry(priority).or_default();
+        lines.change(&partner, |line, now| {
+            if line.jobs.is_empty() {
+                line.behind = line.behind.max(now);
+            }
+            line.jobs.insert(job);
+        });
     }
 
     pub(super) fn remove(&mut self, job: &JobName) {
-        for jobs in self.by_priority.values_mut() {
-            jobs.remove(job);
+        self.take(job, 0);
+    }
+
+    /// Takes out a job that is started, which takes its partner `stride` behind the others.
+    pub(super) fn take(&mut self, job: &JobName, stride: u128) {
+        let partner = self.partners.remove(job);
+        let mut all = self.by_priority.values_mut();
+        let Some(lines) = all.find(|lines| lines.has(&partner, job)) else {
+            return;
+        };
+        let mut turn = lines.now;
+        lines.change(&partner, |line, _| {
+            line.jobs.remove(job);
+            turn = line.behind;
+            line.behind += stride;
+        });
+        if stride > 0 {
+            lines.now = lines.now.max(turn);
+        }
+        let now = lines.now;
+        let is_over = |line: &Line| line.jobs.is_empty() && line.behind <= now;
+        if lines.by_partner.get(&partner).is_some_and(is_over) {
+            lines.by_partner.remove(&partner);
         }
     }
 
-    pub(super) fn contains(&self, job: &JobName) -> bool {
-        self.by_priority.values().any(|jobs| jobs.contains(job))
+    pub(super) fn partner_of(&self, job: &JobName) -> Option<&Partner> {
+        self.partners.get(job)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.by_priority.values().map(BTreeSet::len).sum()
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_priority
+            .values()
+            .all(|lines| lines.turns.is_empty())
     }
 
-    /// In the order of their turns.
+    /// The job whose turn it is.
+    pub(super) fn first(&self) -> Option<&JobName> {
+        let mut lines = self.by_priority.values();
+        lines.find_map(|lines| {
+            let (_, partner) = lines.turns.first()?;
+            lines.by_partner.get(partner)?.jobs.first()
+        })
+    }
+
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &JobName> {
-        self.by_priority.values().flatten()
+        let lines = self.by_priority.values();
+        lines
+            .flat_map(|lines| lines.by_partner.values())
+            .flat_map(|line| &line.jobs)
+    }
+}
+
+impl Lines {
+    fn has(&self, partner: &Option<Partner>, job: &JobName) -> bool {
+        let line = self.by_partner.get(partner);
+        line.is_some_and(|line| line.jobs.contains(job))
+    }
+
+    /// Changes a line, which may change its turn.
+    fn change(&mut self, partner: &Option<Partner>, change: impl FnOnce(&mut Line, u128)) {
+        let line = self.by_partner.entry(partner.clone()).or_default();
+        let before = line.rank();
+        change(line, self.now);
+        let after = line.rank();
+        if before != after {
+            let entry = |rank| (rank, partner.clone());
+            before.map(|rank| self.turns.remove(&entry(rank)));
+            after.map(|rank| self.turns.insert(entry(rank)));
+        }
     }
 }
 
@@ -45,22 +148,46 @@ mod tests {
     use super::*;
     use crate::domain::{Ids, Kind};
 
+    fn jobs<const N: usize>() -> [JobName; N] {
+        let mut ids = Ids::above(1_700_000_000_000);
+        std::array::from_fn(|_| JobName::new(ids.next(1_700_000_000_001), None, Kind::Json))
+    }
+
+    /// Takes out all, in turn.
+    fn order(ready: &mut Ready, stride: u128) -> Vec<JobName> {
+        let mut order = Vec::new();
+        while let Some(first) = ready.first().cloned() {
+            ready.take(&first, stride);
+            order.push(first);
+        }
+        assert!(ready.is_empty() && ready.partners.is_empty());
+        order
+    }
+
     #[test]
     fn the_order_is_that_of_priorities_and_then_of_arrival() {
-        let mut ids = Ids::above(1_700_000_000_000);
-        let mut job = || JobName::new(ids.next(1_700_000_000_001), None, Kind::Json);
-        let [a, b, c, d] = [job(), job(), job(), job()];
+        let [a, b, c, d] = jobs();
         let mut ready = Ready::default();
-        ready.insert(d.clone(), Priority::Critical);
-        ready.insert(c.clone(), Priority::Default);
-        ready.insert(a.clone(), Priority::Low);
-        ready.insert(b.clone(), Priority::Default);
-        let order = |ready: &Ready| ready.iter().cloned().collect::<Vec<_>>();
-        assert_eq!(order(&ready), [&d, &b, &c, &a].map(Clone::clone));
-        ready.insert(d.clone(), Priority::Low);
-        assert_eq!(order(&ready), [&b, &c, &a, &d].map(Clone::clone));
-        assert_eq!(ready.len(), 4);
-        ready.remove(&c);
-        assert!(!ready.contains(&c) && ready.contains(&d));
+        let (ada, bob): (Partner, Partner) = ("ada".into(), "bob".into());
+        ready.insert(d.clone(), Priority::Critical, Some(bob.clone()));
+        ready.insert(c.clone(), Priority::Default, Some(bob));
+        ready.insert(a.clone(), Priority::Low, None);
+        ready.insert(b.clone(), Priority::Default, Some(ada.clone()));
+        ready.insert(d.clone(), Priority::Low, Some(ada));
+        let expected = [&b, &c, &a, &d].map(Clone::clone);
+        assert_eq!(order(&mut ready, 0), expected);
+    }
+
+    #[test]
+    fn a_job_that_is_given_another_place_or_taken_out_is_nowhere_else() {
+        let [a, b] = jobs();
+        let mut ready = Ready::default();
+        ready.insert(a.clone(), Priority::Default, Some("ada".into()));
+        ready.insert(a.clone(), Priority::Default, None);
+        ready.insert(b.clone(), Priority::Default, Some("ada".into()));
+        ready.remove(&a);
+        ready.remove(&a);
+        assert_eq!(ready.iter().collect::<Vec<_>>(), [&b]);
+        assert_eq!(order(&mut ready, 1), [b]);
     }
 }

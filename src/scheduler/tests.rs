@@ -18,8 +18,16 @@ fn scheduler(running_max: usize, ordered: bool) -> Scheduler {
     let rules = LaneRules {
         running_max,
         ordered,
+        fair: false,
     };
-    Scheduler::new([(interface("a"), rules)], 8)
+    Scheduler::new([(interface("a"), rules)], 8, Partners::default())
+}
+
+fn by(priority: Priority) -> Turn {
+    Turn {
+        priority,
+        ..Turn::default()
+    }
 }
 
 fn usual(jobs: &[JobName]) -> Vec<(JobName, Turn)> {
@@ -77,7 +85,7 @@ fn with_turns(jobs: &[JobName], turns: &[Turn]) -> Event {
     Event::Listed {
         interface: interface("a"),
         held: false,
-        ready: jobs.zip(turns.iter().copied()).collect(),
+        ready: jobs.zip(turns.iter().cloned()).collect(),
         deferred: Vec::new(),
     }
 }
@@ -86,9 +94,9 @@ fn with_turns(jobs: &[JobName], turns: &[Turn]) -> Event {
 fn the_more_urgent_comes_first_and_then_the_older() {
     let mut s = scheduler(1, false);
     let j = jobs(7);
-    let urgent = [4, 3, 3, 0, 2, 1, 3].map(|n| Turn::By(Priority::ALL[n]));
+    let urgent = [4, 3, 3, 0, 2, 1, 3].map(|n| by(Priority::ALL[n]));
     let mut started = on(&mut s, with_turns(&j[..6], &urgent));
-    let late = Event::Arrived(interface("a"), j[6].clone(), urgent[6]);
+    let late = Event::Arrived(interface("a"), j[6].clone(), urgent[6].clone());
     assert_eq!(on(&mut s, late), []);
     for n in [3, 5, 4, 1, 2, 6, 0] {
         assert_eq!(started, [start(&j[n])]);
@@ -107,7 +115,7 @@ fn a_released_job_keeps_its_priority() {
     let ended = Event::Ended(interface("a"), j[0].clone(), end);
     assert_eq!(on(&mut s, ended), [start(&j[1])]);
     on(&mut s, Event::Tick(50));
-    let low = Released::Queued(Turn::By(Priority::Low));
+    let low = Released::Queued(by(Priority::Low));
     on(&mut s, Event::Released(interface("a"), j[0].clone(), low));
     let third = jobs(3).pop().unwrap();
     let arrived = Event::Arrived(interface("a"), third.clone(), Turn::default());
@@ -120,7 +128,7 @@ fn a_released_job_keeps_its_priority() {
 fn a_job_for_another_worker_is_passed_over() {
     let mut s = scheduler(1, false);
     let j = jobs(3);
-    let turns = [Turn::Elsewhere, Turn::default(), Turn::Elsewhere];
+    let turns = [Turn::elsewhere(), Turn::default(), Turn::elsewhere()];
     assert_eq!(on(&mut s, with_turns(&j, &turns)), [start(&j[1])]);
     let ended = Event::Ended(interface("a"), j[1].clone(), End::Left);
     assert_eq!(on(&mut s, ended), []);
@@ -132,8 +140,8 @@ fn a_job_for_another_worker_is_passed_over() {
 fn in_an_ordered_interface_a_job_for_another_worker_blocks_and_priorities_do_not_count() {
     let mut s = scheduler(1, true);
     let j = jobs(3);
-    let critical = Turn::By(Priority::Critical);
-    let turns = [Turn::default(), Turn::Elsewhere, critical];
+    let critical = by(Priority::Critical);
+    let turns = [Turn::default(), Turn::elsewhere(), critical.clone()];
     assert_eq!(on(&mut s, with_turns(&j, &turns)), [start(&j[0])]);
     let ended = Event::Ended(interface("a"), j[0].clone(), End::Left);
     assert_eq!(on(&mut s, ended), [], "the second is not for us");
@@ -252,8 +260,10 @@ fn interfaces_take_turns() {
     let rules = LaneRules {
         running_max: 9,
         ordered: false,
+        fair: false,
     };
-    let mut s = Scheduler::new(["a", "b"].map(|i| (interface(i), rules)), 4);
+    let lanes = ["a", "b"].map(|i| (interface(i), rules));
+    let mut s = Scheduler::new(lanes, 4, Partners::default());
     for name in ["a", "b"] {
         let mut nothing = listed(&[]);
         if let Event::Listed { interface: of, .. } = &mut nothing {

@@ -7,16 +7,18 @@ mod operators;
 mod runs;
 
 use super::{
-    By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired, JobDetail,
-    JobRecord, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now,
-    Of, Page, Precedence, Receipt, Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed,
-    SealedBody, Settled, Settlement, Sight, State, Store, StoreError, Stored, Viewer, Waiting,
-    Want,
+    Asked, Beside, By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter,
+    Fired, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob,
+    NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result, Results, RunLog, Saved,
+    SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State, Store, StoreError,
+    Stored, Viewer, Waiting, Want,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{Ids, InterfaceName, Job, JobName, Kind, Place, Queue, Transition, UserName},
+    domain::{
+        Ids, InterfaceName, Job, JobName, JobOptions, Kind, Place, Queue, Transition, UserName,
+    },
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -164,12 +166,15 @@ impl Known {
 
     /// A job of XML has no options.
     fn precedence(&self, job: &JobName) -> Precedence {
-        match job.kind() {
-            Kind::Xml => Precedence::default(),
-            Kind::Json => Precedence {
-                priority: self.new.options.priority,
-                worker: self.new.options.worker.clone(),
-            },
+        let options = match job.kind() {
+            Kind::Xml => &JobOptions::default(),
+            Kind::Json => &self.new.options,
+        };
+        let submitter = &*self.new.submitter;
+        Precedence {
+            priority: options.priority,
+            worker: options.worker.clone(),
+            submitter: (!submitter.is_empty()).then(|| submitter.into()),
         }
     }
 
@@ -611,7 +616,7 @@ impl Store for MemoryStore {
         Ok(result.map(|bytes| opened(bytes, Some(hex::encode(Sha256::digest(bytes))))))
     }
 
-    async fn waiting_jobs(&self, interface: &InterfaceName, _: bool) -> Result<Waiting> {
+    async fn waiting_jobs(&self, interface: &InterfaceName, _: Asked) -> Result<Waiting> {
         let all = self.lock();
         let mut waiting = Waiting {
             held: all.held.contains_key(interface),
@@ -640,7 +645,7 @@ impl Store for MemoryStore {
         Ok(waiting)
     }
 
-    async fn precedence(&self, _: &InterfaceName, job: &JobName) -> Result<Precedence> {
+    async fn precedence(&self, _: &InterfaceName, job: &JobName, _: bool) -> Result<Precedence> {
         let all = self.lock();
         let known = all.jobs.get(job).map(|known| known.precedence(job));
         Ok(known.unwrap_or_default())
@@ -968,13 +973,35 @@ impl Store for MemoryStore {
         all.jobs.values().filter(waits).count()
     }
 
-    fn waiting_before(&self, interface: &InterfaceName, job: &JobName) -> Option<usize> {
+    fn waiting_beside(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        whose: bool,
+    ) -> Option<Beside> {
         let all = self.lock();
         let waits =
             |place: &Place| matches!(place, Place::Queue(queue) if queue.interface == *interface);
-        let before = all.jobs.range(..job);
-        let before = before.filter(|(_, known)| waits(&known.place)).count();
-        (!all.held.contains_key(interface)).then_some(before)
+        let waiting = all.jobs.iter().filter(|(_, known)| waits(&known.place));
+        let mut beside = Beside {
+            before: waiting.clone().filter(|(name, _)| *name < job).count(),
+            ..Beside::default()
+        };
+        if whose {
+            let of = |known: &Known| known.precedence(job).submitter;
+            beside.submitter = all.jobs.get(job).and_then(of);
+            let mut others = BTreeMap::new();
+            for (name, known) in waiting {
+                let submitter = of(known);
+                if submitter == beside.submitter {
+                    beside.own += usize::from(name < job);
+                } else if let Some(other) = submitter {
+                    *others.entry(other).or_default() += 1;
+                }
+            }
+            beside.others = others.into_iter().collect();
+        }
+        (!all.held.contains_key(interface)).then_some(beside)
     }
 
     fn capacity(&self) -> Option<Capacity> {

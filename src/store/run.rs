@@ -11,6 +11,30 @@ pub struct Precedence {
     pub priority: Priority,
     /// `None`: by any.
     pub worker: Option<WorkerTag>,
+    /// `None`: it is not known, or was not asked for.
+    pub submitter: Option<Arc<str>>,
+}
+
+/// What a worker has to know of the jobs that wait in an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// An older job is never missing while a younger one is there.
+    pub in_order: bool,
+    /// Whose they are. Nothing else has to be read of XML documents.
+    pub whose: bool,
+}
+
+/// About what waits in an interface beside one of its jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Jobs that came before it.
+    pub before: usize,
+    /// Its submitter, if that was asked for and is known, as all that follows.
+    pub submitter: Option<Arc<str>>,
+    /// Of those that came before it, the ones of its submitter.
+    pub own: usize,
+    /// How many jobs of each other submitter wait.
+    pub others: Vec<(Arc<str>, usize)>,
 }
 
 /// What waits in an interface for a worker.

@@ -2,8 +2,9 @@
 
 use super::{Core, Handle};
 use crate::{
-    domain::{Job, Place},
+    domain::{InterfaceName, Job, Place},
     scheduler::Ahead,
+    store::Beside,
 };
 
 impl Handle {
@@ -13,7 +14,10 @@ impl Handle {
     pub fn eta_ms(&self, job: &Job) -> Option<i64> {
         let core: &Core = &self.0;
         let interface = job.place.interface()?;
-        let before = || core.store.waiting_before(interface, &job.name);
+        let beside = || {
+            let whose = core.asks_whose(interface);
+            core.store.waiting_beside(interface, &job.name, whose)
+        };
         let (ahead, is_held) = match &job.place {
             Place::Bak(_) | Place::JobErrors | Place::Refused => return None,
             Place::Work { .. } => {
@@ -24,12 +28,13 @@ impl Handle {
                 let now = core.clocks();
                 let left_ms = core.waits().left_ms(interface, &job.name, now);
                 let due_ms = left_ms.map_or(*due_ms, |left_ms| now.wall_ms + left_ms);
-                (Ahead::Deferred { due_ms }, before().is_none())
+                (Ahead::Deferred { due_ms }, beside().is_none())
             }
             Place::Queue(_) => {
-                let before = before();
-                let jobs = before.unwrap_or(0) + core.runs.count(interface);
-                (Ahead::Waiting { jobs }, before.is_none())
+                let beside = beside();
+                let before = beside.as_ref().map_or(0, |of| core.before(interface, of));
+                let jobs = before + core.runs.count(interface);
+                (Ahead::Waiting { jobs }, beside.is_none())
             }
         };
         let lane = core.lanes.get(interface);
@@ -37,5 +42,19 @@ impl Handle {
         let at_once = if is_held { 0 } else { at_once };
         let now_ms = core.store.now_ms();
         Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
+    }
+}
+
+impl Core {
+    /// About how many of the jobs that wait in an interface have their turn before one.
+    fn before(&self, interface: &InterfaceName, beside: &Beside) -> usize {
+        let lane = self.lanes.get(interface);
+        match lane.is_some_and(|lane| lane.rules.fair) {
+            false => beside.before,
+            true => {
+                let (own, others) = (beside.submitter.as_ref(), &beside.others);
+                self.partners.turns_before(own, beside.own, others)
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::Core;
 use crate::{
     domain::{InterfaceName, Job, JobName, Kind, Place},
     scheduler::{Event, Released, Turn},
-    store::Precedence,
+    store::{Asked, Precedence},
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -17,8 +17,11 @@ impl Core {
     /// Lists what waits in an interface, and tells.
     pub(super) async fn scan(self: Arc<Self>, interface: InterfaceName) {
         let lane = self.lanes.get(&interface);
-        let in_order = lane.is_some_and(|lane| lane.rules.ordered);
-        let event = match self.store.waiting_jobs(&interface, in_order).await {
+        let asked = Asked {
+            in_order: lane.is_some_and(|lane| lane.rules.ordered),
+            whose: self.asks_whose(&interface),
+        };
+        let event = match self.store.waiting_jobs(&interface, asked).await {
             Ok(waiting) => {
                 self.cannot_scan(&interface, None);
                 if let Some(after) = waiting.again {
@@ -28,7 +31,7 @@ impl Core {
                 let turn = |(job, precedence): (JobName, Option<Precedence>)| {
                     (
                         job,
-                        precedence.map_or(Turn::Elsewhere, |known| self.turn(&known)),
+                        precedence.map_or_else(Turn::elsewhere, |known| self.turn(known)),
                     )
                 };
                 Event::Listed {
@@ -46,24 +49,37 @@ impl Core {
         self.hints.notify_surely(event).await;
     }
 
-    fn turn(&self, precedence: &Precedence) -> Turn {
-        match self.tags.take(precedence.worker.as_ref()) {
-            true => Turn::By(precedence.priority),
-            false => Turn::Elsewhere,
+    fn turn(&self, precedence: Precedence) -> Turn {
+        Turn {
+            priority: precedence.priority,
+            partner: precedence.submitter,
+            is_elsewhere: !self.tags.take(precedence.worker.as_ref()),
         }
+    }
+
+    /// Does it matter whose the jobs of an interface are?
+    pub(super) fn asks_whose(&self, interface: &InterfaceName) -> bool {
+        let lane = self.lanes.get(interface);
+        lane.is_some_and(|lane| lane.rules.fair)
+    }
+
+    /// Does a record say when a job has its turn?
+    pub(super) fn has_to_be_met(&self, interface: &InterfaceName, job: &JobName) -> bool {
+        job.kind() == Kind::Json || self.asks_whose(interface)
     }
 
     /// The turn of a job in its queue.
     async fn turn_of(&self, interface: &InterfaceName, job: &JobName) -> Turn {
-        if job.kind() == Kind::Xml {
+        if !self.has_to_be_met(interface, job) {
             return Turn::default();
         }
-        match self.store.precedence(interface, job).await {
-            Ok(precedence) => self.turn(&precedence),
+        let whose = self.asks_whose(interface);
+        match self.store.precedence(interface, job, whose).await {
+            Ok(precedence) => self.turn(precedence),
             Err(error) => {
                 // Asked again by the next scan.
-                tracing::warn!(%job, %error, "its priority cannot be read");
-                Turn::Elsewhere
+                tracing::warn!(%job, %error, "its record cannot be read");
+                Turn::elsewhere()
             }
         }
     }
@@ -133,9 +149,10 @@ impl Core {
                 Released::Stuck
             }
         };
+        let is_stuck = end == Released::Stuck;
         let event = Event::Released(interface.clone(), job, end);
         self.hints.notify_surely(event).await;
-        if end == Released::Stuck {
+        if is_stuck {
             self.resume_later(interface).await;
         }
     }

@@ -30,6 +30,7 @@ mod security;
 mod service_manager;
 mod terms;
 mod tokens;
+mod turns;
 mod unit;
 mod validating;
 mod watching;

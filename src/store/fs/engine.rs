@@ -22,10 +22,10 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
-        By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired, JobDetail,
-        JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Of, Page,
-        Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule, Sealed, SealedBody,
-        Settled, Settlement, Store, StoreError, Stored, Viewer, Waiting, Want,
+        Asked, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired,
+        JobDetail, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady,
+        Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule, Sealed,
+        SealedBody, Settled, Settlement, Store, StoreError, Stored, Viewer, Waiting, Want,
     },
     util::processors,
 };
@@ -439,15 +439,20 @@ impl Store for FileStore {
         opened.await
     }
 
-    async fn waiting_jobs(&self, interface: &InterfaceName, in_order: bool) -> Result<Waiting> {
+    async fn waiting_jobs(&self, interface: &InterfaceName, asked: Asked) -> Result<Waiting> {
         let interface = interface.clone();
-        let listed = (self.0).for_worker(move |inner| inner.waiting_jobs(&interface, in_order));
+        let listed = (self.0).for_worker(move |inner| inner.waiting_jobs(&interface, asked));
         listed.await
     }
 
-    async fn precedence(&self, interface: &InterfaceName, job: &JobName) -> Result<Precedence> {
+    async fn precedence(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        whose: bool,
+    ) -> Result<Precedence> {
         let (interface, job) = (interface.clone(), job.clone());
-        let read = move |inner: &Inner| inner.precedences.of(&inner.spool, &interface, &job);
+        let read = move |inner: &Inner| inner.precedences.of(&inner.spool, &interface, &job, whose);
         self.0.for_worker(read).await
     }
 
@@ -727,11 +732,20 @@ impl Store for FileStore {
         self.0.spool.ready_jobs(interface)
     }
 
-    fn waiting_before(&self, interface: &InterfaceName, job: &JobName) -> Option<usize> {
+    fn waiting_beside(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        whose: bool,
+    ) -> Option<Beside> {
         let spool = &self.0.spool;
         // A hold that cannot be looked for is no reason to say nothing.
         let is_held = spool.is_held(interface).unwrap_or(false);
-        (!is_held).then(|| self.0.positions.before(spool, interface, job))
+        let precedences = whose.then_some(&self.0.precedences);
+        (!is_held).then(|| {
+            let positions = &self.0.positions;
+            positions.beside(spool, interface, job, precedences)
+        })
     }
 
     fn capacity(&self) -> Option<Capacity> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     domain::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
-    scheduler::LaneRules,
+    scheduler::{LaneRules, Partners},
     store::{
         Interrupted,
         fs::{Adopted, EntryKind, FileStore, Fs, Spool, testing::TestSpool},
@@ -68,6 +68,7 @@ impl Bench {
             rules: LaneRules {
                 running_max: 1,
                 ordered: false,
+                fair: false,
             },
             at_most_once: false,
         };
@@ -77,6 +78,7 @@ impl Bench {
             store,
             lanes: BTreeMap::from([(self.interface.clone(), lane)]),
             running_max: 4,
+            partners: Partners::default(),
             starter: Starter::launch().unwrap(),
             tags: WorkerTags::All,
             stop: stop.clone(),

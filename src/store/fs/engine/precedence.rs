@@ -1,7 +1,7 @@
 //! When the waiting jobs are taken: what their record says, read once.
 //!
 //! A scan lists every waiting job again and again. What was read of one is kept for as long as it is
-//! listed, and only JSON jobs are read at all.
+//! listed, and XML jobs are read only where it matters whose they are.
 
 use crate::{
     domain::{Horizon, InterfaceName, Job, JobId, JobName, Kind, Place},
@@ -11,12 +11,24 @@ use crate::{
     },
 };
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 #[derive(Debug, Default)]
-pub(super) struct Precedences(Mutex<Known>);
+pub(super) struct Precedences {
+    known: Mutex<Known>,
+    /// The names of submitters, each kept once.
+    names: Mutex<HashSet<Arc<str>>>,
+}
 
 type Known = BTreeMap<InterfaceName, HashMap<JobId, Precedence>>;
+
+/// Says the record of a job anything that is asked for?
+fn has_to_be_read(job: &JobName, whose: bool) -> bool {
+    whose || job.kind() == Kind::Json
+}
 
 impl Precedences {
     /// That of a queued job. Blocks when it has to be read.
@@ -25,8 +37,9 @@ impl Precedences {
         spool: &Spool,
         interface: &InterfaceName,
         name: &JobName,
+        whose: bool,
     ) -> Result<Precedence, SpoolError> {
-        if name.kind() == Kind::Xml {
+        if !has_to_be_read(name, whose) {
             return Ok(Precedence::default());
         }
         let id = name.id();
@@ -39,7 +52,7 @@ impl Precedences {
             place: Place::Queue(interface.clone().into()),
             name: name.clone(),
         };
-        let precedence = recorded(spool.accepted_of(&job)?.as_deref());
+        let precedence = self.recorded(spool.accepted_of(&job)?.as_deref());
         let mut known = self.known();
         let known = known.entry(interface.clone()).or_default();
         known.insert(id, precedence.clone());
@@ -47,12 +60,18 @@ impl Precedences {
     }
 
     /// Reads those of the queued jobs that are not known, all at once. Blocks.
-    pub(super) fn read(&self, spool: &Spool, interface: &InterfaceName, names: &[JobName]) {
+    pub(super) fn read(
+        &self,
+        spool: &Spool,
+        interface: &InterfaceName,
+        names: &[JobName],
+        whose: bool,
+    ) {
         let unread = {
             let known = self.known();
             let known = known.get(interface);
             let is_read = |id| known.is_some_and(|known| known.contains_key(&id));
-            let unread = |name: &&JobName| name.kind() == Kind::Json && !is_read(name.id());
+            let unread = |name: &&JobName| has_to_be_read(name, whose) && !is_read(name.id());
             let place = || Place::Queue(interface.clone().into());
             let job = |name: &JobName| Job {
                 place: place(),
@@ -69,12 +88,39 @@ impl Precedences {
                 let known = known.entry(interface.clone()).or_default();
                 known.extend(unread.iter().map(|job| {
                     let id = job.name.id();
-                    (id, recorded(accepted.get(&id).map(|accepted| &**accepted)))
+                    let accepted = accepted.get(&id).map(|accepted| &**accepted);
+                    (id, self.recorded(accepted))
                 }));
             }
             // Then one by one.
             Err(error) => tracing::warn!(%interface, %error, "the record cannot be read"),
         }
+    }
+
+    /// Whose job it is, as far as that was read.
+    pub(super) fn submitter_of(&self, interface: &InterfaceName, id: JobId) -> Option<Arc<str>> {
+        let known = self.known();
+        known.get(interface)?.get(&id)?.submitter.clone()
+    }
+
+    /// The jobs of each submitter among these, as far as that was read, in their order.
+    pub(super) fn by_submitter(
+        &self,
+        interface: &InterfaceName,
+        ids: impl Iterator<Item = JobId>,
+    ) -> HashMap<Arc<str>, Vec<u64>> {
+        let mut by_submitter: HashMap<Arc<str>, Vec<u64>> = HashMap::new();
+        let known = self.known();
+        if let Some(known) = known.get(interface) {
+            for id in ids {
+                let submitter = known.get(&id).and_then(|known| known.submitter.as_ref());
+                if let Some(submitter) = submitter {
+                    let ids = by_submitter.entry(submitter.clone()).or_default();
+                    ids.push(id.get());
+                }
+            }
+        }
+        by_submitter
     }
 
     /// Forgets the jobs of an interface that a scan has not found any more; it knows nothing of
@@ -94,15 +140,26 @@ impl Precedences {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock()
+        self.known.lock()
     }
-}
 
-fn recorded(accepted: Option<&Accepted>) -> Precedence {
-    accepted.map_or_else(Precedence::default, |known| Precedence {
-        priority: known.priority,
-        worker: known.worker.clone(),
-    })
+    fn recorded(&self, accepted: Option<&Accepted>) -> Precedence {
+        accepted.map_or_else(Precedence::default, |known| Precedence {
+            priority: known.priority,
+            worker: known.worker.clone(),
+            submitter: (!known.submitter.is_empty()).then(|| self.name(&known.submitter)),
+        })
+    }
+
+    fn name(&self, submitter: &str) -> Arc<str> {
+        let mut names = self.names.lock();
+        if let Some(name) = names.get(submitter) {
+            return name.clone();
+        }
+        let name: Arc<str> = submitter.into();
+        names.insert(name.clone());
+        name
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +199,7 @@ mod tests {
                 ..JobOptions::default()
             };
             let sealed = part.seal(&crate::store::NewJob {
+                submitter: "shop".into(),
                 options,
                 ..crate::store::NewJob::default()
             });
@@ -153,7 +211,7 @@ mod tests {
         }
 
         fn precedence(&self, known: &Precedences, job: &JobName) -> Precedence {
-            known.of(&self.spool, &self.interface, job).unwrap()
+            known.of(&self.spool, &self.interface, job, false).unwrap()
         }
     }
 
@@ -161,6 +219,7 @@ mod tests {
         Precedence {
             priority,
             worker: worker.map(|worker| worker.parse().unwrap()),
+            submitter: Some("shop".into()),
         }
     }
 
@@ -176,9 +235,12 @@ mod tests {
         assert_eq!(of(&xml), Precedence::default(), "nothing is read of it");
         assert_eq!(of(&ours), precedence(Priority::High, Some("ours")));
         assert_eq!(of(&others), precedence(Priority::Low, Some("others")));
-        assert_eq!(of(&later), Precedence::default());
+        assert_eq!(of(&later), precedence(Priority::default(), None));
+        let whose = precedences.of(&bench.spool, &bench.interface, &xml, true);
+        let whose = whose.unwrap().submitter;
+        assert_eq!(whose.as_deref(), Some("shop"), "it was asked for");
         let knows = |job: &JobName| precedences.known()[&bench.interface].contains_key(&job.id());
-        assert!(!knows(&xml) && knows(&ours) && knows(&others));
+        assert!(knows(&ours) && knows(&others));
         let id = others.id().get();
         let range = Range {
             first: id,
@@ -196,15 +258,16 @@ mod tests {
     #[test]
     fn the_precedences_of_many_jobs_are_read_together() {
         let bench = Bench::new();
-        let jobs: Vec<JobName> = (0..20)
+        let jobs: Vec<JobName> = (0..40)
             .map(|n| {
                 let priority = Priority::ALL[n % Priority::ALL.len()];
-                bench.accept(Kind::Json, priority, None)
+                let kind = if n < 20 { Kind::Json } else { Kind::Xml };
+                bench.accept(kind, priority, None)
             })
             .collect();
         let again = TestSpool::at(bench.dir.path()).open().unwrap();
         let precedences = Precedences::default();
-        precedences.read(&again, &bench.interface, &jobs);
+        precedences.read(&again, &bench.interface, &jobs, true);
         for (n, job) in jobs.iter().enumerate() {
             let known = precedences.known()[&bench.interface]
                 .get(&job.id())

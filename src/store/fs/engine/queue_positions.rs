@@ -1,12 +1,14 @@
-//! How many jobs wait before one.
+//! What waits beside a job.
 
+use super::precedence::Precedences;
 use crate::{
-    domain::{InterfaceName, JobName},
-    store::fs::Spool,
+    domain::{InterfaceName, JobId, JobName},
+    store::{Beside, fs::Spool},
 };
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,24 +24,58 @@ struct Line {
     taken: Instant,
     /// Rising.
     ids: Vec<u64>,
+    /// The same of each submitter that is known, once somebody has asked.
+    by_submitter: Option<HashMap<Arc<str>, Vec<u64>>>,
+}
+
+impl Line {
+    fn new(spool: &Spool, interface: &InterfaceName) -> Self {
+        let mut ids = spool.ready_ids(interface);
+        ids.sort_unstable();
+        Self {
+            taken: Instant::now(),
+            ids,
+            by_submitter: None,
+        }
+    }
 }
 
 impl QueuePositions {
-    /// How many jobs of a queue came before this one.
-    pub(super) fn before(&self, spool: &Spool, interface: &InterfaceName, job: &JobName) -> usize {
+    /// What waits in a queue beside this job; whose it is, as far as `precedences` know.
+    pub(super) fn beside(
+        &self,
+        spool: &Spool,
+        interface: &InterfaceName,
+        job: &JobName,
+        precedences: Option<&Precedences>,
+    ) -> Beside {
         let mut lines = self.0.lock();
-        let taken = || {
-            let mut ids = spool.ready_ids(interface);
-            ids.sort_unstable();
-            let taken = Instant::now();
-            Line { taken, ids }
-        };
+        let taken = || Line::new(spool, interface);
         let line = lines.entry(interface.clone()).or_insert_with(taken);
         if line.taken.elapsed() > LINE_AGE_MAX {
             *line = taken();
         }
         let id = job.id().get();
-        line.ids.partition_point(|other| *other < id)
+        let before = |ids: &[u64]| ids.partition_point(|other| *other < id);
+        let mut beside = Beside {
+            before: before(&line.ids),
+            ..Beside::default()
+        };
+        if let Some(precedences) = precedences {
+            let ids = &line.ids;
+            let of = line.by_submitter.get_or_insert_with(|| {
+                let ids = ids.iter().map(|id| JobId::from_number(*id));
+                precedences.by_submitter(interface, ids)
+            });
+            beside.submitter = precedences.submitter_of(interface, job.id());
+            for (submitter, ids) in of {
+                match beside.submitter.as_ref() == Some(submitter) {
+                    true => beside.own = before(ids),
+                    false => beside.others.push((submitter.clone(), ids.len())),
+                }
+            }
+        }
+        beside
     }
 }
 
@@ -54,22 +90,37 @@ mod tests {
         let interface: InterfaceName = "a".parse().unwrap();
         let spool = TestSpool::at(dir.path()).interface(interface.as_str());
         let spool = spool.open().unwrap();
-        let queue = || {
+        let queue = |submitter: &str| {
             let name = JobName::new(spool.next_id(), None, Kind::Json);
             let part = spool.begin(name.clone()).unwrap();
-            let sealed = part.seal(&crate::store::NewJob::default()).unwrap();
+            let new = crate::store::NewJob {
+                submitter: submitter.into(),
+                ..crate::store::NewJob::default()
+            };
+            let sealed = part.seal(&new).unwrap();
             let (_, ticket) = spool.enqueue(sealed, &interface, None).unwrap();
             spool.wait(ticket).unwrap();
             name
         };
-        let jobs = [(); 3].map(|()| queue());
+        let jobs = ["ada", "ada", "bob"].map(queue);
         let lines = QueuePositions::default();
-        let before = |job| lines.before(&spool, &interface, job);
+        let before = |job| lines.beside(&spool, &interface, job, None).before;
         assert_eq!(jobs.each_ref().map(before), [0, 1, 2]);
-        let later = queue();
+        let later = queue("ada");
         assert_eq!(before(&later), 3, "it is behind those that are known");
         spool.forget_ready(&(&interface).into(), &jobs[0]);
         lines.0.lock().get_mut(&interface).unwrap().taken -= 2 * LINE_AGE_MAX;
         assert_eq!(before(&later), 2);
+        let precedences = Precedences::default();
+        let all = [jobs.to_vec(), vec![later.clone()]].concat();
+        precedences.read(&spool, &interface, &all, true);
+        let beside = lines.beside(&spool, &interface, &later, Some(&precedences));
+        let expected = Beside {
+            before: 2,
+            submitter: Some("ada".into()),
+            own: 1,
+            others: vec![("bob".into(), 1)],
+        };
+        assert_eq!(beside, expected);
     }
 }

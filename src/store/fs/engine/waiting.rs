@@ -4,7 +4,7 @@ use super::Inner;
 use crate::{
     domain::{InterfaceName, Job, JobName, Place},
     store::{
-        Came, Precedence, Waiting,
+        Asked, Came, Precedence, Waiting,
         fs::{Accepted, REST, Scan, SpoolError},
     },
 };
@@ -17,7 +17,7 @@ impl Inner {
     pub(super) fn waiting_jobs(
         &self,
         interface: &InterfaceName,
-        in_order: bool,
+        asked: Asked,
     ) -> Result<Waiting, SpoolError> {
         let horizon = self.spool.horizon();
         let mut scan = self.spool.scan(interface)?;
@@ -31,7 +31,7 @@ impl Inner {
         for arrival in &scan.arrived {
             self.record_arrival(&arrival.job, arrival.dropped_as.as_deref());
         }
-        if in_order {
+        if asked.in_order {
             // A listing may show a job that came while it was read, and lack an older one.
             let n_ready = scan.ready.len();
             scan.ready.retain(|job| horizon.has(job.id()));
@@ -45,8 +45,9 @@ impl Inner {
         let deferred = scan.deferred.iter().map(|(_, job)| job);
         let found = scan.ready.iter().chain(deferred);
         self.precedences.keep(interface, &horizon, found);
-        self.precedences.read(&self.spool, interface, &scan.ready);
-        let known = |job| (self.known_precedence(interface, &job), job);
+        let whose = asked.whose;
+        (self.precedences).read(&self.spool, interface, &scan.ready, whose);
+        let known = |job| (self.known_precedence(interface, &job, whose), job);
         let ready = scan.ready.into_iter().map(known);
         Ok(Waiting {
             held: scan.held,
@@ -56,12 +57,17 @@ impl Inner {
         })
     }
 
-    fn known_precedence(&self, interface: &InterfaceName, job: &JobName) -> Option<Precedence> {
-        match self.precedences.of(&self.spool, interface, job) {
+    fn known_precedence(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        whose: bool,
+    ) -> Option<Precedence> {
+        match self.precedences.of(&self.spool, interface, job, whose) {
             Ok(precedence) => Some(precedence),
             Err(error) => {
                 // Asked again by the next scan.
-                tracing::warn!(%job, %error, "its priority cannot be read");
+                tracing::warn!(%job, %error, "its record cannot be read");
                 None
             }
         }
@@ -148,7 +154,11 @@ mod tests {
         assert!(last < ahead[0], "the names alone tell another order");
         let store = FileStore::new(spool.clone());
         let listed = async || {
-            let waiting = store.waiting_jobs(&interface, true).await.unwrap();
+            let asked = Asked {
+                in_order: true,
+                ..Asked::default()
+            };
+            let waiting = store.waiting_jobs(&interface, asked).await.unwrap();
             let jobs = waiting.ready.into_iter().map(|(job, _)| job);
             jobs.collect::<Vec<JobName>>()
         };
