@@ -16,7 +16,7 @@ use crate::{
     domain::{InterfaceName, WorkerTags},
     peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor},
-    scheduler::LaneRules,
+    scheduler::{LaneRules, Order, PartnerRules, Partners},
     service::{AdmissionLimits, Direction, Interface, UserLimits},
     store::fs::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
     util::modes::{Guard, guard},
@@ -123,6 +123,23 @@ pub struct Tenant {
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
 }
 
+impl Tenant {
+    /// What is due to each partner.
+    pub fn partner_rules(&self, limits: &Limits) -> Partners {
+        let others = PartnerRules {
+            running_max: limits.running_per_user_max,
+            ..PartnerRules::default()
+        };
+        let named = self.partners.iter();
+        Partners {
+            named: named
+                .map(|(name, partner)| (name.clone(), partner.rules(&others)))
+                .collect(),
+            others,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct InterfaceConfig {
     pub service: Interface,
@@ -170,6 +187,8 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// Jobs that run at the same time, over all interfaces of a tenant.
     pub running_max: usize,
+    /// The same of one partner, unless `partners` says otherwise.
+    pub running_per_user_max: Option<usize>,
     /// Seconds that requests and running commands get to finish when the service is stopped.
     pub stop_deadline_s: u64,
     pub uploads_max: usize,
@@ -194,6 +213,7 @@ impl Default for Limits {
             connections_max: 4096,
             connections_per_address_max: 512,
             running_max: 8,
+            running_per_user_max: None,
             stop_deadline_s: 30,
             uploads_max: admission.uploads_max,
             upload_bytes_max: admission.upload_bytes_max,
@@ -449,6 +469,10 @@ fn check_limits(limits: &Limits) -> Result<(), String> {
             limits.connections_per_address_max,
         ),
         ("running_max", limits.running_max),
+        (
+            "running_per_user_max",
+            limits.running_per_user_max.unwrap_or(1),
+        ),
         ("uploads_max", limits.uploads_max),
         ("queue_jobs_max", limits.queue_jobs_max),
         ("queue_jobs_per_user_max", limits.queue_jobs_per_user_max),
@@ -625,7 +649,10 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
             at_most_once: delivery_once,
             rules: LaneRules {
                 running_max,
-                ordered: file.ordered,
+                order: match file.ordered {
+                    true => Order::Arrival,
+                    false => Order::None,
+                },
                 fair: takes_turns(file)?,
             },
         },
@@ -890,7 +917,7 @@ mod tests {
             assert!(with(COUNT_MAX).is_ok(), "{name}");
             n_counts += 1;
         }
-        assert_eq!(n_counts, 10);
+        assert_eq!(n_counts, 11);
         const { assert!(COUNT_MAX <= tokio::sync::Semaphore::MAX_PERMITS) };
     }
 
@@ -931,6 +958,10 @@ mod tests {
             (
                 "[tenants.x]\nhosts = [\"x\"]\npartners = { shop = { weight = 1001 } }",
                 "tenants.x.partners.shop.weight is 1001",
+            ),
+            (
+                "[partners.shop]\nrunning_max = 0",
+                "partners.shop.running_max is 0 and must be at least 1",
             ),
             ("concurrency = 0", "at least 1"),
             ("max_bytes = 0", "at least 1"),

@@ -6,24 +6,29 @@
 //!
 //! Order: by priority and then by arrival within an interface, interfaces in turn. Where partners take turns,
 //! theirs come before arrival, see `ready`. A job that is for
-//! another worker is never started. An ordered interface is strict FIFO, whatever the priorities: its
-//! oldest job blocks the others, also while it runs, waits for its next attempt or is not for us.
+//! another worker is never started. Where a strict order is kept, of all jobs or of those of each key, the oldest
+//! blocks the others whatever their priorities, also while it runs, waits for its next attempt or is not for us,
+//! see `chains`.
+//! No partner has more running jobs than it may, over all interfaces.
 
+mod chains;
 mod partners;
 mod ready;
 mod run_stats;
 
+pub use chains::OrderKey;
 pub use partners::{Partner, PartnerRules, Partners};
 pub use run_stats::{Ahead, RunStats};
 
 use crate::domain::{InterfaceName, JobName, Priority};
+use chains::{ChainKey, Chains, Link, Offer};
 use ready::Ready;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A command that outlived an earlier service still works on this job.
-    Adopted(InterfaceName, JobName),
+    Adopted(InterfaceName, JobName, Turn),
     /// A complete job is in the queue.
     Arrived(InterfaceName, JobName, Turn),
     /// Start nothing more; exit when nothing runs.
@@ -37,7 +42,7 @@ pub enum Event {
         interface: InterfaceName,
         held: bool,
         ready: Vec<(JobName, Turn)>,
-        deferred: Vec<(i64, JobName)>,
+        deferred: Vec<(i64, JobName, Turn)>,
     },
     /// What became of a due job.
     Released(InterfaceName, JobName, Released),
@@ -58,15 +63,27 @@ pub struct Turn {
     pub priority: Priority,
     /// Whose it is; `None` where that does not matter, or is not known.
     pub partner: Option<Partner>,
-    /// Never here: it is for another worker.
-    pub is_elsewhere: bool,
+    /// What it keeps its order by, where that is by keys; `None`: it has no such key.
+    pub key: Option<OrderKey>,
+    pub taker: Taker,
+}
+
+/// Who may start a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Taker {
+    #[default]
+    Us,
+    /// It is for another worker.
+    Others,
+    /// What is known of it cannot be read: nobody, before the next scan.
+    Unknown,
 }
 
 impl Turn {
-    /// Of a job that is for another worker.
-    pub fn elsewhere() -> Self {
+    /// Of a job of which nothing can be read now.
+    pub fn unknown() -> Self {
         Self {
-            is_elsewhere: true,
+            taker: Taker::Unknown,
             ..Self::default()
         }
     }
@@ -110,10 +127,28 @@ pub enum Action {
 pub struct LaneRules {
     /// Jobs at once; 0: none is ever started (they wait for a poller or an operator).
     pub running_max: usize,
-    /// Strict FIFO.
-    pub ordered: bool,
+    pub order: Order,
     /// Partners take turns.
     pub fair: bool,
+}
+
+impl LaneRules {
+    /// Are all jobs run in the order of their arrival?
+    pub fn is_ordered(&self) -> bool {
+        self.order == Order::Arrival
+    }
+}
+
+/// What overtakes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// There are turns, and no more.
+    #[default]
+    None,
+    /// Strict FIFO.
+    Arrival,
+    /// Strict FIFO of the jobs of each key; a job without one is a key of its own.
+    Key,
 }
 
 #[derive(Debug)]
@@ -122,6 +157,8 @@ pub struct Scheduler {
     running: usize,
     running_max: usize,
     partners: Partners,
+    /// How many jobs of each partner run.
+    running_of: HashMap<Partner, usize>,
     /// Where the next round over the interfaces begins.
     turn: usize,
     draining: bool,
@@ -132,38 +169,24 @@ struct Lane {
     rules: LaneRules,
     dirty: bool,
     scanning: bool,
-    /// A job moved while a scan was under way: its listing may lack that job, or still have it.
-    stale: bool,
-    /// Ordered: nothing is started before a listing says where every job is.
-    unknown: bool,
+    /// What moved while a scan was under way: of these jobs its listing tells nothing.
+    moved: BTreeSet<JobName>,
     held: bool,
     /// Something could not be done: nothing is started or released before [`Event::Resume`].
     resting: bool,
-    /// Jobs that could not be started: others come first. With their turns once they are listed again.
-    stuck: BTreeMap<JobName, Option<Turn>>,
+    /// Jobs that could not be started.
+    stuck: BTreeSet<JobName>,
     ready: Ready,
-    /// Ordered: jobs that are for another worker, and block those behind them.
-    elsewhere: BTreeSet<JobName>,
-    running: BTreeSet<JobName>,
+    /// Those of them that were stuck: others come first.
+    last: Ready,
+    /// Where an order is kept: the jobs that keep it. Of each chain one at a time is ready.
+    chains: Chains,
+    /// Jobs with keys that nobody can read: they may be any, so nothing is started.
+    unread: BTreeSet<JobName>,
+    running: BTreeMap<JobName, Option<Partner>>,
     deferred: BTreeMap<JobName, i64>,
     /// Due jobs on their way back to the queue.
     releasing: BTreeSet<JobName>,
-}
-
-impl Lane {
-    fn startable(&self) -> Option<&JobName> {
-        if self.held || self.resting || self.running.len() >= self.rules.running_max {
-            return None;
-        }
-        let first = self.ready.first()?;
-        let blocked = self.rules.ordered
-            && (self.unknown
-                || !self.running.is_empty()
-                || !self.releasing.is_empty()
-                || self.elsewhere.first().is_some_and(|e| e < first)
-                || self.deferred.keys().next().is_some_and(|d| d < first));
-        (!blocked).then_some(first)
-    }
 }
 
 impl Scheduler {
@@ -176,15 +199,16 @@ impl Scheduler {
             rules,
             dirty: false,
             scanning: false,
-            stale: false,
-            unknown: false,
+            moved: BTreeSet::new(),
             // Until the first listing nobody knows.
             held: true,
             resting: false,
-            stuck: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             ready: Ready::default(),
-            elsewhere: BTreeSet::new(),
-            running: BTreeSet::new(),
+            last: Ready::default(),
+            chains: Chains::default(),
+            unread: BTreeSet::new(),
+            running: BTreeMap::new(),
             deferred: BTreeMap::new(),
             releasing: BTreeSet::new(),
         };
@@ -193,6 +217,7 @@ impl Scheduler {
             running: 0,
             running_max,
             partners,
+            running_of: HashMap::new(),
             turn: 0,
             draining: false,
         }
@@ -200,10 +225,10 @@ impl Scheduler {
 
     pub fn on(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::Adopted(interface, job) => self.begin(&interface, job),
+            Event::Adopted(interface, job, turn) => self.adopt(&interface, job, turn),
             Event::Arrived(interface, job, turn) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
-                    if lane.rules.ordered {
+                    if lane.rules.order != Order::None {
                         // The hint of an older job may have been lost: only a listing knows.
                         lane.dirty = true;
                     } else {
@@ -230,16 +255,7 @@ impl Scheduler {
             }
             Event::Released(interface, job, end) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
-                    lane.releasing.remove(&job);
-                    lane.moved();
-                    match end {
-                        Released::Gone => lane.lose_track(),
-                        Released::Queued(turn) => lane.add(job, turn),
-                        Released::Stuck => {
-                            lane.resting = true;
-                            lane.lose_track();
-                        }
-                    }
+                    lane.released(job, end);
                 }
             }
             Event::Rescan => self.lanes.values_mut().for_each(|lane| lane.dirty = true),
@@ -247,13 +263,12 @@ impl Scheduler {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
                     lane.resting = false;
                     lane.dirty = true;
-                    lane.retry_stuck();
                 }
             }
             Event::ScanFailed(interface) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
                     lane.scanning = false;
-                    lane.stale = false;
+                    lane.moved.clear();
                 }
             }
             Event::Tick(now_ms) => self.release_due(now_ms, out),
@@ -270,38 +285,73 @@ impl Scheduler {
         lanes.flat_map(|lane| lane.deferred.values()).min().copied()
     }
 
-    fn begin(&mut self, interface: &InterfaceName, job: JobName) {
-        if let Some(lane) = self.lanes.get_mut(interface) {
-            let partner = lane.ready.partner_of(&job);
-            let stride = match lane.rules.fair {
-                true => self.partners.of(partner).stride(),
-                false => 0,
-            };
-            lane.ready.take(&job, stride);
-            lane.deferred.remove(&job);
-            if lane.running.insert(job) {
-                self.running += 1;
+    fn adopt(&mut self, interface: &InterfaceName, job: JobName, turn: Turn) {
+        if let Some(lane) = self.lanes.get_mut(interface)
+            && !lane.running.contains_key(&job)
+        {
+            if lane.is_read(&job, &turn)
+                && let Some(key) = lane.key_of(&turn)
+            {
+                lane.link(&job, &key, Link::UnderWay);
             }
+            lane.running.insert(job, turn.partner.clone());
+            self.count(turn.partner.as_ref(), true);
         }
     }
 
+    /// Starts a job whose turn it is.
+    fn begin(&mut self, interface: &InterfaceName, job: JobName) {
+        let Some(lane) = self.lanes.get_mut(interface) else {
+            return;
+        };
+        let partner = (lane.ready.partner_of(&job)).or_else(|| lane.last.partner_of(&job));
+        let partner = partner.cloned();
+        let stride = match lane.rules.fair {
+            true => self.partners.of(partner.as_ref()).stride(),
+            false => 0,
+        };
+        lane.ready.take(&job, stride);
+        lane.last.take(&job, stride);
+        lane.mark(&job, Link::UnderWay);
+        lane.running.insert(job, partner.clone());
+        self.count(partner.as_ref(), true);
+    }
+
     fn end(&mut self, interface: &InterfaceName, job: JobName, end: End) {
-        if let Some(lane) = self.lanes.get_mut(interface) {
-            if lane.running.remove(&job) {
-                self.running -= 1;
-            }
-            lane.moved();
-            match end {
-                End::Deferred { due_ms } => {
-                    lane.deferred.insert(job, due_ms);
-                }
-                End::Left => {}
-                End::Stuck => {
-                    lane.resting = true;
-                    lane.stuck.insert(job, None);
-                    lane.lose_track();
-                }
-                End::Unknown => lane.lose_track(),
+        let Some(lane) = self.lanes.get_mut(interface) else {
+            return;
+        };
+        let ran = lane.running.remove(&job);
+        lane.ended(job, end);
+        if let Some(partner) = ran {
+            self.count(partner.as_ref(), false);
+        }
+    }
+
+    /// One job more, or less, runs. A partner with as many as it may have is parked.
+    fn count(&mut self, partner: Option<&Partner>, starts: bool) {
+        match starts {
+            true => self.running += 1,
+            false => self.running -= 1,
+        }
+        let Some(partner) = partner.filter(|_| self.partners.are_limited()) else {
+            return;
+        };
+        let max = self.partners.running_max(Some(partner));
+        let running = self.running_of.entry(partner.clone()).or_default();
+        let was_full = *running >= max;
+        match starts {
+            true => *running += 1,
+            false => *running -= 1,
+        }
+        let (is_full, is_idle) = (*running >= max, *running == 0);
+        if is_idle {
+            self.running_of.remove(partner);
+        }
+        if was_full != is_full {
+            for lane in self.lanes.values_mut() {
+                lane.ready.park(partner, is_full);
+                lane.last.park(partner, is_full);
             }
         }
     }
@@ -314,14 +364,17 @@ impl Scheduler {
             if lane.resting {
                 continue;
             }
-            lane.deferred.retain(|job, due_ms| {
-                let due = *due_ms <= now_ms;
-                if due {
-                    lane.releasing.insert(job.clone());
-                    out.push(Action::Release(interface.clone(), job.clone(), *due_ms));
-                }
-                !due
-            });
+            let due = lane
+                .deferred
+                .iter()
+                .filter(|(_, due_ms)| **due_ms <= now_ms);
+            let due = due.map(|(job, due_ms)| (job.clone(), *due_ms));
+            for (job, due_ms) in due.collect::<Vec<_>>() {
+                lane.deferred.remove(&job);
+                lane.mark(&job, Link::UnderWay);
+                lane.releasing.insert(job.clone());
+                out.push(Action::Release(interface.clone(), job, due_ms));
+            }
         }
     }
 
@@ -358,73 +411,190 @@ impl Scheduler {
 }
 
 impl Lane {
-    fn listed(&mut self, held: bool, ready: Vec<(JobName, Turn)>, deferred: Vec<(i64, JobName)>) {
+    fn startable(&self) -> Option<&JobName> {
+        let is_full = self.running.len() >= self.rules.running_max;
+        if self.held || self.resting || is_full || !self.unread.is_empty() {
+            return None;
+        }
+        // What could not be started comes when nothing else is left to start.
+        self.ready.first().or_else(|| self.last.first())
+    }
+
+    fn listed(
+        &mut self,
+        held: bool,
+        ready: Vec<(JobName, Turn)>,
+        deferred: Vec<(i64, JobName, Turn)>,
+    ) {
         self.scanning = false;
         self.held = held;
-        let stale = std::mem::take(&mut self.stale);
-        if stale && self.rules.ordered {
-            self.dirty = true;
-            return;
+        let moved = std::mem::take(&mut self.moved);
+        let is_known = |lane: &Self, job: &JobName| {
+            lane.running.contains_key(job) || lane.releasing.contains(job) || moved.contains(job)
+        };
+        // What is not listed any more has left by other hands.
+        self.deferred.retain(|job, _| moved.contains(job));
+        let unread = std::mem::take(&mut self.unread).into_iter();
+        self.unread = unread.filter(|job| is_known(self, job)).collect();
+        if self.rules.order != Order::None || !self.stuck.is_empty() {
+            let listed = ready.iter().map(|(job, _)| job);
+            let listed = listed.chain(deferred.iter().map(|(_, job, _)| job));
+            let listed: HashSet<JobName> = listed.cloned().collect();
+            let stuck = std::mem::take(&mut self.stuck).into_iter();
+            self.stuck = stuck.filter(|job| listed.contains(job)).collect();
+            let mut chains = std::mem::take(&mut self.chains);
+            let offers = chains.retain(|job| listed.contains(job) || is_known(self, job));
+            self.chains = chains;
+            self.take(offers);
         }
-        self.unknown = false;
-        if !stale {
-            // What is not listed any more has left by other hands.
-            self.deferred.clear();
-            self.elsewhere.clear();
-            self.stuck.values_mut().for_each(|turn| *turn = None);
-        }
-        for (due_ms, job) in deferred {
-            if !self.running.contains(&job) && !self.releasing.contains(&job) {
+        for (due_ms, job, turn) in deferred {
+            if !is_known(self, &job) {
+                self.withdraw(&job);
+                if self.is_read(&job, &turn)
+                    && let Some(key) = self.key_of(&turn)
+                {
+                    self.link(&job, &key, Link::Waits);
+                }
                 self.deferred.insert(job, due_ms);
             }
         }
         for (job, turn) in ready {
-            self.add(job, turn);
-        }
-        if !stale {
-            self.stuck.retain(|_, turn| turn.is_some());
-        }
-        self.retry_stuck();
-    }
-
-    /// Jobs that could not be started are tried again once nothing else is left to start.
-    fn retry_stuck(&mut self) {
-        if self.ready.is_empty() {
-            for (job, turn) in std::mem::take(&mut self.stuck) {
-                turn.into_iter()
-                    .for_each(|turn| self.add(job.clone(), turn));
+            if !is_known(self, &job) {
+                self.add(job, turn);
             }
         }
     }
 
-    fn moved(&mut self) {
-        self.stale |= self.scanning;
+    fn ended(&mut self, job: JobName, end: End) {
+        self.moved(&job);
+        if end != End::Stuck {
+            self.stuck.remove(&job);
+        }
+        match end {
+            End::Deferred { due_ms } => {
+                self.mark(&job, Link::Waits);
+                self.deferred.insert(job, due_ms);
+            }
+            End::Left => {
+                self.unread.remove(&job);
+                self.unlink(&job);
+            }
+            End::Stuck => {
+                self.resting = true;
+                self.lose_track(&job);
+                self.stuck.insert(job);
+            }
+            End::Unknown => self.lose_track(&job),
+        }
     }
 
-    fn lose_track(&mut self) {
-        self.unknown = self.rules.ordered;
+    fn released(&mut self, job: JobName, end: Released) {
+        self.releasing.remove(&job);
+        self.moved(&job);
+        match end {
+            Released::Gone => self.lose_track(&job),
+            Released::Queued(turn) => self.add(job, turn),
+            Released::Stuck => {
+                self.resting = true;
+                self.lose_track(&job);
+            }
+        }
+    }
+
+    fn moved(&mut self, job: &JobName) {
+        if self.scanning {
+            self.moved.insert(job.clone());
+        }
+    }
+
+    /// Only a listing knows where it is. No younger one of its chain is started before.
+    fn lose_track(&mut self, job: &JobName) {
         self.dirty = true;
+        self.mark(job, Link::Waits);
     }
 
     fn add(&mut self, job: JobName, turn: Turn) {
         // A lane that runs nothing keeps nothing: its jobs are in the directory.
-        let has_left = self.running.contains(&job) || self.deferred.contains_key(&job);
-        if self.rules.running_max == 0 || has_left {
+        let has_left = self.running.contains_key(&job)
+            || self.deferred.contains_key(&job)
+            || self.releasing.contains(&job);
+        if self.rules.running_max == 0 || has_left || !self.is_read(&job, &turn) {
             return;
         }
-        if turn.is_elsewhere {
-            self.ready.remove(&job);
-            self.stuck.remove(&job);
-            if self.rules.ordered {
-                self.elsewhere.insert(job);
+        let is_ours = turn.taker == Taker::Us;
+        match self.key_of(&turn) {
+            Some(key) if is_ours => self.link(&job, &key, Link::Ready(turn)),
+            Some(key) => self.link(&job, &key, Link::Waits),
+            None => {
+                self.unlink(&job);
+                match is_ours {
+                    true => self.offer(job, turn),
+                    false => self.withdraw(&job),
+                }
             }
-        } else if self.rules.ordered {
-            self.ready.insert(job, Priority::Default, None);
-        } else if let Some(stuck) = self.stuck.get_mut(&job) {
-            *stuck = Some(turn);
-        } else {
-            self.ready.insert(job, turn.priority, turn.partner);
         }
+    }
+
+    /// Is it known what a job keeps its order by? If not, it takes part in nothing.
+    fn is_read(&mut self, job: &JobName, turn: &Turn) -> bool {
+        let is_read = self.rules.order != Order::Key || turn.taker != Taker::Unknown;
+        if is_read {
+            self.unread.remove(job);
+        } else {
+            self.unread.insert(job.clone());
+            self.unlink(job);
+            self.withdraw(job);
+        }
+        is_read
+    }
+
+    /// The chain of a job; `None`: it is in none.
+    fn key_of(&self, turn: &Turn) -> Option<ChainKey> {
+        match self.rules.order {
+            Order::None => None,
+            Order::Arrival => Some(ChainKey::Lane),
+            Order::Key => turn.key.clone().map(ChainKey::Value),
+        }
+    }
+
+    fn link(&mut self, job: &JobName, key: &ChainKey, link: Link) {
+        let offers = self.chains.set(job, key, link);
+        self.take(offers);
+    }
+
+    /// Says how far a job is that may be in a chain.
+    fn mark(&mut self, job: &JobName, link: Link) {
+        if let Some(key) = self.chains.key_of(job).cloned() {
+            self.link(job, &key, link);
+        }
+    }
+
+    fn unlink(&mut self, job: &JobName) {
+        let offers = self.chains.remove(job);
+        self.take(offers);
+    }
+
+    fn take(&mut self, offers: Vec<Offer>) {
+        for offer in offers {
+            match offer {
+                Offer::Made(job, turn) => self.offer(job, turn),
+                Offer::Withdrawn(job) => self.withdraw(&job),
+            }
+        }
+    }
+
+    /// Lets a job have its turn.
+    fn offer(&mut self, job: JobName, turn: Turn) {
+        let ready = match self.stuck.contains(&job) {
+            true => &mut self.last,
+            false => &mut self.ready,
+        };
+        ready.insert(job, turn.priority, turn.partner);
+    }
+
+    fn withdraw(&mut self, job: &JobName) {
+        self.ready.remove(job);
+        self.last.remove(job);
     }
 }
 

@@ -233,7 +233,11 @@ impl Worker {
         let mut actions = Vec::new();
         for (adopted, entry) in std::mem::take(&mut self.adopted) {
             let lease = &adopted.lease;
-            let event = Event::Adopted(lease.interface.clone(), lease.job.clone());
+            let turn = Turn {
+                partner: (!lease.submitter.is_empty()).then(|| lease.submitter.as_str().into()),
+                ..Turn::default()
+            };
+            let event = Event::Adopted(lease.interface.clone(), lease.job.clone(), turn);
             self.scheduler.on(event, &mut actions);
             tokio::spawn(self.core.clone().follow(adopted, entry));
         }
@@ -340,10 +344,10 @@ impl Core {
                 ready,
                 deferred,
             } => {
-                let named = deferred.iter();
-                let timed = named.map(|(ms, job)| (due(&interface, job, *ms), job.clone()));
-                let timed = timed.collect();
-                waits.keep(&interface, &deferred);
+                let timed = deferred.into_iter();
+                let timed = timed.map(|(ms, job, turn)| (due(&interface, &job, ms), job, turn));
+                let timed: Vec<_> = timed.collect();
+                waits.keep(&interface, timed.iter().map(|(_, job, _)| job));
                 Event::Listed {
                     interface,
                     held,

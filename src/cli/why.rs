@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use std::{collections::BTreeSet, process::ExitCode};
+use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 
 /// Says what jobs wait for, or what became of them.
 #[derive(Debug, Args)]
@@ -163,7 +163,7 @@ impl Of<'_> {
                 Some(_) => PlaceKind::ACTIVE.to_vec(),
                 None => vec![PlaceKind::Work],
             },
-            want_record: interface.is_some(),
+            want_record: true,
             ..Filter::default()
         };
         let all = Viewer::all();
@@ -181,7 +181,7 @@ impl Of<'_> {
         let tags = &self.config.worker_tags;
         let rules = self.tenant.interfaces.get(interface);
         let rules = rules.map(|interface| interface.lane.rules);
-        let ordered = rules.is_some_and(|rules| rules.ordered);
+        let ordered = rules.is_some_and(|rules| rules.is_ordered());
         let fair = rules.is_some_and(|rules| rules.fair);
         let turn = |summary: &JobSummary| {
             let known = summary.record.as_ref().filter(|_| !ordered);
@@ -191,7 +191,11 @@ impl Of<'_> {
         let submitter = |summary: &JobSummary| summary.record.as_ref()?.submitter.clone();
         let own = turn(&detail.summary);
         let whose = submitter(&detail.summary);
-        let n_running = self.active(None).await?.len();
+        let running = self.active(None).await?;
+        let of_partner = running.iter().filter(|other| submitter(other) == whose);
+        let partner = whose.as_deref().map(Arc::from);
+        let limits = self.tenant.partner_rules(&self.config.limits);
+        let of_partner_max = limits.running_max(partner.as_ref());
         let active = self.active(Some(interface)).await?;
         let comes_before = |other: &&JobSummary| {
             let worker = other
@@ -217,7 +221,8 @@ impl Of<'_> {
                 rules.map_or(0, |rules| rules.running_max),
                 active.iter().filter(is_running).count(),
             ),
-            in_all: (self.config.limits.running_max, n_running),
+            in_all: (self.config.limits.running_max, running.len()),
+            of_partner: (of_partner_max, of_partner.count()),
             held: self.store.hold_text(interface).await?,
             worker: (detail.summary.record.as_ref()).and_then(|known| not_ours(tags, known)),
             blocker: match ordered {
@@ -226,10 +231,8 @@ impl Of<'_> {
             },
             priority: own.0,
             n_before: active.iter().filter(comes_before).count(),
-            turns: (fair && !others.is_empty()).then(|| Turns {
-                partner: whose.clone().unwrap_or_default(),
-                n_others: others.len(),
-            }),
+            n_taking_turns: if fair { others.len() } else { 0 },
+            partner: whose.unwrap_or_default(),
             interface: interface.clone(),
         })
     }
@@ -258,6 +261,9 @@ struct Seen {
     /// How many jobs the interface may run at the same time, and runs now; the same for all together.
     here: (usize, usize),
     in_all: (usize, usize),
+    /// The same for those of its partner.
+    of_partner: (usize, usize),
+    partner: String,
     /// The text of the hold.
     held: Option<String>,
     /// The kind of worker that the job is for, if that is not ours.
@@ -267,13 +273,8 @@ struct Seen {
     priority: Priority,
     /// Queued jobs whose turn is before; those of other partners that take turns with its own are not known to be.
     n_before: usize,
-    turns: Option<Turns>,
-}
-
-/// With whom a job's partner takes turns.
-struct Turns {
-    partner: String,
-    n_others: usize,
+    /// With so many other partners its own takes turns.
+    n_taking_turns: usize,
 }
 
 /// The job that an ordered interface has to see done first, and in which state that is.
@@ -346,19 +347,35 @@ fn reasons(seen: &Seen) -> Vec<String> {
             "{in_all} jobs are running, as many as may (limits.running_max)"
         ));
     }
+    let (of_partner_max, of_partner) = seen.of_partner;
+    if of_partner >= of_partner_max {
+        let partner = &seen.partner;
+        why.push(format!(
+            "{of_partner} jobs of {partner} are running, as many as may (running_max of partners.{partner}, or \
+             limits.running_per_user_max)"
+        ));
+    }
+    why.extend(turns_before(seen));
+    if why.is_empty() {
+        why.push("nothing: it is about to be started".into());
+    }
+    why
+}
+
+/// Whose turns come before.
+fn turns_before(seen: &Seen) -> Vec<String> {
+    let mut why = Vec::new();
     if seen.n_before > 0 {
         let (n, priority) = (seen.n_before, seen.priority);
         why.push(format!(
             "{n} queued jobs come before it (priority {priority})"
         ));
     }
-    if let Some(Turns { partner, n_others }) = &seen.turns {
+    if seen.n_taking_turns > 0 {
+        let (n, partner) = (seen.n_taking_turns, &seen.partner);
         why.push(format!(
-            "jobs of {n_others} other partners wait as well: they and {partner} take turns (fair)"
+            "jobs of {n} other partners wait as well: they and {partner} take turns (fair)"
         ));
-    }
-    if why.is_empty() {
-        why.push("nothing: it is about to be started".into());
     }
     why
 }
@@ -374,12 +391,14 @@ mod tests {
             whole: true,
             here: (2, 0),
             in_all: (8, 3),
+            of_partner: (usize::MAX, 3),
+            partner: "ada".into(),
             held: None,
             worker: None,
             blocker: None,
             priority: Priority::Default,
             n_before: 0,
-            turns: None,
+            n_taking_turns: 0,
         }
     }
 
@@ -448,10 +467,14 @@ mod tests {
             ),
             (
                 Seen {
-                    turns: Some(Turns {
-                        partner: "ada".into(),
-                        n_others: 2,
-                    }),
+                    of_partner: (3, 3),
+                    ..seen()
+                },
+                "3 jobs of ada are running, as many as may (running_max of partners.ada",
+            ),
+            (
+                Seen {
+                    n_taking_turns: 2,
                     ..seen()
                 },
                 "2 other partners wait as well: they and ada take turns",

@@ -17,6 +17,8 @@ const UPLOADS_PER_MINUTE_MAX: usize = 100_000;
 pub struct Partner {
     /// How many turns he has for each one of a user of weight 1.
     pub weight: u32,
+    /// How many of his jobs run at the same time, over all interfaces of a tenant.
+    pub running_max: Option<usize>,
     pub waiting_jobs_max: Option<usize>,
     pub bytes_per_day_max: Option<u64>,
     pub uploads_per_minute_max: Option<usize>,
@@ -26,6 +28,7 @@ impl Default for Partner {
     fn default() -> Self {
         Self {
             weight: 1,
+            running_max: None,
             waiting_jobs_max: None,
             bytes_per_day_max: None,
             uploads_per_minute_max: None,
@@ -34,10 +37,11 @@ impl Default for Partner {
 }
 
 impl Partner {
-    /// As the scheduler wants it.
-    pub fn rules(&self) -> PartnerRules {
+    /// As the scheduler wants it; `others` are those of whom nothing is said.
+    pub fn rules(&self, others: &PartnerRules) -> PartnerRules {
         PartnerRules {
             weight: NonZeroU32::new(self.weight).unwrap_or(NonZeroU32::MIN),
+            running_max: self.running_max.or(others.running_max),
         }
     }
 
@@ -54,6 +58,10 @@ impl Partner {
         let weight = self.weight;
         if !(1..=WEIGHT_MAX).contains(&weight) {
             return Err(format!("weight is {weight} and must be 1 to {WEIGHT_MAX}"));
+        }
+        if let Some(running_max) = self.running_max {
+            at_least_1("running_max", running_max as u64)?;
+            at_most("running_max", running_max, COUNT_MAX)?;
         }
         if let Some(waiting_jobs_max) = self.waiting_jobs_max {
             at_least_1("waiting_jobs_max", waiting_jobs_max as u64)?;

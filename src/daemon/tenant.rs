@@ -16,7 +16,7 @@ use crate::{
     ops::admin::{Admin, Change},
     ops::health::gather::{StoreFacts, TenantSource, unknown_partners},
     processor::Starter,
-    scheduler::{Event, PartnerRules, Partners},
+    scheduler::Event,
     service::{
         AdmissionLimits, Cancelling, InFlight, Interface, Parts, ScheduleRules, Service, Slots,
         Verifier, WorkerHandle,
@@ -235,17 +235,6 @@ pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool
     Ok((lock, spool, admin))
 }
 
-/// What is due to each partner of a tenant.
-fn partners(tenant: &Tenant) -> Partners {
-    let named = tenant.partners.iter();
-    Partners {
-        named: named
-            .map(|(name, partner)| (name.clone(), partner.rules()))
-            .collect(),
-        others: PartnerRules::default(),
-    }
-}
-
 /// The worker of a tenant; nothing runs yet.
 fn worker_of(
     config: &Config,
@@ -259,7 +248,7 @@ fn worker_of(
         store,
         lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
         running_max: config.limits.running_max,
-        partners: partners(tenant),
+        partners: tenant.partner_rules(&config.limits),
         starter,
         tags: config.worker_tags.clone(),
         adopted,

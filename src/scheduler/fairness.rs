@@ -10,6 +10,7 @@ const SLOTS: usize = 4;
 fn partners(weights: &[(&str, u32)]) -> Partners {
     let rules = |weight| PartnerRules {
         weight: NonZeroU32::new(weight).unwrap(),
+        running_max: None,
     };
     let named = weights.iter();
     Partners {
@@ -36,7 +37,7 @@ impl World {
         let interface: InterfaceName = "a".parse().unwrap();
         let rules = LaneRules {
             running_max: SLOTS,
-            ordered: false,
+            order: Order::None,
             fair: true,
         };
         let mut world = Self {

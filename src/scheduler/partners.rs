@@ -14,12 +14,15 @@ const STRIDE: u128 = 1 << 40;
 pub struct PartnerRules {
     /// How many turns it has for each one of a partner of weight 1.
     pub weight: NonZeroU32,
+    /// How many of its jobs run at the same time, over all interfaces.
+    pub running_max: Option<usize>,
 }
 
 impl Default for PartnerRules {
     fn default() -> Self {
         Self {
             weight: NonZeroU32::MIN,
+            running_max: None,
         }
     }
 }
@@ -44,6 +47,18 @@ impl Partners {
     pub fn of(&self, partner: Option<&Partner>) -> PartnerRules {
         let named = partner.and_then(|partner| self.named.get(&**partner));
         named.copied().unwrap_or(self.others)
+    }
+
+    /// Has any of them no more than so many running jobs?
+    pub fn are_limited(&self) -> bool {
+        let mut all = self.named.values().chain([&self.others]);
+        all.any(|rules| rules.running_max.is_some())
+    }
+
+    /// How many jobs of a partner run at the same time. Of those whose partner is not known, as many as there are.
+    pub fn running_max(&self, partner: Option<&Partner>) -> usize {
+        let limit = partner.and_then(|partner| self.of(Some(partner)).running_max);
+        limit.unwrap_or(usize::MAX)
     }
 
     /// About how many turns come before that of a job, where partners take them: it is behind `before` jobs of its
@@ -73,6 +88,7 @@ mod tests {
         let [ada, bob, cid]: [Partner; 3] = ["ada", "bob", "cid"].map(Into::into);
         let weight = |n| PartnerRules {
             weight: NonZeroU32::new(n).unwrap(),
+            running_max: None,
         };
         let partners = Partners {
             named: BTreeMap::from([("ada".into(), weight(4))]),

@@ -9,6 +9,7 @@ use crate::domain::{Ids, Kind, settings};
 use proptest::{collection::vec, prelude::*};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const KEYS: [Option<&str>; 3] = [None, Some("x"), Some("y")];
 const PARTNERS: [Option<&str>; 4] = [None, Some("ada"), Some("bob"), Some("cid")];
 /// Rounds in which everything is delivered that end every job of the longest history.
 const ROUNDS_MAX: usize = 200;
@@ -71,6 +72,8 @@ enum Step {
     Hint {
         lane: Pick,
     },
+    /// The records cannot be read, or can be again.
+    Unread(bool),
     Rescan,
     Sleep {
         ms: i64,
@@ -125,7 +128,8 @@ fn any_step() -> impl Strategy<Value = Step> {
                 lane: what,
                 job: how,
             },
-            55..58 => Step::Hint { lane: what },
+            55..57 => Step::Hint { lane: what },
+            57 => Step::Unread(how.one_in(3)),
             58..60 => Step::Rescan,
             _ => Step::Sleep {
                 ms: (how.0 % 40) as i64,
@@ -139,23 +143,38 @@ fn any_turn(number: usize) -> Turn {
     Turn {
         priority: priority.copied().unwrap_or_default(),
         partner: Pick(number / 16).of(&PARTNERS).flatten().map(Into::into),
-        is_elsewhere: number.is_multiple_of(16),
+        key: Pick(number / 64).of(&KEYS).flatten().map(Into::into),
+        taker: match number.is_multiple_of(16) {
+            true => Taker::Others,
+            false => Taker::Us,
+        },
     }
 }
 
 fn any_rules() -> impl Strategy<Value = [LaneRules; 3]> {
     let running_max = prop_oneof![1 => Just(0), 8 => 1..4_usize];
-    let kind = prop_oneof![
-        Just((false, false)),
-        Just((true, false)),
-        Just((false, true))
-    ];
-    let rules = (running_max, kind).prop_map(|(running_max, (ordered, fair))| LaneRules {
+    let order = prop_oneof![Just(Order::None), Just(Order::Arrival), Just(Order::Key)];
+    let rules = (running_max, order, any::<bool>());
+    let rules = rules.prop_map(|(running_max, order, fair)| LaneRules {
         running_max,
-        ordered,
+        order,
         fair,
     });
     [rules.clone(), rules.clone(), rules]
+}
+
+/// Of ada one job runs at the same time, of bob two.
+fn partners() -> Partners {
+    let rules = |running_max| PartnerRules {
+        running_max: Some(running_max),
+        ..PartnerRules::default()
+    };
+    Partners {
+        named: [("ada", 1), ("bob", 2)]
+            .map(|(name, max)| (name.to_owned(), rules(max)))
+            .into(),
+        others: PartnerRules::default(),
+    }
 }
 
 /// An interface as its directories have it.
@@ -180,7 +199,7 @@ enum Task {
     ScanQueue {
         interface: InterfaceName,
         horizon: Option<JobName>,
-        deferred: Vec<(i64, JobName)>,
+        deferred: Vec<(i64, JobName, Turn)>,
     },
     Start(InterfaceName, JobName),
 }
@@ -192,6 +211,8 @@ struct World {
     dirs: BTreeMap<InterfaceName, Dirs>,
     names: Vec<JobName>,
     turns: BTreeMap<JobName, Turn>,
+    /// The records cannot be read.
+    unread: bool,
     made: usize,
     now_ms: i64,
     tasks: Vec<Task>,
@@ -210,12 +231,13 @@ impl World {
         let mut ids = Ids::above(1_700_000_000_000);
         let name = |_| JobName::new(ids.next(1_700_000_000_001), None, Kind::Xml);
         Self {
-            scheduler: Scheduler::new(rules.clone(), running_max, Partners::default()),
+            scheduler: Scheduler::new(rules.clone(), running_max, partners()),
             dirs: rules.keys().map(|i| (i.clone(), Dirs::default())).collect(),
             rules,
             running_max,
             names: (0..n_jobs).map(name).collect(),
             turns: BTreeMap::new(),
+            unread: false,
             made: 0,
             now_ms: 0,
             tasks: Vec::new(),
@@ -239,10 +261,16 @@ impl World {
             return;
         };
         self.made += 1;
+        // Of bob, who may have two: an earlier service kept the limits, too.
+        let turn = Turn {
+            partner: Some("bob".into()),
+            ..any_turn(64 * self.made + 1)
+        };
+        self.turns.insert(job.clone(), turn.clone());
         let dirs = self.dir(&interface);
         dirs.work.insert(job.clone());
         dirs.in_flight.insert(job.clone());
-        self.tell(Event::Adopted(interface, job));
+        self.tell(Event::Adopted(interface, job, turn));
     }
 
     fn step(&mut self, step: &Step) {
@@ -286,6 +314,7 @@ impl World {
                 }
             }
             Step::Hint { lane } => self.events.push(Event::Hint(self.lane(*lane))),
+            Step::Unread(unread) => self.unread = *unread,
             Step::Rescan => self.events.push(Event::Rescan),
             Step::Sleep { ms } => {
                 self.now_ms += ms;
@@ -390,10 +419,11 @@ impl World {
                 assert!(!dirs.resting, "started in a lane that rests");
                 assert!(dirs.in_flight.len() < rules.running_max, "too many at once");
                 assert!(
-                    !rules.ordered || dirs.in_flight.is_empty(),
+                    rules.order != Order::Arrival || dirs.in_flight.is_empty(),
                     "two at once in order"
                 );
                 assert!(dirs.in_flight.insert(job.clone()), "started twice");
+                self.is_not_over_its_limit(&job);
                 self.comes_first(&interface, &job);
                 self.tasks.push(Task::Start(interface, job));
             }
@@ -401,23 +431,48 @@ impl World {
         assert!(!self.draining, "something was begun while draining");
     }
 
+    /// With this one, the job's partner has no more running jobs than it may.
+    fn is_not_over_its_limit(&self, job: &JobName) {
+        let partner = self.turn(job).partner;
+        let in_flight = self.dirs.values().flat_map(|dirs| &dirs.in_flight);
+        let running = in_flight.filter(|job| self.turn(job).partner == partner);
+        let max = partners().running_max(partner.as_ref());
+        assert!(running.count() <= max, "too many of {partner:?}");
+    }
+
     /// No job that the scheduler knows, and that could be started, had its turn before this one.
     fn comes_first(&self, interface: &InterfaceName, job: &JobName) {
         let lane = &self.scheduler.lanes[interface];
         let turn = |job: &JobName| {
             let turn = self.turn(job);
-            assert!(!turn.is_elsewhere, "{job} is for another worker");
+            assert_eq!(turn.taker, Taker::Us, "{job} is for another worker");
             (turn.priority, job.clone(), turn.partner)
         };
         let started = turn(job);
-        for other in lane.ready.iter().filter(|_| !lane.rules.ordered) {
+        let is_parked = |partner: &Option<Partner>| {
+            let partner = partner.as_ref();
+            let running = partner.and_then(|partner| self.scheduler.running_of.get(partner));
+            running.is_some_and(|running| *running >= partners().running_max(partner))
+        };
+        for other in lane.ready.iter() {
             let other = turn(other);
+            if is_parked(&other.2) {
+                continue;
+            }
             // Partners take turns within a priority only.
             let is_free = lane.rules.fair && other.0 == started.0 && other.2 != started.2;
             assert!(
                 is_free || other > started,
                 "{other:?} was overtaken by {job}"
             );
+        }
+    }
+
+    /// What can be read of it.
+    fn read(&self, job: &JobName) -> Turn {
+        match self.unread {
+            true => Turn::unknown(),
+            false => self.turn(job),
         }
     }
 
@@ -428,7 +483,7 @@ impl World {
     fn work(&mut self, task: Task, stuck: bool) {
         match task {
             Task::Release(interface, job, due_ms) => {
-                let turn = self.turn(&job);
+                let turn = self.read(&job);
                 let dirs = self.dir(&interface);
                 let released = match dirs.deferred.get(&job) {
                     _ if stuck => Released::Stuck,
@@ -444,9 +499,9 @@ impl World {
             }
             Task::Scan(interface) if stuck => self.events.push(Event::ScanFailed(interface)),
             Task::Scan(interface) => {
-                let deferred = self.dir(&interface).deferred.iter();
+                let deferred = self.dirs[&interface].deferred.iter();
                 let deferred = deferred
-                    .map(|(job, due_ms)| (*due_ms, job.clone()))
+                    .map(|(job, due_ms)| (*due_ms, job.clone(), self.read(job)))
                     .collect();
                 let horizon = self.names[..self.made].last().cloned();
                 self.tasks.push(Task::ScanQueue {
@@ -460,12 +515,12 @@ impl World {
                 horizon,
                 deferred,
             } => {
-                let ordered = self.rules[&interface].ordered;
+                let ordered = self.rules[&interface].order != Order::None;
                 let dirs = self.dir(&interface);
                 let mut ready: Vec<JobName> = dirs.queue.iter().cloned().collect();
                 ready.retain(|job| !ordered || Some(job) <= horizon.as_ref());
                 let (held, again) = (dirs.held, ready.len() < dirs.queue.len());
-                let turns = ready.iter().map(|job| self.turn(job)).collect::<Vec<_>>();
+                let turns = ready.iter().map(|job| self.read(job)).collect::<Vec<_>>();
                 let ready = ready.into_iter().zip(turns).collect();
                 if again {
                     self.events.push(Event::Hint(interface.clone()));
@@ -486,19 +541,27 @@ impl World {
     }
 
     fn claim(&mut self, interface: InterfaceName, job: JobName) {
-        let ordered = self.rules[&interface].ordered;
+        let order = self.rules[&interface].order;
+        let key = self.turn(&job).key;
+        let turns = self.turns.clone();
+        // Does another job keep its order with this one?
+        let is_with = |other: &JobName| match order {
+            Order::None => false,
+            Order::Arrival => true,
+            Order::Key => key.is_some() && turns.get(other).is_some_and(|turn| turn.key == key),
+        };
         let dirs = self.dir(&interface);
         if dirs.held || !dirs.queue.remove(&job) {
             self.events.push(Event::Ended(interface, job, End::Unknown));
             return;
         }
         assert!(
-            dirs.work.is_empty() || !ordered,
+            !dirs.work.iter().any(is_with),
             "two claimed at once in order"
         );
         let mut waiting = dirs.queue.iter().chain(dirs.deferred.keys());
         assert!(
-            !ordered || waiting.all(|other| *other > job),
+            waiting.all(|other| !is_with(other) || *other > job),
             "an older job was overtaken"
         );
         assert!(dirs.work.insert(job), "claimed twice");
@@ -549,13 +612,26 @@ impl World {
             .dirs
             .iter()
             .filter(|(i, _)| self.rules[i].running_max > 0);
-        let elsewhere = |job: &&JobName| self.turn(job).is_elsewhere;
+        let elsewhere = |job: &&JobName| self.turn(job).taker == Taker::Others;
         lanes
             .map(|(i, d)| {
                 let waiting: BTreeSet<&JobName> = d.queue.iter().chain(d.deferred.keys()).collect();
-                let n_waiting = match self.rules[i].ordered {
-                    true => waiting.iter().take_while(|job| !elsewhere(job)).count(),
-                    false => waiting.iter().filter(|job| !elsewhere(job)).count(),
+                let of = |job: &JobName| self.turn(job).key;
+                let mut blocked = BTreeSet::new();
+                let n_waiting = match self.rules[i].order {
+                    Order::None => waiting.iter().filter(|job| !elsewhere(job)).count(),
+                    Order::Arrival => waiting.iter().take_while(|job| !elsewhere(job)).count(),
+                    Order::Key => {
+                        let startable = waiting.iter().filter(|job| {
+                            let key = of(job);
+                            if elsewhere(job) {
+                                blocked.extend(key);
+                                return false;
+                            }
+                            key.is_none_or(|key| !blocked.contains(&key))
+                        });
+                        startable.count()
+                    }
                 };
                 n_waiting + d.work.len()
             })
@@ -566,6 +642,7 @@ impl World {
     /// those for another worker once they are for everybody.
     fn come_to_rest(&mut self) {
         self.dirs.values_mut().for_each(|dirs| dirs.held = false);
+        self.unread = false;
         self.end_all();
         self.turns.clear();
         self.end_all();

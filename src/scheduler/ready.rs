@@ -6,12 +6,14 @@
 //! the one with the oldest job comes next: that is the order of arrival. Each step costs the logarithm of
 //! what waits.
 //!
-//! Invariant: a line that was empty begins where the others are. Who was idle has neither a claim on the
-//! past nor an escape from its own last turns.
+//! A partner with as many running jobs as it may have is parked: its lines have no turn.
+//!
+//! Invariant: a line that had no turn begins where the others are. Who was idle or parked has neither a claim on
+//! the past nor an escape from its own last turns.
 
 use super::Partner;
 use crate::domain::{JobId, JobName, Priority};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Waiting jobs by priority. A job is in it once.
 #[derive(Debug, Default)]
@@ -19,13 +21,14 @@ pub(super) struct Ready {
     by_priority: BTreeMap<Priority, Lines>,
     /// Whose the jobs are, as far as that matters.
     partners: HashMap<JobName, Partner>,
+    parked: HashSet<Partner>,
 }
 
 /// The waiting jobs of one priority.
 #[derive(Debug, Default)]
 struct Lines {
     by_partner: BTreeMap<Option<Partner>, Line>,
-    /// The lines with jobs, by their turns.
+    /// The lines that have a turn.
     turns: BTreeSet<(Rank, Option<Partner>)>,
     /// How far behind the line was that had the last turn.
     now: u128,
@@ -36,16 +39,12 @@ struct Lines {
 struct Line {
     jobs: BTreeSet<JobName>,
     behind: u128,
+    /// `None` without jobs, and while its partner is parked.
+    rank: Option<Rank>,
 }
 
 /// When a line has its turn: by how far it is behind, then by its oldest job.
 type Rank = (u128, JobId);
-
-impl Line {
-    fn rank(&self) -> Option<Rank> {
-        Some((self.behind, self.jobs.first()?.id()))
-    }
-}
 
 impl Ready {
     /// Gives a job its place, which may be another one than it had.
@@ -59,13 +58,30 @@ impl Ready {
         if let Some(partner) = &partner {
             self.partners.insert(job.clone(), partner.clone());
         }
+        let is_parked = self.is_parked(&partner);
         let lines = self.by_priority.entry(priority).or_default();
-        lines.change(&partner, |line, now| {
-            if line.jobs.is_empty() {
-                line.behind = line.behind.max(now);
-            }
+        lines.change(&partner, is_parked, |line| {
             line.jobs.insert(job);
         });
+    }
+
+    /// From now on, or until now, no job of this partner is started.
+    pub(super) fn park(&mut self, partner: &Partner, parks: bool) {
+        match parks {
+            true => self.parked.insert(partner.clone()),
+            false => self.parked.remove(partner),
+        };
+        let partner = Some(partner.clone());
+        for lines in self.by_priority.values_mut() {
+            if lines.by_partner.contains_key(&partner) {
+                lines.change(&partner, parks, |_| {});
+            }
+        }
+    }
+
+    fn is_parked(&self, partner: &Option<Partner>) -> bool {
+        let partner = partner.as_ref();
+        partner.is_some_and(|partner| self.parked.contains(partner))
     }
 
     pub(super) fn remove(&mut self, job: &JobName) {
@@ -75,12 +91,13 @@ impl Ready {
     /// Takes out a job that is started, which takes its partner `stride` behind the others.
     pub(super) fn take(&mut self, job: &JobName, stride: u128) {
         let partner = self.partners.remove(job);
+        let is_parked = self.is_parked(&partner);
         let mut all = self.by_priority.values_mut();
         let Some(lines) = all.find(|lines| lines.has(&partner, job)) else {
             return;
         };
         let mut turn = lines.now;
-        lines.change(&partner, |line, _| {
+        lines.change(&partner, is_parked, |line| {
             line.jobs.remove(job);
             turn = line.behind;
             line.behind += stride;
@@ -97,12 +114,6 @@ impl Ready {
 
     pub(super) fn partner_of(&self, job: &JobName) -> Option<&Partner> {
         self.partners.get(job)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_priority
-            .values()
-            .all(|lines| lines.turns.is_empty())
     }
 
     /// The job whose turn it is.
@@ -130,15 +141,24 @@ impl Lines {
     }
 
     /// Changes a line, which may change its turn.
-    fn change(&mut self, partner: &Option<Partner>, change: impl FnOnce(&mut Line, u128)) {
+    fn change(
+        &mut self,
+        partner: &Option<Partner>,
+        is_parked: bool,
+        change: impl FnOnce(&mut Line),
+    ) {
         let line = self.by_partner.entry(partner.clone()).or_default();
-        let before = line.rank();
-        change(line, self.now);
-        let after = line.rank();
-        if before != after {
+        change(line);
+        let first = line.jobs.first().filter(|_| !is_parked).map(JobName::id);
+        if first.is_some() && line.rank.is_none() {
+            line.behind = line.behind.max(self.now);
+        }
+        let rank = first.map(|job| (line.behind, job));
+        let before = std::mem::replace(&mut line.rank, rank);
+        if before != rank {
             let entry = |rank| (rank, partner.clone());
             before.map(|rank| self.turns.remove(&entry(rank)));
-            after.map(|rank| self.turns.insert(entry(rank)));
+            rank.map(|rank| self.turns.insert(entry(rank)));
         }
     }
 }
@@ -160,7 +180,7 @@ mod tests {
             ready.take(&first, stride);
             order.push(first);
         }
-        assert!(ready.is_empty() && ready.partners.is_empty());
+        assert!(ready.partners.is_empty());
         order
     }
 
@@ -176,6 +196,28 @@ mod tests {
         ready.insert(d.clone(), Priority::Low, Some(ada));
         let expected = [&b, &c, &a, &d].map(Clone::clone);
         assert_eq!(order(&mut ready, 0), expected);
+    }
+
+    #[test]
+    fn the_jobs_of_a_parked_partner_are_passed_over_wherever_they_are() {
+        let [a, b, c, d] = jobs();
+        let mut ready = Ready::default();
+        let ada: Partner = "ada".into();
+        ready.insert(a.clone(), Priority::Default, Some(ada.clone()));
+        ready.park(&ada, true);
+        ready.insert(b.clone(), Priority::High, Some(ada.clone()));
+        ready.insert(c.clone(), Priority::Default, Some("bob".into()));
+        ready.insert(d.clone(), Priority::Default, None);
+        let take = |ready: &mut Ready| {
+            let first = ready.first().cloned();
+            first.iter().for_each(|first| ready.take(first, 1));
+            first
+        };
+        assert_eq!(take(&mut ready).as_ref(), Some(&c));
+        assert_eq!(take(&mut ready).as_ref(), Some(&d));
+        assert_eq!(take(&mut ready), None);
+        ready.park(&ada, false);
+        assert_eq!(order(&mut ready, 1), [b, a]);
     }
 
     #[test]

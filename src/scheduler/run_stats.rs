@@ -29,8 +29,13 @@ pub enum Ahead {
     Deferred { due_ms: i64 },
     /// Nothing: it runs, since a moment that may not be known.
     Running { started_ms: Option<i64> },
-    /// So many jobs run, or wait before it.
-    Waiting { jobs: usize },
+    /// So many jobs run, or wait before it; of those that wait `own` are of its partner, of whom no more than
+    /// `own_at_once` run at once.
+    Waiting {
+        jobs: usize,
+        own: usize,
+        own_at_once: usize,
+    },
 }
 
 impl RunStats {
@@ -70,10 +75,14 @@ impl RunStats {
                 .saturating_sub(now_ms)
                 .max(0)
                 .saturating_add(usual_ms),
-            Ahead::Waiting { jobs } => {
-                let rounds = jobs
-                    .checked_div(at_once)
-                    .map_or(1, |full| full.saturating_add(1));
+            Ahead::Waiting {
+                jobs,
+                own,
+                own_at_once,
+            } => {
+                let full = jobs.checked_div(at_once).unwrap_or(0);
+                let own_full = own.checked_div(own_at_once).unwrap_or(0);
+                let rounds = full.max(own_full).saturating_add(1);
                 usual_ms.saturating_mul(i64::try_from(rounds).unwrap_or(i64::MAX))
             }
         };
@@ -100,19 +109,36 @@ mod tests {
         stats.eta_ms(NOW_MS, ahead, at_once) - NOW_MS
     }
 
+    fn behind(jobs: usize) -> Ahead {
+        Ahead::Waiting {
+            jobs,
+            own: jobs,
+            own_at_once: usize::MAX,
+        }
+    }
+
+    #[test]
+    fn a_partner_with_few_jobs_at_once_waits_for_its_own() {
+        let stats = after(&[1_000]);
+        let ahead = |own_at_once| Ahead::Waiting {
+            jobs: 12,
+            own: 6,
+            own_at_once,
+        };
+        assert_eq!(left_ms(&stats, ahead(2), 8), 4_000);
+        assert_eq!(left_ms(&stats, ahead(8), 8), 2_000);
+    }
+
     #[test]
     fn a_job_waits_for_the_rounds_before_it() {
         let stats = after(&[8_000, 12_000]);
-        let waiting = |jobs, at_once| left_ms(&stats, Ahead::Waiting { jobs }, at_once);
+        let waiting = |jobs, at_once| left_ms(&stats, behind(jobs), at_once);
         assert_eq!(waiting(0, 1), 10_000);
         assert_eq!(waiting(3, 1), 40_000);
         assert_eq!(waiting(3, 4), 10_000);
         assert_eq!(waiting(4, 4), 20_000);
         assert_eq!(waiting(0, 0), IDLE_MS, "nothing is started");
-        assert_eq!(
-            left_ms(&RunStats::default(), Ahead::Waiting { jobs: 1 }, 1),
-            2 * UNKNOWN_MS
-        );
+        assert_eq!(left_ms(&RunStats::default(), behind(1), 1), 2 * UNKNOWN_MS);
         let due = Ahead::Deferred {
             due_ms: NOW_MS + 500,
         };
@@ -154,14 +180,18 @@ mod tests {
         for _ in 0..RUNS_MAX {
             stats.ran(2_000);
         }
-        assert_eq!(left_ms(&stats, Ahead::Waiting { jobs: 0 }, 1), 2_000);
+        assert_eq!(left_ms(&stats, behind(0), 1), 2_000);
     }
 
     fn any_ahead() -> impl Strategy<Value = Ahead> {
         prop_oneof![
             any::<i64>().prop_map(|due_ms| Ahead::Deferred { due_ms }),
             any::<Option<i64>>().prop_map(|started_ms| Ahead::Running { started_ms }),
-            any::<usize>().prop_map(|jobs| Ahead::Waiting { jobs }),
+            any::<[usize; 3]>().prop_map(|[jobs, own, own_at_once]| Ahead::Waiting {
+                jobs,
+                own,
+                own_at_once,
+            }),
         ]
     }
 

@@ -32,9 +32,8 @@ impl Handle {
             }
             Place::Queue(_) => {
                 let beside = beside();
-                let before = beside.as_ref().map_or(0, |of| core.before(interface, of));
-                let jobs = before + core.runs.count(interface);
-                (Ahead::Waiting { jobs }, beside.is_none())
+                let ahead = core.ahead(interface, beside.as_ref());
+                (ahead, beside.is_none())
             }
         };
         let lane = core.lanes.get(interface);
@@ -46,15 +45,21 @@ impl Handle {
 }
 
 impl Core {
-    /// About how many of the jobs that wait in an interface have their turn before one.
-    fn before(&self, interface: &InterfaceName, beside: &Beside) -> usize {
+    /// About what has its turn before a job that waits.
+    fn ahead(&self, interface: &InterfaceName, beside: Option<&Beside>) -> Ahead {
         let lane = self.lanes.get(interface);
-        match lane.is_some_and(|lane| lane.rules.fair) {
+        let is_fair = lane.is_some_and(|lane| lane.rules.fair);
+        let nothing = Beside::default();
+        let beside = beside.unwrap_or(&nothing);
+        let partner = beside.submitter.as_ref();
+        let before = match is_fair {
             false => beside.before,
-            true => {
-                let (own, others) = (beside.submitter.as_ref(), &beside.others);
-                self.partners.turns_before(own, beside.own, others)
-            }
+            true => (self.partners).turns_before(partner, beside.own, &beside.others),
+        };
+        Ahead::Waiting {
+            jobs: before + self.runs.count(interface),
+            own: beside.own,
+            own_at_once: self.partners.running_max(partner),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Core;
 use crate::{
     domain::{InterfaceName, Job, JobName, Kind, Place},
-    scheduler::{Event, Released, Turn},
+    scheduler::{Event, Order, Released, Taker, Turn},
     store::{Asked, Precedence},
 };
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ impl Core {
     pub(super) async fn scan(self: Arc<Self>, interface: InterfaceName) {
         let lane = self.lanes.get(&interface);
         let asked = Asked {
-            in_order: lane.is_some_and(|lane| lane.rules.ordered),
+            in_order: lane.is_some_and(|lane| lane.rules.order != Order::None),
             whose: self.asks_whose(&interface),
         };
         let event = match self.store.waiting_jobs(&interface, asked).await {
@@ -31,14 +31,16 @@ impl Core {
                 let turn = |(job, precedence): (JobName, Option<Precedence>)| {
                     (
                         job,
-                        precedence.map_or_else(Turn::elsewhere, |known| self.turn(known)),
+                        precedence.map_or_else(Turn::unknown, |known| self.turn(known)),
                     )
                 };
                 Event::Listed {
                     interface,
                     held: waiting.held,
                     ready: ready.map(turn).collect(),
-                    deferred: waiting.deferred,
+                    deferred: (waiting.deferred.into_iter())
+                        .map(|(due_ms, job)| (due_ms, job, Turn::default()))
+                        .collect(),
                 }
             }
             Err(error) => {
@@ -53,14 +55,20 @@ impl Core {
         Turn {
             priority: precedence.priority,
             partner: precedence.submitter,
-            is_elsewhere: !self.tags.take(precedence.worker.as_ref()),
+            key: None,
+            taker: match self.tags.take(precedence.worker.as_ref()) {
+                true => Taker::Us,
+                false => Taker::Others,
+            },
         }
     }
 
     /// Does it matter whose the jobs of an interface are?
     pub(super) fn asks_whose(&self, interface: &InterfaceName) -> bool {
         let lane = self.lanes.get(interface);
-        lane.is_some_and(|lane| lane.rules.fair)
+        lane.is_some_and(|lane| {
+            lane.rules.running_max > 0 && (lane.rules.fair || self.partners.are_limited())
+        })
     }
 
     /// Does a record say when a job has its turn?
@@ -79,7 +87,7 @@ impl Core {
             Err(error) => {
                 // Asked again by the next scan.
                 tracing::warn!(%job, %error, "its record cannot be read");
-                Turn::elsewhere()
+                Turn::unknown()
             }
         }
     }

@@ -74,11 +74,15 @@ impl Waits {
 
     /// Forgets the jobs of an interface that a listing has not found, save those that may have come
     /// while it was made.
-    pub(super) fn keep(&mut self, interface: &InterfaceName, listed: &[(i64, JobName)]) {
+    pub(super) fn keep<'j>(
+        &mut self,
+        interface: &InterfaceName,
+        listed: impl Iterator<Item = &'j JobName>,
+    ) {
         let Some(waits) = self.0.get_mut(interface) else {
             return;
         };
-        let listed: HashSet<&JobName> = listed.iter().map(|(_, job)| job).collect();
+        let listed: HashSet<&JobName> = listed.collect();
         waits.retain(|job, wait| std::mem::take(&mut wait.is_new) || listed.contains(job));
     }
 }
@@ -128,14 +132,15 @@ mod tests {
         let mut ids = Ids::above(1_700_000_000_000);
         let job = JobName::new(ids.next(0), None, Kind::Xml);
         waits.due_ms(&a, &job, 5, clocks(0, 0), MAX_MS);
-        waits.keep(&a, &[]);
+        let none = std::iter::empty::<&JobName>;
+        waits.keep(&a, none());
         assert!(
             waits.named_ms(&a, &job).is_some(),
             "it may have come meanwhile"
         );
-        waits.keep(&a, &[(5, job.clone())]);
+        waits.keep(&a, [&job].into_iter());
         assert!(waits.named_ms(&a, &job).is_some());
-        waits.keep(&a, &[]);
+        waits.keep(&a, none());
         assert!(waits.named_ms(&a, &job).is_none());
     }
 }

@@ -58,3 +58,35 @@ fn a_partner_that_floods_lets_another_one_through_also_after_a_restart() {
     assert!(among("bob", 5) >= 1 && among("cid", 5) >= 2, "{started:?}");
     assert!(among("bob", 13) >= 3 && among("cid", 9) >= 4, "{started:?}");
 }
+
+#[test]
+fn a_partner_runs_no_more_jobs_than_it_may_and_keeps_nobody_waiting() {
+    let mut daemon = Daemon::init();
+    let keys = format!("concurrency = 4\n{}", shell(NAMED, ""));
+    let limit = "\n[partners.ada]\nrunning_max = 2\n";
+    daemon.configure(|text| with_keys(&text, "orders_in", &keys) + limit);
+    let [ada, bob] = ["ada", "bob"].map(|name| daemon.add_user(name, &RIGHTS));
+    daemon.serve();
+    for n in 0..4 {
+        upload_as(&daemon, &ada, &format!("a{n}"));
+    }
+    for n in 0..2 {
+        upload_as(&daemon, &bob, &format!("b{n}"));
+    }
+    daemon.soon("there is no more room", || started(&daemon).len() == 4);
+    let mut running = started(&daemon);
+    running.sort();
+    assert_eq!(running, ["ada", "ada", "bob", "bob"]);
+    let waiting = daemon.operator(&["ls", "--json"]);
+    assert_eq!(waiting.matches("\"queued\"").count(), 2, "{waiting}");
+    let mut jobs = daemon.files("queue/orders_in").into_iter();
+    let job = jobs.next_back().unwrap();
+    let why = daemon.operator(&["why", job.rsplit('/').next().unwrap()]);
+    assert!(
+        why.contains("2 jobs of ada are running, as many as may"),
+        "{why}"
+    );
+    std::fs::write(daemon.dir().join("go"), "").unwrap();
+    daemon.soon("all have run", || daemon.queue("orders_in").is_empty());
+    assert_eq!(started(&daemon).len(), 6);
+}

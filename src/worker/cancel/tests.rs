@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     domain::{InterfaceName, Kind, WorkerTags},
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
-    scheduler::{LaneRules, Partners},
+    scheduler::{LaneRules, Order, Partners},
     store::{
         Interrupted,
         fs::{Adopted, EntryKind, FileStore, Fs, Spool, testing::TestSpool},
@@ -67,7 +67,7 @@ impl Bench {
             retry: Retry::default(),
             rules: LaneRules {
                 running_max: 1,
-                ordered: false,
+                order: Order::None,
                 fair: false,
             },
             at_most_once: false,

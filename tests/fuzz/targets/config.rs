@@ -69,7 +69,7 @@ fn usable(config: &Config) {
 fn lane(interface: &InterfaceConfig) {
     let lane = &interface.lane;
     let rules = lane.rules;
-    assert!(!rules.ordered || rules.running_max <= 1);
+    assert!(!rules.is_ordered() || rules.running_max <= 1);
     assert_eq!(lane.processor.is_none(), rules.running_max == 0);
     assert_eq!(lane.at_most_once, interface.rules.at_most_once);
     assert_eq!(lane.retry.check(), Ok(()));
