@@ -5,6 +5,7 @@
 //! are the partner's side and speak to the service over HTTPS only; `validate` is for both.
 
 mod access;
+mod audit;
 mod check;
 mod demo;
 mod findings;
@@ -136,6 +137,9 @@ enum Command {
     /// List, show and remove schedules, and say when they run
     #[command(subcommand)]
     Schedule(schedule::Commands),
+    /// List what operators and administrators did, and verify that nobody changed that record
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Upload documents to a gateway, as a partner
     Push(partner::Push),
     /// Fetch what is new from a gateway, as a partner
@@ -164,6 +168,7 @@ impl Cli {
             modes::keep_from_others();
         }
         match self.command {
+            Command::Audit(audit) => audit.run(),
             Command::Cat(cat) => cat.run(),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
@@ -266,7 +271,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 27);
+        assert_eq!(found.len(), 29);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

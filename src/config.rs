@@ -499,6 +499,7 @@ fn check_limits(limits: &Limits) -> Result<(), String> {
 /// Keeping nothing is more likely a mistake for keeping everything.
 fn check_retention(retention: &Retention) -> Result<(), String> {
     for (name, value) in [
+        ("audit_days", retention.audit_days),
         ("bak_days", retention.bak_days),
         ("joberrors_days", retention.joberrors_days),
         ("joblog_days", retention.joblog_days),

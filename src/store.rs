@@ -12,6 +12,7 @@
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
 //! Invariant: what a viewer may not see costs, and is answered, like what does not exist.
 
+pub mod audit;
 mod by;
 #[cfg(test)]
 mod conformance;
@@ -40,6 +41,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Queue, UserName},
 };
 use async_trait::async_trait;
+use audit::{AuditHead, Entry};
 use bytes::Bytes;
 use jiff::{Timestamp, civil::Date};
 use std::{collections::HashMap, fmt, future::Future, io, ops::Range, pin::Pin, sync::Arc};
@@ -657,6 +659,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool>;
+
+    /// Records what somebody wants done, before it is done, or what came of it; gives the number of that record.
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. What could not be recorded is not to be done.
+    async fn audit(&self, entry: &Entry) -> Result<u64>;
+
+    /// The newest record of the audit; `None`: there is none.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    async fn audit_head(&self) -> Result<Option<AuditHead>>;
 
     // --- the engine
 

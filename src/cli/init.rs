@@ -1,7 +1,7 @@
 //! `spoolgate init`: everything that `serve` needs, in one directory. What exists is kept.
 
 use super::{
-    Format,
+    Format, operator,
     output::{self, print_note},
     user::user_name,
 };
@@ -10,6 +10,7 @@ use crate::{
     auth::{Grants, Role, UsersFile, hash_password, random_password},
     config::Config,
     daemon,
+    ops::admin::{Administration, UserAct},
 };
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -87,8 +88,12 @@ impl Init {
         let hash = hash_password(&password)?;
         let mut grants = Grants::default();
         grants.add_role(Role::Operator);
-        UsersFile::edit(&config.tenants[0].users, |users| {
-            users.add(&self.user, &hash, grants)
+        let tenant = &config.tenants[0];
+        let with = Some("--role operator".to_owned());
+        let what = Administration::new(UserAct::Add, std::slice::from_ref(&self.user), with);
+        operator::recorded(&config, tenant, &what, || {
+            let add = |users: &mut UsersFile| users.add(&self.user, &hash, grants);
+            Ok(UsersFile::edit(&tenant.users, add)?)
         })?;
         if let Some(state) = &self.state {
             hand_over(state)?;

@@ -7,10 +7,11 @@ use crate::{
     config::{Config, Tenant},
     daemon,
     domain::escaped,
-    ops::admin::{Admin, Operation, operator_of_process},
+    ops::admin::{Admin, Administration, Operation, operator_of_process},
     ops::control::{Client, ClientError},
     store::{
         By,
+        audit::Outcome,
         fs::{LockError, Spool, SpoolLock},
     },
 };
@@ -49,15 +50,20 @@ impl Operator {
     /// Reaches the service that has the spool, or takes the spool.
     pub(super) fn open(at: &At) -> anyhow::Result<Self> {
         let (config, tenant) = at.load()?;
+        Self::of(&config, &tenant)
+    }
+
+    /// The same for a configuration that has been read.
+    pub(super) fn of(config: &Config, tenant: &Tenant) -> anyhow::Result<Self> {
         let begun = Instant::now();
         loop {
-            match Self::reach(&config, &tenant)? {
+            match Self::reach(config, tenant)? {
                 Ok(operator) => return Ok(operator),
                 Err(holder) if begun.elapsed() > PATIENCE => bail!(
                     "the service (process {holder}) has this spool, and its control socket cannot \
                      be reached at {}; nothing was done. Its log says at the start where the \
                      socket is or why there is none; server.control names a place for it",
-                    sockets(&config)
+                    sockets(config)
                 ),
                 Err(_) => std::thread::sleep(LOOK_EVERY),
             }
@@ -97,6 +103,34 @@ impl Operator {
         }
     }
 
+    /// Does something to users, which the audit has before it is done, and then what came of it.
+    pub(super) fn recorded<T>(
+        &mut self,
+        what: &Administration,
+        act: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let said =
+            |acted: &anyhow::Result<T>| acted.as_ref().err().map(explain).unwrap_or_default();
+        match self {
+            Self::Service(client) => {
+                client.begin(what)?;
+                let acted = act();
+                if let Err(error) = client.end(acted.is_ok(), &said(&acted)) {
+                    print_note!("note: the audit lacks what came of this: {error}");
+                }
+                acted
+            }
+            Self::Own(own) => {
+                let begun = own.runtime.block_on(own.admin.begin(&what.deed(&own.by)))?;
+                let acted = act();
+                let said = said(&acted);
+                let ended = begun.end(Outcome::of(acted.is_ok()), None, &said);
+                own.runtime.block_on(ended);
+                acted
+            }
+        }
+    }
+
     /// Does several things, one after the other. `report` prints what was done; one that fails does
     /// not stop the others. False when one did.
     pub(super) fn each<T>(
@@ -119,6 +153,19 @@ impl Operator {
             }
         }
         reported.map(|()| done)
+    }
+}
+
+/// Does something to a tenant's users, as [`Operator::recorded`]. Before there is a spool nothing has an audit.
+pub(super) fn recorded<T>(
+    config: &Config,
+    tenant: &Tenant,
+    what: &Administration,
+    act: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    match tenant.root.join("queue").try_exists() {
+        Ok(false) => act(),
+        Ok(true) | Err(_) => Operator::of(config, tenant)?.recorded(what, act),
     }
 }
 

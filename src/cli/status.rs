@@ -16,6 +16,7 @@ use crate::{
     ops::health::{Grade, HealthFinding, count},
     store::{
         Store,
+        audit::AuditHead,
         fs::{RealFs, SpoolLock},
     },
 };
@@ -109,6 +110,8 @@ struct Counted {
     refused: usize,
     /// When the last replay had to restore files, and which.
     restored: Option<(i64, Vec<String>)>,
+    /// The newest record of the audit.
+    audit: Option<AuditHead>,
 }
 
 impl Counted {
@@ -131,6 +134,7 @@ impl Counted {
             failed: counts.failed,
             refused: counts.refused,
             restored: store.restored().await?,
+            audit: store.audit_head().await?,
         })
     }
 }
@@ -147,6 +151,7 @@ fn overview(
         failed,
         refused,
         restored,
+        audit,
     } = counted;
     if as_json {
         let all = serde_json::json!({
@@ -155,6 +160,7 @@ fn overview(
             "restored": restored.map(|(at_ms, files)| serde_json::json!({
                 "at": stamp(at_ms), "files": files,
             })),
+            "audit": audit,
             "findings": findings.iter().map(check::json).collect::<Vec<_>>(),
         });
         print_line!("{all}")?;
@@ -194,6 +200,9 @@ fn overview(
         )?;
     }
     print_line!("joberrors: {failed}, and {refused} refused")?;
+    if let Some(newest) = audit {
+        print_line!("audit: record {}, sha256 {}", newest.number, newest.sha256)?;
+    }
     if let Some((at_ms, files)) = restored {
         tell_restored(at_ms, &files)?;
     }

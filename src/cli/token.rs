@@ -1,10 +1,12 @@
 //! `spoolgate user token` and `spoolgate user api-key`: what a user's programs show instead of
 //! its password. Both are computed from the users file and the spool's key; nothing is stored.
 
-use super::{At, Common, access, output::print_line};
+use super::{Common, access, operator, output::print_line};
 use crate::{
     auth::{Users, UsersError, check_scope},
+    config::Tenant,
     daemon,
+    ops::admin::{Administration, UserAct},
 };
 use clap::Args;
 
@@ -56,11 +58,18 @@ fn scope(text: &str) -> Result<String, String> {
 
 impl Token {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let users = users(&self.common.at)?;
-        let caller = users.known(&self.name).ok_or_else(|| no_such(&self.name))?;
+        let (config, tenant) = self.common.at.load()?;
+        let users = users(&tenant)?;
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let expires_in_s = self.hours * 3600;
-        let token = users.issue(&caller, &self.scopes, expires_in_s, now_ms)?;
+        let scopes = self.scopes.iter().map(|scope| format!(" --scope {scope}"));
+        let with = format!("--hours {}{}", self.hours, scopes.collect::<String>());
+        let name = std::slice::from_ref(&self.name);
+        let what = Administration::new(UserAct::Token, name, Some(with));
+        let token = operator::recorded(&config, &tenant, &what, || {
+            let caller = users.known(&self.name).ok_or_else(|| no_such(&self.name))?;
+            Ok(users.issue(&caller, &self.scopes, expires_in_s, now_ms)?)
+        })?;
         if !self.common.format.json {
             return print_line!("{token}");
         }
@@ -76,8 +85,15 @@ impl Token {
 
 impl ApiKey {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let key = users(&self.common.at)?.api_key(&self.name);
-        let key = key.ok_or_else(|| no_such(&self.name))?;
+        let (config, tenant) = self.common.at.load()?;
+        let users = users(&tenant)?;
+        let name = std::slice::from_ref(&self.name);
+        let what = Administration::new(UserAct::ApiKey, name, None);
+        let key = operator::recorded(&config, &tenant, &what, || {
+            Ok(users
+                .api_key(&self.name)
+                .ok_or_else(|| no_such(&self.name))?)
+        })?;
         match self.common.format.json {
             true => print_line!("{}", serde_json::json!({"user": self.name, "api_key": key})),
             false => print_line!("{key}"),
@@ -86,11 +102,10 @@ impl ApiKey {
 }
 
 /// The tenant's users, with the key of its spool.
-fn users(at: &At) -> anyhow::Result<Users> {
-    let (_, tenant) = at.load()?;
-    super::has_spool(&tenant)?;
+fn users(tenant: &Tenant) -> anyhow::Result<Users> {
+    super::has_spool(tenant)?;
     let key = tenant.root.join(".key");
-    let seal = access::explained(&key, || daemon::seal(&tenant))?;
+    let seal = access::explained(&key, || daemon::seal(tenant))?;
     access::explained(&tenant.users, || Users::open(&tenant.users, seal))
 }
 

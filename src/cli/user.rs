@@ -1,12 +1,16 @@
 //! `spoolgate user …`: who may do what. A running service reads the file again by itself.
 
 use super::{
-    At, Common, access,
+    At, Common, access, operator,
     output::{self, print_line, print_note},
     token::{ApiKey, Token},
 };
-use crate::auth::{
-    Grants, Right, Role, Scope, UsersError, UsersFile, check_user, hash_password, random_password,
+use crate::{
+    auth::{
+        Grants, Right, Role, Scope, UsersError, UsersFile, check_user, hash_password,
+        random_password,
+    },
+    ops::admin::{Administration, UserAct},
 };
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -139,8 +143,9 @@ impl User {
 
 impl Add {
     fn run(&self) -> anyhow::Result<()> {
-        let (_, tenant) = self.common.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         let grants = self.grants()?;
+        let what = self.administration();
         let unknown = grants.rights().keys().find(|scope| match scope {
             Scope::Every => false,
             Scope::Interface(name) => !tenant.interfaces.contains_key(name),
@@ -158,11 +163,15 @@ impl Add {
                 .account(&self.name)
                 .is_some()
         {
-            return Err(UsersError::Exists(self.name.clone()).into());
+            let exists = UsersError::Exists(self.name.clone());
+            return operator::recorded(&config, &tenant, &what, || Err(exists.into()));
         }
         let (password, made) = self.password.choose()?;
         let hash = hash_password(&password)?;
-        UsersFile::edit(&tenant.users, |users| users.add(&self.name, &hash, grants))?;
+        operator::recorded(&config, &tenant, &what, || {
+            let add = |users: &mut UsersFile| users.add(&self.name, &hash, grants);
+            Ok(UsersFile::edit(&tenant.users, add)?)
+        })?;
         if self.roles.is_empty() && self.rights.is_empty() {
             print_note!(
                 "note: {} has no rights yet; give some in {}",
@@ -171,6 +180,15 @@ impl Add {
             );
         }
         show(&self.common, &self.name, made.then_some(&password))
+    }
+
+    /// What the audit has of it.
+    fn administration(&self) -> Administration {
+        let roles = self.roles.iter().map(|role| format!("--role {role}"));
+        let rights = self.rights.iter().map(|right| format!("--right {right}"));
+        let with: Vec<String> = roles.chain(rights).collect();
+        let with = (!with.is_empty()).then(|| with.join(" "));
+        Administration::new(UserAct::Add, std::slice::from_ref(&self.name), with)
     }
 
     fn grants(&self) -> anyhow::Result<Grants> {
@@ -193,23 +211,30 @@ impl Add {
 
 impl Passwd {
     fn run(&self) -> anyhow::Result<()> {
-        let (_, tenant) = self.common.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         let (password, made) = self.password.choose()?;
         let hash = hash_password(&password)?;
-        UsersFile::edit(&tenant.users, |users| users.set_password(&self.name, &hash))?;
+        let what = Administration::new(UserAct::Passwd, std::slice::from_ref(&self.name), None);
+        operator::recorded(&config, &tenant, &what, || {
+            let set = |users: &mut UsersFile| users.set_password(&self.name, &hash);
+            Ok(UsersFile::edit(&tenant.users, set)?)
+        })?;
         show(&self.common, &self.name, made.then_some(&password))
     }
 }
 
 impl Rm {
     fn run(&self) -> anyhow::Result<()> {
-        let (_, tenant) = self.at.load()?;
+        let (config, tenant) = self.at.load()?;
+        let what = Administration::new(UserAct::Rm, &self.names, None);
         // One edit: it is written when every name was known.
-        UsersFile::edit(&tenant.users, |users| {
+        let remove = |users: &mut UsersFile| {
             let names: BTreeSet<&String> = self.names.iter().collect();
             names.into_iter().try_for_each(|name| users.remove(name))
-        })?;
-        Ok(())
+        };
+        operator::recorded(&config, &tenant, &what, || {
+            Ok(UsersFile::edit(&tenant.users, remove)?)
+        })
     }
 }
 

@@ -34,6 +34,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Days and records that have passed their retention go so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Why files that changed did not come into force.
 #[derive(Debug, Default)]
@@ -93,10 +94,17 @@ impl Reloader {
         }
     }
 
-    /// Puts what lies outside of its day into it, and removes old days, until `stop`.
+    /// Puts what lies outside of its day into it, removes old days, and says once a day how far the audit
+    /// is, until `stop`.
     pub(super) async fn keep_days(self: Arc<Self>, stop: CancellationToken) {
         let mut sweep_at = tokio::time::Instant::now();
+        let mut said_on = None;
         loop {
+            let today = self.spool.now_ms().div_euclid(DAY_MS);
+            if said_on.replace(today) != Some(today) {
+                let this = self.clone();
+                blocking(move || this.say_audit()).await;
+            }
             // The start has just done it, by its recovery.
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -201,6 +209,22 @@ impl Reloader {
     fn file_orphans(&self) {
         if let Err(error) = self.spool.file_orphans() {
             tracing::error!(%error, "jobs outside of their days cannot be looked for");
+        }
+    }
+
+    /// A hash in a log that is kept elsewhere shows later whether anything before it was changed.
+    fn say_audit(&self) {
+        let tenant = &self.tenant;
+        let newest = self.spool.audit_head();
+        // Nothing is said that a power cut could take back.
+        let durable = self.spool.wait(self.spool.latest());
+        match newest.and_then(|newest| durable.map(|()| newest)) {
+            Ok(None) => {}
+            Ok(Some(newest)) => {
+                let (record, sha256) = (newest.number, newest.sha256);
+                tracing::info!(tenant, record, sha256, "newest record of the audit");
+            }
+            Err(error) => tracing::error!(tenant, %error, "the audit cannot be read"),
         }
     }
 

@@ -5,8 +5,10 @@
 //! replayed the journal. Either way it is durable before its outcome is told.
 
 mod actor;
+mod audit;
 
 pub use actor::{Sudo, group_name, operator, operator_of_process, user_name};
+pub use audit::{Administration, Begun, UserAct};
 
 use crate::{
     cron_schedule::ScheduleId,
@@ -155,11 +157,18 @@ impl Admin {
         }
     }
 
-    /// Carries out an act. The words that are given say what was done, which is durable.
+    /// Carries out an act, and records it in the audit. The words that are given say what was done, which is durable.
     ///
     /// # Errors
     /// When the act is refused, or the store fails.
     pub async fn act(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
+        let begun = self.begin(&audit::deed(operation, by)).await?;
+        let acted = self.carry_out(operation, by).await;
+        begun.end_as(&acted).await;
+        acted
+    }
+
+    async fn carry_out(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
         match operation {
             Operation::Hold { interface, reason } => self.hold(interface, reason, by).await,
             Operation::Release { interface } => self.release(interface, by).await,

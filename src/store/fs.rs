@@ -15,6 +15,7 @@
 mod accept;
 mod address;
 mod admin;
+mod audit;
 mod cancel;
 mod claim;
 #[cfg(test)]
@@ -58,6 +59,7 @@ mod tree;
 
 pub use accept::{Part, SealedPart};
 pub use address::Astray;
+pub use audit::{AuditFiles, BadRecord};
 pub use claim::{Claim, Published};
 pub use drops::{Arrival, DropRules, QUIET, REST, Scan};
 pub use engine::FileStore;
@@ -179,6 +181,8 @@ pub struct Spool<F: Fs = RealFs> {
     /// Set by the spool's owner. Without it, what has to be durable costs a sync of everything.
     journal: OnceLock<Arc<journal::Journal<F>>>,
     records: Arc<Records<F>>,
+    /// The end of the audit's chain, once it is known.
+    audit: Mutex<Option<audit::AuditEnd>>,
     health: Health,
     /// What an earlier run did to files is in them: only its process has ended.
     intact: AtomicBool,
@@ -230,6 +234,7 @@ impl<F: Fs> Spool<F> {
             interfaces,
             journal: OnceLock::new(),
             records: Arc::new(Records::new()),
+            audit: Mutex::default(),
             health: Health::default(),
             intact: AtomicBool::new(false),
             injected: FaultInjection::chosen(),
@@ -281,6 +286,7 @@ impl<F: Fs> Spool<F> {
     fn make_tree(&self) -> Result<(), SpoolError> {
         let mut made = false;
         for dir in [
+            "audit",
             "idem",
             "joberrors",
             "joblog",

@@ -12,6 +12,7 @@ use super::{
     NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result, Results, RunLog, Saved,
     SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State, Store, StoreError,
     Stored, Viewer, Waiting, Want,
+    audit::{AuditHead, Entry},
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -58,6 +59,7 @@ struct All {
     schedules: BTreeMap<ScheduleId, SavedSchedule>,
     /// With what each hold says.
     held: BTreeMap<InterfaceName, String>,
+    audit: AuditHead,
 }
 
 /// All that is known of a job.
@@ -333,6 +335,7 @@ impl MemoryStore {
             keys: HashMap::new(),
             schedules: BTreeMap::new(),
             held: BTreeMap::new(),
+            audit: AuditHead::nothing(),
         };
         Self {
             clock,
@@ -949,6 +952,17 @@ impl Store for MemoryStore {
         };
         saved.reset_asked = true;
         Ok(true)
+    }
+
+    async fn audit(&self, entry: &Entry) -> Result<u64> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        all.audit = all.audit.next(entry, now_ms).0;
+        Ok(all.audit.number)
+    }
+
+    async fn audit_head(&self) -> Result<Option<AuditHead>> {
+        let head = self.lock().audit.clone();
+        Ok((head.number > 0).then_some(head))
     }
 
     async fn probe(&self) -> Result<Vec<String>> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod addressed;
+mod audit;
 mod cancel;
 mod clients;
 mod clock;

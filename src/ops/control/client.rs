@@ -4,7 +4,7 @@ use super::{
     peer::Peer,
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId, VERSION},
 };
-use crate::ops::admin::{Operation, Sudo, group_name, user_name};
+use crate::ops::admin::{Administration, Operation, Sudo, group_name, user_name};
 use std::{
     fs,
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+/// More is not recorded.
+const SAID_CHARS_MAX: usize = 1000;
 /// An act waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,7 +96,28 @@ impl Client {
     /// # Errors
     /// When it was refused, has failed, or no answer came.
     pub fn act(&mut self, operation: &Operation) -> Result<String, ClientError> {
-        match self.ask(Ask::Act(operation.clone()))? {
+        self.done(Ask::Act(operation.clone()))
+    }
+
+    /// Has the service record what this command is about to do to users.
+    ///
+    /// # Errors
+    /// When that is not recorded, or no answer came: it is not to be done.
+    pub fn begin(&mut self, what: &Administration) -> Result<(), ClientError> {
+        self.done(Ask::Begin(what.clone())).map(drop)
+    }
+
+    /// Has the service record what came of that: was it done, or what was said else.
+    ///
+    /// # Errors
+    /// When that is not recorded, or no answer came.
+    pub fn end(&mut self, done: bool, said: &str) -> Result<(), ClientError> {
+        let said = said.chars().take(SAID_CHARS_MAX).collect();
+        self.done(Ask::End { done, said }).map(drop)
+    }
+
+    fn done(&mut self, ask: Ask) -> Result<String, ClientError> {
+        match self.ask(ask)? {
             Reply::Done(outcome) => Ok(outcome),
             Reply::Failed(text) => Err(ClientError::Failed(text)),
             Reply::UnknownSpool => Err(ClientError::Absent),

@@ -3,7 +3,7 @@
 //! A request of another version is refused before anything else in it is read, and one with a
 //! member that is not known is refused by that member's name.
 
-use crate::ops::admin::{Operation, Sudo};
+use crate::ops::admin::{Administration, Operation, Sudo};
 use serde::{Deserialize, Serialize};
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
@@ -52,6 +52,13 @@ pub enum Ask {
     /// Does the service have this spool, and may I act?
     Ping,
     Act(Operation),
+    /// Record in the audit what this command is about to do itself.
+    Begin(Administration),
+    /// Record what came of that; on the same connection.
+    End {
+        done: bool,
+        said: String,
+    },
 }
 
 /// What the service answers.
@@ -99,6 +106,7 @@ pub(super) fn line(said: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::domain::{any_interface, any_job_name, any_queue, any_text, settings};
+    use crate::ops::admin::UserAct;
     use proptest::{option, prelude::*};
 
     fn any_act() -> impl Strategy<Value = Operation> {
@@ -114,7 +122,10 @@ mod tests {
 
     fn any_request() -> impl Strategy<Value = Request> {
         let sudo = option::of((any_text(), any::<u32>()));
-        let ask = prop_oneof![Just(Ask::Ping), any_act().prop_map(Ask::Act)];
+        let begin = (any_text(), option::of(any_text()))
+            .prop_map(|(user, with)| Ask::Begin(Administration::new(UserAct::Add, &[user], with)));
+        let end = (any::<bool>(), any_text()).prop_map(|(done, said)| Ask::End { done, said });
+        let ask = prop_oneof![Just(Ask::Ping), any_act().prop_map(Ask::Act), begin, end];
         (any::<u64>(), any::<u64>(), sudo, ask).prop_map(|(device, inode, sudo, ask)| Request {
             version: VERSION,
             spool: SpoolId { device, inode },

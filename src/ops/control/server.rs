@@ -11,8 +11,8 @@ use super::{
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId},
 };
 use crate::{
-    ops::admin::{Admin, group_name, operator, user_name},
-    store::Origin,
+    ops::admin::{Admin, Begun, group_name, operator, user_name},
+    store::{Origin, audit::Outcome},
 };
 use std::{
     collections::HashMap,
@@ -173,6 +173,7 @@ async fn converse(
 ) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
+    let mut begun = None;
     loop {
         let line = tokio::select! {
             line = next_line(&mut read) => line,
@@ -183,7 +184,7 @@ async fn converse(
             Err(text) => (Reply::Failed(text), true),
             Ok(Some(line)) => match &actor {
                 Err(text) => (Reply::Failed(text.clone()), true),
-                Ok(peer) => (answer(&line, peer, admins).await, false),
+                Ok(peer) => (answer(&line, peer, admins, &mut begun).await, false),
             },
         };
         let line = protocol::line(&reply);
@@ -214,7 +215,8 @@ async fn next_line(read: &mut BufReader<OwnedReadHalf>) -> Result<Option<Vec<u8>
     }
 }
 
-async fn answer(line: &[u8], peer: &Peer, admins: &Admins) -> Reply {
+/// `begun` is what the peer does itself and has not ended yet.
+async fn answer(line: &[u8], peer: &Peer, admins: &Admins, begun: &mut Option<Begun>) -> Reply {
     let Request {
         spool, sudo, ask, ..
     } = match protocol::request(line) {
@@ -224,11 +226,29 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins) -> Reply {
     let Some(admin) = admins.get(&spool).cloned() else {
         return Reply::UnknownSpool;
     };
+    let by = operator(peer.uid, sudo.as_ref(), Origin::Socket);
     let operation = match ask {
         Ask::Ping => return Reply::Done(std::process::id().to_string()),
         Ask::Act(operation) => operation,
+        Ask::Begin(what) => {
+            return match admin.begin(&what.deed(&by)).await {
+                Ok(now) => {
+                    *begun = Some(now);
+                    Reply::Done(String::new())
+                }
+                Err(error) => Reply::Failed(error.to_string()),
+            };
+        }
+        Ask::End { done, said } => {
+            return match begun.take() {
+                Some(begun) => {
+                    begun.end(Outcome::of(done), None, &said).await;
+                    Reply::Done(String::new())
+                }
+                None => Reply::Failed("nothing was begun on this connection".into()),
+            };
+        }
     };
-    let by = operator(peer.uid, sudo.as_ref(), Origin::Socket);
     // A task of its own: one that panics is answered, too.
     let acted = tokio::spawn(async move { admin.act(&operation, &by).await }).await;
     match acted {

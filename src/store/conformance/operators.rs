@@ -9,7 +9,10 @@ use crate::{
     cron_schedule::Progress,
     domain::joblog::{Level, Message},
     domain::{JobId, Place},
-    store::{Result, StoreError},
+    store::{
+        Result, StoreError,
+        audit::{Deed, Ending, Entry, Outcome},
+    },
 };
 
 fn is_conflict<T>(done: &Result<T>) -> bool {
@@ -61,6 +64,25 @@ async fn at_rest<B: Bench>(bench: &B) -> Vec<JobName> {
     bench.cancel(&jobs[4], "eve").await;
     jobs.push(refused(&*store, Some(&plain())).await.job);
     jobs
+}
+
+pub(super) async fn what_is_audited_is_numbered_and_stays<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    assert_eq!(store.audit_head().await.unwrap(), None);
+    let deed = Entry::Begun(Deed::new("hold", &olga()).into());
+    assert_eq!(store.audit(&deed).await.unwrap(), 1);
+    let first = store.audit_head().await.unwrap().unwrap();
+    let ended = Entry::Ended(Ending::new(1, Outcome::Done, "held"));
+    assert_eq!(store.audit(&ended).await.unwrap(), 2);
+    let second = store.audit_head().await.unwrap().unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    assert_ne!(first.sha256, second.sha256);
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    assert_eq!(store.audit_head().await.unwrap(), Some(second));
+    assert_eq!(store.audit(&deed).await.unwrap(), 3);
 }
 
 pub(super) async fn a_sent_job_begins_anew_from_every_state<B: Bench>() {

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::store::Settlement;
 use crate::store::fs::PlacePath;
-use crate::store::{By, NewJob};
+use crate::store::{
+    By, NewJob,
+    audit::{Chain, Deed, Entry},
+};
 use crate::{
     domain::joblog::{JobLog, Status},
     domain::{Ids, InterfaceName, Job, JobName, Kind, Place},
@@ -62,6 +65,8 @@ struct Told {
     jobs: BTreeMap<JobName, (Vec<u8>, Known)>,
     /// A command was started for the job.
     runs: BTreeMap<JobName, u32>,
+    /// Records of the audit.
+    audited: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -166,6 +171,14 @@ impl Told {
         Ok(published.emitted)
     }
 
+    fn audit(&mut self, spool: &Arc<Spool<CrashFs>>, act: &str) -> Result<(), SpoolError> {
+        let deed = Deed::new(act, &By::operator("operator"));
+        let (number, ticket) = spool.audit(&Entry::Begun(deed.into()))?;
+        spool.wait(ticket)?;
+        self.audited = number;
+        Ok(())
+    }
+
     fn cancel(&mut self, spool: &Arc<Spool<CrashFs>>, name: &JobName) -> Result<(), SpoolError> {
         let place = spool.find(name)?.expect("the job is there");
         let name = name.clone();
@@ -202,6 +215,7 @@ impl Told {
         };
         // From here on the job may be in either place until we are told.
         self.know(&second, Known::Accepted);
+        self.audit(spool, "requeue")?;
         spool.requeue(&failed, &interface("a").into(), &By::operator("operator"))?;
         self.run(spool, &second, Settlement::GivenBack)?;
         // It waits for its next attempt, and then in its queue.
@@ -211,6 +225,7 @@ impl Told {
         let queued = self.accept(spool, "first")?;
         self.cancel(spool, &queued)?;
         self.accept(spool, "last")?;
+        self.audit(spool, "hold")?;
         spool.close_journal();
         spool.healthy()
     }
@@ -279,6 +294,7 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, injected: FaultInjection) {
         }
     }
     check_records(&files, told, context);
+    check_audit(&files, told, context);
     // A record without its job would answer a name that does not exist.
     for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("idem/")) {
         let record: crate::store::Keyed = serde_json::from_slice(bytes).unwrap();
@@ -290,6 +306,21 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, injected: FaultInjection) {
     for job in told.jobs.keys() {
         assert!(next > job.id(), "{context}: {job} could be given out again");
     }
+}
+
+/// What was told is recorded, once, and every record fits to the one before.
+fn check_audit(files: &BTreeMap<String, Vec<u8>>, told: &Told, context: &str) {
+    let mut chain = Chain::new(None);
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("audit/")) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        assert!(text.ends_with('\n'), "{context}: {path} is torn");
+        for line in text.lines() {
+            let fits = chain.line(line.as_bytes());
+            assert_eq!(fits, Ok(()), "{context}: {line}");
+        }
+    }
+    let records = chain.end().unwrap().records;
+    assert!(records >= told.audited, "{context}: {records} records");
 }
 
 /// Every acknowledged job has its line once, what was told of its end is the last word on it, and

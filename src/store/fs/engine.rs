@@ -26,6 +26,7 @@ use crate::{
         JobDetail, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady,
         Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule, Sealed,
         SealedBody, Settled, Settlement, Store, StoreError, Stored, Viewer, Waiting, Want,
+        audit::{AuditHead, Entry},
     },
     util::processors,
 };
@@ -709,6 +710,19 @@ impl Store for FileStore {
 
     async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool> {
         self.0.ask_reset(id, by).await
+    }
+
+    async fn audit(&self, entry: &Entry) -> Result<u64> {
+        let entry = entry.clone();
+        let (number, ticket) = (self.0)
+            .blocking(move |inner| inner.spool.audit(&entry))
+            .await?;
+        self.0.spool.durable(ticket).await?;
+        Ok(number)
+    }
+
+    async fn audit_head(&self) -> Result<Option<AuditHead>> {
+        self.0.looking(|inner| inner.spool.audit_head()).await
     }
 
     async fn probe(&self) -> Result<Vec<String>> {

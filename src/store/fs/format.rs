@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | 1 | no `format`; what is known of a job is in extended attributes of its file | after a clean stop: the attributes become lines of the days' records, the journal's mark is written anew |
 //! | 2 | idempotency records lie in `idem` itself | at every start records that lie there are put into their days |
-//! | 3 | as `ARCHITECTURE.md` says | it is the present one |
+//! | 3 | no `audit`; the journal has no records of it, which older versions take for its end | nothing is to be done |
+//! | 4 | as `ARCHITECTURE.md` says | it is the present one |
 //!
 //! A newer layout is left alone. Each step up can be cut off at any moment and is done again then;
 //! `format` is written last.
@@ -25,7 +26,7 @@ use std::{
 };
 
 /// The present version.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 const FORMAT_BYTES_MAX: u64 = 64;
 /// More than the longest attribute has.
@@ -241,7 +242,7 @@ mod tests {
         format_1(dir.path());
         let spool = spool(dir.path());
         spool.take_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
+        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"4\n");
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
         let job: JobName = JOB.parse().unwrap();
@@ -297,7 +298,7 @@ mod tests {
         let error = spool(dir.path()).take_format().unwrap_err().to_string();
         assert!(error.contains("start and stop it once"), "{error}");
         assert!(!dir.path().join("format").exists());
-        for newer in ["4", "x"] {
+        for newer in ["5", "x"] {
             fs::write(dir.path().join("format"), newer).unwrap();
             let spool = spool(dir.path());
             for error in [spool.take_format(), spool.check_format()] {
@@ -326,7 +327,7 @@ mod tests {
         fs::write(dir.path().join("idem/x.json"), "no record").unwrap();
         let spool = spool(dir.path());
         spool.take_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
+        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"4\n");
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
         assert_eq!(spool.find_record(&key).unwrap(), Some(keyed));
@@ -341,6 +342,6 @@ mod tests {
         assert!(!dir.path().join("format").exists(), "looking makes nothing");
         spool.take_format().unwrap();
         spool.check_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"3\n");
+        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"4\n");
     }
 }

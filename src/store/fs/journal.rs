@@ -311,6 +311,7 @@ impl<F: Fs> Spool<F> {
                 false => replayed.restored = self.restore_all(records)?,
             }
         }
+        self.take_up_audit()?;
         self.note_restored(&replayed)?;
         self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
         let journal = Arc::new(self.lay_out(segment_bytes, end, mount)?);

@@ -19,7 +19,7 @@ mod uploads;
 pub use line::{Accepted, Act, Ended, fingerprint};
 pub(super) use search::Search;
 
-use super::{Fs, Spool, SpoolError, wrap};
+use super::{Fs, Spool, SpoolError, audit::Audited, wrap};
 use crate::domain::joblog::{Level, Message};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
 use crate::store::fs::PlacePath;
@@ -42,28 +42,33 @@ const NOTE_CHARS_MAX: usize = 400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Accepted(Arc<Accepted>),
+    /// Of the audit, whose files are written as those of the record are.
+    Audited(Box<Audited>),
     Ended(Box<Ended>),
 }
 
 impl Said {
-    fn job(&self) -> &JobName {
+    /// The job that it tells of, if it tells of one.
+    fn job(&self) -> Option<&JobName> {
         match self {
-            Self::Accepted(accepted) => &accepted.job,
-            Self::Ended(ended) => &ended.job,
+            Self::Accepted(accepted) => Some(&accepted.job),
+            Self::Audited(_) => None,
+            Self::Ended(ended) => Some(&ended.job),
         }
     }
 
     fn path(&self) -> PathBuf {
-        let day = self.job().day();
         match self {
-            Self::Accepted(_) => accepted_path(&day),
-            Self::Ended(_) => ended_path(&day),
+            Self::Accepted(accepted) => accepted_path(&accepted.job.day()),
+            Self::Audited(audited) => audited.path(),
+            Self::Ended(ended) => ended_path(&ended.job.day()),
         }
     }
 
     fn line(&self) -> String {
         match self {
             Self::Accepted(accepted) => accepted.to_line(),
+            Self::Audited(audited) => audited.line.clone(),
             Self::Ended(ended) => ended.to_line(),
         }
     }
@@ -240,6 +245,7 @@ impl<F: Fs> Records<F> {
                 let id = accepted.job.id().get();
                 known.unwritten.insert(id, accepted.clone());
             }
+            Said::Audited(_) => {}
             Said::Ended(ended) => {
                 let day = known.days.entry(ended.job.day()).or_default();
                 day.tell(ended);

@@ -15,6 +15,7 @@ use std::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
+    pub audit_days: Option<u32>,
     pub bak_days: Option<u32>,
     pub joberrors_days: Option<u32>,
     pub joblog_days: Option<u32>,
@@ -31,7 +32,7 @@ impl Retention {
     }
 }
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl<F: Fs> Spool<F> {
     /// Removes the days and records that have passed their time. Gives what was removed.
@@ -55,6 +56,7 @@ impl<F: Fs> Spool<F> {
             self.sweep_days(Path::new(dir), days, now_ms, &mut removed)?;
         }
         self.sweep_records(keep.records_days, now_ms, &mut removed)?;
+        self.sweep_audit(keep.audit_days, now_ms, &mut removed)?;
         let oldest_ms = now_ms - i64::from(keep.key_hours()) * 60 * 60 * 1000;
         self.sweep_record_days(oldest_ms)?;
         self.sweep_progress(oldest_ms)?;
@@ -135,7 +137,7 @@ pub(super) fn day(unix_ms: i64) -> String {
     format!("{}-{}-{}", &stamp[..4], &stamp[4..6], &stamp[6..8])
 }
 
-fn is_day(text: &str) -> bool {
+pub(super) fn is_day(text: &str) -> bool {
     text.len() == 10
         && text.bytes().enumerate().all(|(at, b)| match at {
             4 | 7 => b == b'-',

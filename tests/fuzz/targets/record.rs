@@ -1,10 +1,13 @@
-//! A line of a day's record: it is nothing, or it is read the same again when it is written, on one
+//! A line of a day's record, or of the audit: it is nothing, or it is read the same again when it is written, on one
 //! line, and its names stay inside the spool.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spoolgate::store::fs::{Accepted, Ended};
+use spoolgate::store::{
+    audit::AuditRecord,
+    fs::{Accepted, Ended},
+};
 
 fuzz_target!(|data: &[u8]| {
     if let Some(accepted) = Accepted::from_line(data) {
@@ -24,6 +27,11 @@ fuzz_target!(|data: &[u8]| {
         assert!(!line.contains('\n'), "{line}");
         assert!(stays_inside(&ended.job.to_string()), "{line}");
         assert_eq!(Ended::from_line(line.as_bytes()), Some(ended));
+    }
+    if let Some(record) = AuditRecord::from_line(data) {
+        let line = record.to_line();
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(AuditRecord::from_line(line.as_bytes()), Some(record));
     }
 });
 

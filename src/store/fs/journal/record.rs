@@ -9,16 +9,21 @@
 //! is `length u32 | operations, lengths of bodies and names to give as JSON | bodies`.
 
 use super::PendingRename;
-use crate::store::fs::records::{Accepted, Ended, Said};
+use crate::store::fs::{
+    audit::Audited,
+    records::{Accepted, Ended, Said},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
 
-/// What was done to one file, or is to be in the day's record. Paths are relative to the spool.
+/// What was done to one file, or is to be in the day's record or audit. Paths are relative to the spool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store::fs) enum Op {
     /// A job has come.
     Accepted(Box<Accepted>),
+    /// A record of the audit.
+    Audited(Box<Audited>),
     /// An attempt has ended, or a user or operator has acted on the job.
     Ended(Box<Ended>),
     /// The file, or the directory, `from` is `to` now.
@@ -43,6 +48,7 @@ impl Op {
     pub(super) fn said(&self) -> Option<Said> {
         match self {
             Self::Accepted(accepted) => Some(Said::Accepted(Arc::new((**accepted).clone()))),
+            Self::Audited(audited) => Some(Said::Audited(audited.clone())),
             Self::Ended(ended) => Some(Said::Ended(ended.clone())),
             Self::Move { .. }
             | Self::Put { .. }
@@ -55,7 +61,7 @@ impl Op {
     /// The names of files that it speaks of.
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
         let paths: [Option<&String>; 2] = match self {
-            Self::Accepted(_) | Self::Ended(_) => [None, None],
+            Self::Accepted(_) | Self::Audited(_) | Self::Ended(_) => [None, None],
             Self::Move { from, to } => [Some(from), Some(to)],
             Self::Put { path, .. }
             | Self::Remove { path }
@@ -112,6 +118,7 @@ fn body(op: &Op) -> Option<&[u8]> {
     match op {
         Op::Put { bytes, .. } => Some(bytes),
         Op::Accepted(_)
+        | Op::Audited(_)
         | Op::Ended(_)
         | Op::Move { .. }
         | Op::Remove { .. }

@@ -1,13 +1,13 @@
 //! The record's files: the one writer, the search, and what a replay puts right.
 
 use super::{
-    super::{EntryKind, Fs, Spool, SpoolError, wrap},
-    Accepted, DIR, Ended, Records, Said, accepted_path, ended_path,
+    super::{EntryKind, Fs, Spool, SpoolError, audit, wrap},
+    Accepted, Ended, Records, Said, accepted_path, ended_path,
     line::id_of,
     search::{Search, WINDOW},
     unreadable,
 };
-use crate::domain::JobId;
+use crate::{domain::JobId, store::audit::AuditRecord};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -67,7 +67,7 @@ impl<F: Fs> Records<F> {
             let unwritten = writer.unwritten.entry(said.path()).or_default();
             unwritten.text.push_str(&said.line());
             unwritten.text.push('\n');
-            unwritten.ids.push(said.job().id().get());
+            unwritten.ids.extend(said.job().map(|job| job.id().get()));
         }
         let mut outcome = Ok(());
         let Writer { unwritten, tails } = &mut *writer;
@@ -128,7 +128,9 @@ fn append<F: Fs>(
 fn make<F: Fs>(fs: &F, path: &Path) -> io::Result<F::File> {
     match fs.create(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            for dir in [Some(Path::new(DIR)), path.parent()].into_iter().flatten() {
+            let mut dirs: Vec<&Path> = path.ancestors().skip(1).collect();
+            dirs.pop();
+            for dir in dirs.into_iter().rev() {
                 fs.make_dir(dir)?;
             }
             fs.create(path)
@@ -355,13 +357,17 @@ impl<F: Fs> Spool<F> {
             end = read.map_err(unreadable(path))?;
         }
         let Sound { kept, torn_at } = sound(path, &end, from > 0);
-        let there: HashSet<&[u8]> = kept.iter().map(|(_, line)| *line).collect();
         let torn_at = torn_at.unwrap_or(end.len());
+        let (there, later): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(at, _)| *at < torn_at);
+        let there: HashSet<&[u8]> = there.into_iter().map(|(_, line)| line).collect();
+        let recorded: Vec<&[u8]> = recorded.iter().map(String::as_bytes).collect();
+        let is_recorded: HashSet<&[u8]> = recorded.iter().copied().collect();
         let mut text = Vec::new();
-        let later = kept.iter().filter(|(at, _)| *at >= torn_at);
-        let missing = recorded.iter().map(String::as_bytes);
-        let missing = missing.filter(|line| !there.contains(line));
-        for line in later.map(|(_, line)| *line).chain(missing) {
+        // What is recorded is written in its order, also what stands behind a torn line.
+        let later = later.into_iter().map(|(_, line)| line);
+        let others = later.filter(|line| !is_recorded.contains(line));
+        let missing = recorded.iter().filter(|line| !there.contains(*line));
+        for line in others.chain(missing.copied()) {
             text.extend_from_slice(line);
             text.push(b'\n');
         }
@@ -392,9 +398,14 @@ struct Sound<'e> {
 
 /// `has_begun`: it may begin within a line.
 fn sound<'e>(path: &Path, end: &'e [u8], has_begun: bool) -> Sound<'e> {
-    let is_ours = |line: &[u8]| match path.ends_with("accepted.jsonl") {
-        true => Accepted::from_line(line).is_some(),
-        false => Ended::from_line(line).is_some(),
+    let is_ours = |line: &[u8]| {
+        if path.starts_with(audit::DIR) {
+            AuditRecord::from_line(line).is_some()
+        } else if path.ends_with("accepted.jsonl") {
+            Accepted::from_line(line).is_some()
+        } else {
+            Ended::from_line(line).is_some()
+        }
     };
     let mut sound = Sound {
         kept: Vec::new(),

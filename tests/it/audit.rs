@@ -1,0 +1,179 @@
+//! What operators and administrators did is recorded before it is done, and changes of that record are found.
+
+use crate::harness::{Daemon, day, order, shell, with_keys};
+use serde_json::Value;
+use std::fs;
+
+/// The acts that the audit has, oldest first.
+fn acts(daemon: &Daemon, more: &[&str]) -> Vec<Value> {
+    let listed = daemon.operator(&[&["audit", "ls", "--json"], more].concat());
+    let lines = listed.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Of each act its name and its outcome.
+fn told(acts: &[Value]) -> Vec<(&str, &str)> {
+    let text = |act: &'_ Value, key: &str| -> &'static str {
+        act[key].as_str().map_or("", |text| text.to_owned().leak())
+    };
+    acts.iter()
+        .map(|act| (text(act, "act"), text(act, "outcome")))
+        .collect()
+}
+
+/// The hash that `status` shows.
+fn newest(daemon: &Daemon) -> String {
+    let status = daemon.operator(&["status"]);
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("audit: record "));
+    let hash = line
+        .unwrap_or_else(|| panic!("{status}"))
+        .rsplit(' ')
+        .next();
+    hash.unwrap().to_owned()
+}
+
+#[test]
+fn every_act_is_recorded_with_its_outcome_also_across_crashes() {
+    let mut daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell("exit 1", "")));
+    let job = daemon.upload_text(&order("1"), "").job();
+    daemon.wait_for_place(&job, "joberrors");
+    daemon.operator(&["hold", "orders_in", "--reason", "database away"]);
+    daemon.operator(&["requeue", &job]);
+    daemon.kill();
+    // Without a service, on the spool itself.
+    assert!(!daemon.spoolgate(&["hold", "nowhere"]).status.success());
+    daemon.operator(&["release", "orders_in"]);
+    daemon.serve();
+    daemon.wait_for_place(&job, "joberrors");
+    daemon.operator(&["rm", &job]);
+    let all = acts(&daemon, &[]);
+    let expected = [
+        ("user add", "done"),
+        ("hold", "done"),
+        ("requeue", "done"),
+        ("hold", "refused"),
+        ("release", "done"),
+        ("rm", "done"),
+    ];
+    assert_eq!(told(&all), expected);
+    let hold = &all[1];
+    assert_eq!(hold["why"], "database away");
+    assert_eq!(
+        (&hold["interface"], &hold["from"]),
+        (&"orders_in".into(), &"control socket".into())
+    );
+    let who = hold["by"].as_str().unwrap().to_owned();
+    assert_eq!(all[2]["jobs"], Value::from(vec![job.clone()]));
+    assert_eq!(all[2]["said"], format!("queue/orders_in/{job}"));
+    assert_eq!(all[4]["from"], "command");
+    assert_eq!(acts(&daemon, &["--by", &who]).len(), all.len());
+    assert!(acts(&daemon, &["--by", "nobody"]).is_empty());
+    assert!(acts(&daemon, &["--since", "2999-01-01"]).is_empty());
+    let text = daemon.operator(&["audit", "ls"]);
+    assert!(
+        text.contains("hold orders_in (database away)  done: held"),
+        "{text}"
+    );
+    daemon.operator(&["audit", "verify", "--from", &newest(&daemon)]);
+    assert!(
+        daemon
+            .operator(&["audit", "verify"])
+            .contains("12 records fit")
+    );
+    assert!(
+        daemon.log().contains("newest record of the audit"),
+        "{}",
+        daemon.log()
+    );
+}
+
+#[test]
+fn what_administrators_do_is_recorded_with_and_without_a_service() {
+    let mut daemon = Daemon::start();
+    daemon.operator(&["user", "add", "shop", "--right", "orders_in=upload"]);
+    assert!(!daemon.spoolgate(&["user", "add", "shop"]).status.success());
+    daemon.operator(&["user", "token", "shop", "--hours", "2"]);
+    daemon.operator(&["user", "api-key", "shop"]);
+    daemon.stop();
+    daemon.operator(&["user", "passwd", "shop"]);
+    daemon.operator(&["user", "rm", "shop"]);
+    assert!(!daemon.spoolgate(&["user", "rm", "shop"]).status.success());
+    let all = acts(&daemon, &[]);
+    let expected = [
+        ("user add", "done"),
+        ("user add", "done"),
+        ("user add", "refused"),
+        ("user token", "done"),
+        ("user api-key", "done"),
+        ("user passwd", "done"),
+        ("user rm", "done"),
+        ("user rm", "refused"),
+    ];
+    assert_eq!(told(&all), expected);
+    assert_eq!(
+        (&all[0]["users"][0], &all[0]["with"]),
+        (&"admin".into(), &"--role operator".into())
+    );
+    assert_eq!(all[1]["users"], Value::from(vec!["shop"]));
+    assert_eq!(all[1]["with"], "--right orders_in=upload");
+    assert_eq!(
+        (&all[1]["from"], &all[6]["from"]),
+        (&"control socket".into(), &"command".into())
+    );
+    assert_eq!(all[7]["said"], "there is no user `shop`");
+    daemon.operator(&["audit", "verify"]);
+}
+
+#[test]
+fn a_copy_verifies_elsewhere_and_a_change_is_named() {
+    let daemon = Daemon::start();
+    for reason in ["one", "two", "three"] {
+        daemon.operator(&["hold", "orders_in", "--reason", reason]);
+    }
+    let noted = newest(&daemon);
+    let source = daemon.spool("audit");
+    let copy = tempfile::tempdir().unwrap();
+    let entries = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap());
+    for entry in entries {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    daemon.operator(&["release", "orders_in"]);
+    let dir = copy.path().to_str().unwrap();
+    let verify = |more: &[&str]| {
+        let arguments = [&["audit", "verify", "--dir", dir], more].concat();
+        let output = std::process::Command::new(crate::harness::PROGRAM);
+        let output = { output }.args(arguments).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(verify(&[]), (Some(0), String::new()));
+    assert_eq!(verify(&["--from", &noted]), (Some(0), String::new()));
+    let path = copy.path().join(format!("{}.jsonl", day(&stamp(&daemon))));
+    let text = fs::read_to_string(&path).unwrap();
+    // The last act, which nothing comes after: only a hash that was noted finds that it is gone.
+    let without = text.trim_end().rsplit_once("\n{").unwrap().0.to_owned() + "\n";
+    fs::write(&path, &without).unwrap();
+    assert_eq!(verify(&[]), (Some(0), String::new()));
+    let (code, said) = verify(&["--from", &noted[..13]]);
+    assert!(
+        code == Some(1) && said.contains("no record has a hash"),
+        "{said}"
+    );
+    fs::write(&path, text.replace("two", "zwo")).unwrap();
+    let (code, said) = verify(&[]);
+    let line = text.lines().position(|line| line.contains("two")).unwrap() + 2;
+    let named = format!("{}:{line}: ", path.display());
+    assert!(code == Some(1) && said.contains(&named), "{said}");
+    daemon.operator(&["audit", "verify"]);
+}
+
+/// The name of a job that comes now.
+fn stamp(daemon: &Daemon) -> String {
+    daemon.upload_text(&order("1"), "").job()
+}
