@@ -76,6 +76,7 @@ pub struct Config {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub log: LogConfig,
+    pub metrics: MetricsConfig,
     /// Jobs of other tags wait.
     pub worker_tags: WorkerTags,
     /// Of schedules that name none.
@@ -176,6 +177,20 @@ impl Default for LogConfig {
             format: LogFormat::default(),
             level: "info".into(),
         }
+    }
+}
+
+/// `[metrics]`: what is measured.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Beyond so many series by interface, interfaces are not told apart.
+    pub series_max: usize,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { series_max: 10_000 }
     }
 }
 
@@ -302,6 +317,7 @@ impl Config {
             certificate: tls(&file.tls.certificate, "certs/cert.pem"),
             key: tls(&file.tls.key, "certs/key.pem"),
             log: file.log,
+            metrics: file.metrics,
             worker_tags,
             time_zone,
             clock_changes: file.server.clock_changes.unwrap_or_default(),

@@ -13,6 +13,7 @@ mod memory;
 mod operators;
 mod probe;
 mod reload;
+mod scrape;
 mod service_manager;
 mod supervise;
 mod tenant;
@@ -30,6 +31,7 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, ve
 use crate::{
     config::Config,
     http::{self, VirtualHost, VirtualHosts, tls},
+    metrics::Metrics,
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
     util::Heartbeat,
@@ -71,22 +73,18 @@ pub(crate) async fn serve(
     let certificate = Arc::new(certificate(&config)?);
     check_unserved(&config)?;
     let sockets = Sockets::bind(&config, given)?;
+    let metrics = Arc::new(scrape::metrics(&config));
     let shared = tenant::Shared::new(&config.limits, starter);
     let supervisor = Supervisor::new(stop.clone());
     let about = Arc::new(About {
         clock: ClockWatch::default(),
         config: ConfigWatch::of(&config),
     });
-    let mut tenants = Vec::new();
-    for (n, tenant) in config.tenants.iter().enumerate() {
-        let common = (n == 0).then(|| (certificate.clone(), about.clone()));
-        let shared = shared.for_tenant(n);
-        let prepared = Prepared::new(&config, tenant, shared, common, &stop, &kill).await;
-        tenants.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
-    }
+    let common = (certificate.clone(), about.clone());
+    let tenants = prepared(&config, &shared, common, &stop, &kill).await?;
     let hosts = virtual_hosts(&config, &tenants)?;
     let control = operators::Socket::bind(&config, &tenants)?;
-    let listeners = sockets.listen()?;
+    let listeners = sockets.listen(metrics.clone())?;
     let lines = listeners.lines()?;
     let tenants = tenants.into_iter().zip(&config.tenants);
     let begun = tenants.map(|(prepared, tenant)| prepared.run(tenant, &supervisor, &stop));
@@ -94,6 +92,7 @@ pub(crate) async fn serve(
     let accepting = Arc::<Heartbeat>::default();
     tell_service_manager(&served, &accepting, &supervisor, &stop);
     watch_clock(&about, &supervisor, &stop);
+    let scrape = scrape::scrape(&config, metrics, certificate.clone(), &served);
     let probed = probe::Probed {
         config: config.clone(),
         certificate: certificate.clone(),
@@ -101,11 +100,12 @@ pub(crate) async fn serve(
         supervisor: supervisor.clone(),
         about,
     };
-    let ready = probe::readiness(probed, &stop);
+    let readiness = probe::readiness(probed, &stop);
+    let ops = Arc::new(http::Ops { readiness, scrape });
     let served = ServedBy {
         certificate,
         hosts,
-        ready,
+        ops,
         accepting,
     };
     let tasks = listeners.serve(&config, served, &supervisor, &stop);
@@ -144,6 +144,24 @@ async fn end(
     timer.abort();
     tracing::info!("stopped");
     locks
+}
+
+/// Prepares each tenant; the first looks after what they have in common.
+async fn prepared(
+    config: &Config,
+    shared: &tenant::Shared,
+    common: (Arc<tls::Certificate>, Arc<About>),
+    stop: &CancellationToken,
+    kill: &CancellationToken,
+) -> anyhow::Result<Vec<Prepared>> {
+    let mut common = Some(common);
+    let mut all = Vec::new();
+    for (n, tenant) in config.tenants.iter().enumerate() {
+        let shared = shared.for_tenant(n);
+        let prepared = Prepared::new(config, tenant, shared, common.take(), stop, kill).await;
+        all.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
+    }
+    Ok(all)
 }
 
 /// A better answer than a port that is taken.
@@ -300,7 +318,7 @@ enum Bound {
 struct ServedBy {
     certificate: Arc<tls::Certificate>,
     hosts: VirtualHosts,
-    ready: Arc<http::Readiness>,
+    ops: Arc<http::Ops>,
     /// Beats while connections are accepted.
     accepting: Arc<Heartbeat>,
 }
@@ -310,6 +328,7 @@ struct Listeners {
     main: TcpListener,
     plain: Option<TcpListener>,
     ops: Option<TcpListener>,
+    metrics: Arc<Metrics>,
 }
 
 impl Sockets {
@@ -329,7 +348,7 @@ impl Sockets {
         })
     }
 
-    fn listen(self) -> anyhow::Result<Listeners> {
+    fn listen(self, metrics: Arc<Metrics>) -> anyhow::Result<Listeners> {
         let listen = |socket| {
             let listener = match socket {
                 Bound::ByUs(socket) => socket.listen(BACKLOG),
@@ -343,6 +362,7 @@ impl Sockets {
             main: listen(self.main)?,
             plain: self.plain.map(listen).transpose()?,
             ops: self.ops.map(listen).transpose()?,
+            metrics,
         })
     }
 }
@@ -380,17 +400,20 @@ impl Listeners {
         };
         let tasks = TaskTracker::new();
         if let Some(plain) = self.plain {
-            let stop = stop.clone();
-            let plain = http::serve_plain(plain, limits.clone(), stop, deadline);
+            let metrics = self.metrics.listener("plain");
+            let until = (stop.clone(), deadline);
+            let plain = http::serve_plain(plain, limits.clone(), metrics, until);
             tasks.spawn(supervisor.essential("the plain listener", plain));
         }
-        if let Some(ops) = self.ops {
-            let ops = http::serve_ops(ops, by.ready, stop.clone());
+        if let Some(listener) = self.ops {
+            let metrics = self.metrics.listener("ops");
+            let ops = http::serve_ops(listener, by.ops, metrics, stop.clone());
             tasks.spawn(supervisor.essential("the ops listener", ops));
         }
-        let (hosts, stop) = (Arc::new(by.hosts), stop.clone());
-        let stop_memory = stop.clone();
-        let main = http::serve_tls(self.main, by.certificate, hosts, limits, stop, deadline);
+        let (hosts, stop_memory) = (Arc::new(by.hosts), stop.clone());
+        let metrics = self.metrics.listener("https");
+        let until = (stop.clone(), deadline);
+        let main = http::serve_tls(self.main, by.certificate, hosts, limits, metrics, until);
         let main = service_manager::beating(main, by.accepting);
         tasks.spawn(supervisor.essential("the listener", main));
         supervisor.keep("the giving back of memory", move || {

@@ -3,7 +3,7 @@
 //! - [`serve_tls`]: HTTP/1.1 and HTTP/2 over TLS, everything that the dialects offer. Who forgets TLS
 //!   gets an answer that says so.
 //! - [`serve_plain`]: answers 403 to every request and reads neither credentials nor body.
-//! - [`serve_ops`]: liveness and readiness for an orchestrator.
+//! - [`serve_ops`]: liveness and readiness for an orchestrator, and metrics.
 //!
 //! A client that is slow, silent or broken costs one timeout and never a thread, and a panic in a
 //! request costs that request. What a request means is not known here: dialects parse and render,
@@ -31,12 +31,13 @@ pub(crate) mod tls;
 mod virtual_hosts;
 
 pub(crate) use limits::Limits;
-pub(crate) use ops::{Readiness, Report};
+pub(crate) use ops::{Ops, Readiness, Report, Scrape};
 pub(crate) use virtual_hosts::{VirtualHost, VirtualHosts};
 
+use crate::metrics::Listener;
 use accept::Registration;
 use connection::{ConnectionSettings, Opening};
-use ops::InClear;
+use ops::{InClear, InClearContext};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -47,10 +48,10 @@ pub(crate) async fn serve_tls(
     tls: Arc<tls::Certificate>,
     hosts: Arc<VirtualHosts>,
     limits: Limits,
-    stop: CancellationToken,
-    deadline: Duration,
+    metrics: Listener,
+    (stop, deadline): (CancellationToken, Duration),
 ) {
-    let terms = ConnectionSettings::new(limits, stop);
+    let terms = ConnectionSettings::new(limits, metrics, stop);
     let server = Arc::new(Server {
         in_clear: terms.in_a_hurry(),
         hosts,
@@ -106,6 +107,7 @@ impl Server {
             limits: limits.clone(),
             peer,
             activity: activity.clone(),
+            metrics: self.terms.metrics.requests.clone(),
             server_name: secured.server_name,
             hosts: self.hosts.clone(),
             registration,
@@ -119,10 +121,10 @@ impl Server {
 pub(crate) async fn serve_plain(
     listener: TcpListener,
     limits: Limits,
-    stop: CancellationToken,
-    deadline: Duration,
+    metrics: Listener,
+    (stop, deadline): (CancellationToken, Duration),
 ) {
-    let terms = Arc::new(ConnectionSettings::new(limits.hurried(), stop));
+    let terms = Arc::new(ConnectionSettings::new(limits.hurried(), metrics, stop));
     let loop_terms = terms.clone();
     accept::run(listener, &loop_terms, deadline, move |tcp, peer, _| {
         let terms = terms.clone();
@@ -168,27 +170,33 @@ async fn refuse(
     terms: &ConnectionSettings,
 ) {
     let activity = activity::ConnectionActivity::new(protocol);
-    let context = Arc::new((activity.clone(), peer, place));
+    let context = Arc::new(InClearContext {
+        activity: activity.clone(),
+        metrics: terms.metrics.requests.clone(),
+        peer,
+        place,
+    });
     let answer = move |request| ops::use_https(context.clone(), request);
     connection::drive(tcp, protocol, activity, answer, terms).await;
 }
 
-/// Serves `GET /livez` and `GET /readyz` until `stop`.
+/// Serves `GET /livez`, `GET /readyz` and `GET /metrics` until `stop`.
 pub(crate) async fn serve_ops(
     listener: TcpListener,
-    readiness: Arc<Readiness>,
+    ops: Arc<Ops>,
+    metrics: Listener,
     stop: CancellationToken,
 ) {
     let limits = Limits::default().hurried();
     let deadline = limits.lingering_close_timeout;
-    let terms = Arc::new(ConnectionSettings::new(limits, stop));
+    let terms = Arc::new(ConnectionSettings::new(limits, metrics, stop));
     let loop_terms = terms.clone();
     accept::run(listener, &loop_terms, deadline, move |tcp, _, _| {
-        let (terms, readiness) = (terms.clone(), readiness.clone());
+        let (terms, ops) = (terms.clone(), ops.clone());
         async move {
             let activity = activity::ConnectionActivity::new(activity::Protocol::Http1);
-            let context = Arc::new((activity.clone(), readiness));
-            let answer = move |request| ops::probe(context.clone(), request);
+            let context = Arc::new((activity.clone(), ops));
+            let answer = move |request| ops::answer(context.clone(), request);
             connection::drive(tcp, activity::Protocol::Http1, activity, answer, &terms).await;
         }
     })

@@ -14,6 +14,7 @@
 //!   the scheduler decides.
 //! - [`service`] turns a command of a caller into a reply or a fault, and is where async meets the
 //!   store. A dialect in [`api`] translates between it and HTTP, purely. `http` is the server.
+//! - [`metrics`] has the instruments by which all of these count what they do.
 //! - [`ops`] is what operators do and see: their acts, their socket, and what is wrong.
 //! - [`config`], `log` and `daemon` put it together; [`cli`] is what operators type, [`client`]
 //!   what partners do; `assets` is what the binary brings along.
@@ -45,6 +46,7 @@ pub(crate) mod daemon;
 pub mod domain;
 pub(crate) mod http;
 pub(crate) mod log;
+pub mod metrics;
 pub mod ops;
 pub mod peer;
 pub mod processor;

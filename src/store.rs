@@ -24,9 +24,9 @@ mod run;
 
 pub use by::{By, Origin};
 pub use job::{
-    Came, Cancelled, Counts, Filter, InterfaceCounts, JobDetail, JobRecord, JobSummary, Key, Keyed,
-    NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight, SightOf, State, Stored,
-    Viewer, Want,
+    AtPlace, Came, Cancelled, Counts, Filter, InterfaceCounts, JobDetail, JobRecord, JobSummary,
+    Key, Keyed, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight, SightOf, State,
+    Stored, Viewer, Want,
 };
 
 pub use fs::REST as DROPS_REST;
@@ -363,7 +363,8 @@ pub trait Store: Send + Sync + 'static {
     /// When that cannot be looked up.
     async fn is_held(&self, interface: &InterfaceName) -> Result<bool>;
 
-    /// How many jobs are where, in queues as far as they are complete.
+    /// How many jobs are where, in queues as far as they are complete. Cheap enough to be asked for every few
+    /// seconds, however many have ended.
     ///
     /// # Errors
     /// When the engine cannot be read.

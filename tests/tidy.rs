@@ -690,6 +690,7 @@ fn default_of(table: &str, field: &str) -> Option<String> {
         "ExitCodes" => serde_json::to_value(processor::ExitCodes::default()),
         "Limits" => serde_json::to_value(config::Limits::default()),
         "LogConfig" => serde_json::to_value(config::LogConfig::default()),
+        "MetricsConfig" => serde_json::to_value(config::MetricsConfig::default()),
         "Retention" => serde_json::to_value(store::fs::Retention::default()),
         "Retry" => serde_json::to_value(processor::Retry::default()),
         _ => return None,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    domain::{JobName, escaped, stamp},
+    domain::{JobId, escaped, stamp},
     ops::health::{Grade, HealthFinding, count},
     store::{
         Store,
@@ -121,11 +121,11 @@ impl Counted {
         for (interface, of) in &counts.of {
             rows.push(serde_json::json!({
                 "interface": interface.as_str(),
-                "queued": of.queued,
-                "running": of.running,
-                "deferred": of.deferred,
-                "done": of.done,
-                "oldest": of.oldest.as_ref().map(received),
+                "queued": of.queued.jobs,
+                "running": of.running.jobs,
+                "deferred": of.deferred.jobs,
+                "done": of.done.jobs,
+                "oldest": of.queued.oldest.map(received),
                 "hold": store.hold_text(interface).await?,
             }));
         }
@@ -219,6 +219,6 @@ fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn received(name: &JobName) -> String {
-    stamp(name.id().unix_ms())
+fn received(job: JobId) -> String {
+    stamp(job.unix_ms())
 }

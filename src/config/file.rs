@@ -1,6 +1,6 @@
 //! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
 
-use super::{Limits, LogConfig, Partner};
+use super::{Limits, LogConfig, MetricsConfig, Partner};
 use crate::{
     cron_schedule::Missed,
     cron_schedule::cron::Changes,
@@ -26,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) limits: Limits,
     pub(super) auth: AuthFile,
     pub(super) log: LogConfig,
+    pub(super) metrics: MetricsConfig,
     pub(super) schemas: SchemasFile,
     pub(super) retention: Retention,
     pub(super) partners: BTreeMap<String, Partner>,

@@ -433,8 +433,8 @@ impl Running {
 
 /// What the probes look at.
 pub(super) struct Served {
-    tenant: Tenant,
-    store: Arc<FileStore>,
+    pub(super) tenant: Tenant,
+    pub(super) store: Arc<FileStore>,
     reloader: Arc<Reloader>,
     /// Its queues have been looked at.
     scanned: CancellationToken,

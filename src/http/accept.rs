@@ -14,6 +14,7 @@
 use super::{Limits, connection::ConnectionSettings};
 use crate::peer::{Networks, host_of};
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -54,7 +55,9 @@ pub(super) async fn run<F, Connection>(
         .await
     {
         let connection = serve(tcp, peer, permit.registration.clone());
+        let open = Open::new(settings.metrics.connections.clone());
         connections.spawn(async move {
+            let _open = open;
             let close = permit.close.clone();
             close.run_until_cancelled(connection).await;
             drop(permit);
@@ -67,6 +70,22 @@ pub(super) async fn run<F, Connection>(
         tracing::warn!(n_connections, "connections cut at the deadline of the stop");
         limiter.cut.cancel();
         connections.wait().await;
+    }
+}
+
+/// A connection that is counted as long as it is open.
+struct Open(Gauge);
+
+impl Open {
+    fn new(connections: Gauge) -> Self {
+        connections.inc();
+        Self(connections)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -1,10 +1,11 @@
-//! The access log: exactly one line per request, written when its answer has been sent or dropped.
+//! The access log: exactly one line per request, written when its answer has been sent or dropped. It is
+//! counted then.
 //!
 //! A line never holds credentials, a query, a body or a reason that a client could have chosen.
 //! The path and the user are written as strings, which every log format quotes and escapes. An
 //! answer that did not reach its last byte says `aborted`.
 
-use crate::{domain::JobName, service::Fault};
+use crate::{domain::JobName, metrics::Requests, service::Fault};
 use http::{Method, StatusCode, request::Parts};
 use std::{
     fmt,
@@ -23,8 +24,11 @@ pub(super) struct AccessLine {
     pub(super) fault: &'static str,
     /// The last byte of the answer has been handed over.
     pub(super) finished: bool,
+    /// The answer is a document, or a part of one.
+    pub(super) is_download: bool,
     pub(super) job: Option<JobName>,
     method: Method,
+    metrics: Requests,
     path: String,
     peer: Peer,
     pub(super) request_id: String,
@@ -67,7 +71,7 @@ impl Peer {
 const PATH_BYTES_MAX: usize = 256;
 
 impl AccessLine {
-    pub(super) fn begin(head: &Parts, peer: Peer, request_id: String) -> Self {
+    pub(super) fn begin(head: &Parts, peer: Peer, request_id: String, metrics: &Requests) -> Self {
         let path = head.uri.path();
         let path = &path[..path.floor_char_boundary(PATH_BYTES_MAX)];
         Self {
@@ -77,8 +81,10 @@ impl AccessLine {
             dialect: "",
             fault: "",
             finished: false,
+            is_download: false,
             job: None,
             method: head.method.clone(),
+            metrics: metrics.clone(),
             path: path.to_owned(),
             peer,
             request_id,
@@ -91,6 +97,12 @@ impl AccessLine {
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        let status = self.status.map_or(0, |status| status.as_u16());
+        self.metrics.ended(self.dialect, status, took.as_secs_f64());
+        if self.is_download && self.finished {
+            self.metrics.downloaded();
+        }
         let job = self.job.as_ref().map(JobName::to_string);
         let via = self.peer.proxy().map(|proxy| proxy.to_string());
         tracing::info!(
@@ -102,10 +114,10 @@ impl Drop for AccessLine {
             user = self.user.as_deref().unwrap_or_default(),
             method = self.method.as_str(),
             path = self.path.as_str(),
-            status = self.status.map_or(0, |status| status.as_u16()),
+            status,
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
-            us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             dialect = self.dialect,
             job = job.as_deref().unwrap_or_default(),
             fault = self.fault,

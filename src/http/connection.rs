@@ -12,6 +12,7 @@ use super::{
     request::CutOff,
     stream::Stream,
 };
+use crate::metrics::Listener;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -36,13 +37,15 @@ const WINDOW_BYTES: u32 = 512 * 1024;
 /// What all connections of a listener have in common.
 pub(super) struct ConnectionSettings {
     pub(super) limits: Arc<Limits>,
+    pub(super) metrics: Listener,
     pub(super) stop: CancellationToken,
 }
 
 impl ConnectionSettings {
-    pub(super) fn new(limits: Limits, stop: CancellationToken) -> Self {
+    pub(super) fn new(limits: Limits, metrics: Listener, stop: CancellationToken) -> Self {
         Self {
             limits: Arc::new(limits),
+            metrics,
             stop,
         }
     }
@@ -50,7 +53,7 @@ impl ConnectionSettings {
     /// The same, for connections whose every answer is one line.
     pub(super) fn in_a_hurry(&self) -> Self {
         let limits = Limits::clone(&self.limits).hurried();
-        Self::new(limits, self.stop.clone())
+        Self::new(limits, self.metrics.clone(), self.stop.clone())
     }
 }
 

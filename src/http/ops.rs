@@ -1,4 +1,5 @@
-//! The answers that need no dialect: what is said to HTTP without TLS, and the operations port.
+//! The answers that need no dialect: what is said to HTTP without TLS, and the operations port with its
+//! probes and metrics.
 //!
 //! Neither reads credentials or a body. On the plain port they may stand there in clear
 //! text because a client is misconfigured; the less is done with them the better.
@@ -9,10 +10,13 @@ use super::{
     body::Body,
     request::{self, CutOff},
 };
-use crate::api::Payload;
+use crate::{
+    api::Payload,
+    metrics::{self, Requests},
+};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION},
+    header::{ALLOW, CONNECTION, CONTENT_TYPE},
 };
 use hyper::body::{Body as _, Incoming};
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -28,6 +32,15 @@ pub(crate) struct Report {
 
 /// Reports how the service is. Whoever waits no longer leaves it to its end.
 pub(crate) type Readiness = dyn Fn() -> Pin<Box<dyn Future<Output = Report> + Send>> + Send + Sync;
+
+/// What is measured, as text; of a service that can serve its partners, or not.
+pub(crate) type Scrape = dyn Fn(bool) -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync;
+
+/// What the operations port answers with.
+pub(crate) struct Ops {
+    pub readiness: Arc<Readiness>,
+    pub scrape: Arc<Scrape>,
+}
 
 /// A disk that takes longer to answer serves no one.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,19 +66,27 @@ impl InClear {
     }
 }
 
+/// What the requests of a connection without TLS have in common.
+pub(super) struct InClearContext {
+    pub(super) activity: Arc<ConnectionActivity>,
+    pub(super) metrics: Requests,
+    pub(super) peer: SocketAddr,
+    pub(super) place: InClear,
+}
+
 pub(super) async fn use_https(
-    context: Arc<(Arc<ConnectionActivity>, SocketAddr, InClear)>,
+    context: Arc<InClearContext>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
-    let (activity, peer, place) = &*context;
+    let activity = &context.activity;
     let running = activity.begin();
     let (head, body) = request.into_parts();
     if !body.is_end_stream() {
         activity.leave_body_unread();
     }
     let request_id = request::request_id(&head);
-    let mut access = AccessLine::begin(&head, (*peer).into(), request_id);
-    let (status, line) = place.answer();
+    let mut access = AccessLine::begin(&head, context.peer.into(), request_id, &context.metrics);
+    let (status, line) = context.place.answer();
     let mut response = request::text(status, line);
     if head.version != Version::HTTP_2 {
         let headers = response.headers_mut();
@@ -76,17 +97,19 @@ pub(super) async fn use_https(
     Ok(request::finish(response, &head.method, access, running))
 }
 
-pub(super) async fn probe(
-    context: Arc<(Arc<ConnectionActivity>, Arc<Readiness>)>,
+pub(super) async fn answer(
+    context: Arc<(Arc<ConnectionActivity>, Arc<Ops>)>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, CutOff> {
-    let (activity, readiness) = &*context;
+    let (activity, ops) = &*context;
     let _running = activity.begin();
     if !request.body().is_end_stream() {
         activity.leave_body_unread();
     }
     let response = match (request.uri().path(), request.method()) {
-        ("/livez" | "/readyz", method) if method != Method::GET && method != Method::HEAD => {
+        ("/livez" | "/metrics" | "/readyz", method)
+            if method != Method::GET && method != Method::HEAD =>
+        {
             let mut refused = request::text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
             refused
                 .headers_mut()
@@ -96,17 +119,29 @@ pub(super) async fn probe(
         ("/livez", _) => request::text(StatusCode::OK, "ok\n"),
         ("/readyz", _) => {
             let strict = request.uri().query() == Some("strict");
-            let check = tokio::spawn(readiness());
-            let report = match tokio::time::timeout(CHECK_TIMEOUT, check).await {
-                Ok(Ok(report)) => report,
-                Ok(Err(_)) => unknown("checking the service's state panicked; see the log"),
-                Err(_) => unknown("the disk does not answer; check it, then restart"),
-            };
-            ready(&report, strict)
+            ready(&ops.report().await, strict)
+        }
+        ("/metrics", _) => {
+            let is_healthy = ops.report().await.down.is_none();
+            let mut response = request::text(StatusCode::OK, (ops.scrape)(is_healthy).await);
+            let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
         }
         _ => request::text(StatusCode::NOT_FOUND, "no such path\n"),
     };
     Ok(response.map(|payload: Payload| Body::new(payload)))
+}
+
+impl Ops {
+    async fn report(&self) -> Report {
+        let check = tokio::spawn((self.readiness)());
+        match tokio::time::timeout(CHECK_TIMEOUT, check).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(_)) => unknown("checking the service's state panicked; see the log"),
+            Err(_) => unknown("the disk does not answer; check it, then restart"),
+        }
+    }
 }
 
 fn unknown(reason: &str) -> Report {

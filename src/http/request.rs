@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{
     api::{self, Credentials, Dialect, Intake, Payload},
-    auth::Caller,
+    auth::{Caller, Users},
     domain::JobName,
+    metrics::{Login, Requests},
     peer::{self, Contradiction},
     service::{Command, Fault, Reply, Submit, TokenRequest},
 };
@@ -31,9 +32,9 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        EXPECT, FORWARDED, HOST, LINK, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
-        WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+        CONTENT_TYPE, EXPECT, FORWARDED, HOST, LINK, ORIGIN, STRICT_TRANSPORT_SECURITY,
+        TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
 };
@@ -72,6 +73,7 @@ pub(super) struct Context {
     pub(super) limits: Arc<Limits>,
     pub(super) peer: SocketAddr,
     pub(super) activity: Arc<ConnectionActivity>,
+    pub(super) metrics: Requests,
     /// The host that the TLS handshake named.
     pub(super) server_name: Option<String>,
     pub(super) hosts: Arc<VirtualHosts>,
@@ -122,7 +124,7 @@ pub(super) async fn answer(
     }
     let peer = peer_of(&context, &head);
     let shown = peer.unwrap_or(context.peer.into());
-    let mut access = AccessLine::begin(&head, shown, request_id);
+    let mut access = AccessLine::begin(&head, shown, request_id, &context.metrics);
     let mut reader = BodyReader::new(&mut body, &context.limits, &context.activity);
     let mut response = match peer {
         Ok(peer) => respond(&context, peer.client, &head, &mut reader, &mut access).await?,
@@ -303,8 +305,12 @@ async fn respond(
     let (fault, failure) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
         Ok(reply) => {
             access.job = job_of(&reply).or(access.job.take());
+            let is_document = is_document(&reply);
             let whole = dialect.render(head, reply);
-            return Ok(range::apply(head, range::unless_known(head, whole)));
+            let response = range::apply(head, range::unless_known(head, whole));
+            let is_sent = head.method == Method::GET && response.status().is_success();
+            access.is_download = is_document && is_sent;
+            return Ok(response);
         }
         Err(Stop::CutOff) => {
             access.bytes_in = reader.n_bytes;
@@ -428,15 +434,13 @@ async fn reply(
     access: &mut AccessLine,
 ) -> Result<Reply, Stop> {
     let wanted = dialect.credentials(head);
-    let now_ms = jiff::Timestamp::now().as_millisecond();
     let by_browser = matches!(wanted, Credentials::Basic | Credentials::Open);
     if by_browser && is_cross_site(head) {
         return Err(Stop::Fault(Fault::Forbidden {
             reason: "a page of another site sends this request".into(),
         }));
     }
-    let caller =
-        credentials::caller(&virtual_host.users, wanted, &head.headers, peer, now_ms).await?;
+    let caller = known(context, &virtual_host.users, wanted, head, peer).await?;
     let caller = caller.via(dialect.name(), peer);
     if !caller.is_anonymous() {
         context.registration.mark_authenticated();
@@ -457,16 +461,15 @@ async fn reply(
             media::check(&head.headers)?;
             receive(virtual_host, &caller, submit, small, reader).await
         }
-        Command::Token(TokenRequest { client, scopes }) => {
-            let caller =
-                credentials::client(&virtual_host.users, caller, client.as_ref(), peer).await?;
-            context.registration.mark_authenticated();
+        Command::Token(asked) => {
+            let caller = client(context, virtual_host, caller, &asked, peer).await?;
             access.user = Some(caller.user.clone());
+            let TokenRequest { scopes, .. } = asked;
             Ok(credentials::token(
                 &virtual_host.users,
                 &caller,
                 scopes,
-                now_ms,
+                now_ms(),
             )?)
         }
         Command::Schedule(request) => Ok(virtual_host
@@ -534,6 +537,74 @@ fn job_of(reply: &Reply) -> Option<JobName> {
         | Reply::Valid { .. }
         | Reply::Token { .. }
         | Reply::Transformed { .. } => None,
+    }
+}
+
+/// Who sends a request, which is a login if it has credentials.
+async fn known(
+    context: &Context,
+    users: &Users,
+    wanted: Credentials,
+    head: &Parts,
+    peer: IpAddr,
+) -> Result<Caller, Rejection> {
+    let caller = credentials::caller(users, wanted, &head.headers, peer, now_ms()).await;
+    let anonymous = (caller.as_ref()).is_ok_and(Caller::is_anonymous);
+    if head.headers.contains_key(AUTHORIZATION) && !anonymous {
+        context.metrics.logged_in(came_of(&caller));
+    }
+    caller
+}
+
+/// Who asks for a token, which is a login if his name and secret are in the form.
+async fn client(
+    context: &Context,
+    virtual_host: &VirtualHost,
+    caller: Caller,
+    asked: &TokenRequest,
+    peer: IpAddr,
+) -> Result<Caller, Rejection> {
+    let given = asked.client.as_ref();
+    let caller = credentials::client(&virtual_host.users, caller, given, peer).await;
+    if given.is_some() {
+        context.metrics.logged_in(came_of(&caller));
+    }
+    if caller.is_ok() {
+        context.registration.mark_authenticated();
+    }
+    caller
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// What came of the credentials of a request.
+fn came_of(caller: &Result<Caller, Rejection>) -> Login {
+    match caller {
+        Ok(_) => Login::Accepted,
+        Err(Rejection::Slow { .. }) => Login::Throttled,
+        Err(Rejection::Unknown(_)) => Login::Rejected,
+    }
+}
+
+/// Is it what a job is, or what came of one?
+fn is_document(reply: &Reply) -> bool {
+    match reply {
+        Reply::Content(_) | Reply::Result { .. } | Reply::Transformed { .. } => true,
+        Reply::Accepted { .. }
+        | Reply::Cancelled { .. }
+        | Reply::Created { .. }
+        | Reply::Jobs(_)
+        | Reply::Log(_)
+        | Reply::Scheduled { .. }
+        | Reply::Shown(_)
+        | Reply::ShownSchedule { .. }
+        | Reply::Shows(_)
+        | Reply::Status(_)
+        | Reply::Targets(_)
+        | Reply::Token { .. }
+        | Reply::Valid { .. } => false,
     }
 }
 

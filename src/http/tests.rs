@@ -940,7 +940,12 @@ async fn the_plain_port_says_403_and_nothing_else() {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let limits = Limits::default();
-    let server = tokio::spawn(serve_plain(listener, limits, stop.clone(), Duration::ZERO));
+    let server = tokio::spawn(serve_plain(
+        listener,
+        limits,
+        Listener::default(),
+        (stop.clone(), Duration::ZERO),
+    ));
     for request in [
         get(QUEUE, ""),
         post("/xml/upload", "Content-Length: 1000\r\n", "<a>"),
@@ -976,7 +981,14 @@ async fn the_ops_port_tells_health() {
         let report = readiness.lock().unwrap().clone();
         Box::pin(std::future::ready(report))
     });
-    let server = tokio::spawn(serve_ops(listener, readiness, stop.clone()));
+    let scrape: Arc<Scrape> = Arc::new(|is_healthy| {
+        let text = format!("healthy {is_healthy}\n");
+        Box::pin(std::future::ready(text))
+    });
+    let ops = Arc::new(Ops { readiness, scrape });
+    let metrics = Listener::default();
+    let connections = metrics.connections.clone();
+    let server = tokio::spawn(serve_ops(listener, ops, metrics, stop.clone()));
     let ask = async |request: &str| {
         let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");
         in_clear(address, &request).await[9..12].to_owned()
@@ -996,11 +1008,26 @@ async fn the_ops_port_tells_health() {
         all.ends_with("\r\n\r\nok\nwarning: a queue is full\n"),
         "{all}"
     );
+    let get = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");
+    let all = in_clear(address, &get).await;
+    assert!(
+        all.contains("content-type: application/openmetrics-text")
+            && all.ends_with("healthy true\n"),
+        "{all}"
+    );
     trouble.lock().unwrap().down = Some("the spool is read-only".into());
+    let all = in_clear(address, &get).await;
+    assert!(all.ends_with("healthy false\n"), "{all}");
+    assert_eq!(ask("POST /metrics").await, "405");
     assert_eq!(ask("GET /livez").await, "200");
     assert_eq!(ask("GET /readyz").await, "503");
     assert_eq!(ask("POST /readyz").await, "405");
     assert_eq!(ask("GET /").await, "404");
+    until("they are closed", || connections.get() == 0).await;
+    let open = TcpStream::connect(address).await.unwrap();
+    until("it is counted", || connections.get() == 1).await;
+    drop(open);
+    until("it is counted no more", || connections.get() == 0).await;
     stop.cancel();
     server.await.unwrap();
 }

@@ -291,12 +291,33 @@ pub struct Counts {
 /// How many jobs of an interface are where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceCounts {
-    pub queued: usize,
-    pub running: usize,
-    pub deferred: usize,
-    pub done: usize,
-    /// The one in its queue that came first.
-    pub oldest: Option<JobName>,
+    pub queued: AtPlace,
+    pub running: AtPlace,
+    pub deferred: AtPlace,
+    pub done: AtPlace,
+}
+
+/// How many jobs are at a place, and which of them came first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtPlace {
+    pub jobs: usize,
+    pub oldest: Option<JobId>,
+}
+
+impl AtPlace {
+    /// One more.
+    pub fn add(&mut self, job: JobId) {
+        self.jobs += 1;
+        self.oldest = Some(self.oldest.map_or(job, |oldest| oldest.min(job)));
+    }
+}
+
+impl FromIterator<JobId> for AtPlace {
+    fn from_iter<I: IntoIterator<Item = JobId>>(jobs: I) -> Self {
+        let mut found = Self::default();
+        jobs.into_iter().for_each(|job| found.add(job));
+        found
+    }
 }
 
 /// What a processor made of a job.

@@ -17,6 +17,7 @@ mod harness;
 mod lifecycle;
 mod limits;
 mod logging;
+mod metrics;
 mod operators;
 mod partner;
 mod partners;

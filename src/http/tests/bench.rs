@@ -297,8 +297,8 @@ impl Bench {
             Arc::new(certificate),
             Arc::new(hosts),
             limits,
-            stop.clone(),
-            deadline,
+            Listener::default(),
+            (stop.clone(), deadline),
         ));
         Self {
             address,

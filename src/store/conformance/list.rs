@@ -150,16 +150,19 @@ pub(super) async fn counts_are_those_of_the_lists<B: Bench>() {
     address(&bench, &"bob".parse().unwrap(), "ada").await;
     {
         let counts = store.counts().await.unwrap();
+        let one = |n: usize| [jobs[n].0.id()].into_iter().collect();
         let of_plain = InterfaceCounts {
-            queued: 2,
-            running: 1,
-            deferred: 1,
-            done: 1,
-            oldest: Some(jobs[0].0.clone()),
+            queued: [young.id(), jobs[0].0.id()].into_iter().collect(),
+            running: one(1),
+            deferred: one(5),
+            done: one(2),
         };
         assert_eq!(counts.of[&plain()], of_plain);
         assert_eq!(
-            (counts.of[&mail()].queued, counts.of[&other()].queued),
+            (
+                counts.of[&mail()].queued.jobs,
+                counts.of[&other()].queued.jobs
+            ),
             (1, 0)
         );
         assert_eq!((counts.failed, counts.refused), (3, 1));
@@ -167,8 +170,11 @@ pub(super) async fn counts_are_those_of_the_lists<B: Bench>() {
     // The older one goes, and the count with it.
     bench.cancel(&jobs[0].0, "olga").await;
     let counts = store.counts().await.unwrap();
-    assert_eq!(counts.of[&plain()].oldest, Some(young));
-    assert_eq!((counts.of[&plain()].queued, counts.failed), (1, 4));
+    assert_eq!(
+        counts.of[&plain()].queued,
+        [young.id()].into_iter().collect()
+    );
+    assert_eq!(counts.failed, 4);
 }
 
 /// What a walk does between two pages.

@@ -13,6 +13,7 @@ mod precedence;
 mod queue_positions;
 mod runs;
 mod schedules;
+mod tallies;
 mod upload;
 mod waiting;
 
@@ -65,6 +66,7 @@ struct Inner {
     runs: Arc<runs::Runs>,
     precedences: precedence::Precedences,
     positions: queue_positions::QueuePositions,
+    tallies: tallies::Tallies,
     /// Interfaces that have been scanned once.
     scanned: Mutex<BTreeSet<InterfaceName>>,
     /// Those that were there at the last look; `None`: there was none.
@@ -99,6 +101,7 @@ impl FileStore {
             runs: Arc::default(),
             precedences: precedence::Precedences::default(),
             positions: queue_positions::QueuePositions::default(),
+            tallies: tallies::Tallies::default(),
             scanned: Mutex::default(),
             schedules: Mutex::default(),
         }))

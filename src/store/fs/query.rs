@@ -154,6 +154,16 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     /// When one of its directories cannot be listed.
     pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
+        let mut names = Vec::new();
+        for day in self.days_of(place)? {
+            names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The directories of a place that has days, oldest first.
+    pub(super) fn days_of(&self, place: &Place) -> Result<Vec<PathBuf>, SpoolError> {
         let root: PathBuf = match place {
             Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
             Place::JobErrors | Place::Refused => "joberrors".into(),
@@ -162,20 +172,16 @@ impl<F: Fs> Spool<F> {
         let mut days = Vec::new();
         let each = &mut |name: &OsStr, kind| {
             if kind == EntryKind::Dir {
-                days.push(root.join(name));
+                let mut day = root.join(name);
+                if *place == Place::Refused {
+                    day.push("refused");
+                }
+                days.push(day);
             }
         };
         self.fs.list(&root, each).map_err(wrap("list", &root))?;
         days.sort();
-        let mut names = Vec::new();
-        for mut day in days {
-            if *place == Place::Refused {
-                day.push("refused");
-            }
-            names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
-        }
-        names.sort_unstable();
-        Ok(names)
+        Ok(days)
     }
 
     /// The complete jobs in a queue itself, oldest first.

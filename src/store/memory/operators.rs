@@ -23,13 +23,10 @@ impl MemoryStore {
             };
             let of = counts.of.entry(of.clone()).or_default();
             match known.place.kind() {
-                PlaceKind::Bak => of.done += 1,
-                PlaceKind::Deferred => of.deferred += 1,
-                PlaceKind::Queue => {
-                    of.queued += 1;
-                    of.oldest.get_or_insert_with(|| job.clone());
-                }
-                PlaceKind::Work => of.running += 1,
+                PlaceKind::Bak => of.done.add(job.id()),
+                PlaceKind::Deferred => of.deferred.add(job.id()),
+                PlaceKind::Queue => of.queued.add(job.id()),
+                PlaceKind::Work => of.running.add(job.id()),
                 PlaceKind::JobErrors | PlaceKind::Refused => {}
             }
         }

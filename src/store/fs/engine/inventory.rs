@@ -1,33 +1,51 @@
 //! What operators look at beside the jobs themselves. All of it blocks.
 
-use super::Inner;
-use super::look::recorded;
+use super::{Inner, look::recorded, tallies::Round};
 use crate::{
     domain::joblog::Message,
-    domain::{Job, JobName, Place},
-    store::{Counts, InterfaceCounts, NotReady, Now, Remains, Result, StoreError, fs::SpoolError},
+    domain::{InterfaceName, Job, JobId, JobName, Place},
+    store::{
+        AtPlace, Counts, InterfaceCounts, NotReady, Now, Remains, Result, StoreError,
+        fs::{SpoolError, deferred_entry, work_entry},
+    },
 };
+use std::path::Path;
 
 impl Inner {
     pub(super) fn counts(&self) -> Result<Counts, SpoolError> {
         let spool = &self.spool;
+        let mut round = self.tallies.round(spool);
         let mut counts = Counts {
-            failed: spool.settled(&Place::JobErrors)?.len(),
-            refused: spool.settled(&Place::Refused)?.len(),
+            failed: settled(&mut round, &Place::JobErrors)?.jobs,
+            refused: settled(&mut round, &Place::Refused)?.jobs,
             ..Counts::default()
         };
         for interface in spool.interfaces() {
-            let queued = spool.queued(interface)?;
+            let of = |state: &str| Path::new(state).join(interface.as_str());
+            let job = |entry: &str| Some(work_entry(entry)?.0);
+            let running = round.of(&of("work"), job)?;
+            let job = |entry: &str| Some(deferred_entry(entry)?.0);
+            let deferred = round.of(&of("deferred"), job)?;
             let of = InterfaceCounts {
-                queued: queued.len(),
-                running: spool.working(interface)?.len(),
-                deferred: spool.deferred(interface)?.len(),
-                done: spool.settled(&Place::Bak(interface.clone()))?.len(),
-                oldest: queued.into_iter().next().map(|job| job.name),
+                queued: self.queued(interface)?,
+                running,
+                deferred,
+                done: settled(&mut round, &Place::Bak(interface.clone()))?,
             };
             counts.of.insert(interface.clone(), of);
         }
+        round.end();
         Ok(counts)
+    }
+
+    /// Those in a queue that are complete: as they are known, once it has been scanned for a worker.
+    fn queued(&self, interface: &InterfaceName) -> Result<AtPlace, SpoolError> {
+        if self.scanned.lock().contains(interface) {
+            let ids = self.spool.ready_ids(interface).into_iter();
+            return Ok(ids.map(JobId::from_number).collect());
+        }
+        let queued = self.spool.queued(interface)?.into_iter();
+        Ok(queued.map(|job| job.name.id()).collect())
     }
 
     pub(super) fn now_of(&self, job: &Job) -> Result<Now, SpoolError> {
@@ -77,4 +95,15 @@ impl Inner {
             | Place::Refused => Vec::new(),
         }
     }
+}
+
+/// Those at a place that has days.
+fn settled(round: &mut Round<'_>, place: &Place) -> Result<AtPlace, SpoolError> {
+    let mut all = AtPlace::default();
+    for day in round.spool().days_of(place)? {
+        let of_day = round.of(&day, |entry| entry.parse().ok())?;
+        all.jobs += of_day.jobs;
+        all.oldest = all.oldest.or(of_day.oldest);
+    }
+    Ok(all)
 }

@@ -1,0 +1,191 @@
+//! What `/metrics` says beside the instruments: what is seen of the spools when somebody asks.
+//!
+//! To count jobs is to look at directories, of which there may be many. So no more than a twentieth of the time is
+//! spent on it, and who asks waits a moment only: then he gets what was counted before.
+
+use super::tenant::Served;
+use crate::{
+    config::{Config, Tenant},
+    http::{self, tls::Certificate},
+    log::lost_lines,
+    metrics::{AtPlace, Metrics, Of, Place, Seen},
+    store::{self, Capacity, Store},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Jobs are counted at most so often …
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
+/// … and after so many times as long as the last count took.
+const PAUSE_FACTOR: u32 = 20;
+/// Longer nobody waits for a count.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The instruments of a service with this configuration.
+pub(super) fn metrics(config: &Config) -> Metrics {
+    let interfaces = |tenant: &Tenant| {
+        let names = tenant.interfaces.keys();
+        names.map(ToString::to_string).collect()
+    };
+    let tenants = config.tenants.iter();
+    let tenants: BTreeMap<String, Vec<String>> = tenants
+        .map(|tenant| (tenant.name.clone(), interfaces(tenant)))
+        .collect();
+    Metrics::new(&tenants, config.metrics.series_max)
+}
+
+/// Answers those who ask for the metrics of a service.
+pub(super) fn scrape(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    certificate: Arc<Certificate>,
+    served: &[Served],
+) -> Arc<http::Scrape> {
+    let spools = served.iter().map(|served| {
+        let store: Arc<dyn Store> = served.store.clone();
+        (served.tenant.name.clone(), store)
+    });
+    let scraper = Arc::new(Scraper {
+        metrics,
+        certificate,
+        reserve_bytes: config.limits.free_bytes_min,
+        spools: spools.collect(),
+        is_counting: tokio::sync::Mutex::default(),
+        counted: Mutex::default(),
+    });
+    Arc::new(move |is_healthy| {
+        let scraper = scraper.clone();
+        Box::pin(async move { scraper.text(is_healthy).await })
+    })
+}
+
+struct Scraper {
+    metrics: Arc<Metrics>,
+    certificate: Arc<Certificate>,
+    reserve_bytes: u64,
+    /// By tenant.
+    spools: Vec<(String, Arc<dyn Store>)>,
+    is_counting: tokio::sync::Mutex<()>,
+    counted: Mutex<Counted>,
+}
+
+/// What was seen of all spools at last.
+#[derive(Clone, Default)]
+struct Counted {
+    at: Option<Instant>,
+    took: Duration,
+    jobs: Vec<AtPlace>,
+    held: Vec<(Of, bool)>,
+    /// Of the spool with the fewest bytes.
+    free: Option<Capacity>,
+}
+
+impl Counted {
+    fn is_good(&self) -> bool {
+        let pause = COUNTED_EVERY.max(self.took * PAUSE_FACTOR);
+        self.at.is_some_and(|at| at.elapsed() < pause)
+    }
+
+    /// Adds what is seen of a tenant's spool. Of what cannot be read nothing is said.
+    async fn add(&mut self, tenant: &str, store: &dyn Store) {
+        let free = store.capacity().into_iter().chain(self.free);
+        self.free = free.min_by_key(|free| free.free_bytes);
+        let counts = match store.counts().await {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::debug!(tenant, %error, "the jobs cannot be counted");
+                return;
+            }
+        };
+        for (place, jobs) in [
+            (Place::JobErrors, counts.failed),
+            (Place::Refused, counts.refused),
+        ] {
+            self.jobs.push(AtPlace {
+                of: Of::tenant(tenant),
+                place,
+                jobs,
+                oldest_ms: None,
+            });
+        }
+        for (name, counts) in counts.of {
+            let is_held = store.is_held(&name).await.unwrap_or(false);
+            let of = Of::interface(tenant, name.as_str());
+            self.held.push((of.clone(), is_held));
+            let mut add = |place, at: store::AtPlace, is_waited_for| {
+                let oldest = at.oldest.filter(|_| is_waited_for);
+                self.jobs.push(AtPlace {
+                    of: of.clone(),
+                    place,
+                    jobs: at.jobs,
+                    oldest_ms: oldest.map(|job| job.unix_ms()),
+                });
+            };
+            add(Place::Queue, counts.queued, !is_held);
+            add(Place::Deferred, counts.deferred, !is_held);
+            add(Place::Work, counts.running, true);
+            add(Place::Bak, counts.done, false);
+        }
+    }
+}
+
+impl Scraper {
+    async fn text(self: Arc<Self>, is_healthy: bool) -> String {
+        let this = self.clone();
+        let counting = tokio::spawn(async move { this.count().await });
+        let _ = tokio::time::timeout(PATIENCE, counting).await;
+        let Counted {
+            jobs, held, free, ..
+        } = self.counted.lock().clone();
+        let certificate = self.certificate.facts().ok();
+        self.metrics.text(&Seen {
+            is_healthy,
+            certificate_expiry_s: certificate.map(|facts| facts.not_after_s),
+            log_lines_lost: lost_lines(),
+            free_bytes: free.map(|free| free.free_bytes),
+            free_inodes: free.and_then(|free| free.free_files),
+            reserve_bytes: self.reserve_bytes,
+            jobs,
+            held,
+        })
+    }
+
+    /// Counts, unless that was done just now or is under way.
+    async fn count(&self) {
+        let Ok(_alone) = self.is_counting.try_lock() else {
+            return;
+        };
+        if self.counted.lock().is_good() {
+            return;
+        }
+        let begun = Instant::now();
+        let mut counted = Counted::default();
+        for (tenant, store) in &self.spools {
+            counted.add(tenant, &**store).await;
+        }
+        counted.took = begun.elapsed();
+        counted.at = Some(Instant::now());
+        *self.counted.lock() = counted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_takes_long_is_made_seldom() {
+        let counted = |took_s, age_s| Counted {
+            at: Instant::now().checked_sub(Duration::from_secs(age_s)),
+            took: Duration::from_secs(took_s),
+            ..Counted::default()
+        };
+        assert!(!Counted::default().is_good());
+        assert!(counted(0, 0).is_good() && !counted(0, 2).is_good());
+        assert!(counted(3, 59).is_good() && !counted(3, 61).is_good());
+    }
+}
