@@ -74,7 +74,7 @@ pub(crate) async fn serve(
     check_unserved(&config)?;
     let sockets = Sockets::bind(&config, given)?;
     let metrics = Arc::new(scrape::metrics(&config));
-    let shared = tenant::Shared::new(&config.limits, starter);
+    let shared = tenant::Shared::new(&config.limits, starter, metrics.clone());
     let supervisor = Supervisor::new(stop.clone());
     let about = Arc::new(About {
         clock: ClockWatch::default(),

@@ -8,9 +8,11 @@
 
 mod requests;
 mod seen;
+mod tenant;
 
 pub use requests::{Listener, Login, Requests};
 pub use seen::{AtPlace, Of, Place, Seen};
+pub use tenant::{Attempt, Journal, Rescan, Tenant, Upload};
 
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},
@@ -28,7 +30,8 @@ const QUICK_S: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 /// How many series an interface has.
-const SERIES_PER_INTERFACE: usize = Place::OF_INTERFACE.len() + Place::ACTIVE.len() + 1;
+const SERIES_PER_INTERFACE: usize =
+    Place::OF_INTERFACE.len() + Place::ACTIVE.len() + 1 + tenant::SERIES_PER_INTERFACE;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -37,6 +40,7 @@ pub struct Metrics {
     registry: Registry,
     naming: Naming,
     http: Http,
+    tenants: BTreeMap<String, Tenant>,
 }
 
 impl Metrics {
@@ -46,11 +50,13 @@ impl Metrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "Which version it is", Info::new(version));
         let interfaces: usize = tenants.values().map(Vec::len).sum();
+        let naming = Naming {
+            tells_interfaces: interfaces * SERIES_PER_INTERFACE <= series_max,
+        };
         Self {
-            naming: Naming {
-                tells_interfaces: interfaces * SERIES_PER_INTERFACE <= series_max,
-            },
+            naming,
             http: Http::register(&mut registry),
+            tenants: tenant::register(&mut registry, naming, tenants),
             registry,
         }
     }
@@ -58,6 +64,11 @@ impl Metrics {
     /// Those of a listener, by what it is called.
     pub fn listener(&self, name: &str) -> Listener {
         self.http.listener(name)
+    }
+
+    /// Those of a tenant, by its name. One that is not known counts in vain.
+    pub fn tenant(&self, name: &str) -> Tenant {
+        self.tenants.get(name).cloned().unwrap_or_default()
     }
 
     /// The answer to who asks, with what was seen just now.
@@ -177,6 +188,33 @@ mod tests {
                 beyond.lines().any(|found| found == line),
                 "{line}:\n{beyond}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_tenant_counts_is_told_by_interface() {
+        let metrics = Metrics::new(&tenants(2), usize::MAX);
+        let tenant = metrics.tenant("main");
+        for outcome in [Attempt::TimedOut, Attempt::Done, Attempt::Done] {
+            tenant.attempted("i1", outcome, 2.0);
+        }
+        tenant.uploaded(Some("i0"), Upload::Busy);
+        // A name that somebody has made up is no label.
+        tenant.uploaded(Some("i7"), Upload::Denied);
+        tenant.waited("i1", 70.0);
+        metrics.tenant("other").uploaded(None, Upload::Denied);
+        let text = metrics.text(&Seen::default());
+        for line in [
+            "spoolgate_attempts_total{tenant=\"main\",interface=\"i1\",outcome=\"done\"} 2",
+            "spoolgate_attempts_total{tenant=\"main\",interface=\"i1\",outcome=\"timeout\"} 1",
+            "spoolgate_attempts_total{tenant=\"main\",interface=\"i0\",outcome=\"done\"} 0",
+            "spoolgate_attempt_duration_seconds_sum 6.0",
+            "spoolgate_uploads_total{tenant=\"main\",interface=\"i0\",outcome=\"busy\"} 1",
+            "spoolgate_uploads_total{tenant=\"main\",interface=\"\",outcome=\"denied\"} 1",
+            "spoolgate_job_wait_seconds_bucket{le=\"60.0\",tenant=\"main\",interface=\"i1\"} 0",
+            "spoolgate_job_wait_seconds_bucket{le=\"300.0\",tenant=\"main\",interface=\"i1\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }
     }
 

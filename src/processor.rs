@@ -45,6 +45,7 @@ pub enum Outcome {
     /// Ended by a signal or a limit: it is not known how far it got.
     Cut {
         reason: String,
+        timed_out: bool,
     },
     /// For now: another attempt may succeed, not before `after` if that is known.
     Retry {
@@ -68,7 +69,7 @@ impl RunEnd {
         let mut messages = output.end(now_ms());
         let said = match &outcome {
             Outcome::Failed { reason } => Some((Level::Error, reason)),
-            Outcome::Cut { reason } | Outcome::Retry { reason, .. } => {
+            Outcome::Cut { reason, .. } | Outcome::Retry { reason, .. } => {
                 Some((Level::Warning, reason))
             }
             Outcome::Done | Outcome::Stopped => None,

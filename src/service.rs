@@ -41,6 +41,7 @@ pub use worker_handle::{Cancelling, WorkerHandle};
 use crate::{
     auth::{Caller, Right},
     domain::{InterfaceName, Job, JobName, Place, Seal},
+    metrics::Tenant,
     store::{Store, StoreError, Want},
     util::processors,
     xml::{Schemas, Source, Stylesheets, Transformed, XsltError, XsltLimits},
@@ -123,6 +124,7 @@ pub struct Service {
     quotas: quotas::Quotas,
     worker: Box<dyn WorkerHandle>,
     schedules: ScheduleRules,
+    metrics: Tenant,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
     /// that a client which has its document does not see it queued any more.
     archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
@@ -142,6 +144,7 @@ pub struct Parts {
     /// Of all tenants together.
     pub worker: Box<dyn WorkerHandle>,
     pub schedules: ScheduleRules,
+    pub metrics: Tenant,
 }
 
 /// A job that is open for its retrieval.
@@ -176,6 +179,7 @@ impl Service {
             quotas: quotas::Quotas::default(),
             worker: parts.worker,
             schedules: parts.schedules,
+            metrics: parts.metrics,
             archiving: Mutex::default(),
         }
     }

@@ -15,6 +15,7 @@ mod waits;
 
 use crate::{
     domain::{InterfaceName, JobName, WorkerTags},
+    metrics::{Rescan, Tenant},
     processor::{PartnersSee, Processor, Retry, Starter},
     scheduler::{Action, End, Event, LaneRules, Partners, RunStats, Scheduler, Turn},
     store::{DROPS_REST, LeftBehind, Store},
@@ -75,6 +76,7 @@ pub struct Parts {
     pub tags: WorkerTags,
     /// What recovery found still running.
     pub adopted: Vec<LeftBehind>,
+    pub metrics: Tenant,
     /// Start nothing more, and end once nothing runs.
     pub stop: CancellationToken,
     /// Running commands are to end now.
@@ -153,6 +155,7 @@ struct Core {
     /// Jobs of other tags wait.
     tags: WorkerTags,
     starter: Starter,
+    metrics: Tenant,
     runs: Arc<Runs>,
     paces: Mutex<BTreeMap<InterfaceName, RunStats>>,
     waits: Mutex<Waits>,
@@ -187,6 +190,7 @@ impl Worker {
             },
             tags: parts.tags,
             starter: parts.starter,
+            metrics: parts.metrics,
             runs: Arc::default(),
             paces: Mutex::default(),
             waits: Mutex::default(),
@@ -277,6 +281,7 @@ impl Worker {
                 self.scheduler.on(event, &mut actions);
             }
             if self.lost.swap(false, Ordering::AcqRel) {
+                self.core.metrics.rescanned(Rescan::Backlog);
                 self.scheduler.on(Event::Rescan, &mut actions);
             }
         }

@@ -114,7 +114,11 @@ impl Daemon {
         let config = Config::parse(CONFIG, &dir.join("spoolgate.toml")).unwrap();
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let starter = Starter::launch()?;
-        let shared = Shared::new(&config.limits, starter);
+        let shared = Shared::new(
+            &config.limits,
+            starter,
+            Arc::new(super::scrape::metrics(&config)),
+        );
         let tenant = &config.tenants[0];
         let prepared = Prepared::new(&config, tenant, shared, None, &stop, &kill).await?;
         Ok(Self {

@@ -13,6 +13,7 @@ use crate::{
     config::{Config, InterfaceConfig, Limits, Tenant},
     domain::{InterfaceName, Job, JobName, Queue, Seal},
     http::tls::Certificate,
+    metrics::{Journal, Metrics, Rescan, Tenant as TenantMetrics},
     ops::admin::{Admin, Change},
     ops::health::gather::{StoreFacts, TenantSource, unknown_partners},
     processor::Starter,
@@ -53,11 +54,13 @@ pub(super) struct Shared {
     room: Arc<Room>,
     transforms: Slots,
     starter: Starter,
+    metrics: Arc<Metrics>,
 }
 
 impl Shared {
-    pub(super) fn new(limits: &Limits, starter: Starter) -> Self {
+    pub(super) fn new(limits: &Limits, starter: Starter, metrics: Arc<Metrics>) -> Self {
         Self {
+            metrics,
             in_flight: Arc::default(),
             room: Arc::default(),
             transforms: Slots::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
@@ -72,6 +75,7 @@ impl Shared {
             room: self.room.clone(),
             transforms: self.transforms.for_tenant(tenant),
             starter: self.starter.clone(),
+            metrics: self.metrics.clone(),
         }
     }
 }
@@ -84,6 +88,7 @@ pub(super) struct Prepared {
     pub(super) users: Arc<Users>,
     pub(super) spool: Arc<Spool>,
     store: Arc<FileStore>,
+    metrics: TenantMetrics,
     worker: Worker,
     alarm: Arc<Alarm>,
     reloader: Arc<Reloader>,
@@ -186,12 +191,12 @@ struct Taken {
 }
 
 /// Takes the spool: lock → probe → replay → recover.
-async fn take(config: &Config, tenant: &Tenant) -> anyhow::Result<Taken> {
+async fn take(config: &Config, tenant: &Tenant, metrics: Journal) -> anyhow::Result<Taken> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
     let mut lock = SpoolLock::take(&RealFs::new(root), Owner::Service)?;
     lock.say_configuration(&config.sha256)?;
-    let spool = Arc::new(open_spool(tenant)?);
+    let spool = Arc::new(open_spool(tenant)?.with_metrics(metrics));
     let store = Arc::new(FileStore::new(spool.clone()));
     for warning in store.probe().await? {
         tracing::warn!(tenant = tenant.name, "{warning}");
@@ -240,7 +245,7 @@ fn worker_of(
     config: &Config,
     tenant: &Tenant,
     (store, adopted): (Arc<FileStore>, Vec<LeftBehind>),
-    starter: Starter,
+    (starter, metrics): (Starter, TenantMetrics),
     stop: &CancellationToken,
     kill: &CancellationToken,
 ) -> Worker {
@@ -252,9 +257,20 @@ fn worker_of(
         starter,
         tags: config.worker_tags.clone(),
         adopted,
+        metrics,
         stop: stop.clone(),
         kill: kill.clone(),
     })
+}
+
+/// What the service does with schedules; the clock hears of those that are saved.
+fn schedule_rules(config: &Config, alarm: Arc<Alarm>) -> ScheduleRules {
+    ScheduleRules {
+        time_zone: config.time_zone.clone(),
+        clock_changes: config.clock_changes,
+        missed: config.missed_schedules,
+        saved: Box::new(move |id| alarm.touch(id)),
+    }
 }
 
 impl Prepared {
@@ -268,19 +284,20 @@ impl Prepared {
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
         let users = Users::open(&tenant.users, seal.clone())?;
-        let taken = take(config, tenant).await?;
+        let metrics = shared.metrics.tenant(&tenant.name);
+        let taken = take(config, tenant, metrics.journal()).await?;
         let (spool, store) = (taken.spool, taken.store);
         // After the lock: the file is that of the spool's owner.
         let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
         let known = users.clone();
         spool.know_users(move |user| known.is_user(user.as_str()));
-        let starter = shared.starter;
         let of = (store.clone(), taken.adopted);
-        let worker = worker_of(config, tenant, of, starter, stop, kill);
+        let by = (shared.starter, metrics.clone());
+        let worker = worker_of(config, tenant, of, by, stop, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
-        let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm);
+        let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm, &metrics);
         let reloader = Arc::new(Reloader {
             tenant: tenant.name.clone(),
             schemas: Arc::new(schemas(tenant).with_room(shared.room)),
@@ -295,15 +312,9 @@ impl Prepared {
             trouble: Mutex::default(),
         });
         reloader.clone().look().await;
-        let saved = alarm.clone();
         let service = Service::new(Parts {
             seal,
-            schedules: ScheduleRules {
-                time_zone: config.time_zone.clone(),
-                clock_changes: config.clock_changes,
-                missed: config.missed_schedules,
-                saved: Box::new(move |id| saved.touch(id)),
-            },
+            schedules: schedule_rules(config, alarm.clone()),
             store: store.clone(),
             interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
             schemas: reloader.schemas.clone(),
@@ -312,6 +323,7 @@ impl Prepared {
             in_flight: shared.in_flight,
             transforms: shared.transforms,
             worker: Box::new(worker.handle()),
+            metrics: metrics.clone(),
         });
         Ok(Self {
             takes: map(&tenant.interfaces, |interface| interface.service.clone()),
@@ -319,6 +331,7 @@ impl Prepared {
             users,
             spool,
             store,
+            metrics,
             worker,
             alarm,
             reloader,
@@ -366,8 +379,9 @@ impl Prepared {
         });
         if let Some(watcher) = &reloader.watcher {
             let (hints, alarm, woken) = (reloader.hints.clone(), self.alarm, self.woken);
-            let spool = self.spool.clone();
+            let (spool, metrics) = (self.spool.clone(), self.metrics);
             let missed = move || {
+                metrics.rescanned(Rescan::Restarted);
                 spool.forget_closed();
                 hints.notify(Event::Rescan);
                 alarm.touch_all();
@@ -489,6 +503,7 @@ fn watch(
     spool: &Arc<Spool>,
     hints: &Hints,
     alarm: &Arc<Alarm>,
+    metrics: &TenantMetrics,
 ) -> (Option<Arc<Watcher>>, Arc<Woken>) {
     let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
     let schedules = root.join("schedules");
@@ -509,15 +524,24 @@ fn watch(
     };
     let woken = Arc::new(Woken::default());
     let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
-    let alarm = alarm.clone();
+    let (alarm, metrics) = (alarm.clone(), metrics.clone());
     let sink = move |seen| {
         if let Seen::Changed(path) = &seen
             && path.parent() == Some(&schedules)
         {
             return alarm.touch_file(path);
         }
-        if matches!(seen, Seen::Rescan) {
-            alarm.touch_all();
+        match seen {
+            Seen::Rescan => {
+                metrics.rescanned(Rescan::Lost);
+                alarm.touch_all();
+            }
+            Seen::Replaced => metrics.rescanned(Rescan::Replaced),
+            Seen::Came(..)
+            | Seen::Changed(_)
+            | Seen::Closed(..)
+            | Seen::Left(..)
+            | Seen::Written(..) => {}
         }
         on_seen(seen, &spool, &hints, &wake);
     };

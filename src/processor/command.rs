@@ -278,6 +278,7 @@ impl Command {
                 reason: "the process that watched over the command was ended, and the command \
                          with it"
                     .into(),
+                timed_out: false,
             },
             Some(end) => self.judged(&end, &mut reader.output),
         };
@@ -317,6 +318,7 @@ impl Command {
                 let seconds = self.timeout.as_secs();
                 Outcome::Cut {
                     reason: format!("the command took longer than {seconds} s and was ended"),
+                    timed_out: true,
                 }
             }
         }
@@ -342,6 +344,7 @@ impl Command {
             let signal = end.signal.unwrap_or(0);
             return Outcome::Cut {
                 reason: format!("the command was ended by signal {signal}"),
+                timed_out: false,
             };
         };
         let codes = &self.exit_codes;
@@ -617,7 +620,9 @@ mod tests {
         let mut slow = command(&script.replace('T', &time));
         slow.timeout = Duration::from_millis(600);
         let ended = run(slow, "").await;
-        assert!(matches!(&ended.outcome, Outcome::Cut { reason } if reason.contains("longer")));
+        assert!(
+            matches!(&ended.outcome, Outcome::Cut { reason, timed_out: true } if reason.contains("longer"))
+        );
         assert!(sleeping(&time).is_empty());
     }
 
@@ -652,7 +657,9 @@ mod tests {
         let time = sleep_of(3);
         let script = format!("setsid sleep {time} & kill -9 $PPID; sleep {time}");
         let ended = run(command(&script), "").await;
-        assert!(matches!(&ended.outcome, Outcome::Cut { reason } if reason.contains("watched")));
+        assert!(
+            matches!(&ended.outcome, Outcome::Cut { reason, timed_out: false } if reason.contains("watched"))
+        );
         until("the end of all", || sleeping(&time).is_empty()).await;
     }
 

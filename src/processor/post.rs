@@ -100,6 +100,7 @@ impl Post {
         match tokio::time::timeout(self.timeout, self.ask(run)).await {
             Err(_) => Outcome::Cut {
                 reason: format!("the receiver took longer than {} s", self.timeout.as_secs()),
+                timed_out: true,
             },
             Ok(Err(outcome)) => outcome,
             Ok(Ok(answered)) => self.judge(run, &answered, output).await,
@@ -196,6 +197,7 @@ impl Post {
                 tracing::error!(job = %run.job, path = %path.display(), %error, "cannot be written");
                 Outcome::Cut {
                     reason: "the receiver's answer cannot be kept".into(),
+                    timed_out: false,
                 }
             }
         }
@@ -241,6 +243,7 @@ fn unanswered(job: &JobName, error: &PostError) -> Outcome {
     match error.was_sent {
         true => Outcome::Cut {
             reason: "the receiver did not answer, or not to the end".into(),
+            timed_out: false,
         },
         false => retry("the receiver cannot be reached"),
     }

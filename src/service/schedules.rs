@@ -393,13 +393,21 @@ impl Service {
         } = saved;
         let missed = self.schedules.missed;
         let due = (schedule.plan).due(schedule.created, &progress, now, since, missed);
+        let next = schedule.next(&progress);
         let progress = match due {
             Due::Later(_) => progress,
-            Due::Run(moment) => self.fire(id, &schedule, &progress, moment).await?,
+            Due::Run(moment) => {
+                let fired = self.fire(id, &schedule, &progress, moment).await?;
+                if next.is_some_and(|next| next < moment) {
+                    self.metrics.missed();
+                }
+                fired
+            }
             Due::Skip(through) => {
                 let progress = progress.skipped(through);
                 let skipped = self.store.save_progress(id, &progress).await;
                 skipped.map_err(|e| store_fault(&e))?;
+                self.metrics.missed();
                 tracing::warn!(schedule = %id, %through, "missed moments are left out");
                 progress
             }

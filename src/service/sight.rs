@@ -279,6 +279,7 @@ mod tests {
         let spool = spool.open().unwrap();
         spool.know_users(|user| user.as_str() != "nobody");
         let service = Service::new(Parts {
+            metrics: crate::metrics::Tenant::default(),
             seal: Seal::new([7; KEY_BYTES]),
             store: Arc::new(FileStore::new(spool.clone())),
             interfaces: [

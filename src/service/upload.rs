@@ -15,6 +15,7 @@ use crate::{
     auth::{Caller, Right},
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, Kind, Place, Reference},
+    metrics,
     store::{Came, Key, Keyed, NewJob, NewName, Of, Receipt, Sealed, Stored, Viewer, Want},
     xml::{self, Finding, InspectError, Source, XmlLimits},
 };
@@ -40,6 +41,7 @@ pub struct Upload {
     admitted: Option<admission::Admitted>,
     /// Where the user may send so many bytes a day.
     day_bytes: Option<DayBytes>,
+    began: Instant,
     /// Of what has come; only where the client says what it should be.
     sha512: Option<Sha512>,
 }
@@ -95,6 +97,27 @@ impl Service {
         submit: Submit,
         content_length: Option<u64>,
     ) -> Result<Upload, Fault> {
+        let asked = (!submit.only_check).then(|| submit.interface.clone());
+        let admitted = self.admitted(caller, submit, content_length).await;
+        if let (Err(fault), Some(interface)) = (&admitted, asked) {
+            self.uploaded(interface.as_ref(), outcome_of(fault));
+        }
+        admitted
+    }
+
+    /// Counts an upload.
+    fn uploaded(&self, interface: Option<&InterfaceName>, outcome: metrics::Upload) {
+        let known = interface.and_then(|name| self.resolve(name));
+        let known = known.map(InterfaceName::as_str);
+        self.metrics.uploaded(known, outcome);
+    }
+
+    async fn admitted(
+        self: &Arc<Self>,
+        caller: &Caller,
+        submit: Submit,
+        content_length: Option<u64>,
+    ) -> Result<Upload, Fault> {
         let candidates = self.candidates(caller, submit.interface.as_ref())?;
         check_kind(&submit, &candidates)?;
         let limits = self.limits.of(&caller.user);
@@ -143,6 +166,7 @@ impl Service {
             document: self.store.begin(name),
             admitted: Some(admitted),
             day_bytes,
+            began: Instant::now(),
         })
     }
 
@@ -320,6 +344,19 @@ impl Upload {
     /// - [`Fault::Busy`]: the disk is full or the store has failed; the whole upload can be tried
     ///   again after the time that it names.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), Fault> {
+        let bytes = chunk.len() as u64;
+        let appended = self.append(chunk).await;
+        if !self.submit.only_check {
+            self.service.metrics.came(bytes);
+            if let Err(fault) = &appended {
+                let interface = self.submit.interface.as_ref();
+                self.service.uploaded(interface, outcome_of(fault));
+            }
+        }
+        appended
+    }
+
+    async fn append(&mut self, chunk: Bytes) -> Result<(), Fault> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.bytes_max {
             return Err(Fault::TooLarge {
@@ -364,8 +401,19 @@ impl Upload {
         let commit = async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
-            let complete = self.complete().await?;
-            complete.commit().await
+            let (service, began) = (self.service.clone(), self.began);
+            let is_counted = !self.submit.only_check;
+            let mut interface = self.submit.interface.clone();
+            let committed = match self.complete().await {
+                Ok(complete) => complete.commit(&mut interface).await,
+                Err(fault) => Err(fault),
+            };
+            if is_counted {
+                let outcome = committed.as_ref().map_or_else(outcome_of, answered);
+                service.uploaded(interface.as_ref(), outcome);
+                service.metrics.upload_took(began.elapsed().as_secs_f64());
+            }
+            committed
         };
         let committed = tokio::spawn(commit).await;
         committed.unwrap_or(Err(Fault::Internal))
@@ -412,7 +460,8 @@ impl Upload {
 }
 
 impl Complete {
-    async fn commit(self) -> Result<Reply, Fault> {
+    /// `interface`: the one that it is for, once that is known.
+    async fn commit(self, interface: &mut Option<InterfaceName>) -> Result<Reply, Fault> {
         let key = self.request.submit.idem_key(&self.request.caller);
         let key = key.filter(|_| !self.request.submit.only_check);
         if let Some(key) = &key {
@@ -426,6 +475,12 @@ impl Complete {
             self.request.service.take_key(&self.request.caller.user)?;
         }
         let (this, verdict) = self.checked().await?;
+        match &verdict {
+            Verdict::Accepted(found) | Verdict::Refused(Some(found), _) => {
+                *interface = Some(found.clone());
+            }
+            Verdict::Refused(None, _) => {}
+        }
         this.land(verdict, key).await
     }
 
@@ -461,10 +516,14 @@ impl Complete {
 
     /// Is the document what an interface takes, and which one? Blocks.
     fn check(&self) -> Result<Verdict, Fault> {
-        match self.request.submit.document {
+        let begun = Instant::now();
+        let verdict = match self.request.submit.document {
             DocumentFormat::Json { check, .. } => self.check_json(check),
             DocumentFormat::Xml => self.check_xml(),
-        }
+        };
+        let metrics = &self.request.service.metrics;
+        metrics.validated(begun.elapsed().as_secs_f64());
+        verdict
     }
 
     fn check_json(&self, check: JsonCheck) -> Result<Verdict, Fault> {
@@ -751,6 +810,41 @@ pub(super) fn check_kind(
 fn asked_as(asked: Option<&InterfaceName>, interface: &InterfaceName) -> Option<String> {
     let other = asked.filter(|asked| *asked != interface);
     other.map(InterfaceName::to_string)
+}
+
+/// How an upload counts that has this answer.
+fn answered(reply: &Reply) -> metrics::Upload {
+    let is_again = matches!(
+        reply,
+        Reply::Accepted { replayed: true, .. } | Reply::Created { replayed: true, .. }
+    );
+    match is_again {
+        true => metrics::Upload::Replayed,
+        false => metrics::Upload::Accepted,
+    }
+}
+
+/// How an upload counts that was not taken.
+fn outcome_of(fault: &Fault) -> metrics::Upload {
+    match fault {
+        Fault::Busy { .. } | Fault::Internal | Fault::TooMany { .. } => metrics::Upload::Busy,
+        Fault::Forbidden { .. }
+        | Fault::Unauthorized
+        | Fault::UnknownInterface { .. }
+        | Fault::UnknownTenant { .. } => metrics::Upload::Denied,
+        Fault::Conflict { .. }
+        | Fault::Field { .. }
+        | Fault::Invalid { .. }
+        | Fault::MethodNotAllowed { .. }
+        | Fault::NoSuchPath
+        | Fault::NotValid { .. }
+        | Fault::Refused { .. }
+        | Fault::TimedOut
+        | Fault::TooLarge { .. }
+        | Fault::UnknownFile { .. }
+        | Fault::UnknownJob { .. }
+        | Fault::Unsupported { .. } => metrics::Upload::Refused,
+    }
 }
 
 fn unreadable(error: &std::io::Error) -> Fault {

@@ -83,6 +83,7 @@ use super::{Came, Key, Keyed};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Queue, Transition},
+    metrics,
 };
 use journal::{How, Op, PendingRename};
 use parking_lot::Mutex;
@@ -203,6 +204,7 @@ pub struct Spool<F: Fs = RealFs> {
     only_json: BTreeSet<InterfaceName>,
     /// How long an idempotency key counts.
     keys_kept_ms: i64,
+    metrics: metrics::Journal,
     /// Also a filesystem that loses data by its nature is taken.
     accepts_risk: bool,
     /// Which names users have; until it is set, every name.
@@ -247,6 +249,7 @@ impl<F: Fs> Spool<F> {
             drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
             keys_kept_ms: key_ms(idem::KEY_HOURS),
+            metrics: metrics::Journal::default(),
             accepts_risk: false,
             users: OnceLock::new(),
         }
@@ -264,6 +267,13 @@ impl<F: Fs> Spool<F> {
     #[must_use]
     pub fn with_key_hours(mut self, hours: u32) -> Self {
         self.keys_kept_ms = key_ms(hours);
+        self
+    }
+
+    /// What its journal does is counted there.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: metrics::Journal) -> Self {
+        self.metrics = metrics;
         self
     }
 

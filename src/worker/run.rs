@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{InterfaceName, JobName},
+    metrics::Attempt,
     processor::{Ending, Kept, Outcome, Processor, Run, RunEnd},
     scheduler::{End, Event},
     store::{Claimed, Interrupted, Lease, LeftBehind, Result, Workspace},
@@ -66,6 +67,10 @@ impl Core {
         let started_ms = self.store.now_ms();
         underway.started(started_ms);
         tracing::info!(%job, %interface, attempt = lease.attempt, "started");
+        if lease.attempt == 1 {
+            let waited_s = seconds(started_ms - job.id().unix_ms());
+            self.metrics.waited(interface.as_str(), waited_s);
+        }
         let ended = if underway.stop.is_cancelled() {
             // Before there was anything to end.
             let (outcome, messages) = (Outcome::Stopped, Vec::new());
@@ -155,6 +160,9 @@ impl Core {
         if let Some(by) = run.cancelled_by()
             && let Some(ended) = self.cancel_left_behind(lease, &by).await?
         {
+            if ended.is_some() {
+                self.attempted(lease, Attempt::Cancelled, started_ms);
+            }
             return Ok(ended);
         }
         if let Some(ended) = self.recovered(lease).await?
@@ -164,7 +172,17 @@ impl Core {
             return Ok(Some(self.settle(lease, ended, started_ms, run).await));
         }
         let is_over = self.store.cut_off(lease).await?;
+        if is_over {
+            self.attempted(lease, Attempt::Crashed, started_ms);
+        }
         Ok(is_over.then_some(End::Unknown))
+    }
+
+    /// Counts an attempt that has ended now.
+    pub(super) fn attempted(&self, lease: &Lease, outcome: Attempt, started_ms: i64) {
+        let took_s = seconds(self.store.now_ms() - started_ms);
+        let interface = lease.interface.as_str();
+        self.metrics.attempted(interface, outcome, took_s);
     }
 
     /// How an adopted command ended, if that was kept.
@@ -181,4 +199,9 @@ impl Core {
         });
         Ok(kept.and_then(|kept| processor.recovered(&kept)))
     }
+}
+
+/// A clock that was set back gives no time below none.
+fn seconds(ms: i64) -> f64 {
+    ms.max(0) as f64 / 1000.0
 }

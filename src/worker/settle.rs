@@ -3,6 +3,7 @@
 use super::{Core, runs::Run};
 use crate::{
     domain::joblog::{Level, Message},
+    metrics::Attempt,
     processor::{Outcome, Retry, RunEnd},
     scheduler::End,
     store::{By, Fate, Lease, Result, RunLog, Settled, Settlement, StoreError},
@@ -23,6 +24,8 @@ const RESTORED: &str = "the job's document was taken away while its command ran;
 #[derive(Clone)]
 struct Verdict {
     what: Settlement,
+    /// How the attempt counts; `None`: it does not.
+    attempt: Option<Attempt>,
     /// Why it has not done its work, if so.
     reason: Option<String>,
     /// `None`: there is nothing to be said of it.
@@ -40,6 +43,7 @@ impl Verdict {
         let message = Message::new(now_ms, Level::Error, &reason);
         Self {
             what: Settlement::Failed,
+            attempt: Some(Attempt::Failed),
             reason: Some(reason),
             log: self.log.map(|log| RunLog {
                 messages: vec![message],
@@ -81,6 +85,9 @@ impl Core {
         }
         match settled {
             Ok(settled) => {
+                if let Some(attempt) = verdict.attempt {
+                    self.attempted(lease, attempt, started_ms);
+                }
                 if run.cancelled_by().is_none() && verdict.what != Settlement::GivenBack {
                     self.ran(&lease.interface, verdict.ended_ms - started_ms);
                 }
@@ -113,6 +120,7 @@ impl Core {
             (Settlement::Failed, reason, messages)
         };
         let mut cancelled_by = None;
+        let cut = cut_of(&ended.outcome);
         let (what, reason, mut messages) = match run.close() {
             // Whatever the command came to: nothing of it is published.
             Some(by) => {
@@ -134,8 +142,16 @@ impl Core {
             messages,
             cancelled_by,
         });
+        let attempt = match (run.cancelled_by(), what) {
+            (_, Settlement::GivenBack) => None,
+            (Some(_), _) => Some(Attempt::Cancelled),
+            (None, Settlement::Deferred { .. }) => cut.or(Some(Attempt::Retry)),
+            (None, Settlement::Done) => Some(Attempt::Done),
+            (None, Settlement::Failed) => cut.or(Some(Attempt::Failed)),
+        };
         Verdict {
             what,
+            attempt,
             reason,
             log,
             ended_ms,
@@ -204,7 +220,7 @@ impl Core {
             Outcome::Done => return (Settlement::Done, None, messages),
             Outcome::Failed { reason } => return (Settlement::Failed, Some(reason), messages),
             Outcome::Stopped => return (Settlement::GivenBack, None, messages),
-            Outcome::Cut { reason } => (reason, None),
+            Outcome::Cut { reason, .. } => (reason, None),
             Outcome::Retry { reason, after } => (reason, after),
         };
         let retry = Retry {
@@ -327,6 +343,17 @@ impl Core {
             Settlement::Done | Settlement::Failed => End::Left,
             Settlement::GivenBack => End::Unknown,
         }
+    }
+}
+
+/// How an attempt counts that was cut off.
+fn cut_of(outcome: &Outcome) -> Option<Attempt> {
+    match outcome {
+        Outcome::Cut {
+            timed_out: true, ..
+        } => Some(Attempt::TimedOut),
+        Outcome::Cut { .. } => Some(Attempt::Crashed),
+        Outcome::Done | Outcome::Failed { .. } | Outcome::Retry { .. } | Outcome::Stopped => None,
     }
 }
 

@@ -1,12 +1,15 @@
 //! A log that no one reads, or that cannot be written: nothing else changes.
 
-use crate::harness::{Daemon, order};
+use crate::{
+    harness::{Daemon, order},
+    metrics::{scrape, value},
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::{fs::File, process::Stdio};
 
 /// Serves with that log; uploads are accepted and processed, the probe is content, and the stop is
-/// in order. `meanwhile` comes before the uploads.
-fn nothing_changes(log: impl Into<Stdio>, meanwhile: impl FnOnce()) {
+/// in order. `meanwhile` comes before the uploads. Gives how many lines were lost.
+fn nothing_changes(log: impl Into<Stdio>, meanwhile: impl FnOnce()) -> f64 {
     let mut daemon = Daemon::init();
     daemon.configure(|text| text);
     daemon.serve_logging_to(log);
@@ -18,13 +21,15 @@ fn nothing_changes(log: impl Into<Stdio>, meanwhile: impl FnOnce()) {
     daemon.wait_for_place(&last, "bak/orders_in");
     let ready = daemon.bare_curl(&[&format!("{}/readyz", daemon.ops)]);
     assert_eq!(ready.status, 200, "{}", ready.text());
+    let lost = value(&scrape(&daemon), "spoolgate_log_lines_lost_total", &[]);
     daemon.stop();
+    lost.unwrap()
 }
 
 #[test]
 fn its_reader_has_gone() {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-    nothing_changes(writer, || drop(reader));
+    assert!(nothing_changes(writer, || drop(reader)) > 0.0);
 }
 
 #[test]
@@ -32,14 +37,15 @@ fn its_reader_has_stopped_reading() {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     // Full after the first few lines.
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
-    nothing_changes(writer, || {});
+    // They wait.
+    assert_eq!(nothing_changes(writer, || {}), 0.0);
     drop(reader);
 }
 
 #[test]
 fn its_volume_is_full() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    nothing_changes(full, || {});
+    assert!(nothing_changes(full, || {}) > 0.0);
 }
 
 /// Standard output belongs to whoever starts the service, and may be of the same kind.

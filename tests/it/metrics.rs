@@ -1,6 +1,6 @@
 //! `GET /metrics`: what it says, that the documents name all of it, and that others can read it.
 
-use super::harness::{Daemon, order};
+use super::harness::{Daemon, order, shell, with_keys};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -191,6 +191,102 @@ fn requests_logins_and_connections_are_counted() {
     let open = |listener| said("spoolgate_connections", &[("listener", listener)]);
     assert_eq!(open("ops"), Some(1.0), "the one that asks");
     daemon.wait("none is left", || open("https") == Some(0.0));
+}
+
+#[test]
+fn what_becomes_of_jobs_is_counted() {
+    let script = r#"case "$SPOOLGATE_REF" in
+        failed) exit 1;; retry) exit 75;; crashed) kill -9 $$;; timeout) sleep 100;; esac"#;
+    let more = ", timeout_s = 1";
+    let daemon = Daemon::start_with(|text| {
+        let keys = shell(script, more) + "\nretry = { attempts = 2, initial_s = 3600 }";
+        with_keys(&text, "orders_in", &keys)
+    });
+    let attempts = |outcome: &str| {
+        let labels = [("interface", "orders_in"), ("outcome", outcome)];
+        value(&scrape(&daemon), "spoolgate_attempts_total", &labels).unwrap()
+    };
+    for outcome in ["done", "failed", "retry", "crashed", "timeout"] {
+        daemon
+            .upload_text(&order("1"), &format!("?RefName={outcome}"))
+            .job();
+        daemon.wait(outcome, || attempts(outcome) == 1.0);
+    }
+    assert_eq!(attempts("cancelled"), 0.0);
+    let said = |name: &str, labels: &[(&str, &str)]| value(&scrape(&daemon), name, labels);
+    let timed = "spoolgate_attempt_duration_seconds_count";
+    assert_eq!(said(timed, &[]), Some(5.0));
+    let waited = "spoolgate_job_wait_seconds_count";
+    assert_eq!(said(waited, &[("interface", "orders_in")]), Some(5.0));
+    assert_eq!(said(waited, &[("interface", "items_in")]), Some(0.0));
+    let deferred = [("interface", "orders_in"), ("place", "deferred")];
+    daemon.wait("they are deferred", || {
+        said("spoolgate_jobs", &deferred) == Some(3.0)
+    });
+    assert!(said("spoolgate_journal_records_total", &[]).unwrap() >= 10.0);
+    let flushes = said("spoolgate_journal_flush_duration_seconds_count", &[]);
+    assert!(flushes.unwrap() >= 5.0);
+}
+
+#[test]
+fn what_becomes_of_uploads_is_counted() {
+    let daemon = Daemon::init();
+    let lister = daemon.add_user("lister", &["orders_in=list"]);
+    let mut daemon = daemon;
+    daemon.configure(|text| text + "\n[limits]\nqueue_jobs_max = 1\n");
+    daemon.serve();
+    let uploads = |interface: &str, outcome: &str| {
+        let labels = [("interface", interface), ("outcome", outcome)];
+        value(&scrape(&daemon), "spoolgate_uploads_total", &labels).unwrap()
+    };
+    let key = ["-H", "Idempotency-Key: one", "--data-binary"];
+    let document = order("1");
+    let send = |interface: &str| {
+        let path = format!("/xml/upload?Interfacename={interface}");
+        daemon
+            .curl(&[&key[..], &[&document, &path]].concat())
+            .status
+    };
+    assert_eq!(send("orders_in"), 201);
+    daemon.wait("it is counted", || uploads("orders_in", "accepted") == 1.0);
+    assert_eq!(send("orders_in"), 201);
+    daemon.wait("it is counted", || uploads("orders_in", "replayed") == 1.0);
+    assert_eq!(daemon.upload_text("<ListOfOrders/>", "").status, 400);
+    daemon.wait("it is counted", || uploads("orders_in", "refused") == 1.0);
+    assert_eq!(daemon.upload_text("<Nothing/>", "").status, 400);
+    daemon.wait("it is counted", || uploads("", "refused") == 1.0);
+    let denied = [
+        "--data-binary",
+        "<a/>",
+        "/xml/upload?Interfacename=orders_in",
+    ];
+    assert_eq!(daemon.curl_as(&lister, &denied).status, 403);
+    assert_eq!(uploads("orders_in", "denied"), 1.0);
+    assert_eq!(send("made_up"), 400);
+    assert_eq!(uploads("", "denied"), 1.0);
+    let said = |name: &str| value(&scrape(&daemon), name, &[]).unwrap();
+    // Those that had a whole body.
+    assert_eq!(said("spoolgate_upload_duration_seconds_count"), 4.0);
+    let bytes = 2 * document.len() + "<ListOfOrders/><Nothing/>".len();
+    assert_eq!(said("spoolgate_upload_bytes_total"), bytes as f64);
+    assert_eq!(said("spoolgate_validation_duration_seconds_count"), 3.0);
+    let check = ["--data-binary", &document, "/xml/validate"];
+    assert_eq!(daemon.curl(&check).status, 200);
+    assert_eq!(said("spoolgate_validation_duration_seconds_count"), 4.0);
+    assert_eq!(said("spoolgate_upload_bytes_total"), bytes as f64);
+}
+
+#[test]
+fn a_directory_that_is_replaced_is_counted() {
+    let daemon = Daemon::start();
+    let rescans = || {
+        let labels = [("reason", "replaced")];
+        value(&scrape(&daemon), "spoolgate_watch_rescans_total", &labels).unwrap()
+    };
+    assert_eq!(rescans(), 0.0);
+    let queue = daemon.spool("queue/orders_out");
+    fs::rename(&queue, daemon.dir().join("away")).unwrap();
+    daemon.wait("it is seen", || rescans() >= 1.0);
 }
 
 /// With `metrics.series_max`.

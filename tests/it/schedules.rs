@@ -1,7 +1,10 @@
 //! Saved schedules: one job for each moment, also when the service is killed at any of them; what
 //! clients and operators see of it, and what they can do.
 
-use crate::harness::{Daemon, shell};
+use crate::{
+    harness::{Daemon, shell},
+    metrics::{scrape, value},
+};
 use jiff::{Timestamp, ToSpan};
 use std::{collections::BTreeMap, fs, process::Output};
 
@@ -147,6 +150,8 @@ fn moments_while_the_service_is_down_are_made_up_for_once() {
             >= 3
     };
     daemon.wait("it goes on", resumed);
+    let missed = value(&scrape(&daemon), "spoolgate_schedules_missed_total", &[]);
+    assert_eq!(missed, Some(1.0));
     daemon.operator(&["schedule", "rm", &only(&daemon)]);
     settled(&daemon);
     let moments = one_for_each(&daemon);

@@ -122,6 +122,7 @@ impl Tenant {
         let (opens_when_dropped, gate) = mpsc::channel();
         let held = Arc::new(AtomicUsize::new(0));
         let service = Service::new(Parts {
+            metrics: crate::metrics::Tenant::default(),
             seal: Seal::new([7; KEY_BYTES]),
             store: Arc::new(FileStore::new(spool)),
             interfaces,

@@ -95,6 +95,7 @@ impl World {
         spool.recover().unwrap();
         let schemas = Schemas::open(&self.root.path().join("schemas"), Box::new(XsdSchema));
         let service = Service::new(Parts {
+            metrics: crate::metrics::Tenant::default(),
             seal: Seal::new([7; KEY_BYTES]),
             store: Arc::new(FileStore::new(spool.clone())),
             interfaces: [

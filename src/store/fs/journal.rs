@@ -40,8 +40,11 @@ use super::{
     records::{Act, Ended, Records, Said},
     text, wrap,
 };
-use crate::domain::{Ids, JobId};
-use crate::util::{HEARTBEAT_EVERY, Heartbeat};
+use crate::{
+    domain::{Ids, JobId},
+    metrics,
+    util::{HEARTBEAT_EVERY, Heartbeat},
+};
 use disk::{
     DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head, segment_path,
 };
@@ -242,6 +245,7 @@ pub(super) struct Journal<F: Fs> {
     records: Arc<Records<F>>,
     health: Health,
     injected: FaultInjection,
+    metrics: metrics::Journal,
     segment_bytes: u64,
     state: Mutex<State>,
     segments: Mutex<Segments<F::File>>,
@@ -391,6 +395,7 @@ impl<F: Fs> Spool<F> {
             records: self.records.clone(),
             health: self.health.clone(),
             injected: self.injected,
+            metrics: self.metrics.clone(),
             segment_bytes,
             state: Mutex::new(State {
                 buffer: Vec::new(),
@@ -835,9 +840,12 @@ impl<F: Fs> Journal<F> {
             state.before = state.chain;
             (batch, said, steps, first, before, state.last)
         };
+        let begun = Instant::now();
         let written = self.write(&mut segments, &batch, first, &before, last);
         match &written {
             Ok(()) => {
+                let took_s = begun.elapsed().as_secs_f64();
+                self.metrics.flushed(last + 1 - first, took_s);
                 // Kept if it fails: no checkpoint goes beyond it.
                 let _ = self.append_records(&said);
                 for (step, all) in &steps {

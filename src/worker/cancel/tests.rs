@@ -79,6 +79,7 @@ impl Bench {
             lanes: BTreeMap::from([(self.interface.clone(), lane)]),
             running_max: 4,
             partners: Partners::default(),
+            metrics: crate::metrics::Tenant::default(),
             starter: Starter::launch().unwrap(),
             tags: WorkerTags::All,
             stop: stop.clone(),
