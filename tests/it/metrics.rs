@@ -1,5 +1,7 @@
 //! `GET /metrics`: what it says, that the documents name all of it, and that others can read it.
 
+mod prometheus;
+
 use super::harness::{Daemon, order, shell, with_keys};
 use std::{
     collections::{BTreeMap, BTreeSet},
