@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod check;
 mod demo;
+mod errors;
 mod findings;
 mod hold;
 mod init;
@@ -18,7 +19,9 @@ mod output;
 mod partner;
 mod schedule;
 mod serve;
+mod shape;
 mod show;
+mod since;
 mod status;
 mod token;
 mod user;
@@ -122,6 +125,10 @@ enum Command {
     Status(status::Status),
     /// Show what happened to a job
     Log(show::Log),
+    /// Group failed and deferred jobs by their errors
+    Errors(errors::Errors),
+    /// Show how old the jobs are that wait
+    Shape(shape::ShapeOf),
     /// Say what jobs wait for, or what became of them
     Why(why::Why),
     /// Print a job's document
@@ -172,6 +179,7 @@ impl Cli {
             Command::Cat(cat) => cat.run(),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Errors(errors) => errors.run(),
             Command::Hold(hold) => hold.run(),
             Command::Init(init) => init.run(),
             Command::Log(log) => log.run(),
@@ -183,6 +191,7 @@ impl Cli {
             Command::Rm(rm) => rm.run(),
             Command::Schedule(schedule) => schedule.run(),
             Command::Serve(serve) => serve.run(),
+            Command::Shape(shape) => shape.run(),
             Command::Status(status) => status.run(),
             Command::User(user) => user.run(),
             Command::Validate(validate) => Ok(validate.run()),

@@ -393,6 +393,7 @@ macro_rules! conformance {
                 an_unknown_interface_is_told
                 each_act_outlives_a_restart
                 it_is_known_for_whom_a_job_is
+                it_is_known_how_jobs_failed_last
                 of_eight_who_do_the_same_one_does_it
                 what_moved_meanwhile_is_left_alone
             }

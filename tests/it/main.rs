@@ -19,6 +19,7 @@ mod limits;
 mod logging;
 mod metrics;
 mod operators;
+mod overview;
 mod partner;
 mod partners;
 mod plain_files;

@@ -490,3 +490,46 @@ pub(super) async fn each_act_outlives_a_restart<B: Bench>() {
     bench.finish(&name, &[], Map::new()).await;
     assert_eq!(detail(&*store, &name).await.log.unwrap().attempts, 1);
 }
+
+pub(super) async fn it_is_known_how_jobs_failed_last<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for _ in 0..7 {
+        jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
+    }
+    let [one, like_it, later, well, given_up, again, waits] = &jobs[..] else {
+        unreachable!();
+    };
+    for name in [one, like_it, later, well, given_up, again] {
+        bench.run(name).await;
+    }
+    bench.fail(one, "exit code 1").await;
+    bench.fail(like_it, "exit code 27").await;
+    bench.defer(later).await;
+    bench.finish(well, &[], serde_json::Map::new()).await;
+    bench.cancel(given_up, "olga").await;
+    bench.fail(again, "exit code 1").await;
+    requeue(&*store, again, &plain().into()).await;
+    let errors = async |store: &dyn Store| {
+        let mut all = Vec::new();
+        for name in [one, like_it, later, well, given_up, again, waits] {
+            all.push(job(store, name).await);
+        }
+        store.last_errors(all).await.unwrap()
+    };
+    let expected = [one, like_it, later];
+    let known = errors(&*store).await;
+    let names: Vec<&JobName> = known.iter().map(|error| &error.job).collect();
+    assert_eq!(names, expected);
+    assert_eq!(known[0].fingerprint, known[1].fingerprint);
+    assert_ne!(known[0].fingerprint, known[2].fingerprint);
+    assert!(known.iter().all(|error| error.at_ms <= now_ms()));
+    drop(store);
+    let bench = bench.restart().await;
+    let after = errors(&*bench.store()).await;
+    let fingerprints = |all: &[crate::store::LastError]| -> Vec<String> {
+        all.iter().map(|error| error.fingerprint.clone()).collect()
+    };
+    assert_eq!(fingerprints(&after), fingerprints(&known));
+}

@@ -1,0 +1,78 @@
+//! `spoolgate errors`: what jobs fail of, the commonest first.
+
+use super::{Common, look, output::print_line, since::Since};
+use crate::{
+    domain::{escaped, joblog::rfc3339, stamp},
+    ops::errors::{self, ErrorGroup},
+};
+use clap::Args;
+use std::process::ExitCode;
+
+/// Groups jobs that have failed or are deferred by their last errors. Errors that differ in numbers only are one.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Errors {
+    /// Only what has failed since then: how long ago (2h, 1d), a day, or a moment
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXAMPLES: &str = "\
+What fails:        spoolgate errors
+Since yesterday:   spoolgate errors --since 1d";
+
+impl Errors {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let (_, tenant) = self.common.at.load()?;
+        let groups = look(&tenant, async |store| {
+            let since_ms = self.since.map(|since| since.ms(store.now_ms()));
+            Ok(errors::groups(store, since_ms).await?)
+        })?;
+        if !self.common.format.json && !groups.is_empty() {
+            print_line!(
+                "{:>7} {:>8}  {:<24}  {:<24}  {:<16}  EXAMPLE AND ERROR",
+                "FAILED",
+                "DEFERRED",
+                "FIRST",
+                "LAST",
+                "FINGERPRINT"
+            )?;
+        }
+        for group in &groups {
+            match self.common.format.json {
+                true => print_line!("{}", json(group))?,
+                false => text(group)?,
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn json(group: &ErrorGroup) -> serde_json::Value {
+    let interfaces: Vec<&str> = group.interfaces.iter().map(|i| i.as_str()).collect();
+    serde_json::json!({
+        "fingerprint": group.fingerprint,
+        "failed": group.failed,
+        "deferred": group.deferred,
+        "first": rfc3339(group.first_ms),
+        "last": rfc3339(group.last_ms),
+        "interfaces": interfaces,
+        "example": group.example.to_string(),
+        "error": group.text,
+    })
+}
+
+fn text(group: &ErrorGroup) -> anyhow::Result<()> {
+    print_line!(
+        "{:>7} {:>8}  {:<24}  {:<24}  {:<16}  {}  {}",
+        group.failed,
+        group.deferred,
+        stamp(group.first_ms),
+        stamp(group.last_ms),
+        group.fingerprint,
+        group.example,
+        escaped(group.text.as_deref().unwrap_or("-")),
+    )
+}

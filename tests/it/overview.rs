@@ -1,0 +1,125 @@
+//! The commands that show many jobs at a glance.
+
+use crate::harness::{Daemon, order, shell, with_keys};
+use serde_json::Value;
+
+/// What a command prints, an object a line.
+fn lines(daemon: &Daemon, arguments: &[&str]) -> Vec<Value> {
+    let printed = daemon.operator(arguments);
+    let lines = printed.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn failures_are_grouped_by_their_cause() {
+    let script = r#"case "$SPOOLGATE_REF" in
+        later*) echo "no link" >&2; exit 75;;
+        *) echo "{\"level\": \"error\", \"text\": \"row $$ is odd\"}" >&2; exit 1;;
+    esac"#;
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    let failed: Vec<String> = (0..3)
+        .map(|n| {
+            daemon
+                .upload_text(&order("1"), &format!("?RefName=now-{n}"))
+                .job()
+        })
+        .collect();
+    for job in &failed {
+        daemon.wait_for_place(job, "joberrors");
+    }
+    let later = daemon.upload_text(&order("1"), "?RefName=later").job();
+    daemon.upload_text("<a>", "");
+    daemon.wait("it is deferred", || !daemon.files("deferred").is_empty());
+    let all = || lines(&daemon, &["errors", "--json"]);
+    daemon.wait("both are recorded", || all().len() == 2);
+    let groups = all();
+    assert_eq!(
+        (&groups[0]["failed"], &groups[0]["deferred"]),
+        (&3.into(), &0.into())
+    );
+    assert_eq!(
+        (&groups[1]["failed"], &groups[1]["deferred"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(groups[0]["interfaces"], serde_json::json!(["orders_in"]));
+    assert!(
+        groups[0]["error"].as_str().unwrap().ends_with("is odd"),
+        "{groups:?}"
+    );
+    assert!(
+        failed.iter().any(|job| groups[0]["example"] == **job),
+        "{groups:?}"
+    );
+    assert_eq!(groups[1]["example"], *later);
+    let moment = |key: &str| groups[0][key].as_str().unwrap().to_owned();
+    assert!(moment("first") <= moment("last"));
+    assert_eq!(moment("last").len(), "2026-11-22T08:58:26.976Z".len());
+    let text = daemon.operator(&["errors"]);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert_eq!(daemon.operator(&["errors", "--since", "2999-01-01"]), "");
+    // Its fingerprint is that of the shape.
+    let by = [
+        "shape",
+        "--json",
+        "--place",
+        "joberrors",
+        "--place",
+        "deferred",
+    ];
+    let shape = lines(&daemon, &[&by[..], &["--by", "fingerprint"]].concat());
+    let of = |group: &Value| {
+        shape
+            .iter()
+            .find(|line| line["group"] == group["fingerprint"])
+    };
+    assert_eq!(of(&groups[0]).unwrap()["jobs"], 3);
+    assert_eq!(of(&groups[1]).unwrap()["jobs"], 1);
+    assert_eq!(shape.len(), 3, "and the refused one: {shape:?}");
+}
+
+#[test]
+fn jobs_that_wait_are_counted_by_age() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    daemon.serve();
+    daemon.operator(&["hold", "orders_in"]);
+    let job = daemon.upload_text(&order("1"), "").job();
+    let body = format!("@{}", daemon.scratch("order.xml", order("2")).display());
+    for _ in 0..2 {
+        daemon
+            .curl_as(&shop, &["--data-binary", &body, "/xml/upload"])
+            .job();
+    }
+    let by = |by: &str| lines(&daemon, &["shape", "--json", "--by", by]);
+    let submitters = by("submitter");
+    let counts: Vec<_> = (submitters.iter())
+        .map(|line| {
+            (
+                line["group"].as_str().unwrap(),
+                line["ages"][0]["jobs"].as_u64(),
+            )
+        })
+        .collect();
+    assert_eq!(counts, [("admin", Some(1)), ("shop", Some(2))]);
+    let interfaces = by("interface");
+    assert_eq!(
+        (&interfaces[0]["group"], &interfaces[0]["jobs"]),
+        (&"orders_in".into(), &3.into())
+    );
+    assert_eq!(interfaces[0]["ages"][0]["younger_than_s"], 300);
+    assert_eq!(interfaces[0]["ages"][9]["younger_than_s"], Value::Null);
+    let text = daemon.operator(&["shape"]);
+    let total = text.lines().find(|line| line.starts_with("TOTAL")).unwrap();
+    assert!(
+        total
+            .split_whitespace()
+            .eq("TOTAL 3 3 0 0 0 0 0 0 0 0 0".split(' ')),
+        "{text}"
+    );
+    // Nothing else waits.
+    daemon.operator(&["rm", &job]);
+    assert_eq!(by("interface")[0]["jobs"], 2);
+}
