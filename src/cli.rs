@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod errors;
 mod findings;
+mod follow;
 mod hold;
 mod init;
 mod jobs;

@@ -1,13 +1,13 @@
 //! `spoolgate log` and `cat`: what happened to a job, and its document.
 
 use super::{
-    At, Common,
+    At, Common, follow,
     jobs::JobArg,
     look,
     output::{line, print_line},
 };
 use crate::{
-    domain::joblog::{JobLog, Level, Message, Status},
+    domain::joblog::{JobLog, Level, Message, Status, rfc3339},
     domain::{JobName, Place, escaped, stamp},
     store::{JobDetail, Store, Want},
 };
@@ -18,20 +18,30 @@ use std::{io, process::ExitCode};
 /// Shows what happened to a job: also of one that waits for its next attempt, and of one that
 /// was removed.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:   spoolgate log 20261122T085826.976Z-00000.xml")]
+#[command(after_long_help = LOG_EXAMPLES)]
 pub(super) struct Log {
     /// A job's name, or the path of its file
     job: JobArg,
     /// Print the joblog as partners get it
     #[arg(long)]
     xml: bool,
+    /// Go on until the job has ended, printing what its command says as it comes; exit code 1 unless it is done
+    #[arg(long, short, conflicts_with = "xml")]
+    follow: bool,
     #[command(flatten)]
     common: Common,
 }
 
+const LOG_EXAMPLES: &str = "\
+Until now:         spoolgate log 20261122T085826.976Z-00000.xml
+While it runs:     spoolgate log -f 20261122T085826.976Z-00000.xml";
+
 impl Log {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
+        if self.follow {
+            return follow::follow(&tenant, self.job.name(), self.common.format.json);
+        }
         look(&tenant, async |store| self.show(store).await)
     }
 
@@ -140,27 +150,42 @@ impl Around {
 }
 
 fn json(log: &JobLog, around: &Around) -> serde_json::Value {
-    let messages: Vec<_> = (log.messages.iter())
-        .map(|m| {
-            serde_json::json!({
-                "time": stamp(m.time_ms), "level": m.level.as_str(), "line": m.line,
-                "tool": m.tool, "text": m.text,
-            })
-        })
-        .collect();
+    let messages: Vec<_> = log.messages.iter().map(message_json).collect();
     serde_json::json!({
         "job": log.job.to_string(),
         "interface": log.interface.as_ref().map(|i| i.as_str()),
         "status": around.status(log),
-        "received": stamp(log.received_ms),
-        "started": log.started_ms.map(stamp),
-        "finished": stamp(log.finished_ms),
+        "received": rfc3339(log.received_ms),
+        "started": log.started_ms.map(rfc3339),
+        "finished": rfc3339(log.finished_ms),
         "attempts": log.attempts,
         "bytes": log.bytes,
         "sha256": log.sha256,
         "submitter": around.submitter,
         "messages": messages,
     })
+}
+
+pub(super) fn message_json(message: &Message) -> serde_json::Value {
+    serde_json::json!({
+        "time": rfc3339(message.time_ms),
+        "level": message.level.as_str(),
+        "line": message.line,
+        "tool": message.tool,
+        "text": message.text,
+    })
+}
+
+pub(super) fn message_text(message: &Message) -> String {
+    let line = message
+        .line
+        .map_or(String::new(), |line| format!(" line {line}:"));
+    format!(
+        "{} {:<7}{line} {}",
+        stamp(message.time_ms),
+        message.level.as_str(),
+        escaped(&message.text)
+    )
 }
 
 fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
@@ -175,15 +200,7 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
         log.bytes
     )?;
     for message in &log.messages {
-        let line = message
-            .line
-            .map_or(String::new(), |line| format!(" line {line}:"));
-        print_line!(
-            "{} {:<7}{line} {}",
-            stamp(message.time_ms),
-            message.level.as_str(),
-            escaped(&message.text)
-        )?;
+        line(message_text(message))?;
     }
     Ok(())
 }

@@ -1,7 +1,12 @@
 //! The commands that show many jobs at a glance.
 
-use crate::harness::{Daemon, order, shell, with_keys};
+use crate::harness::{Daemon, order, program, shell, with_keys};
 use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 /// What a command prints, an object a line.
 fn lines(daemon: &Daemon, arguments: &[&str]) -> Vec<Value> {
@@ -122,4 +127,41 @@ fn jobs_that_wait_are_counted_by_age() {
     // Nothing else waits.
     daemon.operator(&["rm", &job]);
     assert_eq!(by("interface")[0]["jobs"], 2);
+}
+
+#[test]
+fn a_log_is_followed_until_the_job_has_ended() {
+    let script = r#"echo "row 1" >&2
+        while [ ! -e go-on ]; do sleep 0.05; done
+        echo "row 2" >&2
+        case "$SPOOLGATE_REF" in bad) exit 1;; esac"#;
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    for (reference, word, code) in [("good", "done", 0), ("bad", "failed", 1)] {
+        let job = daemon
+            .upload_text(&order("1"), &format!("?RefName={reference}"))
+            .job();
+        let mut follower = program()
+            .args(["log", "-f", &job, "--config"])
+            .arg(daemon.config())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        let mut next = || lines.next().unwrap().unwrap();
+        // What is said while the job runs comes before it has ended.
+        while !next().ends_with(" row 1") {}
+        fs::write(daemon.dir().join("go-on"), "").unwrap();
+        let rest: Vec<String> = std::iter::from_fn(|| Some(next()))
+            .take_while(|line| !line.starts_with(&job))
+            .collect();
+        let times = |text: &str| rest.iter().filter(|line| line.ends_with(text)).count();
+        assert_eq!((times(" row 1"), times(" row 2")), (0, 1), "{rest:?}");
+        assert_eq!(follower.wait().unwrap().code(), Some(code));
+        fs::remove_file(daemon.dir().join("go-on")).unwrap();
+        // Of one that has ended all is said at once.
+        let output = daemon.spoolgate(&["log", "-f", &job]);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.ends_with(&format!("{job} {word}\n")), "{printed}");
+        assert_eq!(output.status.code(), Some(code));
+    }
 }
