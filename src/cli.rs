@@ -281,7 +281,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 29);
+        assert_eq!(found.len(), 31);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
@@ -293,7 +293,17 @@ mod tests {
         };
         assert_eq!(without("config"), ["init", "demo", "push", "poll"]);
         assert_eq!(without("tenant"), ["init", "serve", "demo", "push", "poll"]);
-        assert_eq!(without("json"), ["serve", "demo", "user rm", "cat"]);
+        assert_eq!(
+            without("json"),
+            [
+                "serve",
+                "demo",
+                "user grant",
+                "user revoke",
+                "user rm",
+                "cat"
+            ]
+        );
         for (name, command) in &found {
             for argument in command.get_arguments() {
                 let id = argument.get_id();

@@ -49,6 +49,8 @@ pub enum UsersError {
     Mode(String),
     #[error("{0}")]
     Name(String),
+    #[error("{user} does not have {what}; `spoolgate user list` shows what there is")]
+    NotGranted { user: String, what: String },
     #[error("there is no user `{0}`")]
     NoSuchUser(String),
     #[error("{0}")]
@@ -149,6 +151,29 @@ impl UsersFile {
         check_hash(hash).map_err(UsersError::Password)?;
         self.account_mut(user)?.password = hash.into();
         Ok(())
+    }
+
+    /// Adds to what a user has been granted.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn grant(&mut self, user: &str, more: &Grants) -> Result<(), UsersError> {
+        let account = self.account_mut(user)?;
+        Arc::make_mut(&mut account.grants).add(more);
+        Ok(())
+    }
+
+    /// Takes away from what a user has been granted.
+    ///
+    /// # Errors
+    /// When there is no such user, or he does not have all of it himself.
+    pub fn revoke(&mut self, user: &str, less: &Grants) -> Result<(), UsersError> {
+        let account = self.account_mut(user)?;
+        let taken = Arc::make_mut(&mut account.grants).take(less);
+        taken.map_err(|what| UsersError::NotGranted {
+            user: user.to_owned(),
+            what,
+        })
     }
 
     /// Removes a user.

@@ -145,6 +145,37 @@ impl Grants {
         }
     }
 
+    /// Adds what another has been granted.
+    pub fn add(&mut self, more: &Self) {
+        self.roles.extend(&more.roles);
+        for (scope, rights) in &more.rights {
+            self.rights.entry(scope.clone()).or_default().extend(rights);
+        }
+    }
+
+    /// Takes away what another has been granted.
+    ///
+    /// # Errors
+    /// The first of it that is not held itself: a right on every interface (`*`) is not one on this one. Then nothing is
+    /// taken.
+    pub fn take(&mut self, less: &Self) -> Result<(), String> {
+        if let Some(role) = less.roles.difference(&self.roles).next() {
+            return Err(format!("the role {}", role.as_str()));
+        }
+        let mut rights = self.rights.clone();
+        for (scope, taken) in &less.rights {
+            let held = rights.entry(scope.clone()).or_default();
+            if let Some(right) = taken.difference(held).next() {
+                return Err(format!("the right {scope}={}", right.as_str()));
+            }
+            held.retain(|right| !taken.contains(right));
+        }
+        rights.retain(|_, held| !held.is_empty());
+        self.rights = rights;
+        self.roles.retain(|role| !less.roles.contains(role));
+        Ok(())
+    }
+
     pub fn set_roles(&mut self, roles: BTreeSet<Role>) {
         self.roles = roles;
     }

@@ -10,6 +10,7 @@ use crate::{
         Grants, Right, Role, Scope, UsersError, UsersFile, check_user, hash_password,
         random_password,
     },
+    config::Tenant,
     ops::admin::{Administration, UserAct},
 };
 use anyhow::{Context, anyhow, bail};
@@ -29,6 +30,10 @@ pub(super) enum User {
     Add(Add),
     /// Give a user a new password
     Passwd(Passwd),
+    /// Give a user more rights and roles
+    Grant(Grant),
+    /// Take rights and roles from a user
+    Revoke(Revoke),
     /// Remove users; none when one of them is not known
     Rm(Rm),
     /// List users with their rights
@@ -45,12 +50,8 @@ pub(super) struct Add {
     /// 1 to 64 of A-Z a-z 0-9 . _ @ -
     #[arg(value_parser = user_name)]
     name: String,
-    /// Rights on an interface (`*`: on all): upload, list, download, manage. May be repeated
-    #[arg(long = "right", value_name = "INTERFACE=RIGHT[,RIGHT…]")]
-    rights: Vec<String>,
-    /// operator (all rights everywhere) or curator. May be repeated
-    #[arg(long = "role", value_name = "ROLE")]
-    roles: Vec<String>,
+    #[command(flatten)]
+    given: Given,
     #[command(flatten)]
     password: Password,
     #[command(flatten)]
@@ -60,6 +61,47 @@ pub(super) struct Add {
 const ADD_EXAMPLES: &str = "\
 A partner:     spoolgate user add shop --right orders_in=upload --right orders_out=list,download
 An operator:   spoolgate user add olga --role operator";
+
+/// Rights and roles as they are typed.
+#[derive(Debug, Args)]
+struct Given {
+    /// Rights on an interface (`*`: on all): upload, list, download, manage. May be repeated
+    #[arg(long = "right", value_name = "INTERFACE=RIGHT[,RIGHT…]")]
+    rights: Vec<String>,
+    /// operator (all rights everywhere) or curator. May be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = GRANT_EXAMPLES)]
+pub(super) struct Grant {
+    /// The user
+    name: String,
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    at: At,
+}
+
+const GRANT_EXAMPLES: &str = "\
+One right more:    spoolgate user grant shop --right orders_out=list,download
+Another role:      spoolgate user grant olga --role operator";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = REVOKE_EXAMPLES)]
+pub(super) struct Revoke {
+    /// The user
+    name: String,
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    at: At,
+}
+
+const REVOKE_EXAMPLES: &str = "\
+One right less:    spoolgate user revoke shop --right orders_out=download
+No operator more:  spoolgate user revoke olga --role operator";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = PASSWD_EXAMPLES)]
@@ -132,8 +174,10 @@ impl User {
         match self {
             Self::Add(add) => add.run(),
             Self::ApiKey(api_key) => api_key.run(),
+            Self::Grant(grant) => grant.run(),
             Self::List(list) => list.run(),
             Self::Passwd(passwd) => passwd.run(),
+            Self::Revoke(revoke) => revoke.run(),
             Self::Rm(rm) => rm.run(),
             Self::Token(token) => token.run(),
         }?;
@@ -144,19 +188,9 @@ impl User {
 impl Add {
     fn run(&self) -> anyhow::Result<()> {
         let (config, tenant) = self.common.at.load()?;
-        let grants = self.grants()?;
-        let what = self.administration();
-        let unknown = grants.rights().keys().find(|scope| match scope {
-            Scope::Every => false,
-            Scope::Interface(name) => !tenant.interfaces.contains_key(name),
-        });
-        if let Some(Scope::Interface(name)) = unknown {
-            let known: Vec<&str> = tenant.interfaces.keys().map(|i| i.as_str()).collect();
-            bail!(
-                "there is no interface {name}; there are {}",
-                known.join(", ")
-            );
-        }
+        let grants = self.given.grants()?;
+        let what = self.given.administration(UserAct::Add, &self.name);
+        check_interfaces(&tenant, &grants)?;
         // Before a password is asked for; the edit looks again, under its lock.
         if tenant.users.exists()
             && UsersFile::load(&tenant.users)?
@@ -172,23 +206,79 @@ impl Add {
             let add = |users: &mut UsersFile| users.add(&self.name, &hash, grants);
             Ok(UsersFile::edit(&tenant.users, add)?)
         })?;
-        if self.roles.is_empty() && self.rights.is_empty() {
+        if self.given.is_empty() {
             print_note!(
-                "note: {} has no rights yet; give some in {}",
-                self.name,
-                tenant.users.display()
+                "note: {0} has no rights yet; `spoolgate user grant {0}` gives some",
+                self.name
             );
         }
         show(&self.common, &self.name, made.then_some(&password))
     }
+}
+
+/// An interface that was mistyped is to be no right that waits for one.
+fn check_interfaces(tenant: &Tenant, grants: &Grants) -> anyhow::Result<()> {
+    let unknown = grants.rights().keys().find(|scope| match scope {
+        Scope::Every => false,
+        Scope::Interface(name) => !tenant.interfaces.contains_key(name),
+    });
+    let Some(Scope::Interface(name)) = unknown else {
+        return Ok(());
+    };
+    let known: Vec<&str> = tenant.interfaces.keys().map(|i| i.as_str()).collect();
+    bail!(
+        "there is no interface {name}; there are {}",
+        known.join(", ")
+    );
+}
+
+impl Grant {
+    fn run(&self) -> anyhow::Result<()> {
+        let (config, tenant) = self.at.load()?;
+        let more = self.given.some()?;
+        check_interfaces(&tenant, &more)?;
+        let what = self.given.administration(UserAct::Grant, &self.name);
+        operator::recorded(&config, &tenant, &what, || {
+            let grant = |users: &mut UsersFile| users.grant(&self.name, &more);
+            Ok(UsersFile::edit(&tenant.users, grant)?)
+        })
+    }
+}
+
+impl Revoke {
+    fn run(&self) -> anyhow::Result<()> {
+        let (config, tenant) = self.at.load()?;
+        // Also of interfaces that are gone.
+        let less = self.given.some()?;
+        let what = self.given.administration(UserAct::Revoke, &self.name);
+        operator::recorded(&config, &tenant, &what, || {
+            let revoke = |users: &mut UsersFile| users.revoke(&self.name, &less);
+            Ok(UsersFile::edit(&tenant.users, revoke)?)
+        })
+    }
+}
+
+impl Given {
+    fn is_empty(&self) -> bool {
+        self.roles.is_empty() && self.rights.is_empty()
+    }
+
+    /// # Errors
+    /// When something is mistyped, or nothing is given.
+    fn some(&self) -> anyhow::Result<Grants> {
+        if self.is_empty() {
+            bail!("say what: --right INTERFACE=RIGHT, or --role ROLE");
+        }
+        self.grants()
+    }
 
     /// What the audit has of it.
-    fn administration(&self) -> Administration {
+    fn administration(&self, act: UserAct, user: &str) -> Administration {
         let roles = self.roles.iter().map(|role| format!("--role {role}"));
         let rights = self.rights.iter().map(|right| format!("--right {right}"));
         let with: Vec<String> = roles.chain(rights).collect();
         let with = (!with.is_empty()).then(|| with.join(" "));
-        Administration::new(UserAct::Add, std::slice::from_ref(&self.name), with)
+        Administration::new(act, &[user.to_owned()], with)
     }
 
     fn grants(&self) -> anyhow::Result<Grants> {
@@ -203,7 +293,9 @@ impl Add {
             })?;
             let scope: Scope = scope.parse().map_err(|e| anyhow!("--right {given}: {e}"))?;
             let rights: Result<BTreeSet<Right>, _> = rights.split(',').map(str::parse).collect();
-            grants.set_rights(scope, rights.map_err(|e| anyhow!("--right {given}: {e}"))?);
+            let mut more = Grants::default();
+            more.set_rights(scope, rights.map_err(|e| anyhow!("--right {given}: {e}"))?);
+            grants.add(&more);
         }
         Ok(grants)
     }

@@ -165,3 +165,70 @@ fn a_log_is_followed_until_the_job_has_ended() {
         assert_eq!(output.status.code(), Some(code));
     }
 }
+
+#[test]
+fn rights_are_given_and_taken_one_by_one() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    daemon.serve();
+    let listed = |daemon: &Daemon| {
+        daemon
+            .curl_as(&shop, &["/xml/jobqueue?Interfacename=orders_in"])
+            .status
+    };
+    assert_eq!(listed(&daemon), 403);
+    let right = ["--right", "orders_in=list", "--right", "orders_in=manage"];
+    daemon.operator(&[&["user", "grant", "shop"], &right[..]].concat());
+    daemon.wait("the right is in force", || listed(&daemon) == 200);
+    let rights = |daemon: &Daemon| {
+        let users: Value =
+            serde_json::from_str(&daemon.operator(&["user", "list", "--json"])).unwrap();
+        let shop = users
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|user| user["user"] == "shop")
+            .unwrap();
+        shop["rights"].clone()
+    };
+    let all = serde_json::json!({"orders_in": ["upload", "list", "manage"]});
+    assert_eq!(rights(&daemon).to_string().len(), all.to_string().len());
+    // What is not there takes nothing with it.
+    for (what, said) in [
+        (
+            ["--right", "orders_in=list,download"],
+            "shop does not have the right orders_in=download",
+        ),
+        (["--role", "curator"], "shop does not have the role curator"),
+    ] {
+        let refused = daemon.spoolgate(&[&["user", "revoke", "shop"], &what[..]].concat());
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            String::from_utf8_lossy(&refused.stderr).contains(said),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(listed(&daemon), 200);
+    daemon.operator(&["user", "revoke", "shop", "--right", "orders_in=list,manage"]);
+    daemon.wait("the right is gone", || listed(&daemon) == 403);
+    assert_eq!(
+        rights(&daemon),
+        serde_json::json!({"orders_in": ["upload"]})
+    );
+    for (arguments, said) in [
+        (
+            &["user", "grant", "shop", "--right", "order_in=list"][..],
+            "there is no interface order_in",
+        ),
+        (&["user", "grant", "shop"][..], "say what"),
+        (&["user", "grant", "shpo", "--role", "curator"][..], "shpo"),
+    ] {
+        let refused = daemon.spoolgate(arguments);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert!(
+            String::from_utf8_lossy(&refused.stderr).contains(said),
+            "{refused:?}"
+        );
+    }
+}

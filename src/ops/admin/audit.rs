@@ -25,7 +25,9 @@ pub struct Administration {
 pub enum UserAct {
     Add,
     ApiKey,
+    Grant,
     Passwd,
+    Revoke,
     Rm,
     Token,
 }
@@ -46,7 +48,9 @@ impl Administration {
         let act = match self.act {
             UserAct::Add => "user add",
             UserAct::ApiKey => "user api-key",
+            UserAct::Grant => "user grant",
             UserAct::Passwd => "user passwd",
+            UserAct::Revoke => "user revoke",
             UserAct::Rm => "user rm",
             UserAct::Token => "user token",
         };
