@@ -11,6 +11,7 @@ mod demo;
 mod errors;
 mod findings;
 mod follow;
+mod health;
 mod hold;
 mod init;
 mod jobs;
@@ -117,6 +118,8 @@ enum Command {
     Demo(demo::Demo),
     /// Try the configuration, the schemas, the stylesheets and the spool; exit code 0 if all is well
     Check(check::Check),
+    /// Ask whether the service is well, for the probes of containers
+    Health(health::Health),
     /// Add, change, remove and list users
     #[command(subcommand)]
     User(user::User),
@@ -181,6 +184,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Errors(errors) => errors.run(),
+            Command::Health(health) => health.run(),
             Command::Hold(hold) => hold.run(),
             Command::Init(init) => init.run(),
             Command::Log(log) => log.run(),
@@ -281,7 +285,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 31);
+        assert_eq!(found.len(), 32);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
@@ -292,12 +296,16 @@ mod tests {
             without.map(|(name, _)| name.as_str()).collect()
         };
         assert_eq!(without("config"), ["init", "demo", "push", "poll"]);
-        assert_eq!(without("tenant"), ["init", "serve", "demo", "push", "poll"]);
+        assert_eq!(
+            without("tenant"),
+            ["init", "serve", "demo", "health", "push", "poll"]
+        );
         assert_eq!(
             without("json"),
             [
                 "serve",
                 "demo",
+                "health",
                 "user grant",
                 "user revoke",
                 "user rm",

@@ -18,7 +18,7 @@ use crate::{
 };
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -157,21 +157,29 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
 }
 
 /// What the service says of itself. None: it does not say anything there.
-fn ask(mut at: SocketAddr) -> Option<Vec<HealthFinding>> {
+fn ask(at: SocketAddr) -> Option<Vec<HealthFinding>> {
+    told(&probe(at, "/readyz")?)
+}
+
+/// The whole answer to a probe. None: there is none.
+pub(super) fn probe(mut at: SocketAddr, path: &str) -> Option<String> {
     if at.ip().is_unspecified() {
-        at.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        at.set_ip(match at {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
     }
     let mut stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream
         .take(ANSWER_BYTES_MAX)
         .read_to_end(&mut answer)
         .ok()?;
-    told(&String::from_utf8_lossy(&answer))
+    Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
 fn told(answer: &str) -> Option<Vec<HealthFinding>> {

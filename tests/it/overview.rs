@@ -167,6 +167,36 @@ fn a_log_is_followed_until_the_job_has_ended() {
 }
 
 #[test]
+fn the_probe_of_a_container_says_how_the_service_is() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| text);
+    let down = daemon.spoolgate(&["health"]);
+    assert_eq!(down.status.code(), Some(1), "{down:?}");
+    daemon.serve();
+    // Port 0 tells no one where it listens: its socket is asked.
+    assert_eq!(daemon.operator(&["health"]), "ok\n");
+    let ops = daemon.ops.strip_prefix("http://").unwrap().to_owned();
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    let known = format!("ops_listen = \"{ops}\"");
+    fs::write(
+        daemon.config(),
+        text.replace("ops_listen = \"127.0.0.1:0\"", &known),
+    )
+    .unwrap();
+    let healthy = daemon.operator(&["health", "--live"]);
+    assert_eq!(healthy, "ok\n");
+    assert!(daemon.operator(&["health"]).starts_with("ok\n"));
+    daemon.stop();
+    let down = daemon.spoolgate(&["health"]);
+    let said = format!("no service answers at {ops} (server.ops_listen)");
+    assert_eq!(down.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&down.stderr).contains(&said),
+        "{down:?}"
+    );
+}
+
+#[test]
 fn rights_are_given_and_taken_one_by_one() {
     let mut daemon = Daemon::init();
     daemon.configure(|text| text);
