@@ -12,11 +12,8 @@ use crate::{
     store::{self, Capacity, Store},
 };
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout};
 
 /// Jobs are counted at most so often …
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
@@ -54,8 +51,7 @@ pub(super) fn scrape(
         certificate,
         reserve_bytes: config.limits.free_bytes_min,
         spools: spools.collect(),
-        is_counting: tokio::sync::Mutex::default(),
-        counted: Mutex::default(),
+        census: Census::default(),
     });
     Arc::new(move |is_healthy| {
         let scraper = scraper.clone();
@@ -68,9 +64,15 @@ struct Scraper {
     certificate: Arc<Certificate>,
     reserve_bytes: u64,
     /// By tenant.
-    spools: Vec<(String, Arc<dyn Store>)>,
-    is_counting: tokio::sync::Mutex<()>,
-    counted: Mutex<Counted>,
+    spools: Arc<[(String, Arc<dyn Store>)]>,
+    census: Census,
+}
+
+/// Counts as often as is good, and one at a time.
+#[derive(Default)]
+struct Census {
+    alone: Arc<tokio::sync::Mutex<()>>,
+    last: Arc<Mutex<Counted>>,
 }
 
 /// What was seen of all spools at last.
@@ -133,14 +135,46 @@ impl Counted {
     }
 }
 
+impl Census {
+    /// What was counted at last: by `count`, if that is due now and does not take too long.
+    async fn ask<Count>(&self, count: impl FnOnce() -> Count) -> Counted
+    where
+        Count: Future<Output = Counted> + Send + 'static,
+    {
+        if let Ok(alone) = self.alone.clone().try_lock_owned()
+            && !self.last.lock().is_good()
+        {
+            let (last, counting) = (self.last.clone(), count());
+            let counting = tokio::spawn(async move {
+                let _alone = alone;
+                let begun = Instant::now();
+                let counted = counting.await;
+                *last.lock() = Counted {
+                    at: Some(Instant::now()),
+                    took: begun.elapsed(),
+                    ..counted
+                };
+            });
+            // It goes on for who asks next.
+            let _ = timeout(PATIENCE, counting).await;
+        }
+        self.last.lock().clone()
+    }
+}
+
 impl Scraper {
-    async fn text(self: Arc<Self>, is_healthy: bool) -> String {
-        let this = self.clone();
-        let counting = tokio::spawn(async move { this.count().await });
-        let _ = tokio::time::timeout(PATIENCE, counting).await;
+    async fn text(&self, is_healthy: bool) -> String {
+        let spools = self.spools.clone();
+        let counted = self.census.ask(|| async move {
+            let mut counted = Counted::default();
+            for (tenant, store) in &*spools {
+                counted.add(tenant, &**store).await;
+            }
+            counted
+        });
         let Counted {
             jobs, held, free, ..
-        } = self.counted.lock().clone();
+        } = counted.await;
         let certificate = self.certificate.facts().ok();
         self.metrics.text(&Seen {
             is_healthy,
@@ -153,39 +187,60 @@ impl Scraper {
             held,
         })
     }
-
-    /// Counts, unless that was done just now or is under way.
-    async fn count(&self) {
-        let Ok(_alone) = self.is_counting.try_lock() else {
-            return;
-        };
-        if self.counted.lock().is_good() {
-            return;
-        }
-        let begun = Instant::now();
-        let mut counted = Counted::default();
-        for (tenant, store) in &self.spools {
-            counted.add(tenant, &**store).await;
-        }
-        counted.took = begun.elapsed();
-        counted.at = Some(Instant::now());
-        *self.counted.lock() = counted;
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::{Pending, pending};
+    use tokio::time::sleep;
 
-    #[test]
-    fn a_count_that_takes_long_is_made_seldom() {
-        let counted = |took_s, age_s| Counted {
-            at: Instant::now().checked_sub(Duration::from_secs(age_s)),
-            took: Duration::from_secs(took_s),
+    fn counted(jobs: usize) -> Counted {
+        Counted {
+            jobs: vec![AtPlace {
+                of: Of::tenant("main"),
+                place: Place::Refused,
+                jobs,
+                oldest_ms: None,
+            }],
             ..Counted::default()
+        }
+    }
+
+    fn never() -> Pending<Counted> {
+        panic!("nobody is to count now")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_takes_long_is_made_seldom() {
+        let census = Census::default();
+        let slow = |jobs| async move {
+            sleep(Duration::from_secs(1)).await;
+            counted(jobs)
         };
-        assert!(!Counted::default().is_good());
-        assert!(counted(0, 0).is_good() && !counted(0, 2).is_good());
-        assert!(counted(3, 59).is_good() && !counted(3, 61).is_good());
+        assert_eq!(census.ask(|| slow(1)).await.jobs, counted(1).jobs);
+        sleep(Duration::from_secs(19)).await;
+        assert_eq!(census.ask(never).await.jobs, counted(1).jobs);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(census.ask(|| slow(2)).await.jobs, counted(2).jobs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_waits_for_a_moment_and_is_told_what_was_known() {
+        let census = Census::default();
+        let begun = Instant::now();
+        assert!(census.ask(pending).await.jobs.is_empty());
+        assert_eq!(begun.elapsed(), PATIENCE);
+        assert!(census.ask(never).await.jobs.is_empty());
+        assert_eq!(begun.elapsed(), PATIENCE, "one counts already");
+
+        let census = Census::default();
+        let late = async {
+            sleep(PATIENCE * 2).await;
+            counted(3)
+        };
+        assert!(census.ask(|| late).await.jobs.is_empty());
+        sleep(PATIENCE * 2).await;
+        assert_eq!(census.ask(never).await.jobs, counted(3).jobs);
     }
 }
