@@ -11,6 +11,7 @@ mod demo;
 mod errors;
 mod findings;
 mod follow;
+mod forget;
 mod health;
 mod hold;
 mod init;
@@ -145,6 +146,8 @@ enum Command {
     Requeue(jobs::Requeue),
     /// Remove jobs permanently; their logs stay
     Rm(jobs::Rm),
+    /// Remove what there is of a submitter, permanently
+    Forget(forget::Forget),
     /// List, show and remove schedules, and say when they run
     #[command(subcommand)]
     Schedule(schedule::Commands),
@@ -184,6 +187,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Errors(errors) => errors.run(),
+            Command::Forget(forget) => forget.run(),
             Command::Health(health) => health.run(),
             Command::Hold(hold) => hold.run(),
             Command::Init(init) => init.run(),
@@ -285,7 +289,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 32);
+        assert_eq!(found.len(), 33);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

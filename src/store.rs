@@ -26,7 +26,7 @@ pub use by::{By, Origin};
 pub use job::{
     AtPlace, Came, Cancelled, Counts, Filter, InterfaceCounts, JobDetail, JobRecord, JobSummary,
     Key, Keyed, LastError, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight,
-    SightOf, State, Stored, Viewer, Want,
+    SightOf, State, Stored, Traces, Viewer, Want,
 };
 
 pub use fs::REST as DROPS_REST;
@@ -667,6 +667,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool>;
+
+    /// How much there is of a submitter.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn traces_of(&self, submitter: &str) -> Result<Traces>;
+
+    /// Removes what there is of a submitter: documents, logs, results and keys of his jobs, and what the record
+    /// says of him. While one of his jobs waits or runs, or a schedule of his is there, nothing is done; what is
+    /// given says so. Durable when it returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Part of it may be gone: it can be done again.
+    async fn forget(&self, submitter: &str) -> Result<Traces>;
 
     /// Records what somebody wants done, before it is done, or what came of it; gives the number of that record.
     /// Durable when it returns.

@@ -15,7 +15,7 @@ use crate::{
     domain::joblog::Message,
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
     service::Verifier,
-    store::{By, Content, JobSummary, Store, StoreError},
+    store::{By, Content, JobSummary, Store, StoreError, Traces},
     xml::Source,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub const REASON_CHARS_MAX: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Operation {
+    /// Removes what there is of a submitter whose jobs have all ended.
+    Forget { submitter: String },
     /// Starts nothing more of the interface, for that reason.
     Hold {
         #[serde(with = "text")]
@@ -91,6 +93,15 @@ pub enum ActError {
     },
     #[error("{0} has moved meanwhile; look again")]
     Moved(JobName),
+    #[error(
+        "nothing is removed: of {submitter} {waiting} jobs wait or run, and {schedules} schedules would make \
+         more; let them end, or end them first (`spoolgate rm`, `spoolgate schedule rm`)"
+    )]
+    NotEnded {
+        submitter: String,
+        waiting: usize,
+        schedules: usize,
+    },
     #[error("no job {0} in this spool")]
     NoJob(JobName),
     #[error("{job} is still wrong for {interface}, and its log says why:\n{findings}")]
@@ -126,6 +137,14 @@ pub enum ActError {
         interface: InterfaceName,
         known: Vec<String>,
     },
+}
+
+/// What is, or was, there of a submitter, in words.
+pub fn told(traces: &Traces) -> String {
+    format!(
+        "{} documents, {} logs, {} results and {} keys of {} jobs",
+        traces.documents, traces.logs, traces.results, traces.keys, traces.jobs
+    )
 }
 
 /// What an act has changed, for those who go on with it.
@@ -170,6 +189,7 @@ impl Admin {
 
     async fn carry_out(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
         match operation {
+            Operation::Forget { submitter } => self.forget(submitter).await,
             Operation::Hold { interface, reason } => self.hold(interface, reason, by).await,
             Operation::Release { interface } => self.release(interface, by).await,
             Operation::Remove { job } => self.remove(job, by).await,
@@ -200,6 +220,18 @@ impl Admin {
         }
         (self.changed)(Change::Interface(interface.clone()));
         Ok("held".into())
+    }
+
+    async fn forget(&self, submitter: &str) -> Result<String, ActError> {
+        let traces = self.store.forget(submitter).await?;
+        if traces.waiting + traces.schedules > 0 {
+            return Err(ActError::NotEnded {
+                submitter: submitter.to_owned(),
+                waiting: traces.waiting,
+                schedules: traces.schedules,
+            });
+        }
+        Ok(told(&traces))
     }
 
     async fn release(&self, interface: &InterfaceName, by: &By) -> Result<String, ActError> {

@@ -29,6 +29,7 @@ mod fault_injection;
 #[cfg(test)]
 pub(crate) mod faults;
 mod file_ops;
+mod forget;
 mod format;
 mod health;
 mod idem;

@@ -287,6 +287,23 @@ pub enum NotReady {
     Incomplete,
 }
 
+/// How much there is of a submitter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traces {
+    /// Jobs that were his, as far as is recorded.
+    pub jobs: usize,
+    /// Of those that have ended.
+    pub documents: usize,
+    pub logs: usize,
+    pub results: usize,
+    /// Records of idempotency keys.
+    pub keys: usize,
+    /// Jobs of his that wait or run.
+    pub waiting: usize,
+    /// Schedules of his, which would make more.
+    pub schedules: usize,
+}
+
 /// How many jobs are where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -11,7 +11,7 @@ use super::{
     Fired, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, LastError, Lease, LeftBehind,
     NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result, Results,
     RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State, Store,
-    StoreError, Stored, Viewer, Waiting, Want,
+    StoreError, Stored, Traces, Viewer, Waiting, Want,
     audit::{AuditHead, Entry},
 };
 use crate::{
@@ -970,6 +970,21 @@ impl Store for MemoryStore {
         };
         saved.reset_asked = true;
         Ok(true)
+    }
+
+    async fn traces_of(&self, submitter: &str) -> Result<Traces> {
+        Ok(self.lock().traces_of(submitter))
+    }
+
+    async fn forget(&self, submitter: &str) -> Result<Traces> {
+        let mut all = self.lock();
+        let traces = all.traces_of(submitter);
+        if traces.waiting + traces.schedules == 0 {
+            all.jobs.retain(|_, known| known.new.submitter != submitter);
+            let jobs: BTreeSet<JobName> = all.jobs.keys().cloned().collect();
+            all.keys.retain(|_, keyed| jobs.contains(&keyed.job));
+        }
+        Ok(traces)
     }
 
     async fn audit(&self, entry: &Entry) -> Result<u64> {

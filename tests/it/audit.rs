@@ -177,3 +177,65 @@ fn a_copy_verifies_elsewhere_and_a_change_is_named() {
 fn stamp(daemon: &Daemon) -> String {
     daemon.upload_text(&order("1"), "").job()
 }
+
+#[test]
+fn a_submitter_is_forgotten_and_the_audit_keeps_that_it_was_done() {
+    let mut daemon = Daemon::start();
+    let login = daemon.add_user("shop", &["orders_in=upload,list"]);
+    let upload = |id: &str| {
+        let document = daemon.scratch("order.xml", order(id));
+        let data = format!("@{}", document.display());
+        let path = format!("/xml/upload?RefName=secret-{id}");
+        daemon
+            .curl_as(&login, &["--data-binary", &data, &path])
+            .job()
+    };
+    let (first, second) = (upload("1"), upload("2"));
+    let other = daemon.upload_text(&order("3"), "?RefName=other").job();
+    for job in [&first, &second, &other] {
+        daemon.wait_for_place(job, "bak/orders_in");
+    }
+    let there = daemon.operator(&["forget", "shop", "--dry-run"]);
+    assert!(there.starts_with("2 documents, 2 logs"), "{there}");
+    let refused = daemon.spoolgate(&["forget", "shop"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && said.contains("--yes"),
+        "{said}"
+    );
+    assert_eq!(daemon.place(&first), "bak/orders_in");
+    daemon.operator(&["forget", "shop", "--yes"]);
+    let gone = |daemon: &Daemon| {
+        for job in [&first, &second] {
+            let files = ["bak", "joblog", "joberrors", "queue"]
+                .map(|dir| daemon.files(dir))
+                .concat();
+            assert!(
+                !files.iter().any(|path| path.contains(job.as_str())),
+                "{files:?}"
+            );
+        }
+        let records = daemon.spool("records").join(day(&first));
+        for file in ["accepted.jsonl", "ended.jsonl"] {
+            let text = fs::read_to_string(records.join(file)).unwrap();
+            assert!(!text.contains("secret") && !text.contains("shop"), "{text}");
+            assert!(text.contains(&other), "{text}");
+        }
+    };
+    gone(&daemon);
+    daemon.kill();
+    daemon.serve();
+    gone(&daemon);
+    assert_eq!(daemon.place(&other), "bak/orders_in");
+    let all = acts(&daemon, &[]);
+    let forget = all.iter().find(|act| act["act"] == "forget").unwrap();
+    assert_eq!(
+        (&forget["users"][0], &forget["outcome"]),
+        (&"shop".into(), &"done".into())
+    );
+    // Without a service as well, and of one who has nothing.
+    daemon.stop();
+    let removed = daemon.operator(&["forget", "shop", "--yes"]);
+    assert!(removed.contains("of 0 jobs"), "{removed}");
+    daemon.operator(&["audit", "verify"]);
+}

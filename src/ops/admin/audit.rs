@@ -113,6 +113,7 @@ fn outcome(error: &ActError) -> Outcome {
         | ActError::Moved(_)
         | ActError::NoJob(_)
         | ActError::NoSchedule(_)
+        | ActError::NotEnded { .. }
         | ActError::NoUser(_)
         | ActError::NotAddressed(_)
         | ActError::Reason
@@ -135,6 +136,7 @@ fn outcome(error: &ActError) -> Outcome {
 pub(super) fn deed(operation: &Operation, by: &By) -> Deed {
     let new = |act: &str| Deed::new(act, by);
     match operation {
+        Operation::Forget { submitter } => new("forget").users(1, std::slice::from_ref(submitter)),
         Operation::Hold { interface, reason } => {
             let why = (!reason.is_empty()).then(|| reason.clone());
             let by = By { why, ..by.clone() };

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+/// All days are read to forget a submitter.
+const PATIENCE_TO_FORGET: Duration = Duration::from_secs(60 * 60);
 /// More is not recorded.
 const SAID_CHARS_MAX: usize = 1000;
 /// An act waits for the disk.
@@ -96,6 +98,13 @@ impl Client {
     /// # Errors
     /// When it was refused, has failed, or no answer came.
     pub fn act(&mut self, operation: &Operation) -> Result<String, ClientError> {
+        if let Operation::Forget { .. } = operation {
+            let unhurried = self
+                .stream
+                .get_ref()
+                .set_read_timeout(Some(PATIENCE_TO_FORGET));
+            unhurried.map_err(ClientError::NoAnswer)?;
+        }
         self.done(Ask::Act(operation.clone()))
     }
 

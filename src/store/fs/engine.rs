@@ -26,7 +26,8 @@ use crate::{
         Asked, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired,
         JobDetail, JobSummary, KeptRun, Key, Keyed, LastError, Lease, LeftBehind, NewJob, NewName,
         NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule,
-        Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Viewer, Waiting, Want,
+        Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces, Viewer,
+        Waiting, Want,
         audit::{AuditHead, Entry},
     },
     util::processors,
@@ -718,6 +719,20 @@ impl Store for FileStore {
 
     async fn ask_reset(&self, id: ScheduleId, by: &By) -> Result<bool> {
         self.0.ask_reset(id, by).await
+    }
+
+    async fn traces_of(&self, submitter: &str) -> Result<Traces> {
+        let submitter = submitter.to_owned();
+        let found = self
+            .0
+            .looking(move |inner| inner.spool.traces_of(&submitter));
+        found.await
+    }
+
+    async fn forget(&self, submitter: &str) -> Result<Traces> {
+        let submitter = submitter.to_owned();
+        let forgotten = self.0.blocking(move |inner| inner.spool.forget(&submitter));
+        forgotten.await
     }
 
     async fn audit(&self, entry: &Entry) -> Result<u64> {

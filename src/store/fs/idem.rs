@@ -22,7 +22,7 @@ const COMMIT_MS_MAX: i64 = 30 * 60 * 1000;
 /// A record says little.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
-const DIR: &str = "idem";
+pub(super) const DIR: &str = "idem";
 
 /// A key counts so long, unless the configuration says otherwise.
 pub(super) const KEY_HOURS: u32 = 24;

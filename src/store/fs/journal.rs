@@ -73,6 +73,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// … and at the latest so long after the one before.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
+/// A caller waits so long for a checkpoint, which comes sooner on a disk that takes what is written.
+const COVERED_WITHIN: Duration = Duration::from_secs(30);
+
 /// A flush waits for records that are on their way, for so long and for so many.
 const GATHER: Duration = Duration::from_millis(2);
 const GATHERED_MAX: usize = 32;
@@ -555,6 +558,21 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// Waits until a durable mark covers all that has been recorded until now, so that no replay does any of it
+    /// again.
+    ///
+    /// # Errors
+    /// When the disk has failed, or the days' records cannot be written for [`COVERED_WITHIN`].
+    pub(super) fn cover(&self) -> Result<(), SpoolError> {
+        let Some(journal) = self.journal.get() else {
+            return self.sync_all();
+        };
+        let last = journal.state.lock().last;
+        self.wait(Ticket::of(last))?;
+        let covered = journal.covered(last);
+        covered.map_err(wrap("checkpoint", Path::new(DIR)))
+    }
+
     /// Changes the directories and records it. `change` is made under the journal's lock; what it
     /// does must not wait for a disk.
     ///
@@ -1011,6 +1029,24 @@ impl<F: Fs> Journal<F> {
             }
             Ok(_) | Err(_) => None,
         }
+    }
+
+    /// Waits until a durable mark covers record `last`, without asking for one before its time.
+    fn covered(&self, last: u64) -> io::Result<()> {
+        if !self.is_threaded() {
+            return self.checkpoint()?.fully();
+        }
+        let deadline = Instant::now() + COVERED_WITHIN;
+        let mut state = self.state.lock();
+        while state.checkpointed < last {
+            if let Some(reason) = self.health.reason() {
+                return Err(io::Error::other(reason.to_owned()));
+            }
+            if self.advanced.wait_until(&mut state, deadline).timed_out() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a durable mark covers record `last`.

@@ -26,7 +26,7 @@ use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
 use crate::store::fs::PlacePath;
 use parking_lot::Mutex;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -179,20 +179,23 @@ struct Recent {
 
 impl Recent {
     fn keep(&mut self, accepted: Arc<Accepted>) {
-        let bytes = |line: &Accepted| LINE_BYTES + line.params.as_ref().map_or(0, String::len);
         let id = accepted.job.id().get();
-        self.bytes += bytes(&accepted);
+        self.bytes += Self::bytes_of(&accepted);
         match self.lines.insert(id, accepted) {
-            Some(earlier) => self.bytes -= bytes(&earlier),
+            Some(earlier) => self.bytes -= Self::bytes_of(&earlier),
             None => self.order.push_back(id),
         }
         while self.bytes > RECENT_BYTES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             if let Some(line) = self.lines.remove(&oldest) {
-                self.bytes -= bytes(&line);
+                self.bytes -= Self::bytes_of(&line);
             }
         }
+    }
+
+    fn bytes_of(line: &Accepted) -> usize {
+        LINE_BYTES + line.params.as_ref().map_or(0, String::len)
     }
 }
 
@@ -203,7 +206,7 @@ struct Known {
     recent: Recent,
     days: HashMap<String, Day>,
     /// Days of which all has been read that came before the start.
-    read: std::collections::HashSet<String>,
+    read: HashSet<String>,
 }
 
 pub(super) struct Records<F: Fs> {
@@ -268,6 +271,21 @@ impl<F: Fs> Records<F> {
         let known = self.known.lock();
         let found = known.unwritten.get(&id).or(known.recent.lines.get(&id));
         found.cloned()
+    }
+
+    /// The lines of these jobs have changed. They have ended, so nothing is known of them that counts.
+    pub(super) fn forget_jobs(&self, day: &str, ids: &HashSet<u64>) {
+        let mut known = self.known.lock();
+        for id in ids {
+            if let Some(line) = known.recent.lines.remove(id) {
+                known.recent.bytes -= Recent::bytes_of(&line);
+                known.recent.order.retain(|kept| kept != id);
+            }
+            if let Some(day) = known.days.get_mut(day) {
+                day.lives.remove(id);
+                day.addressed.remove(id);
+            }
+        }
     }
 
     /// A day's files have been removed.

@@ -1,10 +1,12 @@
 //! What operators do in memory.
 
-use super::{All, MemoryStore};
+use super::{All, Known, MemoryStore};
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, Place, PlaceKind, Queue, Transition},
-    store::{By, Counts, InterfaceCounts, Remains, Result, Store, StoreError},
+    store::{
+        By, Counts, InterfaceCounts, Remains, Result, SavedSchedule, Store, StoreError, Traces,
+    },
 };
 
 impl MemoryStore {
@@ -103,6 +105,31 @@ impl MemoryStore {
 }
 
 impl All {
+    /// How much there is of a submitter.
+    pub(super) fn traces_of(&self, submitter: &str) -> Traces {
+        let his = |known: &&Known| known.new.submitter == submitter;
+        let (mut traces, of) = (Traces::default(), self.jobs.values().filter(his));
+        for known in of {
+            traces.jobs += 1;
+            match known.place.kind() {
+                PlaceKind::Deferred | PlaceKind::Queue | PlaceKind::Work => traces.waiting += 1,
+                PlaceKind::Bak | PlaceKind::JobErrors | PlaceKind::Refused => {
+                    traces.documents += 1;
+                }
+            }
+            traces.logs += usize::from(known.log.is_some());
+            traces.results += usize::from(!known.results.is_empty());
+        }
+        let his = |saved: &&SavedSchedule| saved.schedule.submitter == submitter;
+        traces.schedules = self.schedules.values().filter(his).count();
+        let keys = self.keys.values().filter(|keyed| {
+            let known = self.jobs.get(&keyed.job);
+            known.is_some_and(|known| known.new.submitter == submitter)
+        });
+        traces.keys = keys.count();
+        traces
+    }
+
     /// Is the job where it was seen, and can it be moved so?
     fn may(&self, job: &Job, by: &Transition) -> Result<()> {
         let gone = || StoreError::NotFound(format!("there is no job {} any more", job.name));

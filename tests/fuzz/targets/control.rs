@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(request(&written).as_ref(), Ok(&asked));
     let name = match &asked.ask {
         // What these have is for the audit, and names nothing.
-        Ask::Begin(_) | Ask::End { .. } | Ask::Ping => return,
+        Ask::Act(Operation::Forget { .. }) | Ask::Begin(_) | Ask::End { .. } | Ask::Ping => return,
         Ask::Act(Operation::Hold { interface, .. } | Operation::Release { interface }) => {
             interface.to_string()
         }

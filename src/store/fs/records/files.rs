@@ -309,18 +309,105 @@ impl<F: Fs> Spool<F> {
         day: &str,
         each: &mut dyn FnMut(Ended),
     ) -> Result<(), SpoolError> {
-        let path = ended_path(day);
-        let Some((file, _)) = self.opened(&path)? else {
+        self.each_line(&ended_path(day), &mut |_, line| {
+            Ended::from_line(line).into_iter().for_each(&mut *each);
+            Ok(())
+        })
+    }
+
+    /// The ids of the jobs of a submitter that came on a day.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(in crate::store::fs) fn accepted_of_submitter(
+        &self,
+        day: &str,
+        submitter: &str,
+    ) -> Result<HashSet<u64>, SpoolError> {
+        let path = accepted_path(day);
+        let mut ids = HashSet::new();
+        self.each_line(&path, &mut |_, line| {
+            let accepted = Accepted::from_line(line).filter(|a| a.submitter == submitter);
+            ids.extend(accepted.map(|accepted| accepted.job.id().get()));
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+
+    /// Writes over those ends of a day for which there are others, as [`Spool::rewrite_accepted`].
+    ///
+    /// # Errors
+    /// When the file cannot be read or written; it can be done again.
+    pub(in crate::store::fs) fn rewrite_ended(
+        &self,
+        day: &str,
+        other: &dyn Fn(&Ended) -> Option<Ended>,
+    ) -> Result<(), SpoolError> {
+        self.rewrite(&ended_path(day), &|line| {
+            let known = Ended::from_line(line)?;
+            Some(other(&known).map(|other| other.to_line()))
+        })
+    }
+
+    /// Writes over those lines of a day for which there are others, with as many bytes. Not synced. What a crash
+    /// in the middle leaves of a line says nothing, and the next call puts blanks there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written; it can be done again.
+    pub(in crate::store::fs) fn rewrite_accepted(
+        &self,
+        day: &str,
+        other: &dyn Fn(&Accepted) -> Option<Accepted>,
+    ) -> Result<(), SpoolError> {
+        self.rewrite(&accepted_path(day), &|line| {
+            let known = Accepted::from_line(line)?;
+            Some(other(&known).map(|other| other.to_line()))
+        })
+    }
+
+    /// `other` gives nothing at all for what is no line, and no other line for one that is to stay.
+    fn rewrite(
+        &self,
+        path: &Path,
+        other: &dyn Fn(&[u8]) -> Option<Option<String>>,
+    ) -> Result<(), SpoolError> {
+        let mut written = None;
+        self.each_line(path, &mut |at, line| {
+            let other = match other(line) {
+                Some(None) => return Ok(()),
+                Some(Some(other)) if other.len() <= line.len() => other,
+                // What another hand has written there is left.
+                None if id_of(line).is_none() => return Ok(()),
+                Some(Some(_)) | None => String::new(),
+            };
+            // Blanks behind a line mean nothing, and one of nothing else is none.
+            let mut bytes = other.into_bytes();
+            bytes.resize(line.len(), b' ');
+            let file = match &written {
+                Some(file) => file,
+                None => written.insert(self.fs.writable(path)?),
+            };
+            self.fs.write_at(file, at, &bytes)
+        })
+    }
+
+    /// Calls `each` with where each whole line of a file begins, and the line without its end.
+    fn each_line(
+        &self,
+        path: &Path,
+        each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), SpoolError> {
+        let Some((file, _)) = self.opened(path)? else {
             return Ok(());
         };
         let read = (|| {
             let mut lines = Lines::new(&*self.fs, &file, 0, CHUNK_BYTES);
-            while let Some((_, line)) = lines.next()? {
-                Ended::from_line(line).into_iter().for_each(&mut *each);
+            while let Some((at, line)) = lines.next()? {
+                each(at, line)?;
             }
             Ok(())
         })();
-        read.map_err(unreadable(&path))
+        read.map_err(unreadable(path))
     }
 
     /// Appends what the files do not have of what was recorded, and cuts off what is torn at their

@@ -112,6 +112,28 @@ impl Accepted {
         (read.id == read.job.id().get()).then_some(read)
     }
 
+    /// The same without what is of its submitter: his name, his words, and what he asked the processor for.
+    #[must_use]
+    pub(in crate::store::fs) fn forgotten(&self) -> Self {
+        Self {
+            job: bare(&self.job),
+            came: match &self.came {
+                Came::Emitted { parent } => Came::Emitted {
+                    parent: bare(parent),
+                },
+                Came::Dropped { .. } => Came::Dropped {
+                    dropped_as: String::new(),
+                },
+                other @ (Came::Scheduled | Came::Uploaded) => other.clone(),
+            },
+            submitter: String::new(),
+            addressee: None,
+            reference_as_sent: None,
+            params: None,
+            ..self.clone()
+        }
+    }
+
     /// What the joblog says first of the job, if there is something to be said of how it came.
     pub fn note(&self) -> Option<String> {
         match &self.came {
@@ -215,6 +237,24 @@ impl Ended {
         }
     }
 
+    /// The same without what is of the submitter whose job it is, or of him who did it.
+    #[must_use]
+    pub(in crate::store::fs) fn forgotten(&self, is_his: bool, is_by_him: bool) -> Self {
+        let mut line = self.clone();
+        if is_his {
+            line.job = bare(&self.job);
+            line.addressee = None;
+            line.text = None;
+        }
+        if is_by_him {
+            line.by = None;
+            line.login = None;
+            line.from = None;
+            line.why = None;
+        }
+        line
+    }
+
     /// The same with who did it.
     pub fn by(mut self, by: &By) -> Self {
         self.by = Some(by.to_string());
@@ -254,6 +294,11 @@ impl<'l> UploadLine<'l> {
         let read: Self = serde_json::from_slice(line).ok()?;
         (read.came == "uploaded").then_some(read)
     }
+}
+
+/// A job's name without its reference, which is its submitter's.
+fn bare(job: &JobName) -> JobName {
+    JobName::new(job.id(), None, job.kind())
 }
 
 /// The job's id in a line, without reading the rest.
