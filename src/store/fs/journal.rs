@@ -1138,12 +1138,13 @@ impl<F: Fs> Journal<F> {
     /// look at all of it. Best effort: a disk that does not take this takes nothing any more.
     fn distrust(&self) {
         let through = self.state.lock().checkpointed;
-        let given = self.ids.lock().clone();
-        let _ = self.write_mark(&Mark {
+        let mark = Mark {
             through,
-            given,
+            given: self.ids.lock().clone(),
             mount: None,
-        });
+        };
+        // In both places: a mark of which the sync has failed may be there, and goes further than this one.
+        let _ = self.write_mark(&mark).and_then(|()| self.write_mark(&mark));
     }
 
     fn write_mark(&self, mark: &Mark) -> io::Result<()> {
