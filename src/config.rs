@@ -13,7 +13,7 @@ pub use partner::Partner;
 use crate::{
     cron_schedule::cron::Changes,
     cron_schedule::{Missed, Zone},
-    domain::{InterfaceName, WorkerTags},
+    domain::{InterfaceName, OrderBy, WorkerTags},
     peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor},
     scheduler::{LaneRules, Order, PartnerRules, Partners},
@@ -634,6 +634,7 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
     }
     check_addressed(file)?;
     let drops = drops(file)?;
+    let order_by = order_by(file)?;
     at_least_1("max_bytes", file.max_bytes.unwrap_or(BODY_BYTES_MAX))?;
     let concurrency = concurrency(file)?;
     let running_max = processor.as_ref().map_or(0, |_| concurrency);
@@ -654,26 +655,54 @@ fn interface(name: &str, file: &InterfaceFile, dir: &Path) -> Result<InterfaceCo
             aliases: file.aliases.clone(),
             questions: file.questions.clone(),
             visible: file.visible,
+            order_by: order_by.clone(),
         },
         rules: Rules {
             attempts_max: file.retry.attempts,
             at_most_once: delivery_once,
             drops,
+            order_attribute: (order_by.as_ref())
+                .and_then(OrderBy::attribute)
+                .map(Into::into),
         },
         lane: Lane {
             processor,
             retry: file.retry.clone(),
             at_most_once: delivery_once,
+            order_by,
             rules: LaneRules {
                 running_max,
-                order: match file.ordered {
-                    true => Order::Arrival,
-                    false => Order::None,
-                },
+                order: order(file),
                 fair: takes_turns(file)?,
             },
         },
     })
+}
+
+/// What the jobs keep their order by.
+fn order_by(file: &InterfaceFile) -> Result<Option<OrderBy>, String> {
+    let Some(text) = &file.order_by else {
+        return Ok(None);
+    };
+    let by = text.parse();
+    let by = by.map_err(|error| format!("order_by is {text:?}; {error}"))?;
+    match file.ordered {
+        false => Ok(Some(by)),
+        true => Err(
+            "order_by keeps the order of the jobs of each key, and ordered = true that of all: \
+             take one of them out"
+                .into(),
+        ),
+    }
+}
+
+/// In which order jobs stay.
+fn order(file: &InterfaceFile) -> Order {
+    match (file.ordered, &file.order_by) {
+        (true, _) => Order::Arrival,
+        (false, Some(_)) => Order::Key,
+        (false, None) => Order::None,
+    }
 }
 
 /// Do partners take turns?
@@ -736,7 +765,7 @@ fn drops(file: &InterfaceFile) -> Result<DropRules, String> {
         Some(names) => TemporaryNames::new(names).map_err(|e| format!("temporary_names: {e}"))?,
     };
     Ok(DropRules {
-        ordered: file.ordered,
+        ordered: file.ordered || file.order_by.is_some(),
         temporary,
         addressed: file.addressed,
     })
@@ -969,6 +998,14 @@ mod tests {
                 "interfaces.a.fair lets partners take turns, and ordered = true",
             ),
             (
+                "ordered = true\norder_by = \"submitter\"",
+                "interfaces.a.order_by keeps the order of the jobs of each key, and ordered",
+            ),
+            (
+                "order_by = \"@a:b\"",
+                "interfaces.a.order_by is \"@a:b\"; use \"submitter\", \"reference\", or",
+            ),
+            (
                 "[partners.shop]\nweight = 0",
                 "partners.shop.weight is 0 and must be 1 to 1000",
             ),
@@ -1063,6 +1100,14 @@ mod tests {
         assert!(tenant.interfaces[&"a".parse().unwrap()].lane.rules.fair);
         let weight = |name: &str| tenant.partners[name].weight;
         assert_eq!((weight("shop"), weight("uid 1000")), (3, 1));
+        let config = parse(&format!(
+            "{ONE}fair = \"submitter\"\norder_by = \"@Customer\""
+        ))
+        .unwrap();
+        let a = &config.tenants[0].interfaces[&"a".parse().unwrap()];
+        assert_eq!((a.lane.rules.order, a.lane.rules.fair), (Order::Key, true));
+        assert_eq!(a.rules.order_attribute.as_deref(), Some("Customer"));
+        assert_eq!(a.lane.rules.running_max, 0, "there is no processor");
         let error = parse(&format!("{ONE}fair = \"jobs\"")).unwrap_err();
         assert!(
             error.contains("line 4: interfaces.a.fair is \"jobs\""),

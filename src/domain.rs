@@ -14,6 +14,7 @@ pub mod joblog;
 mod line;
 mod name;
 mod options;
+mod order;
 mod place;
 #[cfg(test)]
 mod properties;
@@ -31,6 +32,7 @@ pub use options::{
     JobOptions, PARAMS_BYTES_MAX, Priority, PriorityError, WORKER_TAG_BYTES_MAX, WorkerTag,
     WorkerTagError, WorkerTags,
 };
+pub use order::{OrderBy, OrderByError};
 pub use place::{Illegal, Job, Place, PlaceKind, Queue, Transition};
 #[cfg(test)]
 pub(crate) use properties::{

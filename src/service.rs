@@ -40,7 +40,7 @@ pub use worker_handle::{Cancelling, WorkerHandle};
 
 use crate::{
     auth::{Caller, Right},
-    domain::{InterfaceName, Job, JobName, Place, Seal},
+    domain::{InterfaceName, Job, JobName, OrderBy, Place, Seal},
     metrics::Tenant,
     store::{Store, StoreError, Want},
     util::processors,
@@ -96,6 +96,8 @@ pub struct Interface {
     /// What it asks of a job, for clients that want to know.
     pub questions: Vec<serde_json::Map<String, serde_json::Value>>,
     pub visible: Visible,
+    /// What its jobs keep their order by.
+    pub order_by: Option<OrderBy>,
 }
 
 /// One tenant's service.

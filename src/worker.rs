@@ -14,7 +14,7 @@ mod stranded;
 mod waits;
 
 use crate::{
-    domain::{InterfaceName, JobName, WorkerTags},
+    domain::{InterfaceName, JobName, OrderBy, WorkerTags},
     metrics::{Rescan, Tenant},
     processor::{PartnersSee, Processor, Retry, Starter},
     scheduler::{Action, End, Event, LaneRules, Partners, RunStats, Scheduler, Turn},
@@ -49,6 +49,8 @@ pub struct Lane {
     pub processor: Option<Processor>,
     pub retry: Retry,
     pub rules: LaneRules,
+    /// What keys are, where order is by them.
+    pub order_by: Option<OrderBy>,
     /// A run of unknown outcome is not repeated.
     pub at_most_once: bool,
 }
@@ -237,10 +239,8 @@ impl Worker {
         let mut actions = Vec::new();
         for (adopted, entry) in std::mem::take(&mut self.adopted) {
             let lease = &adopted.lease;
-            let turn = Turn {
-                partner: (!lease.submitter.is_empty()).then(|| lease.submitter.as_str().into()),
-                ..Turn::default()
-            };
+            let known = adopted.precedence.as_ref();
+            let turn = self.core.turn(&lease.interface, &lease.job, known);
             let event = Event::Adopted(lease.interface.clone(), lease.job.clone(), turn);
             self.scheduler.on(event, &mut actions);
             tokio::spawn(self.core.clone().follow(adopted, entry));

@@ -10,7 +10,7 @@ use super::{
     report,
 };
 use crate::{
-    config::{Config, Tenant},
+    config::{Config, InterfaceConfig, Tenant},
     domain::{
         InterfaceName, Job, JobName, Place, PlaceKind, Priority, Queue, WorkerTag, WorkerTags,
         escaped, stamp,
@@ -179,62 +179,113 @@ impl Of<'_> {
         whole: bool,
     ) -> anyhow::Result<Seen> {
         let tags = &self.config.worker_tags;
-        let rules = self.tenant.interfaces.get(interface);
-        let rules = rules.map(|interface| interface.lane.rules);
-        let ordered = rules.is_some_and(|rules| rules.is_ordered());
-        let fair = rules.is_some_and(|rules| rules.fair);
-        let turn = |summary: &JobSummary| {
-            let known = summary.record.as_ref().filter(|_| !ordered);
-            let priority = known.map_or(Priority::Default, |known| known.priority);
-            (priority, summary.job.name.clone())
-        };
-        let submitter = |summary: &JobSummary| summary.record.as_ref()?.submitter.clone();
-        let own = turn(&detail.summary);
-        let whose = submitter(&detail.summary);
+        let lane = self.tenant.interfaces.get(interface);
+        let turns = Turns { lane, tags };
+        let own = &detail.summary;
+        let whose = submitter(own);
         let running = self.active(None).await?;
         let of_partner = running.iter().filter(|other| submitter(other) == whose);
-        let partner = whose.as_deref().map(Arc::from);
+        let partner = whose.map(Arc::from);
         let limits = self.tenant.partner_rules(&self.config.limits);
-        let of_partner_max = limits.running_max(partner.as_ref());
         let active = self.active(Some(interface)).await?;
-        let comes_before = |other: &&JobSummary| {
-            let worker = other
-                .record
-                .as_ref()
-                .and_then(|known| known.worker.as_ref());
-            let other_turn = turn(other);
-            let is_before = match fair && other_turn.0 == own.0 {
-                true => submitter(other) == whose && other_turn < own,
-                false => other_turn < own,
-            };
-            other.is_queued() && is_before && tags.take(worker)
-        };
-        let others = active.iter().filter(|other| {
-            other.is_queued() && turn(other).0 == own.0 && submitter(other) != whose
-        });
-        let others: BTreeSet<_> = others.map(submitter).collect();
         let is_running = |other: &&JobSummary| other.job.place.kind() == PlaceKind::Work;
+        let is_before = |other: &&JobSummary| turns.is_before(other, own);
         Ok(Seen {
             served: self.is_served()?,
             whole,
             here: (
-                rules.map_or(0, |rules| rules.running_max),
+                lane.map_or(0, |interface| interface.lane.rules.running_max),
                 active.iter().filter(is_running).count(),
             ),
             in_all: (self.config.limits.running_max, running.len()),
-            of_partner: (of_partner_max, of_partner.count()),
+            of_partner: (limits.running_max(partner.as_ref()), of_partner.count()),
             held: self.store.hold_text(interface).await?,
-            worker: (detail.summary.record.as_ref()).and_then(|known| not_ours(tags, known)),
-            blocker: match ordered {
-                true => blocker(tags, &active, &own.1),
-                false => None,
-            },
-            priority: own.0,
-            n_before: active.iter().filter(comes_before).count(),
-            n_taking_turns: if fair { others.len() } else { 0 },
-            partner: whose.unwrap_or_default(),
+            worker: (own.record.as_ref()).and_then(|known| not_ours(tags, known)),
+            blocker: turns.blocker(&active, own),
+            key: turns.key(own),
+            priority: turns.turn(own).0,
+            n_before: active.iter().filter(is_before).count(),
+            n_taking_turns: turns.n_taking(&active, own),
+            partner: whose.unwrap_or_default().to_owned(),
             interface: interface.clone(),
         })
+    }
+}
+
+fn submitter(job: &JobSummary) -> Option<&str> {
+    job.record.as_ref()?.submitter.as_deref()
+}
+
+/// How the jobs of an interface have their turns.
+struct Turns<'a> {
+    lane: Option<&'a InterfaceConfig>,
+    tags: &'a WorkerTags,
+}
+
+impl Turns<'_> {
+    fn is_ordered(&self) -> bool {
+        let rules = self.lane.map(|interface| interface.lane.rules);
+        rules.is_some_and(|rules| rules.is_ordered())
+    }
+
+    fn is_fair(&self) -> bool {
+        self.lane.is_some_and(|interface| interface.lane.rules.fair)
+    }
+
+    fn turn<'j>(&self, job: &'j JobSummary) -> (Priority, &'j JobName) {
+        let known = job.record.as_ref().filter(|_| !self.is_ordered());
+        let priority = known.map_or(Priority::Default, |known| known.priority);
+        (priority, &job.job.name)
+    }
+
+    /// What a job keeps its order by, where that is by keys.
+    fn key(&self, job: &JobSummary) -> Option<String> {
+        let by = self.lane?.lane.order_by.as_ref()?;
+        let kept = job
+            .record
+            .as_ref()
+            .and_then(|known| known.order_key.as_deref());
+        by.key(submitter(job), &job.job.name, kept)
+            .map(str::to_owned)
+    }
+
+    fn has_key(&self, job: &JobSummary, key: Option<&String>) -> bool {
+        key.is_some() && self.key(job).as_ref() == key
+    }
+
+    /// Does a job wait whose turn is surely before that of this one?
+    fn is_before(&self, other: &JobSummary, own: &JobSummary) -> bool {
+        let worker = other
+            .record
+            .as_ref()
+            .and_then(|known| known.worker.as_ref());
+        let (its, turn) = (self.turn(other), self.turn(own));
+        let is_before = if self.has_key(other, self.key(own).as_ref()) {
+            its.1 < turn.1
+        } else if self.is_fair() && its.0 == turn.0 {
+            submitter(other) == submitter(own) && its < turn
+        } else {
+            its < turn
+        };
+        other.is_queued() && is_before && self.tags.take(worker)
+    }
+
+    /// With how many other partners that of a job takes turns.
+    fn n_taking(&self, active: &[JobSummary], own: &JobSummary) -> usize {
+        let takes_turns = |other: &&JobSummary| {
+            other.is_queued() && self.turn(other).0 == self.turn(own).0 && self.is_fair()
+        };
+        let others = active.iter().filter(takes_turns).map(submitter);
+        let others: BTreeSet<_> = others.filter(|other| *other != submitter(own)).collect();
+        others.len()
+    }
+
+    /// What has to be done before a job because order is strict, and why that is not done.
+    fn blocker(&self, active: &[JobSummary], own: &JobSummary) -> Option<(JobName, String)> {
+        let key = self.key(own);
+        let is_with = |other: &&JobSummary| self.is_ordered() || self.has_key(other, key.as_ref());
+        let with_it: Vec<&JobSummary> = active.iter().filter(is_with).collect();
+        blocker(self.tags, &with_it, &own.job.name)
     }
 }
 
@@ -270,6 +321,8 @@ struct Seen {
     worker: Option<WorkerTag>,
     /// What comes first where order is strict, and why that is not done.
     blocker: Option<(JobName, String)>,
+    /// What it keeps its order by, where that is by keys.
+    key: Option<String>,
     priority: Priority,
     /// Queued jobs whose turn is before; those of other partners that take turns with its own are not known to be.
     n_before: usize,
@@ -277,8 +330,8 @@ struct Seen {
     n_taking_turns: usize,
 }
 
-/// The job that an ordered interface has to see done first, and in which state that is.
-fn blocker(tags: &WorkerTags, active: &[JobSummary], job: &JobName) -> Option<(JobName, String)> {
+/// The job that has to be done first where order is strict, and in which state that is.
+fn blocker(tags: &WorkerTags, active: &[&JobSummary], job: &JobName) -> Option<(JobName, String)> {
     let states = active.iter().filter_map(|other| {
         let state = match &other.job.place {
             Place::Work { .. } => "is running".into(),
@@ -335,9 +388,12 @@ fn reasons(seen: &Seen) -> Vec<String> {
         return why;
     }
     if let Some((first, state)) = &seen.blocker {
-        why.push(format!(
-            "{interface} is ordered, and {first}, which comes first, {state}"
-        ));
+        why.push(match &seen.key {
+            Some(key) => {
+                format!("it waits behind {first} of the same key ({key}), which {state}")
+            }
+            None => format!("{interface} is ordered, and {first}, which comes first, {state}"),
+        });
     } else if here >= here_max {
         why.push(format!(
             "{interface} runs {here} jobs, as many as it may (concurrency)"
@@ -396,6 +452,7 @@ mod tests {
             held: None,
             worker: None,
             blocker: None,
+            key: None,
             priority: Priority::Default,
             n_before: 0,
             n_taking_turns: 0,
@@ -488,10 +545,18 @@ mod tests {
             ),
             (
                 Seen {
-                    blocker: Some((job, "is running".into())),
+                    blocker: Some((job.clone(), "is running".into())),
                     ..seen()
                 },
                 "00042.json, which comes first, is running",
+            ),
+            (
+                Seen {
+                    blocker: Some((job, "is running".into())),
+                    key: Some("@a=1".into()),
+                    ..seen()
+                },
+                "it waits behind 20261122T045748.123Z-00042.json of the same key (@a=1), which is running",
             ),
         ] {
             let said = said(seen);

@@ -131,6 +131,7 @@ pub(super) struct InterfaceFile {
     #[serde(default)]
     pub(super) ordered: bool,
     pub(super) fair: Option<Fair>,
+    pub(super) order_by: Option<String>,
     pub(super) temporary_names: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
     pub(super) delivery: Option<String>,

@@ -29,7 +29,7 @@ use crate::{
     util::Heartbeat,
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
-    xml::{Room, Schemas, Stylesheets, XsdSchema},
+    xml::{self, Room, Schemas, Source, Stylesheets, XmlLimits, XsdSchema},
 };
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -120,6 +120,11 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
     let spool = spool.with_key_hours(tenant.retention.key_hours());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
+    let spool = spool.with_attributes(|document, name| {
+        let source = Source::Memory(document);
+        let value = xml::root_attribute(&source, name, &XmlLimits::default());
+        value.ok().flatten()
+    });
     Ok(spool.with_only_json(only_json.map(|(name, _)| name.clone()).collect()))
 }
 

@@ -462,6 +462,7 @@ mod tests {
             attempts_max: 3,
             at_most_once: false,
             drops: Default::default(),
+            order_attribute: None,
         };
         let interfaces = interfaces.iter();
         let interfaces: BTreeMap<_, _> = interfaces

@@ -29,13 +29,8 @@ pub enum Ahead {
     Deferred { due_ms: i64 },
     /// Nothing: it runs, since a moment that may not be known.
     Running { started_ms: Option<i64> },
-    /// So many jobs run, or wait before it; of those that wait `own` are of its partner, of whom no more than
-    /// `own_at_once` run at once.
-    Waiting {
-        jobs: usize,
-        own: usize,
-        own_at_once: usize,
-    },
+    /// So many jobs run, or wait before it; `in_series`, at least so many runs have to end one after the other.
+    Waiting { jobs: usize, in_series: usize },
 }
 
 impl RunStats {
@@ -75,14 +70,9 @@ impl RunStats {
                 .saturating_sub(now_ms)
                 .max(0)
                 .saturating_add(usual_ms),
-            Ahead::Waiting {
-                jobs,
-                own,
-                own_at_once,
-            } => {
+            Ahead::Waiting { jobs, in_series } => {
                 let full = jobs.checked_div(at_once).unwrap_or(0);
-                let own_full = own.checked_div(own_at_once).unwrap_or(0);
-                let rounds = full.max(own_full).saturating_add(1);
+                let rounds = full.max(in_series).saturating_add(1);
                 usual_ms.saturating_mul(i64::try_from(rounds).unwrap_or(i64::MAX))
             }
         };
@@ -110,23 +100,19 @@ mod tests {
     }
 
     fn behind(jobs: usize) -> Ahead {
-        Ahead::Waiting {
-            jobs,
-            own: jobs,
-            own_at_once: usize::MAX,
-        }
+        let in_series = 0;
+        Ahead::Waiting { jobs, in_series }
     }
 
     #[test]
-    fn a_partner_with_few_jobs_at_once_waits_for_its_own() {
+    fn runs_one_after_the_other_count_however_many_jobs_run_at_once() {
         let stats = after(&[1_000]);
-        let ahead = |own_at_once| Ahead::Waiting {
+        let ahead = |in_series| Ahead::Waiting {
             jobs: 12,
-            own: 6,
-            own_at_once,
+            in_series,
         };
-        assert_eq!(left_ms(&stats, ahead(2), 8), 4_000);
-        assert_eq!(left_ms(&stats, ahead(8), 8), 2_000);
+        assert_eq!(left_ms(&stats, ahead(3), 8), 4_000);
+        assert_eq!(left_ms(&stats, ahead(0), 8), 2_000);
     }
 
     #[test]
@@ -187,11 +173,7 @@ mod tests {
         prop_oneof![
             any::<i64>().prop_map(|due_ms| Ahead::Deferred { due_ms }),
             any::<Option<i64>>().prop_map(|started_ms| Ahead::Running { started_ms }),
-            any::<[usize; 3]>().prop_map(|[jobs, own, own_at_once]| Ahead::Waiting {
-                jobs,
-                own,
-                own_at_once,
-            }),
+            any::<[usize; 2]>().prop_map(|[jobs, in_series]| Ahead::Waiting { jobs, in_series }),
         ]
     }
 

@@ -475,6 +475,7 @@ impl Service {
             submitter: schedule.submitter.clone(),
             came: Came::Scheduled,
             reference_as_sent: None,
+            order_key: None,
             options: JobOptions {
                 priority: schedule.priority,
                 worker: schedule.worker.clone(),

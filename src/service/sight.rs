@@ -272,6 +272,7 @@ mod tests {
             aliases: Vec::new(),
             questions: Vec::new(),
             visible,
+            order_by: None,
         };
         let addressed = |rules: &mut Rules| rules.drops.addressed = addressed;
         let spool = TestSpool::at(root).interface_with("out", addressed);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::{Caller, Right},
     domain::joblog::{JobLog, Level, Message},
-    domain::{InterfaceName, Job, Kind, Place, Reference},
+    domain::{InterfaceName, Job, Kind, OrderBy, Place, Reference},
     metrics,
     store::{Came, Key, Keyed, NewJob, NewName, Of, Receipt, Sealed, Stored, Viewer, Want},
     xml::{self, Finding, InspectError, Source, XmlLimits},
@@ -65,6 +65,22 @@ enum Verdict {
     Accepted(InterfaceName),
     /// For these reasons; the interface, as far as it is known.
     Refused(Option<InterfaceName>, Vec<Finding>),
+}
+
+/// The same, with what the document says that its job keeps its order by. That is kept of one that is refused
+/// as well: it may be sent to its queue later.
+struct Checked {
+    verdict: Verdict,
+    order_key: Option<String>,
+}
+
+impl From<Verdict> for Checked {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            order_key: None,
+        }
+    }
 }
 
 /// What became of a document.
@@ -474,29 +490,29 @@ impl Complete {
             }
             self.request.service.take_key(&self.request.caller.user)?;
         }
-        let (this, verdict) = self.checked().await?;
-        match &verdict {
+        let (this, checked) = self.checked().await?;
+        match &checked.verdict {
             Verdict::Accepted(found) | Verdict::Refused(Some(found), _) => {
                 *interface = Some(found.clone());
             }
             Verdict::Refused(None, _) => {}
         }
-        this.land(verdict, key).await
+        this.land(checked, key).await
     }
 
     /// Checks the document, where that is quick at once.
-    async fn checked(self) -> Result<(Self, Verdict), Fault> {
+    async fn checked(self) -> Result<(Self, Checked), Fault> {
         let in_memory = self.document.in_memory().map(<[u8]>::len);
         if in_memory.is_some_and(|bytes| bytes <= QUICK_CHECK_BYTES_MAX) && !self.has_schema()? {
-            let verdict = self.check()?;
-            return Ok((self, verdict));
+            let checked = self.check()?;
+            return Ok((self, checked));
         }
         let service = self.request.service.clone();
         let permit = service.check_permit(self.request.submit.document, in_memory.is_none());
         let _permit = permit.await?;
         let checked = service.blocking(move |_| {
-            let verdict = self.check()?;
-            Ok((self, verdict))
+            let checked = self.check()?;
+            Ok((self, checked))
         });
         checked.await?
     }
@@ -515,15 +531,15 @@ impl Complete {
     }
 
     /// Is the document what an interface takes, and which one? Blocks.
-    fn check(&self) -> Result<Verdict, Fault> {
+    fn check(&self) -> Result<Checked, Fault> {
         let begun = Instant::now();
-        let verdict = match self.request.submit.document {
-            DocumentFormat::Json { check, .. } => self.check_json(check),
+        let checked = match self.request.submit.document {
+            DocumentFormat::Json { check, .. } => self.check_json(check).map(Checked::from),
             DocumentFormat::Xml => self.check_xml(),
         };
         let metrics = &self.request.service.metrics;
         metrics.validated(begun.elapsed().as_secs_f64());
-        verdict
+        checked
     }
 
     fn check_json(&self, check: JsonCheck) -> Result<Verdict, Fault> {
@@ -544,7 +560,7 @@ impl Complete {
     }
 
     /// Recognises and validates the document.
-    fn check_xml(&self) -> Result<Verdict, Fault> {
+    fn check_xml(&self) -> Result<Checked, Fault> {
         let reopen = || self.document.reader();
         let source = match self.document.in_memory() {
             Some(bytes) => Source::Memory(bytes),
@@ -554,14 +570,15 @@ impl Complete {
         let root = match xml::root_of(&source, &XmlLimits::default()) {
             Ok(root) => root,
             Err(InspectError::NotWellFormed(finding)) => {
-                return Ok(Verdict::Refused(chosen, vec![finding]));
+                return Ok(Verdict::Refused(chosen, vec![finding]).into());
             }
             Err(InspectError::Io(error)) => return Err(unreadable(&error)),
         };
         let (name, interface) = match self.recognise(&root)? {
             Ok(found) => found,
-            Err(finding) => return Ok(Verdict::Refused(chosen, vec![finding])),
+            Err(finding) => return Ok(Verdict::Refused(chosen, vec![finding]).into()),
         };
+        let order_key = order_key_of(interface, &source)?;
         if self.document.bytes() > interface.bytes_max {
             let bytes_max = interface.bytes_max;
             return Err(Fault::TooLarge { bytes_max });
@@ -575,10 +592,11 @@ impl Complete {
                 reason: format!("documents for {name} cannot be validated at the moment"),
             }
         })?;
-        if !findings.is_empty() {
-            return Ok(Verdict::Refused(Some(name.clone()), findings));
-        }
-        Ok(Verdict::Accepted(name.clone()))
+        let verdict = match findings.is_empty() {
+            true => Verdict::Accepted(name.clone()),
+            false => Verdict::Refused(Some(name.clone()), findings),
+        };
+        Ok(Checked { verdict, order_key })
     }
 
     /// The interface of a document by its root element, or why there is none.
@@ -628,7 +646,8 @@ impl Complete {
     }
 
     /// Gives the document its place, as the verdict says.
-    async fn land(self, verdict: Verdict, key: Option<Key>) -> Result<Reply, Fault> {
+    async fn land(self, checked: Checked, key: Option<Key>) -> Result<Reply, Fault> {
+        let Checked { verdict, order_key } = checked;
         if self.request.submit.only_check {
             return match verdict {
                 Verdict::Accepted(interface) => Ok(Reply::Valid { interface }),
@@ -647,14 +666,14 @@ impl Complete {
                 if service.is_full(&interface) {
                     return Err(queue_full());
                 }
-                let job = request.new_job(Some(&interface));
+                let job = request.new_job(Some(&interface), order_key);
                 let receipt = store.commit(document, job, &interface, key).await;
                 (Some(interface), receipt, None)
             }
             Verdict::Refused(interface, findings) => {
                 let interface = interface.and_then(|name| service.resolve(&name).cloned());
                 let (job, noted) = (
-                    request.new_job(None),
+                    request.new_job(None, order_key),
                     request.noted(store.now_ms(), &findings),
                 );
                 let refused = store.refuse(document, job, interface.as_ref(), noted, key);
@@ -682,7 +701,7 @@ impl Complete {
 }
 
 impl Request {
-    fn new_job(&self, accepted: Option<&InterfaceName>) -> NewJob {
+    fn new_job(&self, accepted: Option<&InterfaceName>, order_key: Option<String>) -> NewJob {
         let asked = self.submit.interface.as_ref();
         let asked = asked.filter(|_| self.submit.kind() == Kind::Json);
         NewJob {
@@ -692,6 +711,7 @@ impl Request {
             options: self.submit.options.clone(),
             came: Came::Uploaded,
             reference_as_sent: self.submit.reference_as_sent.as_deref().map(str::to_owned),
+            order_key,
         }
     }
 
@@ -780,6 +800,22 @@ impl Submit {
             DocumentFormat::Json { .. } => Kind::Json,
             DocumentFormat::Xml => Kind::Xml,
         }
+    }
+}
+
+/// What a document for an interface says that its job keeps its order by.
+///
+/// # Errors
+/// [`Fault::Busy`] when the document cannot be read back.
+fn order_key_of(interface: &Interface, source: &Source<'_>) -> Result<Option<String>, Fault> {
+    let attribute = interface.order_by.as_ref().and_then(OrderBy::attribute);
+    let Some(attribute) = attribute else {
+        return Ok(None);
+    };
+    match xml::root_attribute(source, attribute, &XmlLimits::default()) {
+        Ok(value) => Ok(value.and_then(|value| OrderBy::kept(attribute, &value))),
+        Err(InspectError::Io(error)) => Err(unreadable(&error)),
+        Err(InspectError::NotWellFormed(_)) => Ok(None),
     }
 }
 

@@ -133,6 +133,7 @@ impl Interface {
             aliases: Vec::new(),
             questions: Vec::new(),
             visible: super::Visible::Interface,
+            order_by: None,
         }
     }
 }

@@ -108,6 +108,9 @@ const LOG_BYTES_MAX: u64 = 256 << 20;
 /// Milliseconds of the Unix epoch, now.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
+/// Finds the value of an attribute of the root element in the beginning of a document.
+pub type ReadAttribute = fn(&[u8], &str) -> Option<String>;
+
 /// What the spool has to know of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -117,6 +120,9 @@ pub struct Rules {
     pub at_most_once: bool,
     /// How files that are dropped into its queue are taken in.
     pub drops: DropRules,
+    /// The attribute that is kept of documents that come otherwise than by an upload: the jobs keep their
+    /// order by it.
+    pub order_attribute: Option<Box<str>>,
 }
 
 /// The operation that failed, for messages.
@@ -203,6 +209,7 @@ pub struct Spool<F: Fs = RealFs> {
     drops: drops::Drops,
     /// Interfaces of which only lines that are JSON are for the joblog.
     only_json: BTreeSet<InterfaceName>,
+    read_attribute: Option<ReadAttribute>,
     /// How long an idempotency key counts.
     keys_kept_ms: i64,
     metrics: metrics::Journal,
@@ -249,6 +256,7 @@ impl<F: Fs> Spool<F> {
             temps: AtomicU64::new(0),
             drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
+            read_attribute: None,
             keys_kept_ms: key_ms(idem::KEY_HOURS),
             metrics: metrics::Journal::default(),
             accepts_risk: false,
@@ -261,6 +269,13 @@ impl<F: Fs> Spool<F> {
     #[must_use]
     pub fn with_only_json(mut self, interfaces: BTreeSet<InterfaceName>) -> Self {
         self.only_json = interfaces;
+        self
+    }
+
+    /// By this the attributes of documents are found that their jobs keep their order by.
+    #[must_use]
+    pub fn with_attributes(mut self, read: ReadAttribute) -> Self {
+        self.read_attribute = Some(read);
         self
     }
 

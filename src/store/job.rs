@@ -46,6 +46,8 @@ pub struct NewJob {
     pub came: Came,
     /// The reference as it was sent, before it was reduced to what a name may hold.
     pub reference_as_sent: Option<String>,
+    /// What its document says that it keeps its order by, as [`OrderBy::kept`](crate::domain::OrderBy::kept) gave it.
+    pub order_key: Option<String>,
 }
 
 /// A job that was stored just now.
@@ -217,6 +219,8 @@ pub struct JobRecord {
     pub worker: Option<WorkerTag>,
     /// How often it is to be tried again, if its submitter said so.
     pub retries: Option<u32>,
+    /// As in [`NewJob::order_key`].
+    pub order_key: Option<String>,
     /// Of the Unix epoch.
     pub received_ms: i64,
 }

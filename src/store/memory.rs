@@ -177,6 +177,7 @@ impl Known {
             priority: options.priority,
             worker: options.worker.clone(),
             submitter: (!submitter.is_empty()).then(|| submitter.into()),
+            order_key: self.new.order_key.as_deref().map(Into::into),
         }
     }
 
@@ -188,6 +189,7 @@ impl Known {
             priority: self.new.options.priority,
             worker: self.new.options.worker.clone(),
             retries: self.new.options.retries,
+            order_key: self.new.order_key.clone(),
             received_ms: self.received_ms,
         }
     }
@@ -635,7 +637,10 @@ impl Store for MemoryStore {
                 Place::Deferred {
                     interface: of,
                     due_ms,
-                } if of == interface => waiting.deferred.push((*due_ms, job.clone())),
+                } if of == interface => {
+                    let precedence = Some(known.precedence(job));
+                    waiting.deferred.push((*due_ms, job.clone(), precedence));
+                }
                 Place::Bak(_)
                 | Place::Deferred { .. }
                 | Place::JobErrors
@@ -644,7 +649,9 @@ impl Store for MemoryStore {
                 | Place::Work { .. } => {}
             }
         }
-        waiting.deferred.sort_unstable();
+        waiting
+            .deferred
+            .sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         Ok(waiting)
     }
 
@@ -1036,6 +1043,14 @@ impl Store for MemoryStore {
         };
         if whose {
             let of = |known: &Known| known.precedence(job).submitter;
+            let key = all
+                .jobs
+                .get(job)
+                .and_then(|known| known.new.order_key.clone());
+            let with_key = waiting
+                .clone()
+                .filter(|(name, known)| *name < job && key.is_some() && known.new.order_key == key);
+            beside.same_key = with_key.count();
             beside.submitter = all.jobs.get(job).and_then(of);
             let mut others = BTreeMap::new();
             for (name, known) in waiting {

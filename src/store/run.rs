@@ -11,8 +11,10 @@ pub struct Precedence {
     pub priority: Priority,
     /// `None`: by any.
     pub worker: Option<WorkerTag>,
-    /// `None`: it is not known, or was not asked for.
+    /// `None`: it is not known, or was not asked for, as all that follows.
     pub submitter: Option<Arc<str>>,
+    /// As in [`NewJob::order_key`](super::NewJob::order_key).
+    pub order_key: Option<Arc<str>>,
 }
 
 /// What a worker has to know of the jobs that wait in an interface.
@@ -20,7 +22,7 @@ pub struct Precedence {
 pub struct Asked {
     /// An older job is never missing while a younger one is there.
     pub in_order: bool,
-    /// Whose they are. Nothing else has to be read of XML documents.
+    /// Whose they are, and what they keep their order by. Nothing else has to be read of XML documents.
     pub whose: bool,
 }
 
@@ -35,6 +37,8 @@ pub struct Beside {
     pub own: usize,
     /// How many jobs of each other submitter wait.
     pub others: Vec<(Arc<str>, usize)>,
+    /// Of those that came before it, the ones with its order key.
+    pub same_key: usize,
 }
 
 /// What waits in an interface for a worker.
@@ -44,8 +48,9 @@ pub struct Waiting {
     pub held: bool,
     /// Complete jobs, oldest first. Without a precedence: it cannot be read now.
     pub ready: Vec<(JobName, Option<Precedence>)>,
-    /// Jobs that wait for their next attempt, with the moment, of the Unix epoch, when they are due.
-    pub deferred: Vec<(i64, JobName)>,
+    /// Jobs that wait for their next attempt, with the moment, of the Unix epoch, when they are due. With a
+    /// precedence if they were asked for in order and it can be read.
+    pub deferred: Vec<(i64, JobName, Option<Precedence>)>,
     /// There is something that may be ready then: look again after so long.
     pub again: Option<Duration>,
 }
@@ -202,6 +207,8 @@ impl fmt::Display for Interrupted {
 pub struct LeftBehind {
     pub lease: Lease,
     pub cut: Interrupted,
+    /// `None`: it cannot be read now.
+    pub precedence: Option<Precedence>,
     /// When its command was started, in milliseconds of the Unix epoch, if that is known.
     pub started_ms: Option<i64>,
     /// The [`Workspace::output`] of its run: processes that have it open belong to it.

@@ -2,7 +2,7 @@
 
 use super::{Core, Handle};
 use crate::{
-    domain::{InterfaceName, Job, Place},
+    domain::{InterfaceName, Job, OrderBy, Place},
     scheduler::Ahead,
     store::Beside,
 };
@@ -56,10 +56,15 @@ impl Core {
             false => beside.before,
             true => (self.partners).turns_before(partner, beside.own, &beside.others),
         };
+        let own_at_once = self.partners.running_max(partner);
+        let in_series = match lane.and_then(|lane| lane.order_by.as_ref()) {
+            Some(OrderBy::Submitter) => beside.own,
+            Some(OrderBy::Attribute(_)) => beside.same_key.max(beside.own / own_at_once),
+            Some(OrderBy::Reference) | None => beside.own / own_at_once,
+        };
         Ahead::Waiting {
             jobs: before + self.runs.count(interface),
-            own: beside.own,
-            own_at_once: self.partners.running_max(partner),
+            in_series,
         }
     }
 }

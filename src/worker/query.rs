@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::{
-    domain::{InterfaceName, Job, JobName, Kind, Place},
+    domain::{InterfaceName, Job, JobName, Kind, OrderBy, Place},
     scheduler::{Event, Order, Released, Taker, Turn},
     store::{Asked, Precedence},
 };
@@ -27,20 +27,20 @@ impl Core {
                 if let Some(after) = waiting.again {
                     self.scan_after(interface.clone(), after);
                 }
-                let ready = waiting.ready.into_iter();
-                let turn = |(job, precedence): (JobName, Option<Precedence>)| {
-                    (
-                        job,
-                        precedence.map_or_else(Turn::unknown, |known| self.turn(known)),
-                    )
+                let turn = |job: &JobName, known: Option<Precedence>| {
+                    self.turn(&interface, job, known.as_ref())
                 };
+                let ready = waiting.ready.into_iter();
+                let ready = ready.map(|(job, known)| (turn(&job, known), job));
+                let ready = ready.map(|(turn, job)| (job, turn)).collect();
+                let deferred = waiting.deferred.into_iter();
+                let deferred = deferred.map(|(due, job, known)| (due, turn(&job, known), job));
+                let deferred = deferred.map(|(due, turn, job)| (due, job, turn)).collect();
                 Event::Listed {
                     interface,
                     held: waiting.held,
-                    ready: ready.map(turn).collect(),
-                    deferred: (waiting.deferred.into_iter())
-                        .map(|(due_ms, job)| (due_ms, job, Turn::default()))
-                        .collect(),
+                    ready,
+                    deferred,
                 }
             }
             Err(error) => {
@@ -51,11 +51,24 @@ impl Core {
         self.hints.notify_surely(event).await;
     }
 
-    fn turn(&self, precedence: Precedence) -> Turn {
+    /// When a job has its turn, by what is known of it.
+    pub(super) fn turn(
+        &self,
+        interface: &InterfaceName,
+        job: &JobName,
+        precedence: Option<&Precedence>,
+    ) -> Turn {
+        let Some(precedence) = precedence else {
+            return Turn::unknown();
+        };
+        let lane = self.lanes.get(interface);
+        let order_by = lane.and_then(|lane| lane.order_by.as_ref());
+        let kept = precedence.order_key.as_deref();
+        let key = order_by.and_then(|by| by.key(precedence.submitter.as_deref(), job, kept));
         Turn {
             priority: precedence.priority,
-            partner: precedence.submitter,
-            key: None,
+            partner: precedence.submitter.clone(),
+            key: key.map(Into::into),
             taker: match self.tags.take(precedence.worker.as_ref()) {
                 true => Taker::Us,
                 false => Taker::Others,
@@ -67,7 +80,10 @@ impl Core {
     pub(super) fn asks_whose(&self, interface: &InterfaceName) -> bool {
         let lane = self.lanes.get(interface);
         lane.is_some_and(|lane| {
-            lane.rules.running_max > 0 && (lane.rules.fair || self.partners.are_limited())
+            let is_in_record = |by: &OrderBy| *by != OrderBy::Reference;
+            let by_record = lane.order_by.as_ref().is_some_and(is_in_record);
+            let is_asked = lane.rules.fair || by_record || self.partners.are_limited();
+            lane.rules.running_max > 0 && is_asked
         })
     }
 
@@ -79,11 +95,11 @@ impl Core {
     /// The turn of a job in its queue.
     async fn turn_of(&self, interface: &InterfaceName, job: &JobName) -> Turn {
         if !self.has_to_be_met(interface, job) {
-            return Turn::default();
+            return self.turn(interface, job, Some(&Precedence::default()));
         }
         let whose = self.asks_whose(interface);
         match self.store.precedence(interface, job, whose).await {
-            Ok(precedence) => self.turn(precedence),
+            Ok(precedence) => self.turn(interface, job, Some(&precedence)),
             Err(error) => {
                 // Asked again by the next scan.
                 tracing::warn!(%job, %error, "its record cannot be read");

@@ -108,6 +108,7 @@ impl Core {
         let LeftBehind {
             lease,
             cut,
+            precedence: _,
             started_ms,
             output,
         } = left;

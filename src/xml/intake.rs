@@ -78,6 +78,28 @@ pub fn root_of(source: &Source<'_>, limits: &XmlLimits) -> Result<Root, InspectE
     }
 }
 
+/// The value of an attribute without a namespace of the root element; nothing behind its tag is looked at.
+///
+/// # Errors
+/// As with [`root_of`].
+pub fn root_attribute(
+    source: &Source<'_>,
+    name: &str,
+    limits: &XmlLimits,
+) -> Result<Option<String>, InspectError> {
+    let mut found = None;
+    let seen = walk(source, limits, &mut |element| {
+        found = Some(element.attribute(name));
+        Err(element.finding("enough is known"))
+    });
+    match found {
+        Some(value) => Ok(value),
+        None => seen
+            .map(|_| None)
+            .map_err(|error| located(source, limits, error)),
+    }
+}
+
 fn located(source: &Source<'_>, limits: &XmlLimits, error: InspectError) -> InspectError {
     match error {
         InspectError::NotWellFormed(finding) => {
@@ -455,6 +477,21 @@ fn parser_error(error: Error, at: Position) -> InspectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attribute_of_the_root_is_found_without_a_look_behind_its_tag() {
+        let value = |document: &str, name: &str| {
+            let source = Source::Memory(document.as_bytes());
+            root_attribute(&source, name, &XmlLimits::default())
+        };
+        let document =
+            "<?xml version='1.0'?><!-- a --><r xmlns:p='u' p:b='1' a=' x&amp;y '><broken";
+        assert_eq!(value(document, "a").unwrap().as_deref(), Some(" x&y "));
+        assert_eq!(value(document, "b").unwrap(), None, "it has a namespace");
+        assert_eq!(value("<r><s a='1'/></r>", "a").unwrap(), None);
+        assert!(value("<r a='1'", "a").is_err());
+        assert!(value("", "a").is_err());
+    }
 
     /// Where the path is made, it has tests of its own.
     fn without_path(finding: Finding) -> String {

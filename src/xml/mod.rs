@@ -61,7 +61,7 @@ mod xslt;
 
 pub use budget::Budget;
 pub use catalog::{Catalog, CatalogEntry};
-pub use intake::{InspectError, inspect, root_of};
+pub use intake::{InspectError, inspect, root_attribute, root_of};
 pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{
     CompiledSchema, Keys, Room, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,

@@ -228,6 +228,7 @@ fn interface(name: &str, direction: Direction, root: Option<&str>) -> (Interface
         aliases: Vec::new(),
         questions: Vec::new(),
         visible: Visible::Interface,
+        order_by: None,
     };
     (name.parse().unwrap(), interface)
 }

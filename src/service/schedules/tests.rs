@@ -85,6 +85,7 @@ impl World {
             aliases: vec![alias.into()],
             questions: Vec::new(),
             visible: Visible::Interface,
+            order_by: None,
         };
         let clock = self.clock.clone();
         let spool = TestSpool::at(self.root.path())

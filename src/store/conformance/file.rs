@@ -25,6 +25,7 @@ fn rules(addressed: bool) -> Rules {
             addressed,
             ..DropRules::default()
         },
+        order_attribute: None,
     }
 }
 

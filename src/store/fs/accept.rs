@@ -275,6 +275,7 @@ impl<F: Fs> Part<F> {
         accepted
             .reference_as_sent
             .clone_from(&job.reference_as_sent);
+        accepted.order_key.clone_from(&job.order_key);
         accepted.bytes = self.bytes;
         accepted.sha256 = Some(self.sha256());
         let accepted = accepted.on(&job.options);

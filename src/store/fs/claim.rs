@@ -762,6 +762,7 @@ impl<F: Fs> Claim<F> {
         accepted.reference_as_sent = Some(file.to_owned());
         accepted.bytes = stat.map_or(0, |stat| stat.bytes);
         accepted.uid = stat.map(|stat| stat.uid);
+        accepted.order_key = spool.order_key_in(from, name.kind(), &queue.interface)?;
         let mut ops = if spool.is_large(from)? {
             vec![Op::moved(from, &part), Op::moved(&part, &to)]
         } else {

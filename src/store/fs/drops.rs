@@ -639,8 +639,10 @@ impl<F: Fs> Spool<F> {
         }
         let to = Place::Queue(round.queue.clone()).path(&job);
         let is_new = !matches!(found.entry, Entry::Misplaced(_));
-        let accepted = is_new.then(|| self.dropped(round, &job, dropped_as, &found.stat));
-        let ops = Vec::from_iter([Op::moved(path, &to)].into_iter().chain(accepted));
+        let mut ops = vec![Op::moved(path, &to)];
+        if is_new {
+            ops.push(self.dropped(round, &job, dropped_as, (path, &found.stat))?);
+        }
         match self.record(&ops, || self.fs.rename(path, &to)) {
             // No caller has been told of it, so it need not be waited for.
             Ok(_) => Ok(Taken::Job(job)),
@@ -655,7 +657,13 @@ impl<F: Fs> Spool<F> {
     }
 
     /// What is recorded of a file that becomes a job.
-    fn dropped(&self, round: &Round<'_>, job: &JobName, dropped_as: &str, stat: &Stat) -> Op {
+    fn dropped(
+        &self,
+        round: &Round<'_>,
+        job: &JobName,
+        dropped_as: &str,
+        (path, stat): (&Path, &Stat),
+    ) -> Result<Op, SpoolError> {
         let dropped_as = dropped_as.to_owned();
         let came = Came::Dropped { dropped_as };
         let mut accepted = Accepted::new(job.clone(), came, self.now_ms());
@@ -665,7 +673,8 @@ impl<F: Fs> Spool<F> {
         accepted.addressee.clone_from(&round.queue.addressee);
         accepted.bytes = stat.bytes;
         accepted.uid = Some(stat.uid);
-        Op::Accepted(Box::new(accepted))
+        accepted.order_key = self.order_key_in(path, job.kind(), &round.queue.interface)?;
+        Ok(Op::Accepted(Box::new(accepted)))
     }
 
     /// Makes a job of another user's file, which its owner could still write to at any time: of a copy,
@@ -701,8 +710,10 @@ impl<F: Fs> Spool<F> {
                 self.sync_dir(round.dir)?;
             }
             let to = Place::Queue(round.queue.clone()).path(&name);
-            let accepted = is_new.then(|| self.dropped(round, &name, dropped_as, &before));
-            let ops = Vec::from_iter([Op::moved(&temp, &to)].into_iter().chain(accepted));
+            let mut ops = vec![Op::moved(&temp, &to)];
+            if is_new {
+                ops.push(self.dropped(round, &name, dropped_as, (&temp, &before))?);
+            }
             let moved = self.record(&ops, || self.fs.rename(&temp, &to));
             let ((), ticket) = moved.map_err(wrap("take in", path))?;
             Ok::<_, SpoolError>(Some((name, original, ticket)))

@@ -456,7 +456,11 @@ impl Store for FileStore {
         job: &JobName,
         whose: bool,
     ) -> Result<Precedence> {
-        let (interface, job) = (interface.clone(), job.clone());
+        let interface = interface.clone();
+        let job = Job {
+            place: Place::Queue((&interface).into()),
+            name: job.clone(),
+        };
         let read = move |inner: &Inner| inner.precedences.of(&inner.spool, &interface, &job, whose);
         self.0.for_worker(read).await
     }

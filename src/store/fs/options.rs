@@ -1,8 +1,13 @@
 //! How often a job is tried, as its submitter asked for it and the record says it, which takes the place of
-//! the interface's attempts. Only JSON dialects ask for anything, so for an XML job nothing is read.
+//! the interface's attempts. Only JSON dialects ask for anything, so for an XML job nothing is read. And what a
+//! document that was dropped or emitted says that its job keeps its order by.
 
-use super::{Fs, Spool};
-use crate::domain::{Job, Kind};
+use super::{Fs, Spool, SpoolError, wrap};
+use crate::domain::{InterfaceName, Job, Kind, OrderBy};
+use std::path::Path;
+
+/// The tag of a document's root element is looked for in so much of it, and then in so much.
+const HEADS_BYTES: [usize; 2] = [64 * 1024, 1 << 20];
 
 impl<F: Fs> Spool<F> {
     /// How often the job is to be tried again, if it says so itself.
@@ -13,6 +18,37 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// What a document, which is to be a job of that interface, says that the job keeps its order by. Nothing, if the
+    /// start tag of its root element is not there or ends too late.
+    ///
+    /// # Errors
+    /// When the document cannot be read.
+    pub(super) fn order_key_in(
+        &self,
+        path: &Path,
+        kind: Kind,
+        interface: &InterfaceName,
+    ) -> Result<Option<String>, SpoolError> {
+        let rules = self.interfaces.get(interface);
+        let attribute = rules.and_then(|rules| rules.order_attribute.as_deref());
+        let (Some(attribute), Some(read), Kind::Xml) = (attribute, self.read_attribute, kind)
+        else {
+            return Ok(None);
+        };
+        let file = self.fs.update(path).map_err(wrap("open", path))?;
+        for n_bytes in HEADS_BYTES {
+            let head = self
+                .fs
+                .read_at(&file, 0, n_bytes)
+                .map_err(wrap("read", path))?;
+            let value = read(&head, attribute);
+            if value.is_some() || head.len() < n_bytes {
+                return Ok(value.and_then(|value| OrderBy::kept(attribute, &value)));
+            }
+        }
+        Ok(None)
+    }
+
     /// How many attempts the job has in all: its own retries go before the rules of its interface.
     pub fn attempts_max(&self, job: &Job) -> u32 {
         match self.retries_of(job) {
@@ -21,5 +57,53 @@ impl<F: Fs> Spool<F> {
                 .and_then(|interface| self.interfaces.get(interface))
                 .map_or(1, |rules| rules.attempts_max),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fs::testing::TestSpool;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_key_is_looked_for_in_the_beginning_of_a_document() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = TestSpool::at(dir.path())
+            .interface_with("a", |rules| rules.order_attribute = Some("k".into()))
+            .interface("b");
+        let spool = Arc::into_inner(spool.open().unwrap()).unwrap();
+        let spool = spool.with_attributes(|document, name| {
+            let text = String::from_utf8_lossy(document);
+            let (_, value) = text.split_once(&format!("{name}='"))?;
+            Some(value.split_once('\'')?.0.to_owned())
+        });
+        let path = Path::new("tmp/document");
+        let key = |before: usize, kind, interface: &str| {
+            let document = format!("{}<a k='1'/>{}", " ".repeat(before), " ".repeat(1 << 21));
+            std::fs::write(dir.path().join(path), document).unwrap();
+            spool
+                .order_key_in(path, kind, &interface.parse().unwrap())
+                .unwrap()
+        };
+        for before in [0, HEADS_BYTES[0] - 6, HEADS_BYTES[1] - 100] {
+            assert_eq!(
+                key(before, Kind::Xml, "a").as_deref(),
+                Some("@k=1"),
+                "{before}"
+            );
+        }
+        assert_eq!(
+            key(HEADS_BYTES[1] - 6, Kind::Xml, "a"),
+            None,
+            "it is too late"
+        );
+        assert_eq!(key(0, Kind::Json, "a"), None);
+        assert_eq!(key(0, Kind::Xml, "b"), None, "nobody asks");
+        assert!(
+            spool
+                .order_key_in(Path::new("tmp/x"), Kind::Xml, &"a".parse().unwrap())
+                .is_err()
+        );
     }
 }

@@ -55,6 +55,7 @@ impl<F: Fs> TestSpool<F> {
             attempts_max: 3,
             at_most_once: false,
             drops: DropRules::default(),
+            order_attribute: None,
         };
         differ(&mut rules);
         self.interfaces.insert(name.parse().unwrap(), rules);

@@ -258,6 +258,7 @@ impl MemoryStore {
         let left = left.iter().map(|job| {
             let (lease, dir) = self.lease(&mut all, job, true);
             LeftBehind {
+                precedence: Some(all.jobs[job].precedence(job)),
                 started_ms: all.jobs[job].started_ms,
                 lease,
                 cut: Interrupted::Stranded,

@@ -70,6 +70,7 @@ impl Bench {
                 order: Order::None,
                 fair: false,
             },
+            order_by: None,
             at_most_once: false,
         };
         let store = Arc::new(FileStore::new(self.spool.clone()));

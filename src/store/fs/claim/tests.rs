@@ -32,6 +32,7 @@ impl Bench {
             attempts_max: 3,
             at_most_once: false,
             drops: DropRules::default(),
+            order_attribute: None,
         };
         let interfaces = BTreeMap::from([(interface.clone(), rules)]);
         let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());

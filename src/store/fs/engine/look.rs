@@ -554,6 +554,7 @@ pub(super) fn recorded(accepted: &Accepted) -> JobRecord {
         priority: accepted.priority,
         worker: accepted.worker.clone(),
         retries: accepted.retries,
+        order_key: accepted.order_key.clone(),
         received_ms: accepted.received_ms,
     }
 }

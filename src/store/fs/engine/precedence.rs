@@ -4,7 +4,7 @@
 //! listed, and XML jobs are read only where it matters whose they are.
 
 use crate::{
-    domain::{Horizon, InterfaceName, Job, JobId, JobName, Kind, Place},
+    domain::{Horizon, InterfaceName, Job, JobId, JobName, Kind},
     store::{
         Precedence,
         fs::{Accepted, Spool, SpoolError},
@@ -31,53 +31,44 @@ fn has_to_be_read(job: &JobName, whose: bool) -> bool {
 }
 
 impl Precedences {
-    /// That of a queued job. Blocks when it has to be read.
+    /// That of a job that waits. Blocks when it has to be read.
     pub(super) fn of(
         &self,
         spool: &Spool,
         interface: &InterfaceName,
-        name: &JobName,
+        job: &Job,
         whose: bool,
     ) -> Result<Precedence, SpoolError> {
-        if !has_to_be_read(name, whose) {
+        if !has_to_be_read(&job.name, whose) {
             return Ok(Precedence::default());
         }
-        let id = name.id();
+        let id = job.name.id();
         let known = self.known();
         if let Some(precedence) = known.get(interface).and_then(|known| known.get(&id)) {
             return Ok(precedence.clone());
         }
         drop(known);
-        let job = Job {
-            place: Place::Queue(interface.clone().into()),
-            name: name.clone(),
-        };
-        let precedence = self.recorded(spool.accepted_of(&job)?.as_deref());
+        let precedence = self.recorded(spool.accepted_of(job)?.as_deref());
         let mut known = self.known();
         let known = known.entry(interface.clone()).or_default();
         known.insert(id, precedence.clone());
         Ok(precedence)
     }
 
-    /// Reads those of the queued jobs that are not known, all at once. Blocks.
-    pub(super) fn read(
+    /// Reads those of the waiting jobs that are not known, all at once. Blocks.
+    pub(super) fn read<'j>(
         &self,
         spool: &Spool,
         interface: &InterfaceName,
-        names: &[JobName],
+        jobs: impl Iterator<Item = &'j Job>,
         whose: bool,
     ) {
         let unread = {
             let known = self.known();
             let known = known.get(interface);
             let is_read = |id| known.is_some_and(|known| known.contains_key(&id));
-            let unread = |name: &&JobName| has_to_be_read(name, whose) && !is_read(name.id());
-            let place = || Place::Queue(interface.clone().into());
-            let job = |name: &JobName| Job {
-                place: place(),
-                name: name.clone(),
-            };
-            names.iter().filter(unread).map(job).collect::<Vec<Job>>()
+            let unread = |job: &&Job| has_to_be_read(&job.name, whose) && !is_read(job.name.id());
+            jobs.filter(unread).cloned().collect::<Vec<Job>>()
         };
         if unread.is_empty() {
             return;
@@ -97,30 +88,28 @@ impl Precedences {
         }
     }
 
-    /// Whose job it is, as far as that was read.
-    pub(super) fn submitter_of(&self, interface: &InterfaceName, id: JobId) -> Option<Arc<str>> {
-        let known = self.known();
-        known.get(interface)?.get(&id)?.submitter.clone()
+    /// That of a job, as far as it was read.
+    pub(super) fn known_of(&self, interface: &InterfaceName, id: JobId) -> Option<Precedence> {
+        self.known().get(interface)?.get(&id).cloned()
     }
 
-    /// The jobs of each submitter among these, as far as that was read, in their order.
-    pub(super) fn by_submitter(
+    /// Those of these jobs that have something in common, as far as that was read, in their order.
+    pub(super) fn grouped(
         &self,
         interface: &InterfaceName,
-        ids: impl Iterator<Item = JobId>,
+        ids: &[u64],
+        by: impl Fn(&Precedence) -> Option<&Arc<str>>,
     ) -> HashMap<Arc<str>, Vec<u64>> {
-        let mut by_submitter: HashMap<Arc<str>, Vec<u64>> = HashMap::new();
+        let mut groups: HashMap<Arc<str>, Vec<u64>> = HashMap::new();
         let known = self.known();
         if let Some(known) = known.get(interface) {
             for id in ids {
-                let submitter = known.get(&id).and_then(|known| known.submitter.as_ref());
-                if let Some(submitter) = submitter {
-                    let ids = by_submitter.entry(submitter.clone()).or_default();
-                    ids.push(id.get());
+                if let Some(of) = known.get(&JobId::from_number(*id)).and_then(&by) {
+                    groups.entry(of.clone()).or_default().push(*id);
                 }
             }
         }
-        by_submitter
+        groups
     }
 
     /// Forgets the jobs of an interface that a scan has not found any more; it knows nothing of
@@ -143,11 +132,13 @@ impl Precedences {
         self.known.lock()
     }
 
-    fn recorded(&self, accepted: Option<&Accepted>) -> Precedence {
+    /// What a record says of its job.
+    pub(super) fn recorded(&self, accepted: Option<&Accepted>) -> Precedence {
         accepted.map_or_else(Precedence::default, |known| Precedence {
             priority: known.priority,
             worker: known.worker.clone(),
             submitter: (!known.submitter.is_empty()).then(|| self.name(&known.submitter)),
+            order_key: known.order_key.as_deref().map(Into::into),
         })
     }
 
@@ -166,7 +157,7 @@ impl Precedences {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Ids, JobOptions, Priority, Range},
+        domain::{Ids, JobOptions, Place, Priority, Range},
         store::fs::testing::TestSpool,
     };
     use std::sync::Arc;
@@ -200,6 +191,7 @@ mod tests {
             };
             let sealed = part.seal(&crate::store::NewJob {
                 submitter: "shop".into(),
+                order_key: Some("@a=1".into()),
                 options,
                 ..crate::store::NewJob::default()
             });
@@ -210,8 +202,16 @@ mod tests {
             name
         }
 
+        fn job(&self, name: &JobName) -> Job {
+            Job {
+                place: Place::Queue((&self.interface).into()),
+                name: name.clone(),
+            }
+        }
+
         fn precedence(&self, known: &Precedences, job: &JobName) -> Precedence {
-            known.of(&self.spool, &self.interface, job, false).unwrap()
+            let job = self.job(job);
+            known.of(&self.spool, &self.interface, &job, false).unwrap()
         }
     }
 
@@ -220,6 +220,7 @@ mod tests {
             priority,
             worker: worker.map(|worker| worker.parse().unwrap()),
             submitter: Some("shop".into()),
+            order_key: Some("@a=1".into()),
         }
     }
 
@@ -236,9 +237,10 @@ mod tests {
         assert_eq!(of(&ours), precedence(Priority::High, Some("ours")));
         assert_eq!(of(&others), precedence(Priority::Low, Some("others")));
         assert_eq!(of(&later), precedence(Priority::default(), None));
-        let whose = precedences.of(&bench.spool, &bench.interface, &xml, true);
-        let whose = whose.unwrap().submitter;
-        assert_eq!(whose.as_deref(), Some("shop"), "it was asked for");
+        let whose = precedences.of(&bench.spool, &bench.interface, &bench.job(&xml), true);
+        let whose = whose.unwrap();
+        assert_eq!(whose.submitter.as_deref(), Some("shop"), "it was asked for");
+        assert_eq!(whose.order_key.as_deref(), Some("@a=1"));
         let knows = |job: &JobName| precedences.known()[&bench.interface].contains_key(&job.id());
         assert!(knows(&ours) && knows(&others));
         let id = others.id().get();
@@ -267,7 +269,8 @@ mod tests {
             .collect();
         let again = TestSpool::at(bench.dir.path()).open().unwrap();
         let precedences = Precedences::default();
-        precedences.read(&again, &bench.interface, &jobs, true);
+        let all: Vec<Job> = jobs.iter().map(|name| bench.job(name)).collect();
+        precedences.read(&again, &bench.interface, all.iter(), true);
         for (n, job) in jobs.iter().enumerate() {
             let known = precedences.known()[&bench.interface]
                 .get(&job.id())

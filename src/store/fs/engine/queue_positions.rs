@@ -2,7 +2,7 @@
 
 use super::precedence::Precedences;
 use crate::{
-    domain::{InterfaceName, JobId, JobName},
+    domain::{InterfaceName, JobName},
     store::{Beside, fs::Spool},
 };
 use parking_lot::Mutex;
@@ -24,8 +24,8 @@ struct Line {
     taken: Instant,
     /// Rising.
     ids: Vec<u64>,
-    /// The same of each submitter that is known, once somebody has asked.
-    by_submitter: Option<HashMap<Arc<str>, Vec<u64>>>,
+    /// The same of each submitter and of each order key that are known, once somebody has asked.
+    groups: Option<[HashMap<Arc<str>, Vec<u64>>; 2]>,
 }
 
 impl Line {
@@ -35,7 +35,7 @@ impl Line {
         Self {
             taken: Instant::now(),
             ids,
-            by_submitter: None,
+            groups: None,
         }
     }
 }
@@ -63,12 +63,19 @@ impl QueuePositions {
         };
         if let Some(precedences) = precedences {
             let ids = &line.ids;
-            let of = line.by_submitter.get_or_insert_with(|| {
-                let ids = ids.iter().map(|id| JobId::from_number(*id));
-                precedences.by_submitter(interface, ids)
+            let [by_submitter, by_key] = line.groups.get_or_insert_with(|| {
+                [
+                    precedences.grouped(interface, ids, |known| known.submitter.as_ref()),
+                    precedences.grouped(interface, ids, |known| known.order_key.as_ref()),
+                ]
             });
-            beside.submitter = precedences.submitter_of(interface, job.id());
-            for (submitter, ids) in of {
+            let own = precedences
+                .known_of(interface, job.id())
+                .unwrap_or_default();
+            let with_key = own.order_key.and_then(|key| by_key.get(&key));
+            beside.same_key = with_key.map_or(0, |ids| before(ids));
+            beside.submitter = own.submitter;
+            for (submitter, ids) in by_submitter {
                 match beside.submitter.as_ref() == Some(submitter) {
                     true => beside.own = before(ids),
                     false => beside.others.push((submitter.clone(), ids.len())),
@@ -82,7 +89,10 @@ impl QueuePositions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Kind, store::fs::testing::TestSpool};
+    use crate::{
+        domain::{Job, Kind, Place},
+        store::fs::testing::TestSpool,
+    };
 
     #[test]
     fn a_line_is_looked_at_again_when_it_is_old() {
@@ -95,6 +105,7 @@ mod tests {
             let part = spool.begin(name.clone()).unwrap();
             let new = crate::store::NewJob {
                 submitter: submitter.into(),
+                order_key: Some("@a=1".into()),
                 ..crate::store::NewJob::default()
             };
             let sealed = part.seal(&new).unwrap();
@@ -113,13 +124,19 @@ mod tests {
         assert_eq!(before(&later), 2);
         let precedences = Precedences::default();
         let all = [jobs.to_vec(), vec![later.clone()]].concat();
-        precedences.read(&spool, &interface, &all, true);
+        let all = all.into_iter().map(|name| Job {
+            place: Place::Queue((&interface).into()),
+            name,
+        });
+        let all: Vec<Job> = all.collect();
+        precedences.read(&spool, &interface, all.iter(), true);
         let beside = lines.beside(&spool, &interface, &later, Some(&precedences));
         let expected = Beside {
             before: 2,
             submitter: Some("ada".into()),
             own: 1,
             others: vec![("bob".into(), 1)],
+            same_key: 2,
         };
         assert_eq!(beside, expected);
     }

@@ -313,9 +313,12 @@ impl Inner {
         });
         let mut lease = Lease::new(job, interface, attempt, held);
         self.know(&mut lease, &place);
+        let accepted = self.spool.accepted_of(&place);
         LeftBehind {
             lease,
             cut,
+            precedence: (accepted.ok())
+                .map(|accepted| self.precedences.recorded(accepted.as_deref())),
             started_ms,
             output: self.spool.fs().absolute(&output),
         }

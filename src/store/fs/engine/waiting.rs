@@ -45,14 +45,33 @@ impl Inner {
         let deferred = scan.deferred.iter().map(|(_, job)| job);
         let found = scan.ready.iter().chain(deferred);
         self.precedences.keep(interface, &horizon, found);
+        let queued = |name| Job {
+            place: Place::Queue(interface.into()),
+            name,
+        };
+        let ready: Vec<Job> = scan.ready.into_iter().map(queued).collect();
+        let deferred = scan.deferred.into_iter().map(|(due_ms, name)| {
+            let interface = interface.clone();
+            let place = Place::Deferred { interface, due_ms };
+            (due_ms, Job { place, name })
+        });
+        let deferred: Vec<(i64, Job)> = deferred.collect();
         let whose = asked.whose;
-        (self.precedences).read(&self.spool, interface, &scan.ready, whose);
-        let known = |job| (self.known_precedence(interface, &job, whose), job);
-        let ready = scan.ready.into_iter().map(known);
+        let of_deferred = deferred.iter().filter(|_| asked.in_order);
+        let all = ready.iter().chain(of_deferred.map(|(_, job)| job));
+        self.precedences.read(&self.spool, interface, all, whose);
+        let known = |job: &Job| self.known_precedence(interface, job, whose);
+        let of_deferred = |job: &Job| known(job).filter(|_| asked.in_order);
         Ok(Waiting {
             held: scan.held,
-            ready: ready.map(|(precedence, job)| (job, precedence)).collect(),
-            deferred: scan.deferred,
+            ready: (ready.into_iter())
+                .map(|job| (known(&job), job.name))
+                .map(|(precedence, name)| (name, precedence))
+                .collect(),
+            deferred: (deferred.into_iter())
+                .map(|(due_ms, job)| (due_ms, of_deferred(&job), job.name))
+                .map(|(due_ms, precedence, name)| (due_ms, name, precedence))
+                .collect(),
             again: scan.again,
         })
     }
@@ -60,14 +79,14 @@ impl Inner {
     fn known_precedence(
         &self,
         interface: &InterfaceName,
-        job: &JobName,
+        job: &Job,
         whose: bool,
     ) -> Option<Precedence> {
         match self.precedences.of(&self.spool, interface, job, whose) {
             Ok(precedence) => Some(precedence),
             Err(error) => {
                 // Asked again by the next scan.
-                tracing::warn!(%job, %error, "its record cannot be read");
+                tracing::warn!(job = %job.name, %error, "its record cannot be read");
                 None
             }
         }

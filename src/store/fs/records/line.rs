@@ -56,6 +56,9 @@ pub struct Accepted {
     pub worker: Option<WorkerTag>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
+    /// What its document says that it keeps its order by: `@<attribute>=<value>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<String>,
     /// Of the Unix epoch. All of the document was here then.
     pub received_ms: i64,
     /// A JSON object for the processor, as text.
@@ -86,6 +89,7 @@ impl Accepted {
             priority: Priority::default(),
             worker: None,
             retries: None,
+            order_key: None,
             received_ms,
             params: None,
         }
@@ -346,6 +350,7 @@ mod tests {
         accepted.interface = Some("a".parse().unwrap());
         accepted.reference_as_sent = Some("Größe 1".into());
         accepted.sha256 = Some("00".repeat(32));
+        accepted.order_key = Some("@a=1".into());
         accepted.bytes = 7;
         accepted
     }
@@ -353,7 +358,7 @@ mod tests {
     #[test]
     fn lines_are_these_and_read_back() {
         let line = accepted().to_line();
-        let expected = r#"{"id":890825392631850,"job":"20261122T045748.123Z-00042-x.json","came":"uploaded","dialect":"robusta","submitter":"ada","interface":"a","reference_as_sent":"Größe 1","sha256":"0000000000000000000000000000000000000000000000000000000000000000","bytes":7,"priority":"High","worker":"robot 1","retries":2,"received_ms":1795323468123,"params":"{\"a\":\"\\n\"}"}"#;
+        let expected = r#"{"id":890825392631850,"job":"20261122T045748.123Z-00042-x.json","came":"uploaded","dialect":"robusta","submitter":"ada","interface":"a","reference_as_sent":"Größe 1","sha256":"0000000000000000000000000000000000000000000000000000000000000000","bytes":7,"priority":"High","worker":"robot 1","retries":2,"order_key":"@a=1","received_ms":1795323468123,"params":"{\"a\":\"\\n\"}"}"#;
         assert_eq!(line, expected);
         assert_eq!(Accepted::from_line(line.as_bytes()), Some(accepted()));
         assert_eq!(id_of(line.as_bytes()), Some(job().id().get()));
