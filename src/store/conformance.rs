@@ -390,6 +390,7 @@ macro_rules! conformance {
                 a_schedule_is_reset_and_removed_by_one
                 a_sent_job_begins_anew_from_every_state
                 what_is_audited_is_numbered_and_stays
+                a_submitter_is_forgotten_once_nothing_of_his_waits
                 an_unknown_interface_is_told
                 each_act_outlives_a_restart
                 it_is_known_for_whom_a_job_is

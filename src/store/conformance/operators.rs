@@ -10,7 +10,7 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{JobId, Place},
     store::{
-        Result, StoreError,
+        Result, StoreError, Traces,
         audit::{Deed, Ending, Entry, Outcome},
     },
 };
@@ -64,6 +64,35 @@ async fn at_rest<B: Bench>(bench: &B) -> Vec<JobName> {
     bench.cancel(&jobs[4], "eve").await;
     jobs.push(refused(&*store, Some(&plain())).await.job);
     jobs
+}
+
+pub(super) async fn a_submitter_is_forgotten_once_nothing_of_his_waits<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let his = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let other = accept(&*store, &plain(), "bob", b"<a/>").await.job;
+    assert_eq!(store.forget("ada").await.unwrap().waiting, 1);
+    bench.run(&his).await;
+    assert_eq!(store.forget("ada").await.unwrap().waiting, 1);
+    bench.finish(&his, &[("a.txt", b"a")], Map::new()).await;
+    let there = store.traces_of("ada").await.unwrap();
+    let expected = Traces {
+        jobs: 1,
+        documents: 1,
+        logs: 1,
+        results: 1,
+        ..Traces::default()
+    };
+    assert_eq!(there, expected);
+    assert_eq!(store.forget("ada").await.unwrap(), expected);
+    assert!(store.find_anywhere(&his).await.unwrap().is_none());
+    assert!(!store.is_known(&his).await.unwrap());
+    assert!(store.find_anywhere(&other).await.unwrap().is_some());
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    assert_eq!(store.traces_of("ada").await.unwrap(), Traces::default());
+    assert_eq!(store.traces_of("bob").await.unwrap().waiting, 1);
 }
 
 pub(super) async fn what_is_audited_is_numbered_and_stays<B: Bench>() {
