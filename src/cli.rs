@@ -15,12 +15,15 @@ mod forget;
 mod health;
 mod hold;
 mod init;
+mod job_arg;
 mod jobs;
 mod ls;
+mod moment;
 mod operator;
 mod output;
 mod partner;
 mod schedule;
+mod select;
 mod serve;
 mod shape;
 mod show;
@@ -148,6 +151,8 @@ enum Command {
     Rm(jobs::Rm),
     /// Remove what there is of a submitter, permanently
     Forget(forget::Forget),
+    /// Cancel jobs that wait or run
+    Cancel(jobs::Cancel),
     /// List, show and remove schedules, and say when they run
     #[command(subcommand)]
     Schedule(schedule::Commands),
@@ -183,6 +188,7 @@ impl Cli {
         }
         match self.command {
             Command::Audit(audit) => audit.run(),
+            Command::Cancel(cancel) => cancel.run(),
             Command::Cat(cat) => cat.run(),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
@@ -223,7 +229,7 @@ fn look<T>(
 
 /// For the calls of one command.
 fn runtime() -> anyhow::Result<Runtime> {
-    let runtime = Builder::new_current_thread().build();
+    let runtime = Builder::new_current_thread().enable_time().build();
     runtime.context("cannot start the runtime")
 }
 
@@ -289,7 +295,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 33);
+        assert_eq!(found.len(), 34);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
@@ -312,7 +318,6 @@ mod tests {
                 "health",
                 "user grant",
                 "user revoke",
-                "user rm",
                 "cat"
             ]
         );

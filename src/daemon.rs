@@ -9,6 +9,7 @@ mod clock;
 mod config_file;
 #[cfg(test)]
 mod fault_tests;
+mod holds;
 mod memory;
 mod operators;
 mod probe;

@@ -38,4 +38,4 @@ pub use place::{Illegal, Job, Place, PlaceKind, Queue, Transition};
 pub(crate) use properties::{
     any_interface, any_job_name, any_place, any_queue, any_text, every_place, is_plain, settings,
 };
-pub use seal::{KEY_BYTES, Seal, parse_uuid};
+pub use seal::{KEY_BYTES, Seal, id_in_hex, id_in_uuid, parse_uuid};

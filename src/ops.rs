@@ -1,9 +1,10 @@
 //! What operators do and see: [`admin`] carries out their acts in a spool, [`control`] brings these to a
-//! running service, [`health`] says what keeps partners from being served, [`errors`] what jobs fail of, [`shape`] how old
-//! they are.
+//! running service, [`selection`] says which jobs they mean, [`health`] what keeps partners from being served,
+//! [`errors`] what jobs fail of, [`shape`] how old they are.
 
 pub mod admin;
 pub mod control;
 pub mod errors;
 pub mod health;
+pub mod selection;
 pub mod shape;

@@ -22,11 +22,11 @@ mod job;
 pub mod memory;
 mod run;
 
-pub use by::{By, Origin};
+pub use by::{By, Origin, until_of};
 pub use job::{
-    AtPlace, Came, Cancelled, Counts, Filter, InterfaceCounts, JobDetail, JobRecord, JobSummary,
-    Key, Keyed, LastError, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight,
-    SightOf, State, Stored, Traces, Viewer, Want,
+    AtPlace, Came, Cancelled, Counts, Failure, Filter, InterfaceCounts, JobDetail, JobRecord,
+    JobSummary, Key, Keyed, LastError, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results,
+    Sight, SightOf, State, Stored, Traces, Viewer, Want,
 };
 
 pub use fs::REST as DROPS_REST;
@@ -111,6 +111,17 @@ pub struct SavedSchedule {
     pub progress: Progress,
     /// An operator asks that it follow the clock from now on.
     pub reset_asked: bool,
+}
+
+/// How far a hold is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// It has ended now, since it was to last until then.
+    Ended(Timestamp),
+    /// It ends by itself then.
+    At(Timestamp),
+    /// There is none, or it lasts until somebody releases it.
+    Never,
 }
 
 /// What is free for new jobs.
@@ -314,7 +325,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Jobs by their names, `limit` of them at most and at least one, `after` a name that need not be
     /// there any more. Over a whole walk a job that is there all
-    /// the while is shown once, whatever moves. Reads no document and no log.
+    /// the while is shown once, whatever moves. Reads no document and no log; what is known of a job is looked up in
+    /// the record, each day of which is read once.
     ///
     /// # Errors
     /// When the engine cannot be read.
@@ -463,12 +475,20 @@ pub trait Store: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn cut_off(&self, lease: &Lease) -> Result<bool>;
 
-    /// Cancels a job that waits, or whose run was left behind and has ended. False: a processor works on
-    /// it, or it is not at that place any more: look again. Durable when it returns.
+    /// Cancels jobs that wait, or whose run was left behind and has ended; one outcome for each, in their order. False: a
+    /// processor works on it, or it is not at that place any more: look again. Durable when it returns; they wait
+    /// for the disk together.
+    ///
+    /// Errors: see [`StoreError`]; [`StoreError::Conflict`] for a job that has ended.
+    async fn cancel_all(&self, jobs: Vec<Job>, by: &By) -> Vec<Result<bool>>;
+
+    /// The same with one.
     ///
     /// # Errors
-    /// See [`StoreError`]; [`StoreError::Conflict`] for a job that has ended.
-    async fn cancel(&self, job: &Job, by: &By) -> Result<bool>;
+    /// As those of [`Store::cancel_all`].
+    async fn cancel(&self, job: &Job, by: &By) -> Result<bool> {
+        one(self.cancel_all(vec![job.clone()], by).await)
+    }
 
     /// Lets a deferred job wait in its queue again. False: it is not deferred any more.
     ///
@@ -552,12 +572,21 @@ pub trait Store: Send + Sync + 'static {
     /// Those that are configured, by their names.
     fn interfaces(&self) -> Vec<InterfaceName>;
 
-    /// A job as [`Store::find`] shows it to whoever sees everything, without its record. It is found wherever
-    /// it is, also where somebody has put it by hand, which may take more looks.
+    /// Jobs as [`Store::find`] shows them to whoever sees everything, without their records; `None` for one that there
+    /// is not. They are found wherever they are, also where somebody has put them by hand, which may take more looks.
     ///
     /// # Errors
     /// When the engine cannot be read.
-    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>>;
+    async fn find_all_anywhere(&self, jobs: Vec<JobName>) -> Result<Vec<Option<JobSummary>>>;
+
+    /// The same with one.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>> {
+        let found = self.find_all_anywhere(vec![job.clone()]).await?;
+        Ok(found.into_iter().next().flatten())
+    }
 
     /// What is kept of a job that there is or was.
     ///
@@ -621,12 +650,24 @@ pub trait Store: Send + Sync + 'static {
     /// When that cannot be looked up.
     async fn hold_text(&self, interface: &InterfaceName) -> Result<Option<String>>;
 
-    /// Holds an interface: nothing more of it is started; what runs runs on. `Some`: it was on hold before,
-    /// as this says, and stays so, since the one who holds it again says no reason.
+    /// Holds an interface: nothing more of it is started; what runs runs on. `until`: then it ends, by
+    /// [`Store::end_hold`]. `Some`: it was on hold before, as this says, and stays so, since the one who holds it again
+    /// says neither a reason nor until when.
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::NotFound`] when there is no such interface.
-    async fn hold(&self, interface: &InterfaceName, by: &By) -> Result<Option<String>>;
+    async fn hold(
+        &self,
+        interface: &InterfaceName,
+        by: &By,
+        until: Option<Timestamp>,
+    ) -> Result<Option<String>>;
+
+    /// Ends a hold whose moment has come.
+    ///
+    /// # Errors
+    /// As those of [`Store::hold`].
+    async fn end_hold(&self, interface: &InterfaceName) -> Result<HoldEnd>;
 
     /// Ends a hold. False: it was not on hold.
     ///
@@ -634,19 +675,35 @@ pub trait Store: Send + Sync + 'static {
     /// As those of [`Store::hold`].
     async fn resume(&self, interface: &InterfaceName, by: &By) -> Result<bool>;
 
-    /// Sends a job that does not run to a queue, its attempts counted from none. Its log says by whom. Gives
-    /// where it is then; its name is another one if its own was taken there.
+    /// Sends jobs that do not run to queues, their attempts counted from none; one outcome for each, in their order. Their
+    /// logs say by whom. Gives where each is then; its name is another one if its own was taken there. They wait for the
+    /// disk together, and one that cannot be sent stops no other.
     ///
-    /// # Errors
-    /// See [`StoreError`]; [`StoreError::Conflict`] when it runs, waits there already or has moved,
+    /// Errors: see [`StoreError`]; [`StoreError::Conflict`] when it runs, waits there already or has moved,
     /// [`StoreError::NotFound`] when there is no such interface or the job is gone.
-    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job>;
+    async fn requeue_all(&self, jobs: Vec<(Job, Queue)>, by: &By) -> Vec<Result<Job>>;
 
-    /// Removes, for ever, a job that does not run. Its log stays and says by whom; one without a log gets one.
+    /// The same with one.
     ///
     /// # Errors
-    /// As those of [`Store::requeue`].
-    async fn remove(&self, job: &Job, by: &By) -> Result<()>;
+    /// As those of [`Store::requeue_all`].
+    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job> {
+        one(self.requeue_all(vec![(job.clone(), to.clone())], by).await)
+    }
+
+    /// Removes, for ever, jobs that do not run; one outcome for each, in their order. Their logs stay and say by whom;
+    /// one without a log gets one. They wait for the disk together.
+    ///
+    /// Errors: as those of [`Store::requeue_all`].
+    async fn remove_all(&self, jobs: Vec<Job>, by: &By) -> Vec<Result<()>>;
+
+    /// The same with one.
+    ///
+    /// # Errors
+    /// As those of [`Store::remove_all`].
+    async fn remove(&self, job: &Job, by: &By) -> Result<()> {
+        one(self.remove_all(vec![job.clone()], by).await)
+    }
 
     /// Adds to the log of a refused document that it was validated again for an interface and is still
     /// wrong: by whom, and what is wrong with it.
@@ -736,4 +793,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Are the jobs of an interface for one user each?
     fn is_addressed(&self, interface: &InterfaceName) -> bool;
+}
+
+/// What came of a batch of one.
+fn one<T>(mut all: Vec<Result<T>>) -> Result<T> {
+    let none = || StoreError::Unavailable("the engine gave no outcome".into());
+    all.pop().unwrap_or_else(|| Err(none()))
 }

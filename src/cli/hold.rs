@@ -1,46 +1,84 @@
 //! `spoolgate hold` and `release`: the same as `touch queue/<interface>/.hold` and `rm` of it.
 
-use super::{Common, jobs::exit_code, operator::Operator, output::print_line};
-use crate::{
-    domain::escaped,
-    {domain::InterfaceName, ops::admin::Operation},
+use super::{
+    Common,
+    jobs::exit_code,
+    moment::{Side, moment},
+    operator::Operator,
+    output::{failed, print_line},
 };
+use crate::{
+    config::Tenant,
+    domain::{InterfaceName, escaped},
+    ops::admin::Operation,
+};
+use anyhow::anyhow;
 use clap::Args;
+use jiff::Timestamp;
 use std::process::ExitCode;
 
 /// Holds interfaces: uploads are still accepted, running jobs finish, nothing more is started.
 #[derive(Debug, Args)]
-#[command(
-    after_long_help = "Example:   spoolgate hold orders_in --reason 'database away until 14:00'"
-)]
+#[command(after_long_help = HOLD_EXAMPLES)]
 pub(super) struct Hold {
-    /// Interfaces, as `spoolgate status` lists them
-    #[arg(required = true, value_name = "INTERFACE")]
-    interfaces: Vec<InterfaceName>,
+    #[command(flatten)]
+    which: Which,
     /// Why; kept in the .hold file for others to read
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
+    /// Until when: 14:00 in server.time_zone, 2026-11-22T14:00:00Z, or for a while such as 2h
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<String>,
     #[command(flatten)]
     common: Common,
 }
+
+const HOLD_EXAMPLES: &str = "\
+One:          spoolgate hold orders_in --reason 'database away' --until 14:00
+All of them:  spoolgate hold --all --until 2h";
 
 /// Releases held interfaces.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:   spoolgate release orders_in items_in")]
 pub(super) struct Release {
-    /// Interfaces, as `spoolgate status` lists them
-    #[arg(required = true, value_name = "INTERFACE")]
-    interfaces: Vec<InterfaceName>,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     common: Common,
 }
 
+/// Which interfaces are meant.
+#[derive(Debug, Args)]
+struct Which {
+    /// Interfaces, as `spoolgate status` lists them
+    #[arg(required_unless_present = "all", value_name = "INTERFACE")]
+    interfaces: Vec<InterfaceName>,
+    /// All interfaces of the tenant
+    #[arg(long, conflicts_with = "interfaces")]
+    all: bool,
+}
+
+impl Which {
+    fn of(&self, tenant: &Tenant) -> Vec<InterfaceName> {
+        match self.all {
+            true => tenant.interfaces.keys().cloned().collect(),
+            false => self.interfaces.clone(),
+        }
+    }
+}
+
 impl Hold {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        each(&self.common, &self.interfaces, |interface| {
+        let (config, tenant) = self.common.at.load()?;
+        let (now, zone) = (Timestamp::now(), config.time_zone.time_zone());
+        let until = self.until.as_ref();
+        let until = until.map(|text| moment(text, now, zone, Side::Future));
+        let until = until.transpose().map_err(|e| anyhow!("--until: {e}"))?;
+        each(&self.common, &self.which.of(&tenant), |interface| {
             Operation::Hold {
                 interface: interface.clone(),
                 reason: self.reason.clone(),
+                until,
             }
         })
     }
@@ -48,7 +86,8 @@ impl Hold {
 
 impl Release {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        each(&self.common, &self.interfaces, |interface| {
+        let (_, tenant) = self.common.at.load()?;
+        each(&self.common, &self.which.of(&tenant), |interface| {
             Operation::Release {
                 interface: interface.clone(),
             }
@@ -63,18 +102,18 @@ fn each(
     act: impl Fn(&InterfaceName) -> Operation,
 ) -> anyhow::Result<ExitCode> {
     let mut operator = Operator::open(&common.at)?;
-    let say = |interface: &InterfaceName, outcome: &str| say(common, interface, &escaped(outcome));
-    let done = operator.each(interfaces, |interface| act(interface), say)?;
+    let as_json = common.format.json;
+    let done = operator.each(
+        interfaces,
+        |interface| act(interface),
+        |interface, outcome| match outcome {
+            Err(error) => failed(as_json, "interface", interface, error),
+            Ok(outcome) if as_json => print_line!(
+                "{}",
+                serde_json::json!({"interface": interface.as_str(), "outcome": outcome})
+            ),
+            Ok(outcome) => print_line!("{interface} {}", escaped(outcome)),
+        },
+    )?;
     Ok(exit_code(done))
-}
-
-fn say(common: &Common, interface: &InterfaceName, what: &str) -> anyhow::Result<()> {
-    if common.format.json {
-        print_line!(
-            "{}",
-            serde_json::json!({"interface": interface.as_str(), "outcome": what})
-        )
-    } else {
-        print_line!("{interface} {what}")
-    }
 }

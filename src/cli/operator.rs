@@ -6,8 +6,7 @@ use super::{At, explain, has_spool, output::print_note, runtime};
 use crate::{
     config::{Config, Tenant},
     daemon,
-    domain::escaped,
-    ops::admin::{Admin, Administration, Operation, operator_of_process},
+    ops::admin::{Admin, Administration, Bulk, Operation, Summary, Told, operator_of_process},
     ops::control::{Client, ClientError},
     store::{
         By,
@@ -20,7 +19,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::mpsc};
 
 /// How long to wait for a service that is just starting or ending to be reachable, or gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,24 +132,41 @@ impl Operator {
 
     /// Does several things, one after the other. `report` prints what was done; one that fails does
     /// not stop the others. False when one did.
+    /// Does one thing to jobs; `told` hears what becomes of each.
+    pub(super) fn bulk(
+        &mut self,
+        bulk: &Bulk,
+        mut told: impl FnMut(Told),
+    ) -> anyhow::Result<Summary> {
+        match self {
+            Self::Service(client) => Ok(client.bulk(bulk, told)?),
+            Self::Own(own) => own.runtime.block_on(async {
+                let (sender, mut heard) = mpsc::channel(1);
+                let hear = async {
+                    while let Some(one) = heard.recv().await {
+                        told(one);
+                    }
+                };
+                let (summary, ()) = tokio::join!(own.admin.bulk(bulk, &own.by, sender), hear);
+                Ok(summary?)
+            }),
+        }
+    }
+
+    /// Does several things, one after the other. `report` prints what was done, or why it was not; one that fails
+    /// does not stop the others. False when one did.
     pub(super) fn each<T>(
         &mut self,
         all: impl IntoIterator<Item = T>,
         act: impl Fn(&T) -> Operation,
-        mut report: impl FnMut(T, &str) -> anyhow::Result<()>,
+        mut report: impl FnMut(T, Result<&str, &anyhow::Error>) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
         let (mut done, mut reported) = (true, Ok(()));
         for one in all {
-            match self.act(&act(&one)) {
-                // A closed standard output is no reason to stop.
-                Ok(outcome) => reported = reported.and(report(one, &outcome)),
-                Err(error) => {
-                    done = false;
-                    let said = explain(&error);
-                    let lines: Vec<String> = said.lines().map(escaped).collect();
-                    print_note!("spoolgate: {}", lines.join("\n"));
-                }
-            }
+            let outcome = self.act(&act(&one));
+            done &= outcome.is_ok();
+            // A closed standard output is no reason to stop.
+            reported = reported.and(report(one, outcome.as_deref()));
         }
         reported.map(|()| done)
     }

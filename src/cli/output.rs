@@ -3,10 +3,11 @@
 //! It may go away at any moment: a reader such as `head` has enough before the end. That is no
 //! error, and what a command was asked to do is still done. A disk that is full is one.
 
+use crate::{domain::escaped, ops::selection::JobState};
 use anyhow::Context;
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 /// As `println!`, with an error instead of a panic.
@@ -27,6 +28,49 @@ pub(super) fn note(text: impl Display) {
 
 pub(super) fn line(text: impl Display) -> anyhow::Result<()> {
     written(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// Says that something could not be done with one of several, and with JSON also as an object of its own:
+/// `{"job": …, "error": …}`.
+pub(super) fn failed(
+    as_json: bool,
+    kind: &str,
+    name: impl Display,
+    error: &anyhow::Error,
+) -> anyhow::Result<()> {
+    let said = super::explain(error);
+    let lines: Vec<String> = said.lines().map(escaped).collect();
+    note(format_args!("spoolgate: {}", lines.join("\n")));
+    match as_json {
+        true => line(serde_json::json!({kind: name.to_string(), "error": said})),
+        false => Ok(()),
+    }
+}
+
+/// Colours, where a person looks at them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// On a terminal, unless the variable `NO_COLOR` is set.
+    pub(super) fn of_stdout() -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self(!unwanted && io::stdout().is_terminal())
+    }
+
+    /// A text of ours in the colour of a state.
+    pub(super) fn state(self, state: JobState, text: &str) -> String {
+        let colour = match state {
+            JobState::Failed | JobState::Refused => 31,
+            JobState::Running => 32,
+            JobState::Deferred => 33,
+            JobState::Cancelled | JobState::Done | JobState::Queued => return text.to_owned(),
+        };
+        match self.0 {
+            true => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
 }
 
 /// What a write to standard output came to.

@@ -2,8 +2,11 @@
 //! is done here, as it sees an `rm` or `mv` of the files.
 
 use super::{
-    Common, ConfigArg, Format, jobs::exit_code, look, operator::Operator, output::print_line,
-    report,
+    Common, ConfigArg, Format,
+    jobs::exit_code,
+    look,
+    operator::Operator,
+    output::{failed, print_line},
 };
 use crate::{
     config::Config,
@@ -80,7 +83,9 @@ impl Ls {
         let (_, tenant) = self.common.at.load()?;
         let (all, code) = look(&tenant, async |store| self.all_known(store).await)?;
         if self.common.format.json {
-            print_line!("{}", Value::from(all))?;
+            for one in &all {
+                print_line!("{one}")?;
+            }
             return Ok(code);
         }
         for one in &all {
@@ -110,7 +115,7 @@ impl Ls {
                     }
                 }
                 Err(error) => {
-                    report(&error);
+                    failed(self.common.format.json, "schedule", id, &error)?;
                     code = ExitCode::FAILURE;
                 }
             }
@@ -138,7 +143,7 @@ impl Show {
             let mut code = ExitCode::SUCCESS;
             for IdArg(id) in &self.ids {
                 if let Err(error) = self.show(store, *id).await {
-                    report(&error);
+                    failed(self.common.format.json, "schedule", id, &error)?;
                     code = ExitCode::FAILURE;
                 }
             }
@@ -179,8 +184,12 @@ impl Reset {
         let act = |id: &&IdArg| Operation::ResetSchedule { schedule: id.0 };
         let mut operator = Operator::open(&self.common.at)?;
         let done = operator.each(&self.ids, act, |id, outcome| {
-            let id = id.0.to_string();
-            match self.common.format.json {
+            let (id, as_json) = (id.0.to_string(), self.common.format.json);
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(error) => return failed(as_json, "schedule", id, error),
+            };
+            match as_json {
                 true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
                 false => print_line!("{id} follows the clock from now on"),
             }
@@ -206,8 +215,12 @@ impl Rm {
         let act = |id: &&IdArg| Operation::RemoveSchedule { schedule: id.0 };
         let mut operator = Operator::open(&self.common.at)?;
         let done = operator.each(&self.ids, act, |id, outcome| {
-            let id = id.0.to_string();
-            match self.common.format.json {
+            let (id, as_json) = (id.0.to_string(), self.common.format.json);
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(error) => return failed(as_json, "schedule", id, error),
+            };
+            match as_json {
                 true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
                 false => print_line!("{id} {}", escaped(outcome)),
             }
@@ -257,11 +270,10 @@ impl Next {
         };
         let zoned = |moment: &Timestamp| moment.to_zoned_datetime(zone.time_zone().clone());
         if self.format.json {
-            let moments: Vec<String> = moments.iter().map(Timestamp::to_string).collect();
-            print_line!(
-                "{}",
-                json!({"moments": moments, "time_zone": zone.to_string()})
-            )?;
+            for moment in &moments {
+                let (moment, zone) = (moment.to_string(), zone.to_string());
+                print_line!("{}", json!({"moment": moment, "time_zone": zone}))?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         for moment in &moments {

@@ -2,13 +2,13 @@
 
 use super::{
     At, Common, follow,
-    jobs::JobArg,
+    job_arg::{JobArg, Lookup},
     look,
     output::{line, print_line},
 };
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status, rfc3339},
-    domain::{JobName, Place, escaped, stamp},
+    domain::{JobName, Place, escaped},
     store::{JobDetail, Store, Want},
 };
 use anyhow::{Context, bail};
@@ -20,7 +20,7 @@ use std::{io, process::ExitCode};
 #[derive(Debug, Args)]
 #[command(after_long_help = LOG_EXAMPLES)]
 pub(super) struct Log {
-    /// A job's name, or the path of its file
+    /// A job's name, a unique beginning of it, the path of its file, or an id that a partner has of it
     job: JobArg,
     /// Print the joblog as partners get it
     #[arg(long)]
@@ -38,15 +38,30 @@ While it runs:     spoolgate log -f 20261122T085826.976Z-00000.xml";
 
 impl Log {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         if self.follow {
-            return follow::follow(&tenant, self.job.name(), self.common.format.json);
+            let name = look(&tenant, async |store| {
+                let lookup = Lookup {
+                    config: &config,
+                    tenant: &tenant,
+                    store,
+                };
+                lookup.name(&self.job).await
+            })?;
+            return follow::follow(&tenant, &name, self.common.format.json);
         }
-        look(&tenant, async |store| self.show(store).await)
+        look(&tenant, async |store| {
+            let lookup = Lookup {
+                config: &config,
+                tenant: &tenant,
+                store,
+            };
+            let name = lookup.name(&self.job).await?;
+            self.show(store, &name).await
+        })
     }
 
-    async fn show(&self, store: &dyn Store) -> anyhow::Result<ExitCode> {
-        let name = self.job.name();
+    async fn show(&self, store: &dyn Store, name: &JobName) -> anyhow::Result<ExitCode> {
         let found = detail(store, name).await?;
         let remains = store.remains(name).await?;
         let place = found.as_ref().map(|found| &found.summary.job.place);
@@ -182,7 +197,7 @@ pub(super) fn message_text(message: &Message) -> String {
         .map_or(String::new(), |line| format!(" line {line}:"));
     format!(
         "{} {:<7}{line} {}",
-        stamp(message.time_ms),
+        rfc3339(message.time_ms),
         message.level.as_str(),
         escaped(&message.text)
     )
@@ -193,9 +208,9 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
     print_line!("{} {interface} {}", log.job, around.status(log))?;
     print_line!(
         "received {} from {} finished {} attempts {} bytes {}",
-        stamp(log.received_ms),
+        rfc3339(log.received_ms),
         escaped(around.submitter.as_deref().unwrap_or("-")),
-        stamp(log.finished_ms),
+        rfc3339(log.finished_ms),
         log.attempts,
         log.bytes
     )?;
@@ -212,7 +227,7 @@ Example:   spoolgate cat 20261122T085826.976Z-00000.xml | xmllint --format -";
 #[derive(Debug, Args)]
 #[command(after_long_help = CAT_EXAMPLES)]
 pub(super) struct Cat {
-    /// A job's name, or the path of its file
+    /// A job's name, a unique beginning of it, the path of its file, or an id that a partner has of it
     job: JobArg,
     #[command(flatten)]
     at: At,
@@ -220,9 +235,14 @@ pub(super) struct Cat {
 
 impl Cat {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.at.load()?;
+        let (config, tenant) = self.at.load()?;
         let document = look(&tenant, async |store| {
-            let job = self.job.find(store).await?;
+            let lookup = Lookup {
+                config: &config,
+                tenant: &tenant,
+                store,
+            };
+            let job = lookup.job(&self.job).await?;
             let document = store.open(&job).await?;
             let gone = || format!("{} has moved, or is still written; try again", job.name);
             Ok(document.with_context(gone)?.reader()?)

@@ -4,15 +4,14 @@ use super::{
     Common, check,
     findings::{self, Found},
     is_unknown_to_service,
-    jobs::JobArg,
+    job_arg::{JobArg, Lookup},
     look,
     ls::Shown,
-    output::print_line,
-    report,
+    output::{failed, print_line},
 };
 use crate::{
-    config::Config,
-    domain::{JobId, escaped, stamp},
+    domain::joblog::rfc3339,
+    domain::{JobId, escaped},
     ops::health::{Grade, HealthFinding, count},
     store::{
         Store,
@@ -30,7 +29,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Status {
-    /// Job names, or the paths of their files
+    /// Job names, unique beginnings of them, the paths of their files, or ids that partners have of them
     #[arg(value_name = "JOB")]
     jobs: Vec<JobArg>,
     #[command(flatten)]
@@ -67,15 +66,22 @@ impl Status {
                 false => ExitCode::SUCCESS,
             });
         }
-        look(&tenant, async |store| self.each(&config, store).await)
+        look(&tenant, async |store| {
+            let lookup = Lookup {
+                config: &config,
+                tenant: &tenant,
+                store,
+            };
+            self.each(&lookup).await
+        })
     }
 
     /// What is known of each job that was named.
-    async fn each(&self, config: &Config, store: &dyn Store) -> anyhow::Result<ExitCode> {
-        let shown = Shown::of(config, store).await;
+    async fn each(&self, lookup: &Lookup<'_>) -> anyhow::Result<ExitCode> {
+        let shown = Shown::of(lookup.config, lookup.store).await;
         let mut code = ExitCode::SUCCESS;
         for arg in &self.jobs {
-            match known(arg, &shown, store).await {
+            match known(arg, &shown, lookup).await {
                 Ok(known) if self.common.format.json => print_line!("{known}")?,
                 Ok(known) => {
                     let known = known.as_object().into_iter().flatten();
@@ -85,7 +91,7 @@ impl Status {
                     }
                 }
                 Err(error) => {
-                    report(&error);
+                    failed(self.common.format.json, "job", arg, &error)?;
                     code = ExitCode::FAILURE;
                 }
             }
@@ -95,10 +101,10 @@ impl Status {
 }
 
 /// What is known of a job that was named.
-async fn known(arg: &JobArg, shown: &Shown<'_>, store: &dyn Store) -> anyhow::Result<Value> {
-    let job = arg.find(store).await?;
-    let detail = shown.details(vec![job], true).await?.pop();
-    let detail = detail.with_context(|| format!("{} is gone", arg.name()))?;
+async fn known(arg: &JobArg, shown: &Shown<'_>, lookup: &Lookup<'_>) -> anyhow::Result<Value> {
+    let job = lookup.job(arg).await?;
+    let detail = shown.detail(job).await?;
+    let detail = detail.with_context(|| format!("{arg} is gone"))?;
     Ok(shown.json(&detail).await)
 }
 
@@ -158,7 +164,7 @@ fn overview(
             "service": holder, "restart_needed": is_stale, "interfaces": rows,
             "joberrors": failed, "refused": refused,
             "restored": restored.map(|(at_ms, files)| serde_json::json!({
-                "at": stamp(at_ms), "files": files,
+                "at": rfc3339(at_ms), "files": files,
             })),
             "audit": audit,
             "findings": findings.iter().map(check::json).collect::<Vec<_>>(),
@@ -211,7 +217,7 @@ fn overview(
 
 /// What the last replay had to restore.
 fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
-    let (at, n) = (stamp(at_ms), count(files.len() as i64, "file"));
+    let (at, n) = (rfc3339(at_ms), count(files.len() as i64, "file"));
     print_line!("restored after a crash, {at}: {n}")?;
     for file in files {
         print_line!("  {}", escaped(file))?;
@@ -220,5 +226,5 @@ fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
 }
 
 fn received(job: JobId) -> String {
-    stamp(job.unix_ms())
+    rfc3339(job.unix_ms())
 }

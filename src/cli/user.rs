@@ -125,7 +125,7 @@ pub(super) struct Rm {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
-    at: At,
+    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -317,16 +317,21 @@ impl Passwd {
 
 impl Rm {
     fn run(&self) -> anyhow::Result<()> {
-        let (config, tenant) = self.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         let what = Administration::new(UserAct::Rm, &self.names, None);
+        let names: BTreeSet<&String> = self.names.iter().collect();
         // One edit: it is written when every name was known.
-        let remove = |users: &mut UsersFile| {
-            let names: BTreeSet<&String> = self.names.iter().collect();
-            names.into_iter().try_for_each(|name| users.remove(name))
-        };
+        let remove = |users: &mut UsersFile| names.iter().try_for_each(|name| users.remove(name));
         operator::recorded(&config, &tenant, &what, || {
             Ok(UsersFile::edit(&tenant.users, remove)?)
-        })
+        })?;
+        for name in names.iter().filter(|_| self.common.format.json) {
+            print_line!(
+                "{}",
+                serde_json::json!({"user": name, "outcome": "removed"})
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -351,7 +356,6 @@ fn show(common: &Common, name: &str, password: Option<&String>) -> anyhow::Resul
 }
 
 fn list(as_json: bool, users: &UsersFile) -> anyhow::Result<()> {
-    let mut all = Vec::new();
     for (name, account) in users.list() {
         let roles: Vec<&str> = account.grants.roles().iter().map(|r| r.as_str()).collect();
         let rights: BTreeMap<String, Vec<&str>> = (account.grants.rights().iter())
@@ -361,16 +365,14 @@ fn list(as_json: bool, users: &UsersFile) -> anyhow::Result<()> {
             })
             .collect();
         if as_json {
-            all.push(serde_json::json!({"user": name, "roles": roles, "rights": rights}));
+            let user = serde_json::json!({"user": name, "roles": roles, "rights": rights});
+            print_line!("{user}")?;
             continue;
         }
         let rights: Vec<String> = (rights.iter())
             .map(|(scope, rights)| format!("{scope}={}", rights.join(",")))
             .collect();
         print_line!("{name}\t{}\t{}", roles.join(","), rights.join(" "))?;
-    }
-    if as_json {
-        print_line!("{}", serde_json::Value::from(all))?;
     }
     Ok(())
 }

@@ -4,17 +4,19 @@
 
 use super::{
     Common,
-    jobs::{JobArg, path_of},
+    job_arg::Lookup,
+    jobs::{Choice, Chosen, path_of},
     look,
-    output::print_line,
-    report,
+    output::{failed, print_line},
 };
 use crate::{
     config::{Config, InterfaceConfig, Tenant},
+    domain::joblog::rfc3339,
     domain::{
         InterfaceName, Job, JobName, Place, PlaceKind, Priority, Queue, WorkerTag, WorkerTags,
-        escaped, stamp,
+        escaped,
     },
+    ops::selection::JobState,
     store::{
         Filter, JobDetail, JobRecord, JobSummary, NotReady, Store, Viewer, Want,
         fs::{RealFs, SpoolLock},
@@ -26,14 +28,26 @@ use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 
 /// Says what jobs wait for, or what became of them.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:   spoolgate why 20261122T085826.976Z-00000.xml")]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Why {
-    /// Job names, or the paths of their files
-    #[arg(required = true, value_name = "JOB")]
-    jobs: Vec<JobArg>,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     common: Common,
 }
+
+const EXAMPLES: &str = "\
+One job:       spoolgate why 20261122T085826.976Z-00000.xml
+What waits:    spoolgate why --interface orders_in --state queued --limit 5";
+
+/// What can be asked about without saying more.
+const USUAL: [JobState; 5] = [
+    JobState::Queued,
+    JobState::Deferred,
+    JobState::Running,
+    JobState::Failed,
+    JobState::Refused,
+];
 
 impl Why {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
@@ -50,8 +64,33 @@ impl Why {
 
     async fn tell(&self, of: &Of<'_>) -> anyhow::Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
-        for arg in &self.jobs {
-            match of.told(arg).await {
+        let lookup = Lookup {
+            config: of.config,
+            tenant: of.tenant,
+            store: of.store,
+        };
+        let mut jobs: Vec<(String, anyhow::Result<Job>)> = Vec::new();
+        match self.chosen.choice(of.config, &USUAL)? {
+            Choice::Named(args) => {
+                for arg in args {
+                    jobs.push((arg.to_string(), lookup.job(&arg).await));
+                }
+            }
+            Choice::Selected(selection) => {
+                let found = selection.find(of.store, &selection.filter()).await?;
+                jobs.extend(
+                    found
+                        .into_iter()
+                        .map(|found| (found.job.name.to_string(), Ok(found.job))),
+                );
+            }
+        }
+        for (arg, job) in jobs {
+            let told = match job {
+                Ok(job) => of.told(job).await,
+                Err(error) => Err(error),
+            };
+            match told {
                 Ok((job, why)) if self.common.format.json => print_line!(
                     "{}",
                     serde_json::json!({
@@ -65,7 +104,7 @@ impl Why {
                     }
                 }
                 Err(error) => {
-                    report(&error);
+                    failed(self.common.format.json, "job", arg, &error)?;
                     code = ExitCode::FAILURE;
                 }
             }
@@ -85,15 +124,15 @@ struct Of<'a> {
 
 impl Of<'_> {
     /// A job, and why it is where it is.
-    async fn told(&self, arg: &JobArg) -> anyhow::Result<(Job, Vec<String>)> {
-        let job = arg.find(self.store).await?;
+    async fn told(&self, job: Job) -> anyhow::Result<(Job, Vec<String>)> {
+        let name = job.name.clone();
         let want = Want {
             log: true,
             ..Want::RECORD
         };
         let mut details = self.store.details(vec![job], want).await?;
         let detail = details.pop();
-        let detail = detail.with_context(|| format!("{} is gone", arg.name()))?;
+        let detail = detail.with_context(|| format!("{name} is gone"))?;
         let why = self.why(&detail).await?;
         Ok((detail.summary.job, why))
     }
@@ -139,7 +178,10 @@ impl Of<'_> {
     }
 
     fn deferred(&self, interface: &InterfaceName, due_ms: i64) -> Vec<String> {
-        let mut why = vec![format!("it failed for now and is due at {}", stamp(due_ms))];
+        let mut why = vec![format!(
+            "it failed for now and is due at {}",
+            rfc3339(due_ms)
+        )];
         let longest = self.tenant.interfaces.get(interface);
         let longest_ms = longest.map_or(i64::MAX, |i| i.lane.retry.wait_ms_max());
         if due_ms > self.store.now_ms().saturating_add(longest_ms) {
@@ -336,7 +378,7 @@ fn blocker(tags: &WorkerTags, active: &[&JobSummary], job: &JobName) -> Option<(
         let state = match &other.job.place {
             Place::Work { .. } => "is running".into(),
             Place::Deferred { due_ms, .. } => {
-                format!("failed for now and is due at {}", stamp(*due_ms))
+                format!("failed for now and is due at {}", rfc3339(*due_ms))
             }
             Place::Queue(_) => {
                 let worker = not_ours(tags, other.record.as_ref()?)?;

@@ -482,7 +482,7 @@ async fn schedule(daemon: &Daemon) {
     let spool = daemon.spool.clone();
     let made = || {
         let jobs = spool
-            .jobs(Some(&name("archives")), &|_| true)
+            .jobs(Some(&name("archives")), &|_| true, &|_| true)
             .unwrap_or_default();
         let of_it = |job: &&Job| job.name.to_string().ends_with(".json");
         jobs.iter().filter(of_it).count()

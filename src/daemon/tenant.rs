@@ -1,7 +1,7 @@
 //! One tenant, prepared and then at work: its spool, service, users, watcher and worker.
 
 use super::{
-    About,
+    About, holds,
     reload::{Reloader, Woken},
     service_manager::Told,
     supervise::Supervisor,
@@ -40,7 +40,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// Which users are familiar where, beside the spool's directories.
@@ -93,6 +93,8 @@ pub(super) struct Prepared {
     alarm: Arc<Alarm>,
     reloader: Arc<Reloader>,
     woken: Arc<Woken>,
+    /// A hold was set or ended.
+    held: Arc<Notify>,
     lock: SpoolLock,
 }
 
@@ -241,7 +243,7 @@ pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool
     know_users(&spool, tenant);
     let spool = Arc::new(spool);
     let store = Arc::new(FileStore::new(spool.clone()));
-    let admin = Admin::new(store, verifier(tenant), |_| {});
+    let admin = Admin::new(store, verifier(tenant), None, |_| {});
     Ok((lock, spool, admin))
 }
 
@@ -341,6 +343,7 @@ impl Prepared {
             alarm,
             reloader,
             woken,
+            held: Arc::default(),
             lock: taken.lock,
         })
     }
@@ -348,11 +351,17 @@ impl Prepared {
     /// What operators do to the tenant's spool; the worker is told.
     pub(super) fn admin(&self) -> Admin {
         let (hints, alarm) = (self.worker.hints(), self.alarm.clone());
+        let held = self.held.clone();
         let verifier = Verifier::new(self.takes.clone(), self.reloader.schemas.clone());
-        Admin::new(self.store.clone(), verifier, move |change| match change {
-            Change::Interface(interface) => hints.notify(Event::Hint(interface)),
+        let worker = Arc::new(self.worker.handle());
+        let changed = move |change| match change {
+            Change::Interface(interface) => {
+                hints.notify(Event::Hint(interface));
+                held.notify_one();
+            }
             Change::Schedule(id) => alarm.touch(id),
-        })
+        };
+        Admin::new(self.store.clone(), verifier, Some(worker), changed)
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.
@@ -373,6 +382,13 @@ impl Prepared {
             // After one that broke down nobody knows what it had looked at.
             alarm.touch_all();
             timetable::run(service.clone(), alarm.clone(), is_watched, until.clone())
+        });
+        let (store, held, until) = (self.store.clone(), self.held, stop.clone());
+        let hints = reloader.hints.clone();
+        supervisor.keep(named("the clock of the holds"), move || {
+            let hints = hints.clone();
+            let ended = move |interface| hints.notify(Event::Hint(interface));
+            holds::run(store.clone(), held.clone(), ended, until.clone())
         });
         let (reloading, woken, until) = (reloader.clone(), self.woken.clone(), stop.clone());
         supervisor.keep(named("the reloading of files"), move || {

@@ -72,10 +72,7 @@ impl Seal {
 
     /// The id that [`Seal::uuid`] was given.
     pub fn job_of_uuid(&self, uuid: Uuid) -> Option<JobId> {
-        let bits = uuid.as_u128();
-        let high = u64::try_from(bits >> 80).ok()?;
-        let low = u64::try_from((bits >> 71) & 0x1f).ok()?;
-        let id = JobId::from_number(high << 5 | low);
+        let id = id_in_uuid(uuid);
         let expected = self.uuid(id);
         bool::from(expected.as_bytes().ct_eq(uuid.as_bytes())).then_some(id)
     }
@@ -94,10 +91,7 @@ impl Seal {
 
     /// The id that [`Seal::hex`] was given.
     pub fn job_of_hex(&self, hex: &[u8; 12]) -> Option<JobId> {
-        let mut bits = [0; 16];
-        bits[4..].copy_from_slice(hex);
-        let id = u128::from_be_bytes(bits) >> (96 - ID_BITS);
-        let id = JobId::from_number(u64::try_from(id).ok()?);
+        let id = id_in_hex(hex);
         bool::from(self.hex(id).ct_eq(hex)).then_some(id)
     }
 
@@ -110,6 +104,19 @@ impl Seal {
     pub fn is_runner(&self, id: JobId, given: &str) -> bool {
         self.runner(id).as_bytes().ct_eq(given.as_bytes()).into()
     }
+}
+
+/// The id that is in a UUID, whoever has made it: for those who see all jobs anyway.
+pub fn id_in_uuid(uuid: Uuid) -> JobId {
+    let (high, _) = uuid.as_u64_pair();
+    JobId::from_number((high >> 16) << 5 | (high >> 7) & 0x1f)
+}
+
+/// The same of 24 hexadecimal digits.
+pub fn id_in_hex(hex: &[u8; 12]) -> JobId {
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&hex[..8]);
+    JobId::from_number(u64::from_be_bytes(bits) >> (64 - ID_BITS))
 }
 
 /// A UUID as it is written with its four hyphens, in either case.

@@ -39,3 +39,26 @@ pub(crate) mod option {
         parsed.map_err(D::Error::custom)
     }
 }
+
+/// The same of several.
+pub(crate) mod list {
+    use super::{Deserialize, Deserializer, Display, Error, FromStr, Serializer};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        values: &[T],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(from)?.into_iter();
+        texts
+            .map(|text| text.parse().map_err(D::Error::custom))
+            .collect()
+    }
+}

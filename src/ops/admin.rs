@@ -6,47 +6,43 @@
 
 mod actor;
 mod audit;
+mod jobs;
 
 pub use actor::{Sudo, group_name, operator, operator_of_process, user_name};
 pub use audit::{Administration, Begun, UserAct};
+pub use jobs::{Bulk, JobAct, Jobs, Outcome, Summary, Told};
 
 use crate::{
     cron_schedule::ScheduleId,
-    domain::joblog::Message,
-    domain::{InterfaceName, Job, JobName, Kind, Place, Queue, UserName, text},
-    service::Verifier,
-    store::{By, Content, JobSummary, Store, StoreError, Traces},
-    xml::Source,
+    domain::{InterfaceName, JobName, UserName, text},
+    service::{Verifier, WorkerHandle},
+    store::{By, Store, StoreError, Traces},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Of a document that is still wrong, so many findings are told; its log has all.
-const FINDINGS_TOLD_MAX: usize = 20;
 /// Longest reason of a hold, in characters.
 pub const REASON_CHARS_MAX: usize = 1000;
 
-/// One thing that an operator wants done.
+/// One thing that an operator wants done, beside what is done to jobs: that is a [`Bulk`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Operation {
     /// Removes what there is of a submitter whose jobs have all ended.
     Forget { submitter: String },
-    /// Starts nothing more of the interface, for that reason.
+    /// Starts nothing more of the interface, for that reason, and until then if it is to end by itself.
     Hold {
         #[serde(with = "text")]
         interface: InterfaceName,
         reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// Ends a hold.
     Release {
         #[serde(with = "text")]
         interface: InterfaceName,
-    },
-    /// Removes a job for ever; its log stays.
-    Remove {
-        #[serde(with = "text")]
-        job: JobName,
     },
     /// Ends a schedule for ever; its jobs stay.
     RemoveSchedule {
@@ -57,22 +53,6 @@ pub enum Operation {
     ResetSchedule {
         #[serde(with = "text")]
         schedule: ScheduleId,
-    },
-    /// Sends a job to a queue, that of its own interface unless given, its attempts counted from
-    /// one. Where jobs are for users and none is given, to the one for whom it was last. A document
-    /// that was refused is validated again first, as at its upload.
-    Requeue {
-        #[serde(with = "text")]
-        job: JobName,
-        #[serde(
-            default,
-            with = "text::option",
-            skip_serializing_if = "Option::is_none"
-        )]
-        to: Option<Queue>,
-        /// Also a document that was refused and is still wrong.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        unchecked: bool,
     },
 }
 
@@ -104,6 +84,10 @@ pub enum ActError {
     },
     #[error("no job {0} in this spool")]
     NoJob(JobName),
+    #[error("{0} has ended")]
+    Ended(JobName),
+    #[error("{0} is to end and has not ended yet; look again, or ask again")]
+    Ending(JobName),
     #[error("{job} is still wrong for {interface}, and its log says why:\n{findings}")]
     StillWrong {
         job: JobName,
@@ -115,6 +99,8 @@ pub enum ActError {
     Unverified { job: JobName, reason: String },
     #[error("no schedule {0} in this spool")]
     NoSchedule(ScheduleId),
+    #[error("it is later than {0} already; say a moment to come")]
+    Past(Timestamp),
     #[error("the reason has more than {REASON_CHARS_MAX} characters")]
     Reason,
     #[error("{job} is running; {advice}")]
@@ -159,19 +145,23 @@ pub enum Change {
 pub struct Admin {
     store: Arc<dyn Store>,
     verifier: Arc<Verifier>,
+    /// Who works on the jobs; `None`: nobody does.
+    worker: Option<Arc<dyn WorkerHandle>>,
     changed: Box<dyn Fn(Change) + Send + Sync>,
 }
 
 impl Admin {
-    /// `changed` is told of each change; it must not block.
+    /// `worker`: who works on the jobs, if anybody does. `changed` is told of each change; it must not block.
     pub fn new(
         store: Arc<dyn Store>,
         verifier: Verifier,
+        worker: Option<Arc<dyn WorkerHandle>>,
         changed: impl Fn(Change) + Send + Sync + 'static,
     ) -> Self {
         Self {
             store,
             verifier: Arc::new(verifier),
+            worker,
             changed: Box::new(changed),
         }
     }
@@ -190,14 +180,14 @@ impl Admin {
     async fn carry_out(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
         match operation {
             Operation::Forget { submitter } => self.forget(submitter).await,
-            Operation::Hold { interface, reason } => self.hold(interface, reason, by).await,
+            Operation::Hold {
+                interface,
+                reason,
+                until,
+            } => self.hold(interface, reason, *until, by).await,
             Operation::Release { interface } => self.release(interface, by).await,
-            Operation::Remove { job } => self.remove(job, by).await,
             Operation::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by).await,
             Operation::ResetSchedule { schedule } => self.reset_schedule(*schedule, by).await,
-            Operation::Requeue { job, to, unchecked } => {
-                self.requeue(job, to.as_ref(), *unchecked, by).await
-            }
         }
     }
 
@@ -205,17 +195,21 @@ impl Admin {
         &self,
         interface: &InterfaceName,
         reason: &str,
+        until: Option<Timestamp>,
         by: &By,
     ) -> Result<String, ActError> {
         self.known(interface)?;
         if reason.chars().count() > REASON_CHARS_MAX {
             return Err(ActError::Reason);
         }
+        if let Some(until) = until.filter(|until| until.as_millisecond() <= self.store.now_ms()) {
+            return Err(ActError::Past(until));
+        }
         let by = By {
             why: (!reason.is_empty()).then(|| reason.to_owned()),
             ..by.clone()
         };
-        if let Some(earlier) = self.store.hold(interface, &by).await? {
+        if let Some(earlier) = self.store.hold(interface, &by, until).await? {
             return Ok(format!("was held already {earlier}"));
         }
         (self.changed)(Change::Interface(interface.clone()));
@@ -243,14 +237,6 @@ impl Admin {
         Ok("released".into())
     }
 
-    async fn remove(&self, name: &JobName, by: &By) -> Result<String, ActError> {
-        let found = self.find(name, "hold its interface and wait for its end");
-        let job = found.await?.job;
-        self.store.remove(&job, by).await?;
-        self.left(&job.place);
-        Ok("removed".into())
-    }
-
     async fn remove_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
         if !self.store.remove_schedule(schedule, by).await? {
             return Err(ActError::NoSchedule(schedule));
@@ -265,165 +251,6 @@ impl Admin {
         }
         (self.changed)(Change::Schedule(schedule));
         Ok("reset".into())
-    }
-
-    async fn requeue(
-        &self,
-        name: &JobName,
-        to: Option<&Queue>,
-        unchecked: bool,
-        by: &By,
-    ) -> Result<String, ActError> {
-        let found = self.find(name, "wait for its end").await?;
-        let to = self.addressed(&found, to).await?;
-        let job = &found.job;
-        // What has failed was valid; and whether JSON is right only its dialect knows.
-        if job.place == Place::Refused && !unchecked && name.kind() == Kind::Xml {
-            self.verify(job, &to.interface, by).await?;
-        }
-        let there = self.store.requeue(job, &to, by).await?;
-        self.left(&job.place);
-        let outcome = format!("queue/{to}/{}", there.name);
-        (self.changed)(Change::Interface(to.interface));
-        Ok(outcome)
-    }
-
-    /// Validates a refused document again. One that is still wrong stays, and its log says so.
-    async fn verify(&self, job: &Job, to: &InterfaceName, by: &By) -> Result<(), ActError> {
-        let name = &job.name;
-        let unverified = |reason: String| ActError::Unverified {
-            job: name.clone(),
-            reason,
-        };
-        let opened = self.store.open(job).await;
-        let document = opened.map_err(|error| unverified(error.to_string()))?;
-        let document = document.ok_or_else(|| ActError::Moved(name.clone()))?;
-        let (interface, now_ms) = (to.clone(), self.store.now_ms());
-        let verified = self.reading(document, move |verifier, document, bytes| {
-            verifier.verify(document, bytes, &interface, now_ms)
-        });
-        let verified = verified.await;
-        let findings = verified.unwrap_or_else(|| Err("the validation broke down".into()));
-        let findings = findings.map_err(unverified)?;
-        if findings.is_empty() {
-            return Ok(());
-        }
-        let line = |found: &Message| match found.line {
-            Some(line) => format!("  line {line}: {}", found.text),
-            None => format!("  {}", found.text),
-        };
-        let told = findings.iter().take(FINDINGS_TOLD_MAX).map(line);
-        let told: Vec<String> = told.collect();
-        self.store.refuse_again(job, to, findings, by).await?;
-        Err(ActError::StillWrong {
-            job: name.clone(),
-            interface: to.clone(),
-            findings: told.join("\n"),
-        })
-    }
-
-    /// What the verifier says of a document of so many bytes, which blocks; `None` when it has panicked.
-    async fn reading<T: Send + 'static>(
-        &self,
-        document: Content,
-        read: impl FnOnce(&Verifier, &Source<'_>, u64) -> T + Send + 'static,
-    ) -> Option<T> {
-        let verifier = self.verifier.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let open = || document.reader();
-            read(&verifier, &Source::Reader(&open), document.bytes)
-        });
-        let read = reading.await;
-        read.inspect_err(|error| tracing::error!(%error, "a validation panicked"))
-            .ok()
-    }
-
-    /// Where a job is sent, and to whom if jobs are for users there.
-    async fn addressed(&self, found: &JobSummary, to: Option<&Queue>) -> Result<Queue, ActError> {
-        let interface = self.target(found, to.map(|to| &to.interface)).await?;
-        let given = to.and_then(|to| to.addressee.clone());
-        let user = match (given, self.store.is_addressed(&interface)) {
-            (None, false) => return Ok(interface.into()),
-            (Some(_), false) => return Err(ActError::NotAddressed(interface)),
-            (Some(user), true) => Some(user),
-            (None, true) => self.store.addressee_of(&found.job).await?,
-        };
-        let Some(user) = user else {
-            return Err(ActError::Unaddressed {
-                job: found.job.name.clone(),
-                interface,
-            });
-        };
-        match self.store.is_user(&user).await? {
-            true => Ok(Queue::of_user(&interface, user)),
-            false => Err(ActError::NoUser(user)),
-        }
-    }
-
-    /// A job that nobody looks at would wait for ever.
-    async fn target(
-        &self,
-        found: &JobSummary,
-        to: Option<&InterfaceName>,
-    ) -> Result<InterfaceName, ActError> {
-        if let Some(to) = to {
-            self.known(to)?;
-            return Ok(to.clone());
-        }
-        let job = &found.job;
-        let own = match &found.interface {
-            Some(own) => Some(own.clone()),
-            // Whose it is may be known by now.
-            None if job.place == Place::Refused => self.recognise(job).await,
-            None => None,
-        };
-        let Some(own) = own else {
-            return Err(ActError::Unclaimed {
-                job: job.name.clone(),
-                known: self.interfaces(),
-            });
-        };
-        if !self.store.interfaces().contains(&own) {
-            return Err(ActError::GoneInterface {
-                job: job.name.clone(),
-                interface: own,
-                known: self.interfaces(),
-            });
-        }
-        Ok(own)
-    }
-
-    async fn recognise(&self, job: &Job) -> Option<InterfaceName> {
-        let document = self.store.open(job).await.ok()??;
-        let recognised = self.reading(document, |verifier, document, _| {
-            verifier.recognise(document)
-        });
-        recognised.await?
-    }
-
-    /// A job that is not worked on.
-    async fn find(&self, name: &JobName, advice: &'static str) -> Result<JobSummary, ActError> {
-        let found = self.store.find_anywhere(name).await?;
-        let found = found.ok_or_else(|| ActError::NoJob(name.clone()))?;
-        if !matches!(found.job.place, Place::Work { .. }) {
-            return Ok(found);
-        }
-        let job = name.clone();
-        // Its command has ended meanwhile, and only a service knows what that means.
-        match self.store.is_cut_off(&found.job).await? {
-            true => Err(ActError::CutOff(job)),
-            false => Err(ActError::Running { job, advice }),
-        }
-    }
-
-    /// What waited behind a job may go on.
-    fn left(&self, place: &Place) {
-        match place {
-            Place::Deferred { interface, .. } | Place::Queue(Queue { interface, .. }) => {
-                (self.changed)(Change::Interface(interface.clone()));
-            }
-            Place::Bak(_) | Place::JobErrors | Place::Refused | Place::Work { .. } => {}
-        }
     }
 
     fn known(&self, interface: &InterfaceName) -> Result<(), ActError> {
@@ -446,8 +273,8 @@ impl Admin {
 mod tests {
     use super::*;
     use crate::{
-        domain::Kind,
         domain::joblog::{JobLog, Status},
+        domain::{Kind, Place},
         service::Interface,
         store::fs::{Ended, FileStore, Fs, PlacePath, RealFs, Rules, SEGMENT_BYTES_MIN, Spool},
         xml::{Schemas, XsdSchema},
@@ -482,11 +309,39 @@ mod tests {
         let takes = interfaces_of(&spool).map(|name| (name, takes.clone()));
         let verifier = Verifier::new(takes.collect(), Arc::new(schemas));
         let store = Arc::new(FileStore::new(spool.clone()));
-        (Admin::new(store, verifier, changed), spool, changes)
+        (Admin::new(store, verifier, None, changed), spool, changes)
     }
 
     fn interfaces_of(spool: &Spool) -> impl Iterator<Item = InterfaceName> {
         spool.interfaces().cloned()
+    }
+
+    /// Does one thing to one job; gives where it is then, or an empty text.
+    async fn act_on(admin: &Admin, job: &JobName, act: JobAct) -> Result<String, String> {
+        let (told, mut heard) = tokio::sync::mpsc::channel(8);
+        let bulk = Bulk {
+            act,
+            jobs: Jobs::Named(vec![job.clone()]),
+            per_s: None,
+        };
+        let summary = admin.bulk(&bulk, &olga(), told).await.unwrap();
+        assert_eq!(heard.recv().await, Some(Told::Begun { jobs: 1 }));
+        let Some(Told::Job(outcome)) = heard.recv().await else {
+            panic!("no outcome");
+        };
+        assert_eq!(&outcome.job, job);
+        assert_eq!(summary.failed, usize::from(outcome.error.is_some()));
+        match outcome.error {
+            Some(error) => Err(error),
+            None => Ok(outcome.path.unwrap_or_default()),
+        }
+    }
+
+    fn requeue(to: Option<&str>, unchecked: bool) -> JobAct {
+        JobAct::Requeue {
+            to: to.map(|to| to.parse().unwrap()),
+            unchecked,
+        }
     }
 
     fn olga() -> By {
@@ -510,34 +365,22 @@ mod tests {
             let done = admin.act(&operation, &olga()).await;
             done.map_err(|error| error.to_string())
         };
-        let requeue = |to: Option<&str>| Operation::Requeue {
-            job: name.clone(),
-            to: to.map(|to| to.parse().unwrap()),
-            unchecked: false,
-        };
-        assert_eq!(act(requeue(Some("b"))).await, Ok(format!("queue/b/{name}")));
-        assert!(
-            act(requeue(None))
-                .await
-                .unwrap_err()
-                .contains("cannot be requeued")
-        );
-        assert_eq!(
-            act(Operation::Remove { job: name.clone() }).await,
-            Ok("removed".into())
-        );
+        let to_job = async |act: JobAct| act_on(&admin, &name, act).await;
+        let sent = to_job(requeue(Some("b"), false)).await;
+        assert_eq!(sent, Ok(format!("queue/b/{name}")));
+        let again = to_job(requeue(None, false)).await.unwrap_err();
+        assert!(again.contains("cannot be requeued"), "{again}");
+        assert_eq!(to_job(JobAct::Remove).await, Ok(String::new()));
         let is = |name: &str| Change::Interface(name.parse().unwrap());
         assert_eq!(*changes.lock(), [is("b"), is("b")]);
         let gone = format!("no job {name} in this spool");
-        assert_eq!(
-            act(Operation::Remove { job: name.clone() }).await,
-            Err(gone.clone())
-        );
-        assert_eq!(act(requeue(None)).await, Err(gone));
+        assert_eq!(to_job(JobAct::Remove).await, Err(gone.clone()));
+        assert_eq!(to_job(requeue(None, false)).await, Err(gone));
 
         let hold = |reason: &str| Operation::Hold {
             interface: a.clone(),
             reason: reason.into(),
+            until: None,
         };
         assert_eq!(act(hold("audit")).await, Ok("held".into()));
         let text = spool.hold_text(&a).unwrap();
@@ -545,6 +388,12 @@ mod tests {
         assert!(text.ends_with("Z: audit"), "{text}");
         assert_eq!(act(hold("")).await, Ok(format!("was held already {text}")));
         assert!(act(hold(&"x".repeat(1001))).await.is_err());
+        let past = act(Operation::Hold {
+            interface: a.clone(),
+            reason: String::new(),
+            until: Some(Timestamp::UNIX_EPOCH),
+        });
+        assert!(past.await.unwrap_err().contains("it is later than 1970-"));
         let release = || Operation::Release {
             interface: a.clone(),
         };
@@ -571,13 +420,7 @@ mod tests {
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         let path = format!("joberrors/{}/{name}", name.day());
         put(dir.path(), &path);
-        let requeue = async |to: Option<&str>| {
-            let to = to.map(|to| to.parse().unwrap());
-            let (job, unchecked) = (name.clone(), false);
-            let requeue = Operation::Requeue { job, to, unchecked };
-            let done = admin.act(&requeue, &olga()).await;
-            done.map_err(|error| error.to_string())
-        };
+        let requeue = async |to: Option<&str>| act_on(&admin, &name, requeue(to, false)).await;
         let refused = requeue(None).await.unwrap_err();
         assert!(refused.ends_with("say --to INTERFACE: a, b"), "{refused}");
         let refused = requeue(Some("gone")).await.unwrap_err();
@@ -610,10 +453,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (admin, spool, _) = admin(dir.path(), &["a"]);
         let requeue = async |job: &JobName, to: Option<&str>, unchecked| {
-            let (job, to) = (job.clone(), to.map(|to| to.parse().unwrap()));
-            let requeue = Operation::Requeue { job, to, unchecked };
-            let done = admin.act(&requeue, &olga()).await;
-            done.map_err(|error| error.to_string())
+            act_on(&admin, job, requeue(to, unchecked)).await
         };
         let new = |place: &Place, text: &str| {
             let name = JobName::new(spool.next_id(), None, Kind::Xml);
@@ -655,26 +495,28 @@ mod tests {
         let (admin, spool, _) = admin(dir.path(), &["a"]);
         let name = JobName::new(spool.next_id(), None, Kind::Xml);
         put(dir.path(), &format!("work/a/{name}.a1"));
-        let remove = || Operation::Remove { job: name.clone() };
-        let refused = admin.act(&remove(), &olga()).await.unwrap_err();
-        assert!(matches!(refused, ActError::CutOff(_)), "{refused}");
+        for act in [JobAct::Remove, JobAct::Cancel, requeue(None, false)] {
+            let refused = act_on(&admin, &name, act.clone()).await;
+            // A cut off run is left to the next start, unless it is to end anyway.
+            match act {
+                JobAct::Cancel => assert_eq!(refused, Ok(String::new())),
+                JobAct::Remove | JobAct::Requeue { .. } => {
+                    assert!(refused.unwrap_err().contains("was cut off"));
+                }
+            }
+            put(dir.path(), &format!("work/a/{name}.a1"));
+            let _ = std::fs::remove_dir_all(dir.path().join("joberrors"));
+        }
         let _run = spool
             .fs()
             .lock(&Path::new("work/a").join(format!("{name}.lock")));
-        let refused = admin.act(&remove(), &olga()).await.unwrap_err();
-        assert!(
-            refused
-                .to_string()
-                .contains("is running; hold its interface")
-        );
-        let requeue = Operation::Requeue {
-            job: name,
-            to: None,
-            unchecked: false,
-        };
-        assert!(matches!(
-            admin.act(&requeue, &olga()).await,
-            Err(ActError::Running { .. })
-        ));
+        for (act, words) in [
+            (JobAct::Remove, "is running; hold its interface"),
+            (JobAct::Cancel, "is running; "),
+            (requeue(None, false), "is running; wait for its end"),
+        ] {
+            let refused = act_on(&admin, &name, act).await.unwrap_err();
+            assert!(refused.contains(words), "{refused}");
+        }
     }
 }

@@ -117,6 +117,7 @@ mod tests {
             interface: Some(interface.parse().unwrap()),
             owner: None,
             record: None,
+            failure: None,
         }
     }
 

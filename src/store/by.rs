@@ -43,13 +43,21 @@ impl By {
         }
     }
 
-    /// What a hold says of itself: `by olga (uid 1000) since 2026-11-22T08:58:26Z: audit`.
+    /// Who it was and when: `by olga (uid 1000) since 2026-11-22T08:58:26Z: audit`.
     pub fn since(&self, at_ms: i64) -> String {
+        self.since_until(at_ms, None)
+    }
+
+    /// What a hold says of itself: the same, and before the reason until when it lasts, if it ends by itself:
+    /// `… since 2026-11-22T08:58:26Z until 2026-11-22T14:00:00Z: audit`.
+    pub fn since_until(&self, at_ms: i64, until: Option<Timestamp>) -> String {
         let since = Timestamp::from_millisecond(at_ms).unwrap_or_default();
-        match &self.why {
-            None => format!("by {self} since {since:.0}"),
-            Some(why) => format!("by {self} since {since:.0}: {why}"),
-        }
+        let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
+        let why = self
+            .why
+            .as_ref()
+            .map_or(String::new(), |why| format!(": {why}"));
+        format!("by {self} since {since:.0}{until}{why}")
     }
 
     #[cfg(test)]
@@ -61,6 +69,14 @@ impl By {
             why: None,
         }
     }
+}
+
+/// Until when a hold lasts, by what it says of itself: the last thing before its reason. `None`: until it is released.
+pub fn until_of(hold: &str) -> Option<Timestamp> {
+    let line = hold.lines().next()?;
+    let before_reason = line.split_once(": ").map_or(line, |(before, _)| before);
+    let (_, until) = before_reason.rsplit_once(" until ")?;
+    until.parse().ok()
 }
 
 impl fmt::Display for By {
@@ -123,5 +139,33 @@ mod tests {
         assert_eq!(shop.origin.to_string(), "robusta from 192.0.2.7");
         assert_eq!(shop.since(0), "by shop since 1970-01-01T00:00:00Z");
         assert_eq!(By::service("it is over").to_string(), "the service");
+    }
+
+    #[test]
+    fn a_hold_says_until_when_it_lasts() {
+        let until: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
+        let olga = By {
+            why: Some("away until 2027-01-01T00:00:00Z: sorry".into()),
+            ..By::operator("olga (uid 1000)")
+        };
+        let text = olga.since_until(1_795_337_906_123, Some(until));
+        let expected = "by olga (uid 1000) since 2026-11-22T08:58:26Z until 2026-11-22T14:00:00Z: \
+                        away until 2027-01-01T00:00:00Z: sorry";
+        assert_eq!((text.as_str(), until_of(&text)), (expected, Some(until)));
+        let brief = By::operator("olga").since_until(0, Some(until));
+        assert_eq!(until_of(&brief), Some(until));
+        // As a person may write it.
+        assert_eq!(
+            until_of("me until 2026-11-22T15:00:00+01:00\nor so"),
+            Some(until)
+        );
+        for lasting in [
+            olga.since(0).as_str(),
+            "",
+            "until 14:00",
+            "by me until then: x",
+        ] {
+            assert_eq!(until_of(lasting), None, "{lasting}");
+        }
     }
 }

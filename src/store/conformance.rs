@@ -355,6 +355,8 @@ macro_rules! conformance {
             list {
                 a_list_has_each_place_that_is_asked_for
                 a_list_has_each_state_that_is_asked_for
+                a_list_has_those_that_came_then_or_from_him
+                a_list_has_those_that_have_failed_so
                 a_list_of_an_unknown_interface_is_empty
                 a_list_shows_a_viewer_what_he_sees
                 a_page_begins_after_a_job_that_is_gone
@@ -382,6 +384,9 @@ macro_rules! conformance {
                 what_remains_of_a_job_outlives_it
             }
             operators {
+                a_batch_has_an_outcome_for_each_of_its_jobs
+                a_batch_outlives_a_restart
+                a_hold_ends_when_its_moment_has_come
                 a_hold_says_by_whom_since_when_and_why
                 a_job_that_runs_is_neither_sent_nor_removed
                 a_job_that_was_never_one_is_not_found
@@ -412,6 +417,7 @@ macro_rules! conformance {
                 what_is_no_result_cannot_be_opened_as_one
             }
             runs {
+                a_batch_of_cancels_leaves_alone_what_runs
                 a_cancelled_job_never_runs
                 a_claim_and_a_cancel_have_one_outcome
                 a_held_interface_gives_nothing

@@ -204,8 +204,23 @@ pub struct JobSummary {
     pub interface: Option<InterfaceName>,
     /// Its owner: its addressee, where jobs are addressed, else its submitter. With the record only.
     pub owner: Option<String>,
-    /// With the record only, as all that follows.
+    /// With the record only.
     pub record: Option<JobRecord>,
+    /// Where a list was asked for it, of a job that is deferred, has failed or was refused.
+    pub failure: Option<Failure>,
+}
+
+/// How the last attempt of a job failed, or why it was refused, as the record says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// Of the Unix epoch.
+    pub at_ms: i64,
+    /// Counted from 1; `None`: it was not an attempt.
+    pub attempt: Option<u32>,
+    /// What errors of its kind have in common: 16 hexadecimal digits.
+    pub fingerprint: Option<String>,
+    /// The beginning of the error.
+    pub reason: Option<String>,
 }
 
 /// What is known of a job since it came.
@@ -381,8 +396,45 @@ pub struct Filter {
     pub at: Vec<PlaceKind>,
     /// Only those in one of these states; empty: in any.
     pub states: Vec<State>,
+    /// Only those of this submitter.
+    pub submitter: Option<String>,
+    /// Only those that came at this moment or later, and before the other, of the Unix epoch.
+    pub since_ms: Option<i64>,
+    pub before_ms: Option<i64>,
+    /// Only those with a [`Failure`] whose reason has this in it, in whatever case.
+    pub error: Option<String>,
+    /// Only those with a [`Failure`] of this kind.
+    pub fingerprint: Option<String>,
     pub newest_first: bool,
     pub want_record: bool,
+    pub want_failure: bool,
+}
+
+impl Filter {
+    /// Can a job that came at this moment be one of them?
+    pub fn takes_ms(&self, unix_ms: i64) -> bool {
+        self.since_ms.is_none_or(|since| unix_ms >= since)
+            && self.before_ms.is_none_or(|before| unix_ms < before)
+    }
+
+    /// Does it depend on how a job has failed?
+    pub fn asks_for_failures(&self) -> bool {
+        self.error.is_some() || self.fingerprint.is_some()
+    }
+
+    /// Is a job one of them, by what is recorded of it?
+    pub fn takes(&self, record: Option<&JobRecord>, failure: Option<&Failure>) -> bool {
+        let submitter = record.and_then(|record| record.submitter.as_ref());
+        let is_of = |of: &String| submitter == Some(of);
+        let reason = || failure.and_then(|failure| failure.reason.as_ref());
+        let says = |text: &String| {
+            reason().is_some_and(|reason| reason.to_lowercase().contains(&text.to_lowercase()))
+        };
+        let fingerprint = failure.and_then(|failure| failure.fingerprint.as_ref());
+        self.submitter.as_ref().is_none_or(is_of)
+            && self.error.as_ref().is_none_or(says)
+            && (self.fingerprint.is_none() || self.fingerprint.as_ref() == fingerprint)
+    }
 }
 
 /// A part of a list.

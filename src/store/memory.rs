@@ -7,12 +7,14 @@ mod operators;
 mod runs;
 
 use super::{
-    Asked, Beside, By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter,
-    Fired, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, LastError, Lease, LeftBehind,
-    NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result, Results,
-    RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State, Store,
-    StoreError, Stored, Traces, Viewer, Waiting, Want,
+    Asked, Beside, By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Failure, Fate,
+    Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, LastError,
+    Lease, LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains,
+    Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight,
+    State, Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
     audit::{AuditHead, Entry},
+    fs::fingerprint,
+    until_of,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -191,6 +193,21 @@ impl Known {
             retries: self.new.options.retries,
             order_key: self.new.order_key.clone(),
             received_ms: self.received_ms,
+        }
+    }
+
+    /// How its last attempt failed, as its log says.
+    fn failure(&self) -> Option<Failure> {
+        let (log, is_cancelled) = (self.log.as_ref()?, self.state().0 == State::Cancelled);
+        let reason = log.reason().filter(|_| !is_cancelled)?;
+        match self.place {
+            Place::Deferred { .. } | Place::JobErrors | Place::Refused => Some(Failure {
+                at_ms: log.finished_ms,
+                attempt: (self.place != Place::Refused).then_some(log.attempts),
+                fingerprint: Some(fingerprint(reason)),
+                reason: Some(reason.to_owned()),
+            }),
+            Place::Bak(_) | Place::Queue(_) | Place::Work { .. } => None,
         }
     }
 
@@ -435,6 +452,7 @@ impl MemoryStore {
             interface: known.interface.clone(),
             owner: record.then(|| self.owner(known)).flatten(),
             record: record.then(|| known.record()),
+            failure: None,
         }
     }
 
@@ -538,12 +556,14 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Page> {
         let all = self.lock();
-        let is_meant = |known: &Known| {
+        let is_meant = |name: &JobName, known: &Known| {
             let state = known.state().0;
             let is_of = |of: &InterfaceName| known.interface.as_ref() == Some(of);
             filter.interface.as_ref().is_none_or(is_of)
                 && (filter.at.is_empty() || filter.at.contains(&known.place.kind()))
                 && (filter.states.is_empty() || filter.states.contains(&state))
+                && filter.takes_ms(name.id().unix_ms())
+                && filter.takes(Some(&known.record()), known.failure().as_ref())
                 && self.is_seen(viewer, known)
         };
         let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -551,7 +571,10 @@ impl Store for MemoryStore {
             false => (bound, Bound::Unbounded),
             true => (Bound::Unbounded, bound),
         };
-        let mut meant = all.jobs.range(range).filter(|(_, known)| is_meant(known));
+        let mut meant = all
+            .jobs
+            .range(range)
+            .filter(|(name, known)| is_meant(name, known));
         let mut next = || match filter.newest_first {
             false => meant.next(),
             true => meant.next_back(),
@@ -562,8 +585,11 @@ impl Store for MemoryStore {
                 page.next = page.jobs.last().map(|last| last.job.name.clone());
                 break;
             }
-            page.jobs
-                .push(self.summary(name, known, filter.want_record));
+            let want_failure = filter.want_failure || filter.asks_for_failures();
+            page.jobs.push(JobSummary {
+                failure: known.failure().filter(|_| want_failure),
+                ..self.summary(name, known, filter.want_record)
+            });
         }
         Ok(page)
     }
@@ -712,8 +738,8 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    async fn cancel(&self, job: &Job, by: &By) -> Result<bool> {
-        self.cancel_job(job, by)
+    async fn cancel_all(&self, jobs: Vec<Job>, by: &By) -> Vec<Result<bool>> {
+        jobs.iter().map(|job| self.cancel_job(job, by)).collect()
     }
 
     async fn release_due(&self, job: &Job) -> Result<bool> {
@@ -856,10 +882,13 @@ impl Store for MemoryStore {
         self.interfaces.iter().cloned().collect()
     }
 
-    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>> {
+    async fn find_all_anywhere(&self, jobs: Vec<JobName>) -> Result<Vec<Option<JobSummary>>> {
         let all = self.lock();
-        let known = all.jobs.get_key_value(job);
-        Ok(known.map(|(name, known)| self.summary(name, known, false)))
+        let found = jobs.iter().map(|job| {
+            let known = all.jobs.get_key_value(job);
+            known.map(|(name, known)| self.summary(name, known, false))
+        });
+        Ok(found.collect())
     }
 
     async fn remains(&self, job: &JobName) -> Result<Remains> {
@@ -936,15 +965,36 @@ impl Store for MemoryStore {
         Ok(self.lock().held.get(interface).cloned())
     }
 
-    async fn hold(&self, interface: &InterfaceName, by: &By) -> Result<Option<String>> {
+    async fn hold(
+        &self,
+        interface: &InterfaceName,
+        by: &By,
+        until: Option<Timestamp>,
+    ) -> Result<Option<String>> {
         self.interface(interface)?;
         let (now_ms, mut all) = (self.now_ms(), self.lock());
-        let earlier = all.held.get(interface).filter(|_| by.why.is_none());
+        let says_nothing = by.why.is_none() && until.is_none();
+        let earlier = all.held.get(interface).filter(|_| says_nothing);
         if let Some(earlier) = earlier {
             return Ok(Some(earlier.clone()));
         }
-        all.held.insert(interface.clone(), by.since(now_ms));
+        all.held
+            .insert(interface.clone(), by.since_until(now_ms, until));
         Ok(None)
+    }
+
+    async fn end_hold(&self, interface: &InterfaceName) -> Result<HoldEnd> {
+        self.interface(interface)?;
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        let until = all.held.get(interface).and_then(|text| until_of(text));
+        Ok(match until {
+            Some(until) if until.as_millisecond() <= now_ms => {
+                all.held.remove(interface);
+                HoldEnd::Ended(until)
+            }
+            Some(until) => HoldEnd::At(until),
+            None => HoldEnd::Never,
+        })
     }
 
     async fn resume(&self, interface: &InterfaceName, _: &By) -> Result<bool> {
@@ -952,12 +1002,13 @@ impl Store for MemoryStore {
         Ok(self.lock().held.remove(interface).is_some())
     }
 
-    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job> {
-        self.send(job, to, by)
+    async fn requeue_all(&self, jobs: Vec<(Job, Queue)>, by: &By) -> Vec<Result<Job>> {
+        let sent = jobs.iter().map(|(job, to)| self.send(job, to, by));
+        sent.collect()
     }
 
-    async fn remove(&self, job: &Job, by: &By) -> Result<()> {
-        self.discard(job, by)
+    async fn remove_all(&self, jobs: Vec<Job>, by: &By) -> Vec<Result<()>> {
+        jobs.iter().map(|job| self.discard(job, by)).collect()
     }
 
     async fn refuse_again(

@@ -457,6 +457,13 @@ impl Daemon {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The objects that it prints with `--json`, one a line.
+    pub(crate) fn objects(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        let text = self.operator(&[arguments, &["--json"]].concat());
+        let object = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        text.lines().map(object).collect()
+    }
+
     /// Waits until nothing of a run is left: what it leaves is removed after its job has moved.
     pub(crate) fn wait_for_empty_work(&self) {
         self.wait("nothing is left in work", || self.files("work").is_empty());

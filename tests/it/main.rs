@@ -5,6 +5,7 @@
 
 mod addressed;
 mod audit;
+mod bulk;
 mod cancel;
 mod clients;
 mod clock;

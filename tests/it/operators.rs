@@ -28,6 +28,11 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     parsed(&daemon.operator(&all))
 }
 
+/// What a command that has failed printed, an object a line.
+fn text_of_lines(output: &Output) -> Vec<Value> {
+    text(&output.stdout).lines().map(parsed).collect()
+}
+
 fn init(dir: &Path, more: &[&str]) -> Output {
     let mut command = program();
     command.arg("init").arg(dir).args(more).output().unwrap()
@@ -423,7 +428,7 @@ fn users_change_while_the_service_runs() {
         status("bob:his own choice", orders) == 200
     });
 
-    let users = json(&daemon, &["user", "list"]);
+    let users = Value::from(daemon.objects(&["user", "list"]));
     assert_eq!(users.as_array().unwrap().len(), 2, "{users}");
     let bob = users
         .as_array()
@@ -448,7 +453,7 @@ fn users_change_while_the_service_runs() {
     refused(&daemon, &["user", "rm", "nobody"], "no user `nobody`");
     let some = ["user", "rm", "admin", "bob", "nobody"];
     refused(&daemon, &some, "no user `nobody`");
-    let users = json(&daemon, &["user", "list"]);
+    let users = Value::from(daemon.objects(&["user", "list"]));
     assert_eq!(users.as_array().unwrap().len(), 2, "{users}");
     let output = daemon.spoolgate(&["user", "add", "bad name"]);
     let said = text(&output.stderr);
@@ -486,16 +491,13 @@ fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
     assert_eq!(orders(&running)["queued"], 1);
     assert_eq!(running["joberrors"], 1);
     let oldest = orders(&running)["oldest"].clone();
+    let oldest: jiff::Timestamp = oldest.as_str().unwrap().parse().unwrap();
+    let oldest = oldest.strftime("%Y%m%dT%H%M%S.%3fZ").to_string();
     assert_eq!(oldest, waiting[..20], "{running}");
 
-    let listed = json(daemon, &["ls"]);
-    let jobs: Vec<_> = listed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|j| &j["job"])
-        .collect();
-    assert_eq!(jobs, [waiting, failed], "{listed}");
+    let listed = daemon.objects(&["ls"]);
+    let jobs: Vec<_> = listed.iter().map(|j| &j["job"]).collect();
+    assert_eq!(jobs, [waiting, failed], "{listed:?}");
     let [first, second] = [&listed[0], &listed[1]];
     assert_eq!(
         (&first["state"], &second["state"]),
@@ -505,16 +507,18 @@ fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
     assert_eq!(first["submitter"], "admin");
     assert_eq!(first["path"], format!("queue/orders_in/{waiting}"));
     let text = daemon.operator(&["ls", "joberrors"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("AGE TRIES  INTERFACE"), "{text}");
+    let path = format!(
+        "  joberrors/{}/{failed}  the command failed with exit code 1",
+        day(failed)
+    );
     assert!(
-        text.trim()
-            .ends_with(&format!("joberrors/{}/{failed}", day(failed))),
+        lines[1].contains(" 1  orders_in ") && lines[1].ends_with(&path),
         "{text}"
     );
-    assert_eq!(text.lines().count(), 1);
-    assert_eq!(
-        json(daemon, &["ls", "queue/items_in"]),
-        Value::from(Vec::<Value>::new())
-    );
+    assert_eq!(lines.len(), 2);
+    assert_eq!(daemon.operator(&["ls", "queue/items_in"]), "");
 
     let status = json(daemon, &["status", waiting]);
     assert_eq!(status["place"], "queue/orders_in");
@@ -553,6 +557,16 @@ fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
     let output = daemon.spoolgate(&["status", UNKNOWN, waiting]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stdout).unwrap().contains(waiting));
+    let output = daemon.spoolgate(&["status", UNKNOWN, waiting, "--json"]);
+    let said = text_of_lines(&output);
+    assert!(
+        said[0]["error"].as_str().unwrap().contains("no job"),
+        "{said:?}"
+    );
+    assert_eq!(
+        (&said[0]["job"], &said[1]["job"]),
+        (&UNKNOWN.into(), &waiting.into())
+    );
 
     assert_eq!(
         json(daemon, &["hold", "orders_in", "--reason", "audit"])["outcome"],
@@ -611,7 +625,8 @@ fn operators_see_and_move_jobs_with_the_service_down_and_up() {
     // Down: what is sent on is found at the next start.
     fs::write(daemon.dir().join("good"), "").unwrap();
     let moved = json(&daemon, &["requeue", &failed]);
-    assert_eq!(moved[0]["outcome"], format!("queue/orders_in/{failed}"));
+    assert_eq!(moved["outcome"], "requeued");
+    assert_eq!(moved["path"], format!("queue/orders_in/{failed}"));
     daemon.operator(&["release", "orders_in"]);
     daemon.serve();
     daemon.wait_for_place(&waiting, "bak/orders_in");
@@ -677,7 +692,7 @@ fn a_running_job_is_not_to_be_touched() {
     refused(&daemon, &["rm", &job], "is running");
     refused(&daemon, &["requeue", &job], "is running");
     assert_eq!(daemon.operator(&["cat", &job]), order("1"));
-    let listed = json(&daemon, &["ls", "work"]);
+    let listed = Value::from(daemon.objects(&["ls", "work"]));
     assert_eq!(
         (&listed[0]["attempt"], &listed[0]["state"]),
         (&1.into(), &"running".into())
@@ -699,7 +714,7 @@ fn a_job_that_was_cut_off_is_not_called_running() {
     daemon.wait("its start", || daemon.dir().join("started").exists());
     daemon.kill();
     let is = |state: &str| {
-        let listed = json(&daemon, &["ls", "work"]);
+        let listed = Value::from(daemon.objects(&["ls", "work"]));
         assert_eq!(listed[0]["state"], state, "{listed}");
         assert!(daemon.operator(&["status", &job]).contains(state));
     };
@@ -712,7 +727,7 @@ fn a_job_that_was_cut_off_is_not_called_running() {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).unwrap();
     daemon.wait("its end", || {
-        json(&daemon, &["ls", "work"])[0]["state"] != "running"
+        json(&daemon, &["ls", "work"])["state"] != "running"
     });
     is("cut off");
     // How it ended is kept, and only a service settles that.
@@ -748,13 +763,8 @@ fn places_are_typed_as_they_are_seen() {
         ("bak/items_in/2020-02-29/", vec![]),
         ("queue/orders_in/", vec![&waiting]),
     ] {
-        let listed = json(&daemon, &["ls", place]);
-        let listed: Vec<_> = listed
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|j| &j["job"])
-            .collect();
+        let listed = daemon.objects(&["ls", place]);
+        let listed: Vec<_> = listed.iter().map(|j| &j["job"]).collect();
         assert_eq!(listed, jobs, "{place}");
     }
     for (place, words) in [
@@ -778,7 +788,7 @@ fn what_is_known_of_a_job_that_failed_says_how_often_and_why() {
     let job = daemon.upload_text(&order("1"), "").job();
     daemon.wait_for_place(&job, "joberrors");
     assert_eq!(json(&daemon, &["status", &job])["attempts"], 1);
-    assert_eq!(json(&daemon, &["ls", "joberrors"])[0]["attempts"], 1);
+    assert_eq!(json(&daemon, &["ls", "joberrors"])["attempts"], 1);
     let why = daemon.operator(&["why", &job]);
     assert!(why.contains("its log says: line 7: no such item"), "{why}");
 }
@@ -1041,7 +1051,7 @@ fn tenants_are_apart() {
         "queued"
     );
     assert_eq!(
-        json(&daemon, &["ls", "--tenant", "b"])
+        Value::from(daemon.objects(&["ls", "--tenant", "b"]))
             .as_array()
             .unwrap()
             .len(),
@@ -1068,7 +1078,7 @@ fn the_first_user_of_a_tenant_needs_no_preparation() {
         )
     });
     daemon.operator(&["user", "add", "bo", "--tenant", "b", "--role", "operator"]);
-    let users = json(&daemon, &["user", "list", "--tenant", "b"]);
+    let users = Value::from(daemon.objects(&["user", "list", "--tenant", "b"]));
     assert_eq!(users[0]["user"], "bo");
 }
 
@@ -1113,7 +1123,7 @@ fn refused_documents_lie_apart_from_failed_jobs() {
     assert_eq!(daemon.place(&refused), "joberrors");
     let apart = daemon.spool(&format!("joberrors/{}/refused/{refused}", day(&refused)));
     assert_eq!(fs::read_to_string(apart).unwrap(), "no document");
-    let listed = json(&daemon, &["ls", "joberrors"]);
+    let listed = Value::from(daemon.objects(&["ls", "joberrors"]));
     let state = |name: &str| {
         let mut all = listed.as_array().unwrap().iter();
         all.find(|job| job["job"] == name).unwrap()["state"].clone()

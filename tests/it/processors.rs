@@ -206,9 +206,13 @@ fn a_job_that_waits_for_its_next_attempt_is_in_deferred_and_queued_to_partners()
         }
         assert_eq!(daemon.place(&job), "queue/orders_in");
         assert_eq!(daemon.queue("orders_in"), [&*job]);
-        let listed = daemon.operator(&["ls", "deferred", "--json"]);
-        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-        assert_eq!(listed[0]["due"], due);
+        let listed = daemon.objects(&["ls", "deferred"]);
+        let moment: jiff::Timestamp = listed[0]["due"].as_str().unwrap().parse().unwrap();
+        assert_eq!(moment.strftime("%Y%m%dT%H%M%S.%3fZ").to_string(), due);
+        assert_eq!(
+            listed[0]["error"],
+            "the command asked for another attempt with exit code 75"
+        );
         assert_eq!(listed[0]["state"], "deferred");
         let log = daemon.curl(&[&format!("/xml/joblog?Jobname={job}")]);
         assert_eq!(log.status, 503);

@@ -50,8 +50,7 @@ fn status(daemon: &Daemon, spid: &str) -> serde_json::Value {
 
 /// The schedules, as operators see them.
 fn listed(daemon: &Daemon) -> Vec<serde_json::Value> {
-    let text = daemon.operator(&["schedule", "ls", "--all", "--json"]);
-    serde_json::from_str::<Vec<_>>(&text).unwrap()
+    daemon.objects(&["schedule", "ls", "--all"])
 }
 
 /// The only schedule's id.

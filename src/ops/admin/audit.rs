@@ -1,6 +1,7 @@
 //! What the audit has of an operator's act: what is wanted, before it is done, and what came of it.
 
-use super::{ActError, Admin, Operation};
+use super::{ActError, Admin, Bulk, JobAct, Jobs, Operation, Summary};
+use crate::domain::JobName;
 use crate::store::{
     By, Store, StoreError,
     audit::{Deed, Ending, Entry, NAMES_MAX, Outcome},
@@ -109,6 +110,9 @@ fn outcome(error: &ActError) -> Outcome {
     match error {
         ActError::Store(StoreError::Unavailable(_) | StoreError::Unhealthy(_)) => Outcome::Failed,
         ActError::CutOff(_)
+        | ActError::Ended(_)
+        | ActError::Ending(_)
+        | ActError::Past(_)
         | ActError::GoneInterface { .. }
         | ActError::Moved(_)
         | ActError::NoJob(_)
@@ -137,11 +141,16 @@ pub(super) fn deed(operation: &Operation, by: &By) -> Deed {
     let new = |act: &str| Deed::new(act, by);
     match operation {
         Operation::Forget { submitter } => new("forget").users(1, std::slice::from_ref(submitter)),
-        Operation::Hold { interface, reason } => {
+        Operation::Hold {
+            interface,
+            reason,
+            until,
+        } => {
             let why = (!reason.is_empty()).then(|| reason.clone());
             let by = By { why, ..by.clone() };
             Deed {
                 interface: Some(interface.to_string()),
+                with: until.map(|until| format!("--until {until}")),
                 ..Deed::new("hold", &by)
             }
         }
@@ -149,7 +158,6 @@ pub(super) fn deed(operation: &Operation, by: &By) -> Deed {
             interface: Some(interface.to_string()),
             ..new("release")
         },
-        Operation::Remove { job } => new("rm").jobs(1, [job]),
         Operation::RemoveSchedule { schedule } => Deed {
             schedule: Some(schedule.to_string()),
             ..new("schedule rm")
@@ -158,14 +166,40 @@ pub(super) fn deed(operation: &Operation, by: &By) -> Deed {
             schedule: Some(schedule.to_string()),
             ..new("schedule reset")
         },
-        Operation::Requeue { job, to, unchecked } => {
-            let to = to.as_ref().map(|to| format!("--to {to}"));
-            let options = to
-                .into_iter()
-                .chain(unchecked.then(|| "--unchecked".to_owned()));
-            let options: Vec<String> = options.collect();
-            let options = Some(options.join(" ")).filter(|text| !text.is_empty());
-            new("requeue").jobs(1, [job]).with(options.as_deref())
+    }
+}
+
+/// The same of an act on these jobs.
+pub(super) fn deed_of_bulk<'j>(
+    bulk: &Bulk,
+    names: impl ExactSizeIterator<Item = &'j JobName>,
+    by: &By,
+) -> Deed {
+    let (act, options) = match &bulk.act {
+        JobAct::Cancel => ("cancel", Vec::new()),
+        JobAct::Remove => ("rm", Vec::new()),
+        JobAct::Requeue { to, unchecked } => {
+            let to = to.iter().map(|to| format!("--to {to}"));
+            let unchecked = unchecked.then(|| "--unchecked".to_owned());
+            ("requeue", to.chain(unchecked).collect())
         }
+    };
+    let options = Some(options.join(" ")).filter(|text| !text.is_empty());
+    let deed = Deed::new(act, by).jobs(names.len(), names);
+    Deed {
+        filter: match &bulk.jobs {
+            Jobs::Named(_) => None,
+            Jobs::Selected(selection) => Some(selection.to_string()),
+        },
+        ..deed.with(options.as_deref())
+    }
+}
+
+/// How an act on jobs has ended.
+pub(super) fn outcome_of_bulk(summary: &Summary) -> Outcome {
+    match (summary.done, summary.failed + summary.left) {
+        (_, 0) => Outcome::Done,
+        (0, _) => Outcome::Refused,
+        (_, _) => Outcome::Partly,
     }
 }

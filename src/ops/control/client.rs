@@ -4,7 +4,9 @@ use super::{
     peer::Peer,
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId, VERSION},
 };
-use crate::ops::admin::{Administration, Operation, Sudo, group_name, user_name};
+use crate::ops::admin::{
+    Administration, Bulk, Operation, Sudo, Summary, Told, group_name, user_name,
+};
 use std::{
     fs,
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
@@ -45,6 +47,13 @@ pub enum ClientError {
     NoAnswer(io::Error),
     #[error("{}: {source}", path.display())]
     Unreachable { path: PathBuf, source: io::Error },
+}
+
+impl ClientError {
+    /// What answers is not to what was asked.
+    fn odd() -> Self {
+        Self::NoAnswer(ErrorKind::InvalidData.into())
+    }
 }
 
 /// A connection to the service that has a spool.
@@ -88,6 +97,7 @@ impl Client {
                 Reply::Done(_) => return Ok(client),
                 Reply::Failed(text) => return Err(ClientError::Failed(text)),
                 Reply::UnknownSpool => {}
+                Reply::Ended(_) | Reply::Told(_) | Reply::Working => return Err(ClientError::odd()),
             }
         }
         Err(ClientError::Absent)
@@ -130,6 +140,30 @@ impl Client {
             Reply::Done(outcome) => Ok(outcome),
             Reply::Failed(text) => Err(ClientError::Failed(text)),
             Reply::UnknownSpool => Err(ClientError::Absent),
+            Reply::Ended(_) | Reply::Told(_) | Reply::Working => Err(ClientError::odd()),
+        }
+    }
+
+    /// Has the service carry out an act on jobs, and hears what becomes of each.
+    ///
+    /// # Errors
+    /// As those of [`Client::act`]; what was told until then was done.
+    pub fn bulk(
+        &mut self,
+        bulk: &Bulk,
+        mut told: impl FnMut(Told),
+    ) -> Result<Summary, ClientError> {
+        let mut reply = self.ask(Ask::Bulk(bulk.clone()))?;
+        loop {
+            match reply {
+                Reply::Told(one) => told(one),
+                Reply::Working => {}
+                Reply::Ended(summary) => return Ok(summary),
+                Reply::Failed(text) => return Err(ClientError::Failed(text)),
+                Reply::UnknownSpool => return Err(ClientError::Absent),
+                Reply::Done(_) => return Err(ClientError::odd()),
+            }
+            reply = self.reply(Ok(()))?;
         }
     }
 
@@ -142,6 +176,11 @@ impl Client {
         });
         // Who refuses a request may close before all of it was written; its answer counts.
         let written = self.stream.get_mut().write_all(&line);
+        self.reply(written)
+    }
+
+    /// The next reply to what was written with this outcome.
+    fn reply(&mut self, written: io::Result<()>) -> Result<Reply, ClientError> {
         let mut answer = Vec::new();
         let mut limited = (&mut self.stream).take(2 * LINE_BYTES_MAX as u64);
         let read = limited.read_until(b'\n', &mut answer);

@@ -1,16 +1,19 @@
-//! What is said on the socket: one JSON object a line, first a request, then its reply. Pure.
+//! What is said on the socket: one JSON object a line, first a request, then its reply. Before the reply to
+//! an act on jobs come lines that say how far it is. Pure.
 //!
 //! A request of another version is refused before anything else in it is read, and one with a
 //! member that is not known is refused by that member's name.
 
-use crate::ops::admin::{Administration, Operation, Sudo};
+use crate::ops::admin::{Administration, Bulk, Operation, Sudo, Summary, Told};
 use serde::{Deserialize, Serialize};
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 /// The version of what is described here.
-pub const VERSION: u32 = 1;
-/// Longest line, in bytes without its end.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+pub const VERSION: u32 = 2;
+/// Longest line, in bytes without its end: [`NAMES_MAX`] names of jobs, however long they are.
+pub const LINE_BYTES_MAX: usize = 4 << 20;
+/// So many jobs can be named in one act.
+pub const NAMES_MAX: usize = 16 * 1024;
 
 /// A spool, whatever path it is seen under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -59,6 +62,8 @@ pub enum Ask {
         done: bool,
         said: String,
     },
+    /// To jobs. What is told of it comes before the reply.
+    Bulk(Bulk),
 }
 
 /// What the service answers.
@@ -71,6 +76,12 @@ pub enum Reply {
     Failed(String),
     /// Another service has that spool, or none.
     UnknownSpool,
+    /// An act on jobs goes on, and this has become of it so far.
+    Told(Told),
+    /// It goes on, and there is nothing new.
+    Working,
+    /// It has ended.
+    Ended(Summary),
 }
 
 /// Reads a request; the error is what is answered.
@@ -105,19 +116,47 @@ pub(super) fn line(said: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{any_interface, any_job_name, any_queue, any_text, settings};
-    use crate::ops::admin::UserAct;
+    use crate::{
+        domain::{any_interface, any_job_name, any_queue, any_text, settings},
+        ops::{
+            admin::{JobAct, Jobs, UserAct},
+            selection::Selection,
+        },
+    };
     use proptest::{option, prelude::*};
+    use std::num::NonZeroU32;
 
     fn any_act() -> impl Strategy<Value = Operation> {
         prop_oneof![
-            (any_interface(), any_text())
-                .prop_map(|(interface, reason)| Operation::Hold { interface, reason }),
+            (any_interface(), any_text(), option::of(0..1_u64 << 31)).prop_map(
+                |(interface, reason, until_s)| Operation::Hold {
+                    interface,
+                    reason,
+                    until: until_s.map(|s| jiff::Timestamp::from_second(s as i64).unwrap()),
+                }
+            ),
             any_interface().prop_map(|interface| Operation::Release { interface }),
-            any_job_name().prop_map(|job| Operation::Remove { job }),
-            (any_job_name(), option::of(any_queue()), any::<bool>())
-                .prop_map(|(job, to, unchecked)| Operation::Requeue { job, to, unchecked }),
         ]
+    }
+
+    fn any_bulk() -> impl Strategy<Value = Bulk> {
+        let requeue = (option::of(any_queue()), any::<bool>())
+            .prop_map(|(to, unchecked)| JobAct::Requeue { to, unchecked });
+        let act = prop_oneof![Just(JobAct::Cancel), Just(JobAct::Remove), requeue];
+        let selected = (option::of(any_interface()), any_text()).prop_map(|(interface, error)| {
+            Jobs::Selected(Selection {
+                interface,
+                error: Some(error),
+                ..Selection::default()
+            })
+        });
+        let named = prop::collection::vec(any_job_name(), 0..4).prop_map(Jobs::Named);
+        let jobs = prop_oneof![named, selected];
+        (act, jobs, any::<u32>()).prop_map(|(act, jobs, per_s)| Bulk {
+            act,
+            jobs,
+            per_s: NonZeroU32::new(per_s),
+        })
     }
 
     fn any_request() -> impl Strategy<Value = Request> {
@@ -125,7 +164,13 @@ mod tests {
         let begin = (any_text(), option::of(any_text()))
             .prop_map(|(user, with)| Ask::Begin(Administration::new(UserAct::Add, &[user], with)));
         let end = (any::<bool>(), any_text()).prop_map(|(done, said)| Ask::End { done, said });
-        let ask = prop_oneof![Just(Ask::Ping), any_act().prop_map(Ask::Act), begin, end];
+        let ask = prop_oneof![
+            Just(Ask::Ping),
+            any_act().prop_map(Ask::Act),
+            any_bulk().prop_map(Ask::Bulk),
+            begin,
+            end
+        ];
         (any::<u64>(), any::<u64>(), sudo, ask).prop_map(|(device, inode, sudo, ask)| Request {
             version: VERSION,
             spool: SpoolId { device, inode },
@@ -162,7 +207,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let start = r#"{"version":1,"spool":{"device":1,"inode":2}"#;
+        let start = r#"{"version":2,"spool":{"device":1,"inode":2}"#;
         let read = |rest: &str| request(format!("{start}{rest}").as_bytes()).map(|r| r.ask);
         assert_eq!(read(r#","ask":"ping"}"#), Ok(Ask::Ping));
         let release = r#","ask":{"act":{"release":{"interface":"a"}}}}"#;
@@ -183,17 +228,21 @@ mod tests {
                 "not allowed",
             ),
             (
-                r#","ask":{"act":{"remove":{"job":"/etc/passwd"}}}}"#,
+                r#","ask":{"bulk":{"act":"remove","jobs":{"named":["/etc/passwd"]}}}}"#,
                 "not allowed",
+            ),
+            (
+                r#","ask":{"bulk":{"act":"remove","jobs":{"selected":{"sate":[]}}}}}"#,
+                "unknown field `sate`",
             ),
             ("}", "missing field `ask`"),
         ] {
             let said = read(rest).unwrap_err();
             assert!(said.contains(words), "{rest}: {said}");
         }
-        let other = request(br#"{"version":2,"what":"ever"}"#).unwrap_err();
+        let other = request(br#"{"version":1,"what":"ever"}"#).unwrap_err();
         assert!(
-            other.contains("version 1") && other.contains("not 2"),
+            other.contains("version 2") && other.contains("not 1"),
             "{other}"
         );
         assert!(request(b"{}").unwrap_err().contains("no version"));

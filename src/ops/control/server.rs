@@ -11,7 +11,7 @@ use super::{
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId},
 };
 use crate::{
-    ops::admin::{Admin, Begun, group_name, operator, user_name},
+    ops::admin::{ActError, Admin, Begun, Told, group_name, operator, user_name},
     store::{Origin, audit::Outcome},
 };
 use std::{
@@ -25,8 +25,11 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
-    sync::Semaphore,
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,6 +38,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const CONNECTIONS_MAX: usize = 32;
 /// From one request's answer to the end of the next request, and for taking an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// An act on jobs gives a sign of life so often, however long one job takes.
+const SIGN_EVERY: Duration = Duration::from_secs(5);
+/// So much of it is told at once, and kept for a peer that is slow.
+const TOLD_MAX: usize = 1024;
 /// Pause after the system has refused to accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -184,15 +191,23 @@ async fn converse(
             Err(text) => (Reply::Failed(text), true),
             Ok(Some(line)) => match &actor {
                 Err(text) => (Reply::Failed(text.clone()), true),
-                Ok(peer) => (answer(&line, peer, admins, &mut begun).await, false),
+                Ok(peer) => {
+                    let said = answer(&line, peer, admins, &mut begun, (&mut write, stop)).await;
+                    (said, false)
+                }
             },
         };
-        let line = protocol::line(&reply);
-        let written = timeout(PATIENCE, write.write_all(&line)).await;
-        if last || !matches!(written, Ok(Ok(()))) {
+        if !say(&mut write, &[reply]).await || last {
             return;
         }
     }
+}
+
+/// False: the peer does not take it.
+async fn say(write: &mut OwnedWriteHalf, replies: &[Reply]) -> bool {
+    let lines: Vec<u8> = replies.iter().flat_map(protocol::line).collect();
+    let written = timeout(PATIENCE, write.write_all(&lines)).await;
+    matches!(written, Ok(Ok(())))
 }
 
 /// The next request, without its end; `None` when there is none any more.
@@ -215,8 +230,14 @@ async fn next_line(read: &mut BufReader<OwnedReadHalf>) -> Result<Option<Vec<u8>
     }
 }
 
-/// `begun` is what the peer does itself and has not ended yet.
-async fn answer(line: &[u8], peer: &Peer, admins: &Admins, begun: &mut Option<Begun>) -> Reply {
+/// `begun` is what the peer does itself and has not ended yet. What is told of an act before its end, is written.
+async fn answer(
+    line: &[u8],
+    peer: &Peer,
+    admins: &Admins,
+    begun: &mut Option<Begun>,
+    (write, stop): (&mut OwnedWriteHalf, &CancellationToken),
+) -> Reply {
     let Request {
         spool, sudo, ask, ..
     } = match protocol::request(line) {
@@ -227,9 +248,13 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins, begun: &mut Option<Be
         return Reply::UnknownSpool;
     };
     let by = operator(peer.uid, sudo.as_ref(), Origin::Socket);
-    let operation = match ask {
+    // A task of its own: one that panics is answered, too.
+    let acted = match ask {
         Ask::Ping => return Reply::Done(std::process::id().to_string()),
-        Ask::Act(operation) => operation,
+        Ask::Act(operation) => {
+            let act = async move { Ok(Reply::Done(admin.act(&operation, &by).await?)) };
+            tokio::spawn(act).await
+        }
         Ask::Begin(what) => {
             return match admin.begin(&what.deed(&by)).await {
                 Ok(now) => {
@@ -248,15 +273,53 @@ async fn answer(line: &[u8], peer: &Peer, admins: &Admins, begun: &mut Option<Be
                 None => Reply::Failed("nothing was begun on this connection".into()),
             };
         }
+        Ask::Bulk(bulk) => {
+            let (told, heard) = mpsc::channel(TOLD_MAX);
+            let act = async move { Ok(Reply::Ended(admin.bulk(&bulk, &by, told).await?)) };
+            let act = tokio::spawn(act);
+            pass_on(heard, write, stop).await;
+            act.await
+        }
     };
-    // A task of its own: one that panics is answered, too.
-    let acted = tokio::spawn(async move { admin.act(&operation, &by).await }).await;
     match acted {
-        Ok(Ok(outcome)) => Reply::Done(outcome),
-        Ok(Err(error)) => Reply::Failed(error.to_string()),
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) => Reply::Failed(ActError::to_string(&error)),
         Err(error) => {
             tracing::error!(%error, "an operator's act panicked");
             Reply::Failed("the service failed at it; its log says more".into())
+        }
+    }
+}
+
+/// Passes on what is told of an act, until that has ended, or the peer has gone, or the service is to end: then
+/// nobody hears of it any more, and it ends by itself.
+async fn pass_on(
+    mut heard: mpsc::Receiver<Told>,
+    write: &mut OwnedWriteHalf,
+    stop: &CancellationToken,
+) {
+    loop {
+        let mut replies = Vec::new();
+        tokio::select! {
+            told = heard.recv() => match told {
+                Some(told) => replies.push(Reply::Told(told)),
+                None => return,
+            },
+            () = tokio::time::sleep(SIGN_EVERY) => replies.push(Reply::Working),
+            () = stop.cancelled(), if !heard.is_closed() => {
+                // What was told until then is still passed on.
+                heard.close();
+                continue;
+            }
+        }
+        while replies.len() < TOLD_MAX
+            && let Ok(told) = heard.try_recv()
+        {
+            replies.push(Reply::Told(told));
+        }
+        if !say(write, &replies).await {
+            tracing::warn!("whoever asked for an act has gone; it ends after its batch");
+            return;
         }
     }
 }
@@ -297,7 +360,7 @@ mod tests {
             let schemas = Schemas::open(&root.join("schemas"), Box::new(XsdSchema));
             let verifier = Verifier::new(BTreeMap::new(), Arc::new(schemas));
             let store = Arc::new(FileStore::new(spool));
-            let admin = Arc::new(Admin::new(store, verifier, |_| {}));
+            let admin = Arc::new(Admin::new(store, verifier, None, |_| {}));
             let admins = Admins::from([(SpoolId::of(&root).unwrap(), admin)]);
             let listener = Listener::bind(&[dir.path().join("s")]).unwrap();
             let stop = CancellationToken::new();
@@ -343,6 +406,7 @@ mod tests {
                 let hold = |interface: &str, reason: &str| Operation::Hold {
                     interface: interface.parse().unwrap(),
                     reason: reason.into(),
+                    until: None,
                 };
                 assert_eq!(client.act(&hold("a", "x")).unwrap(), "held");
                 assert!(root.join("queue/a/.hold").exists());
@@ -352,11 +416,8 @@ mod tests {
                 let outcome = client.act(&hold("a", "")).unwrap();
                 assert!(outcome.starts_with("was held already by "), "{outcome}");
                 let long = client.act(&hold("a", &"x".repeat(LINE_BYTES_MAX)));
-                assert!(
-                    long.unwrap_err()
-                        .to_string()
-                        .contains("at most 65536 bytes")
-                );
+                let long = long.unwrap_err().to_string();
+                assert!(long.contains("at most 4194304 bytes"), "{long}");
                 assert!(say(&path, b"hello\n").contains("not understood"));
                 assert!(say(&path, b"{\"version\":9}\n").contains("not 9"));
                 let elsewhere = Client::connect(&[path], Path::new("/"));

@@ -235,7 +235,7 @@ pub(super) async fn a_restart_loses_nothing_that_was_committed<B: Bench>() {
     bench.defer(&jobs[5]).await;
     bench.cancel(&jobs[6], "olga").await;
     jobs.push(refused(&*store, Some(&plain())).await.job);
-    store.hold(&other(), &olga()).await.unwrap();
+    store.hold(&other(), &olga(), None).await.unwrap();
     let mut before = Vec::new();
     for job in &jobs {
         before.push((

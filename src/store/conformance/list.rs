@@ -398,3 +398,127 @@ pub(super) async fn details_keep_their_order_and_lack_what_is_gone<B: Bench>() {
     }
     assert_eq!(store.details(Vec::new(), Want::ALL).await.unwrap(), []);
 }
+
+/// A job that was tried once, and then fails with this error.
+async fn failing<B: Bench>(bench: &B, why: &str) -> JobName {
+    let name = accept(&*bench.store(), &plain(), "ada", b"<a/>").await.job;
+    bench.run(&name).await;
+    bench.fail(&name, why).await;
+    name
+}
+
+pub(super) async fn a_list_has_those_that_have_failed_so<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = one_of_each(&bench).await;
+    let at = |n: usize| jobs[n].0.clone();
+    let wrong = refused(&*store, Some(&plain())).await.job;
+    let alike = failing(&bench, "no paper in 12").await;
+    let other_number = failing(&bench, "no paper in 7").await;
+    let of = |error: Option<&str>, fingerprint: Option<String>| Filter {
+        error: error.map(str::to_owned),
+        fingerprint,
+        want_failure: true,
+        ..filter(plain())
+    };
+    let all = Viewer::all();
+    let with = async |error: &str| names(&*store, &all, &of(Some(error), None)).await;
+    assert_eq!(
+        with("No PAPER").await,
+        [at(3), alike.clone(), other_number.clone()]
+    );
+    assert_eq!(with("not now").await, [at(5)], "it is deferred");
+    assert_eq!(with("no end of").await, std::slice::from_ref(&wrong));
+    // Whoever has cancelled it is no error.
+    assert_eq!(with("olga").await, []);
+    assert_eq!(with("no ink").await, []);
+    let shown = listed(&*store, &all, &of(Some("no paper in"), None)).await;
+    let failures: Vec<_> = shown
+        .iter()
+        .map(|one| one.failure.clone().unwrap())
+        .collect();
+    let reasons: Vec<_> = failures.iter().map(|one| one.reason.as_deref()).collect();
+    assert_eq!(reasons, [Some("no paper in 12"), Some("no paper in 7")]);
+    assert!(
+        failures.iter().all(|one| one.attempt == Some(1)),
+        "{failures:?}"
+    );
+    // They differ in a number only.
+    let fingerprint = failures[0].fingerprint.clone();
+    assert_eq!(failures[1].fingerprint, fingerprint);
+    let found = names(&*store, &all, &of(None, fingerprint.clone())).await;
+    assert_eq!(found, [alike.clone(), other_number.clone()]);
+    assert_eq!(
+        names(&*store, &all, &of(None, Some("0".repeat(16)))).await,
+        []
+    );
+    // Pages of one, and only what a viewer sees.
+    let filter = of(None, fingerprint.clone());
+    let page = store.list(&all, &filter, None, 1).await.unwrap();
+    assert_eq!((page.jobs.len(), &page.next), (1, &Some(alike.clone())));
+    let page = store.list(&all, &filter, page.next, 1).await.unwrap();
+    assert_eq!((&page.jobs[0].job.name, &page.next), (&other_number, &None));
+    assert_eq!(
+        names(&*store, &viewer("eve", Sight::Own), &filter).await,
+        []
+    );
+    // What was sent again has not failed, and what is asked for alone is shown.
+    requeue(&*store, &alike, &plain().into()).await;
+    assert_eq!(
+        names(&*store, &all, &filter).await,
+        std::slice::from_ref(&other_number)
+    );
+    let every = listed(&*store, &all, &super::filter(plain())).await;
+    assert!(every.iter().all(|one| one.failure.is_none()));
+    drop(store);
+    let bench = bench.restart().await;
+    assert_eq!(names(&*bench.store(), &all, &filter).await, [other_number]);
+}
+
+pub(super) async fn a_list_has_those_that_came_then_or_from_him<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for user in ["ada", "bob", "ada"] {
+        jobs.push(accept(&*store, &plain(), user, b"<a/>").await.job);
+    }
+    bench.run(&jobs[2]).await;
+    bench.finish(&jobs[2], &[], Map::new()).await;
+    let all = Viewer::all();
+    let of = |user: &str| Filter {
+        submitter: Some(user.into()),
+        ..filter(plain())
+    };
+    assert_eq!(
+        names(&*store, &all, &of("ada")).await,
+        [jobs[0].clone(), jobs[2].clone()]
+    );
+    assert_eq!(names(&*store, &all, &of("bob")).await, [jobs[1].clone()]);
+    assert_eq!(names(&*store, &all, &of("eve")).await, []);
+    let ms = |n: usize| jobs[n].id().unix_ms();
+    let between = |since_ms, before_ms| Filter {
+        since_ms,
+        before_ms,
+        ..filter(plain())
+    };
+    let meant = |since: Option<i64>, before: Option<i64>| {
+        let is_meant = |name: &&JobName| {
+            let ms = name.id().unix_ms();
+            since.is_none_or(|since| ms >= since) && before.is_none_or(|before| ms < before)
+        };
+        jobs.iter().filter(is_meant).cloned().collect::<Vec<_>>()
+    };
+    let day = 24 * 60 * 60 * 1000;
+    for (since, before) in [
+        (None, None),
+        (Some(ms(0)), None),
+        (Some(ms(2)), None),
+        (Some(ms(2) + day), None),
+        (None, Some(ms(2))),
+        (None, Some(ms(0) - day)),
+        (Some(ms(0)), Some(ms(2) + 1)),
+    ] {
+        let found = names(&*store, &all, &between(since, before)).await;
+        assert_eq!(found, meant(since, before), "{since:?} {before:?}");
+    }
+}

@@ -315,7 +315,7 @@ pub(super) async fn a_hold_is_seen<B: Bench>() {
     let bench = B::new().await;
     let store = bench.store();
     assert!(!store.is_held(&plain()).await.unwrap());
-    store.hold(&plain(), &olga()).await.unwrap();
+    store.hold(&plain(), &olga(), None).await.unwrap();
     assert!(store.is_held(&plain()).await.unwrap());
     assert!(!store.is_held(&other()).await.unwrap());
     // What waits can come all the same.

@@ -10,7 +10,7 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{JobId, Place},
     store::{
-        Result, StoreError, Traces,
+        HoldEnd, Result, StoreError, Traces,
         audit::{Deed, Ending, Entry, Outcome},
     },
 };
@@ -318,18 +318,21 @@ pub(super) async fn a_hold_says_by_whom_since_when_and_why<B: Bench>() {
     let store = bench.store();
     let text = async || store.hold_text(&plain()).await.unwrap();
     assert_eq!(text().await, None);
-    assert_eq!(store.hold(&plain(), &auditor()).await, Ok(None));
+    assert_eq!(store.hold(&plain(), &auditor(), None).await, Ok(None));
     let held = text().await.unwrap();
     assert!(held.starts_with("by ada since "), "{held}");
     assert!(held.ends_with("Z: audit"), "{held}");
     // Whoever says no reason leaves the one that was said.
-    assert_eq!(store.hold(&plain(), &olga()).await, Ok(Some(held.clone())));
+    assert_eq!(
+        store.hold(&plain(), &olga(), None).await,
+        Ok(Some(held.clone()))
+    );
     assert_eq!(text().await, Some(held));
     let late = By {
         why: Some("too late".into()),
         ..olga()
     };
-    assert_eq!(store.hold(&plain(), &late).await, Ok(None));
+    assert_eq!(store.hold(&plain(), &late, None).await, Ok(None));
     let held = text().await.unwrap();
     assert!(
         held.starts_with("by olga (uid 1000) since ") && held.ends_with(": too late"),
@@ -342,7 +345,7 @@ pub(super) async fn a_hold_says_by_whom_since_when_and_why<B: Bench>() {
         (text().await, store.is_held(&plain()).await),
         (None, Ok(false))
     );
-    assert_eq!(store.hold(&plain(), &olga()).await, Ok(None));
+    assert_eq!(store.hold(&plain(), &olga(), None).await, Ok(None));
     let held = text().await.unwrap();
     assert!(
         held.starts_with("by olga (uid 1000) since ") && held.ends_with('Z'),
@@ -354,7 +357,7 @@ pub(super) async fn an_unknown_interface_is_told<B: Bench>() {
     let bench = B::new().await;
     let store = bench.store();
     assert_eq!(store.interfaces(), [mail(), other(), plain()]);
-    assert!(is_not_found(&store.hold(&unknown(), &olga()).await));
+    assert!(is_not_found(&store.hold(&unknown(), &olga(), None).await));
     assert!(is_not_found(&store.resume(&unknown(), &olga()).await));
     assert_eq!(store.hold_text(&unknown()).await.unwrap(), None);
     let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
@@ -457,7 +460,7 @@ pub(super) async fn a_schedule_is_reset_and_removed_by_one<B: Bench>() {
         assert_eq!(store.ask_reset(id, &olga()).await, Ok(false));
     }
     let held = eight(&store, |store, _| async move {
-        store.hold(&plain(), &olga()).await.unwrap()
+        store.hold(&plain(), &olga(), None).await.unwrap()
     });
     let held = held.await;
     let text = store.hold_text(&plain()).await.unwrap();
@@ -489,8 +492,8 @@ pub(super) async fn each_act_outlives_a_restart<B: Bench>() {
     bench.run(&name).await;
     bench.defer(&name).await;
     requeue(&*store, &name, &other().into()).await;
-    store.hold(&plain(), &auditor()).await.unwrap();
-    store.hold(&other(), &olga()).await.unwrap();
+    store.hold(&plain(), &auditor(), None).await.unwrap();
+    store.hold(&other(), &olga(), None).await.unwrap();
     store.resume(&other(), &olga()).await.unwrap();
     let held = store.hold_text(&plain()).await.unwrap();
     let wrong = refused(&*store, Some(&plain())).await.job;
@@ -561,4 +564,121 @@ pub(super) async fn it_is_known_how_jobs_failed_last<B: Bench>() {
         all.iter().map(|error| error.fingerprint.clone()).collect()
     };
     assert_eq!(fingerprints(&after), fingerprints(&known));
+}
+
+pub(super) async fn a_batch_has_an_outcome_for_each_of_its_jobs<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let rest = at_rest(&bench).await;
+    let running = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    bench.run(&running).await;
+    let gone = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let mut seen = Vec::new();
+    for name in rest.iter().chain([&running, &gone]) {
+        seen.push(job(&*store, name).await);
+    }
+    remove(&*store, &gone).await;
+    // One is given twice, and one is to go where nothing is.
+    seen.push(seen[0].clone());
+    let mut jobs: Vec<(Job, Queue)> = seen
+        .iter()
+        .map(|job| (job.clone(), other().into()))
+        .collect();
+    jobs[1].1 = unknown().into();
+    let sent = store.requeue_all(jobs, &olga()).await;
+    let n_rest = rest.len();
+    assert_eq!(sent.len(), n_rest + 3);
+    for (n, (sent, seen)) in sent.iter().zip(&seen).enumerate() {
+        match n {
+            _ if n == 1 || n == n_rest + 1 => assert!(is_not_found(sent), "{n}: {sent:?}"),
+            _ if n >= n_rest => assert!(is_conflict(sent), "{n}: {sent:?}"),
+            _ => {
+                let there = sent.as_ref().unwrap();
+                assert_eq!(
+                    (&there.name, &there.place),
+                    (&seen.name, &Place::Queue(other().into()))
+                );
+                assert_eq!(state(&*store, &seen.name).await, State::Waiting);
+            }
+        }
+    }
+    assert_eq!(job(&*store, &rest[1]).await, seen[1]);
+    let shown = detail(&*store, &rest[2]).await;
+    let requeued = said(&shown)
+        .into_iter()
+        .filter(|said| said.starts_with("requeued"));
+    assert_eq!(requeued.count(), 1, "{shown:?}");
+    // The same of those that are removed.
+    let jobs = vec![seen[1].clone(), seen[0].clone(), seen[n_rest].clone()];
+    let removed = store.remove_all(jobs, &olga()).await;
+    assert_eq!(removed[0], Ok(()));
+    // They have moved since they were seen.
+    assert!(
+        is_conflict(&removed[1]) && is_conflict(&removed[2]),
+        "{removed:?}"
+    );
+    assert_eq!(store.find_anywhere(&rest[1]).await.unwrap(), None);
+    assert_eq!(store.requeue_all(Vec::new(), &olga()).await, []);
+    let names = vec![rest[1].clone(), rest[0].clone()];
+    let found = store.find_all_anywhere(names).await.unwrap();
+    assert_eq!(found[0], None);
+    assert_eq!(found[1].as_ref().unwrap().job.name, rest[0]);
+}
+
+pub(super) async fn a_batch_outlives_a_restart<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for _ in 0..9 {
+        let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+        bench.run(&name).await;
+        bench.fail(&name, "no paper").await;
+        jobs.push(job(&*store, &name).await);
+    }
+    let sent = jobs[..3].iter().map(|job| (job.clone(), other().into()));
+    let sent = store.requeue_all(sent.collect(), &olga()).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    let removed = store.remove_all(jobs[3..6].to_vec(), &olga()).await;
+    assert!(removed.iter().all(Result::is_ok), "{removed:?}");
+    let mut before = Vec::new();
+    for job in jobs[..3].iter().chain(&jobs[6..]) {
+        before.push(detail(&*store, &job.name).await);
+    }
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    for before in before {
+        assert_eq!(detail(&*store, &before.summary.job.name).await, before);
+    }
+    for job in &jobs[3..6] {
+        assert_eq!(store.find_anywhere(&job.name).await.unwrap(), None);
+        let log = store.log(job).await.unwrap();
+        assert!(log.messages.last().unwrap().text.starts_with("removed by"));
+    }
+}
+
+pub(super) async fn a_hold_ends_when_its_moment_has_come<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let end = async || store.end_hold(&plain()).await.unwrap();
+    assert_eq!(end().await, HoldEnd::Never);
+    store.hold(&plain(), &auditor(), None).await.unwrap();
+    assert_eq!(end().await, HoldEnd::Never);
+    let at = |ms: i64| jiff::Timestamp::from_second((now_ms() + ms) / 1000).unwrap();
+    let (later, past) = (at(3_600_000), at(-5_000));
+    assert_eq!(store.hold(&plain(), &olga(), Some(later)).await, Ok(None));
+    let text = store.hold_text(&plain()).await.unwrap().unwrap();
+    assert!(text.ends_with(&format!(" until {later}")), "{text}");
+    assert_eq!(end().await, HoldEnd::At(later));
+    assert!(store.is_held(&plain()).await.unwrap());
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    assert_eq!(store.end_hold(&plain()).await, Ok(HoldEnd::At(later)));
+    // Of one that ended while nobody was there.
+    store.hold(&plain(), &auditor(), Some(past)).await.unwrap();
+    assert_eq!(store.end_hold(&plain()).await, Ok(HoldEnd::Ended(past)));
+    assert!(!store.is_held(&plain()).await.unwrap());
+    assert_eq!(store.end_hold(&plain()).await, Ok(HoldEnd::Never));
+    assert!(is_not_found(&store.end_hold(&unknown()).await));
 }

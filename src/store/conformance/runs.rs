@@ -102,7 +102,7 @@ pub(super) async fn a_held_interface_gives_nothing<B: Bench>() {
     let bench = B::new().await;
     let store = bench.store();
     let job = waiting(&*store).await;
-    store.hold(&plain(), &olga()).await.unwrap();
+    store.hold(&plain(), &olga(), None).await.unwrap();
     assert!(claim(&*store, &job, true).await.is_none());
     assert_eq!(state(&*store, &job).await, State::Waiting);
     assert!(store.resume(&plain(), &olga()).await.unwrap());
@@ -404,4 +404,45 @@ pub(super) async fn a_claim_and_a_cancel_have_one_outcome<B: Bench>() {
         };
         assert_eq!(state(&*store, &name).await, expected);
     }
+}
+
+pub(super) async fn a_batch_of_cancels_leaves_alone_what_runs<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let (queued, deferred, running, ended) = (
+        waiting(&*store).await,
+        waiting(&*store).await,
+        waiting(&*store).await,
+        waiting(&*store).await,
+    );
+    bench.run(&deferred).await;
+    bench.defer(&deferred).await;
+    bench.run(&ended).await;
+    bench.fail(&ended, "no paper").await;
+    let held = claim(&*store, &running, true).await.unwrap();
+    let mut jobs = Vec::new();
+    for name in [&queued, &running, &ended, &deferred] {
+        jobs.push(super::job(&*store, name).await);
+    }
+    let by = By::operator("olga");
+    let done = store.cancel_all(jobs.clone(), &by).await;
+    assert_eq!(
+        (&done[0], &done[1], &done[3]),
+        (&Ok(true), &Ok(false), &Ok(true))
+    );
+    assert!(matches!(done[2], Err(StoreError::Conflict(_))), "{done:?}");
+    for (name, expected) in [
+        (&queued, State::Cancelled),
+        (&running, State::Running),
+        (&ended, State::Failed),
+        (&deferred, State::Cancelled),
+    ] {
+        assert_eq!(state(&*store, name).await, expected);
+    }
+    // Again, each is where it is.
+    let again = store
+        .cancel_all(vec![jobs[0].clone(), jobs[3].clone()], &by)
+        .await;
+    assert_eq!(again, [Ok(false), Ok(false)]);
+    drop(held);
 }

@@ -115,8 +115,8 @@ impl<F: Fs> Spool<F> {
         log: JobLog,
         key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
-        let mut refused = self.ended(&sealed.part.name, Act::Refused)?;
-        refused.error = log.reason().map(super::fingerprint);
+        let refused = self.ended(&sealed.part.name, Act::Refused)?;
+        let refused = refused.with_error(log.reason());
         sealed.accepted.interface.clone_from(&log.interface);
         // Earlier in the journal than the job, so durable with it.
         let _ = self.write_log(log)?;

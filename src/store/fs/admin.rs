@@ -4,7 +4,7 @@
 //! owner of the spool does it.
 
 use super::{
-    Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, claim::run_file, fingerprint,
+    Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, Ticket, claim::run_file,
     lock::is_locked, text, wrap,
 };
 use crate::store::{By, fs::PlacePath};
@@ -17,26 +17,100 @@ use std::{io, path::PathBuf};
 /// Of the text of a hold.
 const HOLD_BYTES_MAX: u64 = 64 * 1024;
 
+/// What is known of a job that is about to move: the line for the day's record, and the ticket of its log.
+struct Noted {
+    ended: Ended,
+    log: Ticket,
+}
+
+/// A job that is to move so, as far as that can be.
+struct Intended<'j> {
+    job: &'j Job,
+    step: Transition,
+    /// `None`: it is gone.
+    noted: Result<Option<Noted>, SpoolError>,
+}
+
+/// A job that has moved, which is durable with the ticket.
+struct Shifted {
+    moved: Moved,
+    ticket: Ticket,
+    to: Option<Queue>,
+}
+
 impl<F: Fs> Spool<F> {
-    /// Sends a job to a queue, its attempts counted from one again.
+    /// Sends jobs to queues, their attempts counted from one again. All of them wait together, once for their logs
+    /// and once for their moves, however many they are; one that fails stops no other. A crash in between leaves
+    /// each where it was or where it goes.
     ///
     /// # Errors
-    /// When its place does not allow it, the spool is unhealthy or cannot be written, or what was recorded of its day
-    /// cannot be read: then it has not moved, unless a sync failed.
+    /// Of each, when its place does not allow it, the spool is unhealthy or cannot be written, or what was recorded of its
+    /// day cannot be read: then it has not moved, unless a sync failed.
+    pub fn requeue_all(&self, jobs: &[(Job, Queue)], by: &By) -> Vec<Result<Moved, SpoolError>> {
+        let noted = jobs.iter().map(|(job, to)| {
+            let step = Transition::Requeue(to.clone());
+            let noted = self.note_requeue(job, &step, to, by);
+            Intended { job, step, noted }
+        });
+        self.shift_all(noted.collect())
+    }
+
+    /// The same with one.
+    ///
+    /// # Errors
+    /// As those of [`Spool::requeue_all`].
     pub fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Moved, SpoolError> {
-        let step = Transition::Requeue(to.clone());
-        job.place.step(&step)?;
+        one(self.requeue_all(&[(job.clone(), to.clone())], by))
+    }
+
+    /// `None`: it is gone.
+    fn note_requeue(
+        &self,
+        job: &Job,
+        step: &Transition,
+        to: &Queue,
+        by: &By,
+    ) -> Result<Option<Noted>, SpoolError> {
+        job.place.step(step)?;
         if self.bytes_of(job)?.is_none() {
-            return Ok(Moved::Gone);
+            return Ok(None);
         }
         let mut ended = self.ended(&job.name, Act::Requeued)?.by(by);
         // Without the user: another one may read the log later.
         let text = format!("requeued to {} by {by}", to.interface);
-        self.log_if_room(job, &text)?;
+        let log = self.log_if_room(job, &text)?;
         ended.text = Some(text);
         ended.interface = Some(to.interface.clone());
         ended.addressee.clone_from(&to.addressee);
-        self.shift_durably(job, &step, Some(ended))
+        Ok(Some(Noted { ended, log }))
+    }
+
+    /// Moves jobs once what their logs say of it is durable: whoever works on one next adds to that.
+    fn shift_all(&self, all: Vec<Intended<'_>>) -> Vec<Result<Moved, SpoolError>> {
+        let logged = all.into_iter().map(|Intended { job, step, noted }| {
+            let ended = noted.and_then(|noted| {
+                let Some(Noted { ended, log }) = noted else {
+                    return Ok(None);
+                };
+                self.unless_full(job, self.wait(log), ())?;
+                Ok(Some(ended))
+            });
+            (job, step, ended)
+        });
+        let logged: Vec<_> = logged.collect();
+        let shifted = logged.into_iter().map(|(job, step, ended)| {
+            let shifted = ended.and_then(|ended| match ended {
+                Some(ended) => self.begin_shift(job, &step, Some(ended)).map(Some),
+                None => Ok(None),
+            });
+            (job, shifted)
+        });
+        let shifted: Vec<_> = shifted.collect();
+        let moved = shifted.into_iter().map(|(job, shifted)| match shifted? {
+            Some(shifted) => self.end_shift(job, shifted),
+            None => Ok(Moved::Gone),
+        });
+        moved.collect()
     }
 
     fn shift_durably(
@@ -45,6 +119,16 @@ impl<F: Fs> Spool<F> {
         by: &Transition,
         ended: Option<Ended>,
     ) -> Result<Moved, SpoolError> {
+        let shifted = self.begin_shift(job, by, ended)?;
+        self.end_shift(job, shifted)
+    }
+
+    fn begin_shift(
+        &self,
+        job: &Job,
+        by: &Transition,
+        ended: Option<Ended>,
+    ) -> Result<Shifted, SpoolError> {
         let to = match job.place.step(by)? {
             Some(Place::Queue(to)) => Some(to),
             Some(
@@ -63,6 +147,12 @@ impl<F: Fs> Spool<F> {
         let shifted = self.shift(job, by, ended);
         self.arrived(&job.name);
         let (moved, ticket) = shifted?;
+        Ok(Shifted { moved, ticket, to })
+    }
+
+    /// Waits until a job that was moved is durably there.
+    fn end_shift(&self, job: &Job, shifted: Shifted) -> Result<Moved, SpoolError> {
+        let Shifted { moved, ticket, to } = shifted;
         self.wait(ticket)?;
         if let (Place::Queue(from), Moved::Done(_)) = (&job.place, &moved)
             && to.as_ref() != Some(from)
@@ -90,55 +180,75 @@ impl<F: Fs> Spool<F> {
         self.shift_durably(job, &Transition::Archive, Some(ended))
     }
 
-    /// Removes a job for ever; its log stays and says so. A job that had none gets one.
+    /// Removes jobs for ever; their logs stay and say so. A job that had none gets one. They wait together, as those of
+    /// [`Spool::requeue_all`].
     ///
     /// # Errors
-    /// When it runs, the spool is unhealthy or cannot be written, or what was recorded of its day cannot be read. A full
-    /// disk is none: then its log says nothing.
+    /// Of each, when it runs, the spool is unhealthy or cannot be written, or what was recorded of its day cannot be
+    /// read. A full disk is none: then its log says nothing.
+    pub fn remove_all(&self, jobs: &[Job], by: &By) -> Vec<Result<Moved, SpoolError>> {
+        let noted = jobs.iter().map(|job| {
+            let (step, noted) = (Transition::Discard, self.note_removal(job, by));
+            Intended { job, step, noted }
+        });
+        self.shift_all(noted.collect())
+    }
+
+    /// The same with one.
+    ///
+    /// # Errors
+    /// As those of [`Spool::remove_all`].
     pub fn remove(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
+        one(self.remove_all(std::slice::from_ref(job), by))
+    }
+
+    fn note_removal(&self, job: &Job, by: &By) -> Result<Option<Noted>, SpoolError> {
         job.place.step(&Transition::Discard)?;
         if self.bytes_of(job)?.is_none() {
-            return Ok(Moved::Gone);
+            return Ok(None);
         }
         let ended = self.ended(&job.name, Act::Removed)?.by(by);
         let text = format!("removed by {by}");
-        if self.read_log(&job.name).is_some() {
-            self.log_if_room(job, &text)?;
+        let log = if self.read_log(&job.name).is_some() {
+            self.log_if_room(job, &text)?
         } else {
             let removed = Message::new(self.now_ms(), Level::Info, text);
             let messages = self.first_words(job).into_iter().chain([removed]);
-            match self.write_log(self.log_without_run(job, 0, messages.collect())) {
-                // Earlier in the journal than the removal, so durable with it.
-                Ok(_) => {}
-                Err(SpoolError::Full { .. }) => {
-                    tracing::warn!(job = %job.name, "no space left for its log");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.shift_durably(job, &Transition::Discard, Some(ended))
+            let written = self.write_log(self.log_without_run(job, 0, messages.collect()));
+            self.unless_full(job, written, Ticket::NONE)?
+        };
+        Ok(Some(Noted { ended, log }))
+    }
+
+    /// Adds a word to a job's log, if it has one and there is room.
+    fn log_if_room(&self, job: &Job, text: &str) -> Result<Ticket, SpoolError> {
+        self.unless_full(job, self.add_to_log(job, text), Ticket::NONE)
     }
 
     /// On a full disk an operator must be able to act all the same.
-    fn log_if_room(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
-        match self.add_to_log(job, text) {
+    fn unless_full<T>(
+        &self,
+        job: &Job,
+        logged: Result<T, SpoolError>,
+        otherwise: T,
+    ) -> Result<T, SpoolError> {
+        match logged {
             Err(SpoolError::Full { .. }) => {
-                tracing::warn!(job = %job.name, "no space left to note: {text}");
-                Ok(())
+                tracing::warn!(job = %job.name, "no space left for its log");
+                Ok(otherwise)
             }
             other => other,
         }
     }
 
-    /// Adds a word to a job's log, if it has one.
-    fn add_to_log(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
-        if let Some(mut log) = self.read_log(&job.name) {
-            log.messages = vec![Message::new(self.now_ms(), Level::Info, text)];
-            let ticket = self.write_log(log)?;
-            // Whoever adds to it next must find it.
-            self.wait(ticket)?;
-        }
-        Ok(())
+    /// Adds a word to a job's log, if it has one. Whoever adds to it next waits for the ticket before, so as to find
+    /// the word.
+    fn add_to_log(&self, job: &Job, text: &str) -> Result<Ticket, SpoolError> {
+        let Some(mut log) = self.read_log(&job.name) else {
+            return Ok(Ticket::NONE);
+        };
+        log.messages = vec![Message::new(self.now_ms(), Level::Info, text)];
+        self.write_log(log)
     }
 
     /// Adds to the log of a refused document that it was validated again and is still wrong, and what is
@@ -164,7 +274,7 @@ impl<F: Fs> Spool<F> {
             Some(log) => JobLog { messages, ..log },
             None => self.log_without_run(job, 0, messages),
         };
-        refused.error = log.reason().map(fingerprint);
+        refused = refused.with_error(log.reason());
         // Earlier in the journal than the line, so durable with it.
         let _ = self.write_log(log)?;
         let line = Op::Ended(Box::new(refused));
@@ -184,7 +294,8 @@ impl<F: Fs> Spool<F> {
             // It has moved on: the last word in its log is of its end.
             return Ok(());
         }
-        self.add_to_log(job, text)?;
+        let logged = self.add_to_log(job, text)?;
+        self.wait(logged)?;
         let mut ended = self.ended(&job.name, Act::Noted)?;
         ended.text = Some(text.to_owned());
         ended.addressee = self.addressee_to_tell(job);
@@ -250,6 +361,85 @@ impl Spool<RealFs> {
     }
 }
 
+/// What came of a batch of one.
+pub(super) fn one<T>(mut all: Vec<Result<T, SpoolError>>) -> Result<T, SpoolError> {
+    all.pop().unwrap_or_else(|| {
+        let (op, path) = ("act on", PathBuf::new());
+        let source = io::ErrorKind::InvalidInput.into();
+        Err(SpoolError::Io { op, path, source })
+    })
+}
+
 fn hold_path(interface: &InterfaceName) -> PathBuf {
     ["queue", interface.as_str(), ".hold"].iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{faults::Faults, testing::TestSpool};
+    use super::*;
+    use crate::domain::{JobName, Kind};
+    use crate::store::NewJob;
+    use std::sync::Arc;
+
+    /// Jobs that wait in `a`.
+    fn queued(spool: &Arc<Spool>, n_jobs: usize) -> Vec<Job> {
+        let interface: InterfaceName = "a".parse().unwrap();
+        let queue = Place::Queue(interface.clone().into());
+        let jobs = (0..n_jobs).map(|_| {
+            let name = JobName::new(spool.next_id(), None, Kind::Xml);
+            let sealed = spool.begin(name.clone()).unwrap().seal(&NewJob::default());
+            let (_, ticket) = spool.enqueue(sealed.unwrap(), &interface, None).unwrap();
+            spool.wait(ticket).unwrap();
+            spool.arrived(&name);
+            let place = queue.clone();
+            Job { place, name }
+        });
+        jobs.collect()
+    }
+
+    /// How many flushes there are until all these jobs have moved.
+    fn flushes(faults: &Faults, act: impl FnOnce() -> Vec<Result<Moved, SpoolError>>) -> usize {
+        let before = faults.met("sync_data");
+        for moved in act() {
+            assert!(matches!(moved, Ok(Moved::Done(_))), "{moved:?}");
+        }
+        faults.met("sync_data") - before
+    }
+
+    #[test]
+    fn a_batch_costs_as_many_flushes_as_one_job() {
+        for n_jobs in [1, 40] {
+            let dir = tempfile::tempdir().unwrap();
+            let faults = Faults::of(dir.path());
+            let spool = TestSpool::at(dir.path())
+                .interface("a")
+                .interface("b")
+                .journal();
+            let spool = spool.open().unwrap();
+            let (by, b) = (
+                By::operator("olga"),
+                Queue::from("b".parse::<InterfaceName>().unwrap()),
+            );
+            let waiting = queued(&spool, n_jobs);
+            let n = flushes(&faults, || spool.cancel_all(&waiting, &by));
+            assert_eq!(n, 2, "logs and moves of {n_jobs}");
+            let failed = waiting.iter().map(|job| Job {
+                place: Place::JobErrors,
+                name: job.name.clone(),
+            });
+            let failed: Vec<Job> = failed.collect();
+            let to: Vec<_> = failed.iter().map(|job| (job.clone(), b.clone())).collect();
+            let n = flushes(&faults, || spool.requeue_all(&to, &by));
+            assert_eq!(n, 2, "logs and moves of {n_jobs}");
+            let sent = failed.into_iter().map(|job| Job {
+                place: Place::Queue(b.clone()),
+                ..job
+            });
+            let sent: Vec<Job> = sent.collect();
+            let n = flushes(&faults, || spool.remove_all(&sent, &by));
+            assert_eq!(n, 2, "logs and moves of {n_jobs}");
+            assert!(spool.queued(&b.interface).unwrap().is_empty());
+        }
+    }
 }

@@ -4,21 +4,69 @@
 //! taken meanwhile, so nobody claims the job, and a job that has been claimed is left alone. Who is
 //! quicker is decided by the lock and by the job's one rename.
 
-use super::{Act, Fs, Moved, Spool, SpoolError, claim::run_file, wrap};
+use super::{Act, Ended, Fs, Moved, Spool, SpoolError, Ticket, admin::one, claim::run_file, wrap};
 use crate::store::{By, fs::PlacePath};
 use crate::{
     domain::joblog::{JobLog, Message, Status},
     domain::{Illegal, Job, Place, Queue, Transition},
 };
 
+/// A job that is about to be cancelled, with the lock of its run.
+struct Locked<L> {
+    job: Job,
+    /// `None`: it is not there.
+    ended: Option<Ended>,
+    log: Ticket,
+    _lock: L,
+}
+
 impl<F: Fs> Spool<F> {
-    /// Cancels a job that waits, or whose run was cut off. `Gone`: a command works on it, or it
-    /// moved meanwhile; look again. Durable when it returns.
+    /// Cancels jobs that wait, or whose run was cut off. `Gone`: a command works on it, or it
+    /// moved meanwhile; look again. Durable when it returns. All of them wait together, once for their logs and once
+    /// for their moves; one that fails stops no other.
     ///
     /// # Errors
-    /// When the job has ended, the spool is unhealthy, full or cannot be written, or what was recorded of its day cannot
-    /// be read. After a failed sync the outcome is known only after the next start.
+    /// Of each, when the job has ended, the spool is unhealthy, full or cannot be written, or what was recorded of its day
+    /// cannot be read. After a failed sync the outcome is known only after the next start.
+    pub fn cancel_all(&self, jobs: &[Job], by: &By) -> Vec<Result<Moved, SpoolError>> {
+        let begun: Vec<_> = jobs.iter().map(|job| self.begin_cancel(job, by)).collect();
+        let logged = begun.into_iter().map(|begun| {
+            let locked = begun?;
+            if let Some(locked) = &locked {
+                // Whoever sees the job in `joberrors` finds there that it was cancelled.
+                self.wait(locked.log)?;
+            }
+            Ok(locked)
+        });
+        let logged: Vec<Result<_, SpoolError>> = logged.collect();
+        let shifted = logged.into_iter().map(|logged| {
+            let Some(mut locked) = logged? else {
+                return Ok(None);
+            };
+            let shifted = match locked.ended.take() {
+                Some(ended) => self.shift(&locked.job, &Transition::Fail, Some(ended))?,
+                None => (Moved::Gone, Ticket::NONE),
+            };
+            Ok(Some((locked, shifted)))
+        });
+        let shifted: Vec<Result<_, SpoolError>> = shifted.collect();
+        let ended = shifted.into_iter().map(|shifted| match shifted? {
+            Some((locked, (moved, ticket))) => self.end_cancel(locked, moved, ticket, by),
+            None => Ok(Moved::Gone),
+        });
+        ended.collect()
+    }
+
+    /// The same with one.
+    ///
+    /// # Errors
+    /// As those of [`Spool::cancel_all`].
     pub fn cancel(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
+        one(self.cancel_all(std::slice::from_ref(job), by))
+    }
+
+    /// Takes the lock of its run and writes its log. `None`: somebody works on it.
+    fn begin_cancel(&self, job: &Job, by: &By) -> Result<Option<Locked<F::Lock>>, SpoolError> {
         self.healthy()?;
         let interface = match &job.place {
             Place::Deferred { interface, .. }
@@ -31,26 +79,63 @@ impl<F: Fs> Spool<F> {
         };
         let lock_path = run_file(interface, &job.name, "lock");
         let lock = self.fs.lock(&lock_path).map_err(wrap("lock", &lock_path))?;
-        if lock.is_none() {
-            return Ok(Moved::Gone);
+        let Some(lock) = lock else {
+            return Ok(None);
+        };
+        let (ended, log) = match self.note_cancel(job, by)? {
+            Some((ended, log)) => (Some(ended), log),
+            None => (None, Ticket::NONE),
+        };
+        Ok(Some(Locked {
+            job: job.clone(),
+            ended,
+            log,
+            _lock: lock,
+        }))
+    }
+
+    fn end_cancel(
+        &self,
+        locked: Locked<F::Lock>,
+        mut moved: Moved,
+        ticket: Ticket,
+        by: &By,
+    ) -> Result<Moved, SpoolError> {
+        self.wait(ticket)?;
+        let job = &locked.job;
+        if let Place::Queue(queue) = &job.place {
+            self.forget_ready(queue, &job.name);
         }
-        let mut moved = self.cancel_locked(job, by)?;
-        if moved == Moved::Gone && matches!(job.place, Place::Deferred { .. }) {
+        if let (Moved::Gone, Place::Deferred { interface, .. }) = (&moved, &job.place) {
             // It was due meanwhile.
             let place = Place::Queue(interface.clone().into());
             let name = job.name.clone();
             moved = self.cancel_locked(&Job { place, name }, by)?;
         }
-        if moved != Moved::Gone {
+        if let (Moved::Done(_), Some(interface)) = (&moved, job.place.interface()) {
             self.clean_run(interface, &job.name);
         }
         Ok(moved)
     }
 
     fn cancel_locked(&self, job: &Job, by: &By) -> Result<Moved, SpoolError> {
+        let Some((ended, log)) = self.note_cancel(job, by)? else {
+            return Ok(Moved::Gone);
+        };
+        self.wait(log)?;
+        let (moved, ticket) = self.shift(job, &Transition::Fail, Some(ended))?;
+        self.wait(ticket)?;
+        if let Place::Queue(queue) = &job.place {
+            self.forget_ready(queue, &job.name);
+        }
+        Ok(moved)
+    }
+
+    /// Writes the log of a job that is cancelled; `None`: it is not there.
+    fn note_cancel(&self, job: &Job, by: &By) -> Result<Option<(Ended, Ticket)>, SpoolError> {
         let path = job.place.path(&job.name);
         if self.stat(&path)?.is_none() {
-            return Ok(Moved::Gone);
+            return Ok(None);
         }
         let attempts = match job.place {
             Place::Work { attempt, .. } => attempt,
@@ -81,14 +166,7 @@ impl<F: Fs> Spool<F> {
             messages.insert(0, first);
         }
         let ticket = self.write_log(self.log_without_run(job, attempts, messages))?;
-        // Whoever sees the job in `joberrors` finds there that it was cancelled.
-        self.wait(ticket)?;
-        let (moved, ticket) = self.shift(job, &Transition::Fail, Some(ended))?;
-        self.wait(ticket)?;
-        if let Place::Queue(queue) = &job.place {
-            self.forget_ready(queue, &job.name);
-        }
-        Ok(moved)
+        Ok(Some((ended, ticket)))
     }
 
     /// True when a job has ended because somebody cancelled it.

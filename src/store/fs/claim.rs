@@ -10,8 +10,8 @@
 
 use super::{
     Accepted, Act, Adopted, Came, EntryKind, Fs, How, INLINE_BYTES_MAX, Moved, Op, PendingRename,
-    RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document, fingerprint,
-    results::VARIABLES, text, wrap,
+    RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document, results::VARIABLES,
+    text, wrap,
 };
 use crate::store::fs::PlacePath;
 use crate::store::{By, Fate, KeptRun, Settlement};
@@ -437,7 +437,7 @@ impl<F: Fs> Claim<F> {
             ended = ended.by(by);
         }
         if what != Settlement::Done {
-            ended.error = log.as_ref().and_then(JobLog::reason).map(fingerprint);
+            ended = ended.with_error(log.as_ref().and_then(JobLog::reason));
         }
         // All before the move is earlier in the journal, so durable with it.
         if let Some(mut log) = log {

@@ -67,6 +67,8 @@ struct Told {
     runs: BTreeMap<JobName, u32>,
     /// Records of the audit.
     audited: u64,
+    /// Acknowledged jobs that were to be removed, and whether that was told to be done.
+    removed: BTreeMap<JobName, bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -179,13 +181,45 @@ impl Told {
         Ok(())
     }
 
-    fn cancel(&mut self, spool: &Arc<Spool<CrashFs>>, name: &JobName) -> Result<(), SpoolError> {
-        let place = spool.find(name)?.expect("the job is there");
-        let name = name.clone();
-        let job = Job { place, name };
-        let moved = spool.cancel(&job, &By::operator("olga"))?;
-        assert!(matches!(moved, Moved::Done(_)), "{job:?}");
-        self.know(&job.name, Known::Cancelled);
+    fn cancel(&mut self, spool: &Arc<Spool<CrashFs>>, names: &[JobName]) -> Result<(), SpoolError> {
+        let mut jobs = Vec::new();
+        for name in names {
+            let place = spool.find(name)?.expect("the job is there");
+            let name = name.clone();
+            jobs.push(Job { place, name });
+        }
+        let mut cancelled = Ok(());
+        for (moved, job) in (spool.cancel_all(&jobs, &By::operator("olga")).into_iter()).zip(&jobs)
+        {
+            match moved {
+                Ok(moved) => {
+                    assert!(matches!(moved, Moved::Done(_)), "{job:?}");
+                    self.know(&job.name, Known::Cancelled);
+                }
+                Err(error) => cancelled = Err(error),
+            }
+        }
+        cancelled
+    }
+
+    /// Removes jobs that wait.
+    fn remove(&mut self, spool: &Arc<Spool<CrashFs>>, names: &[JobName]) -> Result<(), SpoolError> {
+        let jobs: Vec<Job> = (names.iter().cloned())
+            .map(|name| Job {
+                place: Place::Queue(interface("a").into()),
+                name,
+            })
+            .collect();
+        for name in names {
+            // It may be gone from here on.
+            self.jobs.remove(name);
+            self.removed.insert(name.clone(), false);
+        }
+        let removed = spool.remove_all(&jobs, &By::operator("olga"));
+        for (name, removed) in names.iter().zip(removed) {
+            removed?;
+            self.removed.insert(name.clone(), true);
+        }
         Ok(())
     }
 
@@ -209,21 +243,28 @@ impl Told {
             spool.archive(job, &By::operator("shop"))?;
             self.know(&job.name, Known::Done);
         }
-        let failed = Job {
+        let third = self.accept(spool, "third")?;
+        self.run(spool, &third, Settlement::Failed)?;
+        let failed = [&second, &third].map(|name| Job {
             place: Place::JobErrors,
-            name: second.clone(),
-        };
-        // From here on the job may be in either place until we are told.
+            name: name.clone(),
+        });
+        let jobs = failed.map(|job| (job, interface("a").into()));
+        // From here on the jobs may be in either place until we are told.
         self.know(&second, Known::Accepted);
+        self.know(&third, Known::Accepted);
         self.audit(spool, "requeue")?;
-        spool.requeue(&failed, &interface("a").into(), &By::operator("operator"))?;
+        for sent in spool.requeue_all(&jobs, &By::operator("operator")) {
+            sent?;
+        }
         self.run(spool, &second, Settlement::GivenBack)?;
         // It waits for its next attempt, and then in its queue.
         let deferred = self.accept(spool, "second")?;
         self.run(spool, &deferred, Settlement::Deferred { due_ms })?;
-        self.cancel(spool, &deferred)?;
         let queued = self.accept(spool, "first")?;
-        self.cancel(spool, &queued)?;
+        self.cancel(spool, &[deferred, queued])?;
+        let removed = [self.accept(spool, "fourth")?, self.accept(spool, "fifth")?];
+        self.remove(spool, &removed)?;
         self.accept(spool, "last")?;
         self.audit(spool, "hold")?;
         spool.close_journal();
@@ -275,6 +316,14 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, injected: FaultInjection) {
             assert!(spool.read_log(job).is_some(), "{context}: {job} has no log");
         }
     }
+    for (job, is_told) in &told.removed {
+        let found = places(&files, job);
+        let kept = found.len() <= usize::from(!is_told);
+        assert!(
+            kept,
+            "{context}: {job}, removed: {is_told}, is in {found:?}"
+        );
+    }
     for path in files.keys() {
         let state = path.split('/').next().unwrap();
         assert!(
@@ -286,7 +335,9 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, injected: FaultInjection) {
     for interface in ["a", "out", "users"].map(interface) {
         for Job { name, .. } in spool.list(&interface).unwrap() {
             let bytes = &files[&places(&files, &name)[0]];
-            let whole: [&[u8]; 4] = [b"first", b"second", b"last", b"made"];
+            let whole: [&[u8]; 7] = [
+                b"first", b"second", b"third", b"fourth", b"fifth", b"last", b"made",
+            ];
             assert!(
                 whole.contains(&bytes.as_slice()) || *bytes == large().as_bytes(),
                 "{context}: {name} is torn"
@@ -299,7 +350,12 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, injected: FaultInjection) {
     for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("idem/")) {
         let record: crate::store::Keyed = serde_json::from_slice(bytes).unwrap();
         let found = spool.find(&record.job).unwrap();
-        assert!(found.is_some(), "{context}: {path} has no {}", record.job);
+        let is_removed = told.removed.contains_key(&record.job);
+        assert!(
+            found.is_some() || is_removed,
+            "{context}: {path} has no {}",
+            record.job
+        );
     }
     // Names never repeat.
     let next = spool.next_id();
@@ -417,7 +473,16 @@ fn every_acknowledged_job_survives_the_end_of_the_process_at_every_call() {
                     _ => None,
                 }
             };
-            let files = fs.files().into_keys();
+            // So may a removal, with which the record of the job's key loses its job.
+            let removed = told.removed.keys().map(ToString::to_string);
+            let removed: Vec<String> = removed.collect();
+            let is_of_removed = |path: &str, bytes: &[u8]| {
+                let text = String::from_utf8_lossy(bytes);
+                (removed.iter()).any(|job| path.contains(job) || text.contains(job))
+            };
+            let mut files = fs.files();
+            files.retain(|path, bytes| !is_of_removed(path, bytes));
+            let files = files.into_keys();
             files.filter_map(named).collect::<BTreeSet<_>>()
         };
         assert_eq!(

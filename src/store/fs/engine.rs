@@ -24,10 +24,10 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
         Asked, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired,
-        JobDetail, JobSummary, KeptRun, Key, Keyed, LastError, Lease, LeftBehind, NewJob, NewName,
-        NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule,
-        Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces, Viewer,
-        Waiting, Want,
+        HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, LastError, Lease, LeftBehind, NewJob,
+        NewName, NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved,
+        SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces,
+        Viewer, Waiting, Want,
         audit::{AuditHead, Entry},
     },
     util::processors,
@@ -513,11 +513,8 @@ impl Store for FileStore {
         self.0.of_run(lease, true, Inner::cut_off).await
     }
 
-    async fn cancel(&self, job: &Job, by: &By) -> Result<bool> {
-        let (job, by) = (job.clone(), by.clone());
-        (self.0)
-            .for_worker(move |inner| inner.cancel(&job, &by))
-            .await
+    async fn cancel_all(&self, jobs: Vec<Job>, by: &By) -> Vec<Result<bool>> {
+        self.0.cancel_all(jobs, by).await
     }
 
     async fn release_due(&self, job: &Job) -> Result<bool> {
@@ -627,9 +624,11 @@ impl Store for FileStore {
         self.0.spool.interfaces().cloned().collect()
     }
 
-    async fn find_anywhere(&self, job: &JobName) -> Result<Option<JobSummary>> {
-        let job = job.clone();
-        let found = self.0.looking(move |inner| inner.find_anywhere(job));
+    async fn find_all_anywhere(&self, jobs: Vec<JobName>) -> Result<Vec<Option<JobSummary>>> {
+        let found = self.0.looking(move |inner| {
+            let jobs = jobs.into_iter();
+            jobs.map(|job| inner.find_anywhere(job)).collect()
+        });
         found.await
     }
 
@@ -695,20 +694,29 @@ impl Store for FileStore {
         text.await
     }
 
-    async fn hold(&self, interface: &InterfaceName, by: &By) -> Result<Option<String>> {
-        self.0.hold(interface, by).await
+    async fn hold(
+        &self,
+        interface: &InterfaceName,
+        by: &By,
+        until: Option<Timestamp>,
+    ) -> Result<Option<String>> {
+        self.0.hold(interface, by, until).await
+    }
+
+    async fn end_hold(&self, interface: &InterfaceName) -> Result<HoldEnd> {
+        self.0.end_hold(interface).await
     }
 
     async fn resume(&self, interface: &InterfaceName, by: &By) -> Result<bool> {
         self.0.resume(interface, by).await
     }
 
-    async fn requeue(&self, job: &Job, to: &Queue, by: &By) -> Result<Job> {
-        self.0.requeue(job, to, by).await
+    async fn requeue_all(&self, jobs: Vec<(Job, Queue)>, by: &By) -> Vec<Result<Job>> {
+        self.0.requeue_all(jobs, by).await
     }
 
-    async fn remove(&self, job: &Job, by: &By) -> Result<()> {
-        self.0.remove(job, by).await
+    async fn remove_all(&self, jobs: Vec<Job>, by: &By) -> Vec<Result<()>> {
+        self.0.remove_all(jobs, by).await
     }
 
     async fn refuse_again(

@@ -86,6 +86,13 @@ impl Faults {
         self.state().seen.keys().cloned().collect()
     }
 
+    /// How often this operation was met since the beginning of the day.
+    pub(crate) fn met(&self, op: &str) -> usize {
+        let state = self.state();
+        let met = state.seen.iter().filter(|(site, _)| site.op == op);
+        met.map(|(_, n)| n).sum()
+    }
+
     /// How many calls there have been so far, beside those of the journal's threads.
     pub(crate) fn calls(&self) -> u64 {
         self.state().calls

@@ -115,7 +115,7 @@ impl Walk {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        let outcome = match self.below(13) {
+        let outcome = match self.below(14) {
             0..=3 => self.accept(),
             4..=6 => self.run(),
             7 => self.release(),
@@ -123,6 +123,7 @@ impl Walk {
             9 => self.move_by_hand(),
             10 => self.scan(),
             11 => self.cancel(),
+            12 => self.act_on_several(),
             _ => return self.crash(),
         };
         outcome.map_err(|error| format!("a step failed: {error}"))
@@ -290,6 +291,51 @@ impl Walk {
                 self.spool.make_queue(&to)?;
                 let path = Place::Queue(to).path(&job.name);
                 self.fs.rename(&from, &path).unwrap();
+            }
+        }
+        Ok(())
+    }
+
+    /// The operator does the same to several jobs at once.
+    fn act_on_several(&mut self) -> Result<(), SpoolError> {
+        let act = self.below(3);
+        let names: Vec<JobName> = self.jobs.keys().cloned().collect();
+        let mut jobs: Vec<(Job, Queue)> = Vec::new();
+        for _ in 0..names.len().min(4) {
+            let name = names[self.below(names.len())].clone();
+            let to = self.some_queue();
+            let Some(place) = self.spool.find(&name)? else {
+                continue;
+            };
+            let step = match act {
+                0 => Transition::Requeue(to.clone()),
+                1 => Transition::Discard,
+                _ => Transition::Fail,
+            };
+            let is_settled = matches!(place, Place::Bak(_) | Place::JobErrors | Place::Refused);
+            let is_new = jobs.iter().all(|(job, _)| job.name != name);
+            if is_new && place.step(&step).is_ok() && !(act == 2 && is_settled) {
+                jobs.push((Job { place, name }, to));
+            }
+        }
+        self.trace.push(format!("act {act} on {jobs:?}"));
+        let by = By::operator("operator");
+        let all: Vec<Job> = jobs.iter().map(|(job, _)| job.clone()).collect();
+        let moved = match act {
+            0 => self.spool.requeue_all(&jobs, &by),
+            1 => self.spool.remove_all(&all, &by),
+            _ => self.spool.cancel_all(&all, &by),
+        };
+        assert_eq!(moved.len(), jobs.len());
+        for (job, moved) in all.iter().zip(moved) {
+            if let Moved::Done(_) = moved? {
+                let known = self.jobs.get_mut(&job.name).unwrap();
+                known.runs = 0;
+                known.promise = match act {
+                    0 => Promise::Kept,
+                    1 => Promise::Removed,
+                    _ => Promise::Cancelled,
+                };
             }
         }
         Ok(())

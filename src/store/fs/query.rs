@@ -154,16 +154,29 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     /// When one of its directories cannot be listed.
     pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
+        self.settled_on(place, &|_| true)
+    }
+
+    /// The same of the days that are wanted.
+    fn settled_on(
+        &self,
+        place: &Place,
+        is_day_wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<JobName>, SpoolError> {
         let mut names = Vec::new();
-        for day in self.days_of(place)? {
+        for day in self.days_of(place, is_day_wanted)? {
             names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
         }
         names.sort_unstable();
         Ok(names)
     }
 
-    /// The directories of a place that has days, oldest first.
-    pub(super) fn days_of(&self, place: &Place) -> Result<Vec<PathBuf>, SpoolError> {
+    /// The directories of the days that are wanted, of a place that has days, oldest first.
+    pub(super) fn days_of(
+        &self,
+        place: &Place,
+        is_day_wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<PathBuf>, SpoolError> {
         let root: PathBuf = match place {
             Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
             Place::JobErrors | Place::Refused => "joberrors".into(),
@@ -171,7 +184,7 @@ impl<F: Fs> Spool<F> {
         };
         let mut days = Vec::new();
         let each = &mut |name: &OsStr, kind| {
-            if kind == EntryKind::Dir {
+            if kind == EntryKind::Dir && name.to_str().is_none_or(is_day_wanted) {
                 let mut day = root.join(name);
                 if *place == Place::Refused {
                     day.push("refused");
@@ -194,7 +207,8 @@ impl<F: Fs> Spool<F> {
         Ok(jobs)
     }
 
-    /// The jobs of an interface, or of all, at the places that are wanted, in no order; files that are still
+    /// The jobs of an interface, or of all, at the places that are wanted, in no order; of those that have ended,
+    /// the ones of the days that are wanted. Files that are still
     /// being written are left out. One that moves meanwhile is there once, or not at all.
     ///
     /// # Errors
@@ -203,6 +217,7 @@ impl<F: Fs> Spool<F> {
         &self,
         of: Option<&InterfaceName>,
         is_wanted: &dyn Fn(PlaceKind) -> bool,
+        is_day_wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<Job>, SpoolError> {
         let mut found = HashMap::new();
         let all: Vec<&InterfaceName> = match of {
@@ -210,15 +225,19 @@ impl<F: Fs> Spool<F> {
             None => self.interfaces.keys().collect(),
         };
         for interface in all {
-            self.jobs_at(interface, is_wanted, &mut found)?;
+            self.jobs_at(interface, is_wanted, is_day_wanted, &mut found)?;
         }
         let mut failed = Vec::new();
         for place in [Place::JobErrors, Place::Refused] {
             if is_wanted(place.kind()) {
-                failed.extend(self.settled(&place)?.into_iter().map(|name| Job {
-                    place: place.clone(),
-                    name,
-                }));
+                failed.extend(
+                    self.settled_on(&place, is_day_wanted)?
+                        .into_iter()
+                        .map(|name| Job {
+                            place: place.clone(),
+                            name,
+                        }),
+                );
             }
         }
         if let Some(of) = of {
@@ -234,6 +253,7 @@ impl<F: Fs> Spool<F> {
         &self,
         interface: &InterfaceName,
         is_wanted: &dyn Fn(PlaceKind) -> bool,
+        is_day_wanted: &dyn Fn(&str) -> bool,
         found: &mut HashMap<JobName, Place>,
     ) -> Result<(), SpoolError> {
         // In the direction in which jobs travel, so that one on its way is met.
@@ -255,7 +275,7 @@ impl<F: Fs> Spool<F> {
         }
         if is_wanted(PlaceKind::Bak) {
             let bak = Place::Bak(interface.clone());
-            let names = self.settled(&bak)?.into_iter();
+            let names = self.settled_on(&bak, is_day_wanted)?.into_iter();
             found.extend(names.map(|name| (name, bak.clone())));
         }
         Ok(())

@@ -23,6 +23,7 @@ pub(super) use search::Search;
 use super::{Fs, Spool, SpoolError, audit::Audited, wrap};
 use crate::domain::joblog::{Level, Message};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
+use crate::store::Failure;
 use crate::store::fs::PlacePath;
 use parking_lot::Mutex;
 use std::{
@@ -471,6 +472,29 @@ impl<F: Fs> Spool<F> {
         let known = self.records.known.lock();
         let day = known.days.get(&job.day());
         Ok(day.and_then(|day| day.cancelled.get(&job.id().get()).copied()))
+    }
+
+    /// How the jobs of a day have failed last, by id, those that have not gone on since. All of the day's lines that
+    /// are in its file are read.
+    ///
+    /// # Errors
+    /// When what was recorded of the day cannot be read.
+    pub(super) fn failures_of(&self, day: &str) -> Result<HashMap<JobId, Failure>, SpoolError> {
+        let mut failures = HashMap::new();
+        self.each_ended(day, &mut |ended| {
+            let id = ended.job.id();
+            match ended.act {
+                Act::CutOff | Act::Deferred | Act::Failed | Act::Refused => {
+                    failures.insert(id, ended.failure());
+                }
+                Act::Cancelled | Act::Done | Act::Fetched | Act::Removed | Act::Requeued => {
+                    failures.remove(&id);
+                }
+                // They end no attempt.
+                Act::GivenBack | Act::Noted => {}
+            }
+        })?;
+        Ok(failures)
     }
 
     /// For whom a job is: where it lies says so, else the last that is known.

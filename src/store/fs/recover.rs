@@ -15,7 +15,7 @@
 use super::{
     Act, EntryKind, Fs, Spool, SpoolError,
     claim::{ERRORS, other_runs, run_file, run_owner},
-    fingerprint, wrap,
+    wrap,
 };
 use crate::store::Interrupted;
 use crate::store::fs::layout::work_entry;
@@ -333,9 +333,8 @@ impl<F: Fs> Spool<F> {
             (_, Interrupted::NotStarted) => Act::GivenBack,
             (_, Interrupted::Crash | Interrupted::Stranded) => Act::CutOff,
         };
-        let mut ended = self.ended(name, act)?;
+        let mut ended = self.ended(name, act)?.with_error(Some(&text));
         ended.attempt = Some(attempt);
-        ended.error = Some(fingerprint(&text));
         // All before the move is earlier in the journal, so durable with it.
         let end = Message::new(self.now_ms(), Level::Error, text);
         let log = self.log_without_run(&job, attempt, self.last_words(&job, end));

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use spoolgate::{
-    ops::admin::Operation,
+    ops::admin::{Jobs, Operation},
     ops::control::protocol::{Ask, VERSION, request},
 };
 
@@ -20,19 +20,27 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(asked.version, VERSION);
     let written = serde_json::to_vec(&asked).expect("a request can be written");
     assert_eq!(request(&written).as_ref(), Ok(&asked));
-    let name = match &asked.ask {
+    let names: Vec<String> = match &asked.ask {
         // What these have is for the audit, and names nothing.
         Ask::Act(Operation::Forget { .. }) | Ask::Begin(_) | Ask::End { .. } | Ask::Ping => return,
         Ask::Act(Operation::Hold { interface, .. } | Operation::Release { interface }) => {
-            interface.to_string()
+            vec![interface.to_string()]
         }
-        Ask::Act(Operation::Remove { job } | Operation::Requeue { job, .. }) => job.to_string(),
         Ask::Act(
             Operation::RemoveSchedule { schedule } | Operation::ResetSchedule { schedule },
-        ) => schedule.to_string(),
+        ) => vec![schedule.to_string()],
+        Ask::Bulk(bulk) => match &bulk.jobs {
+            Jobs::Named(names) => names.iter().map(ToString::to_string).collect(),
+            Jobs::Selected(selection) => {
+                let interface = selection.interface.iter();
+                interface.map(ToString::to_string).collect()
+            }
+        },
     };
-    assert!(
-        !name.contains(['/', '\0']) && !name.starts_with('.'),
-        "{name}"
-    );
+    for name in names {
+        assert!(
+            !name.contains(['/', '\0']) && !name.starts_with('.'),
+            "{name}"
+        );
+    }
 });

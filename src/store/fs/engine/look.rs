@@ -6,7 +6,8 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobId, JobName, Kind, Place, PlaceKind, Queue, UserName},
     store::{
-        Filter, JobDetail, JobRecord, JobSummary, Of, Page, Results, Sight, State, Viewer, Want,
+        Failure, Filter, JobDetail, JobRecord, JobSummary, Of, Page, Results, Sight, State, Viewer,
+        Want,
         fs::{Accepted, RealFs, Spool, SpoolError, records::Search, spots::Spot},
     },
 };
@@ -16,6 +17,7 @@ use std::{collections::HashMap, fs::File, os::unix::fs::MetadataExt, path::Path,
 const LOOKS_MAX: usize = 4;
 /// So many jobs are looked up in the record together.
 const TOGETHER: usize = 1024;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What was looked up of several jobs together.
 #[derive(Default)]
@@ -24,6 +26,51 @@ struct Batch<'f> {
     addressees: HashMap<JobId, UserName>,
     /// What the viewer sees of the interface that was asked for.
     sight: Option<(&'f InterfaceName, Sight)>,
+}
+
+/// Where jobs are whose last attempt, or upload, has failed.
+const FAILS: [PlaceKind; 3] = [
+    PlaceKind::Deferred,
+    PlaceKind::JobErrors,
+    PlaceKind::Refused,
+];
+
+/// How the jobs of one day have failed: a list comes to one day after the other.
+#[derive(Default)]
+struct Failures {
+    day: String,
+    of: HashMap<JobId, Failure>,
+}
+
+impl Failures {
+    fn of(&mut self, spool: &Spool, job: &Job) -> Result<Option<Failure>, SpoolError> {
+        if !FAILS.contains(&job.place.kind()) {
+            return Ok(None);
+        }
+        let day = job.name.day();
+        if day != self.day {
+            // A job that was seen to have moved has its line then.
+            spool.wait(spool.latest())?;
+            self.of = spool.failures_of(&day)?;
+            self.day = day;
+        }
+        Ok(self.of.get(&job.name.id()).cloned())
+    }
+}
+
+/// Can a job of that day be among those that a filter takes?
+fn has_ms_of(filter: &Filter, day: &str) -> bool {
+    let day: Option<jiff::civil::Date> = day.parse().ok();
+    let utc = jiff::tz::TimeZone::UTC;
+    let begin = day.and_then(|day| utc.to_timestamp(day.at(0, 0, 0, 0)).ok());
+    // What is no day is looked into.
+    begin.is_none_or(|begin| {
+        let begin_ms = begin.as_millisecond();
+        filter
+            .since_ms
+            .is_none_or(|since| since < begin_ms + DAY_MS)
+            && filter.before_ms.is_none_or(|before| before > begin_ms)
+    })
 }
 
 /// What is recorded of one job, read as far as it is asked for.
@@ -95,6 +142,7 @@ impl Inner {
                 interface: Some(interface),
                 owner: None,
                 record: None,
+                failure: None,
             })
         })
     }
@@ -249,6 +297,7 @@ impl Inner {
             interface: shown.interface,
             owner: shown.owner.filter(|_| want.record),
             record: want.record.then(|| record_of(&self.spool, job, accepted)),
+            failure: None,
         }))
     }
 
@@ -396,9 +445,10 @@ impl Inner {
             Some(after) => jobs.partition_point(|job| job.name <= *after),
         };
         let want = Want {
-            record: filter.want_record,
+            record: filter.want_record || filter.submitter.is_some(),
             ..Want::PLACE
         };
+        let mut failures = Failures::default();
         let mut page = Page::default();
         for jobs in jobs[begin..].chunks(TOGETHER) {
             let mut batch = match want.record || sight != Sight::All {
@@ -408,16 +458,21 @@ impl Inner {
             batch.sight = of.map(|of| (of, sight));
             for job in jobs {
                 let is_in = |state| filter.states.is_empty() || filter.states.contains(&state);
-                match self.summary(viewer, job, want, &mut Source::Batch(&batch))? {
-                    Some(summary) if is_in(summary.state) => {
-                        if page.jobs.len() == limit {
-                            page.next = page.jobs.last().map(|last| last.job.name.clone());
-                            return Ok(page);
-                        }
-                        page.jobs.push(summary);
-                    }
-                    Some(_) | None => {}
+                let shown = self.summary(viewer, job, want, &mut Source::Batch(&batch))?;
+                let Some(mut summary) = shown.filter(|summary| is_in(summary.state)) else {
+                    continue;
+                };
+                if filter.want_failure || filter.asks_for_failures() {
+                    summary.failure = failures.of(&self.spool, job)?;
                 }
+                if !filter.takes(summary.record.as_ref(), summary.failure.as_ref()) {
+                    continue;
+                }
+                if page.jobs.len() == limit {
+                    page.next = page.jobs.last().map(|last| last.job.name.clone());
+                    return Ok(page);
+                }
+                page.jobs.push(summary);
             }
         }
         Ok(page)
@@ -430,15 +485,23 @@ impl Inner {
         filter: &Filter,
         sight: Sight,
     ) -> Result<Vec<Job>, SpoolError> {
-        let is_wanted = |kind: PlaceKind| filter.at.is_empty() || filter.at.contains(&kind);
+        let is_wanted = |kind: PlaceKind| {
+            (filter.at.is_empty() || filter.at.contains(&kind))
+                && (!filter.asks_for_failures() || FAILS.contains(&kind))
+        };
+        let of_time = |job: &Job| filter.takes_ms(job.name.id().unix_ms());
         let settled = [PlaceKind::Bak, PlaceKind::JobErrors, PlaceKind::Refused];
         let (Some(interface), false) = (&filter.interface, settled.into_iter().any(is_wanted))
         else {
-            return self.spool.jobs(filter.interface.as_ref(), &is_wanted);
+            let of = filter.interface.as_ref();
+            let is_day_wanted = |day: &str| has_ms_of(filter, day);
+            let mut jobs = self.spool.jobs(of, &is_wanted, &is_day_wanted)?;
+            jobs.retain(of_time);
+            return Ok(jobs);
         };
         if sight != Sight::Own || !self.spool.is_addressed(interface) {
             let mut jobs = self.spool.list(interface)?;
-            jobs.retain(|job| is_wanted(job.place.kind()));
+            jobs.retain(|job| is_wanted(job.place.kind()) && of_time(job));
             return Ok(jobs);
         }
         // Whoever is no user has no such directory.
@@ -452,7 +515,7 @@ impl Inner {
             place: place.clone(),
             name,
         };
-        Ok(names.map(job).collect())
+        Ok(names.map(job).filter(of_time).collect())
     }
 
     /// One look for all of them, those of an interface or of all.

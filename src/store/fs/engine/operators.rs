@@ -8,33 +8,56 @@ use crate::{
     domain::joblog::Message,
     domain::{InterfaceName, Job, JobName, Place, Queue},
     store::{
-        By, Key, Result, StoreError,
+        By, HoldEnd, Key, Result, StoreError,
         fs::{Moved, SpoolError},
+        until_of,
     },
 };
-use std::sync::Arc;
+use jiff::Timestamp;
+use std::{collections::HashSet, sync::Arc};
 
 impl Inner {
     pub(super) async fn hold(
         self: &Arc<Self>,
         interface: &InterfaceName,
         by: &By,
+        until: Option<Timestamp>,
     ) -> Result<Option<String>> {
         self.interface(interface)?;
         let _alone = self.keys.hold(&Self::key_of_hold(interface)).await;
         let (interface, by) = (interface.clone(), by.clone());
         let held = self.blocking(move |inner| {
             if by.why.is_none()
+                && until.is_none()
                 && let Some(earlier) = inner.spool.hold_text(&interface)
             {
                 return Ok(Some(earlier));
             }
-            let text = by.since(inner.spool.now_ms());
+            let text = by.since_until(inner.spool.now_ms(), until);
             inner.spool.hold(&interface, &format!("{text}\n"))?;
             tracing::info!(%interface, %by, from = %by.origin, "held");
             Ok(None)
         });
         held.await
+    }
+
+    pub(super) async fn end_hold(self: &Arc<Self>, interface: &InterfaceName) -> Result<HoldEnd> {
+        self.interface(interface)?;
+        let _alone = self.keys.hold(&Self::key_of_hold(interface)).await;
+        let interface = interface.clone();
+        let ended = self.blocking(move |inner| {
+            let text = inner.spool.hold_text(&interface);
+            let Some(until) = text.and_then(|text| until_of(&text)) else {
+                return Ok(HoldEnd::Never);
+            };
+            if until.as_millisecond() > inner.spool.now_ms() {
+                return Ok(HoldEnd::At(until));
+            }
+            inner.spool.release(&interface)?;
+            tracing::info!(%interface, %until, "the hold has ended");
+            Ok(HoldEnd::Ended(until))
+        });
+        ended.await
     }
 
     pub(super) async fn resume(
@@ -55,35 +78,107 @@ impl Inner {
         released.await
     }
 
-    pub(super) async fn requeue(self: &Arc<Self>, job: &Job, to: &Queue, by: &By) -> Result<Job> {
-        self.interface(&to.interface)?;
-        let _alone = self.at_rest(job).await?;
-        let (job, to, by) = (job.clone(), to.clone(), by.clone());
-        let requeued = self.blocking(move |inner| {
-            let moved = inner.spool.requeue(&job, &to, &by)?;
-            let moved = inner.outcome(&job.name, moved)?;
-            if let Ok(there) = &moved {
-                let (name, from) = (&there.name, &by.origin);
-                tracing::info!(job = %name, was = %job.place, queue = %to, %by, %from, "requeued");
-            }
-            Ok(moved)
+    pub(super) async fn requeue_all(
+        self: &Arc<Self>,
+        jobs: Vec<(Job, Queue)>,
+        by: &By,
+    ) -> Vec<Result<Job>> {
+        let places = jobs.iter().map(|(job, to)| {
+            self.interface(&to.interface)?;
+            at_rest(job)
         });
-        requeued.await?
+        let places = places.collect();
+        let by = by.clone();
+        let sent = self.move_all(places, jobs, |(job, _)| &job.name, move |inner, jobs| {
+            let moved = inner.spool.requeue_all(jobs, &by);
+            let each = jobs.iter().zip(moved).map(|((job, to), moved)| {
+                let moved = inner.outcome(&job.name, moved?)?;
+                if let Ok(there) = &moved {
+                    let (name, from) = (&there.name, &by.origin);
+                    tracing::info!(job = %name, was = %job.place, queue = %to, %by, %from, "requeued");
+                }
+                Ok(moved)
+            });
+            each.collect()
+        });
+        sent.await
     }
 
-    pub(super) async fn remove(self: &Arc<Self>, job: &Job, by: &By) -> Result<()> {
-        let _alone = self.at_rest(job).await?;
-        let (job, by) = (job.clone(), by.clone());
-        let removed = self.blocking(move |inner| {
-            let moved = inner.spool.remove(&job, &by)?;
-            let moved = inner.outcome(&job.name, moved)?;
-            if moved.is_ok() {
-                let (name, from) = (&job.name, &by.origin);
-                tracing::info!(job = %name, was = %job.place, %by, %from, "removed");
-            }
-            Ok(moved.map(drop))
+    pub(super) async fn remove_all(self: &Arc<Self>, jobs: Vec<Job>, by: &By) -> Vec<Result<()>> {
+        let places = jobs.iter().map(at_rest).collect();
+        let by = by.clone();
+        let removed = self.move_all(
+            places,
+            jobs,
+            |job| &job.name,
+            move |inner, jobs| {
+                let moved = inner.spool.remove_all(jobs, &by);
+                let each = jobs.iter().zip(moved).map(|(job, moved)| {
+                    let moved = inner.outcome(&job.name, moved?)?;
+                    if moved.is_ok() {
+                        let (name, from) = (&job.name, &by.origin);
+                        tracing::info!(job = %name, was = %job.place, %by, %from, "removed");
+                    }
+                    Ok(moved.map(drop))
+                });
+                each.collect()
+            },
+        );
+        removed.await
+    }
+
+    /// Moves those of some jobs that may be moved, with the sole right to each, on one thread; gives an outcome for
+    /// each of all. `may` says for each whether it may.
+    async fn move_all<J, T>(
+        self: &Arc<Self>,
+        may: Vec<Result<()>>,
+        jobs: Vec<J>,
+        name: impl Fn(&J) -> &JobName,
+        work: impl FnOnce(&Self, &[J]) -> Vec<Result<Result<T>, SpoolError>> + Send + 'static,
+    ) -> Vec<Result<T>>
+    where
+        J: Send + 'static,
+        T: Send + 'static,
+    {
+        let mut seen = HashSet::new();
+        let may = may.into_iter().zip(&jobs).map(|(may, job)| {
+            // Of one that is given twice the second finds that it has moved.
+            let is_new = seen.insert(name(job).clone());
+            let moved = || Err(StoreError::Conflict(moved_text(name(job))));
+            may.and_then(|()| if is_new { Ok(()) } else { moved() })
         });
-        removed.await?
+        let mut may: Vec<Result<()>> = may.collect();
+        let mut flags = may.iter().map(Result::is_ok);
+        let jobs: Vec<J> = (jobs.into_iter())
+            .filter(|_| flags.next() == Some(true))
+            .collect();
+        // In one order for all who hold several.
+        let mut names: Vec<&JobName> = jobs.iter().map(&name).collect();
+        names.sort_unstable();
+        let mut alone = Vec::with_capacity(names.len());
+        for name in names {
+            alone.push(self.moving.hold(name).await);
+        }
+        let n_jobs = jobs.len();
+        let done = self.blocking(move |inner| Ok(work(inner, &jobs))).await;
+        let mut done: std::vec::IntoIter<Result<T>> = match done {
+            Ok(done) => done.into_iter().map(|done| done?).collect::<Vec<_>>(),
+            Err(error) => (0..n_jobs).map(|_| Err(error.clone())).collect(),
+        }
+        .into_iter();
+        let lost = || Err(StoreError::Unavailable("its outcome is unknown".into()));
+        may.drain(..)
+            .map(|may| may.and_then(|()| done.next().unwrap_or_else(lost)))
+            .collect()
+    }
+
+    pub(super) async fn cancel_all(self: &Arc<Self>, jobs: Vec<Job>, by: &By) -> Vec<Result<bool>> {
+        let (n_jobs, by) = (jobs.len(), by.clone());
+        let done = self.for_worker(move |inner| Ok(inner.cancel(&jobs, &by)));
+        match done.await {
+            Ok(done) => done.into_iter().map(|done| Ok(done?)).collect(),
+            Err(error) => (0..n_jobs).map(|_| Err(error.clone())).collect(),
+        }
     }
 
     pub(super) async fn refuse_again(
@@ -99,7 +194,7 @@ impl Inner {
                 job.name
             )));
         }
-        let _alone = self.at_rest(job).await?;
+        let _alone = self.moving.hold(&job.name).await;
         let (job, interface, by) = (job.clone(), interface.clone(), by.clone());
         let refused = self.blocking(move |inner| {
             let refused = (inner.spool).refuse_again(&job, &interface, findings, &by)?;
@@ -150,23 +245,31 @@ impl Inner {
         }
     }
 
-    /// The sole right to move a job that does not run.
-    async fn at_rest(&self, job: &Job) -> Result<super::keys::KeyGuard<'_, JobName>> {
-        if let Place::Work { .. } = job.place {
-            return Err(StoreError::Conflict(format!("{} is running", job.name)));
-        }
-        Ok(self.moving.hold(&job.name).await)
-    }
-
     /// Where a job is now, or why it did not move.
     fn outcome(&self, name: &JobName, moved: Moved) -> Result<Result<Job>, SpoolError> {
         let text = match moved {
             Moved::Done(job) => return Ok(Ok(job)),
-            Moved::Gone => format!("{name} has moved meanwhile; look again"),
+            Moved::Gone => moved_text(name),
         };
         Ok(Err(match self.spool.find(name)? {
             Some(_) => StoreError::Conflict(text),
             None => StoreError::NotFound(format!("there is no job {name} any more")),
         }))
     }
+}
+
+/// Only what does not run is moved.
+fn at_rest(job: &Job) -> Result<()> {
+    match job.place {
+        Place::Work { .. } => Err(StoreError::Conflict(format!("{} is running", job.name))),
+        Place::Bak(_)
+        | Place::Deferred { .. }
+        | Place::JobErrors
+        | Place::Queue(_)
+        | Place::Refused => Ok(()),
+    }
+}
+
+fn moved_text(name: &JobName) -> String {
+    format!("{name} has moved meanwhile; look again")
 }

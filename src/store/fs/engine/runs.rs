@@ -361,9 +361,13 @@ impl Inner {
         Ok(true)
     }
 
-    pub(super) fn cancel(&self, job: &Job, by: &By) -> Result<bool, SpoolError> {
-        let _cancelling = Entry::new(&self.runs, |runs| &runs.cancelling, &job.name);
-        Ok(matches!(self.spool.cancel(job, by)?, Moved::Done(_)))
+    pub(super) fn cancel(&self, jobs: &[Job], by: &By) -> Vec<Result<bool, SpoolError>> {
+        let entry = |job: &Job| Entry::new(&self.runs, |runs| &runs.cancelling, &job.name);
+        let _cancelling: Vec<_> = jobs.iter().map(entry).collect();
+        let moved = self.spool.cancel_all(jobs, by).into_iter();
+        moved
+            .map(|moved| Ok(matches!(moved?, Moved::Done(_))))
+            .collect()
     }
 }
 

@@ -5,10 +5,13 @@
 //! that a search need not read the rest. What is not a line of ours is nothing: it is passed over.
 
 use crate::domain::{InterfaceName, JobName, JobOptions, Priority, UserName, WorkerTag, text};
-use crate::store::{By, Came};
+use crate::store::{By, Came, Failure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+
+/// So much is recorded of an error.
+const ERROR_CHARS_MAX: usize = 200;
 
 /// What is known of a job since it came: a line of `accepted.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +221,7 @@ pub struct Ended {
     pub from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What is to be said of it in the log, or the beginning of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -266,6 +270,23 @@ impl Ended {
         self.from = Some(by.origin.to_string());
         self.why.clone_from(&by.why);
         self
+    }
+
+    /// The same with the error by which it ended.
+    pub fn with_error(mut self, error: Option<&str>) -> Self {
+        self.error = error.map(fingerprint);
+        self.text = error.map(|error| error.chars().take(ERROR_CHARS_MAX).collect());
+        self
+    }
+
+    /// What it says of how an attempt, or an upload, has failed.
+    pub fn failure(&self) -> Failure {
+        Failure {
+            at_ms: self.at_ms,
+            attempt: self.attempt,
+            fingerprint: self.error.clone(),
+            reason: self.text.clone(),
+        }
     }
 
     /// The line without its end.
