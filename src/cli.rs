@@ -295,7 +295,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 34);
+        assert_eq!(found.len(), 36);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
