@@ -7,6 +7,7 @@
 mod access;
 mod audit;
 mod check;
+mod completions;
 mod demo;
 mod errors;
 mod findings;
@@ -18,6 +19,7 @@ mod init;
 mod job_arg;
 mod jobs;
 mod ls;
+mod man;
 mod moment;
 mod operator;
 mod output;
@@ -47,6 +49,8 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use std::{io::ErrorKind, path::PathBuf, process::ExitCode, sync::Arc};
 use tokio::runtime::{Builder, Runtime};
+
+pub use completions::answer as answer_shell;
 
 /// A filesystem queue gateway: partners upload job files over HTTPS, the directories are the
 /// state, and nothing that was acknowledged is ever lost.
@@ -172,6 +176,10 @@ enum Command {
     /// configuration would; or by the gateway at --url. Without any of these the gateway that the
     /// variable SPOOLGATE_URL names is asked.
     Validate(validate::Validate),
+    /// Print what a shell needs to complete commands, interfaces and jobs
+    Completions(completions::Completions),
+    /// Write the manual pages into a directory
+    Man(man::Man),
 }
 
 impl Cli {
@@ -191,6 +199,7 @@ impl Cli {
             Command::Cancel(cancel) => cancel.run(),
             Command::Cat(cat) => cat.run(),
             Command::Check(check) => check.run(),
+            Command::Completions(completions) => completions.run(),
             Command::Demo(demo) => demo.run(),
             Command::Errors(errors) => errors.run(),
             Command::Forget(forget) => forget.run(),
@@ -199,6 +208,7 @@ impl Cli {
             Command::Init(init) => init.run(),
             Command::Log(log) => log.run(),
             Command::Ls(ls) => ls.run(),
+            Command::Man(man) => man.run(),
             Command::Poll(poll) => poll.run(),
             Command::Push(push) => push.run(),
             Command::Release(release) => release.run(),
@@ -295,7 +305,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 36);
+        assert_eq!(found.len(), 38);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
@@ -305,10 +315,22 @@ mod tests {
             let without = found.iter().filter(|(_, command)| !has(command));
             without.map(|(name, _)| name.as_str()).collect()
         };
-        assert_eq!(without("config"), ["init", "demo", "push", "poll"]);
+        assert_eq!(
+            without("config"),
+            ["init", "demo", "push", "poll", "completions", "man"]
+        );
         assert_eq!(
             without("tenant"),
-            ["init", "serve", "demo", "health", "push", "poll"]
+            [
+                "init",
+                "serve",
+                "demo",
+                "health",
+                "push",
+                "poll",
+                "completions",
+                "man"
+            ]
         );
         assert_eq!(
             without("json"),
@@ -318,7 +340,9 @@ mod tests {
                 "health",
                 "user grant",
                 "user revoke",
-                "cat"
+                "cat",
+                "completions",
+                "man"
             ]
         );
         for (name, command) in &found {

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     {
         return starter::serve();
     }
+    spoolgate::cli::answer_shell();
     match spoolgate::cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

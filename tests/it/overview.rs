@@ -1,6 +1,6 @@
 //! The commands that show many jobs at a glance.
 
-use crate::harness::{Daemon, order, program, shell, with_keys};
+use crate::harness::{Daemon, PROGRAM, marked, order, program, shell, with_keys};
 use serde_json::Value;
 use std::{
     fs,
@@ -261,4 +261,58 @@ fn rights_are_given_and_taken_one_by_one() {
             "{refused:?}"
         );
     }
+}
+
+#[test]
+fn a_shell_completes_jobs_and_interfaces() {
+    let daemon = Daemon::start();
+    daemon.operator(&["hold", "orders_in"]);
+    let job = daemon.upload_text(&order("1"), "").job();
+    let bin = std::path::Path::new(PROGRAM).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let completed = |words: &str, n: usize| {
+        let script = format!(
+            r#"source <(spoolgate completions bash)
+            function=$(complete -p spoolgate | sed 's/.*-F \([^ ]*\).*/\1/')
+            COMP_WORDS=({words}); COMP_CWORD={n}; COMP_TYPE=9
+            "$function" spoolgate "${{COMP_WORDS[COMP_CWORD]}}"
+            printf '%s\n' "${{COMPREPLY[@]}}""#
+        );
+        let output = marked("bash")
+            .args(["-c", &script])
+            .env("PATH", &path)
+            .env("SPOOLGATE_CONFIG", daemon.config())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(completed("spoolgate cat 20", 2), [job.as_str()]);
+    assert_eq!(
+        completed("spoolgate hold orders", 2),
+        ["orders_in", "orders_out"]
+    );
+    assert!(completed("spoolgate req", 1).contains(&"requeue".to_owned()));
+    assert!(completed("spoolgate user gr", 2).contains(&"grant".to_owned()));
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command_and_one_for_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap();
+    let made = program().args(["man", at]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for page in [
+        "man1/spoolgate.1",
+        "man1/spoolgate-user-grant.1",
+        "man5/spoolgate.toml.5",
+    ] {
+        let text = fs::read_to_string(dir.path().join(page)).unwrap();
+        assert!(text.contains(".TH "), "{page}: {text}");
+    }
+    let page = fs::read_to_string(dir.path().join("man1/spoolgate-errors.1")).unwrap();
+    assert!(page.contains("\\-\\-since"), "{page}");
 }
