@@ -212,14 +212,11 @@ fn rights_are_given_and_taken_one_by_one() {
     daemon.operator(&[&["user", "grant", "shop"], &right[..]].concat());
     daemon.wait("the right is in force", || listed(&daemon) == 200);
     let rights = |daemon: &Daemon| {
-        let users: Value =
-            serde_json::from_str(&daemon.operator(&["user", "list", "--json"])).unwrap();
-        let shop = users
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|user| user["user"] == "shop")
-            .unwrap();
+        let users = daemon.operator(&["user", "list", "--json"]);
+        let mut users = users
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let shop = users.find(|user: &Value| user["user"] == "shop").unwrap();
         shop["rights"].clone()
     };
     let all = serde_json::json!({"orders_in": ["upload", "list", "manage"]});

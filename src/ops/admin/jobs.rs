@@ -109,6 +109,12 @@ impl Outcome {
         };
         Self { job, path, error }
     }
+
+    /// Why it was not done, or where the job is.
+    fn said(&self) -> String {
+        let said = self.error.as_ref().or(self.path.as_ref());
+        said.cloned().unwrap_or_default()
+    }
 }
 
 /// What has become of all of them.
@@ -191,17 +197,17 @@ impl Admin {
             for outcome in self.batch(&bulk.act, batch, by).await {
                 match &outcome.error {
                     None => summary.done += 1,
-                    Some(error) => {
-                        summary.failed += 1;
-                        said.get_or_insert_with(|| error.clone());
-                    }
+                    Some(_) => summary.failed += 1,
+                }
+                if outcome.error.is_some() || n_jobs == 1 {
+                    said.get_or_insert_with(|| outcome.said());
                 }
                 is_heard = is_heard && told.send(Told::Job(outcome)).await.is_ok();
             }
         }
         summary.left = jobs.len();
         let (outcome, done) = (audit::outcome_of_bulk(&summary), summary.done as u64);
-        // Of many, why it failed first.
+        // Of many jobs, why the first that failed did.
         begun
             .end(outcome, Some(done), &said.unwrap_or_default())
             .await;
