@@ -29,7 +29,6 @@ mod select;
 mod serve;
 mod shape;
 mod show;
-mod since;
 mod status;
 mod token;
 mod user;

@@ -25,8 +25,8 @@ mod run;
 pub use by::{By, Origin, until_of};
 pub use job::{
     AtPlace, Came, Cancelled, Counts, Failure, Filter, InterfaceCounts, JobDetail, JobRecord,
-    JobSummary, Key, Keyed, LastError, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results,
-    Sight, SightOf, State, Stored, Traces, Viewer, Want,
+    JobSummary, Key, Keyed, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight,
+    SightOf, State, Stored, Traces, Viewer, Want,
 };
 
 pub use fs::REST as DROPS_REST;
@@ -612,13 +612,6 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot be read; of what cannot be read of the job nothing is said.
     async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>>;
-
-    /// How these jobs failed last, of those that have since they came or were sent to their queues. Of one that has
-    /// failed a moment ago, that before may be given.
-    ///
-    /// # Errors
-    /// When the engine cannot be read.
-    async fn last_errors(&self, jobs: Vec<Job>) -> Result<Vec<LastError>>;
 
     /// When files had to be restored at the last start after a crash, in milliseconds of the Unix epoch, and which.
     ///

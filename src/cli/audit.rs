@@ -3,6 +3,7 @@
 use super::{
     At, Format, access,
     jobs::exit_code,
+    moment::{Side, moment},
     output::{print_line, print_note},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     store::fs::AuditFiles,
 };
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
@@ -59,8 +60,8 @@ impl Of {
 #[derive(Debug, Args)]
 #[command(after_long_help = LS_EXAMPLES)]
 pub(super) struct Ls {
-    /// Only from then on: 2026-11-22, or 2026-11-22T08:00:00Z
-    #[arg(long, value_name = "MOMENT", value_parser = moment)]
+    /// Only from then on: how long ago (2h, 1d), a time or day of UTC, or a moment
+    #[arg(long, value_name = "MOMENT", value_parser = since)]
     since: Option<Timestamp>,
     /// Only those of this account, or login behind sudo
     #[arg(long, value_name = "USER")]
@@ -92,10 +93,9 @@ All of it:         spoolgate audit verify
 Since a hash:      spoolgate audit verify --from 5f1d7a84db00d
 A copy:            spoolgate audit verify --dir /backup/spool/audit";
 
-fn moment(text: &str) -> Result<Timestamp, String> {
-    let day = || format!("{text}T00:00:00Z").parse().ok();
-    let moment = text.parse().ok().or_else(day);
-    moment.ok_or_else(|| "write it as 2026-11-22, or as 2026-11-22T08:00:00Z".into())
+/// A copy has no time zone of its own.
+fn since(text: &str) -> Result<Timestamp, String> {
+    moment(text, Timestamp::now(), &TimeZone::UTC, Side::Past)
 }
 
 fn hash(text: &str) -> Result<String, String> {
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn moments_and_hashes_are_read() {
-        let at = |text: &str| moment(text).map(|moment| moment.to_string());
+        let at = |text: &str| since(text).map(|moment| moment.to_string());
         assert_eq!(at("2026-11-22"), Ok("2026-11-22T00:00:00Z".into()));
         assert_eq!(
             at("2026-11-22T09:00:00+01:00"),

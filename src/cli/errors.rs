@@ -1,20 +1,26 @@
 //! `spoolgate errors`: what jobs fail of, the commonest first.
 
-use super::{Common, look, output::print_line, since::Since};
+use super::{
+    Common, look,
+    moment::{Side, moment},
+    output::print_line,
+};
 use crate::{
     domain::{escaped, joblog::rfc3339, stamp},
     ops::errors::{self, ErrorGroup},
 };
+use anyhow::anyhow;
 use clap::Args;
+use jiff::Timestamp;
 use std::process::ExitCode;
 
 /// Groups jobs that have failed or are deferred by their last errors. Errors that differ in numbers only are one.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Errors {
-    /// Only what has failed since then: how long ago (2h, 1d), a day, or a moment
-    #[arg(long, value_name = "WHEN")]
-    since: Option<Since>,
+    /// Only what has failed since then: how long ago (2h, 1d), a time, a day, or a moment
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -25,9 +31,13 @@ Since yesterday:   spoolgate errors --since 1d";
 
 impl Errors {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (_, tenant) = self.common.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
+        let zone = config.time_zone.time_zone();
+        let since = |text: &String| moment(text, Timestamp::now(), zone, Side::Past);
+        let since = self.since.as_ref().map(since).transpose();
+        let since = since.map_err(|error| anyhow!("--since: {error}"))?;
+        let since_ms = since.map(Timestamp::as_millisecond);
         let groups = look(&tenant, async |store| {
-            let since_ms = self.since.map(|since| since.ms(store.now_ms()));
             Ok(errors::groups(store, since_ms).await?)
         })?;
         if !self.common.format.json && !groups.is_empty() {

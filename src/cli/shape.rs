@@ -7,7 +7,7 @@ use crate::{
     store::{Filter, Store, Viewer},
 };
 use clap::{Args, ValueEnum};
-use std::{collections::HashMap, process::ExitCode};
+use std::process::ExitCode;
 
 /// Counts the jobs that wait by their ages. Each column is twice as wide as the one before; a number on the right is a
 /// job that nobody takes.
@@ -90,23 +90,17 @@ impl ShapeOf {
                 .copied()
                 .collect(),
             want_record: self.by == By::Submitter,
+            want_failure: self.by == By::Fingerprint,
             ..Filter::default()
         };
         let all = Viewer::all();
         let jobs = store.list(&all, &filter, None, usize::MAX).await?.jobs;
-        let mut errors = HashMap::new();
-        if self.by == By::Fingerprint {
-            let all = jobs.iter().map(|summary| summary.job.clone()).collect();
-            let known = store.last_errors(all).await?.into_iter();
-            errors.extend(known.map(|error| (error.job, error.fingerprint)));
-        }
         let now_ms = store.now_ms();
         let mut shape = Shape::default();
         for summary in jobs {
-            let name = &summary.job.name;
-            let age_ms = now_ms - name.id().unix_ms();
+            let age_ms = now_ms - summary.job.name.id().unix_ms();
             let group = match self.by {
-                By::Fingerprint => errors.remove(name),
+                By::Fingerprint => summary.failure.and_then(|failure| failure.fingerprint),
                 By::Interface => summary.interface.map(|interface| interface.to_string()),
                 By::Submitter => summary.record.and_then(|record| record.submitter),
             };

@@ -2,9 +2,9 @@
 
 use crate::{
     domain::{InterfaceName, JobName, PlaceKind},
-    store::{Filter, JobSummary, LastError, State, Store, StoreError, Viewer},
+    store::{Failure, Filter, JobSummary, State, Store, StoreError, Viewer},
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Jobs that have failed, or are deferred, of one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ErrorGroup {
     pub interfaces: BTreeSet<InterfaceName>,
     /// The one that failed last.
     pub example: JobName,
-    /// Its error, if its log is there.
+    /// The beginning of its error.
     pub text: Option<String>,
 }
 
@@ -31,7 +31,7 @@ pub async fn groups(
     store: &dyn Store,
     since_ms: Option<i64>,
 ) -> Result<Vec<ErrorGroup>, StoreError> {
-    let mut jobs = Vec::new();
+    let mut failed = Vec::new();
     for (at, state) in [
         (PlaceKind::JobErrors, State::Failed),
         (PlaceKind::Deferred, State::Waiting),
@@ -39,54 +39,53 @@ pub async fn groups(
         let filter = Filter {
             at: vec![at],
             states: vec![state],
+            want_failure: true,
             ..Filter::default()
         };
         let all = Viewer::all();
         let page = store.list(&all, &filter, None, usize::MAX).await?;
-        jobs.extend(page.jobs);
+        let is_meant = |of: &Failure| since_ms.is_none_or(|since_ms| of.at_ms >= since_ms);
+        let is_meant = |summary: &JobSummary| summary.failure.as_ref().is_some_and(is_meant);
+        failed.extend(page.jobs.into_iter().filter(is_meant));
     }
-    let all = jobs.iter().map(|summary| summary.job.clone()).collect();
-    let mut errors = store.last_errors(all).await?;
-    errors.retain(|error| since_ms.is_none_or(|since_ms| error.at_ms >= since_ms));
-    let mut groups = grouped(&jobs, errors);
-    for group in &mut groups {
-        let log = store.remains(&group.example).await?.log;
-        group.text = log.and_then(|log| log.reason().map(str::to_owned));
-    }
-    Ok(groups)
+    Ok(grouped(failed))
 }
 
-fn grouped(jobs: &[JobSummary], errors: Vec<LastError>) -> Vec<ErrorGroup> {
-    let jobs: HashMap<&JobName, &JobSummary> = jobs
-        .iter()
-        .map(|summary| (&summary.job.name, summary))
-        .collect();
+fn grouped(failed: Vec<JobSummary>) -> Vec<ErrorGroup> {
     let mut groups: BTreeMap<String, ErrorGroup> = BTreeMap::new();
-    for error in errors {
-        let Some(summary) = jobs.get(&error.job) else {
+    for summary in failed {
+        let Some(Failure {
+            at_ms,
+            fingerprint: Some(fingerprint),
+            reason,
+            ..
+        }) = summary.failure
+        else {
             continue;
         };
+        let name = summary.job.name;
         let group = groups
-            .entry(error.fingerprint.clone())
+            .entry(fingerprint.clone())
             .or_insert_with(|| ErrorGroup {
-                fingerprint: error.fingerprint,
+                fingerprint,
                 failed: 0,
                 deferred: 0,
-                first_ms: error.at_ms,
-                last_ms: error.at_ms,
+                first_ms: at_ms,
+                last_ms: at_ms,
                 interfaces: BTreeSet::new(),
-                example: error.job.clone(),
+                example: name.clone(),
                 text: None,
             });
         match summary.state {
             State::Waiting => group.deferred += 1,
             State::Cancelled | State::Done | State::Failed | State::Running => group.failed += 1,
         }
-        group.interfaces.extend(summary.interface.clone());
-        group.first_ms = group.first_ms.min(error.at_ms);
-        if error.at_ms >= group.last_ms {
-            group.last_ms = error.at_ms;
-            group.example = error.job;
+        group.interfaces.extend(summary.interface);
+        group.first_ms = group.first_ms.min(at_ms);
+        if at_ms >= group.last_ms {
+            group.last_ms = at_ms;
+            group.example = name;
+            group.text = reason;
         }
     }
     let mut groups: Vec<ErrorGroup> = groups.into_values().collect();
@@ -106,7 +105,7 @@ mod tests {
         JobName::new(JobId::from_number(n), None, Kind::Xml)
     }
 
-    fn summary(n: u64, state: State, interface: &str) -> JobSummary {
+    fn failed(n: u64, state: State, interface: &str, of: (&str, i64)) -> JobSummary {
         JobSummary {
             job: Job {
                 place: Place::JobErrors,
@@ -117,32 +116,23 @@ mod tests {
             interface: Some(interface.parse().unwrap()),
             owner: None,
             record: None,
-            failure: None,
+            failure: Some(Failure {
+                at_ms: of.1,
+                attempt: Some(1),
+                fingerprint: Some(of.0.into()),
+                reason: Some(format!("{n} sheets missing")),
+            }),
         }
     }
 
     #[test]
     fn the_largest_group_comes_first_and_its_last_job_is_the_example() {
-        let jobs = [
-            summary(1, State::Failed, "a"),
-            summary(2, State::Failed, "a"),
-            summary(3, State::Waiting, "b"),
-            summary(4, State::Failed, "a"),
-        ];
-        let error = |n, fingerprint: &str, at_ms| LastError {
-            job: name(n),
-            fingerprint: fingerprint.into(),
-            at_ms,
-        };
-        let errors = vec![
-            error(1, "one", 50),
-            error(2, "two", 70),
-            error(4, "two", 40),
-            error(3, "two", 60),
-            // It has gone meanwhile.
-            error(9, "two", 99),
-        ];
-        let groups = grouped(&jobs, errors);
+        let groups = grouped(vec![
+            failed(1, State::Failed, "a", ("one", 50)),
+            failed(2, State::Failed, "a", ("two", 70)),
+            failed(4, State::Failed, "a", ("two", 40)),
+            failed(3, State::Waiting, "b", ("two", 60)),
+        ]);
         let first = ErrorGroup {
             fingerprint: "two".into(),
             failed: 2,
@@ -151,7 +141,7 @@ mod tests {
             last_ms: 70,
             interfaces: ["a".parse().unwrap(), "b".parse().unwrap()].into(),
             example: name(2),
-            text: None,
+            text: Some("2 sheets missing".into()),
         };
         assert_eq!(groups[0], first);
         assert_eq!((groups.len(), groups[1].failed), (2, 1));

@@ -287,16 +287,6 @@ pub struct Remains {
     pub log: Option<JobLog>,
 }
 
-/// How a job failed last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastError {
-    pub job: JobName,
-    /// The same for all errors that differ in numbers only.
-    pub fingerprint: String,
-    /// Of the Unix epoch.
-    pub at_ms: i64,
-}
-
 /// Why a job in its queue is not taken, and shown to no partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReady {

@@ -8,10 +8,10 @@ mod runs;
 
 use super::{
     Asked, Beside, By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Failure, Fate,
-    Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, LastError,
-    Lease, LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains,
-    Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight,
-    State, Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
+    Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, Lease,
+    LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result,
+    Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State,
+    Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
     audit::{AuditHead, Entry},
     fs::fingerprint,
     until_of,
@@ -921,24 +921,6 @@ impl Store for MemoryStore {
 
     async fn said_so_far(&self, job: &Job) -> Result<Vec<Message>> {
         Ok(self.said_by_run(job))
-    }
-
-    async fn last_errors(&self, jobs: Vec<Job>) -> Result<Vec<LastError>> {
-        let all = self.lock();
-        let of = |job: &Job| {
-            let known = all.at(job)?;
-            let log = known.log.as_ref().filter(|log| !log.is_cancelled())?;
-            let has_failed = known.attempts > 0 || known.place == Place::Refused;
-            let reason = log
-                .reason()
-                .filter(|_| has_failed && log.status == Status::Error)?;
-            Some(LastError {
-                job: job.name.clone(),
-                fingerprint: super::fs::fingerprint(reason),
-                at_ms: log.finished_ms,
-            })
-        };
-        Ok(jobs.iter().filter_map(of).collect())
     }
 
     async fn restored(&self) -> Result<Option<(i64, Vec<String>)>> {

@@ -10,7 +10,7 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{JobId, Place},
     store::{
-        HoldEnd, Result, StoreError, Traces,
+        Failure, HoldEnd, Result, StoreError, Traces,
         audit::{Deed, Ending, Entry, Outcome},
     },
 };
@@ -530,7 +530,7 @@ pub(super) async fn it_is_known_how_jobs_failed_last<B: Bench>() {
     for _ in 0..7 {
         jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
     }
-    let [one, like_it, later, well, given_up, again, waits] = &jobs[..] else {
+    let [one, like_it, later, well, given_up, again, _] = &jobs[..] else {
         unreachable!();
     };
     for name in [one, like_it, later, well, given_up, again] {
@@ -543,27 +543,26 @@ pub(super) async fn it_is_known_how_jobs_failed_last<B: Bench>() {
     bench.cancel(given_up, "olga").await;
     bench.fail(again, "exit code 1").await;
     requeue(&*store, again, &plain().into()).await;
-    let errors = async |store: &dyn Store| {
-        let mut all = Vec::new();
-        for name in [one, like_it, later, well, given_up, again, waits] {
-            all.push(job(store, name).await);
-        }
-        store.last_errors(all).await.unwrap()
+    let failures = async |store: &dyn Store| {
+        let filter = Filter {
+            want_failure: true,
+            ..Filter::default()
+        };
+        let page = store.list(&Viewer::all(), &filter, None, usize::MAX).await;
+        let failed = page.unwrap().jobs.into_iter();
+        let failed = failed.filter_map(|of| Some((of.job.name, of.failure?)));
+        failed.collect::<Vec<(JobName, Failure)>>()
     };
-    let expected = [one, like_it, later];
-    let known = errors(&*store).await;
-    let names: Vec<&JobName> = known.iter().map(|error| &error.job).collect();
-    assert_eq!(names, expected);
-    assert_eq!(known[0].fingerprint, known[1].fingerprint);
-    assert_ne!(known[0].fingerprint, known[2].fingerprint);
-    assert!(known.iter().all(|error| error.at_ms <= now_ms()));
+    let known = failures(&*store).await;
+    let names: Vec<&JobName> = known.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [one, like_it, later]);
+    let kind = |n: usize| known[n].1.fingerprint.as_ref().unwrap();
+    assert_eq!(kind(0), kind(1));
+    assert_ne!(kind(0), kind(2));
+    assert!(known.iter().all(|(_, failure)| failure.at_ms <= now_ms()));
     drop(store);
     let bench = bench.restart().await;
-    let after = errors(&*bench.store()).await;
-    let fingerprints = |all: &[crate::store::LastError]| -> Vec<String> {
-        all.iter().map(|error| error.fingerprint.clone()).collect()
-    };
-    assert_eq!(fingerprints(&after), fingerprints(&known));
+    assert_eq!(failures(&*bench.store()).await, known);
 }
 
 pub(super) async fn a_batch_has_an_outcome_for_each_of_its_jobs<B: Bench>() {

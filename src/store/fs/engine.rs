@@ -24,10 +24,10 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
         Asked, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired,
-        HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, LastError, Lease, LeftBehind, NewJob,
-        NewName, NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved,
-        SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces,
-        Viewer, Waiting, Want,
+        HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName,
+        NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule,
+        Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces, Viewer,
+        Waiting, Want,
         audit::{AuditHead, Entry},
     },
     util::processors,
@@ -657,11 +657,6 @@ impl Store for FileStore {
         let job = job.clone();
         let said = (self.0).blocking(move |inner| Ok(inner.said_so_far(&job)));
         said.await
-    }
-
-    async fn last_errors(&self, jobs: Vec<Job>) -> Result<Vec<LastError>> {
-        let found = self.0.looking(move |inner| inner.spool.last_errors(&jobs));
-        found.await
     }
 
     async fn restored(&self) -> Result<Option<(i64, Vec<String>)>> {

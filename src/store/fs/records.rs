@@ -11,7 +11,6 @@
 //! Invariant: nothing is believed but these lines. A file whose owner is neither the service's user
 //! nor the user who brought it, as its line says, is not the file that the line is of.
 
-mod errors;
 mod files;
 mod line;
 mod search;
