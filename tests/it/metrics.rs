@@ -313,14 +313,14 @@ fn a_reader_of_openmetrics_reads_it() {
     let program = "import sys\n\
         from prometheus_client.openmetrics.parser import text_string_to_metric_families\n\
         print(len(list(text_string_to_metric_families(sys.stdin.read()))))";
-    let known = Command::new("python3")
+    let known = Command::new("/usr/bin/python3")
         .args(["-c", "import prometheus_client"])
         .output();
     if !known.is_ok_and(|known| known.status.success()) {
         return lacks("python3-prometheus-client");
     }
     let daemon = busy();
-    let mut reader = Command::new("python3")
+    let mut reader = Command::new("/usr/bin/python3")
         .args(["-c", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

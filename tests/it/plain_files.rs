@@ -82,11 +82,7 @@ fn nothing_in_the_spool_is_waited_for() {
         let what = if kind == "device" { leaves } else { what };
         // What it includes is no schema of its own.
         let refused = format!("schema with-{kind}: refused: {kind}.xsd: {what}");
-        assert!(
-            daemon.log().contains(&refused),
-            "{refused}: {}",
-            daemon.log()
-        );
+        daemon.wait(&refused, || daemon.log().contains(&refused));
         let refused = format!("stylesheet {kind}: refused: {kind}.xsl: {what}");
         daemon.wait(&refused, || daemon.log().contains(&refused));
     }
