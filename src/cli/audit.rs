@@ -16,7 +16,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-/// As many digits as a metric can show of a hash.
+/// Fewer could be those of another record by chance.
 const HASH_DIGITS_MIN: usize = 13;
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +75,7 @@ Since Monday:      spoolgate audit ls --since 2026-11-23
 One operator's:    spoolgate audit ls --by olga --json";
 
 /// Looks whether every record has the hash of the one before. That finds damage, and changes by someone who does
-/// not write all later records anew; with a hash that was noted elsewhere, by `status`, the log or a metric, it
+/// not write all later records anew; with a hash that was noted elsewhere, from `status` or the log, it
 /// finds also those, and an end that was cut off.
 #[derive(Debug, Args)]
 #[command(after_long_help = VERIFY_EXAMPLES)]
