@@ -52,7 +52,7 @@ impl<F: Fs> Spool<F> {
             let noted = self.note_requeue(job, &step, to, by);
             Intended { job, step, noted }
         });
-        self.shift_all(noted.collect())
+        self.shift_all(noted)
     }
 
     /// The same with one.
@@ -86,17 +86,23 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Moves jobs once what their logs say of it is durable: whoever works on one next adds to that.
-    fn shift_all(&self, all: Vec<Intended<'_>>) -> Vec<Result<Moved, SpoolError>> {
-        let logged = all.into_iter().map(|Intended { job, step, noted }| {
-            let ended = noted.and_then(|noted| {
-                let Some(Noted { ended, log }) = noted else {
-                    return Ok(None);
-                };
-                self.unless_full(job, self.wait(log), ())?;
-                Ok(Some(ended))
+    fn shift_all<'j>(
+        &self,
+        all: impl Iterator<Item = Intended<'j>>,
+    ) -> Vec<Result<Moved, SpoolError>> {
+        let logged = self
+            .together(all)
+            .into_iter()
+            .map(|Intended { job, step, noted }| {
+                let ended = noted.and_then(|noted| {
+                    let Some(Noted { ended, log }) = noted else {
+                        return Ok(None);
+                    };
+                    self.unless_full(job, self.wait(log), ())?;
+                    Ok(Some(ended))
+                });
+                (job, step, ended)
             });
-            (job, step, ended)
-        });
         let logged: Vec<_> = logged.collect();
         let shifted = logged.into_iter().map(|(job, step, ended)| {
             let shifted = ended.and_then(|ended| match ended {
@@ -105,11 +111,13 @@ impl<F: Fs> Spool<F> {
             });
             (job, shifted)
         });
-        let shifted: Vec<_> = shifted.collect();
-        let moved = shifted.into_iter().map(|(job, shifted)| match shifted? {
-            Some(shifted) => self.end_shift(job, shifted),
-            None => Ok(Moved::Gone),
-        });
+        let moved = self
+            .together(shifted)
+            .into_iter()
+            .map(|(job, shifted)| match shifted? {
+                Some(shifted) => self.end_shift(job, shifted),
+                None => Ok(Moved::Gone),
+            });
         moved.collect()
     }
 
@@ -191,7 +199,7 @@ impl<F: Fs> Spool<F> {
             let (step, noted) = (Transition::Discard, self.note_removal(job, by));
             Intended { job, step, noted }
         });
-        self.shift_all(noted.collect())
+        self.shift_all(noted)
     }
 
     /// The same with one.

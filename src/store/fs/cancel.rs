@@ -29,7 +29,7 @@ impl<F: Fs> Spool<F> {
     /// Of each, when the job has ended, the spool is unhealthy, full or cannot be written, or what was recorded of its day
     /// cannot be read. After a failed sync the outcome is known only after the next start.
     pub fn cancel_all(&self, jobs: &[Job], by: &By) -> Vec<Result<Moved, SpoolError>> {
-        let begun: Vec<_> = jobs.iter().map(|job| self.begin_cancel(job, by)).collect();
+        let begun = self.together(jobs.iter().map(|job| self.begin_cancel(job, by)));
         let logged = begun.into_iter().map(|begun| {
             let locked = begun?;
             if let Some(locked) = &locked {
@@ -49,7 +49,7 @@ impl<F: Fs> Spool<F> {
             };
             Ok(Some((locked, shifted)))
         });
-        let shifted: Vec<Result<_, SpoolError>> = shifted.collect();
+        let shifted: Vec<Result<_, SpoolError>> = self.together(shifted);
         let ended = shifted.into_iter().map(|shifted| match shifted? {
             Some((locked, (moved, ticket))) => self.end_cancel(locked, moved, ticket, by),
             None => Ok(Moved::Gone),

@@ -260,7 +260,7 @@ pub(super) struct Journal<F: Fs> {
     advanced: Condvar,
     /// Of the thread that writes.
     heartbeat: Arc<Heartbeat>,
-    /// Uploads whose body is complete, up to their record.
+    /// What is about to be recorded: uploads whose body is complete, and steps of a batch.
     expected: AtomicUsize,
     /// There may be something to checkpoint.
     pressed: Condvar,
@@ -537,13 +537,19 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// An upload is complete and will be recorded: a flush may wait a moment for it.
+    /// Something is about to be recorded, such as an upload that is complete: a flush may wait a moment for it.
     pub fn expect(&self) -> Expected<F> {
         let journal = self.journal.get().cloned();
         if let Some(journal) = &journal {
             journal.expected.fetch_add(1, Ordering::Relaxed);
         }
         Expected(journal)
+    }
+
+    /// Carries out steps that each record something, so that they share flushes: none begins for each of them.
+    pub(super) fn together<T>(&self, steps: impl Iterator<Item = T>) -> Vec<T> {
+        let _expected = self.expect();
+        steps.collect()
     }
 
     /// What stands for every change until now: a caller that has looked at the directories may tell what
@@ -646,7 +652,7 @@ impl<F: Fs> Spool<F> {
     }
 }
 
-/// An upload that will soon be recorded, until it is dropped.
+/// What will soon be recorded, until it is dropped.
 pub struct Expected<F: Fs = super::RealFs>(Option<Arc<Journal<F>>>);
 
 impl<F: Fs> Drop for Expected<F> {

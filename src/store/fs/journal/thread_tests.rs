@@ -1,8 +1,13 @@
-//! A panic in one of the journal's threads: callers that wait get an error, and the spool says why.
+//! The journal's threads: a panic in one gives callers that wait an error, and the spool says why; what is recorded
+//! together waits for few flushes.
 
 use super::FaultInjection;
 use crate::store::fs::testing::TestSpool;
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
@@ -34,4 +39,21 @@ fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
         assert!(spool.hold(&interface, "again").is_err());
         spool.close_journal();
     }
+}
+
+#[test]
+fn flushes_wait_for_the_steps_of_a_batch_and_for_nothing_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = TestSpool::at(dir.path()).journal().open().unwrap();
+    let expected = || {
+        spool
+            .journal
+            .get()
+            .unwrap()
+            .expected
+            .load(Ordering::Relaxed)
+    };
+    let steps = iter::repeat_with(expected).take(3);
+    assert_eq!(spool.together(steps), [1, 1, 1]);
+    assert_eq!(expected(), 0);
 }
