@@ -10,6 +10,7 @@ mod config_file;
 #[cfg(test)]
 mod fault_tests;
 mod holds;
+mod listen;
 mod memory;
 mod operators;
 mod probe;
@@ -32,7 +33,6 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, ve
 use crate::{
     config::Config,
     http::{self, VirtualHost, VirtualHosts, tls},
-    metrics::Metrics,
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
     util::Heartbeat,
@@ -40,14 +40,11 @@ use crate::{
 use anyhow::Context;
 use clock::ClockWatch;
 use config_file::ConfigWatch;
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use listen::{ServedBy, Sockets};
+use std::{path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
 use tenant::{Prepared, Running, Served};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1024;
 
 /// What is left of a service that has stopped.
 pub(crate) struct Stopped {
@@ -300,143 +297,6 @@ pub(crate) fn host_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty() && name != "(none)").then(|| name.to_owned())
-}
-
-/// Addresses that are bound; nothing is accepted yet.
-struct Sockets {
-    main: Bound,
-    plain: Option<Bound>,
-    ops: Option<Bound>,
-}
-
-enum Bound {
-    ByUs(TcpSocket),
-    /// It listens already: who connects waits until we accept.
-    Given(std::net::TcpListener),
-}
-
-/// What answers on the listeners.
-struct ServedBy {
-    certificate: Arc<tls::Certificate>,
-    hosts: VirtualHosts,
-    ops: Arc<http::Ops>,
-    /// Beats while connections are accepted.
-    accepting: Arc<Heartbeat>,
-}
-
-/// Sockets that listen; nothing is accepted yet.
-struct Listeners {
-    main: TcpListener,
-    plain: Option<TcpListener>,
-    ops: Option<TcpListener>,
-    metrics: Arc<Metrics>,
-}
-
-impl Sockets {
-    /// Those that were given come first, whatever the configuration says.
-    fn bind(config: &Config, given: GivenSockets) -> anyhow::Result<Self> {
-        let or_given =
-            |at: Option<SocketAddr>, key, given: Option<std::net::TcpListener>| match (given, at) {
-                (Some(given), _) => Ok(Some(Bound::Given(given))),
-                (None, Some(at)) => bind(at, key).map(|socket| Some(Bound::ByUs(socket))),
-                (None, None) => Ok(None),
-            };
-        let main = or_given(Some(config.listen), "listen", given.listen)?;
-        Ok(Self {
-            main: main.context("there is no address to listen on")?,
-            plain: or_given(config.plain_listen, "plain_listen", given.plain_listen)?,
-            ops: or_given(config.ops_listen, "ops_listen", given.ops_listen)?,
-        })
-    }
-
-    fn listen(self, metrics: Arc<Metrics>) -> anyhow::Result<Listeners> {
-        let listen = |socket| {
-            let listener = match socket {
-                Bound::ByUs(socket) => socket.listen(BACKLOG),
-                Bound::Given(listener) => {
-                    (listener.set_nonblocking(true)).and_then(|()| TcpListener::from_std(listener))
-                }
-            };
-            listener.context("cannot listen")
-        };
-        Ok(Listeners {
-            main: listen(self.main)?,
-            plain: self.plain.map(listen).transpose()?,
-            ops: self.ops.map(listen).transpose()?,
-            metrics,
-        })
-    }
-}
-
-impl Listeners {
-    /// One line for each, as users and scripts read them.
-    fn lines(&self) -> anyhow::Result<Vec<String>> {
-        let mut lines = vec![format!("listening https://{}", self.main.local_addr()?)];
-        for (what, listener) in [("plain", &self.plain), ("ops", &self.ops)] {
-            if let Some(listener) = listener {
-                lines.push(format!(
-                    "listening {what} http://{}",
-                    listener.local_addr()?
-                ));
-            }
-        }
-        Ok(lines)
-    }
-
-    /// Answers until `stop`; the tasks end when the last request has.
-    fn serve(
-        self,
-        config: &Config,
-        by: ServedBy,
-        supervisor: &Supervisor,
-        stop: &CancellationToken,
-    ) -> TaskTracker {
-        let deadline = Duration::from_secs(config.limits.stop_deadline_s);
-        let limits = http::Limits {
-            connections_max: config.limits.connections_max,
-            per_address_max: config.limits.connections_per_address_max,
-            proxy_protocol: config.proxy_protocol,
-            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
-            ..http::Limits::default()
-        };
-        let tasks = TaskTracker::new();
-        if let Some(plain) = self.plain {
-            let metrics = self.metrics.listener("plain");
-            let until = (stop.clone(), deadline);
-            let plain = http::serve_plain(plain, limits.clone(), metrics, until);
-            tasks.spawn(supervisor.essential("the plain listener", plain));
-        }
-        if let Some(listener) = self.ops {
-            let metrics = self.metrics.listener("ops");
-            let ops = http::serve_ops(listener, by.ops, metrics, stop.clone());
-            tasks.spawn(supervisor.essential("the ops listener", ops));
-        }
-        let (hosts, stop_memory) = (Arc::new(by.hosts), stop.clone());
-        let metrics = self.metrics.listener("https");
-        let until = (stop.clone(), deadline);
-        let main = http::serve_tls(self.main, by.certificate, hosts, limits, metrics, until);
-        let main = service_manager::beating(main, by.accepting);
-        tasks.spawn(supervisor.essential("the listener", main));
-        supervisor.keep("the giving back of memory", move || {
-            memory::give_back(stop_memory.clone())
-        });
-        tasks.close();
-        tasks
-    }
-}
-
-fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpSocket> {
-    let bound = || {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok::<_, std::io::Error>(socket)
-    };
-    bound().with_context(|| format!("cannot listen on {address}; change server.{key}"))
 }
 
 fn virtual_hosts(config: &Config, tenants: &[Prepared]) -> anyhow::Result<VirtualHosts> {
