@@ -1,10 +1,11 @@
 //! Configuration: what was written in `spoolgate.toml`, and what was decided from it.
 //!
 //! [`Config::load`] checks everything before any socket opens; afterwards no value is optional
-//! that the program needs. Paths in the file are relative to the file. An unknown key is an error
+//! that the program needs. Paths are relative to `spoolgate.toml`. An unknown key is an error
 //! that names the nearest known one.
 
 mod file;
+mod files;
 mod mistakes;
 mod partner;
 
@@ -19,14 +20,12 @@ use crate::{
     scheduler::{LaneRules, Order, PartnerRules, Partners},
     service::{AdmissionLimits, Direction, Interface, UserLimits},
     store::fs::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
-    util::modes::{Guard, guard},
-    util::plain::{self, Links},
     worker::Lane,
     xml::{Catalog, CatalogEntry, Edition},
 };
 use file::{ConfigFile, Fair, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
+use files::{Files, Mistake, Unread};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -36,8 +35,6 @@ use std::{
 
 /// What the tenant of the interfaces outside of `tenants` is called.
 pub const DEFAULT_TENANT: &str = "default";
-/// Of the configuration itself.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How many bytes a document may have, unless its interface says otherwise.
 const BODY_BYTES_MAX: u64 = 100 << 20;
 const PROCESSOR_TIMEOUT_S: u64 = 300;
@@ -66,7 +63,9 @@ pub enum ConfigError {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub path: PathBuf,
-    /// Of its text, in hexadecimal digits.
+    /// It, and those beside it that are read with it.
+    pub files: Vec<PathBuf>,
+    /// Of what they say, in hexadecimal digits.
     pub sha256: String,
     pub listen: SocketAddr,
     pub plain_listen: Option<SocketAddr>,
@@ -267,49 +266,57 @@ impl Limits {
 }
 
 impl Config {
+    /// Reads `spoolgate.toml` and, in the order of their names, `conf.d/*.toml` beside it.
+    ///
     /// # Errors
     ///
-    /// When the file cannot be read, others may write it, or something in it is wrong.
+    /// When a file cannot be read, others may write it, or something in it is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.into(),
-            source,
-        };
-        let file = plain::open(path, Links::Follow).map_err(unreadable)?;
-        guard(&file, path, Guard::Configuration).map_err(ConfigError::Mode)?;
-        let text = plain::text_of(file, FILE_BYTES_MAX).map_err(unreadable)?;
-        Self::parse(&text, path).map_err(|text| ConfigError::Invalid {
-            path: path.into(),
-            text,
+        let files = Files::read(path)?;
+        Self::of(&files).map_err(|mistake| {
+            let (path, text) = files.told(mistake);
+            ConfigError::Invalid { path, text }
         })
     }
 
-    /// The configuration that `text` says; `path` is where it stands, for relative paths.
+    /// The configuration that `text` says, and no file beside it; `path` is where it stands, for relative paths.
     ///
     /// # Errors
     ///
     /// The first mistake in words, with its line, its key and what may stand there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
-        let file: ConfigFile = toml::from_str(text).map_err(|e| mistakes::explain(&e, text))?;
-        Self::decide(file, path, text).map_err(|message| mistakes::locate(&message, text))
+        let files = Files::one(path, text);
+        Self::of(&files).map_err(|mistake| files.told(mistake).1)
     }
 
-    fn decide(file: ConfigFile, path: &Path, text: &str) -> Result<Self, String> {
-        let absolute = std::path::absolute(path).map_err(|e| e.to_string())?;
-        let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    fn of(files: &Files) -> Result<Self, Mistake> {
+        let file = files.parse().map_err(|error| match error {
+            Unread::Mistake(mistake) => mistake,
+            Unread::Unfit(error) => mistakes::explain(&error, files),
+        })?;
+        Self::decide(file, files).map_err(|message| mistakes::locate(&message, files))
+    }
+
+    fn decide(file: ConfigFile, files: &Files) -> Result<Self, String> {
+        let absolute = files.paths().map(std::path::absolute);
+        let absolute: Result<Vec<PathBuf>, _> = absolute.collect();
+        let absolute = absolute.map_err(|error| error.to_string())?;
+        let path = absolute.first().cloned().unwrap_or_default();
+        let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
         let segment_bytes = segment_bytes(file.spool.journal_mib)?;
         let worker_tags = worker_tags(file.server.worker_tags.as_deref())?;
         let time_zone = time_zone(file.server.time_zone.as_deref())?;
         let trusted_proxies = trusted_proxies(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
-        let tenants = tenants(&file, &dir, segment_bytes, text)?;
+        let tenants = tenants(&file, &dir, segment_bytes, files)?;
         let tls = |given: &Option<PathBuf>, usual: &str| {
             dir.join(given.as_deref().unwrap_or(Path::new(usual)))
         };
         Ok(Self {
-            path: absolute.clone(),
-            sha256: hex::encode(Sha256::digest(text)),
+            path,
+            files: absolute,
+            sha256: files.sha256(),
             listen: file.server.listen.unwrap_or(([0, 0, 0, 0], 8443).into()),
             plain_listen: file.server.plain_listen,
             ops_listen: file.server.ops_listen,
@@ -376,7 +383,7 @@ fn tenants(
     file: &ConfigFile,
     dir: &Path,
     segment_bytes: u64,
-    text: &str,
+    files: &Files,
 ) -> Result<Vec<Tenant>, String> {
     let mut tenants = Vec::new();
     if !file.interfaces.is_empty() {
@@ -395,7 +402,7 @@ fn tenants(
                     .unwrap_or(Path::new("users.toml")),
             ),
             retention: file.retention.clone(),
-            catalog: catalog(&file.schemas, text)?,
+            catalog: catalog(&file.schemas, files)?,
             editions: editions(&file.schemas),
             partners: partner::checked(&file.partners)?,
             interfaces: interfaces(&file.interfaces, dir)?,
@@ -426,7 +433,7 @@ fn tenants(
             segment_bytes,
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
-            catalog: catalog(&tenant.schemas, text).map_err(|e| format!("tenants.{name}.{e}"))?,
+            catalog: catalog(&tenant.schemas, files).map_err(|e| format!("tenants.{name}.{e}"))?,
             editions: editions(&tenant.schemas),
             partners: partner::checked(&tenant.partners)
                 .map_err(|e| format!("tenants.{name}.{e}"))?,
@@ -438,11 +445,15 @@ fn tenants(
     Ok(tenants)
 }
 
-fn catalog(schemas: &SchemasFile, text: &str) -> Result<Catalog, String> {
-    let entries = schemas.catalog.iter().map(|(url, path)| CatalogEntry {
-        line: mistakes::line_of(text, path.span().start),
-        path: path.get_ref().clone(),
-        url: url.clone(),
+fn catalog(schemas: &SchemasFile, files: &Files) -> Result<Catalog, String> {
+    let entries = schemas.catalog.iter().map(|(url, path)| {
+        let (file, line) = files.place(path.span().start);
+        CatalogEntry {
+            file: file.to_owned(),
+            line,
+            path: path.get_ref().clone(),
+            url: url.clone(),
+        }
     });
     Catalog::parse(entries).map_err(|error| format!("schemas.catalog: {error}"))
 }
@@ -1073,6 +1084,7 @@ mod tests {
         };
         let config = of_both("\"http://h/a.xsd\" = \"a.xsd\"", "\"http://h/\" = \"h/\"").unwrap();
         let written = CatalogEntry {
+            file: "/etc/spoolgate/spoolgate.toml".into(),
             line: ONE.lines().count() + 2,
             path: "a.xsd".into(),
             url: "http://h/a.xsd".into(),

@@ -52,10 +52,11 @@ impl Check {
         let tenants = tenants.into_iter().map(Found::look);
         let tenants = tenants.collect::<anyhow::Result<Vec<Found<'_>>>>()?;
         let mut all = findings::all(&config, certificate.as_ref(), &tenants, true);
-        all.push(fine(path.display().to_string(), "understood"));
+        let files = config.files.iter();
+        all.extend(files.map(|file| fine(file.display().to_string(), "understood")));
         all.extend(usable(&config, certificate.as_ref()));
         for found in &tenants {
-            check_tenant(&config, found, &mut all);
+            check_tenant(found, &mut all);
         }
         all.push(programs());
         print(all, self.format.json)
@@ -142,7 +143,7 @@ fn programs() -> HealthFinding {
     graded(grade, "programs".into(), text)
 }
 
-fn check_tenant(config: &Config, found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
+fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
     let tenant = found.tenant;
     let mut say = |grade, what: String, text: String| {
         let what = if tenant.name == DEFAULT_TENANT {
@@ -172,9 +173,9 @@ fn check_tenant(config: &Config, found: &Found<'_>, findings: &mut Vec<HealthFin
     for (name, warning) in found.schema_warnings() {
         say(Grade::Warning, format!("schema {name}"), warning);
     }
-    for (line, fault) in tenant.catalog.faults(&tenant.root.join("schemas")) {
-        let text = format!("line {line}: schemas.catalog: {fault}");
-        say(Grade::Warning, config.path.display().to_string(), text);
+    for (entry, fault) in tenant.catalog.faults(&tenant.root.join("schemas")) {
+        let text = format!("line {}: schemas.catalog: {fault}", entry.line);
+        say(Grade::Warning, entry.file.display().to_string(), text);
     }
     reload(
         "stylesheet",

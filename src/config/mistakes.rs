@@ -4,6 +4,7 @@
 //! Serde says what it expected in words of Rust. Here they are translated, with the key and the
 //! value looked up in the text by the place that serde names; words that are not known stay.
 
+use super::files::{Files, Mistake, Unread};
 use crate::util::nearest;
 use std::{borrow::Cow, ops::Range};
 use toml::de::{DeTable, DeValue};
@@ -25,41 +26,37 @@ struct Entry<'a> {
     value: &'a DeValue<'a>,
 }
 
-/// The message of a TOML error, in one or two lines.
-pub(super) fn explain(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| line_of(text, span.start));
-    let place = line.map_or(String::new(), |line| format!("line {line}: "));
+/// What a TOML error is called, in one or two lines.
+pub(super) fn explain(error: &toml::de::Error, files: &Files) -> Mistake {
+    let table = files.table().unwrap_or_default();
+    let entries = entries(&table);
     let message = error.message().trim();
-    let Ok(table) = DeTable::parse(text) else {
-        return format!("{place}{message}");
-    };
-    let entries = entries(table.get_ref());
-    let span = error.span().unwrap_or_default();
-    let said = translate(message, &entries, &span, text);
-    format!("{place}{}", said.unwrap_or_else(|| message.to_owned()))
+    let span = error.span();
+    let said = translate(message, &entries, &span.clone().unwrap_or_default(), files);
+    Mistake {
+        at: span.map(|span| span.start),
+        text: said.unwrap_or_else(|| message.to_owned()),
+    }
 }
 
-/// Puts the line before a message that begins with a key of the file, or with a key that is
-/// missing in one of its tables.
-pub(super) fn locate(message: &str, text: &str) -> String {
-    let Ok(table) = DeTable::parse(text) else {
-        return message.to_owned();
-    };
+/// Finds the place of a message that begins with a key of the file, or with a key that is missing in one of
+/// its tables.
+pub(super) fn locate(message: &str, files: &Files) -> Mistake {
+    let table = files.table().unwrap_or_default();
     let begins = |name: &str| {
         let rest = message.strip_prefix(name);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     };
-    let entries = entries(table.get_ref());
+    let entries = entries(&table);
     let named = entries.iter().filter(|entry| begins(&entry.name));
-    match named.max_by_key(|entry| entry.name.len()) {
-        None => message.to_owned(),
-        Some(entry) => {
-            let line = line_of(text, entry.key.start);
-            match message.contains(DATE_KEY) {
-                true => format!("line {line}: {}", no_table(entry)),
-                false => format!("line {line}: {message}"),
-            }
-        }
+    let named = named.max_by_key(|entry| entry.name.len());
+    let text = match named {
+        Some(entry) if message.contains(DATE_KEY) => no_table(entry),
+        Some(_) | None => message.to_owned(),
+    };
+    Mistake {
+        at: named.map(|entry| entry.key.start),
+        text,
     }
 }
 
@@ -69,12 +66,6 @@ fn no_table(entry: &Entry<'_>) -> String {
         entry.name,
         given(entry.value)
     )
-}
-
-/// The line of a byte of the text.
-pub(super) fn line_of(text: &str, at: usize) -> usize {
-    let before = text.bytes().take(at);
-    before.filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// All keys of a file, and the entries of its lists.
@@ -112,7 +103,7 @@ fn translate(
     message: &str,
     entries: &[Entry<'_>],
     span: &Range<usize>,
-    text: &str,
+    files: &Files,
 ) -> Option<String> {
     if message.contains(DATE_KEY) {
         return Some(no_table(holder(entries, span)?));
@@ -129,7 +120,7 @@ fn translate(
         return Some(format!("{}.{missing} is missing", entry.name));
     }
     let entry = at.next_back().or_else(|| table_of(entries, span))?;
-    let must = must(message, entry, span, text)?;
+    let must = must(message, entry, span, files)?;
     Some(format!("{} is {}; {must}", entry.name, given(entry.value)))
 }
 
@@ -164,7 +155,7 @@ fn unknown(name: &str, rest: &str) -> String {
 }
 
 /// What may stand there.
-fn must(message: &str, entry: &Entry<'_>, span: &Range<usize>, text: &str) -> Option<String> {
+fn must(message: &str, entry: &Entry<'_>, span: &Range<usize>, files: &Files) -> Option<String> {
     if message.starts_with("unknown variant") {
         let (_, expected) = message.split_once("expected ")?;
         let words = expected.split('`').skip(1).step_by(2);
@@ -173,11 +164,13 @@ fn must(message: &str, entry: &Entry<'_>, span: &Range<usize>, text: &str) -> Op
     }
     if message == "wanted string or table" {
         // One of several words; serde tells which when it gets another text.
-        let other = format!("{}\"\"{}", text.get(..span.start)?, text.get(span.end..)?);
-        let error = toml::from_str::<super::ConfigFile>(&other).err()?;
+        let other = files.with(span, "\"\"");
+        let Err(Unread::Unfit(error)) = other.parse::<super::ConfigFile>() else {
+            return None;
+        };
         let words = error.message();
         let is_word = words.starts_with("unknown variant");
-        return is_word.then(|| must(words, entry, span, text)).flatten();
+        return is_word.then(|| must(words, entry, span, files)).flatten();
     }
     if message.contains("socket address") {
         return Some(address(entry));

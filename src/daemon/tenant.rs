@@ -532,12 +532,11 @@ fn watch(
         dirs: ["schedules", "schemas", "xslt"]
             .map(|dir| root.join(dir))
             .into(),
-        files: vec![
-            tenant.users.clone(),
-            config.certificate.clone(),
-            config.key.clone(),
-            config.path.clone(),
-        ],
+        files: [&tenant.users, &config.certificate, &config.key]
+            .into_iter()
+            .chain(&config.files)
+            .cloned()
+            .collect(),
         identity,
         root,
         interfaces: tenant.interfaces.keys().cloned().collect(),

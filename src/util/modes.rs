@@ -20,6 +20,8 @@ pub(crate) enum Guard {
     Users,
     /// A configuration: no one else may write, except a group that has only its owner.
     Configuration,
+    /// A directory of which every file is a part of the configuration: the same.
+    ConfigurationDirectory,
 }
 
 /// Checks an open file, so that no one can put another in its place meanwhile.
@@ -38,13 +40,17 @@ fn judge(meta: &Metadata, path: &Path, guard: Guard) -> Result<(), String> {
     let (who, repaired) = match (guard, meta.mode()) {
         (_, mode) if mode & 0o002 != 0 => ("everyone may write it", repaired(guard)),
         (Guard::Key, mode) if mode & 0o005 != 0 => ("everyone may read it", repaired(guard)),
-        (Guard::Configuration, mode) if mode & 0o020 != 0 && !own_group(meta) => {
+        (Guard::Configuration | Guard::ConfigurationDirectory, mode)
+            if mode & 0o020 != 0 && !own_group(meta) =>
+        {
             ("a group may write it", repaired(guard))
         }
         (Guard::Key | Guard::Users, mode) if mode & 0o020 != 0 => {
             ("a group may write it", repaired(guard))
         }
-        (Guard::Key | Guard::Users | Guard::Configuration, _) => return Ok(()),
+        (Guard::Key | Guard::Users | Guard::Configuration | Guard::ConfigurationDirectory, _) => {
+            return Ok(());
+        }
     };
     let path = path.display();
     Err(format!(
@@ -56,6 +62,7 @@ fn repaired(guard: Guard) -> &'static str {
     match guard {
         Guard::Key | Guard::Users => "600",
         Guard::Configuration => "640",
+        Guard::ConfigurationDirectory => "750",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::location::{comparable, decoded, join, scheme};
 use super::schema_part::Part;
@@ -12,7 +12,8 @@ use super::snapshot::{is_missing, read_inside};
 /// then ends in `/`, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogEntry {
-    /// Where it stands in the configuration.
+    /// Where it stands: the file of the configuration, and the line.
+    pub file: PathBuf,
     pub line: usize,
     pub path: String,
     pub url: String,
@@ -65,14 +66,14 @@ impl Catalog {
         Ok(Catalog { entries })
     }
 
-    /// The entries that lead to no schema, or to no directory, in the directory of schemas: the
-    /// line of each, and what is wrong with it.
-    pub fn faults(&self, dir: &Path) -> Vec<(usize, String)> {
+    /// The entries that lead to no schema, or to no directory, in the directory of schemas, with what is
+    /// wrong, in the order of their places.
+    pub fn faults(&self, dir: &Path) -> Vec<(&CatalogEntry, String)> {
         let entries = self.entries.values();
         let mut faults: Vec<_> = entries
-            .filter_map(|entry| Some((entry.line, entry.fault(dir)?)))
+            .filter_map(|entry| Some((entry, entry.fault(dir)?)))
             .collect();
-        faults.sort();
+        faults.sort_by_key(|(entry, _)| (&entry.file, entry.line));
         faults
     }
 
@@ -128,6 +129,7 @@ mod tests {
             .iter()
             .zip(1..)
             .map(|((url, path), line)| CatalogEntry {
+                file: PathBuf::new(),
                 line,
                 path: (*path).into(),
                 url: (*url).into(),
@@ -222,6 +224,8 @@ mod tests {
                 format!("\"http://h/file/\": {at}/good.xsd/: it is a file, not a directory"),
             ),
         ];
-        assert_eq!(catalog.faults(dir.path()), wanted);
+        let faults = catalog.faults(dir.path()).into_iter();
+        let faults: Vec<_> = faults.map(|(entry, fault)| (entry.line, fault)).collect();
+        assert_eq!(faults, wanted);
     }
 }
