@@ -46,7 +46,12 @@ use crate::{
 };
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use std::{io::ErrorKind, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 use tokio::runtime::{Builder, Runtime};
 
 pub use completions::answer as answer_shell;
@@ -74,10 +79,21 @@ struct ConfigArg {
     config: PathBuf,
 }
 
+/// Where packages have it.
+const INSTALLED_CONFIG: &str = "/etc/spoolgate/spoolgate.toml";
+
+/// What the variable names, or else the one in the working directory, or, where there is none, the installed one.
 /// Not clap's `env`, which would show it as required in every usage line.
 fn usual_config() -> PathBuf {
     let given = std::env::var_os("SPOOLGATE_CONFIG").filter(|path| !path.is_empty());
-    given.map_or("./spoolgate.toml".into(), PathBuf::from)
+    let at = |path| first_there([Path::new("./spoolgate.toml"), Path::new(path)]);
+    given.map_or_else(|| at(INSTALLED_CONFIG).into(), PathBuf::from)
+}
+
+/// The first of them that is there, also one that may not be looked at; the first of all if none is.
+fn first_there<const N: usize>(paths: [&Path; N]) -> &Path {
+    let there = |path: &&Path| path.try_exists().unwrap_or(true);
+    paths.into_iter().find(there).unwrap_or(paths[0])
 }
 
 /// What the commands on a spool have in common.
@@ -297,6 +313,20 @@ mod tests {
                 false => found.push((name, sub.clone())),
             }
         }
+    }
+
+    #[test]
+    fn the_usual_configuration_is_the_first_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, installed) = (dir.path().join("a"), dir.path().join("b"));
+        assert_eq!(first_there([&here, &installed]), here);
+        std::fs::write(&installed, "").unwrap();
+        assert_eq!(first_there([&here, &installed]), installed);
+        // What it says of itself when it is opened is more than that there is none.
+        let unseen = installed.join("c");
+        assert_eq!(first_there([&here, &unseen]), unseen);
+        std::fs::write(&here, "").unwrap();
+        assert_eq!(first_there([&here, &installed]), here);
     }
 
     #[test]
