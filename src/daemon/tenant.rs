@@ -280,6 +280,16 @@ fn schedule_rules(config: &Config, alarm: Arc<Alarm>) -> ScheduleRules {
     }
 }
 
+/// Makes the users file, with nobody in it, if there is none yet.
+fn make_users_file(path: &Path) -> anyhow::Result<()> {
+    if let Ok(false) = path.try_exists() {
+        UsersFile::edit(path, |_| Ok(()))?;
+        let path = path.display();
+        tracing::info!("{path} is made; nobody is in it before `spoolgate user add`");
+    }
+    Ok(())
+}
+
 impl Prepared {
     pub(super) async fn new(
         config: &Config,
@@ -290,6 +300,7 @@ impl Prepared {
         kill: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
+        make_users_file(&tenant.users)?;
         let users = Users::open(&tenant.users, seal.clone())?;
         let metrics = shared.metrics.tenant(&tenant.name);
         let taken = take(config, tenant, metrics.journal()).await?;

@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     process::{Command, Stdio},
 };
 
@@ -49,6 +50,43 @@ fn a_refused_document_is_kept_and_can_be_sent_on_by_hand() {
     .unwrap();
     daemon.wait_for_place(&job, "bak/orders_in");
     assert!(daemon.operator(&["log", &job]).contains("moved by hand"));
+}
+
+#[test]
+fn a_configuration_alone_is_enough_to_begin_with() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| {
+        with_keys(
+            &text,
+            "orders_in",
+            "schema = \"\"\nprocessor = { archive = true }",
+        )
+    });
+    let users = daemon.dir().join("users.toml");
+    for made in ["users.toml", "spool", "certs"] {
+        let path = daemon.dir().join(made);
+        let removed = match path.is_dir() {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        };
+        removed.unwrap();
+    }
+    daemon.serve();
+    assert_eq!(users.metadata().unwrap().mode() & 0o777, 0o600);
+    assert_eq!(daemon.upload_text(&order("1"), "").status, 401);
+    let told = daemon.bare_curl(&[&format!("{}/readyz", daemon.ops)]);
+    assert!(told.text().contains("no one in it"), "{}", told.text());
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    let upload = ["--data-binary", &order("1"), "/xml/upload"];
+    let job = daemon.curl_as(&shop, &upload).job();
+    daemon.wait("the job is processed", || {
+        daemon.operator(&["status", &job]).contains("bak/orders_in")
+    });
+    // One that is there is left alone, also by the next start.
+    let before = fs::read(&users).unwrap();
+    daemon.stop();
+    daemon.serve();
+    assert_eq!(fs::read(&users).unwrap(), before);
 }
 
 #[test]
