@@ -13,6 +13,7 @@ mod errors;
 mod findings;
 mod follow;
 mod forget;
+mod fsck;
 mod health;
 mod hold;
 mod init;
@@ -170,6 +171,8 @@ enum Command {
     Rm(jobs::Rm),
     /// Remove what there is of a submitter, permanently
     Forget(forget::Forget),
+    /// Look whether all jobs, documents and records fit together
+    Fsck(fsck::Fsck),
     /// Cancel jobs that wait or run
     Cancel(jobs::Cancel),
     /// List, show and remove schedules, and say when they run
@@ -218,6 +221,7 @@ impl Cli {
             Command::Demo(demo) => demo.run(),
             Command::Errors(errors) => errors.run(),
             Command::Forget(forget) => forget.run(),
+            Command::Fsck(fsck) => Ok(fsck.run()),
             Command::Health(health) => health.run(),
             Command::Hold(hold) => hold.run(),
             Command::Init(init) => init.run(),
@@ -334,7 +338,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 38);
+        assert_eq!(found.len(), 39);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

@@ -14,6 +14,7 @@
 
 pub mod audit;
 mod by;
+pub mod check;
 #[cfg(test)]
 mod conformance;
 pub mod fs;
@@ -43,6 +44,7 @@ use crate::{
 use async_trait::async_trait;
 use audit::{AuditHead, Entry};
 use bytes::Bytes;
+use check::{CheckProgress, Checked};
 use jiff::{Timestamp, civil::Date};
 use std::{collections::HashMap, fmt, future::Future, io, ops::Range, pin::Pin, sync::Arc};
 
@@ -753,6 +755,14 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// What is not kept, and what to do: nothing may be accepted.
     async fn probe(&self) -> Result<Vec<String>>;
+
+    /// Looks at all that is kept, and whether it fits together: each job in one place, its document as it was
+    /// accepted, nothing lost, nothing that is of no job. Changes nothing, and holds up nobody; what moves meanwhile is
+    /// no flaw. Takes as long as reading every document.
+    ///
+    /// # Errors
+    /// When the engine cannot be read. What cannot be read of a job is a flaw.
+    async fn check(&self, progress: Arc<CheckProgress>) -> Result<Checked>;
 
     /// Looks whether it is as it has to be; an engine that is not at work may lack what a start makes.
     ///

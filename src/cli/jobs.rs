@@ -5,7 +5,7 @@ use super::{
     job_arg::{JobArg, Lookup},
     look,
     operator::Operator,
-    output::{failed, print_line, print_note},
+    output::{bar, failed, print_line, print_note},
     select::Select,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 use anyhow::{anyhow, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::{
     io::{self, BufRead, IsTerminal, Write},
     num::NonZeroU32,
@@ -407,7 +407,7 @@ impl Report {
             Told::Begun { jobs } => {
                 self.n_jobs = jobs;
                 if jobs > UNASKED_MAX {
-                    self.bar = bar(jobs);
+                    self.bar = bar(jobs as u64);
                 }
             }
             Told::Job(outcome) => {
@@ -454,13 +454,6 @@ impl Report {
         }
         self.printed
     }
-}
-
-/// On a terminal only.
-fn bar(n_jobs: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{pos}/{len} {wide_bar} {per_sec} {eta}");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(n_jobs as u64).with_style(style)
 }
 
 /// What the shell sees: was everything done?

@@ -5,6 +5,7 @@
 
 use crate::{domain::escaped, ops::selection::JobState};
 use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
@@ -71,6 +72,13 @@ impl Paint {
             false => text.to_owned(),
         }
     }
+}
+
+/// How far something is with so many jobs; drawn on a terminal only.
+pub(super) fn bar(n_jobs: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos}/{len} {wide_bar} {per_sec} {eta}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(n_jobs).with_style(style)
 }
 
 /// What a write to standard output came to.

@@ -120,7 +120,7 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
     let interfaces = tenant.interfaces.iter();
     let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
-    let spool = spool.with_key_hours(tenant.retention.key_hours());
+    let spool = spool.with_retention(tenant.retention.clone());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
     let spool = spool.with_attributes(|document, name| {
         let source = Source::Memory(document);
@@ -134,6 +134,7 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
 pub(crate) fn existing_spool(tenant: &Tenant) -> Spool {
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
     let spool = Spool::existing(RealFs::new(&tenant.root), rules(tenant), clock);
+    let spool = spool.with_retention(tenant.retention.clone());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
     know_users(&spool, tenant);
     spool

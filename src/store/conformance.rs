@@ -380,6 +380,7 @@ macro_rules! conformance {
                 nothing_is_read_that_was_not_asked_for
                 only_those_that_wait_are_still_waiting
                 the_engine_is_healthy_at_first
+                what_calls_have_made_has_no_flaw
                 what_is_not_ready_says_why
                 what_remains_of_a_job_outlives_it
             }

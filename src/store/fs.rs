@@ -17,6 +17,7 @@ mod address;
 mod admin;
 mod audit;
 mod cancel;
+mod check;
 mod claim;
 #[cfg(test)]
 mod crash_fs;
@@ -210,8 +211,7 @@ pub struct Spool<F: Fs = RealFs> {
     /// Interfaces of which only lines that are JSON are for the joblog.
     only_json: BTreeSet<InterfaceName>,
     read_attribute: Option<ReadAttribute>,
-    /// How long an idempotency key counts.
-    keys_kept_ms: i64,
+    retention: Retention,
     metrics: metrics::Journal,
     /// Also a filesystem that loses data by its nature is taken.
     accepts_risk: bool,
@@ -257,7 +257,7 @@ impl<F: Fs> Spool<F> {
             drops: drops::Drops::default(),
             only_json: BTreeSet::new(),
             read_attribute: None,
-            keys_kept_ms: key_ms(idem::KEY_HOURS),
+            retention: Retention::default(),
             metrics: metrics::Journal::default(),
             accepts_risk: false,
             users: OnceLock::new(),
@@ -279,10 +279,10 @@ impl<F: Fs> Spool<F> {
         self
     }
 
-    /// Idempotency keys count for so many hours.
+    /// What goes when: idempotency keys count for so long, and what is gone since is not missed.
     #[must_use]
-    pub fn with_key_hours(mut self, hours: u32) -> Self {
-        self.keys_kept_ms = key_ms(hours);
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
     }
 
@@ -866,10 +866,6 @@ fn wrap(op: Doing, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + '_ {
             SpoolError::Io { op, path, source }
         }
     }
-}
-
-fn key_ms(hours: u32) -> i64 {
-    i64::from(hours) * 60 * 60 * 1000
 }
 
 /// There is something else in the place of a directory.

@@ -77,6 +77,7 @@ fn commands_that_read_make_nothing() {
         &["log", &job],
         &["why", &job],
         &["cat", &job],
+        &["fsck"],
         &["schedule", "ls"],
         &["user", "list"],
     ];

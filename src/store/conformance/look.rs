@@ -6,7 +6,7 @@ use crate::{
         Place,
         joblog::{Level, Message},
     },
-    store::{NotReady, Remains, Results},
+    store::{NotReady, Remains, Results, check::CheckProgress},
 };
 
 /// A job of a user in each of its states; what is done has results.
@@ -26,6 +26,20 @@ async fn in_each_state<B: Bench>(bench: &B, user: &str) -> Vec<JobName> {
     bench.fail(&jobs[4], "no paper").await;
     bench.cancel(&jobs[5], "olga").await;
     jobs
+}
+
+pub(super) async fn what_calls_have_made_has_no_flaw<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let jobs = in_each_state(&bench, "ada").await;
+    let removed = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let removed = job(&*store, &removed).await;
+    store.remove(&removed, &By::operator("olga")).await.unwrap();
+    let progress = Arc::new(CheckProgress::default());
+    let checked = store.check(progress.clone()).await.unwrap();
+    assert_eq!(checked.flaws, []);
+    assert_eq!(checked.jobs, jobs.len() as u64);
+    assert_eq!(progress.so_far(), (checked.jobs, checked.jobs));
 }
 
 pub(super) async fn every_state_is_told<B: Bench>() {

@@ -14,7 +14,7 @@ pub use files::{AuditFiles, BadRecord};
 
 use super::{
     Fs, Op, Spool, SpoolError, Ticket,
-    retention::{day, is_day},
+    retention::{day, is_day, oldest_day},
     wrap,
 };
 use crate::store::{
@@ -181,7 +181,7 @@ impl<F: Fs> Spool<F> {
         let Some(keep_days) = keep_days else {
             return Ok(());
         };
-        let oldest = day(now_ms - i64::from(keep_days) * super::retention::DAY_MS);
+        let oldest = oldest_day(keep_days, now_ms);
         let mut days = self.audit_days()?;
         days.pop();
         for day in days.into_iter().take_while(|day| *day < oldest) {

@@ -3,6 +3,7 @@
 //! Here async meets the blocking spool: what reads or writes a disk runs on a blocking thread, and no
 //! more of that at once than leave threads to the worker. Only a look at a name or two is made where it is asked for.
 
+mod check;
 mod content;
 mod digest_cache;
 mod inventory;
@@ -29,6 +30,7 @@ use crate::{
         Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces, Viewer,
         Waiting, Want,
         audit::{AuditHead, Entry},
+        check::{CheckProgress, Checked},
     },
     util::processors,
 };
@@ -758,6 +760,10 @@ impl Store for FileStore {
     async fn probe(&self) -> Result<Vec<String>> {
         let probed = self.0.blocking(|inner| Ok(inner.spool.probe())).await?;
         probed.map_err(|error| StoreError::Refused(error.to_string()))
+    }
+
+    async fn check(&self, progress: Arc<CheckProgress>) -> Result<Checked> {
+        self.0.check(progress).await
     }
 
     async fn health(&self) -> Result<()> {

@@ -165,7 +165,7 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The files of a directory of which something is to be known, with that.
-    fn files_of<T>(
+    pub(super) fn files_of<T>(
         &self,
         dir: &Path,
         known: &dyn Fn(&str) -> Option<T>,
@@ -184,7 +184,7 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The directories in one, and in those, down to so many levels.
-    fn dirs_below(&self, dir: &Path, levels: usize) -> Result<Vec<PathBuf>, SpoolError> {
+    pub(super) fn dirs_below(&self, dir: &Path, levels: usize) -> Result<Vec<PathBuf>, SpoolError> {
         let mut found = Vec::new();
         let each = &mut |name: &OsStr, kind| {
             if kind == EntryKind::Dir {

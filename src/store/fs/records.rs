@@ -390,16 +390,20 @@ impl<F: Fs> Spool<F> {
 
     pub(super) fn believes(&self, job: &Job, accepted: &Accepted) -> Result<bool, SpoolError> {
         match self.stat(&job.place.path(&job.name))? {
-            Some(stat) => self.believes_of(stat.uid, accepted),
+            Some(stat) => self.believes_of(stat.uid, accepted.uid),
             None => Ok(true),
         }
     }
 
-    /// Is a file of this owner the one that came with that line?
+    /// Is a file of this owner the one that came with a line that says who brought it?
     ///
     /// # Errors
     /// When the directory of the records cannot be looked at.
-    pub(super) fn believes_of(&self, uid: u32, accepted: &Accepted) -> Result<bool, SpoolError> {
+    pub(super) fn believes_of(
+        &self,
+        uid: u32,
+        brought_by: Option<u32>,
+    ) -> Result<bool, SpoolError> {
         let owner = match self.records.owner.get() {
             Some(owner) => Some(*owner),
             None => self.stat(Path::new(DIR))?.map(|stat| {
@@ -407,7 +411,7 @@ impl<F: Fs> Spool<F> {
                 *self.records.owner.get_or_init(|| owner)
             }),
         };
-        Ok(uid == 0 || owner == Some(uid) || accepted.uid == Some(uid))
+        Ok(uid == 0 || owner == Some(uid) || brought_by == Some(uid))
     }
 
     /// The same as [`Spool::accepted_of`], to show a job: what cannot be read is logged and counts as

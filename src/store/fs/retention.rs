@@ -30,6 +30,11 @@ impl Retention {
     pub fn key_hours(&self) -> u32 {
         self.idempotency_hours.unwrap_or(KEY_HOURS)
     }
+
+    /// The same in milliseconds.
+    pub(super) fn key_ms(&self) -> i64 {
+        i64::from(self.key_hours()) * 60 * 60 * 1000
+    }
 }
 
 pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -57,7 +62,7 @@ impl<F: Fs> Spool<F> {
         }
         self.sweep_records(keep.records_days, now_ms, &mut removed)?;
         self.sweep_audit(keep.audit_days, now_ms, &mut removed)?;
-        let oldest_ms = now_ms - i64::from(keep.key_hours()) * 60 * 60 * 1000;
+        let oldest_ms = now_ms - keep.key_ms();
         self.sweep_record_days(oldest_ms)?;
         self.sweep_progress(oldest_ms)?;
         Ok(removed)
@@ -96,7 +101,7 @@ impl<F: Fs> Spool<F> {
         keep_days: u32,
         now_ms: i64,
     ) -> Result<Vec<PathBuf>, SpoolError> {
-        let oldest = day(now_ms - i64::from(keep_days) * DAY_MS);
+        let oldest = oldest_day(keep_days, now_ms);
         let mut old = Vec::new();
         let each = &mut |name: &OsStr, kind| {
             let text = name.to_str().filter(|text| is_day(text));
@@ -130,6 +135,11 @@ impl<F: Fs> Spool<F> {
         }
         Ok(())
     }
+}
+
+/// The first day of which something is kept that is kept for so many days.
+pub(super) fn oldest_day(keep_days: u32, now_ms: i64) -> String {
+    day(now_ms - i64::from(keep_days) * DAY_MS)
 }
 
 pub(super) fn day(unix_ms: i64) -> String {

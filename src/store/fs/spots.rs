@@ -172,7 +172,7 @@ impl<F: Fs> Spool<F> {
             Spot::Run(_) | Spot::Tried => return Ok(true),
         };
         match uid {
-            Some(uid) => self.believes_of(*uid, accepted),
+            Some(uid) => self.believes_of(*uid, accepted.uid),
             None => {
                 let (place, name) = (place.clone(), name.clone());
                 self.believes(&Job { place, name }, accepted)

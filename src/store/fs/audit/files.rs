@@ -57,6 +57,12 @@ impl AuditFiles {
         self
     }
 
+    /// Is that the file of the newest day?
+    pub(in crate::store::fs) fn is_newest(&self, path: &Path) -> bool {
+        let day = path.file_name().and_then(day_of);
+        self.days.last().map(String::as_str) == day
+    }
+
     /// Every record, in its order. What is none is left out: [`AuditFiles::verify`] finds it.
     ///
     /// # Errors

@@ -5,8 +5,9 @@
 //! was torn, or never written, says nothing.
 
 use super::{
-    super::{Fs, Spool, SpoolError, wrap},
+    super::{Fs, Spool, SpoolError, records::Said, wrap},
     record::{Chain, Record, RecordReader},
+    replay::job_of,
 };
 use crate::{
     domain::{Ids, JobId, RANGES_MAX, Range},
@@ -14,6 +15,7 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
 };
@@ -254,6 +256,25 @@ impl<F: Fs> Spool<F> {
             }
         }
         Ok((found, end))
+    }
+
+    /// The ids of the jobs of which records speak that no checkpoint covers: what has happened to them is put right
+    /// by the next start. Of a spool that nothing is at work on.
+    ///
+    /// # Errors
+    /// As those of [`Spool::read_segments`].
+    pub(in crate::store::fs) fn jobs_to_replay(&self) -> Result<HashSet<u64>, SpoolError> {
+        let (records, _) = self.read_segments(self.read_mark()?.through)?;
+        let ops = records.iter().flat_map(|record| &record.ops);
+        let jobs = ops.flat_map(|op| {
+            let told = match op.said() {
+                Some(Said::Accepted(accepted)) => Some(accepted.job.clone()),
+                Some(Said::Ended(ended)) => Some(ended.job),
+                Some(Said::Audited(_)) | None => None,
+            };
+            op.paths().filter_map(job_of).chain(told)
+        });
+        Ok(jobs.map(|job| job.id().get()).collect())
     }
 
     /// A file of that size, all of it on disk, so that writing over it changes no metadata.

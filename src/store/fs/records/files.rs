@@ -315,6 +315,34 @@ impl<F: Fs> Spool<F> {
         })
     }
 
+    /// Every line of what is recorded of a day; where something stands in its place that is none, its file and
+    /// the number of the line, counted from 1.
+    ///
+    /// # Errors
+    /// When a file cannot be read; `each` may have been called for the lines before.
+    pub(in crate::store::fs) fn each_said(
+        &self,
+        day: &str,
+        each: &mut dyn FnMut(Result<Said, String>),
+    ) -> Result<(), SpoolError> {
+        type Read = fn(&[u8]) -> Option<Said>;
+        let accepted: Read = |line| Some(Said::Accepted(Arc::new(Accepted::from_line(line)?)));
+        let ended: Read = |line| Some(Said::Ended(Box::new(Ended::from_line(line)?)));
+        for (path, read) in [(accepted_path(day), accepted), (ended_path(day), ended)] {
+            let mut number = 0;
+            self.each_line(&path, &mut |_, line| {
+                number += 1;
+                match read(line) {
+                    // What was removed of a submitter leaves blanks.
+                    None if line.trim_ascii().is_empty() => {}
+                    said => each(said.ok_or_else(|| format!("{}:{number}", path.display()))),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// The ids of the jobs of a submitter that came on a day.
     ///
     /// # Errors
