@@ -22,6 +22,9 @@ pub(super) struct Select {
     /// Jobs of this user
     #[arg(long, value_name = "USER", help_heading = HEADING)]
     submitter: Option<String>,
+    /// Jobs with TEXT in their names, or in their references as they were sent, in whatever case
+    #[arg(long, value_name = "TEXT", help_heading = HEADING)]
+    text: Option<String>,
     /// Jobs that came since then: 14:00, 2026-11-22, 2026-11-22T14:00:00Z, 2h, 3d
     #[arg(long, value_name = "MOMENT", help_heading = HEADING)]
     since: Option<String>,
@@ -55,6 +58,7 @@ impl Select {
             interface: self.interface.clone(),
             states: self.states.clone(),
             submitter: self.submitter.clone(),
+            text: self.text.clone(),
             since_ms: ms("--since", &self.since)?,
             before_ms: ms("--older", &self.older)?,
             error: self.error.clone(),

@@ -481,9 +481,7 @@ async fn schedule(daemon: &Daemon) {
     // Its one moment has one job, whatever fails.
     let spool = daemon.spool.clone();
     let made = || {
-        let jobs = spool
-            .jobs(Some(&name("archives")), &|_| true, &|_| true)
-            .unwrap_or_default();
+        let jobs = spool.jobs(&name("archives")).unwrap_or_default();
         let of_it = |job: &&Job| job.name.to_string().ends_with(".json");
         jobs.iter().filter(of_it).count()
     };

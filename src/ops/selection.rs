@@ -98,6 +98,9 @@ pub struct Selection {
     pub states: Vec<JobState>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub submitter: Option<String>,
+    /// This is in their names or references, as [`Filter::text`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// They came at this moment or later, and before the other, of the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since_ms: Option<i64>,
@@ -125,6 +128,7 @@ impl fmt::Display for Selection {
             ),
             ("state", (!states.is_empty()).then(|| states.join(","))),
             ("submitter", self.submitter.clone()),
+            ("text", self.text.as_ref().map(|text| format!("{text:?}"))),
             ("since", self.since_ms.map(rfc3339)),
             ("before", self.before_ms.map(rfc3339)),
             ("error", self.error.as_ref().map(|text| format!("{text:?}"))),
@@ -154,6 +158,7 @@ impl Selection {
             interface: self.interface.clone(),
             at,
             submitter: self.submitter.clone(),
+            text: self.text.clone(),
             since_ms: self.since_ms,
             before_ms: self.before_ms,
             error: self.error.clone(),
@@ -271,6 +276,7 @@ mod tests {
             interface: Some("a".parse().unwrap()),
             states: vec![JobState::Failed, JobState::Deferred],
             submitter: Some("shop".into()),
+            text: Some("order".into()),
             since_ms: Some(1),
             before_ms: Some(2),
             error: Some("no \"paper\"".into()),

@@ -355,6 +355,7 @@ macro_rules! conformance {
             list {
                 a_list_has_each_place_that_is_asked_for
                 a_list_has_each_state_that_is_asked_for
+                a_list_has_those_that_are_called_so
                 a_list_has_those_that_came_then_or_from_him
                 a_list_has_those_that_have_failed_so
                 a_list_of_an_unknown_interface_is_empty

@@ -236,6 +236,10 @@ pub struct JobRecord {
     pub retries: Option<u32>,
     /// As in [`NewJob::order_key`].
     pub order_key: Option<String>,
+    /// `None`: it is not known.
+    pub came: Option<Came>,
+    /// As in [`NewJob::reference_as_sent`].
+    pub reference_as_sent: Option<String>,
     /// Of the Unix epoch.
     pub received_ms: i64,
 }
@@ -388,6 +392,9 @@ pub struct Filter {
     pub states: Vec<State>,
     /// Only those of this submitter.
     pub submitter: Option<String>,
+    /// Only those with this in their names, in their references as they were sent, or in the names as which they were
+    /// dropped; the letters of ASCII in whatever case. Of a day that has a record, those that are in it.
+    pub text: Option<String>,
     /// Only those that came at this moment or later, and before the other, of the Unix epoch.
     pub since_ms: Option<i64>,
     pub before_ms: Option<i64>,
@@ -412,8 +419,14 @@ impl Filter {
         self.error.is_some() || self.fingerprint.is_some()
     }
 
+    /// Does it depend on what is known of a job since it came?
+    pub fn asks_for_records(&self) -> bool {
+        self.submitter.is_some() || self.text.is_some()
+    }
+
     /// Is a job one of them, by what is recorded of it?
-    pub fn takes(&self, record: Option<&JobRecord>, failure: Option<&Failure>) -> bool {
+    pub fn takes(&self, job: &JobSummary) -> bool {
+        let (record, failure) = (job.record.as_ref(), job.failure.as_ref());
         let submitter = record.and_then(|record| record.submitter.as_ref());
         let is_of = |of: &String| submitter == Some(of);
         let reason = || failure.and_then(|failure| failure.reason.as_ref());
@@ -422,9 +435,24 @@ impl Filter {
         };
         let fingerprint = failure.and_then(|failure| failure.fingerprint.as_ref());
         self.submitter.as_ref().is_none_or(is_of)
+            && self.text.as_ref().is_none_or(|text| is_called(job, text))
             && self.error.as_ref().is_none_or(says)
             && (self.fingerprint.is_none() || self.fingerprint.as_ref() == fingerprint)
     }
+}
+
+/// Has a job this in one of the names that we or others have of it?
+fn is_called(job: &JobSummary, text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let is_in = |name: &str| name.to_ascii_lowercase().contains(&text);
+    let record = job.record.as_ref();
+    let dropped_as = record.and_then(|record| match record.came.as_ref()? {
+        Came::Dropped { dropped_as } => Some(dropped_as),
+        Came::Emitted { .. } | Came::Scheduled | Came::Uploaded => None,
+    });
+    let as_sent = record.and_then(|record| record.reference_as_sent.as_ref());
+    let by_others = dropped_as.into_iter().chain(as_sent);
+    is_in(&job.job.name.to_string()) || by_others.into_iter().any(|name| is_in(name))
 }
 
 /// A part of a list.

@@ -193,6 +193,8 @@ impl Known {
             worker: self.new.options.worker.clone(),
             retries: self.new.options.retries,
             order_key: self.new.order_key.clone(),
+            came: Some(self.new.came.clone()),
+            reference_as_sent: self.new.reference_as_sent.clone(),
             received_ms: self.received_ms,
         }
     }
@@ -564,8 +566,11 @@ impl Store for MemoryStore {
                 && (filter.at.is_empty() || filter.at.contains(&known.place.kind()))
                 && (filter.states.is_empty() || filter.states.contains(&state))
                 && filter.takes_ms(name.id().unix_ms())
-                && filter.takes(Some(&known.record()), known.failure().as_ref())
                 && self.is_seen(viewer, known)
+                && filter.takes(&JobSummary {
+                    failure: known.failure(),
+                    ..self.summary(name, known, true)
+                })
         };
         let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = match filter.newest_first {

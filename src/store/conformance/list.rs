@@ -1,7 +1,7 @@
 //! Lists: pages of the jobs of an interface.
 
 use super::{accept::refused, *};
-use crate::domain::{Place, PlaceKind};
+use crate::domain::{Place, PlaceKind, Reference};
 use crate::store::InterfaceCounts;
 use std::collections::BTreeSet;
 
@@ -473,6 +473,90 @@ pub(super) async fn a_list_has_those_that_have_failed_so<B: Bench>() {
     drop(store);
     let bench = bench.restart().await;
     assert_eq!(names(&*bench.store(), &all, &filter).await, [other_number]);
+}
+
+/// A job with a reference, which was sent in other letters.
+async fn referred(store: &dyn Store, user: &str, as_sent: &str) -> JobName {
+    let mut upload = store.begin(NewName {
+        kind: Kind::Xml,
+        reference: Reference::of_text(as_sent),
+    });
+    upload.append("<a/>".into()).await.unwrap();
+    let job = NewJob {
+        reference_as_sent: Some(as_sent.into()),
+        ..of(user)
+    };
+    let sealed = upload.seal().await.unwrap();
+    match store.commit(sealed, job, &plain(), None).await.unwrap() {
+        Receipt::New(stored) => stored.job,
+        receipt @ (Receipt::Same(_) | Receipt::Different) => panic!("without a key: {receipt:?}"),
+    }
+}
+
+pub(super) async fn a_list_has_those_that_are_called_so<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let order = referred(&*store, "ada", "Order \"10\" grün").await;
+    let other = referred(&*store, "bob", "order 11").await;
+    let plain_one = accept(&*store, &plain(), "order", b"<a/>").await.job;
+    bench.run(&other).await;
+    bench.finish(&other, &[], Map::new()).await;
+    let all = Viewer::all();
+    let with = |text: &str, submitter: Option<&str>| Filter {
+        interface: None,
+        text: Some(text.into()),
+        submitter: submitter.map(str::to_owned),
+        ..Filter::default()
+    };
+    for newest_first in [false, true] {
+        let found = async |text: &str, submitter| {
+            let filter = Filter {
+                newest_first,
+                ..with(text, submitter)
+            };
+            let mut found = names(&*store, &all, &filter).await;
+            if newest_first {
+                found.reverse();
+            }
+            found
+        };
+        let both = [order.clone(), other.clone()];
+        assert_eq!(found("ORDER", None).await, both);
+        assert_eq!(found("order", Some("bob")).await, both[1..]);
+        assert_eq!(found("order", Some("eve")).await, []);
+        assert_eq!(
+            found("\"10\" GRün", None).await,
+            both[..1],
+            "as it was sent"
+        );
+        assert_eq!(found("order-11.x", None).await, both[1..], "its name");
+        assert_eq!(found("order 1\\", None).await, []);
+        assert_eq!(found("order 12", None).await, []);
+        let stamp = &plain_one.to_string()[..8];
+        assert_eq!(found(stamp, None).await.len(), 3);
+        assert_eq!(found("", None).await.len(), 3);
+    }
+    // Pages, and only what a viewer sees.
+    let page = store.list(&all, &with("order", None), None, 1).await;
+    let page = page.unwrap();
+    assert_eq!((page.jobs.len(), &page.next), (1, &Some(order.clone())));
+    let of_bob = viewer("bob", Sight::Own);
+    assert_eq!(
+        names(&*store, &of_bob, &with("order", None)).await,
+        std::slice::from_ref(&other)
+    );
+    let done = Filter {
+        at: vec![PlaceKind::Bak],
+        ..with("order", None)
+    };
+    assert_eq!(
+        names(&*store, &all, &done).await,
+        std::slice::from_ref(&other)
+    );
+    drop(store);
+    let bench = bench.restart().await;
+    let found = names(&*bench.store(), &all, &with("order", None)).await;
+    assert_eq!(found, [order, other]);
 }
 
 pub(super) async fn a_list_has_those_that_came_then_or_from_him<B: Bench>() {

@@ -8,6 +8,7 @@ mod content;
 mod digest_cache;
 mod inventory;
 mod keys;
+mod list;
 mod look;
 mod operators;
 mod precedence;

@@ -10,6 +10,9 @@ pub trait PlacePath {
     /// The directory of `name` at this place.
     fn dir(&self, name: &JobName) -> PathBuf;
 
+    /// The directory of a day's jobs at this place; of all, where days are not apart.
+    fn dir_of(&self, day: &str) -> PathBuf;
+
     /// The file of `name` at this place.
     fn path(&self, name: &JobName) -> PathBuf;
 }
@@ -32,11 +35,18 @@ impl QueuePath for Queue {
 impl PlacePath for Place {
     fn dir(&self, name: &JobName) -> PathBuf {
         match self {
-            Place::Bak(interface) => ["bak", interface.as_str(), &name.day()].iter().collect(),
-            Place::JobErrors => ["joberrors", &name.day()].iter().collect(),
+            Place::Bak(_) | Place::JobErrors | Place::Refused => self.dir_of(&name.day()),
+            Place::Deferred { .. } | Place::Queue(_) | Place::Work { .. } => self.dir_of(""),
+        }
+    }
+
+    fn dir_of(&self, day: &str) -> PathBuf {
+        match self {
+            Place::Bak(interface) => ["bak", interface.as_str(), day].iter().collect(),
+            Place::JobErrors => ["joberrors", day].iter().collect(),
             Place::Deferred { interface, .. } => ["deferred", interface.as_str()].iter().collect(),
             Place::Queue(queue) => queue.dir(),
-            Place::Refused => ["joberrors", &name.day(), "refused"].iter().collect(),
+            Place::Refused => ["joberrors", day, "refused"].iter().collect(),
             Place::Work { interface, .. } => ["work", interface.as_str()].iter().collect(),
         }
     }

@@ -9,7 +9,7 @@ use crate::store::fs::layout::{deferred_entry, work_entry};
 use crate::store::fs::{PlacePath, QueuePath};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::OsStr,
     fs::File,
     io,
@@ -148,35 +148,8 @@ impl<F: Fs> Spool<F> {
         Ok(found)
     }
 
-    /// The jobs at a place that has days: `bak` of an interface, what has failed, or what was refused.
-    /// Oldest first.
-    ///
-    /// # Errors
-    /// When one of its directories cannot be listed.
-    pub fn settled(&self, place: &Place) -> Result<Vec<JobName>, SpoolError> {
-        self.settled_on(place, &|_| true)
-    }
-
-    /// The same of the days that are wanted.
-    fn settled_on(
-        &self,
-        place: &Place,
-        is_day_wanted: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<JobName>, SpoolError> {
-        let mut names = Vec::new();
-        for day in self.days_of(place, is_day_wanted)? {
-            names.extend(self.entries(&day, |text| text.parse::<JobName>().ok())?);
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// The directories of the days that are wanted, of a place that has days, oldest first.
-    pub(super) fn days_of(
-        &self,
-        place: &Place,
-        is_day_wanted: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<PathBuf>, SpoolError> {
+    /// The directories of the days of a place that has days, oldest first.
+    pub(super) fn days_of(&self, place: &Place) -> Result<Vec<PathBuf>, SpoolError> {
         let root: PathBuf = match place {
             Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
             Place::JobErrors | Place::Refused => "joberrors".into(),
@@ -184,7 +157,7 @@ impl<F: Fs> Spool<F> {
         };
         let mut days = Vec::new();
         let each = &mut |name: &OsStr, kind| {
-            if kind == EntryKind::Dir && name.to_str().is_none_or(is_day_wanted) {
+            if kind == EntryKind::Dir {
                 let mut day = root.join(name);
                 if *place == Place::Refused {
                     day.push("refused");
@@ -207,78 +180,121 @@ impl<F: Fs> Spool<F> {
         Ok(jobs)
     }
 
-    /// The jobs of an interface, or of all, at the places that are wanted, in no order; of those that have ended,
-    /// the ones of the days that are wanted. Files that are still
-    /// being written are left out. One that moves meanwhile is there once, or not at all.
+    /// The jobs of an interface, or of all, that wait or run, at the places that are wanted, in no order. Files that are
+    /// still being written are left out. One that moves meanwhile is there once, or not at all.
     ///
     /// # Errors
     /// When one of the directories cannot be listed.
-    pub fn jobs(
+    pub fn active(
         &self,
         of: Option<&InterfaceName>,
         is_wanted: &dyn Fn(PlaceKind) -> bool,
-        is_day_wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<Job>, SpoolError> {
         let mut found = HashMap::new();
-        let all: Vec<&InterfaceName> = match of {
-            Some(of) => vec![of],
-            None => self.interfaces.keys().collect(),
-        };
-        for interface in all {
-            self.jobs_at(interface, is_wanted, is_day_wanted, &mut found)?;
-        }
-        let mut failed = Vec::new();
-        for place in [Place::JobErrors, Place::Refused] {
-            if is_wanted(place.kind()) {
-                failed.extend(
-                    self.settled_on(&place, is_day_wanted)?
-                        .into_iter()
-                        .map(|name| Job {
-                            place: place.clone(),
-                            name,
-                        }),
-                );
+        for interface in self.all_or(of) {
+            // In the direction in which jobs travel, so that one on its way is met.
+            if is_wanted(PlaceKind::Deferred) {
+                for (name, due_ms) in self.deferred(interface)? {
+                    let interface = interface.clone();
+                    found.insert(name, Place::Deferred { interface, due_ms });
+                }
+            }
+            if is_wanted(PlaceKind::Queue) {
+                let queued = self.complete_jobs(interface)?.into_iter();
+                found.extend(queued.map(|job| (job.name, job.place)));
+            }
+            if is_wanted(PlaceKind::Work) {
+                for (name, attempt) in self.working(interface)? {
+                    let interface = interface.clone();
+                    found.insert(name, Place::Work { interface, attempt });
+                }
             }
         }
-        if let Some(of) = of {
-            self.retain_of(of, &mut failed)?;
-        }
-        found.extend(failed.into_iter().map(|job| (job.name, job.place)));
-        let jobs = found.into_iter();
-        Ok(jobs.map(|(name, place)| Job { place, name }).collect())
+        let found = found.into_iter();
+        Ok(found.map(|(name, place)| Job { place, name }).collect())
     }
 
-    /// Those of an interface at places that say of which they are.
-    fn jobs_at(
+    /// The days of which jobs of an interface, or of any, may have ended, as far as such places are wanted.
+    ///
+    /// # Errors
+    /// When one of the directories cannot be listed.
+    pub fn ended_days(
         &self,
-        interface: &InterfaceName,
+        of: Option<&InterfaceName>,
         is_wanted: &dyn Fn(PlaceKind) -> bool,
-        is_day_wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<BTreeSet<String>, SpoolError> {
+        let mut days = BTreeSet::new();
+        let bak = self.all_or(of).into_iter().cloned().map(Place::Bak);
+        for place in bak.chain([Place::JobErrors]) {
+            // What was refused lies below the day of what has failed.
+            let has_refused = place == Place::JobErrors && is_wanted(PlaceKind::Refused);
+            if has_refused || is_wanted(place.kind()) {
+                let dirs = self.days_of(&place)?;
+                let names = dirs.iter().filter_map(|dir| dir.file_name()?.to_str());
+                days.extend(names.map(str::to_owned));
+            }
+        }
+        Ok(days)
+    }
+
+    /// Adds the jobs of a day that have ended, of an interface or of all, at the places that are wanted. A file in the
+    /// directory of another day than its name says is none.
+    ///
+    /// # Errors
+    /// When one of the directories cannot be listed.
+    pub fn ended_on(
+        &self,
+        of: Option<&InterfaceName>,
+        is_wanted: &dyn Fn(PlaceKind) -> bool,
+        day: &str,
         found: &mut HashMap<JobName, Place>,
     ) -> Result<(), SpoolError> {
-        // In the direction in which jobs travel, so that one on its way is met.
-        if is_wanted(PlaceKind::Deferred) {
-            for (name, due_ms) in self.deferred(interface)? {
-                let interface = interface.clone();
-                found.insert(name, Place::Deferred { interface, due_ms });
+        let digits = day.replace('-', "");
+        let of_day = |text: &str| text.starts_with(&digits).then(|| text.parse().ok())?;
+        let bak = self.all_or(of).into_iter().cloned().map(Place::Bak);
+        for place in bak.chain([Place::JobErrors, Place::Refused]) {
+            if !is_wanted(place.kind()) {
+                continue;
             }
-        }
-        if is_wanted(PlaceKind::Queue) {
-            let queued = self.complete_jobs(interface)?.into_iter();
-            found.extend(queued.map(|job| (job.name, job.place)));
-        }
-        if is_wanted(PlaceKind::Work) {
-            for (name, attempt) in self.working(interface)? {
-                let interface = interface.clone();
-                found.insert(name, Place::Work { interface, attempt });
+            let dir = place.dir_of(day);
+            let names: Vec<JobName> = self.entries(&dir, of_day)?;
+            let mut jobs: Vec<Job> = names
+                .into_iter()
+                .map(|name| Job {
+                    place: place.clone(),
+                    name,
+                })
+                .collect();
+            if let Some(of) = of
+                && place.interface().is_none()
+            {
+                self.retain_of(of, &mut jobs)?;
             }
-        }
-        if is_wanted(PlaceKind::Bak) {
-            let bak = Place::Bak(interface.clone());
-            let names = self.settled_on(&bak, is_day_wanted)?.into_iter();
-            found.extend(names.map(|name| (name, bak.clone())));
+            found.extend(jobs.into_iter().map(|job| (job.name, job.place)));
         }
         Ok(())
+    }
+
+    /// All jobs of an interface, wherever they are, in no order.
+    ///
+    /// # Errors
+    /// When one of the directories cannot be listed.
+    #[cfg(test)]
+    pub(crate) fn jobs(&self, of: &InterfaceName) -> Result<Vec<Job>, SpoolError> {
+        let active = self.active(Some(of), &|_| true)?.into_iter();
+        let mut found = active.map(|job| (job.name, job.place)).collect();
+        for day in self.ended_days(Some(of), &|_| true)? {
+            self.ended_on(Some(of), &|_| true, &day, &mut found)?;
+        }
+        let found = found.into_iter();
+        Ok(found.map(|(name, place)| Job { place, name }).collect())
+    }
+
+    fn all_or<'s>(&'s self, of: Option<&'s InterfaceName>) -> Vec<&'s InterfaceName> {
+        match of {
+            Some(of) => vec![of],
+            None => self.interfaces.keys().collect(),
+        }
     }
 
     /// Leaves those that have failed, or were refused, of an interface.

@@ -13,10 +13,12 @@
 
 mod files;
 mod line;
+mod needles;
 mod search;
 mod uploads;
 
 pub use line::{Accepted, Act, Ended, fingerprint};
+pub(super) use needles::Needles;
 pub(super) use search::Search;
 
 use super::{Fs, Spool, SpoolError, audit::Audited, wrap};

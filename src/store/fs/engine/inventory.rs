@@ -100,7 +100,7 @@ impl Inner {
 /// Those at a place that has days.
 fn settled(round: &mut Round<'_>, place: &Place) -> Result<AtPlace, SpoolError> {
     let mut all = AtPlace::default();
-    for day in round.spool().days_of(place, &|_| true)? {
+    for day in round.spool().days_of(place)? {
         let of_day = round.of(&day, |entry| entry.parse().ok())?;
         all.jobs += of_day.jobs;
         all.oldest = all.oldest.or(of_day.oldest);

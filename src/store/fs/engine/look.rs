@@ -4,10 +4,9 @@ use super::{Content, FileContent, Inner};
 use crate::store::fs::PlacePath;
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, JobId, JobName, Kind, Place, PlaceKind, Queue, UserName},
+    domain::{InterfaceName, Job, JobId, JobName, Kind, Place, UserName},
     store::{
-        Failure, Filter, JobDetail, JobRecord, JobSummary, Of, Page, Results, Sight, State, Viewer,
-        Want,
+        JobDetail, JobRecord, JobSummary, Of, Results, Sight, State, Viewer, Want,
         fs::{Accepted, RealFs, Spool, SpoolError, records::Search, spots::Spot},
     },
 };
@@ -15,66 +14,18 @@ use std::{collections::HashMap, fs::File, os::unix::fs::MetadataExt, path::Path,
 
 /// How often a job that moves meanwhile is looked for again.
 const LOOKS_MAX: usize = 4;
-/// So many jobs are looked up in the record together.
-const TOGETHER: usize = 1024;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What was looked up of several jobs together.
 #[derive(Default)]
-struct Batch<'f> {
-    accepted: HashMap<JobId, Arc<Accepted>>,
-    addressees: HashMap<JobId, UserName>,
+pub(super) struct Batch<'f> {
+    pub(super) accepted: HashMap<JobId, Arc<Accepted>>,
+    pub(super) addressees: HashMap<JobId, UserName>,
     /// What the viewer sees of the interface that was asked for.
-    sight: Option<(&'f InterfaceName, Sight)>,
-}
-
-/// Where jobs are whose last attempt, or upload, has failed.
-const FAILS: [PlaceKind; 3] = [
-    PlaceKind::Deferred,
-    PlaceKind::JobErrors,
-    PlaceKind::Refused,
-];
-
-/// How the jobs of one day have failed: a list comes to one day after the other.
-#[derive(Default)]
-struct Failures {
-    day: String,
-    of: HashMap<JobId, Failure>,
-}
-
-impl Failures {
-    fn of(&mut self, spool: &Spool, job: &Job) -> Result<Option<Failure>, SpoolError> {
-        if !FAILS.contains(&job.place.kind()) {
-            return Ok(None);
-        }
-        let day = job.name.day();
-        if day != self.day {
-            // A job that was seen to have moved has its line then.
-            spool.wait(spool.latest())?;
-            self.of = spool.failures_of(&day)?;
-            self.day = day;
-        }
-        Ok(self.of.get(&job.name.id()).cloned())
-    }
-}
-
-/// Can a job of that day be among those that a filter takes?
-fn has_ms_of(filter: &Filter, day: &str) -> bool {
-    let day: Option<jiff::civil::Date> = day.parse().ok();
-    let utc = jiff::tz::TimeZone::UTC;
-    let begin = day.and_then(|day| utc.to_timestamp(day.at(0, 0, 0, 0)).ok());
-    // What is no day is looked into.
-    begin.is_none_or(|begin| {
-        let begin_ms = begin.as_millisecond();
-        filter
-            .since_ms
-            .is_none_or(|since| since < begin_ms + DAY_MS)
-            && filter.before_ms.is_none_or(|before| before > begin_ms)
-    })
+    pub(super) sight: Option<(&'f InterfaceName, Sight)>,
 }
 
 /// What is recorded of one job, read as far as it is asked for.
-struct Recorded {
+pub(super) struct Recorded {
     search: Search<RealFs>,
     /// The interface that its log says, once that was read.
     in_log: Option<Option<InterfaceName>>,
@@ -90,7 +41,7 @@ impl Recorded {
 }
 
 /// From where it is known what is recorded of a job.
-enum Source<'s> {
+pub(super) enum Source<'s> {
     Batch(&'s Batch<'s>),
     Job(&'s mut Recorded),
 }
@@ -277,7 +228,7 @@ impl Inner {
     }
 
     /// A job as a list shows it; `None`: it is not for this viewer.
-    fn summary(
+    pub(super) fn summary(
         &self,
         viewer: &Viewer,
         job: &Job,
@@ -422,104 +373,12 @@ impl Inner {
         Ok((state, false))
     }
 
-    pub(super) fn list(
-        &self,
-        viewer: &Viewer,
-        filter: &Filter,
-        after: Option<&JobName>,
-        limit: usize,
-    ) -> Result<Page, SpoolError> {
-        let of = filter.interface.as_ref();
-        let sight = (viewer.sight)(of);
-        if of.is_some() && sight == Sight::Nothing {
-            return Ok(Page::default());
-        }
-        let mut jobs = self.candidates(viewer, filter, sight)?;
-        match filter.newest_first {
-            false => jobs.sort_unstable_by(|one, other| one.name.cmp(&other.name)),
-            true => jobs.sort_unstable_by(|one, other| other.name.cmp(&one.name)),
-        }
-        let begin = match after {
-            None => 0,
-            Some(after) if filter.newest_first => jobs.partition_point(|job| job.name >= *after),
-            Some(after) => jobs.partition_point(|job| job.name <= *after),
-        };
-        let want = Want {
-            record: filter.want_record || filter.submitter.is_some(),
-            ..Want::PLACE
-        };
-        let mut failures = Failures::default();
-        let mut page = Page::default();
-        for jobs in jobs[begin..].chunks(TOGETHER) {
-            let mut batch = match want.record || sight != Sight::All {
-                true => self.batch(of, jobs)?,
-                false => self.batch_of_ended(jobs)?,
-            };
-            batch.sight = of.map(|of| (of, sight));
-            for job in jobs {
-                let is_in = |state| filter.states.is_empty() || filter.states.contains(&state);
-                let shown = self.summary(viewer, job, want, &mut Source::Batch(&batch))?;
-                let Some(mut summary) = shown.filter(|summary| is_in(summary.state)) else {
-                    continue;
-                };
-                if filter.want_failure || filter.asks_for_failures() {
-                    summary.failure = failures.of(&self.spool, job)?;
-                }
-                if !filter.takes(summary.record.as_ref(), summary.failure.as_ref()) {
-                    continue;
-                }
-                if page.jobs.len() == limit {
-                    page.next = page.jobs.last().map(|last| last.job.name.clone());
-                    return Ok(page);
-                }
-                page.jobs.push(summary);
-            }
-        }
-        Ok(page)
-    }
-
-    /// The jobs among which a list looks, in no order.
-    fn candidates(
-        &self,
-        viewer: &Viewer,
-        filter: &Filter,
-        sight: Sight,
-    ) -> Result<Vec<Job>, SpoolError> {
-        let is_wanted = |kind: PlaceKind| {
-            (filter.at.is_empty() || filter.at.contains(&kind))
-                && (!filter.asks_for_failures() || FAILS.contains(&kind))
-        };
-        let of_time = |job: &Job| filter.takes_ms(job.name.id().unix_ms());
-        let settled = [PlaceKind::Bak, PlaceKind::JobErrors, PlaceKind::Refused];
-        let (Some(interface), false) = (&filter.interface, settled.into_iter().any(is_wanted))
-        else {
-            let of = filter.interface.as_ref();
-            let is_day_wanted = |day: &str| has_ms_of(filter, day);
-            let mut jobs = self.spool.jobs(of, &is_wanted, &is_day_wanted)?;
-            jobs.retain(of_time);
-            return Ok(jobs);
-        };
-        if sight != Sight::Own || !self.spool.is_addressed(interface) {
-            let mut jobs = self.spool.list(interface)?;
-            jobs.retain(|job| is_wanted(job.place.kind()) && of_time(job));
-            return Ok(jobs);
-        }
-        // Whoever is no user has no such directory.
-        let Ok(user) = viewer.user.parse() else {
-            return Ok(Vec::new());
-        };
-        let queue = Queue::of_user(interface, user);
-        let names = self.spool.list_for(&queue)?.into_iter();
-        let place = Place::Queue(queue);
-        let job = |name| Job {
-            place: place.clone(),
-            name,
-        };
-        Ok(names.map(job).filter(of_time).collect())
-    }
-
     /// One look for all of them, those of an interface or of all.
-    fn batch<'f>(&self, of: Option<&InterfaceName>, jobs: &[Job]) -> Result<Batch<'f>, SpoolError> {
+    pub(super) fn batch<'f>(
+        &self,
+        of: Option<&InterfaceName>,
+        jobs: &[Job],
+    ) -> Result<Batch<'f>, SpoolError> {
         let mut addressed = self.spool.addressed_interfaces();
         let addressees = match addressed.any(|one| of.is_none_or(|of| of == one)) {
             true => self.spool.addressees_of_all(jobs)?,
@@ -533,7 +392,7 @@ impl Inner {
     }
 
     /// One look for all of those whose place does not say of which interface they are.
-    fn batch_of_ended<'f>(&self, jobs: &[Job]) -> Result<Batch<'f>, SpoolError> {
+    pub(super) fn batch_of_ended<'f>(&self, jobs: &[Job]) -> Result<Batch<'f>, SpoolError> {
         let jobs = jobs.iter().filter(|job| job.place.interface().is_none());
         let jobs: Vec<Job> = jobs.cloned().collect();
         Ok(Batch {
@@ -618,6 +477,8 @@ pub(super) fn recorded(accepted: &Accepted) -> JobRecord {
         worker: accepted.worker.clone(),
         retries: accepted.retries,
         order_key: accepted.order_key.clone(),
+        came: Some(accepted.came.clone()),
+        reference_as_sent: accepted.reference_as_sent.clone(),
         received_ms: accepted.received_ms,
     }
 }
@@ -626,7 +487,7 @@ pub(super) fn recorded(accepted: &Accepted) -> JobRecord {
 mod tests {
     use super::*;
     use crate::store::{
-        NewJob, Store as _,
+        Filter, NewJob, Store as _,
         fs::{FileStore, testing::TestSpool},
     };
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -8,6 +8,7 @@ use super::{
     unreadable,
 };
 use crate::{domain::JobId, store::audit::AuditRecord};
+use memchr::{memchr, memrchr};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -179,8 +180,7 @@ impl<'s, F: Fs> Lines<'s, F> {
     /// The next line, without its end, and where it begins. One that has no end is none.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         let end = loop {
-            let rest = &self.buffer[self.at..];
-            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+            if let Some(length) = memchr(b'\n', &self.buffer[self.at..]) {
                 let start = self.at;
                 self.at += length + 1;
                 if std::mem::take(&mut self.skips) {
@@ -188,23 +188,54 @@ impl<'s, F: Fs> Lines<'s, F> {
                 }
                 break start..start + length;
             }
-            self.buffer.drain(..self.at);
-            self.begin += self.at as u64;
-            self.at = 0;
-            if self.skips || self.buffer.len() > LINE_BYTES_MAX {
-                self.begin += self.buffer.len() as u64;
-                self.buffer.clear();
-                self.skips = true;
-            }
-            if self.is_at_end {
+            if !self.read_on()? {
                 return Ok(None);
             }
-            let from = self.begin + self.buffer.len() as u64;
-            let read = self.fs.read_at(self.file, from, self.chunk_bytes)?;
-            self.is_at_end = read.len() < self.chunk_bytes;
-            self.buffer.extend(read);
         };
         Ok(Some((self.begin + end.start as u64, &self.buffer[end])))
+    }
+
+    /// Several lines that come next, with their ends.
+    pub(super) fn next_block(&mut self) -> io::Result<Option<&[u8]>> {
+        let end = loop {
+            if self.skips
+                && let Some(length) = memchr(b'\n', &self.buffer[self.at..])
+            {
+                self.at += length + 1;
+                self.skips = false;
+            }
+            if !self.skips
+                && let Some(length) = memrchr(b'\n', &self.buffer[self.at..])
+            {
+                let start = self.at;
+                self.at += length + 1;
+                break start..self.at;
+            }
+            if !self.read_on()? {
+                return Ok(None);
+            }
+        };
+        Ok(Some(&self.buffer[end]))
+    }
+
+    /// Reads more of the file behind what is left. False: there is no more.
+    fn read_on(&mut self) -> io::Result<bool> {
+        self.buffer.drain(..self.at);
+        self.begin += self.at as u64;
+        self.at = 0;
+        if self.skips || self.buffer.len() > LINE_BYTES_MAX {
+            self.begin += self.buffer.len() as u64;
+            self.buffer.clear();
+            self.skips = true;
+        }
+        if self.is_at_end {
+            return Ok(false);
+        }
+        let from = self.begin + self.buffer.len() as u64;
+        let read = self.fs.read_at(self.file, from, self.chunk_bytes)?;
+        self.is_at_end = read.len() < self.chunk_bytes;
+        self.buffer.extend(read);
+        Ok(true)
     }
 }
 

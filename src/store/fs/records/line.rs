@@ -328,10 +328,23 @@ fn bare(job: &JobName) -> JobName {
 
 /// The job's id in a line, without reading the rest.
 pub(super) fn id_of(line: &[u8]) -> Option<u64> {
+    Some(id_and_rest(line)?.0)
+}
+
+/// The job's name in a line, without reading the rest.
+pub(super) fn name_of(line: &[u8]) -> Option<&[u8]> {
+    let name = id_and_rest(line)?.1.strip_prefix(b"\"job\":\"")?;
+    // There is nothing in a name that a string of JSON has to escape.
+    Some(&name[..memchr::memchr(b'"', name)?])
+}
+
+fn id_and_rest(line: &[u8]) -> Option<(u64, &[u8])> {
     let rest = line.strip_prefix(b"{\"id\":")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (rest.get(digits) == Some(&b',')).then_some(())?;
-    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+    let (digits, rest) = rest.split_at(digits);
+    let rest = rest.strip_prefix(b",")?;
+    let id = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((id, rest))
 }
 
 /// What errors have in common that differ in numbers only: 16 hex digits.
@@ -383,6 +396,7 @@ mod tests {
         assert_eq!(line, expected);
         assert_eq!(Accepted::from_line(line.as_bytes()), Some(accepted()));
         assert_eq!(id_of(line.as_bytes()), Some(job().id().get()));
+        assert_eq!(name_of(line.as_bytes()), Some(job().to_string().as_bytes()));
         let upload = UploadLine::read(line.as_bytes()).unwrap();
         assert_eq!(
             (upload.id, &*upload.submitter, upload.bytes),
@@ -420,6 +434,7 @@ mod tests {
         assert_eq!(Accepted::from_line(other.as_bytes()), None, "another id");
         for odd in ["", "{}", "{\"id\":", "{\"id\":x,", "{\"id\":1}", "[1]"] {
             assert_eq!(id_of(odd.as_bytes()), None, "{odd}");
+            assert_eq!(name_of(odd.as_bytes()), None, "{odd}");
             assert_eq!(Ended::from_line(odd.as_bytes()), None, "{odd}");
         }
     }

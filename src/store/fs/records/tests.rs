@@ -354,11 +354,7 @@ fn a_note_waits_for_the_first_log() {
 fn a_job_that_failed_elsewhere_is_listed_there() {
     let spool = serve(CrashFs::new());
     let job = accept(&spool, JobOptions::default());
-    let of = |spool: &Spool<CrashFs>| {
-        spool
-            .jobs(Some(&interface()), &|_| true, &|_| true)
-            .unwrap()
-    };
+    let of = |spool: &Spool<CrashFs>| spool.jobs(&interface()).unwrap();
     let moved = spool.cancel(&job, &By::operator("olga")).unwrap();
     let failed = Job {
         place: Place::JobErrors,
