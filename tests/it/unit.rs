@@ -1,5 +1,6 @@
-//! The systemd unit, as far as it can be looked at without systemd as process 1.
+//! The systemd unit, as far as it can be looked at without systemd as process 1, and what packages have beside it.
 
+use spoolgate::config::Config;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 fn read(path: &str) -> String {
@@ -23,8 +24,8 @@ fn keys(text: &str) -> BTreeMap<&str, Vec<&str>> {
 fn the_unit_and_the_documents_speak_of_the_same_paths() {
     let unit = read(UNIT);
     let keys = keys(&unit);
-    let users = read("contrib/systemd/spoolgate.sysusers.conf");
-    let dirs = read("contrib/systemd/spoolgate.tmpfiles.conf");
+    let users = read("contrib/systemd/spoolgate.sysusers");
+    let dirs = read("contrib/systemd/spoolgate.tmpfiles");
     let page = read("docs/operations.md");
     let (config, state) = ("/etc/spoolgate", "/var/lib/spoolgate");
     assert_eq!(keys["ConfigurationDirectory"], ["spoolgate"]);
@@ -86,6 +87,31 @@ fn the_unit_leaves_the_service_what_it_needs() {
     let deadline_s = spoolgate::config::Limits::default().stop_deadline_s;
     let stop_s: u64 = keys["TimeoutStopSec"][0].parse().unwrap();
     assert!(stop_s > deadline_s + 10, "{stop_s} s");
+}
+
+#[test]
+fn the_configuration_of_packages_keeps_what_is_written_in_the_state_directory() {
+    let path = Path::new("/etc/spoolgate/spoolgate.toml");
+    let config = Config::parse(&read("contrib/spoolgate.toml"), path).unwrap();
+    let tenant = &config.tenants[0];
+    for path in [
+        &config.certificate,
+        &config.key,
+        &tenant.root,
+        &tenant.users,
+    ] {
+        assert!(path.starts_with("/var/lib/spoolgate"), "{}", path.display());
+    }
+    // By which `spoolgate health` asks.
+    assert!(config.ops_listen.is_some());
+}
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = read("contrib/debian/changelog");
+    let first = format!("spoolgate ({version}) ");
+    assert!(changelog.starts_with(&first), "{changelog}");
 }
 
 /// By systemd's own judgement; where there is no systemd, nothing is looked at.
