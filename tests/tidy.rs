@@ -1012,12 +1012,14 @@ fn tracked() -> Vec<String> {
 fn the_top_level_is_known() {
     let needed = [
         ".ci",
+        ".containerignore",
         ".gitignore",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "Cargo.lock",
         "Cargo.toml",
+        "Containerfile",
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",

@@ -1,4 +1,4 @@
-//! The systemd unit, as far as it can be looked at without systemd as process 1, and what packages have beside it.
+//! The systemd unit, as far as it can be looked at without systemd as process 1, and what packages and containers have beside it.
 
 use spoolgate::config::Config;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
@@ -104,6 +104,45 @@ fn the_configuration_of_packages_keeps_what_is_written_in_the_state_directory() 
     }
     // By which `spoolgate health` asks.
     assert!(config.ops_listen.is_some());
+}
+
+/// What stands behind the key, in YAML or in the Containerfile, each time that it is there.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    let lines = text.lines().map(str::trim);
+    lines.filter_map(|line| line.strip_prefix(key)).collect()
+}
+
+#[test]
+fn containers_run_as_the_user_and_with_the_ports_of_the_image() {
+    let image = read("Containerfile");
+    let user = values(&image, "USER ")[0].split(':').next().unwrap();
+    assert_ne!(user, "0");
+    assert!(image.contains(&format!("useradd --uid {user} ")));
+    let kubernetes = read("contrib/kubernetes/spoolgate.yaml");
+    for key in ["runAsUser: ", "runAsGroup: ", "fsGroup: "] {
+        assert_eq!(values(&kubernetes, key), [user], "{key}");
+    }
+    let (_, map) = kubernetes.split_once("  spoolgate.toml: |\n").unwrap();
+    let (map, _) = map.split_once("---").unwrap();
+    let config = Config::parse(map, Path::new("/etc/spoolgate/spoolgate.toml")).unwrap();
+    let tenant = &config.tenants[0];
+    for path in [&config.key, &tenant.root, &tenant.users] {
+        assert!(path.starts_with("/var/lib/spoolgate"), "{}", path.display());
+    }
+    // Probes come from outside.
+    let ops = config.ops_listen.unwrap();
+    assert!(ops.ip().is_unspecified());
+    let ports = [config.listen.port(), ops.port()].map(|port| port.to_string());
+    assert_eq!(values(&kubernetes, "containerPort: "), ports);
+    assert_eq!(values(&image, "EXPOSE "), [&ports[0]]);
+    let compose = read("contrib/compose.yaml");
+    let stop_s = values(&kubernetes, "terminationGracePeriodSeconds: ")[0];
+    assert_eq!(
+        values(&compose, "stop_grace_period: "),
+        [format!("{stop_s}s")]
+    );
+    let stop_s: u64 = stop_s.parse().unwrap();
+    assert!(stop_s > config.limits.stop_deadline_s + 10, "{stop_s} s");
 }
 
 #[test]
