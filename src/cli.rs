@@ -21,7 +21,6 @@ mod job_arg;
 mod jobs;
 mod ls;
 mod man;
-mod moment;
 mod operator;
 mod output;
 mod partner;

@@ -3,11 +3,11 @@
 use super::{
     At, Format, access,
     jobs::exit_code,
-    moment::{Side, moment},
     output::{print_line, print_note},
 };
 use crate::{
     domain::escaped,
+    ops::moment::{Side, moment},
     store::audit::{AuditRecord, Deed, Ending, Entry},
     store::fs::AuditFiles,
 };

@@ -1,13 +1,12 @@
 //! `spoolgate errors`: what jobs fail of, the commonest first.
 
-use super::{
-    Common, look,
-    moment::{Side, moment},
-    output::print_line,
-};
+use super::{Common, look, output::print_line};
 use crate::{
     domain::{escaped, joblog::rfc3339, stamp},
-    ops::errors::{self, ErrorGroup},
+    ops::{
+        errors::{self, ErrorGroup},
+        moment::{Side, moment},
+    },
 };
 use anyhow::anyhow;
 use clap::Args;

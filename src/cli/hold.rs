@@ -3,14 +3,16 @@
 use super::{
     Common,
     jobs::exit_code,
-    moment::{Side, moment},
     operator::Operator,
     output::{failed, print_line},
 };
 use crate::{
     config::Tenant,
     domain::{InterfaceName, escaped},
-    ops::admin::Operation,
+    ops::{
+        admin::Operation,
+        moment::{Side, moment},
+    },
 };
 use anyhow::anyhow;
 use clap::Args;

@@ -1,10 +1,12 @@
 //! How jobs are selected on the command line: by what they have in common.
 
-use super::moment::{Side, moment};
 use crate::{
     config::Config,
     domain::InterfaceName,
-    ops::selection::{JobState, Selection},
+    ops::{
+        moment::{Side, moment},
+        selection::{JobState, Selection},
+    },
 };
 use anyhow::anyhow;
 use clap::Args;

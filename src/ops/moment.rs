@@ -8,7 +8,7 @@ use jiff::{
 
 /// On which side of now a moment is meant that does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
     Past,
     Future,
 }
@@ -18,7 +18,7 @@ pub(super) enum Side {
 ///
 /// # Errors
 /// When it means none; the text is for the user.
-pub(super) fn moment(
+pub fn moment(
     text: &str,
     now: Timestamp,
     zone: &TimeZone,
