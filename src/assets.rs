@@ -1,6 +1,6 @@
 //! What the binary brings along: the default configuration, schemas, stylesheets, and the sample
 //! documents and processors of the demo, which `init` and `demo` write out; and the schemas that
-//! everyone's schemas import, see `assets/schemas/NOTICE.md`.
+//! everyone's schemas import, see `assets/schemas/NOTICE.md`; and the sheet and the script of the page.
 
 /// A file: its name and its content.
 pub(crate) type File = (&'static str, &'static [u8]);
@@ -49,3 +49,7 @@ pub(crate) const XLINK_XSD: &[u8] = include_bytes!("assets/schemas/xlink.xsd");
 
 /// Of XML signatures.
 pub(crate) const XMLDSIG_XSD: &[u8] = include_bytes!("assets/schemas/xmldsig-core-schema.xsd");
+
+/// The sheet and the script of the page.
+pub(crate) const UI_STYLE: &str = include_str!("assets/ui/style.css");
+pub(crate) const UI_SCRIPT: &str = include_str!("assets/ui/live.js");

@@ -28,5 +28,5 @@ pub use file::{UsersError, UsersFile};
 pub use grants::{Account, Caller, Grants, Right, Role, Scope, UnknownWord, Via};
 pub use parse::check_user;
 pub use password::{HashError, hash_password, random_password};
-pub use token::{SCOPE_BYTES_MAX, SCOPES_MAX, TOKEN_LIFETIME_S, check_scope};
+pub use token::{SCOPE_BYTES_MAX, SCOPES_MAX, SESSION_LIFETIME_S, TOKEN_LIFETIME_S, check_scope};
 pub use users::{Denied, IssueError, Users};

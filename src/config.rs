@@ -88,10 +88,37 @@ pub struct Config {
     pub trusted_proxies: Networks,
     /// Their connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// For whom there is a page.
+    pub ui: Ui,
+    /// From where an operator is one on the page.
+    pub ui_operators_from: Networks,
     pub limits: Limits,
     /// The default tenant first, if there is one.
     pub tenants: Vec<Tenant>,
 }
+
+/// For whom there is a page in the browser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ui {
+    #[default]
+    All,
+    Off,
+    /// Operators are no more than partners there.
+    Partners,
+}
+
+/// Where operators are unless it is said: this machine, and networks that are not a part of the Internet.
+const OPERATORS_FROM: [&str; 8] = [
+    "127.0.0.0/8",
+    "::1",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 /// The journal's size unless it is given: more saves checkpoints, less saves space and start time.
 const JOURNAL_MIB: u64 = 64;
@@ -307,6 +334,7 @@ impl Config {
         let worker_tags = worker_tags(file.server.worker_tags.as_deref())?;
         let time_zone = time_zone(file.server.time_zone.as_deref())?;
         let trusted_proxies = trusted_proxies(&file.server)?;
+        let ui_operators_from = ui_operators_from(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
         let tenants = tenants(&file, &dir, segment_bytes, files)?;
@@ -331,6 +359,8 @@ impl Config {
             missed_schedules: file.server.missed_schedules.unwrap_or_default(),
             trusted_proxies,
             proxy_protocol: file.server.proxy_protocol,
+            ui: file.server.ui,
+            ui_operators_from,
             limits: file.limits,
             tenants,
         })
@@ -367,15 +397,27 @@ fn time_zone(given: Option<&str>) -> Result<Zone, String> {
 }
 
 fn trusted_proxies(server: &ServerFile) -> Result<Networks, String> {
-    let networks = server.trusted_proxies.iter().map(|text| text.parse());
-    let networks: Result<Vec<Network>, _> = networks.collect();
-    let networks = networks.map_err(|error| format!("server.trusted_proxies: {error}"))?;
-    if server.proxy_protocol && networks.is_empty() {
+    if server.proxy_protocol && server.trusted_proxies.is_empty() {
         return Err(
             "server.proxy_protocol is for connections of server.trusted_proxies: name them".into(),
         );
     }
-    Ok(networks.into_iter().collect())
+    let texts = server.trusted_proxies.iter().map(String::as_str);
+    networks("server.trusted_proxies", texts)
+}
+
+fn ui_operators_from(server: &ServerFile) -> Result<Networks, String> {
+    let key = "server.ui_operators_from";
+    match &server.ui_operators_from {
+        None => networks(key, OPERATORS_FROM),
+        Some(texts) => networks(key, texts.iter().map(String::as_str)),
+    }
+}
+
+fn networks<'t>(key: &str, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, String> {
+    let networks = texts.into_iter().map(|text| text.parse::<Network>());
+    let networks: Result<Networks, _> = networks.collect();
+    networks.map_err(|error| format!("{key}: {error}"))
 }
 
 /// That of the interfaces outside of `tenants`, if there are any, and those of `tenants`.

@@ -31,10 +31,11 @@ pub(crate) use service_manager::GivenSockets;
 pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, verifier};
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     http::{self, VirtualHost, VirtualHosts, tls},
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
+    ui::{self, Ui},
     util::Heartbeat,
 };
 use anyhow::Context;
@@ -82,6 +83,9 @@ pub(crate) async fn serve(
     let tenants = prepared(&config, &shared, common, &stop, &kill).await?;
     let hosts = virtual_hosts(&config, &tenants)?;
     let control = operators::Socket::bind(&config, &tenants)?;
+    let pages: Vec<ui::Spool> = (tenants.iter().zip(&config.tenants))
+        .map(|(prepared, tenant)| prepared.page(tenant))
+        .collect();
     let listeners = sockets.listen(metrics.clone())?;
     let lines = listeners.lines()?;
     let tenants = tenants.into_iter().zip(&config.tenants);
@@ -99,6 +103,9 @@ pub(crate) async fn serve(
         about,
     };
     let readiness = probe::readiness(probed, &stop);
+    let tasks = TaskTracker::new();
+    let until = (tasks.clone(), stop.clone());
+    let hosts = hosts.with_ui(page(&config, &certificate, &readiness, (pages, until)));
     let ops = Arc::new(http::Ops { readiness, scrape });
     let served = ServedBy {
         certificate,
@@ -106,7 +113,7 @@ pub(crate) async fn serve(
         ops,
         accepting,
     };
-    let tasks = listeners.serve(&config, served, &supervisor, &stop);
+    listeners.serve(&config, served, &supervisor, (&tasks, &stop));
     if let Some(control) = control {
         control.keep(&supervisor, &tasks, &stop);
     }
@@ -120,6 +127,30 @@ pub(crate) async fn serve(
     let locks = end(tasks, running, deadline, kill).await;
     let failure = supervisor.failure();
     Ok(Stopped { locks, failure })
+}
+
+/// What people see in a browser, if they are to see anything.
+fn page(
+    config: &Config,
+    certificate: &Arc<tls::Certificate>,
+    readiness: &Arc<http::Readiness>,
+    (spools, (tasks, stop)): (Vec<ui::Spool>, (TaskTracker, CancellationToken)),
+) -> Option<Arc<dyn http::Ui>> {
+    if config.ui == config::Ui::Off {
+        return None;
+    }
+    Some(Arc::new(Ui {
+        mode: config.ui,
+        operators_from: config.ui_operators_from.clone(),
+        time_zone: config.time_zone.time_zone().clone(),
+        running_max: config.limits.running_max,
+        reserve_bytes: config.limits.free_bytes_min,
+        certificate: certificate.clone(),
+        readiness: readiness.clone(),
+        spools,
+        tasks,
+        stop,
+    }))
 }
 
 /// Lets requests and commands finish, those until the deadline, after which `kill` ends them.

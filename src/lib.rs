@@ -16,6 +16,7 @@
 //!   store. A dialect in [`api`] translates between it and HTTP, purely. `http` is the server.
 //! - [`metrics`] has the instruments by which all of these count what they do.
 //! - [`ops`] is what operators do and see: their acts, their socket, and what is wrong.
+//! - `ui` is the page in the browser.
 //! - [`config`], `log` and `daemon` put it together; [`cli`] is what operators type, [`client`]
 //!   what partners do; `assets` is what the binary brings along.
 //!
@@ -53,6 +54,7 @@ pub mod processor;
 pub mod scheduler;
 pub mod service;
 pub mod store;
+pub(crate) mod ui;
 pub(crate) mod util;
 pub(crate) mod watch;
 pub mod worker;

@@ -91,6 +91,23 @@ impl Processor {
         }
     }
 
+    /// What it is in a few words: the name of the program with its arguments, or where it posts to.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Archive => "archive".into(),
+            Self::Command(command) => {
+                let (program, arguments) = match &command.argv[..] {
+                    [program, arguments @ ..] => (program.as_str(), arguments),
+                    [] => ("", &[][..]),
+                };
+                let program = program.rsplit('/').next().unwrap_or(program);
+                let words = std::iter::once(program).chain(arguments.iter().map(String::as_str));
+                words.collect::<Vec<_>>().join(" ")
+            }
+            Self::Post(post) => format!("POST {}", post.place()),
+        }
+    }
+
     /// How long a run may take, if it is limited.
     pub fn timeout(&self) -> Option<Duration> {
         match self {

@@ -257,6 +257,17 @@ impl Caller {
         Self::new("", Grants::default())
     }
 
+    /// The same without a role, and without what comes with it.
+    #[must_use]
+    pub fn without(self, role: Role) -> Self {
+        let mut grants = Grants::clone(&self.grants);
+        grants.roles.remove(&role);
+        Self {
+            grants: grants.into(),
+            ..self
+        }
+    }
+
     /// A caller with every right.
     #[cfg(test)]
     pub fn operator(name: &str) -> Self {
@@ -360,6 +371,8 @@ mod tests {
             assert!(!curator.may(right, &interface("x")));
         }
         assert!(operator.has(Role::Operator) && !operator.has(Role::Curator));
+        let partner = operator.without(Role::Operator);
+        assert!(!partner.has(Role::Operator) && !partner.may_any(&interface("x")));
         assert!(curator.has(Role::Curator) && !curator.has(Role::Operator));
     }
 

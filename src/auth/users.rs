@@ -20,12 +20,12 @@
 use super::cache::{Mark, MarkKey, Proven, Refused};
 use super::familiar::{self, Familiar, Pair};
 use super::file::{UsersError, UsersFile};
-use super::grants::{Account, Caller, Role};
+use super::grants::{Account, Caller, Grants, Role};
 use super::line::{Full, Line, Rank};
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
 use super::throttle::{Address, Throttle};
-use super::token::{self, SCOPES_MAX, Token, check_scope};
+use super::token::{self, SCOPES_MAX, SESSION_LIFETIME_S, Token, Use, check_scope};
 use crate::domain::{InterfaceName, Seal, UserName};
 use http_auth_basic::Credentials;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -250,6 +250,14 @@ impl Users {
         }
     }
 
+    /// All of them with what they may do, by their names.
+    pub fn list(&self) -> Vec<(String, Arc<Grants>)> {
+        let loaded = self.shared.loaded();
+        let all = loaded.users.list();
+        all.map(|(name, account)| (name.to_owned(), account.grants.clone()))
+            .collect()
+    }
+
     /// The users with a right on an interface, except operators, who have all.
     pub fn partners_of(&self, interface: &InterfaceName) -> Vec<UserName> {
         let loaded = self.shared.loaded();
@@ -292,6 +300,17 @@ impl Users {
         for scope in scopes {
             check_scope(scope).map_err(IssueError::Scope)?;
         }
+        self.issued(Use::Bearer, caller, scopes, lifetime_s, now_ms)
+    }
+
+    fn issued(
+        &self,
+        by: Use,
+        caller: &Caller,
+        scopes: &[String],
+        lifetime_s: u32,
+        now_ms: i64,
+    ) -> Result<String, IssueError> {
         // The password may have been changed since it was met, and must not outlive that here.
         let loaded = self.shared.loaded();
         let account = loaded.users.account(&caller.user);
@@ -301,17 +320,45 @@ impl Users {
             .map(|(account, _)| &account.password)
             .ok_or(IssueError::NotProven)?;
         let expires_s = now_ms.div_euclid(1000).saturating_add(lifetime_s.into());
-        let seal = &self.shared.seal;
-        Ok(token::issue(seal, &caller.user, stored, expires_s, scopes))
+        let (seal, user) = (&self.shared.seal, &caller.user);
+        Ok(token::issue(seal, by, user, stored, expires_s, scopes))
+    }
+
+    /// What a browser shows from now on of a caller who gave a password, for [`SESSION_LIFETIME_S`]. Nothing is
+    /// stored, as for [`Users::issue`].
+    ///
+    /// # Errors
+    /// When the caller has not proven a password that is still valid.
+    pub fn begin_session(&self, caller: &Caller, now_ms: i64) -> Result<String, IssueError> {
+        self.issued(Use::Session, caller, &[], SESSION_LIFETIME_S, now_ms)
+    }
+
+    /// Whose session this is; `None` when it is forged, has expired, or is void.
+    pub fn session(&self, session: &str, now_ms: i64) -> Option<Caller> {
+        self.shown(Use::Session, session, now_ms)
+    }
+
+    /// What every form has to have that a page gives to who shows this session.
+    pub fn form_token(&self, session: &str) -> String {
+        token::form_token(&self.shared.seal, session)
+    }
+
+    /// Is this the session's [`Users::form_token`]?
+    pub fn is_form_token(&self, session: &str, given: &str) -> bool {
+        token::is_form_token(&self.shared.seal, session, given)
     }
 
     /// Who shows this token; `None` when it is forged, has expired, or is void. It cannot be used
     /// to get another one.
     pub fn bearer(&self, token: &str, now_ms: i64) -> Option<Caller> {
+        self.shown(Use::Bearer, token, now_ms)
+    }
+
+    fn shown(&self, by: Use, token: &str, now_ms: i64) -> Option<Caller> {
         let token = Token::read(token)?;
         let loaded = self.shared.loaded();
         let (user, account) = loaded.users.entry(&token.user)?;
-        let good = token.is_genuine(&self.shared.seal, &account.password)
+        let good = token.is_genuine(&self.shared.seal, by, &account.password)
             && now_ms.div_euclid(1000) < token.expires_s;
         good.then(|| caller(user, account).limited_to(token.scopes))
     }

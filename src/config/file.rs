@@ -1,6 +1,6 @@
 //! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
 
-use super::{Limits, LogConfig, MetricsConfig, Partner};
+use super::{Limits, LogConfig, MetricsConfig, Partner, Ui};
 use crate::{
     cron_schedule::Missed,
     cron_schedule::cron::Changes,
@@ -47,6 +47,8 @@ pub(super) struct ServerFile {
     pub(super) missed_schedules: Option<Missed>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) proxy_protocol: bool,
+    pub(super) ui: Ui,
+    pub(super) ui_operators_from: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

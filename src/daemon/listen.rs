@@ -107,8 +107,8 @@ impl Listeners {
         config: &Config,
         by: ServedBy,
         supervisor: &Supervisor,
-        stop: &CancellationToken,
-    ) -> TaskTracker {
+        (tasks, stop): (&TaskTracker, &CancellationToken),
+    ) {
         let deadline = Duration::from_secs(config.limits.stop_deadline_s);
         let limits = http::Limits {
             connections_max: config.limits.connections_max,
@@ -117,7 +117,6 @@ impl Listeners {
             trusted_proxies: Arc::new(config.trusted_proxies.clone()),
             ..http::Limits::default()
         };
-        let tasks = TaskTracker::new();
         if let Some(plain) = self.plain {
             let metrics = self.metrics.listener("plain");
             let until = (stop.clone(), deadline);
@@ -139,7 +138,6 @@ impl Listeners {
             memory::give_back(stop_memory.clone())
         });
         tasks.close();
-        tasks
     }
 }
 

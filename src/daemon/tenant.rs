@@ -26,6 +26,7 @@ use crate::{
         By, LeftBehind, Store,
         fs::{FileStore, Owner, RealFs, Rules, Spool, SpoolLock, key},
     },
+    ui,
     util::Heartbeat,
     watch::{Identity, Seen, Watched},
     worker::{self, Hints, Worker},
@@ -374,6 +375,12 @@ impl Prepared {
             Change::Schedule(id) => alarm.touch(id),
         };
         Admin::new(self.store.clone(), verifier, Some(worker), changed)
+    }
+
+    /// The tenant as the page knows it.
+    pub(super) fn page(&self, tenant: &Tenant) -> ui::Spool {
+        let (store, service) = (self.store.clone(), self.service.clone());
+        ui::Spool::new(tenant, store, self.admin(), service)
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.

@@ -257,7 +257,7 @@ impl Kind {
         }
     }
 
-    fn extension(self) -> &'static str {
+    pub fn extension(self) -> &'static str {
         match self {
             Self::Json => ".json",
             Self::Xml => ".xml",

@@ -14,7 +14,7 @@ use tokio::time::{self, Instant};
 
 /// Why a body did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyError {
+pub(crate) enum BodyError {
     /// The connection or stream ended, or broke the protocol, in the middle.
     CutOff,
     TimedOut,

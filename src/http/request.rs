@@ -18,7 +18,7 @@ use super::{
     body::Body,
     body_reader::{BodyError, BodyReader},
     credentials::{self, AuthFailure, Rejection, challenge},
-    media, range,
+    media, range, ui,
 };
 use crate::{
     api::{self, Credentials, Dialect, Intake, Payload},
@@ -161,7 +161,7 @@ fn peer_of(context: &Context, head: &Parts) -> Result<Peer, Contradiction> {
 }
 
 /// Makes browsers stay with TLS, and run nothing that a document or a stylesheet's result might
-/// hold: partners wrote it.
+/// hold: partners wrote it. What says itself what it may do, keeps that.
 fn protect(headers: &mut HeaderMap) {
     for (name, value) in [
         (STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
@@ -170,7 +170,9 @@ fn protect(headers: &mut HeaderMap) {
             "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         ),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
 }
 
@@ -208,7 +210,9 @@ pub(super) fn finish(
     if parts.status != StatusCode::NOT_MODIFIED {
         headers.insert(CONTENT_LENGTH, n_bytes.into());
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(request_id) = HeaderValue::from_str(&access.request_id) {
         headers.insert(X_REQUEST_ID, request_id);
@@ -267,11 +271,8 @@ async fn respond(
     access: &mut AccessLine,
 ) -> Result<Response<Payload>, CutOff> {
     let path = head.uri.path();
-    if head
-        .uri
-        .path_and_query()
-        .is_some_and(|uri| uri.as_str().len() > context.limits.uri_bytes_max)
-    {
+    let whole = head.uri.path_and_query();
+    if whole.is_some_and(|uri| uri.as_str().len() > context.limits.uri_bytes_max) {
         return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
     }
     if let Err((status, line)) = check_head(head) {
@@ -280,6 +281,9 @@ async fn respond(
     let Some(virtual_host) = context.hosts.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     };
+    if let (Some(ui), true) = (&context.hosts.ui, ui::owns(path)) {
+        return ui::respond(&**ui, context, (virtual_host, client), head, reader, access).await;
+    }
     let Some(dialect) = api::of(path) else {
         access.tenant.clone_from(&virtual_host.name);
         let nothing = || text(StatusCode::NOT_FOUND, "no such path\n");
@@ -403,7 +407,7 @@ fn check_head(head: &Parts) -> Result<(), (StatusCode, &'static str)> {
 /// remembers, whatever that page is up to. Following a link is allowed; it shows nothing to the page.
 ///
 /// Source: W3C Fetch Metadata Request Headers; RFC 6454 for older browsers.
-fn is_cross_site(head: &Parts) -> bool {
+pub(super) fn is_cross_site(head: &Parts) -> bool {
     let named = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
     let is_safe = matches!(head.method, Method::GET | Method::HEAD);
     let is_link = is_safe
@@ -609,7 +613,7 @@ fn is_document(reply: &Reply) -> bool {
 }
 
 /// The output of `future`, or `None` if it panicked; the panic's message is on standard error.
-async fn caught<F: Future>(future: F) -> Option<F::Output> {
+pub(super) async fn caught<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {

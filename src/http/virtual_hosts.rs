@@ -5,6 +5,7 @@
 //! compared without case, port and trailing dot. A request that names two hosts is for none of them.
 //! Where a path names a tenant, by its name or one of its databases, that decides, not the host.
 
+use super::ui::Ui;
 use crate::{auth::Users, service::Service};
 use http::{header::HOST, request::Parts};
 use std::{collections::HashMap, sync::Arc};
@@ -28,6 +29,8 @@ pub(crate) struct VirtualHosts {
     hosts: Vec<VirtualHost>,
     by_host: HashMap<String, usize>,
     default: Option<usize>,
+    /// What people see in a browser; `None`: there is nothing.
+    pub(super) ui: Option<Arc<dyn Ui>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +85,14 @@ impl VirtualHosts {
             hosts,
             by_host,
             default,
+            ui: None,
         })
+    }
+
+    /// The same, with a page for people, if there is to be one.
+    #[must_use]
+    pub(crate) fn with_ui(self, ui: Option<Arc<dyn Ui>>) -> Self {
+        Self { ui, ..self }
     }
 
     /// The virtual host of a tenant, by its name or one of its databases.

@@ -52,6 +52,15 @@ struct Ready {
 }
 
 impl Post {
+    /// The URL without its scheme, and without a query, which may hold what is secret.
+    pub(super) fn place(&self) -> &str {
+        let place = self
+            .url
+            .split_once("://")
+            .map_or(&*self.url, |(_, place)| place);
+        place.split(['?', '#']).next().unwrap_or(place)
+    }
+
     /// The error says what is wrong with the URL. `cacert`: a PEM file with the certificates that
     /// are believed, instead of the system's. `secret`: a file with the secret to sign with.
     ///

@@ -152,14 +152,19 @@ impl Service {
         name: &JobName,
         want: Want,
     ) -> Result<JobDetail, Fault> {
-        let viewer = self.viewer(caller, |this, caller, interface| {
+        let viewer = self.viewer_of(caller);
+        self.found(&viewer, Of::Name(name.clone()), want, name)
+            .await
+    }
+
+    /// The eyes of a caller by his rights alone: what he may know of, wherever it is.
+    pub fn viewer_of(self: &Arc<Self>, caller: &Caller) -> Viewer {
+        self.viewer(caller, |this, caller, interface| {
             match caller.has(Role::Operator) {
                 true => Sight::All,
                 false => this.sight(caller, Visibility::Interface, interface),
             }
-        });
-        self.found(&viewer, Of::Name(name.clone()), want, name)
-            .await
+        })
     }
 
     /// A job for these eyes.

@@ -22,6 +22,7 @@ mod logging;
 mod metrics;
 mod operators;
 mod overview;
+mod page;
 mod partner;
 mod partners;
 mod plain_files;

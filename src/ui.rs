@@ -1,0 +1,212 @@
+//! The page: what operators and partners see of the service in a browser, and do there.
+//!
+//! Everything is HTML that the server makes, and forms that work without a script; the one script replaces what has
+//! changed. What is shown is asked of the store through the eyes of who looks ([`Service::viewer_of`]), and what is
+//! done goes through [`Admin`], with the user as who acts, so the audit has it.
+//!
+//! Who has logged in shows a session: a cookie that is sealed, and void after eight hours or with another password.
+//! A form is taken only from a page of our own (`Origin`) and with the session's token.
+//!
+//! Invariant: texts of others are escaped by the templates; only [`look::Html`] is taken as it is.
+//! Invariant: an operator is one only from where the configuration lets operators be.
+
+mod act;
+mod assets;
+mod bar;
+mod census;
+mod charts;
+mod document;
+mod form;
+mod index;
+mod job;
+mod jobs;
+mod layout;
+mod login;
+mod look;
+mod respond;
+mod visit;
+
+use crate::{
+    config::{self, InterfaceConfig, Tenant},
+    domain::InterfaceName,
+    http::{self, BodyError, Readiness, UiAnswer, UiRequest},
+    ops::admin::Admin,
+    peer::Networks,
+    processor::Processor,
+    service::{Direction, Service},
+    store::Store,
+};
+use ::http::Method;
+use async_trait::async_trait;
+use census::Census;
+use form::Form;
+use jiff::{Timestamp, tz::TimeZone};
+use layout::Section;
+use look::Clock;
+use respond::{Answer, Trouble, redirect};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use visit::Visit;
+
+/// Where all of it lies.
+const ROOT: &str = "/ui/";
+
+/// A form's names and choices; documents are not sent so.
+const FORM_BYTES_MAX: u64 = 256 * 1024;
+
+/// The page.
+pub(crate) struct Ui {
+    pub mode: config::Ui,
+    /// From where operators are operators.
+    pub operators_from: Networks,
+    /// In which its times are.
+    pub time_zone: TimeZone,
+    /// Jobs that run at the same time, of a tenant.
+    pub running_max: usize,
+    pub reserve_bytes: u64,
+    pub certificate: Arc<http::tls::Certificate>,
+    pub readiness: Arc<Readiness>,
+    pub spools: Vec<Spool>,
+    /// What goes on although nobody waits for it any more; it ends soon after `stop`.
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+/// A tenant as the page knows it.
+pub(crate) struct Spool {
+    name: String,
+    store: Arc<dyn Store>,
+    admin: Arc<Admin>,
+    service: Arc<Service>,
+    interfaces: BTreeMap<InterfaceName, About>,
+    census: Census,
+}
+
+/// What is said of an interface beside its name.
+struct About {
+    direction: Direction,
+    /// What works on its jobs.
+    processor: Option<String>,
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = match self.direction {
+            Direction::In => "in",
+            Direction::Out => "out",
+        };
+        match &self.processor {
+            Some(processor) => write!(f, "{direction}: {processor}"),
+            None => write!(f, "{direction}: waits to be fetched"),
+        }
+    }
+}
+
+impl Spool {
+    pub(crate) fn new(
+        tenant: &Tenant,
+        store: Arc<dyn Store>,
+        admin: Admin,
+        service: Arc<Service>,
+    ) -> Self {
+        let about = |interface: &InterfaceConfig| About {
+            direction: interface.service.direction,
+            processor: interface.lane.processor.as_ref().map(Processor::summary),
+        };
+        let interfaces = tenant.interfaces.iter();
+        Self {
+            name: tenant.name.clone(),
+            store,
+            admin: Arc::new(admin),
+            service,
+            interfaces: interfaces
+                .map(|(name, of)| (name.clone(), about(of)))
+                .collect(),
+            census: Census::default(),
+        }
+    }
+}
+
+impl Ui {
+    fn clock(&self) -> Clock {
+        Clock {
+            now_ms: Timestamp::now().as_millisecond(),
+            zone: self.time_zone.clone(),
+        }
+    }
+
+    fn spool(&self, tenant: &str) -> Option<&Spool> {
+        self.spools.iter().find(|spool| spool.name == tenant)
+    }
+}
+
+#[async_trait]
+impl http::Ui for Ui {
+    async fn answer(&self, request: UiRequest<'_>) -> Result<UiAnswer, BodyError> {
+        let (head, from) = (request.head, (request.host, request.client));
+        let (path, method) = (head.uri.path(), &head.method);
+        if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
+            return Ok(respond::not_allowed().into());
+        }
+        if let Some(asset) = assets::answer(path, head.uri.query()) {
+            return Ok(asset.into());
+        }
+        if path == login::PATH {
+            return login::answer(self, request).await;
+        }
+        let Some(visit) = Visit::begin(self, head, from) else {
+            return Ok(match path.starts_with(ROOT) {
+                true => login::first(head).into(),
+                // Without the slash at its end.
+                false => redirect(ROOT).into(),
+            });
+        };
+        let answer = match *method == Method::POST {
+            true => {
+                let form = Form::parse(&request.body.whole(FORM_BYTES_MAX).await?);
+                posted(&visit, &form).await
+            }
+            false => shown(&visit).await,
+        };
+        let response = match answer {
+            Ok(response) => response,
+            Err(trouble) => {
+                let frame = visit.frame(Section::Elsewhere).await;
+                respond::trouble(&frame, &trouble)
+            }
+        };
+        Ok(UiAnswer {
+            user: Some(visit.caller.user.clone()),
+            ..response.into()
+        })
+    }
+}
+
+/// The page of an address.
+async fn shown(visit: &Visit<'_>) -> Answer {
+    match visit.path {
+        "" => index::page(visit).await,
+        "job" => job::find(visit).await,
+        "jobs" => jobs::page(visit).await,
+        path => match path.strip_prefix("job/") {
+            Some(job) => job::page(visit, job).await,
+            None => Err(nothing()),
+        },
+    }
+}
+
+/// What a form does.
+async fn posted(visit: &Visit<'_>, form: &Form) -> Answer {
+    visit.check(form)?;
+    match visit.path {
+        "" => index::act(visit, form).await,
+        "act" => act::act(visit, form).await,
+        "confirm" => act::confirm(visit, form).await,
+        "logout" => Ok(login::out()),
+        _ => Err(nothing()),
+    }
+}
+
+fn nothing() -> Trouble {
+    Trouble::NotFound("there is no page at this address".into())
+}

@@ -1,0 +1,184 @@
+//! What is seen of a spool for those who look at all of it: counted seldom enough that looking costs little, however many
+//! look.
+
+use super::{look::Clock, visit::Visit};
+use crate::{
+    domain::{InterfaceName, PlaceKind},
+    ops::{
+        errors::{self, ErrorGroup},
+        shape::{Ages, Shape},
+    },
+    store::{Capacity, Counts, Filter, Store, StoreError, Viewer},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
+
+/// What was seen is good for so long, …
+const GOOD_FOR: Duration = Duration::from_secs(1);
+/// … and for so many times as long as it took.
+const PAUSE_FACTOR: u32 = 20;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What has come to an end since midnight, of the jobs that came since then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Today {
+    pub(super) done: usize,
+    pub(super) failed: usize,
+    pub(super) refused: usize,
+}
+
+/// A spool as it was seen at a moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Picture {
+    pub(super) counts: Counts,
+    /// What the holds say.
+    pub(super) held: BTreeMap<InterfaceName, String>,
+    /// By interface; of refused documents none may be known.
+    pub(super) today: BTreeMap<Option<InterfaceName>, Today>,
+    /// Of what waits in queues and for an attempt, without what is held.
+    pub(super) waiting: Ages,
+    pub(super) held_waiting: Ages,
+    /// When the oldest of them came: of those that are not held.
+    pub(super) oldest_ms: Option<i64>,
+    /// What failed in the last day, by cause.
+    pub(super) groups: Vec<ErrorGroup>,
+    pub(super) free: Option<Capacity>,
+}
+
+impl Picture {
+    async fn look(store: &dyn Store, clock: &Clock) -> Result<Self, StoreError> {
+        let counts = store.counts().await?;
+        let mut held = BTreeMap::new();
+        for interface in store.interfaces() {
+            if let Some(text) = store.hold_text(&interface).await? {
+                held.insert(interface, text);
+            }
+        }
+        let mut picture = Self {
+            counts,
+            held,
+            groups: errors::groups(store, Some(clock.now_ms - DAY_MS)).await?,
+            free: store.capacity(),
+            ..Self::default()
+        };
+        picture.count_today(store, clock.midnight_ms()).await?;
+        picture.count_waiting(store, clock.now_ms).await?;
+        Ok(picture)
+    }
+
+    async fn count_today(&mut self, store: &dyn Store, midnight_ms: i64) -> Result<(), StoreError> {
+        let filter = Filter {
+            at: vec![PlaceKind::Bak, PlaceKind::JobErrors, PlaceKind::Refused],
+            since_ms: Some(midnight_ms),
+            want_failure: true,
+            ..Filter::default()
+        };
+        let page = store
+            .list(&Viewer::all(), &filter, None, usize::MAX)
+            .await?;
+        for summary in page.jobs {
+            let place = summary.job.place.kind();
+            let today = self.today.entry(summary.interface).or_default();
+            match place {
+                PlaceKind::Bak => today.done += 1,
+                PlaceKind::JobErrors => today.failed += 1,
+                PlaceKind::Refused => today.refused += 1,
+                PlaceKind::Deferred | PlaceKind::Queue | PlaceKind::Work => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn count_waiting(&mut self, store: &dyn Store, now_ms: i64) -> Result<(), StoreError> {
+        let filter = Filter {
+            at: vec![PlaceKind::Queue, PlaceKind::Deferred],
+            ..Filter::default()
+        };
+        let page = store
+            .list(&Viewer::all(), &filter, None, usize::MAX)
+            .await?;
+        let (mut waiting, mut held) = (Shape::default(), Shape::default());
+        for summary in page.jobs {
+            let came_ms = summary.job.name.id().unix_ms();
+            let interface = summary.job.place.interface();
+            let is_held = interface.is_some_and(|interface| self.held.contains_key(interface));
+            let shape = if is_held { &mut held } else { &mut waiting };
+            shape.count(String::new(), now_ms - came_ms);
+            if !is_held {
+                let oldest = self.oldest_ms.unwrap_or(came_ms);
+                self.oldest_ms = Some(oldest.min(came_ms));
+            }
+        }
+        (self.waiting, self.held_waiting) = (waiting.all, held.all);
+        Ok(())
+    }
+
+    /// Of all interfaces.
+    pub(super) fn all_today(&self) -> Today {
+        let mut all = Today::default();
+        for today in self.today.values() {
+            all.done += today.done;
+            all.failed += today.failed;
+            all.refused += today.refused;
+        }
+        all
+    }
+
+    /// How many jobs of all interfaces wait in their queues, run, and wait for an attempt.
+    pub(super) fn active(&self) -> (usize, usize, usize) {
+        let of = self.counts.of.values();
+        of.fold((0, 0, 0), |(queued, running, deferred), counts| {
+            (
+                queued + counts.queued.jobs,
+                running + counts.running.jobs,
+                deferred + counts.deferred.jobs,
+            )
+        })
+    }
+}
+
+/// The last picture, and how long it took.
+#[derive(Default)]
+pub(super) struct Census {
+    last: Mutex<Option<(Instant, Duration, Arc<Picture>)>>,
+}
+
+impl Census {
+    /// A picture that is good; one is taken at a time.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn picture(
+        &self,
+        store: &dyn Store,
+        clock: &Clock,
+    ) -> Result<Arc<Picture>, StoreError> {
+        let mut last = self.last.lock().await;
+        if let Some((at, took, picture)) = &*last
+            && at.elapsed() < GOOD_FOR.max(*took * PAUSE_FACTOR)
+        {
+            return Ok(picture.clone());
+        }
+        let begun = Instant::now();
+        let picture = Arc::new(Picture::look(store, clock).await?);
+        *last = Some((Instant::now(), begun.elapsed(), picture.clone()));
+        Ok(picture)
+    }
+
+    /// What was done just now is to be seen by who has done it.
+    pub(super) async fn forget(&self) {
+        *self.last.lock().await = None;
+    }
+}
+
+impl Visit<'_> {
+    /// The spool, as it was seen a moment ago. For who may see all of it.
+    pub(super) async fn picture(&self) -> Result<Arc<Picture>, StoreError> {
+        let census = &self.spool.census;
+        census.picture(&*self.spool.store, &self.clock).await
+    }
+}

@@ -1,0 +1,120 @@
+//! Charts, as SVG within the page: shapes by classes of the sheet, and words for those who do not see them. Pure.
+
+use super::look::Html;
+use crate::ops::shape::{Ages, BOUNDED, end_s};
+use std::fmt::Write;
+
+const WIDTH: f64 = 300.0;
+/// Where the columns of the waiting stand, and how high they may be.
+const GROUND: f64 = 100.0;
+const HEIGHT: f64 = 76.0;
+
+/// How old what waits is; what is held is outlined on top of the others.
+pub(super) fn ages(waiting: &Ages, held: &Ages) -> Html {
+    let buckets = BOUNDED + 1;
+    let step = WIDTH / buckets as f64;
+    let most = (0..buckets).map(|n| waiting.jobs[n] + held.jobs[n]).max();
+    let unit = HEIGHT / most.unwrap_or(0).max(1) as f64;
+    let (mut svg, mut words) = (String::new(), Vec::new());
+    for bucket in 0..buckets {
+        let (free, held) = (waiting.jobs[bucket], held.jobs[bucket]);
+        let (x, width) = (bucket as f64 * step + 2.0, step - 4.0);
+        let (free_height, held_height) = (free as f64 * unit, held as f64 * unit);
+        let mut top = GROUND - free_height;
+        if free > 0 {
+            rect(&mut svg, "f-done", (x, top), (width, free_height));
+        }
+        if held > 0 {
+            top -= held_height;
+            rect(
+                &mut svg,
+                "hatch",
+                (x + 1.0, top),
+                (width - 2.0, held_height),
+            );
+        }
+        let (middle, name) = (x + width / 2.0, bucket_name(bucket));
+        if free + held > 0 {
+            text(
+                &mut svg,
+                "v",
+                (middle, top - 4.0),
+                &(free + held).to_string(),
+            );
+            words.push(format!("{name}: {}", free + held));
+        }
+        text(&mut svg, "", (middle, 113.0), &name);
+    }
+    let label = match words.is_empty() {
+        true => "Nothing waits.".to_owned(),
+        false => format!("Waiting jobs by age. {}. Outlined: held.", words.join(", ")),
+    };
+    let held = match held.total() {
+        0 => "",
+        _ => {
+            r#"<rect class="hatch" x="180" y="7" width="9" height="9"/><text x="194" y="15">held</text>"#
+        }
+    };
+    Html(format!(
+        r#"<svg viewBox="0 0 300 120" role="img" aria-label="{label}">{svg}<path class="axis" d="M0 100.5H300"/>{held}</svg>"#
+    ))
+}
+
+/// In minutes, or hours.
+fn bucket_name(bucket: usize) -> String {
+    let short = |s: i64| match s {
+        ..3600 => format!("{}", s / 60),
+        _ => format!("{} h", s / 3600),
+    };
+    let begin = bucket.checked_sub(1).and_then(end_s);
+    match (begin, end_s(bucket)) {
+        (None, Some(end)) => format!("&lt;{}", short(end)),
+        (Some(begin), Some(_)) => short(begin),
+        (Some(begin), None) => format!("{}+", short(begin)),
+        (None, None) => String::new(),
+    }
+}
+
+fn rect(svg: &mut String, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
+    // To write into a string does not fail.
+    let _ = write!(
+        svg,
+        r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"/>"#
+    );
+}
+
+fn text(svg: &mut String, class: &str, (x, y): (f64, f64), words: &str) {
+    let _ = write!(
+        svg,
+        r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="middle">{words}</text>"#
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::shape::Shape;
+
+    #[test]
+    fn the_ages_of_what_waits_are_columns_with_words() {
+        let (mut waiting, mut held) = (Shape::default(), Shape::default());
+        for age_ms in [0, 0, 400_000] {
+            waiting.count(String::new(), age_ms);
+        }
+        held.count(String::new(), i64::MAX);
+        let svg = ages(&waiting.all, &held.all).0;
+        assert!(
+            svg.contains(
+                "aria-label=\"Waiting jobs by age. &lt;5: 2, 5: 1, 21 h+: 1. Outlined: held.\""
+            ),
+            "{svg}"
+        );
+        assert_eq!(svg.matches("<rect class=\"f-done\"").count(), 2);
+        assert_eq!(svg.matches("<rect class=\"hatch\"").count(), 2);
+        let none = ages(&Ages::default(), &Ages::default()).0;
+        assert!(
+            none.contains("Nothing waits.") && !none.contains("<rect"),
+            "{none}"
+        );
+    }
+}

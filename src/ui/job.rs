@@ -1,0 +1,419 @@
+//! One job: where it is and what it is, its ids, its log, what is said of the lines of its document, and what can be done
+//! to it. Found by any of its ids.
+
+use super::{
+    document::{self, Line},
+    layout::{Frame, Section},
+    look::{Html, bytes, name, said, span, state},
+    respond::{Answer, Trouble, page_of, redirect},
+    visit::Visit,
+};
+use crate::{
+    api::Payload,
+    auth::Right,
+    domain::{Job, JobName, Kind, Place, id_in_hex, id_in_uuid, joblog::Message, parse_uuid},
+    ops::selection::JobState,
+    service::{Command, Direction, Download, JobRef, Reply, View, Visibility},
+    store::{Content, JobDetail, Of, Want},
+};
+use askama::Template;
+use http::{
+    HeaderValue, Response,
+    header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+};
+
+/// So much of a document is read to show lines of it.
+const DOCUMENT_BYTES_MAX: u64 = 2 << 20;
+/// So many messages are shown, the last ones; the log has all.
+const MESSAGES_MAX: usize = 500;
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct JobPage {
+    frame: Frame,
+    title: String,
+    job: String,
+    name: Html,
+    state: Html,
+    sentence: String,
+    received: Html,
+    due: Option<Html>,
+    /// What can be done to it, and what not.
+    acts: Vec<(&'static str, &'static str, bool)>,
+    document: Option<String>,
+    facts: Vec<(&'static str, String)>,
+    results: Vec<(String, String)>,
+    variables: Option<String>,
+    ids: Vec<(&'static str, String)>,
+    messages: Vec<Said>,
+    earlier: usize,
+    lines: Vec<Line>,
+    has_log: bool,
+}
+
+/// A message of the log.
+struct Said {
+    at: Html,
+    level: Html,
+    text: String,
+    tool: Option<String>,
+    line: Option<u64>,
+}
+
+/// The job that an id means, or its page.
+pub(super) async fn find(visit: &Visit<'_>) -> Answer {
+    let text = visit.query.get("id").unwrap_or_default();
+    let unknown = || {
+        let text = said(text);
+        Trouble::NotFound(format!(
+            "no job that you may see has the id or name {text:?}"
+        ))
+    };
+    let viewer = visit.viewer();
+    let of = meaning(text);
+    let found = match of {
+        Some(of) => visit.spool.store.find(&viewer, of, Want::PLACE).await?,
+        None => None,
+    };
+    let found = found.ok_or_else(unknown)?;
+    Ok(redirect(
+        &visit.to(&format!("job/{}", found.summary.job.name), []),
+    ))
+}
+
+/// What a text may be the name of. Who may know of the job is looked at by whoever finds it, so an id need not be one
+/// that was given out.
+fn meaning(text: &str) -> Option<Of> {
+    if let Ok(name) = text.parse() {
+        return Some(Of::Name(name));
+    }
+    if let Some(uuid) = parse_uuid(text) {
+        return Some(Of::Id(id_in_uuid(uuid)));
+    }
+    let mut bytes = [0; 12];
+    if hex::decode_to_slice(text, &mut bytes).is_ok() {
+        return Some(Of::Id(id_in_hex(&bytes)));
+    }
+    let number = text.parse().ok()?;
+    Some(Of::Id(crate::domain::JobId::from_number(number)))
+}
+
+/// The page of a job, and what is below its address.
+pub(super) async fn page(visit: &Visit<'_>, path: &str) -> Answer {
+    let (job, part) = path.split_once('/').unwrap_or((path, ""));
+    let name: JobName = job.parse().map_err(|_| no_job(job))?;
+    let want = Want {
+        now: true,
+        ..Want::RECORD
+    };
+    let viewer = visit.viewer();
+    let detail = visit
+        .spool
+        .store
+        .find(&viewer, Of::Name(name.clone()), want)
+        .await?;
+    let detail = detail.ok_or_else(|| no_job(job))?;
+    match part {
+        "" => shown(visit, detail).await,
+        "document" => document(visit, &detail).await,
+        "log" => log(visit, name).await,
+        number => result(visit, name, number).await,
+    }
+}
+
+fn no_job(job: &str) -> Trouble {
+    Trouble::NotFound(format!("there is no job {}", said(job)))
+}
+
+async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
+    let job = detail.summary.job.clone();
+    let view = view(visit, &job.name).await?;
+    let mut messages = view.messages.clone();
+    if let Place::Work { .. } = job.place {
+        messages.extend(visit.spool.store.said_so_far(&job).await?);
+    }
+    let may_read = may_read(visit, &detail);
+    let lines = match may_read && messages.iter().any(|message| message.line.is_some()) {
+        true => near(visit, &job, &messages).await?,
+        false => Vec::new(),
+    };
+    let (clock, job_state) = (&visit.clock, JobState::of(&detail.summary));
+    let earlier = messages.len().saturating_sub(MESSAGES_MAX);
+    let shown = messages.iter().skip(earlier).map(|message| Said {
+        at: clock.at(message.time_ms),
+        level: document::level(message.level),
+        text: said(&message.text),
+        tool: message.tool.as_deref().map(said),
+        line: message.line.filter(|_| !lines.is_empty()),
+    });
+    let at = |part: &str| visit.to(&format!("job/{}/{part}", job.name), []);
+    let results = view.files.iter().enumerate();
+    Ok(page_of(&JobPage {
+        title: format!(
+            "{job_state}: {}",
+            job.name.reference().unwrap_or(&job.name.to_string())
+        ),
+        job: job.name.to_string(),
+        name: name(&job.name),
+        state: state(job_state),
+        sentence: sentence(&detail),
+        received: clock.age(view.received_ms),
+        due: due_ms(&job.place).map(|ms| clock.age(ms)),
+        acts: acts(visit, &detail),
+        document: may_read.then(|| at("document")),
+        facts: facts(visit, &view, &detail),
+        results: results
+            .map(|(n, file)| (said(file), at(&n.to_string())))
+            .collect(),
+        variables: (!view.variables.is_empty())
+            .then(|| serde_json::to_string_pretty(&view.variables).unwrap_or_default()),
+        ids: ids(visit, &view),
+        messages: shown.collect(),
+        earlier,
+        lines,
+        has_log: view.finished_ms.is_some(),
+        frame: visit.frame(Section::Jobs).await,
+    }))
+}
+
+/// A job as partners are shown it.
+async fn view(visit: &Visit<'_>, name: &JobName) -> Result<Box<View>, Trouble> {
+    let command = Command::Show {
+        job: JobRef::Name(name.clone()),
+        visibility: Visibility::Interface,
+    };
+    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let Reply::Shown(view) = reply else {
+        return Err(no_job(&name.to_string()));
+    };
+    Ok(view)
+}
+
+/// Where it is, in words.
+fn sentence(detail: &JobDetail) -> String {
+    let attempts = detail.now.as_ref().and_then(|now| now.attempts);
+    let attempt = attempts.map_or(String::new(), |n| format!(", attempt {n}"));
+    let interface = detail.summary.interface.as_ref();
+    match (&detail.summary.job.place, interface) {
+        (Place::Work { attempt, .. }, Some(interface)) => {
+            format!("in {interface}, attempt {attempt}")
+        }
+        (_, Some(interface)) => format!("in {interface}{attempt}"),
+        (_, None) => String::new(),
+    }
+}
+
+/// What a person who may act can do: the act, its name, and whether it is possible now.
+fn acts(visit: &Visit<'_>, detail: &JobDetail) -> Vec<(&'static str, &'static str, bool)> {
+    if !visit.may_manage(detail.summary.interface.as_ref()) {
+        return Vec::new();
+    }
+    let (rests, has_ended) = match detail.summary.job.place {
+        Place::Work { .. } => (false, false),
+        Place::Queue(_) | Place::Deferred { .. } => (true, false),
+        Place::Bak(_) | Place::JobErrors | Place::Refused => (true, true),
+    };
+    let is_queued = detail.summary.is_queued();
+    vec![
+        ("requeue", "Requeue…", rests && !is_queued),
+        ("cancel", "Cancel…", !has_ended),
+        ("remove", "Remove for ever…", rests),
+    ]
+}
+
+/// May the document be read? Its submitter may, and who may download.
+fn may_read(visit: &Visit<'_>, detail: &JobDetail) -> bool {
+    let (summary, caller) = (&detail.summary, &visit.caller);
+    let interface = summary.interface.as_ref();
+    let record = summary.record.as_ref();
+    let submitter = record.and_then(|record| record.submitter.as_deref());
+    let may = visit.is_operator()
+        || submitter.is_some_and(|submitter| caller.is(submitter))
+        || interface.is_some_and(|interface| caller.may(Right::Download, interface));
+    // Whoever fetches a job takes it away, which to look at it would not.
+    let about = interface.and_then(|interface| visit.spool.interfaces.get(interface));
+    let is_to_fetch = about.is_some_and(|about| about.direction == Direction::Out);
+    may && (visit.is_operator() || !(is_to_fetch && summary.is_queued()))
+}
+
+fn facts(visit: &Visit<'_>, view: &View, detail: &JobDetail) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let about = view
+        .interface
+        .as_ref()
+        .and_then(|name| visit.spool.interfaces.get(name));
+    let processor = about.and_then(|about| about.processor.clone());
+    facts.extend(
+        processor
+            .filter(|_| visit.is_operator())
+            .map(|text| ("processor", text)),
+    );
+    let record = detail.summary.record.as_ref();
+    let dialect = record.and_then(|record| record.dialect.as_deref());
+    let from = match dialect {
+        Some(dialect) => format!("{}, by {dialect}", view.submitter),
+        None => view.submitter.clone(),
+    };
+    facts.push(("from", said(&from)));
+    facts.push(("received", visit.clock.full(view.received_ms)));
+    facts.extend(view.started_ms.map(|ms| ("started", visit.clock.full(ms))));
+    facts.extend(view.finished_ms.map(|ms| ("ended", visit.clock.full(ms))));
+    if let (Some(started), Some(finished)) = (view.started_ms, view.finished_ms) {
+        facts.push(("took", took(finished - started)));
+    }
+    facts.push(("priority", view.priority.to_string()));
+    facts.extend(view.worker.clone().map(|worker| ("worker", worker)));
+    if let Some(now) = &detail.now {
+        facts.push(("size", bytes(now.bytes)));
+        facts.extend(now.sha256.clone().map(|sha256| ("SHA-256", sha256)));
+    }
+    facts
+}
+
+/// The ids by which each dialect knows it. A runner is a capability: it is for the submitter.
+fn ids(visit: &Visit<'_>, view: &View) -> Vec<(&'static str, String)> {
+    let mut ids = vec![
+        ("dStore", view.job.to_string()),
+        ("Robusta", view.uuid.clone()),
+        ("eHealth", view.uuid.clone()),
+        ("PAAS", view.id.to_string()),
+        ("Alteryx", view.hex.clone()),
+    ];
+    let runner = view
+        .runner
+        .clone()
+        .filter(|_| visit.caller.is(&view.submitter));
+    ids.extend(runner.map(|runner| ("PAAS runner, a secret", runner)));
+    ids
+}
+
+/// The lines of the document of which something is said.
+async fn near(visit: &Visit<'_>, job: &Job, messages: &[Message]) -> Result<Vec<Line>, Trouble> {
+    let Some(content) = visit.spool.store.open(job).await? else {
+        return Ok(Vec::new());
+    };
+    let read = content
+        .read(0..content.bytes.min(DOCUMENT_BYTES_MAX))
+        .await?;
+    Ok(document::near(&document::decoded(&read), messages))
+}
+
+/// The document to look at: the job stays where it is.
+async fn document(visit: &Visit<'_>, detail: &JobDetail) -> Answer {
+    let job = &detail.summary.job;
+    if !may_read(visit, detail) {
+        let text = "you have no right to download it, or it waits to be fetched".to_owned();
+        return Err(Trouble::Forbidden(text));
+    }
+    let content = visit.spool.store.open(job).await?;
+    let content: Content = content.ok_or_else(|| no_job(&job.name.to_string()))?;
+    let kind = match job.name.kind() {
+        Kind::Json => "application/json",
+        Kind::Xml => "application/xml",
+    };
+    let name = job.name.to_string();
+    Ok(saved(
+        Payload::File(Download::new(name.clone(), content)),
+        kind,
+        &name,
+    ))
+}
+
+async fn log(visit: &Visit<'_>, job: JobName) -> Answer {
+    let name = job.to_string();
+    let file = format!("{}.log.xml", name.trim_end_matches(job.kind().extension()));
+    let command = Command::Log {
+        interface: None,
+        job,
+    };
+    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let Reply::Log(log) = reply else {
+        return Err(super::nothing());
+    };
+    let log = Payload::Bytes(log.to_xml().into());
+    Ok(saved(log, "application/xml", &file))
+}
+
+/// A file that the processor made, by its number.
+async fn result(visit: &Visit<'_>, job: JobName, number: &str) -> Answer {
+    let command = Command::Result {
+        job: JobRef::Name(job),
+        number: number.parse().map_err(|_| super::nothing())?,
+        visibility: Visibility::Interface,
+    };
+    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let Reply::Result { download, .. } = reply else {
+        return Err(super::nothing());
+    };
+    let name = download.name.clone();
+    let kind = "application/octet-stream";
+    Ok(saved(Payload::File(download), kind, &name))
+}
+
+/// When it is tried again.
+fn due_ms(place: &Place) -> Option<i64> {
+    match place {
+        Place::Deferred { due_ms, .. } => Some(*due_ms),
+        Place::Bak(_)
+        | Place::JobErrors
+        | Place::Queue(_)
+        | Place::Refused
+        | Place::Work { .. } => None,
+    }
+}
+
+/// Something that the browser saves and does not show.
+fn saved(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> {
+    let mut response = Response::new(payload);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let plain: String = name
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .collect();
+    let attachment = HeaderValue::try_from(format!("attachment; filename=\"{plain}\""));
+    let attachment = attachment.unwrap_or(HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_DISPOSITION, attachment);
+    response
+}
+
+/// How long a run took: `5.2 s`, `3 ms`.
+fn took(ms: i64) -> String {
+    match ms {
+        ..1000 => format!("{} ms", ms.max(0)),
+        1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => span(ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_timed_as_exactly_as_is_of_use() {
+        for (ms, expected) in [
+            (-1, "0 ms"),
+            (3, "3 ms"),
+            (5_250, "5.2 s"),
+            (12_000, "12 s"),
+        ] {
+            assert_eq!(took(ms), expected);
+        }
+    }
+
+    #[test]
+    fn any_id_is_understood() {
+        let name: JobName = "20261126T133502.870Z-00000-day.xml".parse().unwrap();
+        let id = name.id();
+        assert_eq!(meaning(&name.to_string()), Some(Of::Name(name)));
+        assert_eq!(meaning(&id.get().to_string()), Some(Of::Id(id)));
+        let seal = crate::domain::Seal::new([7; crate::domain::KEY_BYTES]);
+        assert_eq!(meaning(&seal.uuid(id).to_string()), Some(Of::Id(id)));
+        assert_eq!(meaning(&hex::encode(seal.hex(id))), Some(Of::Id(id)));
+        for odd in ["", "order-10834", "../x", "<b>"] {
+            assert_eq!(meaning(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The page, asked as a browser asks: logging in by form, a cookie, forms with their tokens; who sees and does what.
+
+use crate::harness::{Answer, Daemon};
+
+const VALID: &str = "examples/documents/orders_in/day.valid.xml";
+
+/// Somebody in a browser.
+struct Browser<'d> {
+    daemon: &'d Daemon,
+    cookie: String,
+    token: String,
+}
+
+/// A form as a page of ours sends it.
+fn post(daemon: &Daemon, path: &str, cookie: &str, form: &[(&str, &str)]) -> Answer {
+    let origin = format!("Origin: {}", daemon.url);
+    let cookie = format!("Cookie: {cookie}");
+    let fields: Vec<String> = form.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let mut arguments = vec!["-H", &origin, "-H", &cookie];
+    for field in &fields {
+        arguments.extend(["--data-urlencode", field]);
+    }
+    arguments.push(path);
+    daemon.bare_curl(&arguments)
+}
+
+fn login(daemon: &Daemon, user: &str, password: &str) -> Answer {
+    let form = [
+        ("user", user),
+        ("password", password),
+        ("to", "/ui/jobs?place=done"),
+    ];
+    post(daemon, "/ui/login", "", &form)
+}
+
+impl<'d> Browser<'d> {
+    /// Logs in, as `name:password` says.
+    fn open(daemon: &'d Daemon, login_as: &str) -> Self {
+        let (user, password) = login_as.split_once(':').unwrap();
+        let answer = login(daemon, user, password);
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        let cookie = answer.header("set-cookie").unwrap();
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        let mut browser = Self {
+            daemon,
+            cookie,
+            token: String::new(),
+        };
+        let page = browser.page("/ui/");
+        let (_, rest) = page.split_once("name=\"token\" value=\"").unwrap();
+        browser.token = rest.split('"').next().unwrap().to_owned();
+        browser
+    }
+
+    fn operator(daemon: &'d Daemon) -> Self {
+        Self::open(daemon, &format!("admin:{}", daemon.password))
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        let cookie = format!("Cookie: {}", self.cookie);
+        self.daemon.bare_curl(&["-H", &cookie, path])
+    }
+
+    fn page(&self, path: &str) -> String {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.text()
+    }
+
+    fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        let token = [("token", self.token.as_str())];
+        post(self.daemon, path, &self.cookie, &[&token, form].concat())
+    }
+}
+
+/// One whose orders all fail for good, and say why in words that would like to be a script.
+fn failing() -> Daemon {
+    Daemon::start_with(|text| {
+        let said = r#"{"level":"error","line":3,"text":"no paper <script>alert(1)</script>"}"#;
+        let command = format!(
+            "processor = {{ command = [\"sh\", \"-c\", \'\'\'echo \'{said}\'; exit 1\'\'\'] }}"
+        );
+        let (before, orders) = text.split_once("[interfaces.orders_in]").unwrap();
+        let orders = orders.replacen("processor = { archive = true }", &command, 1);
+        format!("{before}[interfaces.orders_in]{orders}")
+    })
+}
+
+fn upload(daemon: &Daemon, reference: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(VALID);
+    daemon.upload(&path, &format!("?RefName={reference}")).job()
+}
+
+#[test]
+fn who_logs_in_has_a_cookie_that_is_good_until_the_password_changes() {
+    let daemon = Daemon::start();
+    let asked = daemon.bare_curl(&["/ui/jobs?place=failed"]);
+    assert_eq!(asked.status, 303);
+    let to = "/ui/login?to=%2Fui%2Fjobs%3Fplace%3Dfailed";
+    assert_eq!(asked.header("location"), Some(to));
+    let form = daemon.bare_curl(&[to]).text();
+    assert!(
+        form.contains("name=\"to\" value=\"/ui/jobs?place=failed\""),
+        "{form}"
+    );
+
+    let answer = login(&daemon, "admin", &daemon.password);
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/ui/jobs?place=done"))
+    );
+    let cookie = answer.header("set-cookie").unwrap();
+    let (value, attributes) = cookie.split_once("; ").unwrap();
+    assert!(value.starts_with("__Host-spoolgate="), "{cookie}");
+    assert_eq!(
+        attributes,
+        "Path=/; Max-Age=28800; Secure; HttpOnly; SameSite=Strict"
+    );
+
+    let browser = Browser::operator(&daemon);
+    let page = browser.get("/ui/");
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                  connect-src 'self'; form-action 'self'; frame-ancestors 'none'";
+    assert_eq!(page.header("content-security-policy"), Some(policy));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    for inline in ["style=", "onclick", "<script>"] {
+        assert!(!page.text().contains(inline), "{inline}");
+    }
+    // The session is no token, and no password.
+    let session = value.split_once('=').unwrap().1;
+    let header = format!("Authorization: Bearer {session}");
+    let refused = daemon.bare_curl(&["-H", &header, "/webapi/v3/workflows/x/jobs"]);
+    assert_eq!(refused.status, 401);
+
+    daemon.operator(&["user", "passwd", "admin"]);
+    daemon.wait("the session is void", || browser.get("/ui/").status == 303);
+}
+
+#[test]
+fn guesses_at_the_form_are_slowed_with_all_others() {
+    let daemon = Daemon::start();
+    for n in 0..20 {
+        let answer = login(&daemon, "admin", &format!("guess {n}"));
+        assert!(answer.header("set-cookie").is_none());
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some());
+            assert!(answer.text().contains("You can try again in"));
+            let other = daemon.curl_as("admin:guess", &["/xml/jobqueue?Interfacename=orders_in"]);
+            assert_eq!(other.status, 429);
+            return;
+        }
+        assert_eq!(answer.status, 403);
+        assert!(answer.text().contains("Name or password is wrong"));
+    }
+    panic!("nobody was slowed");
+}
+
+#[test]
+fn forms_are_taken_from_pages_of_the_session_only() {
+    let daemon = Daemon::start();
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    let browser = Browser::operator(&daemon);
+    let hold = [("hold", "orders_in"), ("reason", "paper")];
+    let held = || daemon.spool("queue/orders_in/.hold").exists();
+
+    let (origin, cookie) = (
+        format!("Origin: {}", daemon.url),
+        format!("Cookie: {}", browser.cookie),
+    );
+    let token = format!("token={}", browser.token);
+    let form = ["-d", &token, "-d", "hold=orders_in"];
+    let send = |headers: &[&str]| {
+        let headers = headers.iter().flat_map(|header| ["-H", header]);
+        let all: Vec<&str> = headers.chain(form).chain(["/ui/"]).collect();
+        daemon.bare_curl(&all).status
+    };
+    assert_eq!(send(&[&cookie]), 403, "no origin");
+    assert_eq!(send(&[&cookie, "Origin: https://evil.example"]), 403);
+    assert_eq!(send(&[&cookie, "Origin: null"]), 403);
+    assert_eq!(send(&[&cookie, &origin, "Sec-Fetch-Site: cross-site"]), 403);
+    assert_eq!(send(&[&origin]), 303, "to the login");
+    assert_eq!(
+        post(&daemon, "/ui/", &browser.cookie, &hold).status,
+        403,
+        "no token"
+    );
+    // Somebody else's token.
+    let other = Browser::open(&daemon, &shop);
+    let with = [("token", other.token.as_str()), hold[0]];
+    assert_eq!(post(&daemon, "/ui/", &browser.cookie, &with).status, 403);
+    assert!(!held());
+    assert_eq!(send(&[&cookie, &origin]), 303);
+    assert!(held());
+
+    let out = browser.post("/ui/logout", &[]);
+    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
+}
+
+#[test]
+fn an_interface_is_held_and_released_and_the_audit_says_by_whom() {
+    let daemon = Daemon::start();
+    let manager = daemon.add_user("lead", &["orders_in=manage"]);
+    let browser = Browser::operator(&daemon);
+    let hold = [
+        ("hold", "orders_in"),
+        ("reason", "<script>alert(1)</script>"),
+    ];
+    assert_eq!(browser.post("/ui/", &hold).status, 303);
+    let page = browser.page("/ui/");
+    assert!(page.contains("HELD"), "{page}");
+    assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
+    assert!(!page.contains("<script>alert"), "{page}");
+    let newest = || daemon.objects(&["audit", "ls"]).pop().unwrap();
+    daemon.wait("the audit has it", || newest()["act"] == "hold");
+    let audit = newest();
+    assert_eq!(audit["by"], "admin");
+    assert_eq!(audit["from"], "ui from 127.0.0.1");
+
+    let lead = Browser::open(&daemon, &manager);
+    assert_eq!(lead.post("/ui/", &[("release", "persons_in")]).status, 403);
+    assert_eq!(lead.post("/ui/", &[("release", "orders_in")]).status, 303);
+    assert!(!daemon.spool("queue/orders_in/.hold").exists());
+    let past = [("hold", "orders_in"), ("until", "2020-01-01T00:00")];
+    assert_eq!(browser.post("/ui/", &past).status, 409);
+}
+
+#[test]
+fn jobs_are_found_and_acted_on_in_two_steps() {
+    let daemon = failing();
+    let jobs: Vec<String> = (0..4)
+        .map(|n| upload(&daemon, &format!("order-{n}")))
+        .collect();
+    for job in &jobs {
+        daemon.wait_for_place(job, "joberrors");
+    }
+    let browser = Browser::operator(&daemon);
+    let list = browser.page("/ui/jobs?place=failed&error=PAPER");
+    for job in &jobs {
+        assert!(list.contains(&format!("value=\"{job}\"")), "{list}");
+    }
+    assert!(
+        list.contains("no paper") && list.contains("4 jobs"),
+        "{list}"
+    );
+    let none = browser.page("/ui/jobs?place=failed&error=ink");
+    assert!(none.contains("No job is like that") && none.contains("whatever the reason says"));
+
+    // Named ones.
+    let two = [("act", "remove"), ("job", &*jobs[0]), ("job", &*jobs[1])];
+    let asked = browser.post("/ui/confirm", &two);
+    assert_eq!(asked.status, 200);
+    assert!(
+        asked.text().contains("Remove 2 jobs for ever?"),
+        "{}",
+        asked.text()
+    );
+    assert_eq!(daemon.files("joberrors").len(), 4, "nothing is done yet");
+    let unsure = [&two[..], &[("count", "2"), ("sure", "3")]].concat();
+    assert_eq!(browser.post("/ui/act", &unsure).status, 400);
+    let sure = [&two[..], &[("count", "2"), ("sure", "2")]].concat();
+    let done = browser.post("/ui/act", &sure).text();
+    assert!(done.contains("2 jobs removed"), "{done}");
+    assert_eq!(daemon.files("joberrors").len(), 2);
+
+    // All that match, of which there are fewer by now.
+    let all = [
+        ("act", "requeue"),
+        ("all", "1"),
+        ("filter", "place=failed&error=paper"),
+    ];
+    let late = [&all[..], &[("count", "4")]].concat();
+    let asked = browser.post("/ui/act", &late).text();
+    assert!(
+        asked.contains("they were 4 before, and are 2 now"),
+        "{asked}"
+    );
+    assert_eq!(daemon.files("joberrors").len(), 2);
+    let done = browser
+        .post("/ui/act", &[&all[..], &[("count", "2")]].concat())
+        .text();
+    assert!(done.contains("2 jobs requeued"), "{done}");
+    let acts = || daemon.objects(&["audit", "ls"]);
+    let is_whole = || {
+        let newest = acts().pop().unwrap();
+        newest["act"] == "requeue" && newest["outcome"] == "done"
+    };
+    daemon.wait("the audit has both", is_whole);
+    let acts = acts();
+    let [.., removed, requeued] = &acts[..] else {
+        panic!("{acts:?}")
+    };
+    assert_eq!(
+        (&removed["act"], &removed["count"]),
+        (&"rm".into(), &2.into())
+    );
+    assert_eq!(requeued["filter"], "--state failed --error \"paper\"");
+    assert_eq!(
+        (&requeued["by"], &requeued["done"]),
+        (&"admin".into(), &2.into())
+    );
+}
+
+#[test]
+fn partners_see_and_do_what_their_rights_allow() {
+    let daemon = Daemon::start_with(|text| {
+        text.replace(
+            "[interfaces.orders_in]",
+            "[interfaces.orders_in]\nvisible = \"own\"",
+        )
+    });
+    let shop = daemon.add_user("shop", &["orders_in=upload,list"]);
+    let other = daemon.add_user("other", &["orders_in=upload,list"]);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(VALID);
+    let body = format!("@{}", path.display());
+    let job = daemon
+        .curl_as(&shop, &["--data-binary", &body, "/xml/upload"])
+        .job();
+    daemon.wait_for_place(&job, "bak/orders_in");
+
+    let own = Browser::open(&daemon, &shop);
+    assert!(own.page("/ui/jobs").contains(&job));
+    let first = own.page("/ui/");
+    assert!(
+        first.contains("list, upload") && !first.contains("persons_in"),
+        "{first}"
+    );
+    let stranger = Browser::open(&daemon, &other);
+    assert!(!stranger.page("/ui/jobs").contains(&job));
+    // His own he may not requeue, and another's there is not.
+    let act = [("act", "requeue"), ("job", &*job)];
+    assert_eq!(own.post("/ui/confirm", &act).status, 403);
+    assert_eq!(stranger.post("/ui/confirm", &act).status, 409);
+    let all = [
+        ("act", "remove"),
+        ("all", "1"),
+        ("filter", "interface=orders_in"),
+    ];
+    assert_eq!(own.post("/ui/confirm", &all).status, 403);
+    assert_eq!(own.post("/ui/", &[("hold", "orders_in")]).status, 403);
+}
+
+#[test]
+fn operators_are_operators_only_where_they_may_be() {
+    let daemon = Daemon::start_with(|text| {
+        text.replace(
+            "[server]",
+            "[server]\nui_operators_from = [\"192.0.2.0/24\"]",
+        )
+    });
+    let browser = Browser::operator(&daemon);
+    assert!(browser.page("/ui/").contains("What you may do"));
+    assert_eq!(browser.post("/ui/", &[("hold", "orders_in")]).status, 403);
+    for (mode, status) in [("partners", 303), ("off", 404)] {
+        let daemon = Daemon::start_with(|text| {
+            text.replace("[server]", &format!("[server]\nui = \"{mode}\""))
+        });
+        let answer = daemon.bare_curl(&["/ui/"]);
+        assert_eq!(answer.status, status, "{mode}");
+        if mode == "partners" {
+            let browser = Browser::operator(&daemon);
+            assert!(browser.page("/ui/").contains("What you may do"));
+        }
+    }
+}
+
+#[test]
+fn a_link_from_elsewhere_leads_to_the_page() {
+    let daemon = Daemon::start();
+    let navigate = [
+        "-H",
+        "Sec-Fetch-Site: cross-site",
+        "-H",
+        "Sec-Fetch-Mode: navigate",
+    ];
+    let path = "/ui/jobs?place=failed&interface=a";
+    let answer = daemon.bare_curl(&[&navigate[..], &[path]].concat());
+    assert_eq!(answer.status, 200);
+    let again = "content=\"0;url=/ui/jobs?place=failed&#38;interface=a\"";
+    assert!(answer.text().contains(again), "{}", answer.text());
+    let image = [
+        "-H",
+        "Sec-Fetch-Site: cross-site",
+        "-H",
+        "Sec-Fetch-Mode: no-cors",
+    ];
+    assert_eq!(
+        daemon.bare_curl(&[&image[..], &[path]].concat()).status,
+        403
+    );
+}
+
+#[test]
+fn a_job_is_found_by_its_ids_and_shown_with_its_log_and_document() {
+    let daemon = failing();
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(VALID);
+    let body = format!("@{}", path.display());
+    let sent = ["--data-binary", &body, "/xml/upload?RefName=order-1"];
+    let job = daemon.curl_as(&shop, &sent).job();
+    daemon.wait_for_place(&job, "joberrors");
+    let browser = Browser::operator(&daemon);
+    let at = format!("/ui/job/{job}");
+    let page = browser.page(&at);
+    assert!(page.contains("no paper &#60;script&#62;alert(1)"), "{page}");
+    assert!(!page.contains("<script>alert"));
+    assert!(page.contains("class=\"hit\" id=\"L3\""), "{page}");
+    assert!(!page.contains("runner"), "a runner is for its submitter");
+    let own = Browser::open(&daemon, &shop).page(&at);
+    assert!(own.contains("runner") && !own.contains("Requeue"), "{own}");
+    assert!(!own.contains("processor"));
+    // By an id of another dialect.
+    let (_, rest) = page.split_once("<dt>PAAS</dt><dd><code>").unwrap();
+    let id = rest.split('<').next().unwrap();
+    let found = browser.get(&format!("/ui/job?id={id}"));
+    assert_eq!((found.status, found.header("location")), (303, Some(&*at)));
+    assert_eq!(browser.get("/ui/job?id=%3Cscript%3E").status, 404);
+    let document = browser.get(&format!("{at}/document"));
+    assert_eq!(document.body, std::fs::read(path).unwrap());
+    assert!(
+        document
+            .header("content-disposition")
+            .unwrap()
+            .starts_with("attachment")
+    );
+    assert!(
+        document
+            .header("content-security-policy")
+            .unwrap()
+            .contains("sandbox")
+    );
+    assert!(browser.page(&format!("{at}/log")).contains("<JobLog"));
+    for none in [format!("{at}/x"), "/ui/job/x".into(), "/ui/x".into()] {
+        assert_eq!(browser.get(&none).status, 404, "{none}");
+    }
+}
