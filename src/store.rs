@@ -42,7 +42,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Queue, UserName},
 };
 use async_trait::async_trait;
-use audit::{AuditHead, Entry};
+use audit::{AuditHead, AuditRecord, Entry};
 use bytes::Bytes;
 use check::{CheckProgress, Checked};
 use jiff::{Timestamp, civil::Date};
@@ -746,6 +746,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be read.
     async fn audit_head(&self) -> Result<Option<AuditHead>>;
+
+    /// The newest records of the audit, so many at most, oldest first. Lines that are no records are left out.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    async fn audited(&self, limit: usize) -> Result<Vec<AuditRecord>>;
 
     // --- the engine
 

@@ -12,7 +12,7 @@ use super::{
     LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result,
     Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State,
     Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
-    audit::{AuditHead, Entry},
+    audit::{AuditHead, AuditRecord, Entry},
     check::{CheckProgress, Checked},
     fs::fingerprint,
     until_of,
@@ -63,6 +63,7 @@ struct All {
     /// With what each hold says.
     held: BTreeMap<InterfaceName, String>,
     audit: AuditHead,
+    audited: Vec<AuditRecord>,
 }
 
 /// All that is known of a job.
@@ -358,6 +359,7 @@ impl MemoryStore {
             schedules: BTreeMap::new(),
             held: BTreeMap::new(),
             audit: AuditHead::nothing(),
+            audited: Vec::new(),
         };
         Self {
             clock,
@@ -1035,13 +1037,20 @@ impl Store for MemoryStore {
 
     async fn audit(&self, entry: &Entry) -> Result<u64> {
         let (now_ms, mut all) = (self.now_ms(), self.lock());
-        all.audit = all.audit.next(entry, now_ms).0;
+        let (head, line) = all.audit.next(entry, now_ms);
+        all.audit = head;
+        all.audited.extend(AuditRecord::from_line(line.as_bytes()));
         Ok(all.audit.number)
     }
 
     async fn audit_head(&self) -> Result<Option<AuditHead>> {
         let head = self.lock().audit.clone();
         Ok((head.number > 0).then_some(head))
+    }
+
+    async fn audited(&self, limit: usize) -> Result<Vec<AuditRecord>> {
+        let audited = &self.lock().audited;
+        Ok(audited[audited.len().saturating_sub(limit)..].to_vec())
     }
 
     async fn probe(&self) -> Result<Vec<String>> {

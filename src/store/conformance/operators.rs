@@ -112,6 +112,11 @@ pub(super) async fn what_is_audited_is_numbered_and_stays<B: Bench>() {
     let store = bench.store();
     assert_eq!(store.audit_head().await.unwrap(), Some(second));
     assert_eq!(store.audit(&deed).await.unwrap(), 3);
+    let records = store.audited(10).await.unwrap();
+    let entries: Vec<Entry> = records.iter().map(|record| record.entry.clone()).collect();
+    assert_eq!(entries, [deed.clone(), ended, deed]);
+    let newest = store.audited(2).await.unwrap();
+    assert_eq!(newest, records[1..]);
 }
 
 pub(super) async fn a_sent_job_begins_anew_from_every_state<B: Bench>() {

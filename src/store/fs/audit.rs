@@ -19,7 +19,7 @@ use super::{
 };
 use crate::store::{
     By,
-    audit::{AuditHead, Deed, Entry, Removed},
+    audit::{AuditHead, AuditRecord, Deed, Entry, Removed},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -112,6 +112,25 @@ impl<F: Fs> Spool<F> {
             None => self.audit_end()?,
         };
         Ok((end.head.number > 0).then_some(end.head))
+    }
+
+    /// The newest records, so many at most, oldest first; of each day those in the last bytes of its file.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn audited(&self, limit: usize) -> Result<Vec<AuditRecord>, SpoolError> {
+        let mut newest_first = Vec::new();
+        for day in self.audit_days()?.into_iter().rev() {
+            let (end, _) = self.tail_of(&day_path(&day))?;
+            let lines = end.split(|byte| *byte == b'\n').rev();
+            newest_first.extend(lines.filter_map(AuditRecord::from_line));
+            if newest_first.len() >= limit {
+                break;
+            }
+        }
+        newest_first.truncate(limit);
+        newest_first.reverse();
+        Ok(newest_first)
     }
 
     /// Takes up the chain where the files have its end; a torn last line is cut off. To be called once what was

@@ -30,7 +30,7 @@ use crate::{
         NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule,
         Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces, Viewer,
         Waiting, Want,
-        audit::{AuditHead, Entry},
+        audit::{AuditHead, AuditRecord, Entry},
         check::{CheckProgress, Checked},
     },
     util::processors,
@@ -756,6 +756,11 @@ impl Store for FileStore {
 
     async fn audit_head(&self) -> Result<Option<AuditHead>> {
         self.0.looking(|inner| inner.spool.audit_head()).await
+    }
+
+    async fn audited(&self, limit: usize) -> Result<Vec<AuditRecord>> {
+        let looking = self.0.looking(move |inner| inner.spool.audited(limit));
+        looking.await
     }
 
     async fn probe(&self) -> Result<Vec<String>> {
