@@ -16,6 +16,8 @@ mod bar;
 mod census;
 mod charts;
 mod document;
+mod errors;
+mod events;
 mod form;
 mod index;
 mod job;
@@ -23,10 +25,13 @@ mod jobs;
 mod layout;
 mod login;
 mod look;
+mod partners;
 mod respond;
+mod schedules;
 mod visit;
 
 use crate::{
+    auth::Users,
     config::{self, InterfaceConfig, Tenant},
     domain::InterfaceName,
     http::{self, BodyError, Readiness, UiAnswer, UiRequest},
@@ -78,6 +83,7 @@ pub(crate) struct Spool {
     store: Arc<dyn Store>,
     admin: Arc<Admin>,
     service: Arc<Service>,
+    users: Arc<Users>,
     interfaces: BTreeMap<InterfaceName, About>,
     census: Census,
 }
@@ -107,7 +113,7 @@ impl Spool {
         tenant: &Tenant,
         store: Arc<dyn Store>,
         admin: Admin,
-        service: Arc<Service>,
+        (service, users): (Arc<Service>, Arc<Users>),
     ) -> Self {
         let about = |interface: &InterfaceConfig| About {
             direction: interface.service.direction,
@@ -119,6 +125,7 @@ impl Spool {
             store,
             admin: Arc::new(admin),
             service,
+            users,
             interfaces: interfaces
                 .map(|(name, of)| (name.clone(), about(of)))
                 .collect(),
@@ -186,8 +193,12 @@ impl http::Ui for Ui {
 async fn shown(visit: &Visit<'_>) -> Answer {
     match visit.path {
         "" => index::page(visit).await,
+        "errors" => errors::page(visit).await,
+        "events" => events::page(visit).await,
         "job" => job::find(visit).await,
         "jobs" => jobs::page(visit).await,
+        "partners" => partners::page(visit).await,
+        "schedules" => schedules::page(visit).await,
         path => match path.strip_prefix("job/") {
             Some(job) => job::page(visit, job).await,
             None => Err(nothing()),
@@ -203,6 +214,7 @@ async fn posted(visit: &Visit<'_>, form: &Form) -> Answer {
         "act" => act::act(visit, form).await,
         "confirm" => act::confirm(visit, form).await,
         "logout" => Ok(login::out()),
+        "schedules" => schedules::act(visit, form).await,
         _ => Err(nothing()),
     }
 }

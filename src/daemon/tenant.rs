@@ -379,8 +379,8 @@ impl Prepared {
 
     /// The tenant as the page knows it.
     pub(super) fn page(&self, tenant: &Tenant) -> ui::Spool {
-        let (store, service) = (self.store.clone(), self.service.clone());
-        ui::Spool::new(tenant, store, self.admin(), service)
+        let served = (self.service.clone(), self.users.clone());
+        ui::Spool::new(tenant, self.store.clone(), self.admin(), served)
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.

@@ -10,8 +10,12 @@ use super::{
 /// Where on the page somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
+    Errors,
+    Events,
     Index,
     Jobs,
+    Partners,
+    Schedules,
     /// On none that the head names.
     Elsewhere,
 }
@@ -54,6 +58,10 @@ impl Visit<'_> {
             true => vec![
                 entry(Section::Index, "", "Interfaces"),
                 entry(Section::Jobs, "jobs", "Jobs"),
+                entry(Section::Errors, "errors", "Errors"),
+                entry(Section::Schedules, "schedules", "Schedules"),
+                entry(Section::Partners, "partners", "Partners"),
+                entry(Section::Events, "events", "Events"),
             ],
             false => vec![
                 entry(Section::Index, "", "Mine"),

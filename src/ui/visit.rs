@@ -122,6 +122,15 @@ impl<'r> Visit<'r> {
             || interface.is_some_and(|interface| self.caller.may(Right::Manage, interface))
     }
 
+    /// # Errors
+    /// When he is none: what is for operators is not there for others.
+    pub(super) fn for_operators(&self) -> Result<(), Trouble> {
+        match self.is_operator() {
+            true => Ok(()),
+            false => Err(super::nothing()),
+        }
+    }
+
     /// His eyes.
     pub(super) fn viewer(&self) -> Viewer {
         self.spool.service.viewer_of(&self.caller)

@@ -433,3 +433,61 @@ fn a_job_is_found_by_its_ids_and_shown_with_its_log_and_document() {
         assert_eq!(browser.get(&none).status, 404, "{none}");
     }
 }
+
+#[test]
+fn what_fails_is_grouped_and_a_group_is_sent_again() {
+    let daemon = failing();
+    let manager = daemon.add_user("lead", &["*=manage"]);
+    let jobs: Vec<String> = (0..3)
+        .map(|n| upload(&daemon, &format!("order-{n}")))
+        .collect();
+    for job in &jobs {
+        daemon.wait_for_place(job, "joberrors");
+    }
+    daemon.upload_text("<ListOfOrders><b/></ListOfOrders>", "");
+    let browser = Browser::operator(&daemon);
+    let page = browser.page("/ui/errors");
+    assert!(
+        page.contains("3 jobs, 1 reason") && page.contains("1 document, 1 reason"),
+        "{page}"
+    );
+    let (_, rest) = page
+        .split_once("name=\"filter\" value=\"fingerprint=")
+        .unwrap();
+    let filter = format!("fingerprint={}", rest.split('"').next().unwrap());
+    let group = [
+        ("act", "requeue"),
+        ("all", "1"),
+        ("filter", &*filter),
+        ("rate", "100"),
+    ];
+    let asked = browser.post("/ui/confirm", &group).text();
+    assert!(
+        asked.contains("Requeue 3 jobs?") && asked.contains("value=\"100\""),
+        "{asked}"
+    );
+    let done = browser
+        .post("/ui/act", &[&group[..], &[("count", "3")]].concat())
+        .text();
+    assert!(done.contains("3 jobs requeued"), "{done}");
+
+    let events = browser.page("/ui/events");
+    assert!(
+        events.contains("requeue") && events.contains("ui from 127.0.0.1"),
+        "{events}"
+    );
+    let partners = browser.page("/ui/partners");
+    assert!(
+        partners.contains("all rights everywhere") && partners.contains("* manage"),
+        "{partners}"
+    );
+    assert!(
+        browser
+            .page("/ui/schedules")
+            .contains("Nothing is scheduled")
+    );
+    let lead = Browser::open(&daemon, &manager);
+    for path in ["errors", "events", "partners", "schedules"] {
+        assert_eq!(lead.get(&format!("/ui/{path}")).status, 404, "{path}");
+    }
+}
