@@ -34,7 +34,7 @@ mod virtual_hosts;
 pub(crate) use body_reader::BodyError;
 pub(crate) use limits::Limits;
 pub(crate) use ops::{Ops, Readiness, Report, Scrape};
-pub(crate) use ui::{Ui, UiAnswer, UiRequest};
+pub(crate) use ui::{RequestBody, Ui, UiAnswer, UiRequest};
 pub(crate) use virtual_hosts::{VirtualHost, VirtualHosts};
 
 use crate::metrics::Listener;

@@ -25,12 +25,15 @@ mod jobs;
 mod layout;
 mod login;
 mod look;
+mod mine;
 mod partners;
 mod respond;
 mod schedules;
+mod upload;
 mod visit;
 
 use crate::{
+    api::Payload,
     auth::Users,
     config::{self, InterfaceConfig, Tenant},
     domain::InterfaceName,
@@ -56,6 +59,8 @@ use visit::Visit;
 /// Where all of it lies.
 const ROOT: &str = "/ui/";
 
+/// So much is said of a processor in a table.
+const PROCESSOR_CHARS_MAX: usize = 60;
 /// A form's names and choices; documents are not sent so.
 const FORM_BYTES_MAX: u64 = 256 * 1024;
 
@@ -102,7 +107,11 @@ impl fmt::Display for About {
             Direction::Out => "out",
         };
         match &self.processor {
-            Some(processor) => write!(f, "{direction}: {processor}"),
+            // A script may be long.
+            Some(processor) => match processor.char_indices().nth(PROCESSOR_CHARS_MAX) {
+                Some((at, _)) => write!(f, "{direction}: {} …", &processor[..at]),
+                None => write!(f, "{direction}: {processor}"),
+            },
             None => write!(f, "{direction}: waits to be fetched"),
         }
     }
@@ -168,12 +177,13 @@ impl http::Ui for Ui {
                 false => redirect(ROOT).into(),
             });
         };
-        let answer = match *method == Method::POST {
-            true => {
+        let answer = match (*method == Method::POST, visit.path) {
+            (true, "upload") => upload::answer(&visit, request.body).await?,
+            (true, _) => {
                 let form = Form::parse(&request.body.whole(FORM_BYTES_MAX).await?);
                 posted(&visit, &form).await
             }
-            false => shown(&visit).await,
+            (false, _) => shown(&visit).await,
         };
         let response = match answer {
             Ok(response) => response,
@@ -183,6 +193,7 @@ impl http::Ui for Ui {
             }
         };
         Ok(UiAnswer {
+            is_download: matches!(response.body(), Payload::File(_)),
             user: Some(visit.caller.user.clone()),
             ..response.into()
         })
@@ -192,16 +203,18 @@ impl http::Ui for Ui {
 /// The page of an address.
 async fn shown(visit: &Visit<'_>) -> Answer {
     match visit.path {
-        "" => index::page(visit).await,
+        "" if visit.is_operator() => index::page(visit).await,
+        "" => mine::page(visit).await,
         "errors" => errors::page(visit).await,
         "events" => events::page(visit).await,
         "job" => job::find(visit).await,
         "jobs" => jobs::page(visit).await,
         "partners" => partners::page(visit).await,
         "schedules" => schedules::page(visit).await,
-        path => match path.strip_prefix("job/") {
-            Some(job) => job::page(visit, job).await,
-            None => Err(nothing()),
+        path => match path.split_once('/') {
+            Some(("fetch", job)) => mine::fetch(visit, job).await,
+            Some(("job", job)) => job::page(visit, job).await,
+            Some(_) | None => Err(nothing()),
         },
     }
 }

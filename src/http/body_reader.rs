@@ -13,11 +13,14 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 /// Why a body did not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     /// The connection or stream ended, or broke the protocol, in the middle.
+    #[error("it broke off")]
     CutOff,
+    #[error("it did not come in time")]
     TimedOut,
+    #[error("it is too large")]
     TooLarge,
 }
 

@@ -39,6 +39,12 @@ pub(crate) struct UiRequest<'r> {
 /// The body of a request, on its way.
 #[async_trait]
 pub(crate) trait RequestBody: Send {
+    /// The next piece; `None` after the last.
+    ///
+    /// # Errors
+    /// When it does not come.
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError>;
+
     /// All of it.
     ///
     /// # Errors
@@ -48,6 +54,10 @@ pub(crate) trait RequestBody: Send {
 
 #[async_trait]
 impl RequestBody for BodyReader<'_, Incoming> {
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        self.next().await
+    }
+
     async fn whole(&mut self, bytes_max: u64) -> Result<Bytes, BodyError> {
         self.whole(bytes_max).await
     }

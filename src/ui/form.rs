@@ -12,6 +12,11 @@ impl Form {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
     }
 
+    /// One more.
+    pub(super) fn add(&mut self, name: String, value: String) {
+        self.0.push((name, value));
+    }
+
     /// The first value of that name that is not empty, without blanks around it.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut named = self.0.iter().filter(|(known, _)| known == name);

@@ -1,4 +1,4 @@
-//! The first page: what needs somebody, what waits, and the interfaces, with hold and release. To a partner, what he may do.
+//! The first page of operators: what needs somebody, what waits, and the interfaces, with hold and release.
 
 use super::{
     census::{Picture, Today},
@@ -9,7 +9,7 @@ use super::{
     respond::{Answer, Trouble, page_of, redirect},
     visit::Visit,
 };
-use crate::{auth::Right, domain::InterfaceName, ops::admin::Operation};
+use crate::{domain::InterfaceName, ops::admin::Operation};
 use askama::Template;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
@@ -22,7 +22,7 @@ struct IndexPage {
     frame: Frame,
     verdict: String,
     needs: Vec<Need>,
-    n_waiting: usize,
+    waiting: String,
     ages: Html,
     rows: Vec<Row>,
     zone: String,
@@ -61,9 +61,6 @@ struct Cell {
 }
 
 pub(super) async fn page(visit: &Visit<'_>) -> Answer {
-    if !visit.is_operator() {
-        return partner(visit).await;
-    }
     let frame = visit.frame(Section::Index).await;
     let picture = visit.picture().await?;
     let needs = needs(visit, &picture).await;
@@ -80,7 +77,10 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         frame,
         verdict,
         needs,
-        n_waiting: picture.waiting.total() + picture.held_waiting.total(),
+        waiting: match picture.waiting.total() + picture.held_waiting.total() {
+            1 => "1 job waits".to_owned(),
+            n => format!("{} wait", count(n, "job")),
+        },
         ages: charts::ages(&picture.waiting, &picture.held_waiting),
         rows: rows.map(|name| row(visit, &picture, name)).collect(),
         zone: visit.clock.zone_name(),
@@ -92,7 +92,7 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
     let report = visit.report().await;
     let warn = |class, word, text: &String| Need {
         mark: super::look::mark(class, word),
-        text: said(text),
+        text: visit.clock.said(text),
         jobs: None,
     };
     let mut needs: Vec<Need> = Vec::new();
@@ -148,7 +148,7 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
     Row {
         name: name.clone(),
         about: about.map_or(String::new(), ToString::to_string),
-        held: picture.held.get(name).map(|text| said(text)),
+        held: picture.held.get(name).map(|text| visit.clock.said(text)),
         href: jobs(None),
         queued: cell(counts.queued.jobs, "queued"),
         running: cell(counts.running.jobs, "running"),
@@ -210,29 +210,6 @@ fn until(given: Option<&str>, zone: &TimeZone) -> Result<Option<Timestamp>, Trou
             "{given} is no moment; write it as 2026-11-26T18:00"
         ))),
     }
-}
-
-#[derive(Template)]
-#[template(path = "mine.html")]
-struct MinePage {
-    frame: Frame,
-    /// By interface.
-    rights: Vec<(String, String)>,
-}
-
-async fn partner(visit: &Visit<'_>) -> Answer {
-    let rights = visit.spool.interfaces.keys().filter_map(|interface| {
-        let held = Right::ALL.into_iter();
-        let held: Vec<&str> = held
-            .filter(|right| visit.caller.may(*right, interface))
-            .map(Right::as_str)
-            .collect();
-        (!held.is_empty()).then(|| (interface.to_string(), held.join(", ")))
-    });
-    Ok(page_of(&MinePage {
-        frame: visit.frame(Section::Index).await,
-        rights: rights.collect(),
-    }))
 }
 
 #[cfg(test)]

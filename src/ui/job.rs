@@ -177,7 +177,7 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
 }
 
 /// A job as partners are shown it.
-async fn view(visit: &Visit<'_>, name: &JobName) -> Result<Box<View>, Trouble> {
+pub(super) async fn view(visit: &Visit<'_>, name: &JobName) -> Result<Box<View>, Trouble> {
     let command = Command::Show {
         job: JobRef::Name(name.clone()),
         visibility: Visibility::Interface,
@@ -288,7 +288,11 @@ fn ids(visit: &Visit<'_>, view: &View) -> Vec<(&'static str, String)> {
 }
 
 /// The lines of the document of which something is said.
-async fn near(visit: &Visit<'_>, job: &Job, messages: &[Message]) -> Result<Vec<Line>, Trouble> {
+pub(super) async fn near(
+    visit: &Visit<'_>,
+    job: &Job,
+    messages: &[Message],
+) -> Result<Vec<Line>, Trouble> {
     let Some(content) = visit.spool.store.open(job).await? else {
         return Ok(Vec::new());
     };
@@ -307,16 +311,19 @@ async fn document(visit: &Visit<'_>, detail: &JobDetail) -> Answer {
     }
     let content = visit.spool.store.open(job).await?;
     let content: Content = content.ok_or_else(|| no_job(&job.name.to_string()))?;
-    let kind = match job.name.kind() {
-        Kind::Json => "application/json",
-        Kind::Xml => "application/xml",
+    let mut download = Download::new(job.name.to_string(), content);
+    download.kind = Some(job.name.kind());
+    Ok(saved_document(download))
+}
+
+/// A job's own document.
+pub(super) fn saved_document(download: Download) -> Response<Payload> {
+    let kind = match download.kind {
+        Some(Kind::Json) => "application/json",
+        Some(Kind::Xml) | None => "application/xml",
     };
-    let name = job.name.to_string();
-    Ok(saved(
-        Payload::File(Download::new(name.clone(), content)),
-        kind,
-        &name,
-    ))
+    let name = download.name.clone();
+    saved(Payload::File(download), kind, &name)
 }
 
 async fn log(visit: &Visit<'_>, job: JobName) -> Answer {

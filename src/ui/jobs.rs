@@ -211,7 +211,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
 
 /// A page of the jobs that are meant and that the user may know of, the newest first, and behind which one the next
 /// page begins.
-async fn found(
+pub(super) async fn found(
     visit: &Visit<'_>,
     selection: &Selection,
     after: Option<JobName>,
@@ -244,7 +244,7 @@ async fn found(
 }
 
 /// What is shown of jobs.
-async fn rows(visit: &Visit<'_>, found: Vec<JobSummary>) -> Result<Vec<Row>, Trouble> {
+pub(super) async fn rows(visit: &Visit<'_>, found: Vec<JobSummary>) -> Result<Vec<Row>, Trouble> {
     let want = Want {
         now: true,
         ..Want::RECORD

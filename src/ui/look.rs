@@ -70,12 +70,32 @@ impl Clock {
 
     /// When it was: the time of day, and the day unless it is today.
     pub(super) fn at(&self, ms: i64) -> Html {
+        time(ms, self, false, &self.short(ms))
+    }
+
+    fn short(&self, ms: i64) -> String {
         let today = self.midnight_ms();
         let format = match (today..today + DAY_MS).contains(&ms) {
             true => "%H:%M:%S",
             false => "%-d %b %H:%M",
         };
-        time(ms, self, false, &self.text(ms, format))
+        self.text(ms, format)
+    }
+
+    /// What others wrote, with the moments in it (RFC 3339) as [`Clock::at`] writes them.
+    pub(super) fn said(&self, text: &str) -> String {
+        let word = |word: &str| {
+            let (moment, end) = match word.strip_suffix([':', ')']) {
+                Some(moment) => (moment, &word[moment.len()..]),
+                None => (word, ""),
+            };
+            match moment.parse::<Timestamp>() {
+                Ok(at) => self.short(at.as_millisecond()) + end,
+                Err(_) => word.to_owned(),
+            }
+        };
+        let text = said(text);
+        text.split(' ').map(word).collect::<Vec<_>>().join(" ")
     }
 
     /// How the zone is called now: `UTC`, `CET`.
@@ -158,7 +178,7 @@ pub(super) fn count(n: usize, what: &str) -> String {
 /// Bytes in words, of three digits at most unless there are fewer than 10 000.
 pub(super) fn bytes(n: u64) -> String {
     if n < 10_000 {
-        return format!("{} B", number(n));
+        return format!("{}\u{a0}B", number(n));
     }
     let (mut value, mut unit) = (n, 0);
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -166,7 +186,7 @@ pub(super) fn bytes(n: u64) -> String {
         value /= 1024;
         unit += 1;
     }
-    format!("{} {}", value / 1024, units[unit])
+    format!("{}\u{a0}{}", value / 1024, units[unit])
 }
 
 /// What others wrote, line by line, without what would show it in another order than it has.
@@ -279,12 +299,12 @@ mod tests {
             ("1 job".into(), "0 jobs".into())
         );
         for (n, expected) in [
-            (0, "0 B"),
-            (9_999, "9\u{202f}999 B"),
-            (10_240, "10 KiB"),
-            (104_857_600, "100 MiB"),
-            (44_345_000_000, "41 GiB"),
-            (u64::MAX, "16383 PiB"),
+            (0, "0\u{a0}B"),
+            (9_999, "9\u{202f}999\u{a0}B"),
+            (10_240, "10\u{a0}KiB"),
+            (104_857_600, "100\u{a0}MiB"),
+            (44_345_000_000, "41\u{a0}GiB"),
+            (u64::MAX, "16383\u{a0}PiB"),
         ] {
             assert_eq!(bytes(n), expected);
         }
@@ -327,6 +347,12 @@ mod tests {
         );
         assert!(clock.at(clock.now_ms).0.ends_with(">14:35:46</time>"));
         assert!(clock.at(0).0.contains(">1 Jan 01:00<"));
+        let held =
+            "by olga since 2026-11-26T12:46:00Z until 2026-11-27T18:00:00Z: the ERP\nis away";
+        assert_eq!(
+            clock.said(held),
+            "by olga since 13:46:00 until 27 Nov 19:00: the ERP\nis away"
+        );
         assert_eq!(
             clock.full(clock.midnight_ms()),
             "2026-11-26 00:00:00.000 CET"

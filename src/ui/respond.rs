@@ -51,7 +51,8 @@ impl Trouble {
         }
     }
 
-    fn text(&self) -> &str {
+    /// What is said of it.
+    pub(super) fn text(&self) -> &str {
         match self {
             Self::NotFound(text)
             | Self::Forbidden(text)

@@ -348,7 +348,7 @@ fn operators_are_operators_only_where_they_may_be() {
         )
     });
     let browser = Browser::operator(&daemon);
-    assert!(browser.page("/ui/").contains("What you may do"));
+    assert!(browser.page("/ui/").contains("Send and fetch"));
     assert_eq!(browser.post("/ui/", &[("hold", "orders_in")]).status, 403);
     for (mode, status) in [("partners", 303), ("off", 404)] {
         let daemon = Daemon::start_with(|text| {
@@ -358,7 +358,7 @@ fn operators_are_operators_only_where_they_may_be() {
         assert_eq!(answer.status, status, "{mode}");
         if mode == "partners" {
             let browser = Browser::operator(&daemon);
-            assert!(browser.page("/ui/").contains("What you may do"));
+            assert!(browser.page("/ui/").contains("Send and fetch"));
         }
     }
 }
@@ -490,4 +490,91 @@ fn what_fails_is_grouped_and_a_group_is_sent_again() {
     for path in ["errors", "events", "partners", "schedules"] {
         assert_eq!(lead.get(&format!("/ui/{path}")).status, 404, "{path}");
     }
+}
+
+/// A form with files, as a browser sends it.
+fn send(browser: &Browser<'_>, token: &str, more: &[&str], files: &[&std::path::Path]) -> Answer {
+    let daemon = browser.daemon;
+    let (origin, cookie) = (
+        format!("Origin: {}", daemon.url),
+        format!("Cookie: {}", browser.cookie),
+    );
+    let token = format!("token={token}");
+    let files: Vec<String> = files
+        .iter()
+        .map(|file| format!("file=@{}", file.display()))
+        .collect();
+    let mut arguments = vec!["-H", &origin, "-H", &cookie, "-F", &token];
+    arguments.extend(more);
+    for file in &files {
+        arguments.extend(["-F", file]);
+    }
+    arguments.push("/ui/upload");
+    daemon.bare_curl(&arguments)
+}
+
+#[test]
+fn documents_are_sent_by_a_form_and_fetched_by_a_link() {
+    let daemon = Daemon::start();
+    let rights = ["orders_in=upload,list", "orders_out=list,download"];
+    let shop = daemon.add_user("shop", &rights);
+    let browser = Browser::open(&daemon, &shop);
+    let good = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(VALID);
+    let bad = daemon.scratch("a<b>.xml", "<ListOfOrders>\n<b/>\n</ListOfOrders>");
+    let page = send(&browser, &browser.token, &[], &[&good, &bad]).text();
+    assert!(page.contains("1 of 2 taken"), "{page}");
+    assert!(page.contains("a&#60;b&#62;.xml was not taken"), "{page}");
+    assert!(page.contains("class=\"hit\""), "{page}");
+    let mine = browser.page("/ui/");
+    assert!(
+        mine.contains("day") && mine.contains("<span class=\"st refused\">"),
+        "{mine}"
+    );
+    // What the script asks for: one entry, and once however often it is sent.
+    let once = ["-H", "Accept: text/x-item", "-H", "Idempotency-Key: k"];
+    let job = |answer: Answer| {
+        let text = answer.text();
+        assert!(
+            !text.contains("<html") && text.contains(">taken<"),
+            "{text}"
+        );
+        text.split("/ui/job/")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let first = job(send(&browser, &browser.token, &once, &[&good]));
+    assert_eq!(job(send(&browser, &browser.token, &once, &[&good])), first);
+    daemon.wait_for_place(&first, "bak/orders_in");
+    // Without the token nothing is taken, and what is not chosen is nothing.
+    assert_eq!(send(&browser, "x", &[], &[&good]).status, 403);
+    assert_eq!(send(&browser, &browser.token, &[], &[]).status, 400);
+    let there = ["-F", "interface=persons_in"];
+    let refused = send(&browser, &browser.token, &there, &[&good]).text();
+    assert!(
+        refused.contains("0 of 1 taken") && refused.contains("no interface persons_in"),
+        "{refused}"
+    );
+
+    let waiting = daemon.drop_in("orders_out", "order-7.xml", "<ListOfOrders/>");
+    let mine = browser.page("/ui/");
+    let href = format!("/ui/fetch/orders_out/{waiting}");
+    assert!(mine.contains(&href), "{mine}");
+    // To look at it takes nothing away: its document is for who fetches it.
+    assert!(
+        !browser
+            .page(&format!("/ui/job/{waiting}"))
+            .contains("/document")
+    );
+    let operator = Browser::operator(&daemon);
+    assert_eq!(
+        operator.get(&format!("/ui/job/{waiting}/document")).text(),
+        "<ListOfOrders/>"
+    );
+    assert_eq!(daemon.place(&waiting), "queue/orders_out");
+    assert_eq!(browser.get(&href).text(), "<ListOfOrders/>");
+    daemon.wait_for_place(&waiting, "bak/orders_out");
 }

@@ -1,0 +1,131 @@
+//! A partner's first page: uploading, what there is to fetch, his jobs, and what he may do.
+
+use super::{
+    jobs::{self, Row},
+    layout::{Frame, Section},
+    look::{Html, bytes, count, job_link},
+    respond::{Answer, Trouble, page_of},
+    visit::Visit,
+};
+use crate::{
+    auth::Right,
+    domain::{InterfaceName, Job, JobName, PlaceKind},
+    ops::selection::Selection,
+    service::{Command, Direction, Reply},
+    store::{Filter, Want},
+};
+use askama::Template;
+
+/// So many jobs are shown of what there is to fetch from an interface, and of his own.
+const SHOWN: usize = 50;
+
+#[derive(Template)]
+#[template(path = "mine.html")]
+struct MinePage {
+    frame: Frame,
+    /// To which he may upload.
+    takes: Vec<String>,
+    to_fetch: Vec<Waiting>,
+    n_to_fetch: String,
+    jobs: Vec<Row>,
+    all_jobs: String,
+    /// By interface.
+    rights: Vec<(String, String)>,
+}
+
+/// A job that waits to be fetched.
+struct Waiting {
+    interface: String,
+    link: Html,
+    age: Html,
+    size: String,
+    href: String,
+}
+
+pub(super) async fn page(visit: &Visit<'_>) -> Answer {
+    let user = &*visit.caller.user;
+    let interfaces = |direction, right| {
+        let all = visit.spool.interfaces.iter();
+        all.filter(move |(name, about)| {
+            about.direction == direction && visit.caller.may(right, name)
+        })
+        .map(|(name, _)| name)
+    };
+    let mut to_fetch = Vec::new();
+    for interface in interfaces(Direction::Out, Right::Download) {
+        to_fetch.extend(waiting(visit, interface).await?);
+    }
+    let own = Selection {
+        submitter: Some(user.to_owned()),
+        ..Selection::default()
+    };
+    let (found, _) = jobs::found(visit, &own, None).await?;
+    Ok(page_of(&MinePage {
+        takes: interfaces(Direction::In, Right::Upload)
+            .map(ToString::to_string)
+            .collect(),
+        n_to_fetch: count(to_fetch.len(), "job"),
+        to_fetch,
+        jobs: jobs::rows(visit, found).await?,
+        all_jobs: visit.to("jobs", [("submitter", Some(user))]),
+        rights: rights(visit),
+        frame: visit.frame(Section::Index).await,
+    }))
+}
+
+/// What waits in an interface for him, the oldest first.
+async fn waiting(visit: &Visit<'_>, interface: &InterfaceName) -> Result<Vec<Waiting>, Trouble> {
+    let filter = Filter {
+        interface: Some(interface.clone()),
+        at: vec![PlaceKind::Queue],
+        ..Filter::default()
+    };
+    let store = &visit.spool.store;
+    let page = store.list(&visit.viewer(), &filter, None, SHOWN).await?;
+    let jobs: Vec<Job> = page.jobs.into_iter().map(|summary| summary.job).collect();
+    let want = Want {
+        now: true,
+        ..Want::PLACE
+    };
+    let details = store.details(jobs, want).await?;
+    let row = |detail: crate::store::JobDetail| {
+        let name = &detail.summary.job.name;
+        Waiting {
+            interface: interface.to_string(),
+            link: job_link(&visit.base, name),
+            age: visit.clock.age(name.id().unix_ms()),
+            size: detail.now.map_or(String::new(), |now| bytes(now.bytes)),
+            href: visit.to(&format!("fetch/{interface}/{name}"), []),
+        }
+    };
+    Ok(details.into_iter().map(row).collect())
+}
+
+fn rights(visit: &Visit<'_>) -> Vec<(String, String)> {
+    let of = |interface: &InterfaceName| {
+        let held = Right::ALL.into_iter();
+        let held: Vec<&str> = held
+            .filter(|right| visit.caller.may(*right, interface))
+            .map(Right::as_str)
+            .collect();
+        (!held.is_empty()).then(|| (interface.to_string(), held.join(", ")))
+    };
+    visit.spool.interfaces.keys().filter_map(of).collect()
+}
+
+/// Fetches a job as programs do: once all of it has arrived, it goes to the archive.
+pub(super) async fn fetch(visit: &Visit<'_>, path: &str) -> Answer {
+    let (interface, job) = path.split_once('/').ok_or_else(super::nothing)?;
+    let job: JobName = job.parse().map_err(|_| super::nothing())?;
+    let command = Command::Fetch {
+        interface: interface.parse().map_err(|_| super::nothing())?,
+        stylesheet: None,
+        head: visit.head.method == http::Method::HEAD,
+        job,
+    };
+    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let Reply::Content(download) = reply else {
+        return Err(super::nothing());
+    };
+    Ok(super::job::saved_document(download))
+}
