@@ -570,6 +570,7 @@ fn check_retention(retention: &Retention) -> Result<(), String> {
     for (name, value) in [
         ("audit_days", retention.audit_days),
         ("bak_days", retention.bak_days),
+        ("events_days", retention.events_days),
         ("joberrors_days", retention.joberrors_days),
         ("joblog_days", retention.joblog_days),
         ("records_days", retention.records_days),

@@ -17,6 +17,7 @@ mod by;
 pub mod check;
 #[cfg(test)]
 mod conformance;
+pub mod events;
 pub mod fs;
 mod job;
 #[cfg(test)]
@@ -45,8 +46,17 @@ use async_trait::async_trait;
 use audit::{AuditHead, AuditRecord, Entry};
 use bytes::Bytes;
 use check::{CheckProgress, Checked};
+use events::{Ending, Event, EventId, EventRecord, Outgoing, WhichEvents};
 use jiff::{Timestamp, civil::Date};
-use std::{collections::HashMap, fmt, future::Future, io, ops::Range, pin::Pin, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    future::Future,
+    io,
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+};
 
 /// Why a call did nothing, or not surely all, by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -753,6 +763,59 @@ pub trait Store: Send + Sync + 'static {
     /// When they cannot be read.
     async fn audited(&self, limit: usize) -> Result<Vec<AuditRecord>>;
 
+    // --- events
+    //
+    // An event of a job, and that of a hold, is recorded in one step with what it reports, for the receivers that
+    // want it. It waits for each of them until it ends, and is shown once what it reports is durable.
+
+    /// Records an event that no change here reports; `key` tells it from all others of its kind. Called again in the
+    /// days after, also by a later process, it does nothing. False: it did nothing, or nobody wants the event.
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn record_event(&self, event: &Event, key: &str) -> Result<bool>;
+
+    /// The oldest events that wait for a receiver, without these.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn waiting_events(
+        &self,
+        receiver: &str,
+        without: &HashSet<EventId>,
+        limit: usize,
+    ) -> Result<Vec<Outgoing>>;
+
+    /// Events wait no longer. That need not be durable when it returns: after a crash they may wait again.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: some of them wait still.
+    async fn end_events(&self, endings: Vec<Ending>) -> Result<()>;
+
+    /// Ends, as dead, events that were recorded before a moment, and the oldest beyond so many bytes, where one that
+    /// waits for two receivers counts twice. Gives how many that are; there may be more.
+    ///
+    /// # Errors
+    /// As those of [`Store::end_events`].
+    async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize>;
+
+    /// The events that are meant, of those that are kept, oldest first.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn events(&self, which: &WhichEvents) -> Result<Vec<EventRecord>>;
+
+    /// Lets those of the events that are meant wait again which have ended and whose receiver there still is. Gives
+    /// how many that are. Durable when it returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn redeliver(&self, which: &WhichEvents) -> Result<usize>;
+
+    /// Resolves once there is an event that was not there when it resolved last. For one caller at a time.
+    async fn event_recorded(&self);
+
     // --- the engine
 
     /// Tries at start whether the engine keeps what this trait promises, as far as that can be tried, and leaves
@@ -784,6 +847,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Why nothing more can be accepted, if the engine has failed for good.
     fn unhealthy(&self) -> Option<String>;
+
+    /// How many events wait; one that waits for two receivers counts twice.
+    fn pending_events(&self) -> usize;
 
     /// About how many jobs wait in an interface.
     fn waiting(&self, interface: &InterfaceName) -> usize;

@@ -445,7 +445,7 @@ async fn hold(daemon: &Daemon) {
     let spool = daemon.spool.clone();
     let _ = blocking("a hold", move || {
         let interface = "fails".parse().unwrap();
-        let held = spool.hold(&interface, "for a look");
+        let held = spool.hold(&interface, &By::service("a look"), None);
         // Until it is released, whatever came of that.
         let begun = Instant::now();
         while held.is_ok()

@@ -4,6 +4,7 @@
 //! where that leaves an engine free, it takes either answer.
 
 mod accept;
+mod events;
 mod file;
 mod keys;
 mod list;
@@ -18,6 +19,7 @@ mod schedules;
 use super::{
     By, Claimed, Content, Filter, JobDetail, JobSummary, Lease, NewJob, NewName, Of, Receipt,
     RunLog, Sealed, Settled, Settlement, Sight, State, Store, Stored, Viewer, Want, Workspace,
+    events::{EventKind, Wants},
 };
 use crate::{
     cron_schedule::ScheduleId,
@@ -164,6 +166,21 @@ fn mail() -> InterfaceName {
 
 fn nobody() -> UserName {
     "nobody".parse().unwrap()
+}
+
+/// The receivers of events that every bench has: one wants all, the other what becomes of [`other`]'s jobs.
+fn receivers() -> Vec<Wants> {
+    let every = Wants {
+        receiver: "every".into(),
+        on: EventKind::ALL.into(),
+        interfaces: [].into(),
+    };
+    let some = Wants {
+        receiver: "some".into(),
+        on: [EventKind::JobDone, EventKind::ArrivalMissing].into(),
+        interfaces: [other()].into(),
+    };
+    vec![every, some]
 }
 
 /// What a user submits.
@@ -341,6 +358,15 @@ macro_rules! conformance {
                 nothing_is_seen_before_commit
                 the_record_says_what_was_told_at_commit
                 uploads_of_a_day_count_whatever_becomes_of_them
+            }
+            events {
+                a_hold_is_reported
+                an_event_of_no_job_is_recorded_once
+                dead_events_wait_again_when_that_is_asked
+                each_end_of_a_job_is_reported
+                events_outlive_a_restart_until_they_end
+                only_what_is_wanted_waits
+                who_waits_hears_of_an_event
             }
             keys {
                 a_key_of_a_refused_document_replays_as_refused

@@ -26,6 +26,7 @@ mod crash_tests;
 mod document;
 mod drops;
 mod engine;
+mod events;
 mod fault_injection;
 #[cfg(test)]
 pub(crate) mod faults;
@@ -81,7 +82,7 @@ pub use recover::{Adopted, Recovery};
 pub use retention::Retention;
 pub use temporary::TemporaryNames;
 
-use super::{Came, Key, Keyed};
+use super::{Came, Key, Keyed, events::Wants};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Queue, Transition},
@@ -215,6 +216,8 @@ pub struct Spool<F: Fs = RealFs> {
     metrics: metrics::Journal,
     /// Also a filesystem that loses data by its nature is taken.
     accepts_risk: bool,
+    /// For whom events are recorded.
+    wants: Vec<Wants>,
     /// Which names users have; until it is set, every name.
     users: OnceLock<address::IsUser>,
 }
@@ -260,6 +263,7 @@ impl<F: Fs> Spool<F> {
             retention: Retention::default(),
             metrics: metrics::Journal::default(),
             accepts_risk: false,
+            wants: Vec::new(),
             users: OnceLock::new(),
         }
     }
@@ -313,6 +317,7 @@ impl<F: Fs> Spool<F> {
         let mut made = false;
         for dir in [
             "audit",
+            "events",
             "idem",
             "joberrors",
             "joblog",
@@ -471,9 +476,9 @@ impl<F: Fs> Spool<F> {
         by: &Transition,
         ended: Option<Ended>,
     ) -> Result<(Moved, Ticket), SpoolError> {
-        let ended = ended.map(|ended| self.told(job, by, ended));
+        let told = ended.map_or_else(Vec::new, |ended| self.told(job, by, ended));
         let Some(to) = job.place.step(by)? else {
-            return self.discard(job, ended);
+            return self.discard(job, told);
         };
         let from = job.place.path(&job.name);
         let mut name = job.name.clone();
@@ -491,7 +496,7 @@ impl<F: Fs> Spool<F> {
         let settles = from_work || matches!(by, Transition::Archive);
         for variant in 1.. {
             let target = to.path(&name);
-            let ops = self.ops_of(by, &from, &target, ended.as_ref());
+            let ops = self.ops_of(by, &from, &target, &told);
             let moved = if settles {
                 self.settle_at(&ops, &from, &target, &name)
             } else {
@@ -536,23 +541,27 @@ impl<F: Fs> Spool<F> {
         Ok((Moved::Gone, Ticket::NONE))
     }
 
-    /// What the day's record is told of a job's end, with the user it was for.
-    fn told(&self, job: &Job, by: &Transition, mut ended: Ended) -> Op {
+    /// What the day's record is told of a job's end, with the user it was for, and the event that reports it.
+    fn told(&self, job: &Job, by: &Transition, mut ended: Ended) -> Vec<Op> {
         if *by == Transition::Fail {
             ended.interface = self.interface_to_tell(job);
         }
         if ended.addressee.is_none() {
             ended.addressee = self.addressee_to_tell(job);
         }
-        Op::Ended(Box::new(ended))
+        let event = self.event_of(&ended, job.place.interface(), || self.known_of(job));
+        [Op::Ended(Box::new(ended))]
+            .into_iter()
+            .chain(event)
+            .collect()
     }
 
-    fn ops_of(&self, by: &Transition, from: &Path, to: &Path, ended: Option<&Op>) -> Vec<Op> {
+    fn ops_of(&self, by: &Transition, from: &Path, to: &Path, told: &[Op]) -> Vec<Op> {
         if self.injected.forgets(by) {
             return Vec::new();
         }
         let moved = Op::moved(from, to);
-        [moved].into_iter().chain(ended.cloned()).collect()
+        [moved].into_iter().chain(told.iter().cloned()).collect()
     }
 
     /// Records that a job is settled; it is there once that is durable, with all that is before it
@@ -586,10 +595,10 @@ impl<F: Fs> Spool<F> {
         Ok(ticket)
     }
 
-    fn discard(&self, job: &Job, ended: Option<Op>) -> Result<(Moved, Ticket), SpoolError> {
+    fn discard(&self, job: &Job, told: Vec<Op>) -> Result<(Moved, Ticket), SpoolError> {
         let path = job.place.path(&job.name);
         let op = Op::Remove { path: text(&path) };
-        let ops: Vec<Op> = [op].into_iter().chain(ended).collect();
+        let ops: Vec<Op> = [op].into_iter().chain(told).collect();
         match self.record(&ops, || self.fs.unlink(&path)) {
             Ok(((), ticket)) => {
                 self.moves.fetch_add(1, Ordering::SeqCst);

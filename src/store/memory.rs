@@ -3,6 +3,7 @@
 //! Everything is in one map under one lock, so what a call does is one step. Beside the trait it has
 //! what workers do to jobs, by which tests bring them into every state.
 
+mod events;
 mod operators;
 mod runs;
 
@@ -14,6 +15,7 @@ use super::{
     Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
     audit::{AuditHead, AuditRecord, Entry},
     check::{CheckProgress, Checked},
+    events::{Ending, Event, EventId, EventKind, EventRecord, Outgoing, Wants, WhichEvents},
     fs::fingerprint,
     until_of,
 };
@@ -31,12 +33,13 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     ops::Bound,
     path::PathBuf,
     sync::Arc,
 };
+use tokio::sync::Notify;
 
 /// Milliseconds of the Unix epoch, now.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -47,6 +50,9 @@ pub struct MemoryStore {
     addressed: BTreeSet<InterfaceName>,
     /// In whose part of an addressed interface's queue jobs are for nobody.
     nobody: BTreeSet<UserName>,
+    wants: Arc<[Wants]>,
+    /// An event has come.
+    more: Arc<Notify>,
     all: Arc<Mutex<All>>,
 }
 
@@ -64,6 +70,7 @@ struct All {
     held: BTreeMap<InterfaceName, String>,
     audit: AuditHead,
     audited: Vec<AuditRecord>,
+    events: events::Events,
 }
 
 /// All that is known of a job.
@@ -360,12 +367,15 @@ impl MemoryStore {
             held: BTreeMap::new(),
             audit: AuditHead::nothing(),
             audited: Vec::new(),
+            events: events::Events::default(),
         };
         Self {
             clock,
             interfaces: BTreeSet::new(),
             addressed: BTreeSet::new(),
             nobody: BTreeSet::new(),
+            wants: Arc::new([]),
+            more: Arc::default(),
             all: Arc::new(Mutex::new(all)),
         }
     }
@@ -383,6 +393,7 @@ impl MemoryStore {
             interfaces: self.interfaces.clone(),
             addressed: self.addressed.clone(),
             nobody: self.nobody.clone(),
+            wants: self.wants.clone(),
             ..fresh
         }
     }
@@ -400,6 +411,13 @@ impl MemoryStore {
     pub fn with_addressed(mut self, interface: InterfaceName, nobody: UserName) -> Self {
         self.addressed.insert(interface);
         self.nobody.insert(nobody);
+        self
+    }
+
+    /// Events are recorded for these.
+    #[must_use]
+    pub fn with_receivers(mut self, wants: Vec<Wants>) -> Self {
+        self.wants = wants.into();
         self
     }
 
@@ -527,6 +545,7 @@ impl Store for MemoryStore {
         if let Some(known) = all.jobs.get_mut(&stored.job) {
             known.log = Some(known.log_of(&stored.job, Status::Error, now_ms, findings));
         }
+        self.report(&mut all, EventKind::JobRefused, &stored.job, |event| event);
         Ok(Receipt::New(stored))
     }
 
@@ -782,11 +801,14 @@ impl Store for MemoryStore {
         Ok(self.lock().served_since_ms)
     }
 
-    async fn fetched(&self, job: &Job, _: &By) -> Result<()> {
+    async fn fetched(&self, job: &Job, by: &By) -> Result<()> {
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         if all.at(job).is_some() && matches!(job.place, Place::Queue(_)) {
             let last = Message::new(now_ms, Level::Info, "retrieved");
             all.end(&job.name, &Transition::Archive, Status::Ok, now_ms, last);
+            self.report(&mut all, EventKind::JobFetched, &job.name, |event| {
+                event.with("by", by.to_string())
+            });
         }
         Ok(())
     }
@@ -970,6 +992,12 @@ impl Store for MemoryStore {
         }
         all.held
             .insert(interface.clone(), by.since_until(now_ms, until));
+        let event = Event::new(EventKind::InterfaceHeld, now_ms)
+            .about(Some(interface))
+            .with("by", by.to_string())
+            .with_known("reason", by.why.as_deref())
+            .with_known("until", until.map(|until| until.to_string()));
+        self.happened(&mut all, event, &format!("{interface}/{now_ms}"));
         Ok(None)
     }
 
@@ -1053,6 +1081,46 @@ impl Store for MemoryStore {
         Ok(audited[audited.len().saturating_sub(limit)..].to_vec())
     }
 
+    async fn record_event(&self, event: &Event, key: &str) -> Result<bool> {
+        let mut all = self.lock();
+        let is_known = all.events.knows(EventId::of(event.kind, key));
+        Ok(!is_known && self.happened(&mut all, event.clone(), key))
+    }
+
+    async fn waiting_events(
+        &self,
+        receiver: &str,
+        without: &HashSet<EventId>,
+        limit: usize,
+    ) -> Result<Vec<Outgoing>> {
+        Ok(self.lock().events.waiting(receiver, without, limit))
+    }
+
+    async fn end_events(&self, endings: Vec<Ending>) -> Result<()> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        for ending in endings {
+            all.events.push(ending.line(now_ms));
+        }
+        Ok(())
+    }
+
+    async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        Ok(all.events.bury(before, bytes_max, now_ms))
+    }
+
+    async fn events(&self, which: &WhichEvents) -> Result<Vec<EventRecord>> {
+        Ok(self.lock().events.told(which))
+    }
+
+    async fn redeliver(&self, which: &WhichEvents) -> Result<usize> {
+        Ok(self.deliver_again(which))
+    }
+
+    async fn event_recorded(&self) {
+        self.more.notified().await;
+    }
+
     async fn probe(&self) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -1080,6 +1148,10 @@ impl Store for MemoryStore {
 
     fn unhealthy(&self) -> Option<String> {
         None
+    }
+
+    fn pending_events(&self) -> usize {
+        self.lock().events.pending()
     }
 
     fn waiting(&self, interface: &InterfaceName) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! Workers call the spool, as they do in a service.
 
-use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain};
+use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain, receivers};
 use crate::store::fs::{
     DropRules, FileStore, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, faults::Faults,
 };
@@ -37,6 +37,7 @@ impl FileBench {
         let spool = Spool::open(RealFs::new(dir.path()), interfaces.into(), Box::new(now_ms));
         // Where tests have their directories, they may be in memory.
         let spool = spool.unwrap().with_accepted_risk(true);
+        let spool = spool.with_receivers(receivers());
         spool.know_users(|user| *user != nobody());
         spool.open_journal(SEGMENT_BYTES_MIN).unwrap();
         spool.recover().unwrap();

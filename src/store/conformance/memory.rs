@@ -1,6 +1,6 @@
 //! The engine in memory on the bench.
 
-use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain};
+use super::{Bench, Store, Worker, conformance, mail, nobody, now_ms, other, plain, receivers};
 use crate::store::memory::MemoryStore;
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ impl Bench for MemoryBench {
     async fn new() -> Self {
         let store = MemoryStore::new(Arc::new(now_ms))
             .with_interfaces([plain(), other(), mail()])
-            .with_addressed(mail(), nobody());
+            .with_addressed(mail(), nobody())
+            .with_receivers(receivers());
         Self::of(store)
     }
 

@@ -183,8 +183,13 @@ impl<F: Fs> Spool<F> {
                 bytes,
             },
         });
+        if let Some(ended) = ended {
+            let (interface, known) = (accepted.interface.clone(), accepted.clone());
+            let known = || Some(Arc::new(known));
+            ops.extend(self.event_of(&ended, interface.as_ref(), known));
+            ops.push(Op::Ended(Box::new(ended)));
+        }
         ops.push(Op::Accepted(Box::new(accepted)));
-        ops.extend(ended.map(|ended| Op::Ended(Box::new(ended))));
         renames.push(PendingRename {
             from,
             to,

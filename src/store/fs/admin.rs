@@ -7,11 +7,16 @@ use super::{
     Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, Ticket, claim::run_file,
     lock::is_locked, text, wrap,
 };
-use crate::store::{By, fs::PlacePath};
+use crate::store::{
+    By,
+    events::{Event, EventKind},
+    fs::PlacePath,
+};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, Place, Queue, Transition},
 };
+use jiff::Timestamp;
 use std::{io, path::PathBuf};
 
 /// Of the text of a hold.
@@ -312,14 +317,28 @@ impl<F: Fs> Spool<F> {
         Ok(())
     }
 
-    /// Holds an interface: nothing of it is started until released. `text` may say
-    /// who, why and until when. Replaces the text of an earlier hold.
+    /// Holds an interface: nothing of it is started until released, or until that moment. The file says by whom and
+    /// why, in place of what an earlier hold said.
     ///
     /// # Errors
     /// When the spool is unhealthy, full or cannot be written.
-    pub fn hold(&self, interface: &InterfaceName, text: &str) -> Result<(), SpoolError> {
-        let path = hold_path(interface);
-        let ticket = self.put("hold", &path, text.as_bytes())?;
+    pub fn hold(
+        &self,
+        interface: &InterfaceName,
+        by: &By,
+        until: Option<Timestamp>,
+    ) -> Result<(), SpoolError> {
+        let (path, now_ms) = (hold_path(interface), self.now_ms());
+        let text = format!("{}\n", by.since_until(now_ms, until));
+        let event = Event::new(EventKind::InterfaceHeld, now_ms)
+            .about(Some(interface))
+            .with("by", by.to_string())
+            .with_known("reason", by.why.as_deref())
+            .with_known("until", until.map(|until| until.to_string()));
+        let event = self.event_op(event, &format!("{interface}/{now_ms}"));
+        let (op, pending) = self.replacement("hold", path, text.into_bytes())?;
+        let ops: Vec<Op> = [op].into_iter().chain(event).collect();
+        let ticket = self.publish(&ops, vec![pending])?;
         self.wait(ticket)
     }
 

@@ -83,7 +83,7 @@ impl DayRecord {
             Ok(Said::Ended(ended)) if ended.act != Act::Noted => {
                 self.last.insert(ended.job.id().get(), ended.act);
             }
-            Ok(Said::Audited(_) | Said::Ended(_)) => {}
+            Ok(Said::Audited(_) | Said::Ended(_) | Said::Event(_)) => {}
             Err(place) => self.odd.push(place),
         }
     }

@@ -12,6 +12,7 @@ use crate::store::fs::PlacePath;
 use crate::store::{
     By, NewJob,
     audit::{Chain, Deed, Entry},
+    events::{EventEnd, EventKind, EventLine, Recorded},
 };
 use crate::{
     domain::joblog::{JobLog, Status},
@@ -47,6 +48,7 @@ fn start(
             rules.at_most_once = at_most_once;
             rules.drops.addressed = true;
         })
+        .receiver("erp", None)
         .ticking()
         .injected(injected)
         .journal_of(SEGMENT_BYTES)
@@ -346,6 +348,7 @@ fn check_as(fs: CrashFs, told: &Told, context: &str, injected: FaultInjection) {
     }
     check_records(&files, told, context);
     check_audit(&files, told, context);
+    check_events(&files, context);
     // A record without its job would answer a name that does not exist.
     for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("idem/")) {
         let record: crate::store::Keyed = serde_json::from_slice(bytes).unwrap();
@@ -377,6 +380,57 @@ fn check_audit(files: &BTreeMap<String, Vec<u8>>, told: &Told, context: &str) {
     }
     let records = chain.end().unwrap().records;
     assert!(records >= told.audited, "{context}: {records} records");
+}
+
+/// What the days' records say of ends is reported, each end once, and nothing else is.
+fn check_events(files: &BTreeMap<String, Vec<u8>>, context: &str) {
+    let lines_of = |dir: &str, name: &str| {
+        let of = |path: &String| path.starts_with(dir) && path.ends_with(name);
+        let texts = files.iter().filter(|(path, _)| of(path));
+        let texts = texts.map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap());
+        texts.collect::<String>()
+    };
+    let recorded = lines_of("records/", "ended.jsonl");
+    let ended = recorded.lines().filter_map(|line| {
+        let ended = Ended::from_line(line.as_bytes()).unwrap();
+        let kind = match ended.act {
+            Act::Done => EventKind::JobDone,
+            Act::Failed => EventKind::JobFailed,
+            Act::Fetched => EventKind::JobFetched,
+            Act::Refused => EventKind::JobRefused,
+            Act::Cancelled
+            | Act::CutOff
+            | Act::Deferred
+            | Act::GivenBack
+            | Act::Noted
+            | Act::Removed
+            | Act::Requeued => return None,
+        };
+        Some((kind, ended.job.to_string()))
+    });
+    let events = lines_of("events/", ".jsonl");
+    assert!(
+        events.is_empty() || events.ends_with('\n'),
+        "{context}: a torn event"
+    );
+    let mut ids = BTreeSet::new();
+    let reported = events.lines().filter_map(|line| {
+        let line = EventLine::from_line(line.as_bytes()).unwrap();
+        let event = match line.what {
+            Recorded::Event(event) => event,
+            Recorded::Ended { end, .. } => {
+                assert_eq!(end, EventEnd::Void, "{context}: nothing was delivered");
+                return None;
+            }
+        };
+        assert!(ids.insert(line.id), "{context}: twice {event:?}");
+        let job = event.data.get("job")?.as_str()?.to_owned();
+        Some((event.kind, job))
+    });
+    let (mut ended, mut reported): (Vec<_>, Vec<_>) = (ended.collect(), reported.collect());
+    ended.sort();
+    reported.sort();
+    assert_eq!(ended, reported, "{context}");
 }
 
 /// Every acknowledged job has its line once, what was told of its end is the last word on it, and

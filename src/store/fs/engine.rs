@@ -32,6 +32,7 @@ use crate::{
         Waiting, Want,
         audit::{AuditHead, AuditRecord, Entry},
         check::{CheckProgress, Checked},
+        events::{Ending, Event, EventId, EventRecord, Outgoing, WhichEvents},
     },
     util::processors,
 };
@@ -41,7 +42,7 @@ use jiff::{Timestamp, civil::Date};
 use keys::Keys;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
     time::UNIX_EPOCH,
@@ -763,6 +764,57 @@ impl Store for FileStore {
         looking.await
     }
 
+    async fn record_event(&self, event: &Event, key: &str) -> Result<bool> {
+        let (event, key) = (event.clone(), key.to_owned());
+        let recorded = self
+            .0
+            .blocking(move |inner| inner.spool.record_event(event, &key));
+        let (is_new, ticket) = recorded.await?;
+        self.0.spool.durable(ticket).await?;
+        Ok(is_new)
+    }
+
+    async fn waiting_events(
+        &self,
+        receiver: &str,
+        without: &HashSet<EventId>,
+        limit: usize,
+    ) -> Result<Vec<Outgoing>> {
+        let (receiver, without) = (receiver.to_owned(), without.clone());
+        let waiting =
+            (self.0).blocking(move |inner| inner.spool.waiting_events(&receiver, &without, limit));
+        waiting.await
+    }
+
+    async fn end_events(&self, endings: Vec<Ending>) -> Result<()> {
+        let ended = (self.0).blocking(move |inner| inner.spool.end_events(&endings).map(drop));
+        ended.await
+    }
+
+    async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize> {
+        let buried = (self.0).blocking(move |inner| inner.spool.bury_events(before, bytes_max));
+        buried.await
+    }
+
+    async fn events(&self, which: &WhichEvents) -> Result<Vec<EventRecord>> {
+        let which = which.clone();
+        self.0
+            .looking(move |inner| inner.spool.events(&which))
+            .await
+    }
+
+    async fn redeliver(&self, which: &WhichEvents) -> Result<usize> {
+        let which = which.clone();
+        let redelivered = self.0.blocking(move |inner| inner.spool.redeliver(&which));
+        let (n_events, ticket) = redelivered.await?;
+        self.0.spool.durable(ticket).await?;
+        Ok(n_events)
+    }
+
+    async fn event_recorded(&self) {
+        self.0.spool.event_recorded().await;
+    }
+
     async fn probe(&self) -> Result<Vec<String>> {
         let probed = self.0.blocking(|inner| Ok(inner.spool.probe())).await?;
         probed.map_err(|error| StoreError::Refused(error.to_string()))
@@ -782,6 +834,10 @@ impl Store for FileStore {
 
     fn unhealthy(&self) -> Option<String> {
         self.0.spool.unhealthy().map(str::to_owned)
+    }
+
+    fn pending_events(&self) -> usize {
+        self.0.spool.pending_events()
     }
 
     fn waiting(&self, interface: &InterfaceName) -> usize {

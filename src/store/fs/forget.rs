@@ -213,6 +213,7 @@ impl<F: Fs> Spool<F> {
                 (is_his || is_by_him).then(|| ended.forgotten(is_his, is_by_him))
             })?;
         }
+        self.forget_in_events(submitter)?;
         self.sync_all()?;
         // Also those on which he has none any more, of what an earlier call has left.
         for day in &days {

@@ -43,6 +43,7 @@ use super::{
 use crate::{
     domain::{Ids, JobId},
     metrics,
+    store::events::EventLine,
     util::{HEARTBEAT_EVERY, Heartbeat},
 };
 use disk::{
@@ -137,6 +138,14 @@ pub(super) enum How {
     Replaced,
 }
 
+/// The names of a record.
+struct Naming {
+    step: Step,
+    renames: Vec<PendingRename>,
+    /// What reports that they are given.
+    event: Option<EventLine>,
+}
+
 /// Appended records and how far they are.
 struct State {
     /// Records that have not been written, the first of them, and the chain before it.
@@ -146,7 +155,7 @@ struct State {
     /// What the days' records are to have of them.
     said: Vec<Said>,
     /// The names that their files get, by record.
-    renames: Vec<(Step, Vec<PendingRename>)>,
+    renames: Vec<Naming>,
     /// Steps of which a name could not be given, until a caller has been told.
     failed: BTreeMap<Step, Failed>,
     /// The last record appended, and the chain after it.
@@ -319,6 +328,7 @@ impl<F: Fs> Spool<F> {
             }
         }
         self.take_up_audit()?;
+        self.take_up_events()?;
         self.note_restored(&replayed)?;
         self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
         let journal = Arc::new(self.lay_out(segment_bytes, end, mount)?);
@@ -640,6 +650,7 @@ impl<F: Fs> Spool<F> {
         if let Err(error) = self.records.append(&self.fs, &said) {
             tracing::warn!(%error, "the record of the day lacks what is done now");
         }
+        self.records.events.show();
     }
 
     /// Records what has been done already, or is in no order with other changes.
@@ -752,7 +763,12 @@ impl<F: Fs> Journal<F> {
         if !renames.is_empty() {
             let of = renames.iter().find_map(|pending| pending.step);
             let of = of.map_or(Step::Record(record), Step::Job);
-            state.renames.push((of, renames));
+            let event = hashed.said.iter().find_map(Said::event).cloned();
+            state.renames.push(Naming {
+                step: of,
+                renames,
+                event,
+            });
             step = Some(of);
         }
         let ticket = Ticket { record, step };
@@ -872,9 +888,10 @@ impl<F: Fs> Journal<F> {
                 self.metrics.flushed(last + 1 - first, took_s);
                 // Kept if it fails: no checkpoint goes beyond it.
                 let _ = self.append_records(&said);
-                for (step, all) in &steps {
-                    self.publish_all(*step, all);
+                for naming in &steps {
+                    self.publish_all(naming);
                 }
+                self.records.events.show();
             }
             Err(error) => drop(self.health.fail("write", Path::new(DIR), error)),
         }
@@ -939,7 +956,8 @@ impl<F: Fs> Journal<F> {
     /// taken back, with what was made anew by the same record before it, and nothing is waited for:
     /// the disk is full or the file was removed, and both concern this step alone. Once a job has its
     /// name the step has happened; what comes after it is repaired when it is missed.
-    fn publish_all(&self, step: Step, renames: &[PendingRename]) {
+    fn publish_all(&self, naming: &Naming) {
+        let (step, renames) = (naming.step, naming.renames.as_slice());
         let mut made = Vec::new();
         for (at, pending) in renames.iter().enumerate() {
             let given = match self.state.lock().failed.contains_key(&step) {
@@ -955,9 +973,12 @@ impl<F: Fs> Journal<F> {
                     match before.iter().any(|pending| pending.how == How::New) {
                         true => {
                             tracing::error!(path = %pending.to.display(), %error, "cannot publish");
-                            self.take_back(None, left, &[], error);
+                            self.take_back(None, left, &[], None, error);
                         }
-                        false => self.take_back(Some(step), left, &made, error),
+                        false => {
+                            let event = naming.event.as_ref();
+                            self.take_back(Some(step), left, &made, event, error);
+                        }
                     }
                     return;
                 }
@@ -973,9 +994,11 @@ impl<F: Fs> Journal<F> {
         step: Option<Step>,
         left: &[PendingRename],
         made: &[&PendingRename],
+        event: Option<&EventLine>,
         error: io::Error,
     ) {
-        let mut ops = Vec::new();
+        let void = event.map(EventLine::void);
+        let mut ops = Vec::from_iter(void.map(|line| Op::Event(Box::new(line))));
         for pending in made.iter().rev() {
             // Best effort: it names a job that is not there, and is dropped at the next start.
             let _ = self.fs.unlink(&pending.to);
@@ -1120,6 +1143,7 @@ impl<F: Fs> Journal<F> {
             if let Err(error) = self.append_records(&[]) {
                 return Ok(Covered::Less(error));
             }
+            self.records.events.show();
             self.records.close_files();
             if self.injected.syncs_checkpoints() {
                 self.fs.sync_all()?;

@@ -21,10 +21,16 @@ pub use line::{Accepted, Act, Ended, fingerprint};
 pub(super) use needles::Needles;
 pub(super) use search::Search;
 
-use super::{Fs, Spool, SpoolError, audit::Audited, wrap};
+use super::{
+    Fs, Spool, SpoolError,
+    audit::Audited,
+    events::{self, Shown},
+    wrap,
+};
 use crate::domain::joblog::{Level, Message};
 use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
 use crate::store::Failure;
+use crate::store::events::EventLine;
 use crate::store::fs::PlacePath;
 use parking_lot::Mutex;
 use std::{
@@ -48,6 +54,8 @@ pub(super) enum Said {
     /// Of the audit, whose files are written as those of the record are.
     Audited(Box<Audited>),
     Ended(Box<Ended>),
+    /// Of the events, likewise.
+    Event(Box<EventLine>),
 }
 
 impl Said {
@@ -55,8 +63,16 @@ impl Said {
     fn job(&self) -> Option<&JobName> {
         match self {
             Self::Accepted(accepted) => Some(&accepted.job),
-            Self::Audited(_) => None,
+            Self::Audited(_) | Self::Event(_) => None,
             Self::Ended(ended) => Some(&ended.job),
+        }
+    }
+
+    /// The event that it is.
+    pub(super) fn event(&self) -> Option<&EventLine> {
+        match self {
+            Self::Event(line) => Some(line),
+            Self::Accepted(_) | Self::Audited(_) | Self::Ended(_) => None,
         }
     }
 
@@ -65,6 +81,7 @@ impl Said {
             Self::Accepted(accepted) => accepted_path(&accepted.job.day()),
             Self::Audited(audited) => audited.path(),
             Self::Ended(ended) => ended_path(&ended.job.day()),
+            Self::Event(line) => events::path_of(line),
         }
     }
 
@@ -73,6 +90,7 @@ impl Said {
             Self::Accepted(accepted) => accepted.to_line(),
             Self::Audited(audited) => audited.line.clone(),
             Self::Ended(ended) => ended.to_line(),
+            Self::Event(line) => line.to_line(),
         }
     }
 }
@@ -220,6 +238,7 @@ pub(super) struct Records<F: Fs> {
     since: OnceLock<Horizon>,
     /// The user id that owns the files.
     owner: OnceLock<u32>,
+    pub(super) events: Shown,
 }
 
 impl<F: Fs> Records<F> {
@@ -230,6 +249,7 @@ impl<F: Fs> Records<F> {
             reading: Mutex::default(),
             since: OnceLock::new(),
             owner: OnceLock::new(),
+            events: Shown::default(),
         }
     }
 
@@ -256,6 +276,7 @@ impl<F: Fs> Records<F> {
                 let day = known.days.entry(ended.job.day()).or_default();
                 day.tell(ended);
             }
+            Said::Event(line) => self.events.tell(line),
         }
     }
 

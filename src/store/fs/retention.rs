@@ -17,6 +17,7 @@ use std::{
 pub struct Retention {
     pub audit_days: Option<u32>,
     pub bak_days: Option<u32>,
+    pub events_days: Option<u32>,
     pub joberrors_days: Option<u32>,
     pub joblog_days: Option<u32>,
     pub records_days: Option<u32>,
@@ -62,6 +63,7 @@ impl<F: Fs> Spool<F> {
         }
         self.sweep_records(keep.records_days, now_ms, &mut removed)?;
         self.sweep_audit(keep.audit_days, now_ms, &mut removed)?;
+        self.sweep_events(keep.events_days, now_ms, &mut removed)?;
         let oldest_ms = now_ms - keep.key_ms();
         self.sweep_record_days(oldest_ms)?;
         self.sweep_progress(oldest_ms)?;

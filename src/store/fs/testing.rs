@@ -4,6 +4,7 @@ use super::{
     Clock, DropRules, FaultInjection, Fs, RealFs, Rules, SEGMENT_BYTES_MIN, Spool, SpoolError,
 };
 use crate::domain::InterfaceName;
+use crate::store::events::{EventKind, Wants};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -23,6 +24,7 @@ pub(crate) struct TestSpool<F: Fs = RealFs> {
     clock: Clock,
     injected: FaultInjection,
     segment_bytes: Option<u64>,
+    wants: Vec<Wants>,
 }
 
 impl TestSpool {
@@ -41,6 +43,7 @@ impl<F: Fs> TestSpool<F> {
             clock: Box::new(|| START_MS),
             injected: FaultInjection::chosen(),
             segment_bytes: None,
+            wants: Vec::new(),
         }
     }
 
@@ -84,6 +87,16 @@ impl<F: Fs> TestSpool<F> {
         self
     }
 
+    /// With a receiver that wants every event of this interface, or of all.
+    pub(crate) fn receiver(mut self, name: &str, of: Option<&str>) -> Self {
+        self.wants.push(Wants {
+            receiver: name.to_owned(),
+            on: EventKind::ALL.into(),
+            interfaces: of.iter().map(|name| name.parse().unwrap()).collect(),
+        });
+        self
+    }
+
     /// With a deliberate mistake.
     pub(crate) fn injected(mut self, injected: FaultInjection) -> Self {
         self.injected = injected;
@@ -93,6 +106,7 @@ impl<F: Fs> TestSpool<F> {
     pub(crate) fn open(self) -> Result<Arc<Spool<F>>, SpoolError> {
         let spool = Spool::open(self.fs, self.interfaces, self.clock)?;
         let spool = spool.with_injected(self.injected);
+        let spool = spool.with_receivers(self.wants);
         if let Some(segment_bytes) = self.segment_bytes {
             spool.open_journal(segment_bytes)?;
         }

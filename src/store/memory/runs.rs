@@ -232,6 +232,7 @@ impl MemoryStore {
             }
         };
         all.step(&held.job, &by);
+        self.report_end(&mut all, &held.job);
         let now = Settled::Done { emitted };
         *settled = Some(now.clone());
         Ok(now)
@@ -281,6 +282,7 @@ impl MemoryStore {
         };
         let last = Message::new(now_ms, Level::Error, "it was cut off");
         all.end(&held.job, &by, Status::Error, now_ms, last);
+        self.report_end(&mut all, &held.job);
     }
 
     /// Cancels a job that nobody works on.

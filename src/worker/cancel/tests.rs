@@ -6,7 +6,7 @@ use crate::{
     processor::{Command, ExitCodes, PartnersSee, Post, Processor, Retry, Starter},
     scheduler::{LaneRules, Order, Partners},
     store::{
-        Interrupted,
+        By, Interrupted,
         fs::{Adopted, EntryKind, FileStore, Fs, Spool, testing::TestSpool},
     },
     util::until::{some, until},
@@ -315,7 +315,8 @@ async fn an_estimate_knows_the_runs_and_the_jobs_before() {
         let left_s = left_s(job);
         assert!(expected_s.contains(&left_s), "{left_s} of {expected_s:?}");
     }
-    bench.spool.hold(&bench.interface, "").unwrap();
+    let by = By::service("the test");
+    bench.spool.hold(&bench.interface, &by, None).unwrap();
     assert!(left_s(&jobs[1]) >= 59, "nothing is started");
     stop.cancel();
 }

@@ -33,8 +33,7 @@ impl Inner {
             {
                 return Ok(Some(earlier));
             }
-            let text = by.since_until(inner.spool.now_ms(), until);
-            inner.spool.hold(&interface, &format!("{text}\n"))?;
+            inner.spool.hold(&interface, &by, until)?;
             tracing::info!(%interface, %by, from = %by.origin, "held");
             Ok(None)
         });

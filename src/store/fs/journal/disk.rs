@@ -270,7 +270,7 @@ impl<F: Fs> Spool<F> {
             let told = match op.said() {
                 Some(Said::Accepted(accepted)) => Some(accepted.job.clone()),
                 Some(Said::Ended(ended)) => Some(ended.job),
-                Some(Said::Audited(_)) | None => None,
+                Some(Said::Audited(_) | Said::Event(_)) | None => None,
             };
             op.paths().filter_map(job_of).chain(told)
         });

@@ -9,6 +9,7 @@
 //! is `length u32 | operations, lengths of bodies and names to give as JSON | bodies`.
 
 use super::PendingRename;
+use crate::store::events::EventLine;
 use crate::store::fs::{
     audit::Audited,
     records::{Accepted, Ended, Said},
@@ -26,6 +27,8 @@ pub(in crate::store::fs) enum Op {
     Audited(Box<Audited>),
     /// An attempt has ended, or a user or operator has acted on the job.
     Ended(Box<Ended>),
+    /// An event, or how one ended.
+    Event(Box<EventLine>),
     /// The file, or the directory, `from` is `to` now.
     Move { from: String, to: String },
     /// A file of these bytes is at `path`, in place of any before.
@@ -50,6 +53,7 @@ impl Op {
             Self::Accepted(accepted) => Some(Said::Accepted(Arc::new((**accepted).clone()))),
             Self::Audited(audited) => Some(Said::Audited(audited.clone())),
             Self::Ended(ended) => Some(Said::Ended(ended.clone())),
+            Self::Event(line) => Some(Said::Event(line.clone())),
             Self::Move { .. }
             | Self::Put { .. }
             | Self::Remove { .. }
@@ -61,7 +65,7 @@ impl Op {
     /// The names of files that it speaks of.
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
         let paths: [Option<&String>; 2] = match self {
-            Self::Accepted(_) | Self::Audited(_) | Self::Ended(_) => [None, None],
+            Self::Accepted(_) | Self::Audited(_) | Self::Ended(_) | Self::Event(_) => [None, None],
             Self::Move { from, to } => [Some(from), Some(to)],
             Self::Put { path, .. }
             | Self::Remove { path }
@@ -120,6 +124,7 @@ fn body(op: &Op) -> Option<&[u8]> {
         Op::Accepted(_)
         | Op::Audited(_)
         | Op::Ended(_)
+        | Op::Event(_)
         | Op::Move { .. }
         | Op::Remove { .. }
         | Op::Seen { .. }

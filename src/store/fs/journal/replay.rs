@@ -107,7 +107,7 @@ pub(super) fn histories(records: impl Iterator<Item = Vec<Op>>) -> Vec<FileHisto
                 histories[history] = void;
             }
             // Of no file: see `Spool::complete_records`.
-            Op::Accepted(_) | Op::Audited(_) | Op::Ended(_) => {}
+            Op::Accepted(_) | Op::Audited(_) | Op::Ended(_) | Op::Event(_) => {}
         }
     }
     histories

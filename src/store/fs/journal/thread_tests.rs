@@ -2,7 +2,7 @@
 //! together waits for few flushes.
 
 use super::FaultInjection;
-use crate::store::fs::testing::TestSpool;
+use crate::store::{By, fs::testing::TestSpool};
 use std::{
     iter,
     sync::atomic::Ordering,
@@ -23,7 +23,7 @@ fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
         let spool = TestSpool::at(dir.path()).interface("a").injected(injected);
         let spool = spool.journal().open().unwrap();
         spool.start_journal();
-        let held = spool.hold(&interface, "for the test");
+        let held = spool.hold(&interface, &By::service("the test"), None);
         assert_eq!(
             held.is_err(),
             injected == FaultInjection::PanicsInFlush,
@@ -36,7 +36,7 @@ fn a_panic_in_a_thread_is_final_and_hangs_nobody() {
         }
         let reason = spool.unhealthy().unwrap();
         assert!(reason.contains(thread), "{reason}");
-        assert!(spool.hold(&interface, "again").is_err());
+        assert!(spool.hold(&interface, &By::service("again"), None).is_err());
         spool.close_journal();
     }
 }

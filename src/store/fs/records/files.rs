@@ -1,13 +1,16 @@
 //! The record's files: the one writer, the search, and what a replay puts right.
 
 use super::{
-    super::{EntryKind, Fs, Spool, SpoolError, audit, wrap},
+    super::{EntryKind, Fs, Spool, SpoolError, audit, events, wrap},
     Accepted, Ended, Records, Said, accepted_path, ended_path,
     line::id_of,
     search::{Search, WINDOW},
     unreadable,
 };
-use crate::{domain::JobId, store::audit::AuditRecord};
+use crate::{
+    domain::JobId,
+    store::{audit::AuditRecord, events::EventLine},
+};
 use memchr::{memchr, memrchr};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -30,6 +33,8 @@ const TOGETHER_MIN: usize = 4;
 struct Unwritten {
     text: String,
     ids: Vec<u64>,
+    /// With where they stand in the text, and their lengths.
+    events: Vec<(usize, usize, Box<EventLine>)>,
 }
 
 #[derive(Debug)]
@@ -66,16 +71,23 @@ impl<F: Fs> Records<F> {
         let mut writer = self.writer.lock();
         for said in said {
             let unwritten = writer.unwritten.entry(said.path()).or_default();
-            unwritten.text.push_str(&said.line());
+            let (at, line) = (unwritten.text.len(), said.line());
+            unwritten.text.push_str(&line);
             unwritten.text.push('\n');
+            if let Said::Event(event) = said {
+                unwritten.events.push((at, line.len(), event.clone()));
+            }
             unwritten.ids.extend(said.job().map(|job| job.id().get()));
         }
         let mut outcome = Ok(());
         let Writer { unwritten, tails } = &mut *writer;
         unwritten.retain(
             |path, unwritten| match append(fs, tails, path, &unwritten.text) {
-                Ok(()) => {
+                Ok(begin) => {
                     self.written(&unwritten.ids);
+                    let events = std::mem::take(&mut unwritten.events).into_iter();
+                    let events = events.map(|(at, bytes, line)| (begin + at as u64, bytes, line));
+                    self.events.written(path, events.collect());
                     false
                 }
                 Err(error) => {
@@ -94,12 +106,13 @@ impl<F: Fs> Records<F> {
     }
 }
 
+/// Gives where the text begins.
 fn append<F: Fs>(
     fs: &F,
     tails: &mut HashMap<PathBuf, Tail<F::File>>,
     path: &Path,
     text: &str,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     let size = fs.stat(path)?.map(|stat| stat.bytes);
     if size.is_none() {
         tails.remove(path);
@@ -116,14 +129,14 @@ fn append<F: Fs>(
         tails.insert(path.to_owned(), tail);
     }
     let Some(tail) = tails.get_mut(path) else {
-        return Ok(());
+        return Ok(0);
     };
     let at = tail.again_at.unwrap_or(size.unwrap_or(0));
     // A write that fails in its middle leaves a part of it.
     tail.again_at = Some(at);
     fs.write_at(&tail.file, at, text.as_bytes())?;
     tail.again_at = None;
-    Ok(())
+    Ok(at)
 }
 
 fn make<F: Fs>(fs: &F, path: &Path) -> io::Result<F::File> {
@@ -425,7 +438,7 @@ impl<F: Fs> Spool<F> {
     }
 
     /// `other` gives nothing at all for what is no line, and no other line for one that is to stay.
-    fn rewrite(
+    pub(in crate::store::fs) fn rewrite(
         &self,
         path: &Path,
         other: &dyn Fn(&[u8]) -> Option<Option<String>>,
@@ -451,7 +464,7 @@ impl<F: Fs> Spool<F> {
     }
 
     /// Calls `each` with where each whole line of a file begins, and the line without its end.
-    fn each_line(
+    pub(in crate::store::fs) fn each_line(
         &self,
         path: &Path,
         each: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
@@ -547,6 +560,8 @@ fn sound<'e>(path: &Path, end: &'e [u8], has_begun: bool) -> Sound<'e> {
     let is_ours = |line: &[u8]| {
         if path.starts_with(audit::DIR) {
             AuditRecord::from_line(line).is_some()
+        } else if path.starts_with(events::DIR) {
+            EventLine::from_line(line).is_some()
         } else if path.ends_with("accepted.jsonl") {
             Accepted::from_line(line).is_some()
         } else {
