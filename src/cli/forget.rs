@@ -3,7 +3,7 @@
 use super::{
     Common, look,
     operator::Operator,
-    output::{print_line, print_note},
+    output::{acted, print_line, print_note},
 };
 use crate::{
     domain::escaped,
@@ -65,8 +65,8 @@ impl Forget {
         };
         let outcome = Operator::open(&self.common.at)?.act(&forget)?;
         match self.common.format.json {
-            true => print_line!("{}", serde_json::json!({"user": user, "removed": outcome})),
-            false => print_line!("removed {}", escaped(&outcome)),
+            true => print_line!("{}", acted("user", user, &outcome)?),
+            false => print_line!("removed {outcome}"),
         }?;
         Ok(ExitCode::SUCCESS)
     }

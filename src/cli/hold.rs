@@ -4,20 +4,20 @@ use super::{
     Common,
     jobs::exit_code,
     operator::Operator,
-    output::{failed, print_line},
+    output::{acted, failed, print_line},
 };
 use crate::{
     config::Tenant,
-    domain::{InterfaceName, escaped},
+    domain::{InterfaceName, NameError, escaped},
     ops::{
         admin::Operation,
         moment::{Side, moment},
     },
 };
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
-use std::process::ExitCode;
+use std::{process::ExitCode, str::FromStr};
 
 /// Holds interfaces: uploads are still accepted, running jobs finish, nothing more is started.
 #[derive(Debug, Args)]
@@ -37,6 +37,7 @@ pub(super) struct Hold {
 
 const HOLD_EXAMPLES: &str = "\
 One:          spoolgate hold orders_in --reason 'database away' --until 14:00
+Of a kind:    spoolgate hold 'orders_*' items_in
 All of them:  spoolgate hold --all --until 2h";
 
 /// Releases held interfaces.
@@ -52,20 +53,78 @@ pub(super) struct Release {
 /// Which interfaces are meant.
 #[derive(Debug, Args)]
 struct Which {
-    /// Interfaces, as `spoolgate status` lists them
+    /// Interfaces, as `spoolgate status` lists them; with * for whatever stands there, as in 'orders_*'
     #[arg(required_unless_present = "all", value_name = "INTERFACE")]
-    interfaces: Vec<InterfaceName>,
+    interfaces: Vec<Pattern>,
     /// All interfaces of the tenant
     #[arg(long, conflicts_with = "interfaces")]
     all: bool,
 }
 
-impl Which {
-    fn of(&self, tenant: &Tenant) -> Vec<InterfaceName> {
-        match self.all {
-            true => tenant.interfaces.keys().cloned().collect(),
-            false => self.interfaces.clone(),
+/// The name of an interface, or with `*` those of several.
+#[derive(Clone, Debug)]
+struct Pattern(String);
+
+impl FromStr for Pattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.replace('*', "x").parse::<InterfaceName>()?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Pattern {
+    fn fits(&self, name: &InterfaceName) -> bool {
+        let Some((head, rest)) = self.0.split_once('*') else {
+            return self.0 == name.as_str();
+        };
+        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let between = name.as_str().strip_prefix(head);
+        let Some(between) = between.and_then(|rest| rest.strip_suffix(tail)) else {
+            return false;
+        };
+        // What comes first leaves most for the others.
+        let left = middle.split('*').try_fold(between, |left, part| {
+            left.split_once(part).map(|(_, left)| left)
+        });
+        left.is_some()
+    }
+
+    /// Those that it names: one that is not known, too, which is refused by its name.
+    fn of(&self, tenant: &Tenant) -> anyhow::Result<Vec<InterfaceName>> {
+        if let Ok(name) = self.0.parse() {
+            return Ok(vec![name]);
         }
+        let all = tenant.interfaces.keys();
+        let found: Vec<_> = all.filter(|name| self.fits(name)).cloned().collect();
+        if found.is_empty() {
+            let known: Vec<&str> = tenant.interfaces.keys().map(|i| i.as_str()).collect();
+            bail!(
+                "no interface fits {}; there are {}",
+                self.0,
+                known.join(", ")
+            );
+        }
+        Ok(found)
+    }
+}
+
+impl Which {
+    /// Each once.
+    fn of(&self, tenant: &Tenant) -> anyhow::Result<Vec<InterfaceName>> {
+        if self.all {
+            return Ok(tenant.interfaces.keys().cloned().collect());
+        }
+        let mut all = Vec::new();
+        for pattern in &self.interfaces {
+            for name in pattern.of(tenant)? {
+                if !all.contains(&name) {
+                    all.push(name);
+                }
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -76,7 +135,7 @@ impl Hold {
         let until = self.until.as_ref();
         let until = until.map(|text| moment(text, now, zone, Side::Future));
         let until = until.transpose().map_err(|e| anyhow!("--until: {e}"))?;
-        each(&self.common, &self.which.of(&tenant), |interface| {
+        each(&self.common, &self.which.of(&tenant)?, |interface| {
             Operation::Hold {
                 interface: interface.clone(),
                 reason: self.reason.clone(),
@@ -89,7 +148,7 @@ impl Hold {
 impl Release {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
-        each(&self.common, &self.which.of(&tenant), |interface| {
+        each(&self.common, &self.which.of(&tenant)?, |interface| {
             Operation::Release {
                 interface: interface.clone(),
             }
@@ -110,12 +169,47 @@ fn each(
         |interface| act(interface),
         |interface, outcome| match outcome {
             Err(error) => failed(as_json, "interface", interface, error),
-            Ok(outcome) if as_json => print_line!(
-                "{}",
-                serde_json::json!({"interface": interface.as_str(), "outcome": outcome})
-            ),
-            Ok(outcome) => print_line!("{interface} {}", escaped(outcome)),
+            Ok(outcome) if as_json => print_line!("{}", acted("interface", interface, outcome)?),
+            Ok(outcome) => print_line!("{interface} {}", escaped(&outcome.to_string())),
         },
     )?;
     Ok(exit_code(done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_whole_names() {
+        let fits = |pattern: &str, name: &str| {
+            let pattern: Pattern = pattern.parse().unwrap();
+            pattern.fits(&name.parse().unwrap())
+        };
+        for (pattern, name) in [
+            ("orders_in", "orders_in"),
+            ("*", "orders_in"),
+            ("orders_*", "orders_in"),
+            ("*_in", "orders_in"),
+            ("o*_*n", "orders_in"),
+            ("*r*r*", "orders_in"),
+            ("orders_in*", "orders_in"),
+            ("a*a", "aa"),
+        ] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("orders", "orders_in"),
+            ("orders_*", "borders_in"),
+            ("*_in", "orders_int"),
+            ("*r*r*r*", "orders_in"),
+            ("a*a", "a"),
+            ("*n*i*", "orders_in"),
+        ] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+        for odd in ["", "../*", "a b*", "*/x"] {
+            assert!(odd.parse::<Pattern>().is_err(), "{odd}");
+        }
+    }
 }

@@ -6,7 +6,9 @@ use super::{At, explain, has_spool, output::print_note, runtime};
 use crate::{
     config::{Config, Tenant},
     daemon,
-    ops::admin::{Admin, Administration, Bulk, Operation, Summary, Told, operator_of_process},
+    ops::admin::{
+        Acted, Admin, Administration, Bulk, Operation, Summary, Told, operator_of_process,
+    },
     ops::control::{Client, ClientError},
     store::{
         By,
@@ -94,8 +96,8 @@ impl Operator {
         }
     }
 
-    /// Does one thing; gives the words for it.
-    pub(super) fn act(&mut self, operation: &Operation) -> anyhow::Result<String> {
+    /// Does one thing.
+    pub(super) fn act(&mut self, operation: &Operation) -> anyhow::Result<Acted> {
         match self {
             Self::Service(client) => Ok(client.act(operation)?),
             Self::Own(own) => Ok(own.runtime.block_on(own.admin.act(operation, &own.by))?),
@@ -130,8 +132,6 @@ impl Operator {
         }
     }
 
-    /// Does several things, one after the other. `report` prints what was done; one that fails does
-    /// not stop the others. False when one did.
     /// Does one thing to jobs; `told` hears what becomes of each.
     pub(super) fn bulk(
         &mut self,
@@ -159,14 +159,14 @@ impl Operator {
         &mut self,
         all: impl IntoIterator<Item = T>,
         act: impl Fn(&T) -> Operation,
-        mut report: impl FnMut(T, Result<&str, &anyhow::Error>) -> anyhow::Result<()>,
+        mut report: impl FnMut(T, Result<&Acted, &anyhow::Error>) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
         let (mut done, mut reported) = (true, Ok(()));
         for one in all {
             let outcome = self.act(&act(&one));
             done &= outcome.is_ok();
             // A closed standard output is no reason to stop.
-            reported = reported.and(report(one, outcome.as_deref()));
+            reported = reported.and(report(one, outcome.as_ref()));
         }
         reported.map(|()| done)
     }

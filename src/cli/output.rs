@@ -3,9 +3,13 @@
 //! It may go away at any moment: a reader such as `head` has enough before the end. That is no
 //! error, and what a command was asked to do is still done. A disk that is full is one.
 
-use crate::{domain::escaped, ops::selection::JobState};
+use crate::{
+    domain::escaped,
+    ops::{admin::Acted, selection::JobState},
+};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
@@ -46,6 +50,13 @@ pub(super) fn failed(
         true => line(serde_json::json!({kind: name.to_string(), "error": said})),
         false => Ok(()),
     }
+}
+
+/// What an act has done to a thing of that kind and name, as an object.
+pub(super) fn acted(kind: &str, name: impl Display, acted: &Acted) -> anyhow::Result<Value> {
+    let mut object = serde_json::to_value(acted)?;
+    object[kind] = name.to_string().into();
+    Ok(object)
 }
 
 /// Colours, where a person looks at them.

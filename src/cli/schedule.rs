@@ -6,7 +6,7 @@ use super::{
     jobs::exit_code,
     look,
     operator::Operator,
-    output::{failed, print_line},
+    output::{acted, failed, print_line},
 };
 use crate::{
     config::Config,
@@ -190,7 +190,7 @@ impl Reset {
                 Err(error) => return failed(as_json, "schedule", id, error),
             };
             match as_json {
-                true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
+                true => print_line!("{}", acted("schedule", id, outcome)?),
                 false => print_line!("{id} follows the clock from now on"),
             }
         })?;
@@ -221,8 +221,8 @@ impl Rm {
                 Err(error) => return failed(as_json, "schedule", id, error),
             };
             match as_json {
-                true => print_line!("{}", json!({"schedule": id, "outcome": outcome})),
-                false => print_line!("{id} {}", escaped(outcome)),
+                true => print_line!("{}", acted("schedule", id, outcome)?),
+                false => print_line!("{id} {outcome}"),
             }
         })?;
         Ok(exit_code(done))

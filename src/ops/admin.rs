@@ -20,7 +20,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// Longest reason of a hold, in characters.
 pub const REASON_CHARS_MAX: usize = 1000;
@@ -54,6 +54,36 @@ pub enum Operation {
         #[serde(with = "text")]
         schedule: ScheduleId,
     },
+}
+
+/// What an act has done, durably. As text it is told to people, as an object to programs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Acted {
+    Forgotten(Traces),
+    Held,
+    /// It was on hold before, as that says, and stays so.
+    HeldBefore {
+        hold: String,
+    },
+    NotHeld,
+    Released,
+    Removed,
+    Reset,
+}
+
+impl fmt::Display for Acted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forgotten(traces) => f.write_str(&told(traces)),
+            Self::Held => f.write_str("held"),
+            Self::HeldBefore { hold } => write!(f, "was held already {hold}"),
+            Self::NotHeld => f.write_str("was not held"),
+            Self::Released => f.write_str("released"),
+            Self::Removed => f.write_str("removed"),
+            Self::Reset => f.write_str("reset"),
+        }
+    }
 }
 
 /// Why an act was not carried out. Nothing has changed, unless the
@@ -166,18 +196,18 @@ impl Admin {
         }
     }
 
-    /// Carries out an act, and records it in the audit. The words that are given say what was done, which is durable.
+    /// Carries out an act, and records it in the audit.
     ///
     /// # Errors
     /// When the act is refused, or the store fails.
-    pub async fn act(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
+    pub async fn act(&self, operation: &Operation, by: &By) -> Result<Acted, ActError> {
         let begun = self.begin(&audit::deed(operation, by)).await?;
         let acted = self.carry_out(operation, by).await;
         begun.end_as(&acted).await;
         acted
     }
 
-    async fn carry_out(&self, operation: &Operation, by: &By) -> Result<String, ActError> {
+    async fn carry_out(&self, operation: &Operation, by: &By) -> Result<Acted, ActError> {
         match operation {
             Operation::Forget { submitter } => self.forget(submitter).await,
             Operation::Hold {
@@ -197,7 +227,7 @@ impl Admin {
         reason: &str,
         until: Option<Timestamp>,
         by: &By,
-    ) -> Result<String, ActError> {
+    ) -> Result<Acted, ActError> {
         self.known(interface)?;
         if reason.chars().count() > REASON_CHARS_MAX {
             return Err(ActError::Reason);
@@ -209,14 +239,14 @@ impl Admin {
             why: (!reason.is_empty()).then(|| reason.to_owned()),
             ..by.clone()
         };
-        if let Some(earlier) = self.store.hold(interface, &by, until).await? {
-            return Ok(format!("was held already {earlier}"));
+        if let Some(hold) = self.store.hold(interface, &by, until).await? {
+            return Ok(Acted::HeldBefore { hold });
         }
         (self.changed)(Change::Interface(interface.clone()));
-        Ok("held".into())
+        Ok(Acted::Held)
     }
 
-    async fn forget(&self, submitter: &str) -> Result<String, ActError> {
+    async fn forget(&self, submitter: &str) -> Result<Acted, ActError> {
         let traces = self.store.forget(submitter).await?;
         if traces.waiting + traces.schedules > 0 {
             return Err(ActError::NotEnded {
@@ -225,32 +255,32 @@ impl Admin {
                 schedules: traces.schedules,
             });
         }
-        Ok(told(&traces))
+        Ok(Acted::Forgotten(traces))
     }
 
-    async fn release(&self, interface: &InterfaceName, by: &By) -> Result<String, ActError> {
+    async fn release(&self, interface: &InterfaceName, by: &By) -> Result<Acted, ActError> {
         self.known(interface)?;
         if !self.store.resume(interface, by).await? {
-            return Ok("was not held".into());
+            return Ok(Acted::NotHeld);
         }
         (self.changed)(Change::Interface(interface.clone()));
-        Ok("released".into())
+        Ok(Acted::Released)
     }
 
-    async fn remove_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
+    async fn remove_schedule(&self, schedule: ScheduleId, by: &By) -> Result<Acted, ActError> {
         if !self.store.remove_schedule(schedule, by).await? {
             return Err(ActError::NoSchedule(schedule));
         }
         (self.changed)(Change::Schedule(schedule));
-        Ok("removed".into())
+        Ok(Acted::Removed)
     }
 
-    async fn reset_schedule(&self, schedule: ScheduleId, by: &By) -> Result<String, ActError> {
+    async fn reset_schedule(&self, schedule: ScheduleId, by: &By) -> Result<Acted, ActError> {
         if !self.store.ask_reset(schedule, by).await? {
             return Err(ActError::NoSchedule(schedule));
         }
         (self.changed)(Change::Schedule(schedule));
-        Ok("reset".into())
+        Ok(Acted::Reset)
     }
 
     fn known(&self, interface: &InterfaceName) -> Result<(), ActError> {
@@ -382,11 +412,12 @@ mod tests {
             reason: reason.into(),
             until: None,
         };
-        assert_eq!(act(hold("audit")).await, Ok("held".into()));
+        assert_eq!(act(hold("audit")).await, Ok(Acted::Held));
         let text = spool.hold_text(&a).unwrap();
         assert!(text.starts_with("by olga (uid 1000) since "), "{text}");
         assert!(text.ends_with("Z: audit"), "{text}");
-        assert_eq!(act(hold("")).await, Ok(format!("was held already {text}")));
+        let before = Acted::HeldBefore { hold: text };
+        assert_eq!(act(hold("")).await, Ok(before));
         assert!(act(hold(&"x".repeat(1001))).await.is_err());
         let past = act(Operation::Hold {
             interface: a.clone(),
@@ -397,8 +428,8 @@ mod tests {
         let release = || Operation::Release {
             interface: a.clone(),
         };
-        assert_eq!(act(release()).await, Ok("released".into()));
-        assert_eq!(act(release()).await, Ok("was not held".into()));
+        assert_eq!(act(release()).await, Ok(Acted::Released));
+        assert_eq!(act(release()).await, Ok(Acted::NotHeld));
         // What was done with the job is in the record, with by whom and from where.
         spool.close_journal();
         let record = format!("records/{}/ended.jsonl", name.day());

@@ -301,7 +301,7 @@ pub enum NotReady {
 }
 
 /// How much there is of a submitter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Traces {
     /// Jobs that were his, as far as is recorded.
     pub jobs: usize,

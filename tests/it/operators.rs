@@ -581,7 +581,28 @@ fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
     let outcome = |arguments: &[&str]| json(daemon, arguments)["outcome"].clone();
     assert_eq!(outcome(&["hold", "persons_in"]), "held");
     assert_eq!(outcome(&["release", "persons_in"]), "released");
-    assert_eq!(outcome(&["release", "persons_in"]), "was not held");
+    assert_eq!(outcome(&["release", "persons_in"]), "not_held");
+    // It stays as it was, and by whom and why is not a part of the outcome.
+    let again = json(daemon, &["hold", "orders_in"]);
+    assert_eq!(again["outcome"], "held_before");
+    assert!(
+        again["hold"].as_str().unwrap().ends_with(": audit"),
+        "{again}"
+    );
+    let all = daemon.objects(&["hold", "per*_in", "*_in"]);
+    let names: Vec<_> = all.iter().map(|one| &one["interface"]).collect();
+    assert!(names[0] == "persons_in" && names.len() > 2, "{names:?}");
+    assert!(
+        all.iter()
+            .all(|one| one["interface"].as_str().unwrap().ends_with("_in"))
+    );
+    refused(
+        daemon,
+        &["hold", "*_ni"],
+        "no interface fits *_ni; there are ",
+    );
+    daemon.operator(&["release", "*_in"]);
+    daemon.operator(&["hold", "orders_in", "--reason", "audit"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the audit has of an operator's act: what is wanted, before it is done, and what came of it.
 
-use super::{ActError, Admin, Bulk, JobAct, Jobs, Operation, Summary};
+use super::{ActError, Acted, Admin, Bulk, JobAct, Jobs, Operation, Summary};
 use crate::domain::JobName;
 use crate::store::{
     By, Store, StoreError,
@@ -97,9 +97,9 @@ impl Begun {
     }
 
     /// The same of an act on one thing.
-    pub async fn end_as(self, acted: &Result<String, ActError>) {
+    pub async fn end_as(self, acted: &Result<Acted, ActError>) {
         match acted {
-            Ok(said) => self.end(Outcome::Done, None, said).await,
+            Ok(acted) => self.end(Outcome::Done, None, &acted.to_string()).await,
             Err(error) => self.end(outcome(error), None, &error.to_string()).await,
         }
     }

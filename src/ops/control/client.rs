@@ -5,7 +5,7 @@ use super::{
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId, VERSION},
 };
 use crate::ops::admin::{
-    Administration, Bulk, Operation, Sudo, Summary, Told, group_name, user_name,
+    Acted, Administration, Bulk, Operation, Sudo, Summary, Told, group_name, user_name,
 };
 use std::{
     fs,
@@ -50,6 +50,17 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What a reply says that is not the one that was hoped for.
+    fn of(reply: Reply) -> Self {
+        match reply {
+            Reply::Failed(text) => Self::Failed(text),
+            Reply::UnknownSpool => Self::Absent,
+            Reply::Acted(_) | Reply::Done | Reply::Ended(_) | Reply::Told(_) | Reply::Working => {
+                Self::odd()
+            }
+        }
+    }
+
     /// What answers is not to what was asked.
     fn odd() -> Self {
         Self::NoAnswer(ErrorKind::InvalidData.into())
@@ -94,10 +105,9 @@ impl Client {
                 sudo: Sudo::of_environment(),
             };
             match client.ask(Ask::Ping)? {
-                Reply::Done(_) => return Ok(client),
-                Reply::Failed(text) => return Err(ClientError::Failed(text)),
+                Reply::Done => return Ok(client),
                 Reply::UnknownSpool => {}
-                Reply::Ended(_) | Reply::Told(_) | Reply::Working => return Err(ClientError::odd()),
+                other => return Err(ClientError::of(other)),
             }
         }
         Err(ClientError::Absent)
@@ -107,7 +117,7 @@ impl Client {
     ///
     /// # Errors
     /// When it was refused, has failed, or no answer came.
-    pub fn act(&mut self, operation: &Operation) -> Result<String, ClientError> {
+    pub fn act(&mut self, operation: &Operation) -> Result<Acted, ClientError> {
         if let Operation::Forget { .. } = operation {
             let unhurried = self
                 .stream
@@ -115,7 +125,10 @@ impl Client {
                 .set_read_timeout(Some(PATIENCE_TO_FORGET));
             unhurried.map_err(ClientError::NoAnswer)?;
         }
-        self.done(Ask::Act(operation.clone()))
+        match self.ask(Ask::Act(operation.clone()))? {
+            Reply::Acted(acted) => Ok(acted),
+            other => Err(ClientError::of(other)),
+        }
     }
 
     /// Has the service record what this command is about to do to users.
@@ -123,7 +136,7 @@ impl Client {
     /// # Errors
     /// When that is not recorded, or no answer came: it is not to be done.
     pub fn begin(&mut self, what: &Administration) -> Result<(), ClientError> {
-        self.done(Ask::Begin(what.clone())).map(drop)
+        self.done(Ask::Begin(what.clone()))
     }
 
     /// Has the service record what came of that: was it done, or what was said else.
@@ -132,15 +145,13 @@ impl Client {
     /// When that is not recorded, or no answer came.
     pub fn end(&mut self, done: bool, said: &str) -> Result<(), ClientError> {
         let said = said.chars().take(SAID_CHARS_MAX).collect();
-        self.done(Ask::End { done, said }).map(drop)
+        self.done(Ask::End { done, said })
     }
 
-    fn done(&mut self, ask: Ask) -> Result<String, ClientError> {
+    fn done(&mut self, ask: Ask) -> Result<(), ClientError> {
         match self.ask(ask)? {
-            Reply::Done(outcome) => Ok(outcome),
-            Reply::Failed(text) => Err(ClientError::Failed(text)),
-            Reply::UnknownSpool => Err(ClientError::Absent),
-            Reply::Ended(_) | Reply::Told(_) | Reply::Working => Err(ClientError::odd()),
+            Reply::Done => Ok(()),
+            other => Err(ClientError::of(other)),
         }
     }
 
@@ -159,9 +170,7 @@ impl Client {
                 Reply::Told(one) => told(one),
                 Reply::Working => {}
                 Reply::Ended(summary) => return Ok(summary),
-                Reply::Failed(text) => return Err(ClientError::Failed(text)),
-                Reply::UnknownSpool => return Err(ClientError::Absent),
-                Reply::Done(_) => return Err(ClientError::odd()),
+                other => return Err(ClientError::of(other)),
             }
             reply = self.reply(Ok(()))?;
         }

@@ -4,12 +4,12 @@
 //! A request of another version is refused before anything else in it is read, and one with a
 //! member that is not known is refused by that member's name.
 
-use crate::ops::admin::{Administration, Bulk, Operation, Sudo, Summary, Told};
+use crate::ops::admin::{Acted, Administration, Bulk, Operation, Sudo, Summary, Told};
 use serde::{Deserialize, Serialize};
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 /// The version of what is described here.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Longest line, in bytes without its end: [`NAMES_MAX`] names of jobs, however long they are.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 /// So many jobs can be named in one act.
@@ -70,8 +70,10 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
-    /// That was done, durably.
-    Done(String),
+    /// That was done, durably, and there is nothing to tell of it.
+    Done,
+    /// An act was carried out, durably.
+    Acted(Acted),
     /// It was not done, for this reason.
     Failed(String),
     /// Another service has that spool, or none.
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let start = r#"{"version":2,"spool":{"device":1,"inode":2}"#;
+        let start = r#"{"version":3,"spool":{"device":1,"inode":2}"#;
         let read = |rest: &str| request(format!("{start}{rest}").as_bytes()).map(|r| r.ask);
         assert_eq!(read(r#","ask":"ping"}"#), Ok(Ask::Ping));
         let release = r#","ask":{"act":{"release":{"interface":"a"}}}}"#;
@@ -242,7 +244,7 @@ mod tests {
         }
         let other = request(br#"{"version":1,"what":"ever"}"#).unwrap_err();
         assert!(
-            other.contains("version 2") && other.contains("not 1"),
+            other.contains("version 3") && other.contains("not 1"),
             "{other}"
         );
         assert!(request(b"{}").unwrap_err().contains("no version"));

@@ -250,16 +250,16 @@ async fn answer(
     let by = operator(peer.uid, sudo.as_ref(), Origin::Socket);
     // A task of its own: one that panics is answered, too.
     let acted = match ask {
-        Ask::Ping => return Reply::Done(std::process::id().to_string()),
+        Ask::Ping => return Reply::Done,
         Ask::Act(operation) => {
-            let act = async move { Ok(Reply::Done(admin.act(&operation, &by).await?)) };
+            let act = async move { Ok(Reply::Acted(admin.act(&operation, &by).await?)) };
             tokio::spawn(act).await
         }
         Ask::Begin(what) => {
             return match admin.begin(&what.deed(&by)).await {
                 Ok(now) => {
                     *begun = Some(now);
-                    Reply::Done(String::new())
+                    Reply::Done
                 }
                 Err(error) => Reply::Failed(error.to_string()),
             };
@@ -268,7 +268,7 @@ async fn answer(
             return match begun.take() {
                 Some(begun) => {
                     begun.end(Outcome::of(done), None, &said).await;
-                    Reply::Done(String::new())
+                    Reply::Done
                 }
                 None => Reply::Failed("nothing was begun on this connection".into()),
             };
@@ -328,7 +328,7 @@ async fn pass_on(
 mod tests {
     use super::*;
     use crate::{
-        ops::admin::Operation,
+        ops::admin::{Acted, Operation},
         ops::control::Client,
         service::Verifier,
         store::fs::{FileStore, testing::TestSpool},
@@ -408,13 +408,13 @@ mod tests {
                     reason: reason.into(),
                     until: None,
                 };
-                assert_eq!(client.act(&hold("a", "x")).unwrap(), "held");
+                assert_eq!(client.act(&hold("a", "x")).unwrap(), Acted::Held);
                 assert!(root.join("queue/a/.hold").exists());
                 let refused = client.act(&hold("b", "")).unwrap_err();
                 assert_eq!(refused.to_string(), "unknown interface b; there are a");
                 // The connection is as good as before.
                 let outcome = client.act(&hold("a", "")).unwrap();
-                assert!(outcome.starts_with("was held already by "), "{outcome}");
+                assert!(matches!(outcome, Acted::HeldBefore { .. }), "{outcome}");
                 let long = client.act(&hold("a", &"x".repeat(LINE_BYTES_MAX)));
                 let long = long.unwrap_err().to_string();
                 assert!(long.contains("at most 4194304 bytes"), "{long}");
