@@ -366,16 +366,7 @@ mod tests {
         );
         assert_eq!(
             without("json"),
-            [
-                "serve",
-                "demo",
-                "health",
-                "user grant",
-                "user revoke",
-                "cat",
-                "completions",
-                "man"
-            ]
+            ["serve", "demo", "health", "cat", "completions", "man"]
         );
         for (name, command) in &found {
             for argument in command.get_arguments() {

@@ -3,6 +3,7 @@
 use super::{
     ConfigArg, Format,
     findings::{self, Found},
+    jobs::exit_code,
     output::print_line,
 };
 use crate::{
@@ -71,22 +72,13 @@ fn print(mut findings: Vec<HealthFinding>, as_json: bool) -> anyhow::Result<Exit
         .collect();
     findings.retain(|f| f.grade != Grade::Fine || !failed.contains(&f.what));
     findings.sort_by_key(|finding| finding.grade);
-    let grade = |grade| findings.iter().filter(move |f| f.grade == grade).count();
-    let (failed, warnings) = (grade(Grade::Failed), grade(Grade::Warning));
-    if as_json {
-        let all: Vec<_> = findings.iter().map(json).collect();
-        let all = serde_json::json!({"findings": all, "failed": failed, "warnings": warnings});
-        print_line!("{all}")?;
-    } else {
-        for finding in &findings {
-            print_line!("{:<7} {finding}", word(finding.grade))?;
+    for finding in &findings {
+        match as_json {
+            true => print_line!("{}", json(finding))?,
+            false => print_line!("{:<7} {finding}", word(finding.grade))?,
         }
     }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(failed.is_empty()))
 }
 
 /// What a line of `check` and `status` begins with.

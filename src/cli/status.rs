@@ -5,6 +5,7 @@ use super::{
     findings::{self, Found},
     is_unknown_to_service,
     job_arg::{JobArg, Lookup},
+    jobs::exit_code,
     look,
     ls::Shown,
     output::{failed, print_line},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     domain::joblog::rfc3339,
     domain::{JobId, escaped},
-    ops::health::{Grade, HealthFinding, count},
+    ops::health::{Grade, count},
     store::{
         Store,
         audit::AuditHead,
@@ -53,18 +54,19 @@ impl Status {
             // The table says so.
             findings.retain(|finding| !finding.text.contains("it is held"));
             let is_stale = is_unknown_to_service(&config, &tenant);
-            overview(as_json, counted, holder, is_stale, &findings)?;
-            for finding in findings.iter().filter(|_| !as_json) {
-                let word = check::word(finding.grade);
-                print_line!("{word:<7} {}", escaped(&finding.to_string()))?;
+            match as_json {
+                true => objects(counted, holder, is_stale)?,
+                false => overview(counted, holder)?,
             }
-            let failed = findings
-                .iter()
-                .any(|finding| finding.grade == Grade::Failed);
-            return Ok(match failed {
-                true => ExitCode::FAILURE,
-                false => ExitCode::SUCCESS,
-            });
+            for finding in &findings {
+                let word = check::word(finding.grade);
+                match as_json {
+                    true => print_line!("{}", check::json(finding))?,
+                    false => print_line!("{word:<7} {}", escaped(&finding.to_string()))?,
+                }
+            }
+            let mut grades = findings.iter().map(|finding| finding.grade);
+            return Ok(exit_code(grades.all(|grade| grade != Grade::Failed)));
         }
         look(&tenant, async |store| {
             let lookup = Lookup {
@@ -145,13 +147,24 @@ impl Counted {
     }
 }
 
-fn overview(
-    as_json: bool,
-    counted: Counted,
-    holder: Option<String>,
-    is_stale: bool,
-    findings: &[HealthFinding],
-) -> anyhow::Result<()> {
+/// One object of the whole, and one of each interface.
+fn objects(counted: Counted, holder: Option<String>, is_stale: bool) -> anyhow::Result<()> {
+    let restored = counted.restored.map(|(at_ms, files)| {
+        let at = rfc3339(at_ms);
+        serde_json::json!({ "at": at, "files": files })
+    });
+    let whole = serde_json::json!({
+        "service": holder, "restart_needed": is_stale,
+        "joberrors": counted.failed, "refused": counted.refused,
+        "restored": restored, "audit": counted.audit,
+    });
+    for object in std::iter::once(&whole).chain(&counted.rows) {
+        print_line!("{object}")?;
+    }
+    Ok(())
+}
+
+fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
     let Counted {
         rows,
         failed,
@@ -159,19 +172,6 @@ fn overview(
         restored,
         audit,
     } = counted;
-    if as_json {
-        let all = serde_json::json!({
-            "service": holder, "restart_needed": is_stale, "interfaces": rows,
-            "joberrors": failed, "refused": refused,
-            "restored": restored.map(|(at_ms, files)| serde_json::json!({
-                "at": rfc3339(at_ms), "files": files,
-            })),
-            "audit": audit,
-            "findings": findings.iter().map(check::json).collect::<Vec<_>>(),
-        });
-        print_line!("{all}")?;
-        return Ok(());
-    }
     match holder {
         Some(process) => print_line!("service: running, process {process}")?,
         None => print_line!("service: not running")?,

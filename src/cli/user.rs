@@ -1,7 +1,7 @@
 //! `spoolgate user …`: who may do what. A running service reads the file again by itself.
 
 use super::{
-    At, Common, access, operator,
+    Common, access, operator,
     output::{self, print_line, print_note},
     token::{ApiKey, Token},
 };
@@ -81,7 +81,7 @@ pub(super) struct Grant {
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
-    at: At,
+    common: Common,
 }
 
 const GRANT_EXAMPLES: &str = "\
@@ -96,7 +96,7 @@ pub(super) struct Revoke {
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
-    at: At,
+    common: Common,
 }
 
 const REVOKE_EXAMPLES: &str = "\
@@ -234,27 +234,29 @@ fn check_interfaces(tenant: &Tenant, grants: &Grants) -> anyhow::Result<()> {
 
 impl Grant {
     fn run(&self) -> anyhow::Result<()> {
-        let (config, tenant) = self.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         let more = self.given.some()?;
         check_interfaces(&tenant, &more)?;
         let what = self.given.administration(UserAct::Grant, &self.name);
         operator::recorded(&config, &tenant, &what, || {
             let grant = |users: &mut UsersFile| users.grant(&self.name, &more);
             Ok(UsersFile::edit(&tenant.users, grant)?)
-        })
+        })?;
+        changed(&self.common, &self.name, "granted")
     }
 }
 
 impl Revoke {
     fn run(&self) -> anyhow::Result<()> {
-        let (config, tenant) = self.at.load()?;
+        let (config, tenant) = self.common.at.load()?;
         // Also of interfaces that are gone.
         let less = self.given.some()?;
         let what = self.given.administration(UserAct::Revoke, &self.name);
         operator::recorded(&config, &tenant, &what, || {
             let revoke = |users: &mut UsersFile| users.revoke(&self.name, &less);
             Ok(UsersFile::edit(&tenant.users, revoke)?)
-        })
+        })?;
+        changed(&self.common, &self.name, "revoked")
     }
 }
 
@@ -325,13 +327,9 @@ impl Rm {
         operator::recorded(&config, &tenant, &what, || {
             Ok(UsersFile::edit(&tenant.users, remove)?)
         })?;
-        for name in names.iter().filter(|_| self.common.format.json) {
-            print_line!(
-                "{}",
-                serde_json::json!({"user": name, "outcome": "removed"})
-            )?;
-        }
-        Ok(())
+        names
+            .iter()
+            .try_for_each(|name| changed(&self.common, name, "removed"))
     }
 }
 
@@ -340,6 +338,14 @@ impl List {
         let (_, tenant) = self.common.at.load()?;
         let users = access::explained(&tenant.users, || UsersFile::load(&tenant.users))?;
         list(self.common.format.json, &users)
+    }
+}
+
+/// What was done to a user, for programs; people know what they typed.
+fn changed(common: &Common, name: &str, outcome: &str) -> anyhow::Result<()> {
+    match common.format.json {
+        true => print_line!("{}", serde_json::json!({"user": name, "outcome": outcome})),
+        false => Ok(()),
     }
 }
 

@@ -626,7 +626,6 @@ fn what_is_done_by_hand_while_a_killed_service_is_away_stays() {
     let edited = daemon.spool(&format!("queue/orders_in/{}", jobs[2]));
     assert_eq!(fs::read_to_string(edited).unwrap(), "edited");
     assert!(daemon.log().contains("intact=true"), "{}", daemon.log());
-    let status = daemon.operator(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let status = &daemon.objects(&["status"])[0];
     assert_eq!(status["restored"], serde_json::Value::Null, "{status}");
 }

@@ -16,6 +16,7 @@ mod dialects;
 mod fsck;
 mod full_disk;
 mod harness;
+mod json_lines;
 mod lifecycle;
 mod limits;
 mod logging;
