@@ -11,7 +11,7 @@ mod seen;
 mod tenant;
 
 pub use requests::{Listener, Login, Requests};
-pub use seen::{AtPlace, Of, Place, Seen};
+pub use seen::{AtPlace, NewestRecord, Of, Place, Seen};
 pub use tenant::{Attempt, Journal, Rescan, Tenant, Upload};
 
 use prometheus_client::{
@@ -213,6 +213,24 @@ mod tests {
             "spoolgate_uploads_total{tenant=\"main\",interface=\"\",outcome=\"denied\"} 1",
             "spoolgate_job_wait_seconds_bucket{le=\"60.0\",tenant=\"main\",interface=\"i1\"} 0",
             "spoolgate_job_wait_seconds_bucket{le=\"300.0\",tenant=\"main\",interface=\"i1\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_record_of_an_audit_is_told_without_loss() {
+        let text = Metrics::new(&tenants(1), usize::MAX).text(&Seen {
+            audit: vec![NewestRecord {
+                tenant: "main".into(),
+                number: 7,
+                fingerprint: (1 << 52) - 1,
+            }],
+            ..Seen::default()
+        });
+        for line in [
+            "spoolgate_audit_record{tenant=\"main\"} 7",
+            "spoolgate_audit_fingerprint{tenant=\"main\"} 4503599627370495",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }

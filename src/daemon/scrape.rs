@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Tenant},
     http::{self, tls::Certificate},
     log::lost_lines,
-    metrics::{AtPlace, Metrics, Of, Place, Seen},
+    metrics::{AtPlace, Metrics, NewestRecord, Of, Place, Seen},
     store::{self, Capacity, Store},
 };
 use parking_lot::Mutex;
@@ -82,6 +82,7 @@ struct Counted {
     took: Duration,
     jobs: Vec<AtPlace>,
     held: Vec<(Of, bool)>,
+    audit: Vec<NewestRecord>,
     /// Of the spool with the fewest bytes.
     free: Option<Capacity>,
 }
@@ -96,6 +97,14 @@ impl Counted {
     async fn add(&mut self, tenant: &str, store: &dyn Store) {
         let free = store.capacity().into_iter().chain(self.free);
         self.free = free.min_by_key(|free| free.free_bytes);
+        match store.audit_head().await {
+            Ok(head) => self.audit.extend(head.map(|head| NewestRecord {
+                tenant: tenant.to_owned(),
+                number: head.number,
+                fingerprint: head.fingerprint(),
+            })),
+            Err(error) => tracing::debug!(tenant, %error, "the audit cannot be read"),
+        }
         let counts = match store.counts().await {
             Ok(counts) => counts,
             Err(error) => {
@@ -173,7 +182,11 @@ impl Scraper {
             counted
         });
         let Counted {
-            jobs, held, free, ..
+            jobs,
+            held,
+            audit,
+            free,
+            ..
         } = counted.await;
         let certificate = self.certificate.facts().ok();
         self.metrics.text(&Seen {
@@ -185,6 +198,7 @@ impl Scraper {
             reserve_bytes: self.reserve_bytes,
             jobs,
             held,
+            audit,
         })
     }
 }

@@ -28,6 +28,8 @@ pub struct Seen {
     pub jobs: Vec<AtPlace>,
     /// Each interface, and whether it is held.
     pub held: Vec<(Of, bool)>,
+    /// Of each tenant whose audit has one.
+    pub audit: Vec<NewestRecord>,
 }
 
 /// A tenant's interface, or a tenant where none is known.
@@ -62,6 +64,15 @@ pub struct AtPlace {
     /// When the one came that came first, in milliseconds of the Unix epoch. `None`: there is none, or those
     /// here are not waited for.
     pub oldest_ms: Option<i64>,
+}
+
+/// The newest record of a tenant's audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewestRecord {
+    pub tenant: String,
+    pub number: u64,
+    /// The first 52 bits of its hash, which a sample shows without loss.
+    pub fingerprint: u64,
 }
 
 /// Where jobs are, by its directory.
@@ -105,7 +116,24 @@ impl Seen {
         }
         let help = naming.help("1: the interface is held, so nothing of it is started");
         registry.register("held", help, held);
+        self.register_audit(&mut registry);
         registry
+    }
+
+    fn register_audit(&self, registry: &mut Registry) {
+        let (numbers, hashes) = <(Family<Labels, Gauge>, Family<Labels, Gauge>)>::default();
+        for newest in &self.audit {
+            let labels = vec![("tenant", newest.tenant.clone())];
+            for (family, value) in [(&numbers, newest.number), (&hashes, newest.fingerprint)] {
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                family.get_or_create(&labels).set(value);
+            }
+        }
+        let help = "The number of the newest record of the audit";
+        registry.register("audit_record", help, numbers);
+        let help =
+            "The first 52 bits of the hash of that record: printf %013x gives its first digits";
+        registry.register("audit_fingerprint", help, hashes);
     }
 
     fn register_service(&self, registry: &mut Registry) {

@@ -106,6 +106,8 @@ fn busy() -> Daemon {
     let path = format!("/xml/job?Interfacename=orders_out&Jobname={job}");
     assert_eq!(daemon.curl(&[&path]).status, 200);
     daemon.wait_for_place(&job, "bak/orders_out");
+    // So that the audit has a record.
+    daemon.operator(&["release", "persons_in"]);
     // It waits, so that there is an oldest one.
     daemon.drop_in("orders_out", "two.xml", order("3"));
     daemon
