@@ -31,6 +31,7 @@ mod shape;
 mod show;
 mod status;
 mod token;
+mod top;
 mod user;
 mod validate;
 mod why;
@@ -156,6 +157,8 @@ enum Command {
     Errors(errors::Errors),
     /// Show how old the jobs are that wait
     Shape(shape::ShapeOf),
+    /// Show live, in the terminal, where the jobs of each interface are
+    Top(top::Top),
     /// Say what jobs wait for, or what became of them
     Why(why::Why),
     /// Print a job's document
@@ -236,6 +239,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Shape(shape) => shape.run(),
             Command::Status(status) => status.run(),
+            Command::Top(top) => top.run(),
             Command::User(user) => user.run(),
             Command::Validate(validate) => Ok(validate.run()),
             Command::Why(why) => why.run(),
@@ -257,7 +261,7 @@ fn look<T>(
 
 /// For the calls of one command.
 fn runtime() -> anyhow::Result<Runtime> {
-    let runtime = Builder::new_current_thread().enable_time().build();
+    let runtime = Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")
 }
 
@@ -337,7 +341,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 39);
+        assert_eq!(found.len(), 40);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
@@ -366,7 +370,15 @@ mod tests {
         );
         assert_eq!(
             without("json"),
-            ["serve", "demo", "health", "cat", "completions", "man"]
+            [
+                "serve",
+                "demo",
+                "health",
+                "top",
+                "cat",
+                "completions",
+                "man"
+            ]
         );
         for (name, command) in &found {
             for argument in command.get_arguments() {

@@ -234,7 +234,7 @@ async fn print(as_json: bool, shown: &Shown<'_>, jobs: &[JobSummary]) -> anyhow:
 }
 
 /// How long ago something was, in one unit.
-fn age(ms: i64) -> String {
+pub(super) fn age(ms: i64) -> String {
     let s = ms.max(0) / 1000;
     match s {
         0..60 => format!("{s}s"),

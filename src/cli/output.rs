@@ -70,6 +70,17 @@ impl Paint {
         Self(!unwanted && io::stdout().is_terminal())
     }
 
+    /// As for a terminal, whatever there is.
+    #[cfg(test)]
+    pub(super) fn all() -> Self {
+        Self(true)
+    }
+
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self(false)
+    }
+
     /// A text of ours in the colour of a state.
     pub(super) fn state(self, state: JobState, text: &str) -> String {
         let colour = match state {

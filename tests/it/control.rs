@@ -78,6 +78,7 @@ fn commands_that_read_make_nothing() {
         &["why", &job],
         &["cat", &job],
         &["fsck"],
+        &["top"],
         &["schedule", "ls"],
         &["user", "list"],
     ];
