@@ -1,8 +1,8 @@
 //! A tenant at work on a disk that fails and heals, while the process lives on.
 //!
 //! One day is lived again and again: uploads small, large, refused and repeated, commands that end
-//! well, badly, later and never, results and emitted jobs, retrieval, cancel, requeue, a hold, a
-//! schedule, a reload, a stop. In each day another kind of call fails, once, or from then on until
+//! well, badly, later and never, results and emitted jobs, retrieval, cancel, requeue, batches of operators, a hold,
+//! a schedule, a reload, a stop. In each day another kind of call fails, once, or from then on until
 //! the disk heals. Afterwards every acknowledged job has come to its end without a restart, nothing
 //! that was refused is there, nothing hangs, the stop stops, and the next start finds all of it.
 //! Only a failed sync, or a failed write of the journal, may make the spool unhealthy.
@@ -27,7 +27,7 @@ use crate::{
     store::{
         By,
         fs::{
-            Spool,
+            Moved, Spool,
             faults::{Faults, Plan, Site, errnos, is_sync},
         },
     },
@@ -164,6 +164,8 @@ struct Acknowledged {
     /// Documents whose upload was answered by an error: nothing may be there that holds them.
     refused: Vec<Vec<u8>>,
     cancelled: Vec<JobName>,
+    /// Jobs of which an operator was told that they are gone.
+    removed: Vec<JobName>,
 }
 
 fn caller() -> Caller {
@@ -308,6 +310,75 @@ impl Acknowledged {
         }
     }
 
+    /// What operators do to several jobs at once. Of each that an error is told of, it is not known what became of it.
+    async fn batches(&mut self, daemon: &Daemon) {
+        let mut failed = Vec::new();
+        for body in [
+            b"<fails n='1'/>",
+            b"<fails n='2'/>",
+            b"<fails n='3'/>",
+            b"<fails n='4'/>",
+        ] {
+            failed.extend(self.upload(daemon, "fails", body, End::Failed).await);
+        }
+        for job in &failed {
+            has_run(daemon, job).await;
+        }
+        let at = |place: Place| {
+            move |name: JobName| Job {
+                place: place.clone(),
+                name,
+            }
+        };
+        let mut failed: Vec<Job> = failed.into_iter().map(at(Place::JobErrors)).collect();
+        let sent = failed.split_off(failed.len() / 2);
+
+        let to: Vec<_> = (sent.iter().cloned())
+            .map(|job| (job, name("archives").into()))
+            .collect();
+        let outcomes = batch(daemon, move |spool, by| spool.requeue_all(&to, by)).await;
+        for (job, outcome) in sent.iter().zip(outcomes) {
+            if let Some((_, end)) = self.jobs.get_mut(&job.name) {
+                *end = match outcome {
+                    Ok(Moved::Done(_)) => End::Done,
+                    Ok(Moved::Gone) => End::Failed,
+                    Err(_) => End::Any,
+                };
+            }
+        }
+        let these = failed.clone();
+        let outcomes = batch(daemon, move |spool, by| spool.remove_all(&these, by)).await;
+        for (job, outcome) in failed.iter().zip(outcomes) {
+            match outcome {
+                Ok(Moved::Gone) => {}
+                Ok(Moved::Done(_)) => {
+                    self.jobs.remove(&job.name);
+                    self.removed.push(job.name.clone());
+                }
+                Err(_) => drop(self.jobs.remove(&job.name)),
+            }
+        }
+
+        let _ = batch(daemon, |spool, _| {
+            vec![spool.hold(&name("fails"), &By::service("a batch"), None)]
+        })
+        .await;
+        let mut waiting = Vec::new();
+        for body in [b"<fails n='5'/>", b"<fails n='6'/>"] {
+            waiting.extend(self.upload(daemon, "fails", body, End::Failed).await);
+        }
+        let at_queue = at(Place::Queue(name("fails").into()));
+        let waiting: Vec<Job> = waiting.into_iter().map(at_queue).collect();
+        let these = waiting.clone();
+        let outcomes = batch(daemon, move |spool, by| spool.cancel_all(&these, by)).await;
+        for (job, outcome) in waiting.into_iter().zip(outcomes) {
+            if let Ok(Moved::Done(_)) = outcome {
+                self.cancelled.push(job.name);
+            }
+        }
+        release(daemon).await;
+    }
+
     /// One day.
     async fn day(&mut self, daemon: &Daemon, dir: &Path) {
         self.upload(daemon, "works", b"<works/>", End::Done).await;
@@ -338,6 +409,7 @@ impl Acknowledged {
         if let Some(failed) = failed {
             requeue(daemon, failed).await;
         }
+        self.batches(daemon).await;
         hold(daemon).await;
         schedule(daemon).await;
         std::fs::write(dir.join("spool/schemas/new.xsd"), "no schema").unwrap();
@@ -402,6 +474,11 @@ impl Acknowledged {
                 assert!(log.is_cancelled(), "{context}: {job}: {texts:?}");
             }
         }
+        for job in &self.removed {
+            let place = spool.find(job).unwrap();
+            assert_eq!(place, None, "{context}: {job} was removed");
+            assert!(spool.read_log(job).is_some(), "{context}: {job} has no log");
+        }
         // A failed sync may have reached the disk nevertheless: a client that was refused asks again.
         let refused = self.refused.iter().filter(|_| !was_unhealthy);
         for body in refused {
@@ -417,17 +494,30 @@ async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send
         .unwrap()
 }
 
-async fn requeue(daemon: &Daemon, name: JobName) {
+/// A batch of an operator, whose errors, if any, are reported to him; what was done to each is told apart.
+async fn batch<T: Send + 'static>(
+    daemon: &Daemon,
+    act: impl FnOnce(&Spool, &By) -> Vec<T> + Send + 'static,
+) -> Vec<T> {
     let spool = daemon.spool.clone();
-    let of = name.clone();
+    blocking("a batch", move || act(&spool, &By::operator("an operator"))).await
+}
+
+/// Waits until a job waits and runs no more.
+async fn has_run(daemon: &Daemon, job: &JobName) {
+    let (spool, job) = (daemon.spool.clone(), job.clone());
     until("a failing job", || {
         spool.unhealthy().is_some()
             || !matches!(
-                spool.find(&of),
+                spool.find(&job),
                 Ok(Some(Place::Queue(_) | Place::Work { .. }))
             )
     })
     .await;
+}
+
+async fn requeue(daemon: &Daemon, name: JobName) {
+    has_run(daemon, &name).await;
     let spool = daemon.spool.clone();
     // Its error, if any, is reported to the operator.
     let _ = blocking("a requeue", move || {
@@ -445,11 +535,18 @@ async fn hold(daemon: &Daemon) {
     let spool = daemon.spool.clone();
     let _ = blocking("a hold", move || {
         let interface = "fails".parse().unwrap();
-        let held = spool.hold(&interface, &By::service("a look"), None);
-        // Until it is released, whatever came of that.
-        let begun = Instant::now();
-        while held.is_ok()
-            && spool.release(&interface).is_err()
+        spool.hold(&interface, &By::service("a look"), None)
+    })
+    .await;
+    release(daemon).await;
+}
+
+/// Until it is released, whatever came of that.
+async fn release(daemon: &Daemon) {
+    let spool = daemon.spool.clone();
+    blocking("a release", move || {
+        let (interface, begun) = (name("fails"), Instant::now());
+        while spool.release(&interface).is_err()
             && spool.unhealthy().is_none()
             && begun.elapsed() < HANGS
         {
