@@ -1,10 +1,9 @@
 //! What operators do and see: [`admin`] carries out their acts in a spool, [`control`] brings these to a
 //! running service, [`selection`] says which jobs they mean, [`health`] what keeps partners from being served,
-//! [`errors`] what jobs fail of, [`shape`] how old they are, [`moment`] what moment operators mean.
+//! [`shape`] how old jobs are, [`moment`] what moment operators mean.
 
 pub mod admin;
 pub mod control;
-pub mod errors;
 pub mod health;
 pub mod moment;
 pub mod selection;

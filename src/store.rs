@@ -17,6 +17,7 @@ mod by;
 pub mod check;
 #[cfg(test)]
 mod conformance;
+mod error_groups;
 pub mod events;
 pub mod fs;
 mod job;
@@ -25,10 +26,11 @@ pub mod memory;
 mod run;
 
 pub use by::{By, Origin, until_of};
+pub use error_groups::{ErrorGroup, Failing, HOURS};
 pub use job::{
-    AtPlace, Came, Cancelled, Counts, Failure, Filter, InterfaceCounts, JobDetail, JobRecord,
-    JobSummary, Key, Keyed, NewJob, NewName, NotReady, Now, Of, Page, Remains, Results, Sight,
-    SightOf, State, Stored, Traces, Viewer, Want,
+    AtPlace, Attempt, AttemptEnd, Came, Cancelled, Counts, Failure, Filter, InterfaceCounts,
+    JobDetail, JobRecord, JobSummary, Key, Keyed, NewJob, NewName, NotReady, Now, Of, Page,
+    Remains, Results, Sight, SightOf, State, Stored, Traces, Viewer, Want,
 };
 
 pub use fs::REST as DROPS_REST;
@@ -349,6 +351,27 @@ pub trait Store: Send + Sync + 'static {
         after: Option<JobName>,
         limit: usize,
     ) -> Result<Page>;
+
+    /// What the jobs that a viewer sees have failed of at that moment of the Unix epoch or later, those of one kind of
+    /// error together, the largest group first. How a job failed last counts, as long as it has not gone on.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn error_groups(
+        &self,
+        viewer: &Viewer,
+        of: Failing,
+        since_ms: Option<i64>,
+    ) -> Result<Vec<ErrorGroup>> {
+        error_groups::by_list(self, viewer, of, since_ms).await
+    }
+
+    /// How the attempts at a job have ended, in that order, as far as it is recorded. One that was sent to its queue
+    /// begins again from the first. What is recorded of a job that is gone stays.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn attempts(&self, job: &JobName) -> Result<Vec<Attempt>>;
 
     /// Those of these jobs that lie in their queues.
     ///

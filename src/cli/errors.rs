@@ -3,10 +3,8 @@
 use super::{Common, look, output::print_line};
 use crate::{
     domain::{escaped, joblog::rfc3339, stamp},
-    ops::{
-        errors::{self, ErrorGroup},
-        moment::{Side, moment},
-    },
+    ops::moment::{Side, moment},
+    store::{ErrorGroup, Failing, Viewer},
 };
 use anyhow::anyhow;
 use clap::Args;
@@ -20,13 +18,17 @@ pub(super) struct Errors {
     /// Only what has failed since then: how long ago (2h, 1d), a time, a day, or a moment
     #[arg(long, value_name = "MOMENT")]
     since: Option<String>,
+    /// What documents were refused for, by who has sent them
+    #[arg(long)]
+    refused: bool,
     #[command(flatten)]
     common: Common,
 }
 
 const EXAMPLES: &str = "\
 What fails:        spoolgate errors
-Since yesterday:   spoolgate errors --since 1d";
+Since yesterday:   spoolgate errors --since 1d
+What is refused:   spoolgate errors --refused";
 
 impl Errors {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
@@ -36,8 +38,12 @@ impl Errors {
         let since = self.since.as_ref().map(since).transpose();
         let since = since.map_err(|error| anyhow!("--since: {error}"))?;
         let since_ms = since.map(Timestamp::as_millisecond);
+        let of = match self.refused {
+            true => Failing::Uploads,
+            false => Failing::Jobs,
+        };
         let groups = look(&tenant, async |store| {
-            Ok(errors::groups(store, since_ms).await?)
+            Ok(store.error_groups(&Viewer::all(), of, since_ms).await?)
         })?;
         if !self.common.format.json && !groups.is_empty() {
             print_line!(
@@ -63,10 +69,12 @@ fn json(group: &ErrorGroup) -> serde_json::Value {
     let interfaces: Vec<&str> = group.interfaces.iter().map(|i| i.as_str()).collect();
     serde_json::json!({
         "fingerprint": group.fingerprint,
+        "submitter": group.submitter,
         "failed": group.failed,
         "deferred": group.deferred,
         "first": rfc3339(group.first_ms),
         "last": rfc3339(group.last_ms),
+        "hours": group.hours,
         "interfaces": interfaces,
         "example": group.example.to_string(),
         "error": group.text,
@@ -74,8 +82,10 @@ fn json(group: &ErrorGroup) -> serde_json::Value {
 }
 
 fn text(group: &ErrorGroup) -> anyhow::Result<()> {
+    let sender = group.submitter.as_deref();
+    let sender = sender.map_or(String::new(), |sender| format!("{}  ", escaped(sender)));
     print_line!(
-        "{:>7} {:>8}  {:<24}  {:<24}  {:<16}  {}  {}",
+        "{:>7} {:>8}  {:<24}  {:<24}  {:<16}  {sender}{}  {}",
         group.failed,
         group.deferred,
         stamp(group.first_ms),

@@ -428,6 +428,8 @@ macro_rules! conformance {
                 each_act_outlives_a_restart
                 it_is_known_for_whom_a_job_is
                 it_is_known_how_jobs_failed_last
+                it_is_known_how_each_attempt_ended
+                errors_are_grouped_as_a_list_would_have_them
                 of_eight_who_do_the_same_one_does_it
                 what_moved_meanwhile_is_left_alone
             }

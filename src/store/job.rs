@@ -139,6 +139,12 @@ pub struct Viewer {
 }
 
 impl Viewer {
+    /// Does he see all jobs of these interfaces, and those of none?
+    pub fn sees_all(&self, interfaces: &[InterfaceName]) -> bool {
+        let mut of = interfaces.iter().map(Some).chain([None]);
+        self.sees_astray && of.all(|of| (self.sight)(of) == Sight::All)
+    }
+
     /// One that sees everything.
     pub fn all() -> Self {
         Self {
@@ -221,6 +227,35 @@ pub struct Failure {
     pub fingerprint: Option<String>,
     /// The beginning of the error.
     pub reason: Option<String>,
+}
+
+/// An attempt at a job that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counted from 1.
+    pub number: u32,
+    /// As that of its end, of the Unix epoch. `None`: nobody was there to see it.
+    pub started_ms: Option<i64>,
+    pub ended_ms: i64,
+    pub outcome: AttemptEnd,
+    /// As those of a [`Failure`]; of one that is done there is none.
+    pub fingerprint: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    Cancelled,
+    /// Nobody knows how far it got; the job was to be tried again.
+    CutOff,
+    /// The job was to be tried again later.
+    Deferred,
+    Done,
+    /// For good.
+    Failed,
+    /// It does not count, since the service was stopped.
+    GivenBack,
 }
 
 /// What is known of a job since it came.

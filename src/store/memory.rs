@@ -8,11 +8,11 @@ mod operators;
 mod runs;
 
 use super::{
-    Asked, Beside, By, Came, Capacity, Claimed, Content, Counts, DocumentWriter, Failure, Fate,
-    Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary, KeptRun, Key, Keyed, Lease,
-    LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt, Remains, Result,
-    Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Sight, State,
-    Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
+    Asked, Attempt, AttemptEnd, Beside, By, Came, Capacity, Claimed, Content, Counts,
+    DocumentWriter, Failure, Fate, Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary,
+    KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence,
+    Receipt, Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled,
+    Settlement, Sight, State, Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
     audit::{AuditHead, AuditRecord, Entry},
     check::{CheckProgress, Checked},
     events::{Ending, Event, EventId, EventKind, EventRecord, Outgoing, Wants, WhichEvents},
@@ -92,6 +92,7 @@ struct Known {
     /// What its first log is to say.
     notes: Vec<String>,
     log: Option<JobLog>,
+    ended: Vec<Attempt>,
     results: BTreeMap<String, Bytes>,
     variables: Map<String, Value>,
 }
@@ -175,6 +176,22 @@ impl Known {
             },
             Place::Refused => (State::Failed, false),
         }
+    }
+
+    /// Its present attempt has ended so; its log says why.
+    fn attempt_ended(&mut self, outcome: AttemptEnd, ended_ms: i64) {
+        let reason = self.log.as_ref().and_then(JobLog::reason);
+        let reason = reason
+            .filter(|_| outcome != AttemptEnd::Done)
+            .map(str::to_owned);
+        self.ended.push(Attempt {
+            number: self.attempts,
+            started_ms: self.started_ms,
+            ended_ms,
+            outcome,
+            fingerprint: reason.as_deref().map(fingerprint),
+            reason,
+        });
     }
 
     /// A job of XML has no options.
@@ -317,6 +334,7 @@ impl All {
             fence: None,
             notes: Vec::new(),
             log: None,
+            ended: Vec::new(),
             results: BTreeMap::new(),
             variables: Map::new(),
         };
@@ -619,6 +637,12 @@ impl Store for MemoryStore {
             });
         }
         Ok(page)
+    }
+
+    async fn attempts(&self, job: &JobName) -> Result<Vec<Attempt>> {
+        let all = self.lock();
+        let known = all.jobs.get(job);
+        Ok(known.map_or(Vec::new(), |known| known.ended.clone()))
     }
 
     async fn still_waiting(&self, jobs: Vec<JobName>) -> Result<Vec<JobName>> {

@@ -4,11 +4,8 @@
 use super::{look::Clock, visit::Visit};
 use crate::{
     domain::{InterfaceName, PlaceKind},
-    ops::{
-        errors::{self, ErrorGroup},
-        shape::{Ages, Shape},
-    },
-    store::{Capacity, Counts, Filter, Store, StoreError, Viewer},
+    ops::shape::{Ages, Shape},
+    store::{Capacity, Counts, ErrorGroup, Failing, Filter, Store, StoreError, Viewer},
 };
 use std::{
     collections::BTreeMap,
@@ -58,10 +55,13 @@ impl Picture {
                 held.insert(interface, text);
             }
         }
+        let day = Some(clock.now_ms - DAY_MS);
         let mut picture = Self {
             counts,
             held,
-            groups: errors::groups(store, Some(clock.now_ms - DAY_MS)).await?,
+            groups: store
+                .error_groups(&Viewer::all(), Failing::Jobs, day)
+                .await?,
             free: store.capacity(),
             ..Self::default()
         };

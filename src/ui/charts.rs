@@ -60,6 +60,27 @@ pub(super) fn ages(waiting: &Ages, held: &Ages) -> Html {
     ))
 }
 
+/// How many failed in each of the last hours, the present one last.
+pub(super) fn hours(failed: &[u32]) -> Html {
+    let most = failed.iter().max().copied().unwrap_or(0).max(1);
+    let step = 120.0 / failed.len().max(1) as f64;
+    let mut svg = String::new();
+    for (hour, n) in failed.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let height = f64::from(*n) * 17.0 / f64::from(most);
+        rect(
+            &mut svg,
+            "f-bad",
+            (hour as f64 * step, 20.0 - height),
+            (step - 1.0, height),
+        );
+    }
+    let busy = failed.iter().filter(|n| **n > 0).count();
+    Html(format!(
+        r#"<svg class="spark" viewBox="0 0 120 26" role="img" aria-label="In {busy} of the last {} hours, at most {most} in one"><path class="axis" d="M0 20.5H120"/>{svg}</svg>"#,
+        failed.len()
+    ))
+}
+
 /// In minutes, or hours.
 fn bucket_name(bucket: usize) -> String {
     let short = |s: i64| match s {
@@ -111,6 +132,12 @@ mod tests {
         );
         assert_eq!(svg.matches("<rect class=\"f-done\"").count(), 2);
         assert_eq!(svg.matches("<rect class=\"hatch\"").count(), 2);
+        let hours = hours(&[0, 4, 0, 2]).0;
+        assert!(
+            hours.contains("In 2 of the last 4 hours, at most 4 in one"),
+            "{hours}"
+        );
+        assert_eq!(hours.matches("<rect").count(), 2);
         let none = ages(&Ages::default(), &Ages::default()).0;
         assert!(
             none.contains("Nothing waits.") && !none.contains("<rect"),

@@ -10,8 +10,9 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{JobId, Place},
     store::{
-        Failure, HoldEnd, Result, StoreError, Traces,
+        AttemptEnd, Failing, Failure, HoldEnd, Result, StoreError, Traces,
         audit::{Deed, Ending, Entry, Outcome},
+        error_groups::by_list,
     },
 };
 
@@ -568,6 +569,107 @@ pub(super) async fn it_is_known_how_jobs_failed_last<B: Bench>() {
     drop(store);
     let bench = bench.restart().await;
     assert_eq!(failures(&*bench.store()).await, known);
+}
+
+pub(super) async fn it_is_known_how_each_attempt_ended<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let name = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let other = accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    assert_eq!(store.attempts(&name).await, Ok(Vec::new()));
+    let began_ms = now_ms();
+    bench.run(&name).await;
+    bench.fail(&name, "no paper in 7").await;
+    requeue(&*store, &name, &plain().into()).await;
+    bench.run(&name).await;
+    bench.defer(&name).await;
+    let deferred = job(&*store, &name).await;
+    assert!(store.release_due(&deferred).await.unwrap());
+    bench.run(&name).await;
+    bench.cancel(&name, "olga").await;
+    bench.run(&other).await;
+    bench.finish(&other, &[], serde_json::Map::new()).await;
+    let known = store.attempts(&name).await.unwrap();
+    let told: Vec<_> = known.iter().map(|one| (one.number, one.outcome)).collect();
+    let all = [
+        (1, AttemptEnd::Failed),
+        (1, AttemptEnd::Deferred),
+        (2, AttemptEnd::Cancelled),
+    ];
+    assert_eq!(told, all);
+    let mut before_ms = began_ms;
+    for attempt in &known {
+        let started_ms = attempt.started_ms.unwrap();
+        assert!(before_ms <= started_ms && started_ms <= attempt.ended_ms);
+        before_ms = attempt.ended_ms;
+    }
+    assert_eq!(known[0].reason.as_deref(), Some("no paper in 7"));
+    let kind = known[0].fingerprint.clone();
+    assert!(kind.is_some() && kind != known[1].fingerprint);
+    let of_other = store.attempts(&other).await.unwrap();
+    let [done] = &of_other[..] else {
+        panic!("{of_other:?}");
+    };
+    assert_eq!((done.number, done.outcome), (1, AttemptEnd::Done));
+    assert_eq!((&done.fingerprint, &done.reason), (&None, &None));
+    drop(store);
+    let bench = bench.restart().await;
+    assert_eq!(bench.store().attempts(&name).await.unwrap(), known);
+}
+
+pub(super) async fn errors_are_grouped_as_a_list_would_have_them<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for user in ["ada", "bob", "ada", "ada", "ada", "ada"] {
+        let name = accept(&*store, &plain(), user, b"<a/>").await.job;
+        bench.run(&name).await;
+        jobs.push(name);
+    }
+    bench.fail(&jobs[0], "no paper in 7").await;
+    bench.fail(&jobs[1], "no paper in 12").await;
+    bench.defer(&jobs[2]).await;
+    bench.cancel(&jobs[3], "olga").await;
+    bench.fail(&jobs[4], "no ink").await;
+    requeue(&*store, &jobs[4], &plain().into()).await;
+    bench.fail(&jobs[5], "no ink").await;
+    requeue(&*store, &jobs[5], &other().into()).await;
+    bench.run(&jobs[5]).await;
+    bench.fail(&jobs[5], "no paper in 9").await;
+    for of in [Some(plain()), None] {
+        refused(&*store, of.as_ref()).await;
+    }
+    let everybody = Viewer::all();
+    let groups = store.error_groups(&everybody, Failing::Jobs, None).await;
+    let groups = groups.unwrap();
+    let counted: Vec<_> = groups.iter().map(|of| (of.failed, of.deferred)).collect();
+    assert_eq!(counted, [(3, 0), (0, 1)]);
+    assert_eq!(groups[0].interfaces, [other(), plain()].into());
+    assert_eq!(groups[0].example, jobs[5]);
+    assert_eq!(groups[0].text.as_deref(), Some("no paper in 9"));
+    assert_eq!(groups[0].hours.iter().sum::<u32>(), 3);
+    let later = Some(groups[0].last_ms + 1);
+    let none = store.error_groups(&everybody, Failing::Jobs, later).await;
+    assert_eq!(none, Ok(Vec::new()));
+    let own = viewer("bob", Sight::Own);
+    let of_bob = store.error_groups(&own, Failing::Jobs, None).await.unwrap();
+    assert_eq!((of_bob.len(), of_bob[0].failed), (1, 1));
+    for of in [Failing::Jobs, Failing::Uploads] {
+        let listed = by_list(&*store, &everybody, of, None).await.unwrap();
+        assert_eq!(
+            store.error_groups(&everybody, of, None).await.unwrap(),
+            listed
+        );
+    }
+    let wrong = store.error_groups(&everybody, Failing::Uploads, None).await;
+    let wrong = wrong.unwrap();
+    assert_eq!(wrong.iter().map(|of| of.failed).sum::<usize>(), 2);
+    assert!(wrong.iter().all(|of| of.submitter.is_some()), "{wrong:?}");
+    drop(store);
+    let bench = bench.restart().await;
+    let store = bench.store();
+    let again = store.error_groups(&everybody, Failing::Jobs, None).await;
+    assert_eq!(again.unwrap(), groups);
 }
 
 pub(super) async fn a_batch_has_an_outcome_for_each_of_its_jobs<B: Bench>() {

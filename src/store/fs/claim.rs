@@ -433,6 +433,7 @@ impl<F: Fs> Claim<F> {
         let (by, act) = end_of(what, log.as_ref());
         let mut ended = self.spool.ended(&self.job.name, act)?;
         ended.attempt = Some(self.attempt);
+        ended.started_ms = log.as_ref().and_then(|log| log.started_ms);
         if let (Act::Cancelled, Some(by)) = (act, &self.cancelled_by) {
             ended = ended.by(by);
         }

@@ -6,6 +6,7 @@
 mod check;
 mod content;
 mod digest_cache;
+mod failures;
 mod inventory;
 mod keys;
 mod list;
@@ -25,13 +26,14 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
-        Asked, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, Fate, Filter, Fired,
-        HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName,
-        NotReady, Of, Page, Precedence, Receipt, Remains, Result, RunLog, Saved, SavedSchedule,
-        Sealed, SealedBody, Settled, Settlement, Store, StoreError, Stored, Traces, Viewer,
-        Waiting, Want,
+        Asked, Attempt, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, ErrorGroup,
+        Failing, Fate, Filter, Fired, HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, Lease,
+        LeftBehind, NewJob, NewName, NotReady, Of, Page, Precedence, Receipt, Remains, Result,
+        RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError,
+        Stored, Traces, Viewer, Waiting, Want,
         audit::{AuditHead, AuditRecord, Entry},
         check::{CheckProgress, Checked},
+        error_groups::by_list,
         events::{Ending, Event, EventId, EventRecord, Outgoing, WhichEvents},
     },
     util::processors,
@@ -401,6 +403,25 @@ impl Store for FileStore {
         let (viewer, filter) = (viewer.clone(), filter.clone());
         let found = move |inner: &Inner| inner.list(&viewer, &filter, after.as_ref(), limit);
         self.0.looking(found).await
+    }
+
+    async fn error_groups(
+        &self,
+        viewer: &Viewer,
+        of: Failing,
+        since_ms: Option<i64>,
+    ) -> Result<Vec<ErrorGroup>> {
+        if !viewer.sees_all(&self.interfaces()) {
+            return by_list(self, viewer, of, since_ms).await;
+        }
+        let groups = move |inner: &Inner| inner.error_groups(of, since_ms);
+        self.0.looking(groups).await
+    }
+
+    async fn attempts(&self, job: &JobName) -> Result<Vec<Attempt>> {
+        let job = job.clone();
+        let ended = move |inner: &Inner| inner.spool.attempts_ended(&job);
+        self.0.looking(ended).await
     }
 
     async fn still_waiting(&self, jobs: Vec<JobName>) -> Result<Vec<JobName>> {

@@ -11,6 +11,7 @@
 //! Invariant: nothing is believed but these lines. A file whose owner is neither the service's user
 //! nor the user who brought it, as its line says, is not the file that the line is of.
 
+mod failures;
 mod files;
 mod line;
 mod needles;

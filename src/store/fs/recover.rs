@@ -335,6 +335,7 @@ impl<F: Fs> Spool<F> {
         };
         let mut ended = self.ended(name, act)?.with_error(Some(&text));
         ended.attempt = Some(attempt);
+        ended.started_ms = self.run_of(found).1;
         // All before the move is earlier in the journal, so durable with it.
         let end = Message::new(self.now_ms(), Level::Error, text);
         let log = self.log_without_run(&job, attempt, self.last_words(&job, end));

@@ -2,11 +2,11 @@
 
 use super::{All, MemoryStore, NewName, Part};
 use crate::{
-    domain::joblog::{Level, Message, Status},
+    domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
     store::{
-        By, Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled, Settlement,
-        StoreError, Workspace, job::Came,
+        AttemptEnd, By, Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled,
+        Settlement, StoreError, Workspace, job::Came,
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -215,11 +215,21 @@ impl MemoryStore {
             Settlement::Failed => (Transition::Fail, Status::Error),
             Settlement::GivenBack => (Transition::Release, Status::Error),
         };
+        let outcome = match what {
+            Settlement::Deferred { .. } => AttemptEnd::Deferred,
+            Settlement::Done => AttemptEnd::Done,
+            Settlement::Failed => AttemptEnd::Failed,
+            Settlement::GivenBack => AttemptEnd::GivenBack,
+        };
         let known = all.jobs.get_mut(&held.job).expect("it has a fence");
         known.fence = None;
         if let Some(log) = log {
             let log = known.log_of(&held.job, status, now_ms, log.messages);
             known.log = Some(log.after(known.log.take()));
+        }
+        match known.log.as_ref().is_some_and(JobLog::is_cancelled) {
+            true => known.attempt_ended(AttemptEnd::Cancelled, now_ms),
+            false => known.attempt_ended(outcome, now_ms),
         }
         if what == Settlement::GivenBack {
             known.attempts -= 1;
@@ -276,12 +286,15 @@ impl MemoryStore {
         }
         let known = all.jobs.get_mut(&held.job).expect("it has a fence");
         known.fence = None;
-        let by = match known.attempts < ATTEMPTS_MAX {
-            true => Transition::Release,
-            false => Transition::Fail,
+        let (by, outcome) = match known.attempts < ATTEMPTS_MAX {
+            true => (Transition::Release, AttemptEnd::CutOff),
+            false => (Transition::Fail, AttemptEnd::Failed),
         };
         let last = Message::new(now_ms, Level::Error, "it was cut off");
         all.end(&held.job, &by, Status::Error, now_ms, last);
+        if let Some(known) = all.jobs.get_mut(&held.job) {
+            known.attempt_ended(outcome, now_ms);
+        }
         self.report_end(&mut all, &held.job);
     }
 

@@ -195,6 +195,9 @@ pub struct Ended {
     /// The attempt that ended, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// When it began, of the Unix epoch, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<i64>,
     /// Whose job it is from now on.
     #[serde(
         default,
@@ -234,6 +237,7 @@ impl Ended {
             act,
             at_ms,
             attempt: None,
+            started_ms: None,
             interface: None,
             addressee: None,
             error: None,
@@ -333,9 +337,16 @@ pub(super) fn id_of(line: &[u8]) -> Option<u64> {
 
 /// The job's name in a line, without reading the rest.
 pub(super) fn name_of(line: &[u8]) -> Option<&[u8]> {
-    let name = id_and_rest(line)?.1.strip_prefix(b"\"job\":\"")?;
+    Some(id_name_and_rest(line)?.1)
+}
+
+/// Both, and what follows the name.
+pub(super) fn id_name_and_rest(line: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (id, rest) = id_and_rest(line)?;
+    let name = rest.strip_prefix(b"\"job\":\"")?;
     // There is nothing in a name that a string of JSON has to escape.
-    Some(&name[..memchr::memchr(b'"', name)?])
+    let (name, rest) = name.split_at(memchr::memchr(b'"', name)?);
+    Some((id, name, &rest[1..]))
 }
 
 fn id_and_rest(line: &[u8]) -> Option<(u64, &[u8])> {
