@@ -14,7 +14,7 @@ use crate::{
     domain::{Job, JobName, Kind, Place, id_in_hex, id_in_uuid, joblog::Message, parse_uuid},
     ops::selection::JobState,
     service::{Command, Direction, Download, JobRef, Reply, View, Visibility},
-    store::{Content, JobDetail, Of, Want},
+    store::{Came, Content, JobDetail, Of, Want},
 };
 use askama::Template;
 use http::{
@@ -60,25 +60,24 @@ struct Said {
     line: Option<u64>,
 }
 
-/// The job that an id means, or its page.
+/// The page of the job that a text is the id of, or the jobs that have it in a name.
 pub(super) async fn find(visit: &Visit<'_>) -> Answer {
     let text = visit.query.get("id").unwrap_or_default();
-    let unknown = || {
-        let text = said(text);
-        Trouble::NotFound(format!(
-            "no job that you may see has the id or name {text:?}"
-        ))
-    };
-    let viewer = visit.viewer();
-    let of = meaning(text);
-    let found = match of {
-        Some(of) => visit.spool.store.find(&viewer, of, Want::PLACE).await?,
+    let found = match meaning(text) {
+        Some(of) => {
+            visit
+                .spool
+                .store
+                .find(&visit.viewer(), of, Want::PLACE)
+                .await?
+        }
         None => None,
     };
-    let found = found.ok_or_else(unknown)?;
-    Ok(redirect(
-        &visit.to(&format!("job/{}", found.summary.job.name), []),
-    ))
+    let to = match found {
+        Some(found) => visit.to(&format!("job/{}", found.summary.job.name), []),
+        None => visit.to("jobs", [("text", Some(text))]),
+    };
+    Ok(redirect(&to))
 }
 
 /// What a text may be the name of. Who may know of the job is looked at by whoever finds it, so an id need not be one
@@ -255,6 +254,7 @@ fn facts(visit: &Visit<'_>, view: &View, detail: &JobDetail) -> Vec<(&'static st
         None => view.submitter.clone(),
     };
     facts.push(("from", said(&from)));
+    facts.extend(record.and_then(|record| came(record.came.as_ref()?)));
     facts.push(("received", visit.clock.full(view.received_ms)));
     facts.extend(view.started_ms.map(|ms| ("started", visit.clock.full(ms))));
     facts.extend(view.finished_ms.map(|ms| ("ended", visit.clock.full(ms))));
@@ -268,6 +268,16 @@ fn facts(visit: &Visit<'_>, view: &View, detail: &JobDetail) -> Vec<(&'static st
         facts.extend(now.sha256.clone().map(|sha256| ("SHA-256", sha256)));
     }
     facts
+}
+
+/// How it came, if not by an upload.
+fn came(came: &Came) -> Option<(&'static str, String)> {
+    match came {
+        Came::Uploaded => None,
+        Came::Dropped { dropped_as } => Some(("dropped as", said(dropped_as))),
+        Came::Emitted { parent } => Some(("emitted by", parent.to_string())),
+        Came::Scheduled => Some(("came by", "a schedule".into())),
+    }
 }
 
 /// The ids by which each dialect knows it. A runner is a capability: it is for the submitter.

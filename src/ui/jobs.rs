@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) place: Option<JobState>,
     pub(super) interface: Option<InterfaceName>,
     pub(super) submitter: Option<String>,
+    /// In its name, or in the names that others have of it.
+    pub(super) text: Option<String>,
     pub(super) error: Option<String>,
     pub(super) fingerprint: Option<String>,
     /// As it was typed: a moment of the past, or how long ago.
@@ -48,6 +50,7 @@ impl Wanted {
             interface: interface
                 .map_err(|_| Trouble::Invalid("there is no such interface".into()))?,
             submitter: text("submitter"),
+            text: text("text"),
             error: text("error"),
             fingerprint: text("fingerprint"),
             since: text("since"),
@@ -55,7 +58,7 @@ impl Wanted {
     }
 
     /// What it says in an address.
-    pub(super) fn values(&self) -> [(&'static str, Option<&str>); 6] {
+    pub(super) fn values(&self) -> [(&'static str, Option<&str>); 7] {
         [
             ("place", self.place.map(JobState::as_str)),
             (
@@ -63,6 +66,7 @@ impl Wanted {
                 self.interface.as_ref().map(InterfaceName::as_str),
             ),
             ("submitter", self.submitter.as_deref()),
+            ("text", self.text.as_deref()),
             ("error", self.error.as_deref()),
             ("fingerprint", self.fingerprint.as_deref()),
             ("since", self.since.as_deref()),
@@ -84,6 +88,7 @@ impl Wanted {
             states: self.place.into_iter().collect(),
             submitter: self.submitter.clone(),
             since_ms: since.map(Timestamp::as_millisecond),
+            text: self.text.clone(),
             error: self.error.clone(),
             fingerprint: self.fingerprint.clone(),
             ..Selection::default()
@@ -97,6 +102,7 @@ impl Wanted {
             "place" => less.place = None,
             "interface" => less.interface = None,
             "submitter" => less.submitter = None,
+            "text" => less.text = None,
             "error" => less.error = None,
             "fingerprint" => less.fingerprint = None,
             _ => less.since = None,
@@ -110,6 +116,8 @@ impl Wanted {
         words.extend(self.place.map(|place| place.to_string()));
         words.extend(self.interface.as_ref().map(|name| format!("in {name}")));
         words.extend(self.submitter.as_ref().map(|name| format!("from {name}")));
+        let called = self.text.as_ref();
+        words.extend(called.map(|text| format!("with “{text}” in a name")));
         words.extend(
             self.error
                 .as_ref()
@@ -340,6 +348,7 @@ fn less(visit: &Visit<'_>, wanted: &Wanted) -> Vec<(&'static str, String)> {
         ("place", "in all places"),
         ("interface", "of all interfaces"),
         ("submitter", "from anyone"),
+        ("text", "of any name"),
         ("error", "whatever the reason says"),
         ("fingerprint", "of any cause"),
         ("since", "since ever"),
@@ -357,16 +366,17 @@ mod tests {
 
     #[test]
     fn the_address_has_the_filter() {
-        let given = "place=failed&interface=orders_in&submitter=shop&error=data+base&fingerprint=9f&since=24h";
+        let given = "place=failed&interface=orders_in&submitter=shop&text=order&error=data+base&fingerprint=9f&since=24h";
         let wanted = Wanted::of(&Form::parse(given.as_bytes())).unwrap();
         assert_eq!(wanted.place, Some(JobState::Failed));
         assert_eq!(address("", wanted.values()), format!("?{given}"));
-        let words = "failed, in orders_in, from shop, with “data base” in the reason, of the cause 9f, since 24h";
+        let words = "failed, in orders_in, from shop, with “order” in a name, with “data base” in the reason, of the cause 9f, since 24h";
         assert_eq!(wanted.words(), words);
         for part in [
             "place",
             "interface",
             "submitter",
+            "text",
             "error",
             "fingerprint",
             "since",

@@ -413,7 +413,14 @@ fn a_job_is_found_by_its_ids_and_shown_with_its_log_and_document() {
     let id = rest.split('<').next().unwrap();
     let found = browser.get(&format!("/ui/job?id={id}"));
     assert_eq!((found.status, found.header("location")), (303, Some(&*at)));
-    assert_eq!(browser.get("/ui/job?id=%3Cscript%3E").status, 404);
+    let part = browser.get("/ui/job?id=ORDER-1");
+    assert_eq!(part.header("location"), Some("/ui/jobs?text=ORDER-1"));
+    assert!(browser.page("/ui/jobs?text=ORDER-1").contains(&job));
+    assert!(
+        browser
+            .page("/ui/jobs?text=order-2")
+            .contains("No job is like that")
+    );
     let document = browser.get(&format!("{at}/document"));
     assert_eq!(document.body, std::fs::read(path).unwrap());
     assert!(
