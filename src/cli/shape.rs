@@ -7,10 +7,10 @@ use crate::{
     store::{Filter, Store, Viewer},
 };
 use clap::{Args, ValueEnum};
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 /// Counts the jobs that wait by their ages. Each column is twice as wide as the one before; a number on the right is a
-/// job that nobody takes.
+/// job that nobody takes. Those of interfaces that are held are counted apart, in the last column.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ShapeOf {
@@ -96,15 +96,23 @@ impl ShapeOf {
         let all = Viewer::all();
         let jobs = store.list(&all, &filter, None, usize::MAX).await?.jobs;
         let now_ms = store.now_ms();
+        let mut held = BTreeSet::new();
+        for interface in store.interfaces() {
+            if store.is_held(&interface).await? {
+                held.insert(interface);
+            }
+        }
         let mut shape = Shape::default();
         for summary in jobs {
+            let waits = [PlaceKind::Deferred, PlaceKind::Queue].contains(&summary.job.place.kind());
+            let is_held = waits && (summary.interface.as_ref()).is_some_and(|of| held.contains(of));
             let age_ms = now_ms - summary.job.name.id().unix_ms();
             let group = match self.by {
                 By::Fingerprint => summary.failure.and_then(|failure| failure.fingerprint),
                 By::Interface => summary.interface.map(|interface| interface.to_string()),
                 By::Submitter => summary.record.and_then(|record| record.submitter),
             };
-            shape.count(group.unwrap_or_else(|| "-".into()), age_ms);
+            shape.count(group.unwrap_or_else(|| "-".into()), age_ms, is_held);
         }
         Ok(shape)
     }
@@ -115,6 +123,7 @@ fn heads() -> String {
     let ends = minutes.clone().map(|minutes| format!("<{minutes}m"));
     let older = minutes.next_back().map(|minutes| format!("{minutes}m+"));
     let heads = std::iter::once("T".to_owned()).chain(ends).chain(older);
+    let heads = heads.chain(["HELD".to_owned()]);
     heads
         .map(|head| format!("{head:>6}"))
         .collect::<Vec<_>>()
@@ -123,15 +132,18 @@ fn heads() -> String {
 
 fn columns(ages: &Ages) -> String {
     let all = std::iter::once(ages.total()).chain(ages.jobs);
+    let all = all.chain([ages.total_held()]);
     all.map(|jobs| format!("{jobs:>6}"))
         .collect::<Vec<_>>()
         .join(" ")
 }
 
 fn json(group: &str, ages: &Ages) -> serde_json::Value {
-    let buckets = ages.jobs.iter().enumerate();
+    let buckets = ages.jobs.iter().zip(ages.held).enumerate();
     let buckets: Vec<_> = buckets
-        .map(|(n, jobs)| serde_json::json!({"younger_than_s": end_s(n), "jobs": jobs}))
+        .map(|(n, (jobs, held))| serde_json::json!({"younger_than_s": end_s(n), "jobs": jobs, "held": held}))
         .collect();
-    serde_json::json!({"group": group, "jobs": ages.total(), "ages": buckets})
+    serde_json::json!({
+        "group": group, "jobs": ages.total(), "held": ages.total_held(), "ages": buckets,
+    })
 }

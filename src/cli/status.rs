@@ -13,7 +13,10 @@ use super::{
 use crate::{
     domain::joblog::rfc3339,
     domain::{JobId, escaped},
-    ops::health::{Grade, count},
+    ops::{
+        health::{Grade, count},
+        shape::Oldest,
+    },
     store::{
         Store,
         audit::AuditHead,
@@ -23,7 +26,7 @@ use crate::{
 use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 /// Without a job: how many jobs are where, per interface, whether the service runs, and what is
 /// wrong; exit code 1 when partners fail. With one: where it is and what is known of it.
@@ -116,6 +119,8 @@ struct Counted {
     rows: Vec<Value>,
     failed: usize,
     refused: usize,
+    /// What has waited for longest, and what is held.
+    oldest: Oldest,
     /// When the last replay had to restore files, and which.
     restored: Option<(i64, Vec<String>)>,
     /// The newest record of the audit.
@@ -125,8 +130,12 @@ struct Counted {
 impl Counted {
     async fn of(store: &dyn Store) -> anyhow::Result<Self> {
         let counts = store.counts().await?;
-        let mut rows = Vec::new();
+        let (mut rows, mut held) = (Vec::new(), BTreeSet::new());
         for (interface, of) in &counts.of {
+            let hold = store.hold_text(interface).await?;
+            if hold.is_some() {
+                held.insert(interface.clone());
+            }
             rows.push(serde_json::json!({
                 "interface": interface.as_str(),
                 "queued": of.queued.jobs,
@@ -134,11 +143,12 @@ impl Counted {
                 "deferred": of.deferred.jobs,
                 "done": of.done.jobs,
                 "oldest": of.queued.oldest.map(received),
-                "hold": store.hold_text(interface).await?,
+                "hold": hold,
             }));
         }
         Ok(Self {
             rows,
+            oldest: Oldest::of(&counts, &held),
             failed: counts.failed,
             refused: counts.refused,
             restored: store.restored().await?,
@@ -156,6 +166,8 @@ fn objects(counted: Counted, holder: Option<String>, is_stale: bool) -> anyhow::
     let whole = serde_json::json!({
         "service": holder, "restart_needed": is_stale,
         "joberrors": counted.failed, "refused": counted.refused,
+        "oldest": counted.oldest.waiting.map(received),
+        "oldest_held": counted.oldest.held.map(received),
         "restored": restored, "audit": counted.audit,
     });
     for object in std::iter::once(&whole).chain(&counted.rows) {
@@ -169,6 +181,7 @@ fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
         rows,
         failed,
         refused,
+        oldest: _,
         restored,
         audit,
     } = counted;
@@ -176,6 +189,19 @@ fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
         Some(process) => print_line!("service: running, process {process}")?,
         None => print_line!("service: not running")?,
     }
+    table(&rows)?;
+    print_line!("joberrors: {failed}, and {refused} refused")?;
+    if let Some(newest) = audit {
+        print_line!("audit: record {}, sha256 {}", newest.number, newest.sha256)?;
+    }
+    if let Some((at_ms, files)) = restored {
+        tell_restored(at_ms, &files)?;
+    }
+    Ok(())
+}
+
+/// A line for each interface.
+fn table(rows: &[Value]) -> anyhow::Result<()> {
     let names = rows.iter().filter_map(|row| row["interface"].as_str());
     let width = names.map(str::len).max().unwrap_or(0).max(16);
     print_line!(
@@ -186,7 +212,7 @@ fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
         "deferred",
         "done"
     )?;
-    for row in &rows {
+    for row in rows {
         let text = |key: &str| {
             row[key]
                 .as_str()
@@ -204,13 +230,6 @@ fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
             text("deferred"),
             text("done"),
         )?;
-    }
-    print_line!("joberrors: {failed}, and {refused} refused")?;
-    if let Some(newest) = audit {
-        print_line!("audit: record {}, sha256 {}", newest.number, newest.sha256)?;
-    }
-    if let Some((at_ms, files)) = restored {
-        tell_restored(at_ms, &files)?;
     }
     Ok(())
 }

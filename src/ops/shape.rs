@@ -1,8 +1,13 @@
 //! How old jobs are: how many in each of some buckets, of which each is twice as wide as the one before.
 //!
-//! One look shows what is wrong: a queue that drains has its jobs on the left, one that is stuck on the right.
+//! One look shows what is wrong: a queue that drains has its jobs on the left, one that is stuck on the right. What is
+//! held on purpose is counted apart, since nobody is to do something about it.
 
-use std::collections::BTreeMap;
+use crate::{
+    domain::{InterfaceName, JobId},
+    store::Counts,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the first bucket ends.
 const FIRST_S: i64 = 5 * 60;
@@ -14,11 +19,25 @@ pub const BOUNDED: usize = 9;
 pub struct Ages {
     /// The last one is for all that is older.
     pub jobs: [usize; BOUNDED + 1],
+    /// The same of those that wait in interfaces which are held; they are not among the others.
+    pub held: [usize; BOUNDED + 1],
 }
 
 impl Ages {
     pub fn total(&self) -> usize {
         self.jobs.iter().sum()
+    }
+
+    pub fn total_held(&self) -> usize {
+        self.held.iter().sum()
+    }
+
+    fn count(&mut self, age_ms: i64, is_held: bool) {
+        let jobs = match is_held {
+            true => &mut self.held,
+            false => &mut self.jobs,
+        };
+        jobs[bucket_of(age_ms)] += 1;
     }
 }
 
@@ -41,16 +60,39 @@ pub struct Shape {
 
 impl Shape {
     /// Counts one of a group. One that comes from a clock that was ahead is new.
-    pub fn count(&mut self, group: String, age_ms: i64) {
-        let bucket = bucket_of(age_ms);
-        self.all.jobs[bucket] += 1;
-        self.by.entry(group).or_default().jobs[bucket] += 1;
+    pub fn count(&mut self, group: String, age_ms: i64, is_held: bool) {
+        self.all.count(age_ms, is_held);
+        self.by.entry(group).or_default().count(age_ms, is_held);
+    }
+}
+
+/// The jobs that have waited for longest, to be started or for their next attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oldest {
+    pub waiting: Option<JobId>,
+    /// The same of those in interfaces that are held.
+    pub held: Option<JobId>,
+}
+
+impl Oldest {
+    pub fn of(counts: &Counts, held: &BTreeSet<InterfaceName>) -> Self {
+        let mut found = Self::default();
+        for (interface, of) in &counts.of {
+            let oldest = match held.contains(interface) {
+                true => &mut found.held,
+                false => &mut found.waiting,
+            };
+            let here = of.queued.oldest.into_iter().chain(of.deferred.oldest);
+            *oldest = here.chain(*oldest).min();
+        }
+        found
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::InterfaceCounts;
 
     #[test]
     fn each_age_has_its_bucket() {
@@ -74,12 +116,48 @@ mod tests {
     #[test]
     fn all_are_counted_once_and_with_their_group() {
         let mut shape = Shape::default();
-        for (group, age_ms) in [("a", 0), ("a", 400_000), ("b", 0)] {
-            shape.count(group.into(), age_ms);
+        for (group, age_ms, is_held) in [
+            ("a", 0, false),
+            ("a", 400_000, false),
+            ("b", 0, false),
+            ("b", 400_000, true),
+        ] {
+            shape.count(group.into(), age_ms, is_held);
         }
-        assert_eq!(shape.all.total(), 3);
+        assert_eq!((shape.all.total(), shape.all.total_held()), (3, 1));
+        assert_eq!(shape.by["b"].held[..2], [0, 1]);
         assert_eq!(shape.all.jobs[..2], [2, 1]);
         assert_eq!(shape.by["a"].jobs[..2], [1, 1]);
         assert_eq!(shape.by["b"].total(), 1);
+    }
+
+    #[test]
+    fn what_is_held_is_not_what_waits_for_longest() {
+        let [first, second, third] = [1, 2, 3].map(|n| JobId::from_number(n << 12));
+        let at = |oldest| [oldest].into_iter().collect();
+        let (mut a, mut b) = (InterfaceCounts::default(), InterfaceCounts::default());
+        (a.queued, b.queued, b.deferred) = (at(first), at(third), at(second));
+        // It waits for nobody any more, and for nobody yet.
+        (b.done, b.running) = (at(first), at(first));
+        let [name_a, name_b] = ["a", "b"].map(|name| name.parse::<InterfaceName>().unwrap());
+        let counts = Counts {
+            of: [(name_a.clone(), a), (name_b, b)].into(),
+            ..Counts::default()
+        };
+        let oldest = |held| Oldest::of(&counts, &held);
+        let all = Oldest {
+            waiting: Some(first),
+            held: None,
+        };
+        assert_eq!(oldest(BTreeSet::new()), all);
+        let apart = Oldest {
+            waiting: Some(second),
+            held: Some(first),
+        };
+        assert_eq!(oldest([name_a].into()), apart);
+        assert_eq!(
+            Oldest::of(&Counts::default(), &BTreeSet::new()),
+            Oldest::default()
+        );
     }
 }

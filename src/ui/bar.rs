@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     auth::Right,
-    domain::PlaceKind,
+    domain::{JobId, PlaceKind},
     http::Report,
     service::Direction,
     store::{Filter, State, StoreError},
@@ -80,7 +80,7 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
         Figure::bad_jobs("b-failed", "failed today", today.failed, jobs("failed")),
         Figure::jobs("b-refused", "refused today", today.refused, jobs("refused")),
         Figure::jobs("b-done", "done today", today.done, jobs("done")),
-        oldest(visit, picture.oldest_ms),
+        oldest(visit, picture.oldest.waiting.map(JobId::unix_ms)),
     ];
     if let Some(free) = picture.free {
         let reserve = visit.ui.reserve_bytes;

@@ -4,7 +4,7 @@
 use super::{look::Clock, visit::Visit};
 use crate::{
     domain::{InterfaceName, PlaceKind},
-    ops::shape::{Ages, Shape},
+    ops::shape::{Ages, Oldest, Shape},
     store::{Capacity, Counts, ErrorGroup, Failing, Filter, Store, StoreError, Viewer},
 };
 use std::{
@@ -36,11 +36,9 @@ pub(super) struct Picture {
     pub(super) held: BTreeMap<InterfaceName, String>,
     /// By interface; of refused documents none may be known.
     pub(super) today: BTreeMap<Option<InterfaceName>, Today>,
-    /// Of what waits in queues and for an attempt, without what is held.
+    /// Of what waits in queues and for an attempt, what is held apart.
     pub(super) waiting: Ages,
-    pub(super) held_waiting: Ages,
-    /// When the oldest of them came: of those that are not held.
-    pub(super) oldest_ms: Option<i64>,
+    pub(super) oldest: Oldest,
     /// What failed in the last day, by cause.
     pub(super) groups: Vec<ErrorGroup>,
     pub(super) free: Option<Capacity>,
@@ -56,7 +54,9 @@ impl Picture {
             }
         }
         let day = Some(clock.now_ms - DAY_MS);
+        let names = held.keys().cloned().collect();
         let mut picture = Self {
+            oldest: Oldest::of(&counts, &names),
             counts,
             held,
             groups: store
@@ -101,19 +101,14 @@ impl Picture {
         let page = store
             .list(&Viewer::all(), &filter, None, usize::MAX)
             .await?;
-        let (mut waiting, mut held) = (Shape::default(), Shape::default());
+        let mut shape = Shape::default();
         for summary in page.jobs {
-            let came_ms = summary.job.name.id().unix_ms();
             let interface = summary.job.place.interface();
             let is_held = interface.is_some_and(|interface| self.held.contains_key(interface));
-            let shape = if is_held { &mut held } else { &mut waiting };
-            shape.count(String::new(), now_ms - came_ms);
-            if !is_held {
-                let oldest = self.oldest_ms.unwrap_or(came_ms);
-                self.oldest_ms = Some(oldest.min(came_ms));
-            }
+            let age_ms = now_ms - summary.job.name.id().unix_ms();
+            shape.count(String::new(), age_ms, is_held);
         }
-        (self.waiting, self.held_waiting) = (waiting.all, held.all);
+        self.waiting = shape.all;
         Ok(())
     }
 

@@ -10,14 +10,14 @@ const GROUND: f64 = 100.0;
 const HEIGHT: f64 = 76.0;
 
 /// How old what waits is; what is held is outlined on top of the others.
-pub(super) fn ages(waiting: &Ages, held: &Ages) -> Html {
+pub(super) fn ages(ages: &Ages) -> Html {
     let buckets = BOUNDED + 1;
     let step = WIDTH / buckets as f64;
-    let most = (0..buckets).map(|n| waiting.jobs[n] + held.jobs[n]).max();
+    let most = (0..buckets).map(|n| ages.jobs[n] + ages.held[n]).max();
     let unit = HEIGHT / most.unwrap_or(0).max(1) as f64;
     let (mut svg, mut words) = (String::new(), Vec::new());
     for bucket in 0..buckets {
-        let (free, held) = (waiting.jobs[bucket], held.jobs[bucket]);
+        let (free, held) = (ages.jobs[bucket], ages.held[bucket]);
         let (x, width) = (bucket as f64 * step + 2.0, step - 4.0);
         let (free_height, held_height) = (free as f64 * unit, held as f64 * unit);
         let mut top = GROUND - free_height;
@@ -49,7 +49,7 @@ pub(super) fn ages(waiting: &Ages, held: &Ages) -> Html {
         true => "Nothing waits.".to_owned(),
         false => format!("Waiting jobs by age. {}. Outlined: held.", words.join(", ")),
     };
-    let held = match held.total() {
+    let held = match ages.total_held() {
         0 => "",
         _ => {
             r#"<rect class="hatch" x="180" y="7" width="9" height="9"/><text x="194" y="15">held</text>"#
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn the_ages_of_what_waits_are_columns_with_words() {
-        let (mut waiting, mut held) = (Shape::default(), Shape::default());
+        let mut shape = Shape::default();
         for age_ms in [0, 0, 400_000] {
-            waiting.count(String::new(), age_ms);
+            shape.count(String::new(), age_ms, false);
         }
-        held.count(String::new(), i64::MAX);
-        let svg = ages(&waiting.all, &held.all).0;
+        shape.count(String::new(), i64::MAX, true);
+        let svg = ages(&shape.all).0;
         assert!(
             svg.contains(
                 "aria-label=\"Waiting jobs by age. &lt;5: 2, 5: 1, 21 h+: 1. Outlined: held.\""
@@ -138,7 +138,7 @@ mod tests {
             "{hours}"
         );
         assert_eq!(hours.matches("<rect").count(), 2);
-        let none = ages(&Ages::default(), &Ages::default()).0;
+        let none = ages(&Ages::default()).0;
         assert!(
             none.contains("Nothing waits.") && !none.contains("<rect"),
             "{none}"

@@ -77,11 +77,11 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         frame,
         verdict,
         needs,
-        waiting: match picture.waiting.total() + picture.held_waiting.total() {
+        waiting: match picture.waiting.total() + picture.waiting.total_held() {
             1 => "1 job waits".to_owned(),
             n => format!("{} wait", count(n, "job")),
         },
-        ages: charts::ages(&picture.waiting, &picture.held_waiting),
+        ages: charts::ages(&picture.waiting),
         rows: rows.map(|name| row(visit, &picture, name)).collect(),
         zone: visit.clock.zone_name(),
     }))
