@@ -7,6 +7,7 @@ mod instructions;
 mod keys;
 mod memory;
 mod million;
+mod page;
 mod processing;
 mod queries;
 mod slow;
@@ -87,6 +88,12 @@ pub(crate) const ROWS: &[Row] = &[
         about: "start with 1 000 000 jobs in bak and 100 000 queued",
         needs: &[],
         run: million::run_start,
+    },
+    Row {
+        name: "page",
+        about: "what the page asks for among 1 000 000 jobs and 100 000 failures",
+        needs: &[],
+        run: page::run,
     },
     Row {
         name: "memory",
