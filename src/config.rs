@@ -16,7 +16,7 @@ use crate::{
     cron_schedule::{Missed, Zone},
     domain::{InterfaceName, OrderBy, WorkerTags},
     peer::{Network, Networks},
-    processor::{Command, ExitCodes, Post, Processor},
+    processor::{Command, ExitCodes, Post, Processor, Sandbox},
     scheduler::{LaneRules, Order, PartnerRules, Partners},
     service::{AdmissionLimits, Direction, Interface, UserLimits},
     store::fs::{DropRules, Retention, Rules, SEGMENT_BYTES_MIN, TemporaryNames},
@@ -861,6 +861,9 @@ fn post_of(file: &ProcessorFile, url: &str, dir: &Path) -> Result<Post, String> 
         ("exit_codes", file.exit_codes != ExitCodes::default()),
         ("memory_mib_max", file.memory_mib_max.is_some()),
         ("open_files_max", file.open_files_max.is_some()),
+        ("sandbox", file.sandbox),
+        ("readable", !file.readable.is_empty()),
+        ("writable", !file.writable.is_empty()),
     ] {
         if given {
             return Err(format!("{name} is for commands; take it out"));
@@ -919,9 +922,25 @@ fn command_of(file: &ProcessorFile, argv: &[String], dir: &Path) -> Result<Comma
         output_bytes_max: file.output_bytes_max.unwrap_or(OUTPUT_BYTES_MAX),
         memory_bytes_max: mebibytes(file.memory_mib_max),
         open_files_max: file.open_files_max,
+        sandbox: sandbox_of(file, dir)?,
         leaves_processes: file.leaves_processes,
         partners_see: file.partners_see,
     })
+}
+
+fn sandbox_of(file: &ProcessorFile, dir: &Path) -> Result<Option<Sandbox>, String> {
+    for (name, paths) in [("readable", &file.readable), ("writable", &file.writable)] {
+        if !file.sandbox && !paths.is_empty() {
+            return Err(format!(
+                "{name} is for sandbox = true; without it a command reaches all that the service does"
+            ));
+        }
+    }
+    let absolute = |paths: &[PathBuf]| paths.iter().map(|path| dir.join(path)).collect();
+    Ok(file.sandbox.then(|| Sandbox {
+        readable: absolute(&file.readable),
+        writable: absolute(&file.writable),
+    }))
 }
 
 #[cfg(test)]
@@ -1185,6 +1204,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_sandbox_opens_is_relative_to_the_configuration() {
+        let keys =
+            "command = [\"b\"], sandbox = true, readable = [\"c\", \"/d\"], writable = [\"e\"]";
+        let config = parse(&format!("{ONE}processor = {{ {keys} }}")).unwrap();
+        let lane = &config.tenants[0].interfaces[&"a".parse().unwrap()].lane;
+        let Some(Processor::Command(command)) = &lane.processor else {
+            panic!("{lane:?}")
+        };
+        let expected = Sandbox {
+            readable: ["/etc/spoolgate/c", "/d"].map(PathBuf::from).into(),
+            writable: vec!["/etc/spoolgate/e".into()],
+        };
+        assert_eq!(command.sandbox, Some(expected));
+    }
+
+    #[test]
     fn jobs_can_be_posted() {
         let with = |keys: &str| parse(&format!("{ONE}processor = {{ {keys} }}"));
         let all = "http = \"https://a.example/b\", cacert = \"ca.pem\", secret = \"s\", \
@@ -1213,6 +1248,11 @@ mod tests {
             (
                 "http = \"https://a\", exit_codes = { done = [1] }",
                 "exit_codes is for",
+            ),
+            ("http = \"https://a\", sandbox = true", "sandbox is for"),
+            (
+                "command = [\"b\"], readable = [\"c\"]",
+                "readable is for sandbox = true",
             ),
             ("command = [\"b\"], secret = \"s\"", "secret is for http"),
             ("secret = \"s\"", "must have command"),

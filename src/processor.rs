@@ -7,6 +7,7 @@ mod backoff;
 mod command;
 mod output;
 mod post;
+mod sandbox;
 mod signature;
 pub mod starter;
 
@@ -15,6 +16,7 @@ pub use backoff::Retry;
 pub use command::{Command, ExitCodes, Kept, Run};
 pub use output::PartnersSee;
 pub use post::Post;
+pub use sandbox::Sandbox;
 pub use starter::Starter;
 
 use crate::domain::joblog::{Level, Message};

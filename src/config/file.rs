@@ -163,6 +163,9 @@ pub(super) struct ProcessorFile {
     pub(super) memory_mib_max: Option<u64>,
     pub(super) open_files_max: Option<u64>,
     pub(super) output_bytes_max: Option<u64>,
+    pub(super) sandbox: bool,
+    pub(super) readable: Vec<PathBuf>,
+    pub(super) writable: Vec<PathBuf>,
     pub(super) leaves_processes: bool,
     pub(super) partners_see: PartnersSee,
 }

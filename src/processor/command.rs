@@ -10,6 +10,7 @@
 use super::{
     Outcome, PartnersSee, RunEnd, adopted, now_ms,
     output::{Output, Source},
+    sandbox::Sandbox,
     starter::{End, Event, GRACE, Order, Starter, Why},
 };
 use crate::{
@@ -48,6 +49,8 @@ pub struct Command {
     /// Address space of each process, in bytes.
     pub memory_bytes_max: Option<u64>,
     pub open_files_max: Option<u64>,
+    /// `None`: it reaches what the service does.
+    pub sandbox: Option<Sandbox>,
     /// What it leaves behind when it ends may live on.
     pub leaves_processes: bool,
     pub partners_see: PartnersSee,
@@ -211,14 +214,20 @@ impl Command {
             ("SPOOLGATE_PARAMS", run.dir.join("params.json").into()),
         ];
         let of_job = of_job.map(|(name, value)| (name.into(), value));
+        let sandbox = (self.sandbox.as_ref()).map(|sandbox| sandbox.with(&program, &run.dir));
+        // The usual directory of temporary files is everybody's.
+        let temporary = sandbox
+            .iter()
+            .map(|_| ("TMPDIR".into(), run.dir.clone().into()));
         Ok(Order {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             dir: self.dir.clone(),
-            env: own.chain(of_job).collect(),
+            env: temporary.chain(own).chain(of_job).collect(),
             attempt: run.attempt,
             memory_bytes_max: self.memory_bytes_max,
             open_files_max: self.open_files_max,
+            sandbox,
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
             leaves_processes: self.leaves_processes,
             kept: run.kept.clone(),
@@ -499,6 +508,7 @@ mod tests {
             output_bytes_max: 100_000,
             memory_bytes_max: None,
             open_files_max: None,
+            sandbox: None,
             leaves_processes: false,
             partners_see: PartnersSee::All,
         }
@@ -720,5 +730,50 @@ mod tests {
         limited.memory_bytes_max = Some(512 << 20);
         let ended = run(limited, "").await;
         assert_eq!(texts(&ended), ["64", "524288"]);
+    }
+
+    #[tokio::test]
+    async fn in_a_sandbox_a_command_reaches_its_own_files_and_no_others() {
+        if !crate::util::sandbox::testable() {
+            return;
+        }
+        let around = tempfile::tempdir().unwrap();
+        let at = |name: &str| around.path().join(name);
+        for (name, text) in [("secret", "s"), ("given/a", "a"), ("kept/b", "b")] {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), text).unwrap();
+        }
+        let script = r#"set -e
+            cat; cat "$SPOOLGATE_FILE" given/a kept/b; echo
+            echo new > kept/b; echo new > kept/c; rm kept/c
+            echo r > "$SPOOLGATE_RESULTS/r"; echo t > "$(mktemp)"
+            set +e; exec 2>/dev/null
+            cat secret > /dev/null && echo reads
+            echo x > given/a && echo writes
+            echo x > made && echo makes
+            ls . > /dev/null && echo lists
+            readlink /proc/$PPID/cwd > /dev/null && echo looks
+            kill -0 $PPID && echo signals
+            exit 0"#;
+        let mut one = command(script);
+        one.dir = around.path().into();
+        let without = run(one.clone(), "<a/>").await;
+        let reached = ["reads", "writes", "makes", "lists", "looks", "signals"];
+        assert_eq!(texts(&without)[1..], reached);
+        std::fs::write(at("given/a"), "a").unwrap();
+        one.sandbox = Some(Sandbox {
+            readable: vec![at("given")],
+            writable: vec![at("kept")],
+        });
+        let within = run(one.clone(), "<a/>").await;
+        assert_eq!(texts(&within), ["<a/><a/>anew"]);
+        assert_eq!(within.outcome, Outcome::Done);
+        // The program itself, wherever it is.
+        let script = at("secret");
+        std::fs::write(&script, "#!/bin/sh\ncat kept/b").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&script, mode).unwrap();
+        one.argv = vec!["./secret".into()];
+        assert_eq!(texts(&run(one, "").await), ["new"]);
     }
 }

@@ -20,6 +20,7 @@ mod supervisor;
 
 pub use process::{ARGUMENT, serve};
 
+use super::sandbox::Sandbox;
 use parking_lot::Mutex;
 use rustix::{
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
@@ -63,6 +64,7 @@ pub(super) struct Order {
     /// Address space of each process, in bytes.
     pub(super) memory_bytes_max: Option<u64>,
     pub(super) open_files_max: Option<u64>,
+    pub(super) sandbox: Option<Sandbox>,
     pub(super) timeout_ms: u64,
     /// What the command leaves behind may live on.
     pub(super) leaves_processes: bool,

@@ -43,7 +43,6 @@ mod properties;
 #[cfg(test)]
 mod published;
 mod reloadable_dir;
-mod sandbox;
 mod schema;
 mod schema_files;
 mod schema_part;

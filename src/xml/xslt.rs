@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_sandbox_stands_behind_the_check() {
-        if !runnable() || !crate::xml::sandbox::testable() {
+        if !runnable() || !crate::util::sandbox::testable() {
             return;
         }
         // Well-formed, so that only the sandbox can keep it from being read.

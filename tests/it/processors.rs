@@ -310,6 +310,45 @@ fn limits_hold_from_the_first_instruction() {
 }
 
 #[test]
+fn in_a_sandbox_a_command_does_its_work_and_reaches_no_keys_and_no_other_jobs() {
+    let script = r#"
+        cp "$SPOOLGATE_FILE" "$SPOOLGATE_RESULTS/copy" || exit
+        cp given/list "$SPOOLGATE_EMIT/orders_out/list.xml" || exit
+        echo "$SPOOLGATE_REF" >> kept/log || exit
+        for file in spoolgate.toml users.toml certs/key.pem spool/.key spool/bak spool/audit; do
+            cat $file > /dev/null 2>&1 && echo "reads $file"
+            ls $file/ > /dev/null 2>&1 && echo "lists $file"
+        done
+        echo > spool/queue/orders_out/forged.xml && echo forges
+        exit 0"#;
+    let keys = ", sandbox = true, readable = [\"given\"], writable = [\"kept\"]";
+    let mut daemon = Daemon::init();
+    daemon.configure(orders(script, keys, "retry = { attempts = 1 }"));
+    for dir in ["given", "kept"] {
+        fs::create_dir(daemon.dir().join(dir)).unwrap();
+    }
+    daemon.scratch("given/list", order("made"));
+    daemon.serve();
+    let job = send(&daemon, "one");
+    let places = ["bak/orders_in", "joberrors"];
+    daemon.wait("the end of the job", || {
+        places.contains(&daemon.place(&job).as_str())
+    });
+    let said = daemon.messages(&job).join("; ");
+    if said.contains("this kernel has no landlock") && std::env::var_os("CI").is_none() {
+        eprintln!("skipped: {said}");
+        return;
+    }
+    for reached in ["reads", "lists", "forges"] {
+        assert!(!said.contains(reached), "{said}");
+    }
+    assert_eq!(lines(&daemon, "kept/log"), ["one"]);
+    let copy = daemon.spool(&format!("results/{}/{job}/copy", day(&job)));
+    assert_eq!(fs::read_to_string(copy).unwrap(), order("one"));
+    assert_eq!(daemon.queue("orders_out").len(), 1);
+}
+
+#[test]
 fn results_and_emitted_jobs_appear_with_success_only() {
     let script = r#"
         echo "<ListOfOrders/>" > "$SPOOLGATE_EMIT/orders_out/from $SPOOLGATE_REF.xml"

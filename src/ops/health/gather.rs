@@ -217,7 +217,8 @@ fn interface_facts(
         held: queue.held,
         processor: match &interface.lane.processor {
             None | Some(Processor::Archive) => None,
-            Some(Processor::Command(command)) => lacking(&command.argv[0], &command.dir),
+            Some(Processor::Command(command)) => lacking(&command.argv[0], &command.dir)
+                .or_else(|| command.sandbox.as_ref()?.check().err()),
             Some(Processor::Post(post)) => post.check().err(),
         },
         astray: queue.astray,

@@ -98,7 +98,10 @@ fn begin(
         group: entrance.as_ref().map(AsRawFd::as_raw_fd),
     };
     kernel::prepare(&mut command, start);
-    let child = command.spawn()?;
+    let child = match &order.sandbox {
+        None => command.spawn()?,
+        Some(sandbox) => sandbox.spawn(&mut command)?,
+    };
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let timeout = Duration::from_millis(order.timeout_ms);
     // An instant cannot represent a later deadline.

@@ -50,6 +50,7 @@ impl Bench {
             output_bytes_max: 100_000,
             memory_bytes_max: None,
             open_files_max: None,
+            sandbox: None,
             leaves_processes: false,
             partners_see: PartnersSee::All,
         };
