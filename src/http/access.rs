@@ -1,12 +1,13 @@
 //! The access log: exactly one line per request, written when its answer has been sent or dropped. It is
 //! counted then.
 //!
-//! A line never holds credentials, a query, a body or a reason that a client could have chosen.
-//! The path and the user are written as strings, which every log format quotes and escapes. An
-//! answer that did not reach its last byte says `aborted`.
+//! A line never holds credentials, a query or a body. What a client has chosen is bounded: the path, how its
+//! program calls itself, and what of its request is quoted in the reason of a 400. These and the user are
+//! written as strings, which every log format quotes and escapes. An answer that did not reach its last byte
+//! says `aborted`.
 
 use crate::{domain::JobName, metrics::Requests, service::Fault};
-use http::{Method, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header::USER_AGENT, request::Parts};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -17,6 +18,8 @@ use std::{
 /// What the line of one request will say. Dropping it writes the line.
 #[derive(Debug)]
 pub(super) struct AccessLine {
+    /// How the client's program calls itself.
+    agent: String,
     begun: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -31,6 +34,8 @@ pub(super) struct AccessLine {
     metrics: Requests,
     path: String,
     peer: Peer,
+    /// What was wrong with a request.
+    reason: String,
     pub(super) request_id: String,
     pub(super) tenant: String,
     pub(super) status: Option<StatusCode>,
@@ -67,14 +72,19 @@ impl Peer {
     }
 }
 
-/// Longest part of a path that is logged.
-const PATH_BYTES_MAX: usize = 256;
+/// Longest part of what a client has chosen that is logged, each.
+const TEXT_BYTES_MAX: usize = 256;
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+}
 
 impl AccessLine {
     pub(super) fn begin(head: &Parts, peer: Peer, request_id: String, metrics: &Requests) -> Self {
-        let path = head.uri.path();
-        let path = &path[..path.floor_char_boundary(PATH_BYTES_MAX)];
+        let agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        let agent = String::from_utf8_lossy(agent.unwrap_or_default());
         Self {
+            agent: bounded(&agent),
             begun: Instant::now(),
             bytes_in: 0,
             bytes_out: 0,
@@ -85,12 +95,46 @@ impl AccessLine {
             job: None,
             method: head.method.clone(),
             metrics: metrics.clone(),
-            path: path.to_owned(),
+            path: bounded(head.uri.path()),
             peer,
+            reason: String::new(),
             request_id,
             tenant: String::new(),
             status: None,
             user: None,
+        }
+    }
+
+    /// The request was wrong, and this is what its sender is told of it.
+    pub(super) fn wrong(&mut self, reason: &str) {
+        self.reason = bounded(reason.trim_end());
+    }
+
+    /// The same of a fault that says what is wrong with the request.
+    pub(super) fn failed(&mut self, fault: &Fault) {
+        self.fault = word(fault);
+        match fault {
+            Fault::Field { field, reason } => self.wrong(&format!("{field}: {reason}")),
+            Fault::Invalid { reason } => self.wrong(reason),
+            Fault::UnknownInterface { interface } => {
+                self.wrong(&format!("unknown interface {interface}"));
+            }
+            Fault::Refused { job, .. } => self.job = Some(job.clone()),
+            Fault::Busy { .. }
+            | Fault::Conflict { .. }
+            | Fault::Forbidden { .. }
+            | Fault::Internal
+            | Fault::MethodNotAllowed { .. }
+            | Fault::NoSuchPath
+            | Fault::NotValid { .. }
+            | Fault::TimedOut
+            | Fault::TooLarge { .. }
+            | Fault::TooMany { .. }
+            | Fault::Unauthorized
+            | Fault::UnknownFile { .. }
+            | Fault::UnknownJob { .. }
+            | Fault::UnknownTenant { .. }
+            | Fault::Unsupported { .. } => {}
         }
     }
 }
@@ -121,13 +165,15 @@ impl Drop for AccessLine {
             dialect = self.dialect,
             job = job.as_deref().unwrap_or_default(),
             fault = self.fault,
+            reason = self.reason.as_str(),
+            agent = self.agent.as_str(),
             end = if self.finished { "complete" } else { "aborted" },
         );
     }
 }
 
 /// A fault's name in the log.
-pub(super) fn word(fault: &Fault) -> &'static str {
+fn word(fault: &Fault) -> &'static str {
     match fault {
         Fault::Busy { .. } => "busy",
         Fault::Conflict { .. } => "conflict",

@@ -13,7 +13,7 @@
 use super::{
     Limits, VirtualHost, VirtualHosts,
     accept::Registration,
-    access::{AccessLine, Peer, word},
+    access::{AccessLine, Peer},
     activity::{ConnectionActivity, Running},
     body::Body,
     body_reader::{BodyError, BodyReader},
@@ -128,7 +128,11 @@ pub(super) async fn answer(
     let mut reader = BodyReader::new(&mut body, &context.limits, &context.activity);
     let mut response = match peer {
         Ok(peer) => respond(&context, peer.client, &head, &mut reader, &mut access).await?,
-        Err(contradiction) => text(StatusCode::BAD_REQUEST, format!("{contradiction}\n")),
+        Err(contradiction) => {
+            let line = format!("{contradiction}\n");
+            access.wrong(&line);
+            text(StatusCode::BAD_REQUEST, line)
+        }
     };
     access.bytes_in = reader.n_bytes;
     if !reader.is_finished() {
@@ -276,6 +280,7 @@ async fn respond(
         return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
     }
     if let Err((status, line)) = check_head(head) {
+        access.wrong(line);
         return Ok(text(status, line));
     }
     let Some(virtual_host) = context.hosts.choose(head, context.server_name.as_deref()) else {
@@ -298,7 +303,7 @@ async fn respond(
                 let fault = Fault::UnknownTenant {
                     tenant: tenant.into_owned(),
                 };
-                access.fault = word(&fault);
+                access.failed(&fault);
                 return Ok(dialect.render_fault(head, &fault));
             }
         },
@@ -333,14 +338,6 @@ async fn respond(
 }
 
 impl AccessLine {
-    /// How a request failed, and of which job that is known.
-    fn failed(&mut self, fault: &Fault) {
-        self.fault = word(fault);
-        if let Fault::Refused { job, .. } = fault {
-            self.job = Some(job.clone());
-        }
-    }
-
     /// Of which job a command is, as far as it says so itself; the reply says it of others.
     fn asked(&mut self, command: &Command) {
         match command {

@@ -1052,6 +1052,9 @@ async fn each_request_has_one_line_in_the_log() {
     bench
         .exchange(&get(hostile, &format!("{CLOSE}X-Request-Id: two\r\n")))
         .await;
+    let agent = format!("evil\" reason=\"\u{9b}{}", "x".repeat(999));
+    let headers = format!("{CLOSE}X-Request-Id: four\r\nUser-Agent: {agent}\r\n");
+    bench.exchange(&get("/xml/jobqueue", &headers)).await;
     let mut client = bench.connect(b"http/1.1").await;
     let headers = format!(
         "Content-Length: {}\r\nX-Request-Id: three\r\n",
@@ -1083,6 +1086,15 @@ async fn each_request_has_one_line_in_the_log() {
     ] {
         assert!(one.contains(part), "{part} in {one}");
     }
+    assert!(one.contains("reason=\"\" agent=\"\""), "{one}");
+    let four = line("request=\"four\"");
+    assert!(four.contains("status=400"), "{four}");
+    assert!(four.contains("reason=\"parameter Interfacename"), "{four}");
+    assert!(
+        four.contains(r#"agent="evil\" reason=\"\u{9b}xxx"#),
+        "{four}"
+    );
+    assert!(four.matches('x').count() < 300, "{four}");
     assert!(
         line("request=\"three\"").contains("end=\"aborted\""),
         "{text}"
