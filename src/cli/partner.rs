@@ -133,6 +133,9 @@ pub(super) struct Poll {
     /// One round only; the exit code says whether all went well
     #[arg(long)]
     once: bool,
+    /// Do nothing, and call that good, while another poll is running into the directory
+    #[arg(long)]
+    skip_if_running: bool,
     /// Run CMD by `sh -c` for each file, its path in $1; tried again until it succeeds
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
@@ -157,6 +160,7 @@ impl Poll {
             interval: Duration::from_secs(self.interval.max(1)),
             json: self.format.json,
             once: self.once,
+            skip_if_running: self.skip_if_running,
             to: self.to,
             xslt: self.xslt,
         };

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use files::Disk;
 use inbox::{Inbox, STATE_DIR};
 use remote::Remote;
-use round::{CutShort, Fetched, Hook, Report, Round, Tally};
+use round::{CutShort, Fetched, Hook, Report, Round, Source, SourceError, Tally};
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -44,6 +44,8 @@ pub struct PollOptions {
     pub json: bool,
     /// One round only; an error when anything failed.
     pub once: bool,
+    /// A second poll into the directory does nothing, and that is no error.
+    pub skip_if_running: bool,
     /// Where the files go. The state lies in `.spoolgate-poll` there.
     pub to: PathBuf,
     /// The server's stylesheet to fetch the jobs through.
@@ -77,10 +79,22 @@ async fn poll_until(
     out: Output,
     log: Output,
 ) -> anyhow::Result<()> {
-    let _lock = lock(&options.to)?;
+    let mut source = Remote::new(endpoint, &options.interface, options.xslt.as_deref());
+    if !is_known(options) {
+        asked_once(&mut source).await?;
+    }
+    let Some(_lock) = lock(&options.to)? else {
+        let to = options.to.display();
+        if options.skip_if_running {
+            return Ok(());
+        }
+        anyhow::bail!(
+            "another poll is running into {to}; stop it, choose another directory with --to, or say \
+             --skip-if-running"
+        )
+    };
     let inbox = Inbox::open(Disk, &options.to, &options.interface)
         .with_context(|| format!("the state in {}", options.to.join(STATE_DIR).display()))?;
-    let mut source = Remote::new(endpoint, &options.interface, options.xslt.as_deref());
     let mut hook = options.exec.as_ref().map(|command| Shell {
         command,
         interface: &options.interface,
@@ -139,6 +153,24 @@ async fn poll_until(
     }
 }
 
+/// Was that interface polled into the directory before?
+fn is_known(options: &PollOptions) -> bool {
+    let state = options.to.join(STATE_DIR);
+    state.join(options.interface.as_str()).exists()
+}
+
+/// Makes sure that the server does not refuse it all, before anything is made for an interface that was mistyped.
+async fn asked_once(source: &mut Remote<'_>) -> anyhow::Result<()> {
+    match source.list(&mut |_| ()).await {
+        Err(SourceError::Refused(why)) => anyhow::bail!("{why}"),
+        // What is wrong now may pass.
+        Ok(())
+        | Err(SourceError::Failed(_) | SourceError::Local(_) | SourceError::Unreachable(_)) => {
+            Ok(())
+        }
+    }
+}
+
 fn verdict(ended: Result<(), CutShort>, tally: Tally) -> anyhow::Result<()> {
     if let Err(CutShort(why)) = ended {
         anyhow::bail!("{why}");
@@ -160,7 +192,8 @@ impl Drop for DirLock {
     }
 }
 
-fn lock(to: &Path) -> anyhow::Result<DirLock> {
+/// `None`: another poll has it.
+fn lock(to: &Path) -> anyhow::Result<Option<DirLock>> {
     let dir = to.join(STATE_DIR);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let path = dir.join(LOCK_FILE);
@@ -173,11 +206,8 @@ fn lock(to: &Path) -> anyhow::Result<DirLock> {
         .open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(DirLock(file)),
-        Err(TryLockError::WouldBlock) => anyhow::bail!(
-            "another poll is running into {}; stop it, or choose another directory with --to",
-            to.display()
-        ),
+        Ok(()) => Ok(Some(DirLock(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }

@@ -528,6 +528,8 @@ fn two_polls_into_one_directory_are_refused() {
     let mut first = command.spawn().unwrap();
     daemon.wait("the first one is at work", || delivered(&to).len() == 1);
     let second = poll_once(&daemon, &to, &[]);
+    let skipped = poll_once(&daemon, &to, &["--skip-if-running"]);
+    assert_eq!(printed(&skipped), "");
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(!second.status.success());

@@ -43,7 +43,12 @@ impl<'e> Remote<'e> {
         // The status says enough when the text does not arrive.
         let text = response.text(REASON_BYTES_MAX).await.unwrap_or_default();
         let text = escaped(text.trim());
-        Err(SourceError::Failed(match status.as_u16() {
+        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        let failed = match status.is_client_error() && !passes.contains(&status) {
+            true => SourceError::Refused,
+            false => SourceError::Failed,
+        };
+        Err(failed(match status.as_u16() {
             401 => "user or password is wrong; check --user".into(),
             403 => format!(
                 "the user may not do that on {} (403): {text}",

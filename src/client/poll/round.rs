@@ -29,6 +29,9 @@ pub(super) enum SourceError {
     Failed(String),
     #[error("cannot write: {0}")]
     Local(#[from] io::Error),
+    /// As it is asked, it will always fail.
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Unreachable(String),
 }

@@ -37,6 +37,7 @@ fn options(stub: &Stub) -> PollOptions {
         interval: Duration::from_secs(3600),
         json: false,
         once: true,
+        skip_if_running: false,
         to: stub.dir.path().join("in"),
         xslt: None,
     }
@@ -99,16 +100,16 @@ async fn new_jobs_arrive_and_are_told() {
     assert_eq!(out, "");
     assert!(log.contains("delivered before and still listed"), "{log}");
     assert_eq!(names(&options.to), [TWO]);
-    assert_eq!(stub.asked().len(), 6);
+    assert_eq!(stub.asked().len(), 7);
 }
 
 #[tokio::test]
 async fn cut_or_altered_bytes_never_get_a_name() {
     let stub = Stub::start(|n, asked| {
         listing(asked, &[ONE, TWO]).unwrap_or_else(|| match n {
-            1 => Say::whole("200 OK", "", "<whole/>").cut(3),
-            2 => Say::whole("200 OK", &digest("<other/>"), "<whole/>"),
-            3 => Say::whole("503 Service Unavailable", "", "later\u{7}"),
+            2 => Say::whole("200 OK", "", "<whole/>").cut(3),
+            3 => Say::whole("200 OK", &digest("<other/>"), "<whole/>"),
+            4 => Say::whole("503 Service Unavailable", "", "later\u{7}"),
             _ => Say::whole("200 OK", &digest("<whole/>"), "<whole/>"),
         })
     })
@@ -156,9 +157,9 @@ async fn an_answer_without_an_end_is_not_believed() {
 #[tokio::test]
 async fn a_listing_that_breaks_off_forgets_nothing() {
     let stub = Stub::start(|n, asked| match n {
-        0 | 3 => listing(asked, &[ONE]).unwrap(),
-        1 => Say::whole("200 OK", "", "<a/>"),
-        2 => listing(asked, &[TWO, ONE]).unwrap().cut(ONE.len() + 1),
+        0 | 1 | 4 => listing(asked, &[ONE]).unwrap(),
+        2 => Say::whole("200 OK", "", "<a/>"),
+        3 => listing(asked, &[TWO, ONE]).unwrap().cut(ONE.len() + 1),
         _ => Say::whole("200 OK", "", "<a/>"),
     })
     .await;
@@ -214,10 +215,28 @@ async fn a_state_directory_that_is_gone_is_named() {
 }
 
 #[tokio::test]
+async fn an_interface_that_was_mistyped_leaves_nothing() {
+    let stub = Stub::start(|n, _| match n {
+        0 => Say::whole("400 Bad Request", "", "unknown interface orders_out"),
+        _ => Say::whole("503 Service Unavailable", "", ""),
+    })
+    .await;
+    let options = options(&stub);
+    let (result, _, _) = polled(&stub, &options).await;
+    let said = result.unwrap_err().to_string();
+    assert!(said.contains("unknown interface orders_out"), "{said}");
+    assert!(!options.to.exists());
+    // What passes is no reason to give up.
+    let (result, _, _) = polled(&stub, &options).await;
+    result.unwrap_err();
+    assert!(options.to.exists());
+}
+
+#[tokio::test]
 async fn a_second_poll_into_the_directory_is_refused() {
     let stub = Stub::start(|_, asked| listing(asked, &[]).unwrap()).await;
     let options = options(&stub);
-    let held = lock(&options.to).unwrap();
+    let held = lock(&options.to).unwrap().unwrap();
     let (result, _, _) = polled(&stub, &options).await;
     assert!(
         result
@@ -225,6 +244,11 @@ async fn a_second_poll_into_the_directory_is_refused() {
             .to_string()
             .contains("another poll is running into")
     );
+    let skips = PollOptions {
+        skip_if_running: true,
+        ..self::options(&stub)
+    };
+    polled(&stub, &skips).await.0.unwrap();
     // As a child has it that is just being started.
     let _copy = held.0.try_clone().unwrap();
     drop(held);
