@@ -107,7 +107,11 @@ impl Client {
             match client.ask(Ask::Ping)? {
                 Reply::Done => return Ok(client),
                 Reply::UnknownSpool => {}
-                other => return Err(ClientError::of(other)),
+                reply @ (Reply::Acted(_)
+                | Reply::Ended(_)
+                | Reply::Failed(_)
+                | Reply::Told(_)
+                | Reply::Working) => return Err(ClientError::of(reply)),
             }
         }
         Err(ClientError::Absent)
@@ -127,7 +131,12 @@ impl Client {
         }
         match self.ask(Ask::Act(operation.clone()))? {
             Reply::Acted(acted) => Ok(acted),
-            other => Err(ClientError::of(other)),
+            reply @ (Reply::Done
+            | Reply::Ended(_)
+            | Reply::Failed(_)
+            | Reply::Told(_)
+            | Reply::UnknownSpool
+            | Reply::Working) => Err(ClientError::of(reply)),
         }
     }
 
@@ -151,7 +160,12 @@ impl Client {
     fn done(&mut self, ask: Ask) -> Result<(), ClientError> {
         match self.ask(ask)? {
             Reply::Done => Ok(()),
-            other => Err(ClientError::of(other)),
+            reply @ (Reply::Acted(_)
+            | Reply::Ended(_)
+            | Reply::Failed(_)
+            | Reply::Told(_)
+            | Reply::UnknownSpool
+            | Reply::Working) => Err(ClientError::of(reply)),
         }
     }
 
@@ -170,7 +184,10 @@ impl Client {
                 Reply::Told(one) => told(one),
                 Reply::Working => {}
                 Reply::Ended(summary) => return Ok(summary),
-                other => return Err(ClientError::of(other)),
+                reply
+                @ (Reply::Acted(_) | Reply::Done | Reply::Failed(_) | Reply::UnknownSpool) => {
+                    return Err(ClientError::of(reply));
+                }
             }
             reply = self.reply(Ok(()))?;
         }
