@@ -4,11 +4,13 @@
 //! that the program needs. Paths are relative to `spoolgate.toml`. An unknown key is an error
 //! that names the nearest known one.
 
+mod differences;
 mod file;
 mod files;
 mod mistakes;
 mod partner;
 
+pub use differences::Differences;
 pub use partner::Partner;
 
 use crate::{
@@ -67,6 +69,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// Of what they say, in hexadecimal digits.
     pub sha256: String,
+    /// What they say.
+    written: toml::Table,
     pub listen: SocketAddr,
     pub plain_listen: Option<SocketAddr>,
     pub ops_listen: Option<SocketAddr>,
@@ -345,6 +349,7 @@ impl Config {
             path,
             files: absolute,
             sha256: files.sha256(),
+            written: files.parse().unwrap_or_default(),
             listen: file.server.listen.unwrap_or(([0, 0, 0, 0], 8443).into()),
             plain_listen: file.server.plain_listen,
             ops_listen: file.server.ops_listen,
