@@ -24,6 +24,7 @@ mod man;
 mod operator;
 mod output;
 mod partner;
+mod reload;
 mod schedule;
 mod select;
 mod serve;
@@ -136,8 +137,10 @@ struct Format {
 enum Command {
     /// Make a configuration, a spool, certificates and a first user
     Init(init::Init),
-    /// Serve until SIGTERM or SIGINT; SIGHUP reads changed files again
+    /// Serve until SIGTERM or SIGINT; SIGHUP reads changed files again, also the configuration
     Serve(serve::Serve),
+    /// Have the running service take another configuration
+    Reload(reload::Reload),
     /// Show the whole life of some jobs on a temporary spool
     Demo(demo::Demo),
     /// Try the configuration, the schemas, the stylesheets and the spool; exit code 0 if all is well
@@ -233,6 +236,7 @@ impl Cli {
             Command::Poll(poll) => poll.run(),
             Command::Push(push) => push.run(),
             Command::Release(release) => release.run(),
+            Command::Reload(reload) => reload.run(),
             Command::Requeue(requeue) => requeue.run(),
             Command::Rm(rm) => rm.run(),
             Command::Schedule(schedule) => schedule.run(),
@@ -285,7 +289,7 @@ fn is_unknown_to_service(config: &Config, tenant: &Tenant) -> bool {
     let fs = RealFs::new(&tenant.root);
     let served = matches!(SpoolLock::holder(&fs), Ok(Some(_)));
     let known = SpoolLock::configuration(&fs).ok().flatten();
-    served && known.is_some_and(|sha256| sha256 != config.sha256)
+    served && known.is_some_and(|known| known.sha256 != config.sha256)
 }
 
 /// An error with its causes, each named once: many of ours include theirs already.

@@ -6,7 +6,7 @@
 //! their jobs given back, not counted → unlock.
 
 mod clock;
-mod config_file;
+mod configuration;
 #[cfg(test)]
 mod fault_tests;
 mod holds;
@@ -32,15 +32,16 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, ve
 
 use crate::{
     config::{self, Config},
-    http::{self, VirtualHost, VirtualHosts, tls},
+    http::{self, tls},
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
     ui::{self, Ui},
     util::Heartbeat,
 };
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use clock::ClockWatch;
-use config_file::ConfigWatch;
+use configuration::{Configuration, Followers, virtual_hosts};
 use listen::{ServedBy, Sockets};
 use std::{path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
@@ -50,7 +51,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// What is left of a service that has stopped.
 pub(crate) struct Stopped {
     /// To be dropped after the runtime, whose blocking threads may still work on the spools.
-    pub locks: Vec<SpoolLock>,
+    pub locks: Vec<Arc<SpoolLock>>,
     /// Why it has stopped by itself, if it has.
     pub failure: Option<String>,
 }
@@ -77,26 +78,33 @@ pub(crate) async fn serve(
     let supervisor = Supervisor::new(stop.clone());
     let about = Arc::new(About {
         clock: ClockWatch::default(),
-        config: ConfigWatch::of(&config),
+        configuration: Arc::new(Configuration::new(config.clone())),
     });
     let common = (certificate.clone(), about.clone());
     let tenants = prepared(&config, &shared, common, &stop, &kill).await?;
-    let hosts = virtual_hosts(&config, &tenants)?;
-    let control = operators::Socket::bind(&config, &tenants)?;
+    let parts = tenants
+        .iter()
+        .map(|of| (of.service.load_full(), of.users.clone()));
+    let hosts = Arc::new(ArcSwap::from_pointee(virtual_hosts(&config, parts)?));
+    let followers = Followers {
+        hosts: hosts.clone(),
+        tenants: tenants.iter().map(Prepared::follower).collect(),
+    };
     let pages: Vec<ui::Spool> = (tenants.iter().zip(&config.tenants))
-        .map(|(prepared, tenant)| prepared.page(tenant))
+        .map(|(prepared, tenant)| prepared.page(&tenant.name))
         .collect();
+    let control = operators::Socket::bind(&config, &tenants, &about.configuration)?;
     let listeners = sockets.listen(metrics.clone())?;
     let lines = listeners.lines()?;
-    let tenants = tenants.into_iter().zip(&config.tenants);
-    let begun = tenants.map(|(prepared, tenant)| prepared.run(tenant, &supervisor, &stop));
+    let begun = tenants.into_iter().map(|of| of.run(&supervisor, &stop));
     let (running, served): (Vec<Running>, Vec<Served>) = begun.unzip();
     let accepting = Arc::<Heartbeat>::default();
     tell_service_manager(&served, &accepting, &supervisor, &stop);
     watch_clock(&about, &supervisor, &stop);
-    let scrape = scrape::scrape(&config, metrics, certificate.clone(), &served);
+    follow_configuration(&about, followers, &supervisor, &stop).await;
+    let scrape = scrape::scrape(about.clone(), metrics, certificate.clone(), &served);
+    let configuration = about.configuration.clone();
     let probed = probe::Probed {
-        config: config.clone(),
         certificate: certificate.clone(),
         served,
         supervisor: supervisor.clone(),
@@ -105,11 +113,12 @@ pub(crate) async fn serve(
     let readiness = probe::readiness(probed, &stop);
     let tasks = TaskTracker::new();
     let until = (tasks.clone(), stop.clone());
-    let hosts = hosts.with_ui(page(&config, &certificate, &readiness, (pages, until)));
+    let ui = page(configuration, &certificate, &readiness, (pages, until));
     let ops = Arc::new(http::Ops { readiness, scrape });
     let served = ServedBy {
         certificate,
         hosts,
+        ui,
         ops,
         accepting,
     };
@@ -131,20 +140,19 @@ pub(crate) async fn serve(
 
 /// What people see in a browser, if they are to see anything.
 fn page(
-    config: &Config,
+    configuration: Arc<Configuration>,
     certificate: &Arc<tls::Certificate>,
     readiness: &Arc<http::Readiness>,
     (spools, (tasks, stop)): (Vec<ui::Spool>, (TaskTracker, CancellationToken)),
 ) -> Option<Arc<dyn http::Ui>> {
+    let config = configuration.in_force();
     if config.ui == config::Ui::Off {
         return None;
     }
     Some(Arc::new(Ui {
         mode: config.ui,
         operators_from: config.ui_operators_from.clone(),
-        time_zone: config.time_zone.time_zone().clone(),
-        running_max: config.limits.running_max,
-        reserve_bytes: config.limits.free_bytes_min,
+        config: Box::new(move || configuration.in_force()),
         certificate: certificate.clone(),
         readiness: readiness.clone(),
         spools,
@@ -159,7 +167,7 @@ async fn end(
     running: Vec<Running>,
     deadline: Duration,
     kill: CancellationToken,
-) -> Vec<SpoolLock> {
+) -> Vec<Arc<SpoolLock>> {
     tracing::info!(deadline_s = deadline.as_secs(), "stopping");
     let timer = tokio::spawn(async move {
         tokio::time::sleep(deadline).await;
@@ -226,10 +234,24 @@ fn watch_clock(about: &Arc<About>, supervisor: &Supervisor, stop: &CancellationT
     });
 }
 
+/// Lets operators and SIGHUP change the configuration.
+async fn follow_configuration(
+    about: &Arc<About>,
+    followers: Followers,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+) {
+    let (configuration, until) = (about.configuration.clone(), stop.clone());
+    configuration.followed_by(followers).await;
+    supervisor.keep("the taking of configurations", move || {
+        configuration.clone().follow_signals(until.clone())
+    });
+}
+
 /// What the whole service watches.
 struct About {
     clock: ClockWatch,
-    config: ConfigWatch,
+    configuration: Arc<Configuration>,
 }
 
 /// Every connection is a descriptor, and the usual soft limit is meant for programs with few. Gives
@@ -328,17 +350,4 @@ pub(crate) fn host_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty() && name != "(none)").then(|| name.to_owned())
-}
-
-fn virtual_hosts(config: &Config, tenants: &[Prepared]) -> anyhow::Result<VirtualHosts> {
-    let hosts = (tenants.iter().zip(&config.tenants)).map(|(prepared, tenant)| VirtualHost {
-        name: tenant.name.clone(),
-        is_default: tenant.is_default,
-        hosts: tenant.hosts.clone(),
-        databases: tenant.databases.clone(),
-        service: prepared.service.clone(),
-        users: prepared.users.clone(),
-        realm: "spoolgate".into(),
-    });
-    Ok(VirtualHosts::new(hosts.collect())?)
 }

@@ -35,7 +35,7 @@ pub(crate) use body_reader::BodyError;
 pub(crate) use limits::Limits;
 pub(crate) use ops::{Ops, Readiness, Report, Scrape};
 pub(crate) use ui::{RequestBody, Ui, UiAnswer, UiRequest};
-pub(crate) use virtual_hosts::{VirtualHost, VirtualHosts};
+pub(crate) use virtual_hosts::{Hosts, VirtualHost, VirtualHosts};
 
 use crate::metrics::Listener;
 use accept::Registration;
@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn serve_tls(
     listener: TcpListener,
     tls: Arc<tls::Certificate>,
-    hosts: Arc<VirtualHosts>,
+    (hosts, ui): (Hosts, Option<Arc<dyn Ui>>),
     limits: Limits,
     metrics: Listener,
     (stop, deadline): (CancellationToken, Duration),
@@ -58,6 +58,7 @@ pub(crate) async fn serve_tls(
     let server = Arc::new(Server {
         in_clear: terms.in_a_hurry(),
         hosts,
+        ui,
         terms,
         tls,
     });
@@ -70,7 +71,8 @@ pub(crate) async fn serve_tls(
 struct Server {
     /// For those who forget TLS.
     in_clear: ConnectionSettings,
-    hosts: Arc<VirtualHosts>,
+    hosts: Hosts,
+    ui: Option<Arc<dyn Ui>>,
     terms: ConnectionSettings,
     tls: Arc<tls::Certificate>,
 }
@@ -113,6 +115,7 @@ impl Server {
             metrics: self.terms.metrics.requests.clone(),
             server_name: secured.server_name,
             hosts: self.hosts.clone(),
+            ui: self.ui.clone(),
             registration,
         });
         let answer = move |request| request::answer(context.clone(), request);

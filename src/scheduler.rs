@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 pub enum Event {
     /// A command that outlived an earlier service still works on this job.
     Adopted(InterfaceName, JobName, Turn),
+    /// The rules are others.
+    Ruled(Ruled),
     /// A complete job is in the queue.
     Arrived(InterfaceName, JobName, Turn),
     /// Start nothing more; exit when nothing runs.
@@ -54,6 +56,16 @@ pub enum Event {
     ScanFailed(InterfaceName),
     /// It is so late, in milliseconds of the clock by which jobs are due.
     Tick(i64),
+}
+
+/// All the rules, and of which interfaces they are others than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    pub lanes: BTreeMap<InterfaceName, LaneRules>,
+    /// When their jobs have their turns is to be looked up again.
+    pub changed: BTreeSet<InterfaceName>,
+    pub running_max: usize,
+    pub partners: Partners,
 }
 
 /// When a waiting job may be started.
@@ -169,6 +181,12 @@ struct Lane {
     rules: LaneRules,
     dirty: bool,
     scanning: bool,
+    /// That scan began under other rules: what it lists is not taken.
+    outdated: bool,
+    /// Jobs run that were started under other rules, by which no order is known of them: they end first.
+    waits_for_running: bool,
+    /// The interface is not configured any more, and its last jobs run.
+    gone: bool,
     /// What moved while a scan was under way: of these jobs its listing tells nothing.
     moved: BTreeSet<JobName>,
     held: bool,
@@ -195,25 +213,11 @@ impl Scheduler {
         running_max: usize,
         partners: Partners,
     ) -> Self {
-        let lane = |rules| Lane {
-            rules,
-            dirty: false,
-            scanning: false,
-            moved: BTreeSet::new(),
-            // Until the first listing nobody knows.
-            held: true,
-            resting: false,
-            stuck: BTreeSet::new(),
-            ready: Ready::default(),
-            last: Ready::default(),
-            chains: Chains::default(),
-            unread: BTreeSet::new(),
-            running: BTreeMap::new(),
-            deferred: BTreeMap::new(),
-            releasing: BTreeSet::new(),
-        };
+        let lanes = lanes.into_iter();
         Self {
-            lanes: lanes.into_iter().map(|(name, r)| (name, lane(r))).collect(),
+            lanes: lanes
+                .map(|(name, rules)| (name, Lane::new(rules)))
+                .collect(),
             running: 0,
             running_max,
             partners,
@@ -237,6 +241,7 @@ impl Scheduler {
                 }
             }
             Event::Drain => self.draining = true,
+            Event::Ruled(rules) => self.rule(rules),
             Event::Ended(interface, job, end) => self.end(&interface, job, end),
             Event::Hint(interface) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
@@ -268,6 +273,7 @@ impl Scheduler {
             Event::ScanFailed(interface) => {
                 if let Some(lane) = self.lanes.get_mut(&interface) {
                     lane.scanning = false;
+                    lane.outdated = false;
                     lane.moved.clear();
                 }
             }
@@ -283,6 +289,58 @@ impl Scheduler {
         }
         let lanes = self.lanes.values().filter(|lane| !lane.resting);
         lanes.flat_map(|lane| lane.deferred.values()).min().copied()
+    }
+
+    /// Takes other rules. What runs goes on, and counts.
+    fn rule(&mut self, rules: Ruled) {
+        let mut before = std::mem::take(&mut self.lanes);
+        for (name, of) in rules.lanes {
+            let lane = match before.remove(&name) {
+                Some(lane) if !rules.changed.contains(&name) => lane,
+                Some(lane) => lane.ruled(of),
+                None => Lane {
+                    dirty: true,
+                    ..Lane::new(of)
+                },
+            };
+            self.lanes.insert(name, lane);
+        }
+        before.retain(|_, lane| !lane.running.is_empty());
+        for (name, lane) in before {
+            let nothing = LaneRules {
+                running_max: 0,
+                order: Order::None,
+                fair: false,
+            };
+            let lane = Lane {
+                dirty: false,
+                gone: true,
+                ..lane.ruled(nothing)
+            };
+            self.lanes.insert(name, lane);
+        }
+        self.running_max = rules.running_max;
+        self.partners = rules.partners;
+        self.count_anew();
+    }
+
+    /// How many jobs of each partner run, by those that do, and who has as many as it may.
+    fn count_anew(&mut self) {
+        self.running_of.clear();
+        let running = self.lanes.values().flat_map(|lane| lane.running.values());
+        for partner in running.flatten() {
+            *self.running_of.entry(partner.clone()).or_default() += 1;
+        }
+        for (partner, running) in &self.running_of {
+            let is_full = *running >= self.partners.running_max(Some(partner));
+            for lane in self.lanes.values_mut() {
+                lane.ready.park(partner, is_full);
+                lane.last.park(partner, is_full);
+            }
+        }
+        if !self.partners.are_limited() {
+            self.running_of.clear();
+        }
     }
 
     fn adopt(&mut self, interface: &InterfaceName, job: JobName, turn: Turn) {
@@ -323,6 +381,10 @@ impl Scheduler {
         };
         let ran = lane.running.remove(&job);
         lane.ended(job, end);
+        lane.waits_for_running &= !lane.running.is_empty();
+        if lane.gone && lane.running.is_empty() {
+            self.lanes.remove(interface);
+        }
         if let Some(partner) = ran {
             self.count(partner.as_ref(), false);
         }
@@ -361,7 +423,7 @@ impl Scheduler {
             return;
         }
         for (interface, lane) in &mut self.lanes {
-            if lane.resting {
+            if lane.resting || lane.gone {
                 continue;
             }
             let due = lane
@@ -387,7 +449,7 @@ impl Scheduler {
         }
         for (interface, lane) in &mut self.lanes {
             // Cleared before the scan starts: a hint during the scan asks for one more.
-            if lane.dirty && !lane.scanning {
+            if lane.dirty && !lane.scanning && !lane.gone {
                 lane.dirty = false;
                 lane.scanning = true;
                 out.push(Action::Scan(interface.clone()));
@@ -411,8 +473,45 @@ impl Scheduler {
 }
 
 impl Lane {
+    fn new(rules: LaneRules) -> Self {
+        Self {
+            rules,
+            dirty: false,
+            scanning: false,
+            outdated: false,
+            waits_for_running: false,
+            gone: false,
+            moved: BTreeSet::new(),
+            // Until the first listing nobody knows.
+            held: true,
+            resting: false,
+            stuck: BTreeSet::new(),
+            ready: Ready::default(),
+            last: Ready::default(),
+            chains: Chains::default(),
+            unread: BTreeSet::new(),
+            running: BTreeMap::new(),
+            deferred: BTreeMap::new(),
+            releasing: BTreeSet::new(),
+        }
+    }
+
+    /// The same lane under other rules: what waits is not known before the next listing.
+    fn ruled(self, rules: LaneRules) -> Self {
+        Self {
+            dirty: true,
+            scanning: self.scanning,
+            outdated: self.scanning,
+            waits_for_running: rules.order != Order::None && !self.running.is_empty(),
+            resting: self.resting,
+            running: self.running,
+            ..Self::new(rules)
+        }
+    }
+
     fn startable(&self) -> Option<&JobName> {
         let is_full = self.running.len() >= self.rules.running_max;
+        let is_full = is_full || self.waits_for_running;
         if self.held || self.resting || is_full || !self.unread.is_empty() {
             return None;
         }
@@ -427,6 +526,11 @@ impl Lane {
         deferred: Vec<(i64, JobName, Turn)>,
     ) {
         self.scanning = false;
+        if std::mem::take(&mut self.outdated) {
+            self.moved.clear();
+            self.dirty = true;
+            return;
+        }
         self.held = held;
         let moved = std::mem::take(&mut self.moved);
         let is_known = |lane: &Self, job: &JobName| {
@@ -489,8 +593,12 @@ impl Lane {
     }
 
     fn released(&mut self, job: JobName, end: Released) {
-        self.releasing.remove(&job);
+        let is_known = self.releasing.remove(&job);
         self.moved(&job);
+        if !is_known {
+            // It began under other rules.
+            return self.lose_track(&job);
+        }
         match end {
             Released::Gone => self.lose_track(&job),
             Released::Queued(turn) => self.add(job, turn),

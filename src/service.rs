@@ -108,9 +108,9 @@ pub struct Service {
     /// Interfaces by the ids that are made from their names.
     made_ids: HashMap<String, InterfaceName>,
     /// Parts of jobs that have been retrieved.
-    taken: taken::Taken,
+    taken: Arc<taken::Taken>,
     /// Jobs since the start.
-    arrivals: Mutex<HashMap<InterfaceName, u64>>,
+    arrivals: Arc<Mutex<HashMap<InterfaceName, u64>>>,
     schemas: Arc<Schemas>,
     stylesheets: Arc<Stylesheets>,
     limits: AdmissionLimits,
@@ -119,17 +119,17 @@ pub struct Service {
     /// Kibibytes of transformed documents that are held until they are sent.
     transformed: Arc<Semaphore>,
     threads: Arc<Semaphore>,
-    large_checks: Semaphore,
+    large_checks: Arc<Semaphore>,
     /// As many as there are processors: more would only wait for each other. JSON and XML do not.
-    small_json_checks: Semaphore,
-    small_xml_checks: Semaphore,
-    quotas: quotas::Quotas,
-    worker: Box<dyn WorkerHandle>,
+    small_json_checks: Arc<Semaphore>,
+    small_xml_checks: Arc<Semaphore>,
+    quotas: Arc<quotas::Quotas>,
+    worker: Arc<dyn WorkerHandle>,
     schedules: ScheduleRules,
     metrics: Tenant,
     /// Jobs that were retrieved and are on their way to `bak`: whoever asks for them waits, so
     /// that a client which has its document does not see it queued any more.
-    archiving: Mutex<HashMap<JobName, (InterfaceName, watch::Receiver<bool>)>>,
+    archiving: Arc<Mutex<HashMap<JobName, Archiving>>>,
 }
 
 /// What a service is made of.
@@ -149,6 +149,24 @@ pub struct Parts {
     pub metrics: Tenant,
 }
 
+/// Of which interface a job is, and whether it has been moved.
+type Archiving = (InterfaceName, watch::Receiver<bool>);
+
+/// By what a service decides, where that can change while it runs.
+pub struct Rules {
+    pub interfaces: BTreeMap<InterfaceName, Interface>,
+    pub limits: AdmissionLimits,
+    pub schedules: ScheduleRules,
+}
+
+/// Interfaces by the ids that are made from their names.
+fn made_ids(interfaces: &BTreeMap<InterfaceName, Interface>) -> HashMap<String, InterfaceName> {
+    let names = interfaces.keys();
+    names
+        .map(|name| (targets::made_id(name), name.clone()))
+        .collect()
+}
+
 /// A job that is open for its retrieval.
 struct Opened {
     job: Job,
@@ -159,12 +177,10 @@ struct Opened {
 
 impl Service {
     pub fn new(parts: Parts) -> Self {
-        let made_ids = parts.interfaces.keys();
-        let made_ids = made_ids.map(|name| (targets::made_id(name), name.clone()));
         Self {
-            made_ids: made_ids.collect(),
-            taken: taken::Taken::default(),
-            arrivals: Mutex::default(),
+            made_ids: made_ids(&parts.interfaces),
+            taken: Arc::default(),
+            arrivals: Arc::default(),
             store: parts.store,
             seal: parts.seal,
             interfaces: parts.interfaces,
@@ -175,14 +191,43 @@ impl Service {
             transforms: parts.transforms,
             transformed: Arc::new(Semaphore::new(TRANSFORMED_KIB_MAX)),
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
-            large_checks: Semaphore::new(LARGE_CHECKS_MAX),
-            small_json_checks: Semaphore::new(processors()),
-            small_xml_checks: Semaphore::new(processors()),
-            quotas: quotas::Quotas::default(),
-            worker: parts.worker,
+            large_checks: Arc::new(Semaphore::new(LARGE_CHECKS_MAX)),
+            small_json_checks: Arc::new(Semaphore::new(processors())),
+            small_xml_checks: Arc::new(Semaphore::new(processors())),
+            quotas: Arc::default(),
+            worker: parts.worker.into(),
             schedules: parts.schedules,
             metrics: parts.metrics,
-            archiving: Mutex::default(),
+            archiving: Arc::default(),
+        }
+    }
+
+    /// The same service by other rules, for the commands to come. What is known of users and jobs, and what is under
+    /// way, is that of both.
+    #[must_use]
+    pub fn with(&self, rules: Rules) -> Self {
+        Self {
+            made_ids: made_ids(&rules.interfaces),
+            taken: self.taken.clone(),
+            arrivals: self.arrivals.clone(),
+            store: self.store.clone(),
+            seal: self.seal.clone(),
+            interfaces: rules.interfaces,
+            schemas: self.schemas.clone(),
+            stylesheets: self.stylesheets.clone(),
+            limits: rules.limits,
+            in_flight: self.in_flight.clone(),
+            transforms: self.transforms.clone(),
+            transformed: self.transformed.clone(),
+            threads: self.threads.clone(),
+            large_checks: self.large_checks.clone(),
+            small_json_checks: self.small_json_checks.clone(),
+            small_xml_checks: self.small_xml_checks.clone(),
+            quotas: self.quotas.clone(),
+            worker: self.worker.clone(),
+            schedules: rules.schedules,
+            metrics: self.metrics.clone(),
+            archiving: self.archiving.clone(),
         }
     }
 

@@ -35,7 +35,7 @@ mod visit;
 use crate::{
     api::Payload,
     auth::Users,
-    config::{self, InterfaceConfig, Tenant},
+    config::{self, Config, InterfaceConfig},
     domain::InterfaceName,
     http::{self, BodyError, Readiness, UiAnswer, UiRequest},
     ops::admin::Admin,
@@ -45,10 +45,11 @@ use crate::{
     store::Store,
 };
 use ::http::Method;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use census::Census;
 use form::Form;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use layout::Section;
 use look::Clock;
 use respond::{Answer, Trouble, redirect};
@@ -69,11 +70,8 @@ pub(crate) struct Ui {
     pub mode: config::Ui,
     /// From where operators are operators.
     pub operators_from: Networks,
-    /// In which its times are.
-    pub time_zone: TimeZone,
-    /// Jobs that run at the same time, of a tenant.
-    pub running_max: usize,
-    pub reserve_bytes: u64,
+    /// What is in force.
+    pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
     pub certificate: Arc<http::tls::Certificate>,
     pub readiness: Arc<Readiness>,
     pub spools: Vec<Spool>,
@@ -87,9 +85,8 @@ pub(crate) struct Spool {
     name: String,
     store: Arc<dyn Store>,
     admin: Arc<Admin>,
-    service: Arc<Service>,
+    service: Arc<ArcSwap<Service>>,
     users: Arc<Users>,
-    interfaces: BTreeMap<InterfaceName, About>,
     census: Census,
 }
 
@@ -117,37 +114,46 @@ impl fmt::Display for About {
     }
 }
 
-impl Spool {
-    pub(crate) fn new(
-        tenant: &Tenant,
-        store: Arc<dyn Store>,
-        admin: Admin,
-        (service, users): (Arc<Service>, Arc<Users>),
-    ) -> Self {
-        let about = |interface: &InterfaceConfig| About {
+impl About {
+    fn of(interface: &InterfaceConfig) -> Self {
+        Self {
             direction: interface.service.direction,
             processor: interface.lane.processor.as_ref().map(Processor::summary),
-        };
-        let interfaces = tenant.interfaces.iter();
+        }
+    }
+
+    /// Of all interfaces of a tenant.
+    fn all(config: &Config, tenant: &str) -> BTreeMap<InterfaceName, Self> {
+        let tenant = config.tenants.iter().find(|of| of.name == tenant);
+        let interfaces = tenant.into_iter().flat_map(|tenant| &tenant.interfaces);
+        let about = interfaces.map(|(name, interface)| (name.clone(), Self::of(interface)));
+        about.collect()
+    }
+}
+
+impl Spool {
+    pub(crate) fn new(
+        name: String,
+        store: Arc<dyn Store>,
+        admin: Admin,
+        (service, users): (Arc<ArcSwap<Service>>, Arc<Users>),
+    ) -> Self {
         Self {
-            name: tenant.name.clone(),
+            name,
             store,
             admin: Arc::new(admin),
             service,
             users,
-            interfaces: interfaces
-                .map(|(name, of)| (name.clone(), about(of)))
-                .collect(),
             census: Census::default(),
         }
     }
 }
 
 impl Ui {
-    fn clock(&self) -> Clock {
+    fn clock(&self, config: &Config) -> Clock {
         Clock {
             now_ms: Timestamp::now().as_millisecond(),
-            zone: self.time_zone.clone(),
+            zone: config.time_zone.time_zone().clone(),
         }
     }
 
@@ -168,7 +174,7 @@ impl http::Ui for Ui {
             return Ok(asset.into());
         }
         if path == login::PATH {
-            return login::answer(self, request).await;
+            return login::answer(request).await;
         }
         let Some(visit) = Visit::begin(self, head, from) else {
             return Ok(match path.starts_with(ROOT) {

@@ -7,6 +7,7 @@
 //! our own scans included: such events are dropped first thing.
 
 use crate::domain::{InterfaceName, Queue, UserName};
+use arc_swap::ArcSwap;
 use notify::{
     ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, ModifyKind, RenameMode},
@@ -15,6 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// What may have changed.
@@ -71,7 +73,7 @@ pub(crate) type Identity = (u64, u64);
 /// Watches until dropped.
 pub(crate) struct Watch {
     armed: Mutex<Armed>,
-    watched: Watched,
+    watched: Arc<ArcSwap<Watched>>,
 }
 
 struct Armed {
@@ -91,9 +93,13 @@ impl Watch {
         watched: Watched,
         sink: impl Fn(Seen) + Send + 'static,
     ) -> Result<Self, notify::Error> {
+        let watched = Arc::new(ArcSwap::from_pointee(watched));
         let layout = watched.clone();
         let handler = move |event: notify::Result<Event>| match event {
-            Ok(event) => translate(&layout, &event).into_iter().for_each(&sink),
+            Ok(event) => {
+                let seen = translate(&layout.load(), &event);
+                seen.into_iter().for_each(&sink);
+            }
             Err(error) => {
                 tracing::warn!(%error, "the watcher reports an error; everything is scanned");
                 sink(Seen::Rescan);
@@ -111,6 +117,15 @@ impl Watch {
         Ok(watch)
     }
 
+    /// Watches these directories from now on. What happened meanwhile in one that was not watched is to be looked for.
+    ///
+    /// # Errors
+    /// When no more can be watched.
+    pub(crate) fn take(&self, watched: Watched) -> Result<(), notify::Error> {
+        self.watched.store(Arc::new(watched));
+        self.rearm(true).map(drop)
+    }
+
     /// Watches the directories that now have the watched names: a watch follows the directory
     /// that it was put on, wherever that is moved. `all` of them anew, as one that was replaced may
     /// look the same; else those that are different from before. Says whether a directory is watched
@@ -122,9 +137,17 @@ impl Watch {
     pub(crate) fn rearm(&self, all: bool) -> Result<bool, notify::Error> {
         let mut armed = self.armed();
         let mut is_new = false;
-        for dir in self.dirs() {
+        let (watched, dirs) = (self.watched.load(), self.dirs());
+        let left: Vec<PathBuf> = armed.dirs.keys().cloned().collect();
+        for dir in left.into_iter().filter(|dir| !dirs.contains(dir)) {
+            if matches!(armed.dirs.remove(&dir), Some(Ok(_))) {
+                // As below.
+                let _ = armed.watcher.unwatch(&dir);
+            }
+        }
+        for dir in dirs {
             let before = armed.dirs.get(&dir).cloned();
-            let now = (self.watched.identity)(&self.watched.root, &dir);
+            let now = (watched.identity)(&watched.root, &dir);
             let stays =
                 now.is_some() && before.as_ref().and_then(|b| b.as_ref().ok()) == now.as_ref();
             if stays && !all {
@@ -167,10 +190,11 @@ impl Watch {
     }
 
     fn dirs(&self) -> Vec<PathBuf> {
-        let parents = self.watched.files.iter().filter_map(|file| file.parent());
+        let watched = self.watched.load();
+        let parents = watched.files.iter().filter_map(|file| file.parent());
         let mut dirs: Vec<PathBuf> = parents.map(Path::to_owned).collect();
         dirs.extend(self.queues());
-        dirs.extend(self.watched.dirs.iter().cloned());
+        dirs.extend(watched.dirs.iter().cloned());
         dirs.sort();
         dirs.dedup();
         dirs
@@ -179,24 +203,24 @@ impl Watch {
     /// Whether what is in the directories of a directory is watched, also of those that are yet to be
     /// made.
     fn mode(&self, dir: &Path) -> RecursiveMode {
-        let queue = self.watched.root.join("queue");
+        let watched = self.watched.load();
+        let queue = watched.root.join("queue");
         let inside = dir.strip_prefix(&queue).ok().and_then(Path::to_str);
-        let addressed = &self.watched.addressed;
-        match addressed.iter().any(|name| inside == Some(name.as_str())) {
+        match watched
+            .addressed
+            .iter()
+            .any(|name| inside == Some(name.as_str()))
+        {
             true => RecursiveMode::Recursive,
             false => RecursiveMode::NonRecursive,
         }
     }
 
     fn queues(&self) -> Vec<PathBuf> {
-        let queue = self.watched.root.join("queue");
-        let mut dirs = vec![self.watched.root.clone(), queue.clone()];
-        dirs.extend(
-            self.watched
-                .interfaces
-                .iter()
-                .map(|i| queue.join(i.as_str())),
-        );
+        let watched = self.watched.load();
+        let queue = watched.root.join("queue");
+        let mut dirs = vec![watched.root.clone(), queue.clone()];
+        dirs.extend(watched.interfaces.iter().map(|i| queue.join(i.as_str())));
         dirs
     }
 }

@@ -17,9 +17,10 @@ use crate::{
     domain::{InterfaceName, JobName, OrderBy, WorkerTags},
     metrics::{Rescan, Tenant},
     processor::{PartnersSee, Processor, Retry, Starter},
-    scheduler::{Action, End, Event, LaneRules, Partners, RunStats, Scheduler, Turn},
+    scheduler::{Action, End, Event, LaneRules, Partners, Ruled, RunStats, Scheduler, Turn},
     store::{DROPS_REST, LeftBehind, Store},
 };
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use query::Rescans;
 use runs::{Registered, Runs};
@@ -65,17 +66,37 @@ impl Lane {
     }
 }
 
-/// What a worker is made of.
-pub struct Parts {
-    pub store: Arc<dyn Store>,
-    pub lanes: BTreeMap<InterfaceName, Lane>,
+/// By what a worker decides, and what it runs.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub lanes: BTreeMap<InterfaceName, Arc<Lane>>,
     /// Jobs at once, over all lanes.
     pub running_max: usize,
     pub partners: Partners,
-    /// What starts commands.
-    pub starter: Starter,
     /// Jobs of other tags wait.
     pub tags: WorkerTags,
+}
+
+impl Rules {
+    /// The interfaces of which jobs may have other turns by these rules than by those before.
+    fn changed_from(&self, before: &Self) -> BTreeSet<InterfaceName> {
+        let of_all = self.partners != before.partners || self.tags != before.tags;
+        let is_same = |name: &InterfaceName, lane: &Lane| {
+            let before = before.lanes.get(name);
+            before.is_some_and(|l| l.rules == lane.rules && l.order_by == lane.order_by)
+        };
+        let lanes = self.lanes.iter();
+        let changed = lanes.filter(|(name, lane)| of_all || !is_same(name, lane));
+        changed.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub rules: Rules,
+    /// What starts commands.
+    pub starter: Starter,
     /// What recovery found still running.
     pub adopted: Vec<LeftBehind>,
     pub metrics: Tenant,
@@ -138,6 +159,24 @@ impl Handle {
     pub fn arrived(&self, interface: &InterfaceName, job: &JobName) {
         self.0.hints.arrived(interface, job);
     }
+
+    /// Works by other rules from now on. What runs goes on by those with which it was started.
+    pub async fn take(&self, rules: Rules) {
+        let core = &self.0;
+        let lanes = rules.lanes.iter();
+        let lanes = lanes.map(|(name, lane)| (name.clone(), lane.rules));
+        let (lanes, partners) = (lanes.collect(), rules.partners.clone());
+        let running_max = rules.running_max;
+        let rules = Arc::new(rules);
+        let before = core.rules.swap(rules.clone());
+        let ruled = Event::Ruled(Ruled {
+            lanes,
+            changed: rules.changed_from(&before),
+            running_max,
+            partners,
+        });
+        core.hints.notify_surely(ruled).await;
+    }
 }
 
 pub struct Worker {
@@ -152,10 +191,8 @@ pub struct Worker {
 /// What the tasks of a worker share.
 struct Core {
     store: Arc<dyn Store>,
-    lanes: BTreeMap<InterfaceName, Lane>,
+    rules: ArcSwap<Rules>,
     hints: Hints,
-    /// Jobs of other tags wait.
-    tags: WorkerTags,
     starter: Starter,
     metrics: Tenant,
     runs: Arc<Runs>,
@@ -163,8 +200,6 @@ struct Core {
     waits: Mutex<Waits>,
     /// Where the steady clock begins.
     begun: tokio::time::Instant,
-    running_max: usize,
-    partners: Partners,
     /// When a queue is scanned next for what was not complete: one timer each.
     rescans: Arc<Rescans>,
     /// Why queues cannot be scanned, as it was said.
@@ -180,25 +215,23 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         let (sender, notifications) = mpsc::channel(EVENTS_MAX);
         let lost = Arc::new(AtomicBool::new(false));
-        let lanes = parts.lanes.iter();
-        let rules = lanes.map(|(name, lane)| (name.clone(), lane.rules));
-        let scheduler = Scheduler::new(rules, parts.running_max, parts.partners.clone());
+        let rules = parts.rules;
+        let lanes = rules.lanes.iter();
+        let lanes = lanes.map(|(name, lane)| (name.clone(), lane.rules));
+        let scheduler = Scheduler::new(lanes, rules.running_max, rules.partners.clone());
         let core = Core {
             store: parts.store,
-            lanes: parts.lanes,
+            rules: ArcSwap::from_pointee(rules),
             hints: Hints {
                 notifications: sender,
                 lost: lost.clone(),
             },
-            tags: parts.tags,
             starter: parts.starter,
             metrics: parts.metrics,
             runs: Arc::default(),
             paces: Mutex::default(),
             waits: Mutex::default(),
             begun: tokio::time::Instant::now(),
-            running_max: parts.running_max,
-            partners: parts.partners,
             rescans: Arc::default(),
             troubles: Mutex::default(),
             stop: parts.stop,
@@ -249,7 +282,7 @@ impl Worker {
         let mut rescan_at = tokio::time::Instant::now() + rescan_every;
         let stop = self.core.stop.clone();
         let mut draining = false;
-        let mut unscanned: BTreeSet<InterfaceName> = self.core.lanes.keys().cloned().collect();
+        let mut unscanned: BTreeSet<InterfaceName> = self.core.interfaces();
         loop {
             if unscanned.is_empty() {
                 self.core.scanned.cancel();
@@ -277,6 +310,9 @@ impl Worker {
             if let Some(event) = event {
                 if let Event::Listed { interface, .. } | Event::ScanFailed(interface) = &event {
                     unscanned.remove(interface);
+                }
+                if let Event::Ruled(rules) = &event {
+                    unscanned.retain(|interface| rules.lanes.contains_key(interface));
                 }
                 self.scheduler.on(event, &mut actions);
             }
@@ -320,6 +356,14 @@ impl Worker {
 }
 
 impl Core {
+    fn lane(&self, interface: &InterfaceName) -> Option<Arc<Lane>> {
+        self.rules.load().lanes.get(interface).cloned()
+    }
+
+    fn interfaces(&self) -> BTreeSet<InterfaceName> {
+        self.rules.load().lanes.keys().cloned().collect()
+    }
+
     /// The wall clock, and one that is never set.
     fn clocks(&self) -> Clocks {
         let steady_ms = self.begun.elapsed().as_millis();
@@ -334,8 +378,8 @@ impl Core {
         let now = self.clocks();
         let mut waits = self.waits();
         let mut due = |interface: &InterfaceName, job: &JobName, named_ms| {
-            let retry = self.lanes.get(interface).map(|lane| &lane.retry);
-            let wait_ms_max = retry.map_or(i64::MAX, Retry::wait_ms_max);
+            let lane = self.lane(interface);
+            let wait_ms_max = lane.map_or(i64::MAX, |lane| lane.retry.wait_ms_max());
             waits.due_ms(interface, job, named_ms, now, wait_ms_max)
         };
         match event {
@@ -368,6 +412,7 @@ impl Core {
             | Event::Released(..)
             | Event::Rescan
             | Event::Resume(_)
+            | Event::Ruled(_)
             | Event::ScanFailed(_)
             | Event::Tick(_)) => other,
         }

@@ -8,11 +8,14 @@ use super::{
 };
 use crate::{
     auth::{Caller, Role, UsersFile},
-    config::{Config, DEFAULT_TENANT, Tenant},
+    config::{Config, DEFAULT_TENANT, Differences, Tenant},
     daemon,
-    domain::InterfaceName,
+    domain::{InterfaceName, escaped},
     http::tls::{Certificate, TlsError},
-    ops::health::{Grade, HealthFinding, Stops, count},
+    ops::{
+        control::Client,
+        health::{Grade, HealthFinding, Stops, count},
+    },
     processor::Processor,
     xml::{ReloadOutcome, ReloadReport, xsltproc_present},
 };
@@ -33,18 +36,25 @@ pub(super) struct Check {
     /// Check this tenant only
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
+    /// Say instead what a reload would change in the running service; exit code 1 if part of it needs a restart
+    #[arg(long, conflicts_with = "tenant")]
+    diff: bool,
     #[command(flatten)]
     format: Format,
 }
 
 const EXAMPLES: &str = "\
 All of it:    spoolgate check --config d/spoolgate.toml
-One tenant:   spoolgate check --tenant north";
+One tenant:   spoolgate check --tenant north
+A reload:     spoolgate check --diff";
 
 impl Check {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let path = &self.file.config;
         let config = Config::load(path)?;
+        if self.diff {
+            return differences(&config, self.format.json);
+        }
         let tenants = match &self.tenant {
             None => config.tenants.iter().collect(),
             Some(name) => vec![config.tenant(Some(name)).map_err(|text| anyhow!(text))?],
@@ -62,6 +72,25 @@ impl Check {
         all.push(programs());
         print(all, self.format.json)
     }
+}
+
+/// What a reload would change, as the service that runs says.
+fn differences(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+    let tenant = config.tenant(None).map_err(|text| anyhow!(text))?;
+    let mut service = Client::connect(&daemon::control_places(config), &tenant.root)?;
+    let found = service.differences()?;
+    if as_json {
+        print_line!("{}", serde_json::to_string(&found)?)?;
+    } else if found == Differences::default() {
+        print_line!("nothing differs from what is in force")?;
+    }
+    for line in found.to_string().lines().filter(|_| !as_json) {
+        print_line!("{}", escaped(line))?;
+    }
+    Ok(match found.needs_restart.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// The worst first. Of what failed nothing good is said.

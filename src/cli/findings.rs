@@ -6,6 +6,7 @@ use crate::{
     config::{Config, Tenant},
     daemon,
     http::tls::{Certificate, TlsError},
+    ops::admin::RELOAD,
     ops::health::{
         self, Grade, HealthFinding, Stops,
         gather::{CertificateSource, StoreFacts, TenantSource, facts, unknown_partners},
@@ -110,7 +111,7 @@ pub(super) fn all(
             grade: Grade::Warning,
             stops: Stops::Nothing,
             what: config.path.display().to_string(),
-            text: "it was changed since the service was started; restart to apply it".into(),
+            text: format!("it is not what the service has taken; {RELOAD}"),
         });
     }
     // A spool that was never served has no schemas yet, nor anything else.

@@ -57,9 +57,17 @@ impl Status {
             // The table says so.
             findings.retain(|finding| !finding.text.contains("it is held"));
             let is_stale = is_unknown_to_service(&config, &tenant);
+            let service = holder.map(|process| {
+                let in_force = SpoolLock::configuration(&RealFs::new(&tenant.root));
+                Running {
+                    process,
+                    config_epoch: in_force.ok().flatten().map(|in_force| in_force.epoch),
+                    reload_needed: is_stale,
+                }
+            });
             match as_json {
-                true => objects(counted, holder, is_stale)?,
-                false => overview(counted, holder)?,
+                true => objects(counted, service.as_ref())?,
+                false => overview(counted, service.as_ref())?,
             }
             for finding in &findings {
                 let word = check::word(finding.grade);
@@ -113,6 +121,15 @@ async fn known(arg: &JobArg, shown: &Shown<'_>, lookup: &Lookup<'_>) -> anyhow::
     Ok(shown.json(&detail).await)
 }
 
+/// The service that has the spool.
+struct Running {
+    process: String,
+    /// How many configurations it has taken.
+    config_epoch: Option<u64>,
+    /// Is another one there than the last of them?
+    reload_needed: bool,
+}
+
 /// What the store says of all its jobs.
 struct Counted {
     /// An object per interface: how many of its jobs are where, and whether it is held.
@@ -158,13 +175,15 @@ impl Counted {
 }
 
 /// One object of the whole, and one of each interface.
-fn objects(counted: Counted, holder: Option<String>, is_stale: bool) -> anyhow::Result<()> {
+fn objects(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
     let restored = counted.restored.map(|(at_ms, files)| {
         let at = rfc3339(at_ms);
         serde_json::json!({ "at": at, "files": files })
     });
     let whole = serde_json::json!({
-        "service": holder, "restart_needed": is_stale,
+        "service": service.map(|of| &of.process),
+        "config_epoch": service.and_then(|of| of.config_epoch),
+        "reload_needed": service.is_some_and(|of| of.reload_needed),
         "joberrors": counted.failed, "refused": counted.refused,
         "oldest": counted.oldest.waiting.map(received),
         "oldest_held": counted.oldest.held.map(received),
@@ -176,7 +195,7 @@ fn objects(counted: Counted, holder: Option<String>, is_stale: bool) -> anyhow::
     Ok(())
 }
 
-fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
+fn overview(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
     let Counted {
         rows,
         failed,
@@ -185,10 +204,7 @@ fn overview(counted: Counted, holder: Option<String>) -> anyhow::Result<()> {
         restored,
         audit,
     } = counted;
-    match holder {
-        Some(process) => print_line!("service: running, process {process}")?,
-        None => print_line!("service: not running")?,
-    }
+    tell_service(service)?;
     table(&rows)?;
     print_line!("joberrors: {failed}, and {refused} refused")?;
     if let Some(newest) = audit {
@@ -231,6 +247,19 @@ fn table(rows: &[Value]) -> anyhow::Result<()> {
             text("done"),
         )?;
     }
+    Ok(())
+}
+
+fn tell_service(service: Option<&Running>) -> anyhow::Result<()> {
+    let Some(service) = service else {
+        print_line!("service: not running")?;
+        return Ok(());
+    };
+    let epoch = service
+        .config_epoch
+        .map(|epoch| format!(", configuration {epoch}"));
+    let (process, epoch) = (&service.process, epoch.unwrap_or_default());
+    print_line!("service: running, process {process}{epoch}")?;
     Ok(())
 }
 

@@ -38,7 +38,7 @@ const TAKEN: [&str; 25] = [
 
 /// What a service takes when it starts, and then keeps. What stands in neither list is kept, too.
 #[cfg(test)]
-const KEPT: [&str; 21] = [
+const KEPT: [&str; 23] = [
     "auth",
     "limits.connections_max",
     "limits.connections_per_address_max",
@@ -54,6 +54,8 @@ const KEPT: [&str; 21] = [
     "server.plain_listen",
     "server.proxy_protocol",
     "server.trusted_proxies",
+    "server.ui",
+    "server.ui_operators_from",
     "spool",
     "tenants.NAME.accept_risk",
     "tenants.NAME.root",

@@ -122,11 +122,9 @@ impl Daemon {
         let tenant = &config.tenants[0];
         let prepared = Prepared::new(&config, tenant, shared, None, &stop, &kill).await?;
         Ok(Self {
-            service: prepared.service.clone(),
+            service: prepared.service.load_full(),
             spool: prepared.spool.clone(),
-            running: prepared
-                .run(tenant, &Supervisor::new(stop.clone()), &stop)
-                .0,
+            running: prepared.run(&Supervisor::new(stop.clone()), &stop).0,
             stop,
             kill,
         })

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    http::{self, VirtualHosts, tls},
+    http::{self, Hosts, tls},
     metrics::Metrics,
     util::Heartbeat,
 };
@@ -36,7 +36,8 @@ enum Bound {
 /// What answers on the listeners.
 pub(super) struct ServedBy {
     pub(super) certificate: Arc<tls::Certificate>,
-    pub(super) hosts: VirtualHosts,
+    pub(super) hosts: Hosts,
+    pub(super) ui: Option<Arc<dyn http::Ui>>,
     pub(super) ops: Arc<http::Ops>,
     /// Beats while connections are accepted.
     pub(super) accepting: Arc<Heartbeat>,
@@ -128,10 +129,10 @@ impl Listeners {
             let ops = http::serve_ops(listener, by.ops, metrics, stop.clone());
             tasks.spawn(supervisor.essential("the ops listener", ops));
         }
-        let (hosts, stop_memory) = (Arc::new(by.hosts), stop.clone());
+        let (pages, stop_memory) = ((by.hosts, by.ui), stop.clone());
         let metrics = self.metrics.listener("https");
         let until = (stop.clone(), deadline);
-        let main = http::serve_tls(self.main, by.certificate, hosts, limits, metrics, until);
+        let main = http::serve_tls(self.main, by.certificate, pages, limits, metrics, until);
         let main = service_manager::beating(main, by.accepting);
         tasks.spawn(supervisor.essential("the listener", main));
         supervisor.keep("the giving back of memory", move || {

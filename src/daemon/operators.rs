@@ -1,6 +1,6 @@
 //! The operators' socket of the service.
 
-use super::{supervise::Supervisor, tenant::Prepared};
+use super::{configuration::Configuration, supervise::Supervisor, tenant::Prepared};
 use crate::{
     config::Config,
     ops::control::{self, Listener, SpoolId, server::Admins},
@@ -26,12 +26,17 @@ pub(super) struct Socket {
 
 impl Socket {
     /// `None`: the service cannot have one; it serves its partners nevertheless.
-    pub(super) fn bind(config: &Config, tenants: &[Prepared]) -> anyhow::Result<Option<Self>> {
+    pub(super) fn bind(
+        config: &Config,
+        tenants: &[Prepared],
+        configuration: &Arc<Configuration>,
+    ) -> anyhow::Result<Option<Self>> {
         let mut admins = Admins::new();
         for (prepared, tenant) in tenants.iter().zip(&config.tenants) {
             let root = tenant.root.display();
             let id = SpoolId::of(&tenant.root).with_context(|| format!("cannot look at {root}"))?;
-            admins.insert(id, Arc::new(prepared.admin()));
+            let admin = prepared.admin().with_configuration(configuration.clone());
+            admins.insert(id, Arc::new(admin));
         }
         match Listener::bind(&control_places(config)) {
             Ok(listener) => {

@@ -5,7 +5,6 @@
 
 use super::{About, host_name, supervise::Supervisor, tenant::Served};
 use crate::{
-    config::Config,
     http::{self, Report, tls},
     log::lost_lines,
     ops::health::{
@@ -24,7 +23,6 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// What is probed.
 pub(super) struct Probed {
-    pub(super) config: Config,
     pub(super) certificate: Arc<tls::Certificate>,
     pub(super) served: Vec<Served>,
     pub(super) supervisor: Supervisor,
@@ -106,8 +104,10 @@ impl Probed {
 
     /// The same, when the stores have said how they are. Blocks.
     fn report_with(&self, stores: Vec<StoreFacts>) -> Report {
-        let tenants: Vec<TenantSource<'_>> = (self.served.iter().zip(stores))
-            .map(|(served, store)| served.source(store))
+        let config = self.about.configuration.in_force();
+        let served = self.served.iter().zip(&config.tenants).zip(stores);
+        let tenants: Vec<TenantSource<'_>> = served
+            .map(|((served, tenant), store)| served.source(tenant, store))
             .collect();
         let host_name = host_name();
         let certificate = CertificateSource {
@@ -115,13 +115,13 @@ impl Probed {
             trouble: self.served.first().and_then(Served::certificate_trouble),
             host_name: host_name.as_deref(),
         };
-        let findings = health::judge(&facts(&self.config, &certificate, &tenants));
+        let findings = health::judge(&facts(&config, &certificate, &tenants));
         let down = health::down(&findings, tenants.len());
         let others = findings.iter().filter(|finding| Some(*finding) != down);
         let mut warnings: Vec<String> = others.map(ToString::to_string).collect();
         warnings.extend(self.supervisor.warnings());
         warnings.extend(self.about.clock.warning());
-        warnings.extend(self.about.config.warning());
+        warnings.extend(self.about.configuration.warning());
         warnings.extend(log_warning(lost_lines()));
         Report {
             down: down.map(ToString::to_string),

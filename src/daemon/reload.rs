@@ -11,6 +11,7 @@ use crate::{
     worker::Hints,
     xml::{ReloadOutcome, ReloadReport, Schemas, Stylesheets},
 };
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -60,7 +61,7 @@ pub(super) struct Reloader {
     /// What all tenants have in common: one of them looks after it.
     pub(super) common: Option<(Arc<Certificate>, Arc<About>)>,
     pub(super) spool: Arc<Spool>,
-    pub(super) retention: Retention,
+    pub(super) retention: ArcSwap<Retention>,
     pub(super) watcher: Option<Arc<Watcher>>,
     /// What was said to be no directory, and why.
     pub(super) unwatched: Mutex<BTreeMap<PathBuf, String>>,
@@ -82,7 +83,7 @@ impl Reloader {
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
-                    tracing::info!("SIGHUP: changed files are read again, save the configuration");
+                    tracing::info!("SIGHUP: changed files are read again");
                 }
                 () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -182,7 +183,7 @@ impl Reloader {
         let certificate = match &self.common {
             None => None,
             Some((certificate, about)) => {
-                about.config.look();
+                about.configuration.look();
                 reload_certificate(certificate)
             }
         };
@@ -196,13 +197,13 @@ impl Reloader {
     /// next finds what lies in those of users who have just been added.
     fn make_queues(&self) {
         for interface in self.spool.addressed_interfaces() {
-            for user in self.users.partners_of(interface) {
-                let queue = Queue::of_user(interface, user);
+            for user in self.users.partners_of(&interface) {
+                let queue = Queue::of_user(&interface, user);
                 if let Err(error) = self.spool.make_queue(&queue) {
                     tracing::error!(%queue, %error, "there is no directory for what is for a user");
                 }
             }
-            self.hints.notify(Event::Hint(interface.clone()));
+            self.hints.notify(Event::Hint(interface));
         }
     }
 
@@ -229,7 +230,7 @@ impl Reloader {
     }
 
     fn sweep(&self) {
-        match self.spool.sweep(&self.retention) {
+        match self.spool.sweep(&self.retention.load()) {
             Ok(removed) => {
                 for path in removed {
                     tracing::info!(path = %path.display(), "its retention has passed; removed");

@@ -3,7 +3,7 @@
 //! To count jobs is to look at directories, of which there may be many. So no more than a twentieth of the time is
 //! spent on it, and who asks waits a moment only: then he gets what was counted before.
 
-use super::tenant::Served;
+use super::{About, tenant::Served};
 use crate::{
     config::{Config, Tenant},
     http::{self, tls::Certificate},
@@ -37,19 +37,19 @@ pub(super) fn metrics(config: &Config) -> Metrics {
 
 /// Answers those who ask for the metrics of a service.
 pub(super) fn scrape(
-    config: &Config,
+    about: Arc<About>,
     metrics: Arc<Metrics>,
     certificate: Arc<Certificate>,
     served: &[Served],
 ) -> Arc<http::Scrape> {
     let spools = served.iter().map(|served| {
         let store: Arc<dyn Store> = served.store.clone();
-        (served.tenant.name.clone(), store)
+        (served.name.clone(), store)
     });
     let scraper = Arc::new(Scraper {
         metrics,
         certificate,
-        reserve_bytes: config.limits.free_bytes_min,
+        about,
         spools: spools.collect(),
         census: Census::default(),
     });
@@ -62,7 +62,7 @@ pub(super) fn scrape(
 struct Scraper {
     metrics: Arc<Metrics>,
     certificate: Arc<Certificate>,
-    reserve_bytes: u64,
+    about: Arc<About>,
     /// By tenant.
     spools: Arc<[(String, Arc<dyn Store>)]>,
     census: Census,
@@ -189,13 +189,15 @@ impl Scraper {
             ..
         } = counted.await;
         let certificate = self.certificate.facts().ok();
+        let configuration = &self.about.configuration;
         self.metrics.text(&Seen {
             is_healthy,
             certificate_expiry_s: certificate.map(|facts| facts.not_after_s),
             log_lines_lost: lost_lines(),
             free_bytes: free.map(|free| free.free_bytes),
             free_inodes: free.and_then(|free| free.free_files),
-            reserve_bytes: self.reserve_bytes,
+            reserve_bytes: configuration.in_force().limits.free_bytes_min,
+            config_epoch: configuration.epoch(),
             jobs,
             held,
             audit,

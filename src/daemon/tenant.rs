@@ -4,7 +4,7 @@ use super::{
     About, holds,
     reload::{Reloader, Woken},
     service_manager::Told,
-    supervise::Supervisor,
+    supervise::{Supervisor, blocking},
     timetable::{self, Alarm},
     watcher::Watcher,
 };
@@ -19,12 +19,12 @@ use crate::{
     processor::Starter,
     scheduler::Event,
     service::{
-        AdmissionLimits, Cancelling, InFlight, Interface, Parts, ScheduleRules, Service, Slots,
+        self, AdmissionLimits, Cancelling, InFlight, Parts, ScheduleRules, Service, Slots,
         Verifier, WorkerHandle,
     },
     store::{
         By, LeftBehind, Store,
-        fs::{FileStore, Owner, RealFs, Rules, Spool, SpoolLock, key},
+        fs::{FileStore, InForce, Owner, RealFs, Rules, Spool, SpoolLock, key},
     },
     ui,
     util::Heartbeat,
@@ -33,12 +33,13 @@ use crate::{
     xml::{self, Room, Schemas, Source, Stylesheets, XmlLimits, XsdSchema},
 };
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 use tokio::{sync::Notify, task::JoinHandle};
@@ -83,9 +84,8 @@ impl Shared {
 
 /// A tenant that is ready to work: its spool is ours and recovered, and nothing runs yet.
 pub(super) struct Prepared {
-    /// What each interface takes.
-    takes: BTreeMap<InterfaceName, Interface>,
-    pub(super) service: Arc<Service>,
+    pub(super) service: Arc<ArcSwap<Service>>,
+    verifier: Arc<ArcSwap<Verifier>>,
     pub(super) users: Arc<Users>,
     pub(super) spool: Arc<Spool>,
     store: Arc<FileStore>,
@@ -96,7 +96,20 @@ pub(super) struct Prepared {
     woken: Arc<Woken>,
     /// A hold was set or ended.
     held: Arc<Notify>,
-    lock: SpoolLock,
+    lock: Arc<SpoolLock>,
+}
+
+/// What of a tenant at work decides by the configuration.
+pub(super) struct Follower {
+    pub(super) users: Arc<Users>,
+    service: Arc<ArcSwap<Service>>,
+    verifier: Arc<ArcSwap<Verifier>>,
+    spool: Arc<Spool>,
+    worker: worker::Handle,
+    alarm: Arc<Alarm>,
+    reloader: Arc<Reloader>,
+    /// Gone when the spool is somebody else's.
+    lock: Weak<SpoolLock>,
 }
 
 /// A tenant at work.
@@ -104,7 +117,7 @@ pub(super) struct Running {
     spool: Arc<Spool>,
     worker: JoinHandle<()>,
     timetable: JoinHandle<()>,
-    lock: SpoolLock,
+    lock: Arc<SpoolLock>,
 }
 
 /// What the configuration says of the interfaces, as the spool wants it.
@@ -119,8 +132,6 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     existing_spool(tenant).check_format()?;
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
     let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
-    let interfaces = tenant.interfaces.iter();
-    let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
     let spool = spool.with_retention(tenant.retention.clone());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
     let spool = spool.with_attributes(|document, name| {
@@ -128,7 +139,14 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
         let value = xml::root_attribute(&source, name, &XmlLimits::default());
         value.ok().flatten()
     });
-    Ok(spool.with_only_json(only_json.map(|(name, _)| name.clone()).collect()))
+    Ok(spool.with_only_json(only_json(tenant)))
+}
+
+/// The interfaces of whose commands partners see JSON alone.
+fn only_json(tenant: &Tenant) -> BTreeSet<InterfaceName> {
+    let interfaces = tenant.interfaces.iter();
+    let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
+    only_json.map(|(name, _)| name.clone()).collect()
 }
 
 /// A tenant's spool as it is, to look at: nothing is made.
@@ -143,7 +161,7 @@ pub(crate) fn existing_spool(tenant: &Tenant) -> Spool {
 
 /// Tells a spool who is a user, where jobs are for users and as far as the file can be read.
 fn know_users(spool: &Spool, tenant: &Tenant) {
-    if spool.addressed_interfaces().next().is_none() {
+    if spool.addressed_interfaces().is_empty() {
         return;
     }
     if let Ok(users) = UsersFile::load(&tenant.users) {
@@ -163,12 +181,16 @@ pub(crate) fn seal(tenant: &Tenant) -> anyhow::Result<Seal> {
 pub(crate) fn schemas(tenant: &Tenant) -> Schemas {
     let dir = tenant.root.join("schemas");
     let schemas = Schemas::open(&dir, Box::new(XsdSchema));
-    let interfaces = tenant.interfaces.values();
-    let used = interfaces.filter_map(|interface| interface.service.schema.clone());
     schemas
         .with_catalog(tenant.catalog.clone())
         .with_editions(tenant.editions.clone())
-        .with_used(used.collect())
+        .with_used(used_schemas(tenant))
+}
+
+fn used_schemas(tenant: &Tenant) -> BTreeSet<String> {
+    let interfaces = tenant.interfaces.values();
+    let used = interfaces.filter_map(|interface| interface.service.schema.clone());
+    used.collect()
 }
 
 /// Knows what the interfaces of a tenant take, by their schemas as they are when it is asked.
@@ -192,7 +214,7 @@ fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
 
 /// A spool that is ours.
 struct Taken {
-    lock: SpoolLock,
+    lock: Arc<SpoolLock>,
     spool: Arc<Spool>,
     store: Arc<FileStore>,
     /// Runs that go on.
@@ -203,8 +225,9 @@ struct Taken {
 async fn take(config: &Config, tenant: &Tenant, metrics: Journal) -> anyhow::Result<Taken> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-    let mut lock = SpoolLock::take(&RealFs::new(root), Owner::Service)?;
-    lock.say_configuration(&config.sha256)?;
+    let lock = Arc::new(SpoolLock::take(&RealFs::new(root), Owner::Service)?);
+    let sha256 = config.sha256.clone();
+    lock.say_configuration(&InForce { sha256, epoch: 1 })?;
     let spool = Arc::new(open_spool(tenant)?.with_metrics(metrics));
     let store = Arc::new(FileStore::new(spool.clone()));
     for warning in store.probe().await? {
@@ -245,7 +268,8 @@ pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool
     know_users(&spool, tenant);
     let spool = Arc::new(spool);
     let store = Arc::new(FileStore::new(spool.clone()));
-    let admin = Admin::new(store, verifier(tenant), None, |_| {});
+    let verifier = Arc::new(ArcSwap::from_pointee(verifier(tenant)));
+    let admin = Admin::new(store, verifier, None, |_| {});
     Ok((lock, spool, admin))
 }
 
@@ -260,16 +284,23 @@ fn worker_of(
 ) -> Worker {
     Worker::new(worker::Parts {
         store,
-        lanes: map(&tenant.interfaces, |interface| interface.lane.clone()),
-        running_max: config.limits.running_max,
-        partners: tenant.partner_rules(&config.limits),
+        rules: worker_rules(config, tenant),
         starter,
-        tags: config.worker_tags.clone(),
         adopted,
         metrics,
         stop: stop.clone(),
         kill: kill.clone(),
     })
+}
+
+/// By what the worker of a tenant decides.
+fn worker_rules(config: &Config, tenant: &Tenant) -> worker::Rules {
+    worker::Rules {
+        lanes: map(&tenant.interfaces, |of| Arc::new(of.lane.clone())),
+        running_max: config.limits.running_max,
+        partners: tenant.partner_rules(&config.limits),
+        tags: config.worker_tags.clone(),
+    }
 }
 
 /// What the service does with schedules; the clock hears of those that are saved.
@@ -325,18 +356,20 @@ impl Prepared {
             users: users.clone(),
             common,
             spool: spool.clone(),
-            retention: tenant.retention.clone(),
+            retention: ArcSwap::from_pointee(tenant.retention.clone()),
             watcher,
             unwatched: Mutex::default(),
             hints,
             trouble: Mutex::default(),
         });
         reloader.clone().look().await;
+        let takes = map(&tenant.interfaces, |interface| interface.service.clone());
+        let verifier = Verifier::new(takes.clone(), reloader.schemas.clone());
         let service = Service::new(Parts {
             seal,
             schedules: schedule_rules(config, alarm.clone()),
             store: store.clone(),
-            interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
+            interfaces: takes,
             schemas: reloader.schemas.clone(),
             stylesheets: reloader.stylesheets.clone(),
             limits: admission(config, tenant),
@@ -346,8 +379,8 @@ impl Prepared {
             metrics: metrics.clone(),
         });
         Ok(Self {
-            takes: map(&tenant.interfaces, |interface| interface.service.clone()),
-            service: Arc::new(service),
+            service: Arc::new(ArcSwap::from_pointee(service)),
+            verifier: Arc::new(ArcSwap::from_pointee(verifier)),
             users,
             spool,
             store,
@@ -365,7 +398,6 @@ impl Prepared {
     pub(super) fn admin(&self) -> Admin {
         let (hints, alarm) = (self.worker.hints(), self.alarm.clone());
         let held = self.held.clone();
-        let verifier = Verifier::new(self.takes.clone(), self.reloader.schemas.clone());
         let worker = Arc::new(self.worker.handle());
         let changed = move |change| match change {
             Change::Interface(interface) => {
@@ -374,19 +406,32 @@ impl Prepared {
             }
             Change::Schedule(id) => alarm.touch(id),
         };
+        let verifier = self.verifier.clone();
         Admin::new(self.store.clone(), verifier, Some(worker), changed)
     }
 
+    pub(super) fn follower(&self) -> Follower {
+        Follower {
+            users: self.users.clone(),
+            service: self.service.clone(),
+            verifier: self.verifier.clone(),
+            spool: self.spool.clone(),
+            worker: self.worker.handle(),
+            alarm: self.alarm.clone(),
+            reloader: self.reloader.clone(),
+            lock: Arc::downgrade(&self.lock),
+        }
+    }
+
     /// The tenant as the page knows it.
-    pub(super) fn page(&self, tenant: &Tenant) -> ui::Spool {
+    pub(super) fn page(&self, name: &str) -> ui::Spool {
         let served = (self.service.clone(), self.users.clone());
-        ui::Spool::new(tenant, self.store.clone(), self.admin(), served)
+        ui::Spool::new(name.to_owned(), self.store.clone(), self.admin(), served)
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.
     pub(super) fn run(
         self,
-        tenant: &Tenant,
         supervisor: &Supervisor,
         stop: &CancellationToken,
     ) -> (Running, Served) {
@@ -430,7 +475,7 @@ impl Prepared {
             watcher.keep(named("the watcher"), supervisor, stop.clone(), missed);
         }
         let served = Served {
-            tenant: tenant.clone(),
+            name: reloader.tenant.clone(),
             store: self.store,
             reloader,
             scanned,
@@ -473,7 +518,7 @@ fn map<T>(
 impl Running {
     /// Waits for the running commands, then gives the lock: the spool is free for the next owner
     /// once it is dropped, which must be after the last blocking call has ended.
-    pub(super) async fn stopped(self) -> SpoolLock {
+    pub(super) async fn stopped(self) -> Arc<SpoolLock> {
         // What they came to is the supervisor's to tell.
         let _ = self.worker.await;
         let _ = self.timetable.await;
@@ -485,9 +530,62 @@ impl Running {
     }
 }
 
+impl Follower {
+    /// Makes what another configuration needs of the spool.
+    ///
+    /// # Errors
+    /// When a directory cannot be made; what was made stays and does no harm.
+    pub(super) async fn prepare(&self, tenant: &Tenant) -> anyhow::Result<()> {
+        let interfaces: Vec<InterfaceName> = tenant.interfaces.keys().cloned().collect();
+        let spool = self.spool.clone();
+        Ok(blocking(move || spool.make_room_for(&interfaces)).await?)
+    }
+
+    /// The service by another configuration.
+    pub(super) fn service(&self, config: &Config, tenant: &Tenant) -> Arc<Service> {
+        Arc::new(self.service.load().with(service::Rules {
+            interfaces: map(&tenant.interfaces, |interface| interface.service.clone()),
+            limits: admission(config, tenant),
+            schedules: schedule_rules(config, self.alarm.clone()),
+        }))
+    }
+
+    /// Works by another configuration from now on, with the service that [`Follower::service`] made.
+    pub(super) async fn take(&self, config: &Config, tenant: &Tenant, service: Arc<Service>) {
+        self.spool.take_interfaces(rules(tenant));
+        let retention = tenant.retention.clone();
+        self.spool.take_rules(retention, only_json(tenant));
+        let reloader = &self.reloader;
+        reloader.retention.store(Arc::new(tenant.retention.clone()));
+        reloader.schemas.take_used(used_schemas(tenant));
+        if let Some(watcher) = &reloader.watcher {
+            let (watcher, watched) = (watcher.clone(), watched(config, tenant));
+            if let Err(error) = blocking(move || watcher.take(watched)).await {
+                tracing::error!(%error, tenant = tenant.name, "directories cannot be watched");
+            }
+        }
+        self.worker.take(worker_rules(config, tenant)).await;
+        reloader.clone().look().await;
+        let takes = map(&tenant.interfaces, |interface| interface.service.clone());
+        let verifier = Verifier::new(takes, reloader.schemas.clone());
+        self.verifier.store(Arc::new(verifier));
+        self.service.store(service);
+        self.alarm.touch_all();
+    }
+
+    /// Says in the spool's lock which configuration is in force.
+    pub(super) fn say(&self, in_force: &InForce) {
+        let lock = self.lock.upgrade();
+        if let Some(Err(error)) = lock.map(|lock| lock.say_configuration(in_force)) {
+            tracing::error!(%error, "the spool's lock cannot say which configuration is in force");
+        }
+    }
+}
+
 /// What the probes look at.
 pub(super) struct Served {
-    pub(super) tenant: Tenant,
+    /// Of the tenant.
+    pub(super) name: String,
     pub(super) store: Arc<FileStore>,
     reloader: Arc<Reloader>,
     /// Its queues have been looked at.
@@ -512,17 +610,17 @@ impl Served {
         StoreFacts::of(&*self.store, true).await
     }
 
-    pub(super) fn source(&self, store: StoreFacts) -> TenantSource<'_> {
+    pub(super) fn source<'a>(&'a self, tenant: &'a Tenant, store: StoreFacts) -> TenantSource<'a> {
         let reloader = &self.reloader;
         let trouble = reloader.trouble.lock();
         TenantSource {
-            tenant: &self.tenant,
+            tenant,
             store,
             users: match &trouble.users {
                 Some(error) => Err(format!("{error}; the users before stay in force")),
                 None => Ok(reloader.users.anybody_may()),
             },
-            unknown_partners: unknown_partners(&self.tenant, |name| reloader.users.is_user(name)),
+            unknown_partners: unknown_partners(tenant, |name| reloader.users.is_user(name)),
             schemas: &reloader.schemas,
             stylesheets: &reloader.stylesheets,
         }
@@ -545,22 +643,8 @@ fn watch(
     alarm: &Arc<Alarm>,
     metrics: &TenantMetrics,
 ) -> (Option<Arc<Watcher>>, Arc<Woken>) {
-    let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
-    let schedules = root.join("schedules");
-    let watched = Watched {
-        dirs: ["schedules", "schemas", "xslt"]
-            .map(|dir| root.join(dir))
-            .into(),
-        files: [&tenant.users, &config.certificate, &config.key]
-            .into_iter()
-            .chain(&config.files)
-            .cloned()
-            .collect(),
-        identity,
-        root,
-        interfaces: tenant.interfaces.keys().cloned().collect(),
-        addressed: spool.addressed_interfaces().cloned().collect(),
-    };
+    let watched = watched(config, tenant);
+    let schedules = watched.root.join("schedules");
     let woken = Arc::new(Woken::default());
     let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
     let (alarm, metrics) = (alarm.clone(), metrics.clone());
@@ -593,6 +677,27 @@ fn watch(
             );
             (None, woken)
         }
+    }
+}
+
+/// What is watched for a tenant.
+fn watched(config: &Config, tenant: &Tenant) -> Watched {
+    let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
+    let interfaces = tenant.interfaces.iter();
+    let addressed = interfaces.filter(|(_, interface)| interface.rules.drops.addressed);
+    Watched {
+        dirs: ["schedules", "schemas", "xslt"]
+            .map(|dir| root.join(dir))
+            .into(),
+        files: [&tenant.users, &config.certificate, &config.key]
+            .into_iter()
+            .chain(&config.files)
+            .cloned()
+            .collect(),
+        identity,
+        root,
+        interfaces: tenant.interfaces.keys().cloned().collect(),
+        addressed: addressed.map(|(name, _)| name.clone()).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     cron_schedule::ScheduleId,
     service::{Agenda, Service, Touched},
 };
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
@@ -89,7 +90,7 @@ impl Since {
 
 /// Follows all schedules until `stop`.
 pub(super) async fn run(
-    service: Arc<Service>,
+    service: Arc<ArcSwap<Service>>,
     alarm: Arc<Alarm>,
     is_watched: bool,
     stop: CancellationToken,
@@ -105,6 +106,7 @@ pub(super) async fn run(
             look_at = Instant::now() + look_every;
         }
         let begun = since.at(Timestamp::now(), steady_ms());
+        let service = service.load_full();
         agenda = service.follow_schedules(agenda, alarm.take(), begun).await;
         if sweep_at <= Instant::now() {
             agenda = service.sweep_schedules(agenda).await;

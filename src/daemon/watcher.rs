@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) type Sink = dyn Fn(Seen) + Send + Sync;
 
 pub(super) struct Watcher {
-    watched: Watched,
+    watched: Mutex<Watched>,
     sink: Arc<Sink>,
     watch: Mutex<Option<Arc<Watch>>>,
     life: Arc<Life>,
@@ -50,7 +50,7 @@ impl Watcher {
     /// When directories cannot be watched.
     pub(super) fn arm(watched: Watched, sink: Arc<Sink>) -> anyhow::Result<Self> {
         let watcher = Self {
-            watched,
+            watched: Mutex::new(watched),
             sink,
             watch: Mutex::default(),
             life: Arc::default(),
@@ -62,7 +62,7 @@ impl Watcher {
     fn arm_anew(&self) -> anyhow::Result<()> {
         self.life.has_ended.store(false, Ordering::Release);
         let (sink, alive) = (self.sink.clone(), Alive(self.life.clone()));
-        let watch = Watch::arm(self.watched.clone(), move |seen| {
+        let watch = Watch::arm(self.watched.lock().clone(), move |seen| {
             let _ = &alive;
             sink(seen);
         })?;
@@ -83,6 +83,20 @@ impl Watcher {
             Some(watch) => Ok(watch.rearm(all)?),
             // It is armed again soon.
             None => Ok(false),
+        }
+    }
+
+    /// Watches these directories from now on.
+    ///
+    /// # Errors
+    /// When no more can be watched.
+    pub(super) fn take(&self, watched: Watched) -> anyhow::Result<()> {
+        *self.watched.lock() = watched.clone();
+        let watch = self.slot().clone();
+        match watch.filter(|_| !self.life.has_ended.load(Ordering::Acquire)) {
+            Some(watch) => Ok(watch.take(watched)?),
+            // It is armed again soon, and then with these.
+            None => Ok(()),
         }
     }
 

@@ -11,7 +11,7 @@
 //! [`Upload`]: crate::service::Upload
 
 use super::{
-    Limits, VirtualHost, VirtualHosts,
+    Hosts, Limits, Ui, VirtualHost,
     accept::Registration,
     access::{AccessLine, Peer},
     activity::{ConnectionActivity, Running},
@@ -76,7 +76,9 @@ pub(super) struct Context {
     pub(super) metrics: Requests,
     /// The host that the TLS handshake named.
     pub(super) server_name: Option<String>,
-    pub(super) hosts: Arc<VirtualHosts>,
+    pub(super) hosts: Hosts,
+    /// What people see in a browser; `None`: there is nothing.
+    pub(super) ui: Option<Arc<dyn Ui>>,
     pub(super) registration: Registration,
 }
 
@@ -283,10 +285,11 @@ async fn respond(
         access.wrong(line);
         return Ok(text(status, line));
     }
-    let Some(virtual_host) = context.hosts.choose(head, context.server_name.as_deref()) else {
+    let hosts = context.hosts.load_full();
+    let Some(virtual_host) = hosts.choose(head, context.server_name.as_deref()) else {
         return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
     };
-    if let (Some(ui), true) = (&context.hosts.ui, ui::owns(path)) {
+    if let (Some(ui), true) = (&context.ui, ui::owns(path)) {
         return ui::respond(&**ui, context, (virtual_host, client), head, reader, access).await;
     }
     let Some(dialect) = api::of(path) else {
@@ -297,7 +300,7 @@ async fn respond(
     access.dialect = dialect.name();
     let virtual_host = match dialect.tenant(head) {
         None => virtual_host,
-        Some(tenant) => match context.hosts.named(&tenant) {
+        Some(tenant) => match hosts.named(&tenant) {
             Some(virtual_host) => virtual_host,
             None => {
                 let fault = Fault::UnknownTenant {

@@ -5,8 +5,8 @@
 //! compared without case, port and trailing dot. A request that names two hosts is for none of them.
 //! Where a path names a tenant, by its name or one of its databases, that decides, not the host.
 
-use super::ui::Ui;
 use crate::{auth::Users, service::Service};
+use arc_swap::ArcSwap;
 use http::{header::HOST, request::Parts};
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,12 +25,13 @@ pub(crate) struct VirtualHost {
     pub realm: String,
 }
 
+/// Those that are in force. A request keeps those that it has begun with.
+pub(crate) type Hosts = Arc<ArcSwap<VirtualHosts>>;
+
 pub(crate) struct VirtualHosts {
     hosts: Vec<VirtualHost>,
     by_host: HashMap<String, usize>,
     default: Option<usize>,
-    /// What people see in a browser; `None`: there is nothing.
-    pub(super) ui: Option<Arc<dyn Ui>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,14 +86,7 @@ impl VirtualHosts {
             hosts,
             by_host,
             default,
-            ui: None,
         })
-    }
-
-    /// The same, with a page for people, if there is to be one.
-    #[must_use]
-    pub(crate) fn with_ui(self, ui: Option<Arc<dyn Ui>>) -> Self {
-        Self { ui, ..self }
     }
 
     /// The virtual host of a tenant, by its name or one of its databases.

@@ -24,6 +24,8 @@ pub struct Seen {
     pub free_inodes: Option<u64>,
     /// What is to stay free.
     pub reserve_bytes: u64,
+    /// How many configurations were taken.
+    pub config_epoch: u64,
     /// At most one for each place of an interface.
     pub jobs: Vec<AtPlace>,
     /// Each interface, and whether it is held.
@@ -169,6 +171,12 @@ impl Seen {
             "What limits.free_bytes_min keeps free: with less nothing is accepted",
             Some(Unit::Bytes),
             Some(self.reserve_bytes),
+        );
+        gauge(
+            "config_epoch",
+            "How many configurations were taken since the start, that of the start included",
+            None,
+            Some(self.config_epoch),
         );
         if let Some(expiry_s) = self.certificate_expiry_s {
             registry.register_with_unit(

@@ -13,14 +13,16 @@ pub use audit::{Administration, Begun, UserAct};
 pub use jobs::{Bulk, JobAct, Jobs, Outcome, Summary, Told};
 
 use crate::{
+    config::Differences,
     cron_schedule::ScheduleId,
     domain::{InterfaceName, JobName, UserName, text},
     service::{Verifier, WorkerHandle},
     store::{By, Store, StoreError, Traces},
 };
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 /// Longest reason of a hold, in characters.
 pub const REASON_CHARS_MAX: usize = 1000;
@@ -44,6 +46,8 @@ pub enum Operation {
         #[serde(with = "text")]
         interface: InterfaceName,
     },
+    /// Takes the configuration as it now lies there.
+    Reload,
     /// Ends a schedule for ever; its jobs stay.
     RemoveSchedule {
         #[serde(with = "text")]
@@ -68,6 +72,10 @@ pub enum Acted {
     },
     NotHeld,
     Released,
+    /// Another configuration was taken: what of it differs, a line each.
+    Reloaded {
+        taken: String,
+    },
     Removed,
     Reset,
 }
@@ -80,6 +88,7 @@ impl fmt::Display for Acted {
             Self::HeldBefore { hold } => write!(f, "was held already {hold}"),
             Self::NotHeld => f.write_str("was not held"),
             Self::Released => f.write_str("released"),
+            Self::Reloaded { taken } => f.write_str(taken),
             Self::Removed => f.write_str("removed"),
             Self::Reset => f.write_str("reset"),
         }
@@ -101,6 +110,10 @@ pub enum ActError {
         interface: InterfaceName,
         known: Vec<String>,
     },
+    #[error("{0}")]
+    Configuration(String),
+    #[error("no service runs here; it takes its configuration when it starts")]
+    NoService,
     #[error("{0} has moved meanwhile; look again")]
     Moved(JobName),
     #[error(
@@ -171,10 +184,26 @@ pub enum Change {
     Schedule(ScheduleId),
 }
 
+/// What to do about a configuration that is not in force.
+pub const RELOAD: &str = "`spoolgate reload` takes it, or says what needs a restart";
+
+/// What a service can be told of its configuration. Errors are for operators; nothing has changed then.
+pub trait Configuration: Send + Sync {
+    /// What another one would change, as it now lies there.
+    fn differences(&self) -> Answer<'_, Differences>;
+
+    /// Takes it; gives what has changed.
+    fn reload(&self) -> Answer<'_, String>;
+}
+
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
 /// Carries out acts in one store.
 pub struct Admin {
     store: Arc<dyn Store>,
-    verifier: Arc<Verifier>,
+    /// Another one when the configuration is.
+    verifier: Arc<ArcSwap<Verifier>>,
+    configuration: Option<Arc<dyn Configuration>>,
     /// Who works on the jobs; `None`: nobody does.
     worker: Option<Arc<dyn WorkerHandle>>,
     changed: Box<dyn Fn(Change) + Send + Sync>,
@@ -184,16 +213,43 @@ impl Admin {
     /// `worker`: who works on the jobs, if anybody does. `changed` is told of each change; it must not block.
     pub fn new(
         store: Arc<dyn Store>,
-        verifier: Verifier,
+        verifier: Arc<ArcSwap<Verifier>>,
         worker: Option<Arc<dyn WorkerHandle>>,
         changed: impl Fn(Change) + Send + Sync + 'static,
     ) -> Self {
         Self {
             store,
-            verifier: Arc::new(verifier),
+            verifier,
+            configuration: None,
             worker,
             changed: Box::new(changed),
         }
+    }
+
+    /// The same in a service, which can take another configuration.
+    #[must_use]
+    pub fn with_configuration(mut self, configuration: Arc<dyn Configuration>) -> Self {
+        self.configuration = Some(configuration);
+        self
+    }
+
+    /// What another configuration would change.
+    ///
+    /// # Errors
+    /// Why it would not be taken.
+    pub async fn differences(&self) -> Result<Differences, ActError> {
+        let configuration = self.configuration.as_ref().ok_or(ActError::NoService)?;
+        configuration
+            .differences()
+            .await
+            .map_err(ActError::Configuration)
+    }
+
+    async fn reload(&self) -> Result<Acted, ActError> {
+        let configuration = self.configuration.as_ref().ok_or(ActError::NoService)?;
+        let taken = configuration.reload().await;
+        let taken = taken.map_err(ActError::Configuration)?;
+        Ok(Acted::Reloaded { taken })
     }
 
     /// Carries out an act, and records it in the audit.
@@ -216,6 +272,7 @@ impl Admin {
                 until,
             } => self.hold(interface, reason, *until, by).await,
             Operation::Release { interface } => self.release(interface, by).await,
+            Operation::Reload => self.reload().await,
             Operation::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by).await,
             Operation::ResetSchedule { schedule } => self.reset_schedule(*schedule, by).await,
         }
@@ -338,12 +395,13 @@ mod tests {
         };
         let takes = interfaces_of(&spool).map(|name| (name, takes.clone()));
         let verifier = Verifier::new(takes.collect(), Arc::new(schemas));
+        let verifier = Arc::new(ArcSwap::from_pointee(verifier));
         let store = Arc::new(FileStore::new(spool.clone()));
         (Admin::new(store, verifier, None, changed), spool, changes)
     }
 
     fn interfaces_of(spool: &Spool) -> impl Iterator<Item = InterfaceName> {
-        spool.interfaces().cloned()
+        spool.interfaces().into_iter()
     }
 
     /// Does one thing to one job; gives where it is then, or an empty text.

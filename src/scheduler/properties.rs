@@ -364,6 +364,7 @@ impl World {
             | Event::Arrived(..)
             | Event::Hint(_)
             | Event::Rescan
+            | Event::Ruled(_)
             | Event::ScanFailed(_)
             | Event::Tick(_) => None,
         };

@@ -590,3 +590,102 @@ impl World {
         }
     }
 }
+
+fn ruled(lanes: &[(&str, LaneRules)], changed: &[&str], partners: Partners) -> Event {
+    let lanes = lanes.iter().map(|(name, rules)| (interface(name), *rules));
+    Event::Ruled(Ruled {
+        lanes: lanes.collect(),
+        changed: changed.iter().map(|name| interface(name)).collect(),
+        running_max: 8,
+        partners,
+    })
+}
+
+fn at_once(running_max: usize, order: Order) -> LaneRules {
+    LaneRules {
+        running_max,
+        order,
+        fair: false,
+    }
+}
+
+#[test]
+fn other_rules_count_what_runs_and_what_was_listed_before_does_not() {
+    let scan = || Action::Scan(interface("a"));
+    let j = jobs(4);
+    let mut s = scheduler(1, false);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    assert_eq!(on(&mut s, Event::Rescan), [scan()]);
+    let two = ruled(
+        &[("a", at_once(2, Order::None))],
+        &["a"],
+        Partners::default(),
+    );
+    assert_eq!(on(&mut s, two), [], "nothing is known before a listing");
+    assert_eq!(
+        on(&mut s, listed(&j)),
+        [scan()],
+        "that one is of the rules before"
+    );
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[1])]);
+    // The same rules again leave all as it is.
+    let same = ruled(&[("a", at_once(2, Order::None))], &[], Partners::default());
+    assert_eq!(on(&mut s, same), []);
+    let ended = |n: usize| Event::Ended(interface("a"), j[n].clone(), End::Left);
+    assert_eq!(on(&mut s, ended(0)), [start(&j[2])]);
+    // Of an order nothing is known of those that run.
+    let ordered = ruled(
+        &[("a", at_once(2, Order::Arrival))],
+        &["a"],
+        Partners::default(),
+    );
+    assert_eq!(on(&mut s, ordered), [scan()]);
+    assert_eq!(on(&mut s, listed(&j[3..])), []);
+    assert_eq!(on(&mut s, ended(2)), []);
+    assert_eq!(on(&mut s, ended(1)), [start(&j[3])]);
+}
+
+#[test]
+fn an_interface_that_goes_ends_with_its_last_job_and_can_come_again() {
+    let j = jobs(3);
+    let mut s = scheduler(1, false);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    assert_eq!(on(&mut s, ruled(&[], &[], Partners::default())), []);
+    for nothing in [Event::Rescan, Event::Hint(interface("a")), listed(&j)] {
+        assert_eq!(on(&mut s, nothing), []);
+    }
+    assert_eq!(s.running, 1);
+    let rules = at_once(1, Order::None);
+    let again = ruled(&[("a", rules)], &["a"], Partners::default());
+    assert_eq!(on(&mut s, again), [Action::Scan(interface("a"))]);
+    assert_eq!(on(&mut s, listed(&j[1..])), [], "the first one runs yet");
+    let ended = Event::Ended(interface("a"), j[0].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), [start(&j[1])]);
+    on(&mut s, ruled(&[], &[], Partners::default()));
+    let ended = Event::Ended(interface("a"), j[1].clone(), End::Left);
+    assert_eq!(on(&mut s, ended), []);
+    assert!(s.lanes.is_empty() && s.running == 0);
+}
+
+#[test]
+fn other_limits_of_partners_count_what_they_run() {
+    let limited = |running_max| Partners {
+        others: PartnerRules {
+            running_max,
+            ..PartnerRules::default()
+        },
+        ..Partners::default()
+    };
+    let j = jobs(4);
+    let turns = vec![of("shop"); 4];
+    let rules = at_once(4, Order::None);
+    let mut s = Scheduler::new([(interface("a"), rules)], 8, limited(Some(1)));
+    assert_eq!(on(&mut s, with_turns(&j, &turns)), [start(&j[0])]);
+    let to = |s: &mut Scheduler, max| {
+        on(s, ruled(&[("a", rules)], &["a"], limited(max)));
+        on(s, with_turns(&j, &turns))
+    };
+    assert_eq!(to(&mut s, Some(2)), [start(&j[1])]);
+    assert_eq!(to(&mut s, Some(2)), []);
+    assert_eq!(to(&mut s, None), [start(&j[2]), start(&j[3])]);
+}

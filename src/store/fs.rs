@@ -74,7 +74,7 @@ pub use journal::{Durable, Expected, Replayed, SEGMENT_BYTES_MIN, Ticket};
 pub use key::{KeyError, key};
 pub use layout::{PlacePath, QueuePath, deferred_entry, work_entry};
 pub use lease::{Writers, leases_on_any_file};
-pub use lock::{LockError, Owner, SpoolLock};
+pub use lock::{InForce, LockError, Owner, SpoolLock};
 pub use mount::MountId;
 pub use probe::ProbeError;
 pub use records::{Accepted, Act, Ended, fingerprint};
@@ -88,6 +88,7 @@ use crate::{
     domain::{Ids, Illegal, InterfaceName, Job, JobId, JobName, Place, Queue, Transition},
     metrics,
 };
+use arc_swap::ArcSwap;
 use journal::{How, Op, PendingRename};
 use parking_lot::Mutex;
 use records::Records;
@@ -184,7 +185,7 @@ enum Unread {
 pub struct Spool<F: Fs = RealFs> {
     fs: Arc<F>,
     clock: Clock,
-    interfaces: BTreeMap<InterfaceName, Rules>,
+    interfaces: ArcSwap<BTreeMap<InterfaceName, Rules>>,
     ids: Arc<Mutex<Ids>>,
     /// The last id that earlier runs are known to have given out.
     earlier_id: AtomicU64,
@@ -210,9 +211,9 @@ pub struct Spool<F: Fs = RealFs> {
     temps: AtomicU64,
     drops: drops::Drops,
     /// Interfaces of which only lines that are JSON are for the joblog.
-    only_json: BTreeSet<InterfaceName>,
+    only_json: ArcSwap<BTreeSet<InterfaceName>>,
     read_attribute: Option<ReadAttribute>,
-    retention: Retention,
+    retention: ArcSwap<Retention>,
     metrics: metrics::Journal,
     /// Also a filesystem that loses data by its nature is taken.
     accepts_risk: bool,
@@ -233,7 +234,7 @@ impl<F: Fs> Spool<F> {
         clock: Clock,
     ) -> Result<Self, SpoolError> {
         let spool = Self::existing(fs, interfaces, clock);
-        spool.make_tree()?;
+        spool.restore_dirs()?;
         Ok(spool)
     }
 
@@ -244,7 +245,7 @@ impl<F: Fs> Spool<F> {
             earlier_id: AtomicU64::new(0),
             fs: Arc::new(fs),
             clock,
-            interfaces,
+            interfaces: ArcSwap::from_pointee(interfaces),
             journal: OnceLock::new(),
             records: Arc::new(Records::new()),
             audit: Mutex::default(),
@@ -258,9 +259,9 @@ impl<F: Fs> Spool<F> {
             days: Mutex::default(),
             temps: AtomicU64::new(0),
             drops: drops::Drops::default(),
-            only_json: BTreeSet::new(),
+            only_json: ArcSwap::default(),
             read_attribute: None,
-            retention: Retention::default(),
+            retention: ArcSwap::default(),
             metrics: metrics::Journal::default(),
             accepts_risk: false,
             wants: Vec::new(),
@@ -271,8 +272,8 @@ impl<F: Fs> Spool<F> {
     /// Of what commands of these interfaces have said when a run was cut off, only lines that are
     /// JSON are for the joblog.
     #[must_use]
-    pub fn with_only_json(mut self, interfaces: BTreeSet<InterfaceName>) -> Self {
-        self.only_json = interfaces;
+    pub fn with_only_json(self, interfaces: BTreeSet<InterfaceName>) -> Self {
+        self.only_json.store(Arc::new(interfaces));
         self
     }
 
@@ -285,8 +286,8 @@ impl<F: Fs> Spool<F> {
 
     /// What goes when: idempotency keys count for so long, and what is gone since is not missed.
     #[must_use]
-    pub fn with_retention(mut self, retention: Retention) -> Self {
-        self.retention = retention;
+    pub fn with_retention(self, retention: Retention) -> Self {
+        self.retention.store(Arc::new(retention));
         self
     }
 
@@ -313,7 +314,7 @@ impl<F: Fs> Spool<F> {
 
     /// Makes the directories that are missing. What is in the place of one with jobs is left, with
     /// what would be behind it, and the others are made.
-    fn make_tree(&self) -> Result<(), SpoolError> {
+    fn make_tree(&self, interfaces: &[InterfaceName]) -> Result<(), SpoolError> {
         let mut made = false;
         for dir in [
             "audit",
@@ -338,7 +339,7 @@ impl<F: Fs> Spool<F> {
         };
         for state in ["bak", "deferred", "queue", "work"].map(Path::new) {
             if make(state) {
-                for interface in self.interfaces.keys() {
+                for interface in interfaces {
                     make(&state.join(interface.as_str()));
                 }
             }
@@ -371,15 +372,36 @@ impl<F: Fs> Spool<F> {
     /// made all the same. It can be called again once that is mended. After a failed sync the spool
     /// is unhealthy.
     pub fn restore_dirs(&self) -> Result<(), SpoolError> {
-        self.make_tree()
+        self.make_tree(&self.interfaces())
     }
 
-    pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceName> {
-        self.interfaces.keys()
+    pub fn interfaces(&self) -> Vec<InterfaceName> {
+        self.interfaces.load().keys().cloned().collect()
+    }
+
+    /// Makes what other interfaces need, before [`Spool::take_interfaces`]. What was made stays if they are not taken.
+    ///
+    /// # Errors
+    /// As those of [`Spool::restore_dirs`].
+    pub fn make_room_for(&self, interfaces: &[InterfaceName]) -> Result<(), SpoolError> {
+        self.make_tree(interfaces)
+    }
+
+    /// From now on has these interfaces, with their rules. What is under way goes on by those before; the files of
+    /// one that is gone stay where they are.
+    pub fn take_interfaces(&self, interfaces: BTreeMap<InterfaceName, Rules>) {
+        self.interfaces.store(Arc::new(interfaces));
+    }
+
+    /// From now on keeps what is gone for so long, and knows of which interfaces only JSON is shown, as
+    /// [`Spool::with_retention`] and [`Spool::with_only_json`].
+    pub fn take_rules(&self, retention: Retention, only_json: BTreeSet<InterfaceName>) {
+        self.retention.store(Arc::new(retention));
+        self.only_json.store(Arc::new(only_json));
     }
 
     pub fn has_interface(&self, interface: &InterfaceName) -> bool {
-        self.interfaces.contains_key(interface)
+        self.interfaces.load().contains_key(interface)
     }
 
     /// Why the spool accepts and starts nothing, if so.

@@ -74,7 +74,7 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
     let mut bar = vec![
         Figure::jobs("b-queued", "queued", queued, jobs("queued")),
         Figure {
-            small: format!("of {}", visit.ui.running_max),
+            small: format!("of {}", visit.config.limits.running_max),
             ..Figure::jobs("b-running", "running", running, jobs("running"))
         },
         Figure::bad_jobs("b-failed", "failed today", today.failed, jobs("failed")),
@@ -83,7 +83,7 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
         oldest(visit, picture.oldest.waiting.map(JobId::unix_ms)),
     ];
     if let Some(free) = picture.free {
-        let reserve = visit.ui.reserve_bytes;
+        let reserve = visit.config.limits.free_bytes_min;
         let spare = free.free_bytes.saturating_sub(reserve);
         bar.push(Figure {
             id: "b-disk",
@@ -234,7 +234,7 @@ async fn own(visit: &Visit<'_>) -> Result<Own, StoreError> {
             }
         }
     }
-    for (interface, about) in &visit.spool.interfaces {
+    for (interface, about) in &visit.interfaces {
         let may_fetch = visit.caller.may(Right::Download, interface);
         if about.direction == Direction::Out && may_fetch {
             let waiting = Filter {

@@ -72,7 +72,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         1 => "1 thing needs you".to_owned(),
         n => format!("{n} things need you"),
     };
-    let rows = visit.spool.interfaces.keys();
+    let rows = visit.interfaces.keys();
     Ok(page_of(&IndexPage {
         frame,
         verdict,
@@ -144,7 +144,7 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
     };
     let oldest = [counts.queued.oldest, counts.deferred.oldest];
     let oldest = oldest.into_iter().flatten().min();
-    let about = visit.spool.interfaces.get(name);
+    let about = visit.interfaces.get(name);
     Row {
         name: name.clone(),
         about: about.map_or(String::new(), ToString::to_string),

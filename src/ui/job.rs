@@ -181,7 +181,7 @@ pub(super) async fn view(visit: &Visit<'_>, name: &JobName) -> Result<Box<View>,
         job: JobRef::Name(name.clone()),
         visibility: Visibility::Interface,
     };
-    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let reply = visit.service.execute(&visit.caller, command).await?;
     let Reply::Shown(view) = reply else {
         return Err(no_job(&name.to_string()));
     };
@@ -230,7 +230,7 @@ fn may_read(visit: &Visit<'_>, detail: &JobDetail) -> bool {
         || submitter.is_some_and(|submitter| caller.is(submitter))
         || interface.is_some_and(|interface| caller.may(Right::Download, interface));
     // Whoever fetches a job takes it away, which to look at it would not.
-    let about = interface.and_then(|interface| visit.spool.interfaces.get(interface));
+    let about = interface.and_then(|interface| visit.interfaces.get(interface));
     let is_to_fetch = about.is_some_and(|about| about.direction == Direction::Out);
     may && (visit.is_operator() || !(is_to_fetch && summary.is_queued()))
 }
@@ -240,7 +240,7 @@ fn facts(visit: &Visit<'_>, view: &View, detail: &JobDetail) -> Vec<(&'static st
     let about = view
         .interface
         .as_ref()
-        .and_then(|name| visit.spool.interfaces.get(name));
+        .and_then(|name| visit.interfaces.get(name));
     let processor = about.and_then(|about| about.processor.clone());
     facts.extend(
         processor
@@ -343,7 +343,7 @@ async fn log(visit: &Visit<'_>, job: JobName) -> Answer {
         interface: None,
         job,
     };
-    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let reply = visit.service.execute(&visit.caller, command).await?;
     let Reply::Log(log) = reply else {
         return Err(super::nothing());
     };
@@ -358,7 +358,7 @@ async fn result(visit: &Visit<'_>, job: JobName, number: &str) -> Answer {
         number: number.parse().map_err(|_| super::nothing())?,
         visibility: Visibility::Interface,
     };
-    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let reply = visit.service.execute(&visit.caller, command).await?;
     let Reply::Result { download, .. } = reply else {
         return Err(super::nothing());
     };

@@ -300,7 +300,7 @@ fn row(visit: &Visit<'_>, summary: &JobSummary, detail: &JobDetail) -> Row {
 
 /// Those of which the user may know.
 fn interfaces(visit: &Visit<'_>, wanted: &Wanted) -> Vec<(String, bool)> {
-    let all = visit.spool.interfaces.keys();
+    let all = visit.interfaces.keys();
     let known = all.filter(|name| visit.caller.may_any(name));
     known
         .map(|name| (name.to_string(), wanted.interface.as_ref() == Some(name)))

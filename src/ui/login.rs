@@ -3,7 +3,7 @@
 //! [`Users::login`]: crate::auth::Users::login
 
 use super::{
-    ROOT, Ui, assets,
+    ROOT, assets,
     form::{Form, address},
     respond::{page_of, redirect},
     visit::{COOKIE_NAME, is_from_here},
@@ -71,7 +71,7 @@ fn own(to: &str) -> &str {
 }
 
 /// The form, and what is sent by it.
-pub(super) async fn answer(ui: &Ui, request: UiRequest<'_>) -> Result<UiAnswer, BodyError> {
+pub(super) async fn answer(request: UiRequest<'_>) -> Result<UiAnswer, BodyError> {
     let head = request.head;
     if head.method != Method::POST {
         let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes());
@@ -107,7 +107,7 @@ pub(super) async fn answer(ui: &Ui, request: UiRequest<'_>) -> Result<UiAnswer, 
             return Ok(refused(status, page, Some(Login::Throttled)));
         }
     };
-    let Ok(session) = users.begin_session(&caller, ui.clock().now_ms) else {
+    let Ok(session) = users.begin_session(&caller, jiff::Timestamp::now().as_millisecond()) else {
         let wrong = "The password has been changed just now: log in with the new one.".to_owned();
         return Ok(refused(
             StatusCode::FORBIDDEN,

@@ -45,7 +45,7 @@ struct Waiting {
 pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     let user = &*visit.caller.user;
     let interfaces = |direction, right| {
-        let all = visit.spool.interfaces.iter();
+        let all = visit.interfaces.iter();
         all.filter(move |(name, about)| {
             about.direction == direction && visit.caller.may(right, name)
         })
@@ -110,7 +110,7 @@ fn rights(visit: &Visit<'_>) -> Vec<(String, String)> {
             .collect();
         (!held.is_empty()).then(|| (interface.to_string(), held.join(", ")))
     };
-    visit.spool.interfaces.keys().filter_map(of).collect()
+    visit.interfaces.keys().filter_map(of).collect()
 }
 
 /// Fetches a job as programs do: once all of it has arrived, it goes to the archive.
@@ -123,7 +123,7 @@ pub(super) async fn fetch(visit: &Visit<'_>, path: &str) -> Answer {
         head: visit.head.method == http::Method::HEAD,
         job,
     };
-    let reply = visit.spool.service.execute(&visit.caller, command).await?;
+    let reply = visit.service.execute(&visit.caller, command).await?;
     let Reply::Content(download) = reply else {
         return Err(super::nothing());
     };

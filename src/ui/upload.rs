@@ -158,7 +158,7 @@ async fn document(
     if file.is_empty() {
         return Ok(None);
     }
-    let service = &visit.spool.service;
+    let service = &visit.service;
     let mut upload = match service
         .admit(&visit.caller, submit(visit, form, &file), None)
         .await

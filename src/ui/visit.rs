@@ -1,16 +1,17 @@
 //! Who looks, from where, and at which spool; what he may do there.
 
 use super::{
-    ROOT, Spool, Ui,
+    About, ROOT, Spool, Ui,
     form::{Form, address},
     look::Clock,
     respond::Trouble,
 };
 use crate::{
     auth::{Caller, Right, Role, Users},
-    config,
+    config::{self, Config},
     domain::InterfaceName,
     http::VirtualHost,
+    service::Service,
     store::{By, Origin, Viewer},
 };
 use http::{
@@ -18,7 +19,7 @@ use http::{
     header::{COOKIE, ORIGIN},
     request::Parts,
 };
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// The cookie that holds a session. Browsers take this name from nobody but the host itself, over TLS, for all paths.
 pub(super) const COOKIE_NAME: &str = "__Host-spoolgate";
@@ -30,6 +31,10 @@ pub(super) struct Visit<'r> {
     pub(super) ui: &'r Ui,
     /// That of the host, or the one that an operator of the default tenant looks at.
     pub(super) spool: &'r Spool,
+    pub(super) service: Arc<Service>,
+    /// Those of the spool.
+    pub(super) interfaces: BTreeMap<InterfaceName, About>,
+    pub(super) config: Arc<Config>,
     /// An operator only where he may be one.
     pub(super) caller: Caller,
     /// May he see what is said of the whole service?
@@ -72,7 +77,8 @@ impl<'r> Visit<'r> {
         head: &'r Parts,
         (host, client): (&'r VirtualHost, IpAddr),
     ) -> Option<Self> {
-        let clock = ui.clock();
+        let config = (ui.config)();
+        let clock = ui.clock(&config);
         let session = session(&head.headers)?;
         let caller = host.users.session(session, clock.now_ms)?;
         let caller = ui.as_there(caller, client);
@@ -85,6 +91,9 @@ impl<'r> Visit<'r> {
         };
         Some(Self {
             ui,
+            interfaces: About::all(&config, &spool.name),
+            config,
+            service: spool.service.load_full(),
             spool,
             sees_service: caller.has(Role::Operator) && (host.is_default || ui.spools.len() == 1),
             caller: caller.via(DIALECT, client),
@@ -133,7 +142,7 @@ impl<'r> Visit<'r> {
 
     /// His eyes.
     pub(super) fn viewer(&self) -> Viewer {
-        self.spool.service.viewer_of(&self.caller)
+        self.service.viewer_of(&self.caller)
     }
 
     /// The address of a page of this spool.

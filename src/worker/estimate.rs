@@ -36,8 +36,9 @@ impl Handle {
                 (ahead, beside.is_none())
             }
         };
-        let lane = core.lanes.get(interface);
-        let at_once = lane.map_or(0, |lane| lane.rules.running_max.min(core.running_max));
+        let rules = core.rules.load();
+        let lane = rules.lanes.get(interface);
+        let at_once = lane.map_or(0, |lane| lane.rules.running_max.min(rules.running_max));
         let at_once = if is_held { 0 } else { at_once };
         let now_ms = core.store.now_ms();
         Some(core.pace_of(interface).eta_ms(now_ms, ahead, at_once))
@@ -47,16 +48,17 @@ impl Handle {
 impl Core {
     /// About what has its turn before a job that waits.
     fn ahead(&self, interface: &InterfaceName, beside: Option<&Beside>) -> Ahead {
-        let lane = self.lanes.get(interface);
+        let rules = self.rules.load();
+        let lane = rules.lanes.get(interface);
         let is_fair = lane.is_some_and(|lane| lane.rules.fair);
         let nothing = Beside::default();
         let beside = beside.unwrap_or(&nothing);
         let partner = beside.submitter.as_ref();
         let before = match is_fair {
             false => beside.before,
-            true => (self.partners).turns_before(partner, beside.own, &beside.others),
+            true => (rules.partners).turns_before(partner, beside.own, &beside.others),
         };
-        let own_at_once = self.partners.running_max(partner);
+        let own_at_once = rules.partners.running_max(partner);
         let in_series = match lane.and_then(|lane| lane.order_by.as_ref()) {
             Some(OrderBy::Submitter) => beside.own,
             Some(OrderBy::Attribute(_)) => beside.same_key.max(beside.own / own_at_once),

@@ -16,7 +16,7 @@ pub(super) type Rescans = Mutex<BTreeMap<InterfaceName, Instant>>;
 impl Core {
     /// Lists what waits in an interface, and tells.
     pub(super) async fn scan(self: Arc<Self>, interface: InterfaceName) {
-        let lane = self.lanes.get(&interface);
+        let lane = self.lane(&interface);
         let asked = Asked {
             in_order: lane.is_some_and(|lane| lane.rules.order != Order::None),
             whose: self.asks_whose(&interface),
@@ -61,15 +61,15 @@ impl Core {
         let Some(precedence) = precedence else {
             return Turn::unknown();
         };
-        let lane = self.lanes.get(interface);
-        let order_by = lane.and_then(|lane| lane.order_by.as_ref());
+        let lane = self.lane(interface);
+        let order_by = lane.as_ref().and_then(|lane| lane.order_by.as_ref());
         let kept = precedence.order_key.as_deref();
         let key = order_by.and_then(|by| by.key(precedence.submitter.as_deref(), job, kept));
         Turn {
             priority: precedence.priority,
             partner: precedence.submitter.clone(),
             key: key.map(Into::into),
-            taker: match self.tags.take(precedence.worker.as_ref()) {
+            taker: match self.rules.load().tags.take(precedence.worker.as_ref()) {
                 true => Taker::Us,
                 false => Taker::Others,
             },
@@ -78,11 +78,12 @@ impl Core {
 
     /// Does it matter whose the jobs of an interface are?
     pub(super) fn asks_whose(&self, interface: &InterfaceName) -> bool {
-        let lane = self.lanes.get(interface);
+        let rules = self.rules.load();
+        let lane = rules.lanes.get(interface);
         lane.is_some_and(|lane| {
             let is_in_record = |by: &OrderBy| *by != OrderBy::Reference;
             let by_record = lane.order_by.as_ref().is_some_and(is_in_record);
-            let is_asked = lane.rules.fair || by_record || self.partners.are_limited();
+            let is_asked = lane.rules.fair || by_record || rules.partners.are_limited();
             lane.rules.running_max > 0 && is_asked
         })
     }

@@ -2,7 +2,7 @@
 //! service which began them.
 
 use super::{
-    Core,
+    Core, Lane,
     runs::{Registered, Run as Underway},
     settle::AGAIN_EVERY,
 };
@@ -51,7 +51,10 @@ impl Core {
     }
 
     async fn work(&self, interface: &InterfaceName, job: &JobName, underway: &Underway) -> End {
-        let Some(processor) = self.processor_of(interface) else {
+        let Some(lane) = self.lane(interface) else {
+            return End::Unknown;
+        };
+        let Some(processor) = &lane.processor else {
             return End::Unknown;
         };
         let claimed = self.store.claim(interface, job, processor.works()).await;
@@ -79,11 +82,8 @@ impl Core {
             let run = self.run_of(&lease, *workspace);
             processor.run(run, &underway.stop).await
         };
-        self.settle(&lease, ended, started_ms, underway).await
-    }
-
-    fn processor_of(&self, interface: &InterfaceName) -> Option<&Processor> {
-        self.lanes.get(interface)?.processor.as_ref()
+        self.settle((&lease, &lane), ended, started_ms, underway)
+            .await
     }
 
     fn run_of(&self, lease: &Lease, workspace: Workspace) -> Run {
@@ -123,7 +123,9 @@ impl Core {
         }
         let started_ms = started_ms.unwrap_or_else(|| self.store.now_ms());
         entry.run.started(started_ms);
-        let limit = self.processor_of(interface).and_then(Processor::timeout);
+        let lane = self.lane(interface);
+        let processor = lane.as_ref().and_then(|lane| lane.processor.as_ref());
+        let limit = processor.and_then(Processor::timeout);
         let mut ending = Ending::new(output, started_ms, limit);
         let end = loop {
             tokio::time::sleep(ADOPTED_EVERY).await;
@@ -136,7 +138,10 @@ impl Core {
                 Ok(ending) => ending,
                 Err(_) => break End::Unknown,
             };
-            match self.end_of(&lease, started_ms, &entry.run).await {
+            match self
+                .end_of(&lease, lane.as_deref(), started_ms, &entry.run)
+                .await
+            {
                 Ok(None) => {}
                 Ok(Some(end)) => break end,
                 Err(error) if self.can_settle() => {
@@ -157,7 +162,13 @@ impl Core {
     }
 
     /// Settles the job of an adopted command that has ended. `None` while it lives.
-    async fn end_of(&self, lease: &Lease, started_ms: i64, run: &Underway) -> Result<Option<End>> {
+    async fn end_of(
+        &self,
+        lease: &Lease,
+        lane: Option<&Lane>,
+        started_ms: i64,
+        run: &Underway,
+    ) -> Result<Option<End>> {
         if let Some(by) = run.cancelled_by()
             && let Some(ended) = self.cancel_left_behind(lease, &by).await?
         {
@@ -166,11 +177,14 @@ impl Core {
             }
             return Ok(ended);
         }
-        if let Some(ended) = self.recovered(lease).await?
+        if let Some(lane) = lane
+            && let Some(ended) = self.recovered(lease, lane).await?
             && self.store.take_up(lease).await?
         {
             tracing::info!(job = %lease.job, "its command ended while no service was there");
-            return Ok(Some(self.settle(lease, ended, started_ms, run).await));
+            return Ok(Some(
+                self.settle((lease, lane), ended, started_ms, run).await,
+            ));
         }
         let is_over = self.store.cut_off(lease).await?;
         if is_over {
@@ -187,8 +201,8 @@ impl Core {
     }
 
     /// How an adopted command ended, if that was kept.
-    async fn recovered(&self, lease: &Lease) -> Result<Option<RunEnd>> {
-        let Some(processor) = self.processor_of(&lease.interface) else {
+    async fn recovered(&self, lease: &Lease, lane: &Lane) -> Result<Option<RunEnd>> {
+        let Some(processor) = &lane.processor else {
             return Ok(None);
         };
         let kept = self.store.kept(lease).await?.map(|kept| Kept {

@@ -1,6 +1,6 @@
 //! What becomes of a job after its run.
 
-use super::{Core, runs::Run};
+use super::{Core, Lane, runs::Run};
 use crate::{
     domain::joblog::{Level, Message},
     metrics::Attempt,
@@ -56,14 +56,15 @@ impl Verdict {
 }
 
 impl Core {
+    /// `lane`: by whose rules the job was started.
     pub(super) async fn settle(
         &self,
-        lease: &Lease,
+        (lease, lane): (&Lease, &Lane),
         ended: RunEnd,
         started_ms: i64,
         run: &Run,
     ) -> End {
-        let mut verdict = self.verdict_of(lease, ended, started_ms, run).await;
+        let mut verdict = self.verdict_of((lease, lane), ended, started_ms, run).await;
         let first = verdict.clone();
         let mut settled = self.settle_patiently(lease, first.what, first.log).await;
         if let Err(error) = &settled
@@ -103,7 +104,7 @@ impl Core {
     /// What is to become of a job whose run has ended. From now on nobody can cancel it.
     async fn verdict_of(
         &self,
-        lease: &Lease,
+        (lease, lane): (&Lease, &Lane),
         ended: RunEnd,
         started_ms: i64,
         run: &Run,
@@ -112,7 +113,7 @@ impl Core {
         let fate = self.fate_of(lease).await;
         let ended = match fate {
             Fate::Changed => ended,
-            Fate::Moved | Fate::Restored | Fate::Whole => self.judged(lease, ended).await,
+            Fate::Moved | Fate::Restored | Fate::Whole => self.judged(lease, lane, ended).await,
         };
         let fails = |end: Message, mut messages: Vec<Message>| {
             let reason = Some(end.text.clone());
@@ -132,7 +133,7 @@ impl Core {
                 let end = Message::new(ended_ms, Level::Error, CHANGED);
                 fails(end, ended.messages)
             }
-            None => self.settlement_of(lease, ended, ended_ms),
+            None => self.settlement_of((lease, lane), ended, ended_ms),
         };
         if fate == Fate::Restored {
             messages.insert(0, Message::new(ended_ms, Level::Warning, RESTORED));
@@ -159,7 +160,7 @@ impl Core {
     }
 
     /// What a run came to, once its output and the rules of its interface were looked at.
-    async fn judged(&self, lease: &Lease, ended: RunEnd) -> RunEnd {
+    async fn judged(&self, lease: &Lease, lane: &Lane, ended: RunEnd) -> RunEnd {
         let reason = match &ended.outcome {
             Outcome::Done => match self.store.check_output(lease).await {
                 Err(StoreError::Refused(reason)) => reason,
@@ -174,7 +175,7 @@ impl Core {
                 }
                 Ok(None) | Err(_) => return ended,
             },
-            Outcome::Cut { .. } | Outcome::Stopped if self.lanes[&lease.interface].at_most_once => {
+            Outcome::Cut { .. } | Outcome::Stopped if lane.at_most_once => {
                 "the outcome is unknown; this interface delivers at most once, so the job is not \
                  run again"
                     .to_owned()
@@ -193,11 +194,10 @@ impl Core {
     /// Where the job goes, why, and what its log says of it.
     fn settlement_of(
         &self,
-        lease: &Lease,
+        (lease, lane): (&Lease, &Lane),
         ended: RunEnd,
         now_ms: i64,
     ) -> (Settlement, Option<String>, Vec<Message>) {
-        let lane = &self.lanes[&lease.interface];
         let RunEnd {
             outcome,
             mut messages,

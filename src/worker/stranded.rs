@@ -11,7 +11,7 @@ use std::sync::Arc;
 impl Core {
     /// Looks for jobs of all interfaces that were left behind, and follows each to its end.
     pub(super) async fn reclaim_all(self: Arc<Self>) {
-        for interface in self.lanes.keys() {
+        for interface in &self.interfaces() {
             self.clone().reclaim(interface).await;
         }
     }

@@ -202,9 +202,14 @@ impl Schemas {
 
     /// Takes the schemas of these names for such even where they are parts of others.
     #[must_use]
-    pub fn with_used(mut self, names: BTreeSet<String>) -> Schemas {
-        self.files.used = names;
+    pub fn with_used(self, names: BTreeSet<String>) -> Schemas {
+        self.take_used(names);
         self
+    }
+
+    /// The same from the next [`Schemas::reload`] on.
+    pub fn take_used(&self, names: BTreeSet<String>) {
+        self.files.used.store(Arc::new(names));
     }
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.

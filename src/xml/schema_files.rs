@@ -9,6 +9,7 @@
 //! What comes out is a [`Snapshot`] whose links are all relative and all lead somewhere, so that no
 //! engine has to look for anything.
 
+use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -35,7 +36,7 @@ pub(super) struct SchemaFiles {
     /// By which edition schemas are read that operators have said it of.
     pub(super) editions: BTreeMap<String, Edition>,
     /// The schemas that interfaces use.
-    pub(super) used: BTreeSet<String>,
+    pub(super) used: ArcSwap<BTreeSet<String>>,
 }
 
 impl SchemaFiles {
@@ -59,7 +60,8 @@ impl SchemaFiles {
         let is_schema = |name: &str| {
             let file = main_of(name);
             let mut others = gathered.iter().filter(|(other, _)| *other != name);
-            self.used.contains(name) || !others.any(|(_, (found, _))| found.reached.contains(&file))
+            self.used.load().contains(name)
+                || !others.any(|(_, (found, _))| found.reached.contains(&file))
         };
         let schemas = gathered.iter().filter(|(name, _)| is_schema(name));
         let snapshots = schemas.map(|(name, (found, outcome))| {

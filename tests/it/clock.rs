@@ -44,18 +44,18 @@ fn a_changed_configuration_is_told_everywhere() {
     assert_eq!(ready(), "ok\n");
     let text = fs::read_to_string(daemon.config()).unwrap();
     fs::write(daemon.config(), format!("{text}# changed\n")).unwrap();
-    daemon.signal(rustix::process::Signal::HUP);
     daemon.wait("the probe tells", || {
         ready().contains("warning: the configuration")
     });
-    let warned = daemon.log().contains("restart the service to apply it");
+    let warned = daemon.log().contains("`spoolgate reload` takes it");
     assert!(warned, "{}", daemon.log());
     let status = daemon.operator(&["status"]);
-    assert!(status.contains("restart to apply it"), "{status}");
-    assert_eq!(daemon.objects(&["status"])[0]["restart_needed"], true);
-    assert!(daemon.operator(&["check"]).contains("restart to apply it"));
+    assert!(status.contains("`spoolgate reload` takes it"), "{status}");
+    assert_eq!(daemon.objects(&["status"])[0]["reload_needed"], true);
+    let checked = daemon.operator(&["check"]);
+    assert!(checked.contains("`spoolgate reload` takes it"), "{checked}");
     daemon.stop();
     daemon.serve();
     let status = daemon.operator(&["status"]);
-    assert!(!status.contains("restart to apply it"), "{status}");
+    assert!(!status.contains("spoolgate reload"), "{status}");
 }

@@ -31,6 +31,7 @@ mod posting;
 mod power;
 mod processors;
 mod readiness;
+mod reloading;
 mod scale;
 mod schedules;
 mod security;

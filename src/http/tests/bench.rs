@@ -297,7 +297,7 @@ impl Bench {
         let server = tokio::spawn(serve_tls(
             listener,
             Arc::new(certificate),
-            Arc::new(hosts),
+            (Arc::new(arc_swap::ArcSwap::from_pointee(hosts)), None),
             limits,
             Listener::default(),
             (stop.clone(), deadline),

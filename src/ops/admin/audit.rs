@@ -109,13 +109,15 @@ impl Begun {
 fn outcome(error: &ActError) -> Outcome {
     match error {
         ActError::Store(StoreError::Unavailable(_) | StoreError::Unhealthy(_)) => Outcome::Failed,
-        ActError::CutOff(_)
+        ActError::Configuration(_)
+        | ActError::CutOff(_)
         | ActError::Ended(_)
         | ActError::Ending(_)
         | ActError::Past(_)
         | ActError::GoneInterface { .. }
         | ActError::Moved(_)
         | ActError::NoJob(_)
+        | ActError::NoService
         | ActError::NoSchedule(_)
         | ActError::NotEnded { .. }
         | ActError::NoUser(_)
@@ -158,6 +160,7 @@ pub(super) fn deed(operation: &Operation, by: &By) -> Deed {
             interface: Some(interface.to_string()),
             ..new("release")
         },
+        Operation::Reload => new("reload"),
         Operation::RemoveSchedule { schedule } => Deed {
             schedule: Some(schedule.to_string()),
             ..new("schedule rm")

@@ -464,7 +464,7 @@ impl Admin {
         document: Content,
         read: impl FnOnce(&Verifier, &Source<'_>, u64) -> T + Send + 'static,
     ) -> Option<T> {
-        let verifier = self.verifier.clone();
+        let verifier = self.verifier.load_full();
         let reading = tokio::task::spawn_blocking(move || {
             let open = || document.reader();
             read(&verifier, &Source::Reader(&open), document.bytes)

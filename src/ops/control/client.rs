@@ -4,6 +4,7 @@ use super::{
     peer::Peer,
     protocol::{self, Ask, LINE_BYTES_MAX, Reply, Request, SpoolId, VERSION},
 };
+use crate::config::Differences;
 use crate::ops::admin::{
     Acted, Administration, Bulk, Operation, Sudo, Summary, Told, group_name, user_name,
 };
@@ -16,7 +17,7 @@ use std::{
 };
 
 /// All days are read to forget a submitter.
-const PATIENCE_TO_FORGET: Duration = Duration::from_secs(60 * 60);
+const LONG_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// More is not recorded.
 const SAID_CHARS_MAX: usize = 1000;
 /// An act waits for the disk.
@@ -55,9 +56,12 @@ impl ClientError {
         match reply {
             Reply::Failed(text) => Self::Failed(text),
             Reply::UnknownSpool => Self::Absent,
-            Reply::Acted(_) | Reply::Done | Reply::Ended(_) | Reply::Told(_) | Reply::Working => {
-                Self::odd()
-            }
+            Reply::Acted(_)
+            | Reply::Differences(_)
+            | Reply::Done
+            | Reply::Ended(_)
+            | Reply::Told(_)
+            | Reply::Working => Self::odd(),
         }
     }
 
@@ -108,6 +112,7 @@ impl Client {
                 Reply::Done => return Ok(client),
                 Reply::UnknownSpool => {}
                 reply @ (Reply::Acted(_)
+                | Reply::Differences(_)
                 | Reply::Ended(_)
                 | Reply::Failed(_)
                 | Reply::Told(_)
@@ -122,16 +127,15 @@ impl Client {
     /// # Errors
     /// When it was refused, has failed, or no answer came.
     pub fn act(&mut self, operation: &Operation) -> Result<Acted, ClientError> {
-        if let Operation::Forget { .. } = operation {
-            let unhurried = self
-                .stream
-                .get_ref()
-                .set_read_timeout(Some(PATIENCE_TO_FORGET));
+        // Of a submitter with many jobs, and with schemas to load.
+        if let Operation::Forget { .. } | Operation::Reload = operation {
+            let unhurried = self.stream.get_ref().set_read_timeout(Some(LONG_PATIENCE));
             unhurried.map_err(ClientError::NoAnswer)?;
         }
         match self.ask(Ask::Act(operation.clone()))? {
             Reply::Acted(acted) => Ok(acted),
-            reply @ (Reply::Done
+            reply @ (Reply::Differences(_)
+            | Reply::Done
             | Reply::Ended(_)
             | Reply::Failed(_)
             | Reply::Told(_)
@@ -161,6 +165,24 @@ impl Client {
         match self.ask(ask)? {
             Reply::Done => Ok(()),
             reply @ (Reply::Acted(_)
+            | Reply::Differences(_)
+            | Reply::Ended(_)
+            | Reply::Failed(_)
+            | Reply::Told(_)
+            | Reply::UnknownSpool
+            | Reply::Working) => Err(ClientError::of(reply)),
+        }
+    }
+
+    /// What the configuration, as it now lies there, would change in the service.
+    ///
+    /// # Errors
+    /// When it is wrong, or no answer came.
+    pub fn differences(&mut self) -> Result<Differences, ClientError> {
+        match self.ask(Ask::Differences)? {
+            Reply::Differences(found) => Ok(found),
+            reply @ (Reply::Acted(_)
+            | Reply::Done
             | Reply::Ended(_)
             | Reply::Failed(_)
             | Reply::Told(_)
@@ -184,8 +206,11 @@ impl Client {
                 Reply::Told(one) => told(one),
                 Reply::Working => {}
                 Reply::Ended(summary) => return Ok(summary),
-                reply
-                @ (Reply::Acted(_) | Reply::Done | Reply::Failed(_) | Reply::UnknownSpool) => {
+                reply @ (Reply::Acted(_)
+                | Reply::Differences(_)
+                | Reply::Done
+                | Reply::Failed(_)
+                | Reply::UnknownSpool) => {
                     return Err(ClientError::of(reply));
                 }
             }

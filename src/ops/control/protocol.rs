@@ -4,6 +4,7 @@
 //! A request of another version is refused before anything else in it is read, and one with a
 //! member that is not known is refused by that member's name.
 
+use crate::config::Differences;
 use crate::ops::admin::{Acted, Administration, Bulk, Operation, Sudo, Summary, Told};
 use serde::{Deserialize, Serialize};
 use std::{io, os::unix::fs::MetadataExt, path::Path};
@@ -55,6 +56,8 @@ pub enum Ask {
     /// Does the service have this spool, and may I act?
     Ping,
     Act(Operation),
+    /// What would another configuration change?
+    Differences,
     /// Record in the audit what this command is about to do itself.
     Begin(Administration),
     /// Record what came of that; on the same connection.
@@ -70,6 +73,7 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
+    Differences(Differences),
     /// That was done, durably, and there is nothing to tell of it.
     Done,
     /// An act was carried out, durably.
@@ -138,6 +142,7 @@ mod tests {
                 }
             ),
             any_interface().prop_map(|interface| Operation::Release { interface }),
+            Just(Operation::Reload),
         ]
     }
 
@@ -168,6 +173,7 @@ mod tests {
         let end = (any::<bool>(), any_text()).prop_map(|(done, said)| Ask::End { done, said });
         let ask = prop_oneof![
             Just(Ask::Ping),
+            Just(Ask::Differences),
             any_act().prop_map(Ask::Act),
             any_bulk().prop_map(Ask::Bulk),
             begin,

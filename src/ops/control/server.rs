@@ -255,6 +255,10 @@ async fn answer(
             let act = async move { Ok(Reply::Acted(admin.act(&operation, &by).await?)) };
             tokio::spawn(act).await
         }
+        Ask::Differences => {
+            let told = async move { Ok(Reply::Differences(admin.differences().await?)) };
+            tokio::spawn(told).await
+        }
         Ask::Begin(what) => {
             return match admin.begin(&what.deed(&by)).await {
                 Ok(now) => {
@@ -334,6 +338,7 @@ mod tests {
         store::fs::{FileStore, testing::TestSpool},
         xml::{Schemas, XsdSchema},
     };
+    use arc_swap::ArcSwap;
     use std::{
         collections::BTreeMap,
         io::{BufRead, Read, Write},
@@ -360,7 +365,12 @@ mod tests {
             let schemas = Schemas::open(&root.join("schemas"), Box::new(XsdSchema));
             let verifier = Verifier::new(BTreeMap::new(), Arc::new(schemas));
             let store = Arc::new(FileStore::new(spool));
-            let admin = Arc::new(Admin::new(store, verifier, None, |_| {}));
+            let admin = Arc::new(Admin::new(
+                store,
+                Arc::new(ArcSwap::from_pointee(verifier)),
+                None,
+                |_| {},
+            ));
             let admins = Admins::from([(SpoolId::of(&root).unwrap(), admin)]);
             let listener = Listener::bind(&[dir.path().join("s")]).unwrap();
             let stop = CancellationToken::new();

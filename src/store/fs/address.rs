@@ -47,15 +47,16 @@ impl<F: Fs> Spool<F> {
 
     /// Has the interface's queue a directory for each user?
     pub fn is_addressed(&self, interface: &InterfaceName) -> bool {
-        let rules = self.interfaces.get(interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(interface);
         rules.is_some_and(|rules| rules.drops.addressed)
     }
 
     /// The interfaces whose queue has a directory for each user.
-    pub fn addressed_interfaces(&self) -> impl Iterator<Item = &InterfaceName> {
-        let addressed = self.interfaces.iter();
-        let addressed = addressed.filter(|(_, rules)| rules.drops.addressed);
-        addressed.map(|(interface, _)| interface)
+    pub fn addressed_interfaces(&self) -> Vec<InterfaceName> {
+        let interfaces = self.interfaces.load();
+        let addressed = interfaces.iter().filter(|(_, rules)| rules.drops.addressed);
+        addressed.map(|(interface, _)| interface.clone()).collect()
     }
 
     /// Is a job in an addressed queue where it is for no user?
@@ -239,7 +240,8 @@ impl<F: Fs> Spool<F> {
     /// The entries of an addressed interface's queue.
     fn addressed(&self, interface: &InterfaceName) -> Result<Vec<Addressed>, SpoolError> {
         let dir = self.queue_dir(&interface.into())?;
-        let rules = self.interfaces.get(interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(interface);
         let temporary = rules.map_or_else(TemporaryNames::default, |r| r.drops.temporary.clone());
         let mut found = Vec::new();
         let each = &mut |name: &OsStr, kind| {

@@ -223,7 +223,7 @@ impl<F: Fs> Look<'_, F> {
     }
 
     fn at_day(&mut self, day: &str, mut files: Files) -> Result<(), SpoolError> {
-        let is_expired = self.has_passed(self.spool.retention.records_days, day);
+        let is_expired = self.has_passed(self.spool.retention.load().records_days, day);
         for dir in self.spool.settled_dirs(day)? {
             for (path, job) in self.spool.files_of(&dir, &job_of)? {
                 let of_id = files.entry(job.id().get()).or_default();
@@ -358,7 +358,7 @@ impl<F: Fs> Look<'_, F> {
 
     /// Can a job be gone for which that was the last word? An operator has removed it, or retention.
     fn is_explained(&self, day: &str, last: Option<Act>) -> bool {
-        let keep = &self.spool.retention;
+        let keep = self.spool.retention.load();
         match last {
             Some(Act::Removed) => true,
             Some(Act::Done | Act::Fetched) => self.has_passed(keep.bak_days, day),

@@ -341,7 +341,7 @@ impl<F: Fs> Claim<F> {
         for dir in [run, &run.join("results"), &emit] {
             self.spool.make_dir(dir)?;
         }
-        for interface in self.spool.interfaces.keys() {
+        for interface in &self.spool.interfaces() {
             self.spool.make_dir(&emit.join(interface.as_str()))?;
         }
         let sha256 = self.spool.checksum_of(&self.job);

@@ -163,7 +163,7 @@ impl<F: Fs> Spool<F> {
         let of_interfaces = ["queue", "deferred", "work", "bak"].into_iter();
         let dirs = of_interfaces.flat_map(|state| {
             let interfaces = self.interfaces();
-            interfaces.map(move |interface| Path::new(state).join(interface.as_str()))
+            (interfaces.into_iter()).map(move |interface| Path::new(state).join(interface.as_str()))
         });
         for dir in dirs.chain([PathBuf::from("joberrors")]) {
             let mut names = Vec::new();

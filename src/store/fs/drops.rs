@@ -293,7 +293,8 @@ impl<F: Fs> Spool<F> {
             first,
             now_ns: self.now_ms().saturating_mul(1_000_000),
         };
-        let rules = self.interfaces.get(&queue.interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(&queue.interface);
         let ordered = rules.is_some_and(|rules| rules.drops.ordered);
         let mut held_up = false;
         for found in self.in_order(&round, others) {
@@ -328,7 +329,8 @@ impl<F: Fs> Spool<F> {
         dir: &Path,
         scan: &mut Scan,
     ) -> Result<Vec<(OsString, Entry)>, SpoolError> {
-        let rules = self.interfaces.get(&queue.interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(&queue.interface);
         let temporary = rules.map_or_else(TemporaryNames::default, |r| r.drops.temporary.clone());
         let mut others = Vec::new();
         let known = self.ready.lock().get(queue).cloned().unwrap_or_default();
@@ -608,7 +610,8 @@ impl<F: Fs> Spool<F> {
 
     /// True when a scan of the queue passes over this name: hidden, or a temporary one.
     pub fn is_ignored(&self, interface: &InterfaceName, name: &str) -> bool {
-        let rules = self.interfaces.get(interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(interface);
         rules.is_none_or(|rules| {
             let entry = Entry::of(name.as_ref(), EntryKind::File, &rules.drops.temporary);
             matches!(entry, Entry::Aside(_) | Entry::Ignored)

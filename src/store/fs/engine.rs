@@ -646,7 +646,7 @@ impl Store for FileStore {
     }
 
     fn interfaces(&self) -> Vec<InterfaceName> {
-        self.0.spool.interfaces().cloned().collect()
+        self.0.spool.interfaces()
     }
 
     async fn find_all_anywhere(&self, jobs: Vec<JobName>) -> Result<Vec<Option<JobSummary>>> {

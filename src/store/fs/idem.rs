@@ -46,7 +46,7 @@ impl<F: Fs> Spool<F> {
             match self.fs.read_small(&path, RECORD_BYTES_MAX) {
                 Ok(bytes) => {
                     let record: Option<Keyed> = serde_json::from_slice(&bytes).ok();
-                    let oldest_ms = self.now_ms() - self.retention.key_ms();
+                    let oldest_ms = self.now_ms() - self.retention.load().key_ms();
                     return Ok(record.filter(|record| record.job.id().unix_ms() >= oldest_ms));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -11,6 +11,7 @@ use rustix::{
 use std::{
     io,
     io::Write,
+    os::unix::fs::FileExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -29,7 +30,16 @@ impl Drop for SpoolLock {
     }
 }
 
-/// A process id and a hash.
+/// With which configuration a spool is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// Of what it says, in hexadecimal digits.
+    pub sha256: String,
+    /// How many the service has taken, this one included.
+    pub epoch: u64,
+}
+
+/// A process id, a hash and a number.
 const TEXT_BYTES_MAX: u64 = 256;
 
 /// Who takes a spool.
@@ -71,6 +81,8 @@ impl SpoolLock {
                     Owner::Service => "",
                 };
                 file.set_len(0)?;
+                // What it says is written over later.
+                rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(io::Error::from)?;
                 writeln!(file, "{}{what}", std::process::id())?;
                 return Ok(Self { file });
             }
@@ -104,8 +116,10 @@ impl SpoolLock {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn say_configuration(&mut self, sha256: &str) -> io::Result<()> {
-        writeln!(self.file, "{sha256}")
+    pub fn say_configuration(&self, in_force: &InForce) -> io::Result<()> {
+        let InForce { sha256, epoch } = in_force;
+        let text = format!("{}\n{sha256}\n{epoch}\n", std::process::id());
+        self.file.write_all_at(text.as_bytes(), 0)
     }
 
     /// What the process that serves the spool has said of its configuration. While no process
@@ -113,8 +127,13 @@ impl SpoolLock {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn configuration(fs: &RealFs) -> io::Result<Option<String>> {
-        Ok(said(fs)?.into_iter().nth(1))
+    pub fn configuration(fs: &RealFs) -> io::Result<Option<InForce>> {
+        let mut lines = said(fs)?.into_iter().skip(1);
+        let (sha256, epoch) = (lines.next(), lines.next());
+        let epoch = epoch.and_then(|epoch| epoch.parse().ok());
+        Ok(sha256
+            .zip(epoch)
+            .map(|(sha256, epoch)| InForce { sha256, epoch }))
     }
 }
 
@@ -156,16 +175,20 @@ mod tests {
     fn the_second_owner_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
         let fs = RealFs::new(dir.path());
-        let mut first = SpoolLock::take(&fs, Owner::Service).unwrap();
-        first.say_configuration("abc").unwrap();
+        let first = SpoolLock::take(&fs, Owner::Service).unwrap();
+        let said = |epoch| InForce {
+            sha256: "abc".into(),
+            epoch,
+        };
+        first.say_configuration(&said(1)).unwrap();
+        first.say_configuration(&said(2)).unwrap();
         let second = SpoolLock::take(&fs, Owner::Service)
             .unwrap_err()
             .to_string();
         assert!(second.contains(&std::process::id().to_string()), "{second}");
         let us = std::process::id().to_string();
         assert_eq!(SpoolLock::holder(&fs).unwrap(), Some(us));
-        let said = SpoolLock::configuration(&fs).unwrap();
-        assert_eq!(said.as_deref(), Some("abc"));
+        assert_eq!(SpoolLock::configuration(&fs).unwrap(), Some(said(2)));
         // As a child has it that is just being started.
         let _copy = first.file.try_clone().unwrap();
         drop(first);

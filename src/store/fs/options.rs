@@ -29,7 +29,8 @@ impl<F: Fs> Spool<F> {
         kind: Kind,
         interface: &InterfaceName,
     ) -> Result<Option<String>, SpoolError> {
-        let rules = self.interfaces.get(interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(interface);
         let attribute = rules.and_then(|rules| rules.order_attribute.as_deref());
         let (Some(attribute), Some(read), Kind::Xml) = (attribute, self.read_attribute, kind)
         else {
@@ -53,9 +54,12 @@ impl<F: Fs> Spool<F> {
     pub fn attempts_max(&self, job: &Job) -> u32 {
         match self.retries_of(job) {
             Some(retries) => retries.saturating_add(1),
-            None => (job.place.interface())
-                .and_then(|interface| self.interfaces.get(interface))
-                .map_or(1, |rules| rules.attempts_max),
+            None => {
+                let interfaces = self.interfaces.load();
+                let of = job.place.interface();
+                let rules = of.and_then(|interface| interfaces.get(interface));
+                rules.map_or(1, |rules| rules.attempts_max)
+            }
         }
     }
 }

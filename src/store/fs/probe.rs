@@ -43,7 +43,8 @@ impl Spool {
             .map(PathBuf::from)
             .into();
         for state in ["queue", "deferred", "work", "bak"].map(Path::new) {
-            dirs.extend(self.interfaces().map(|name| state.join(name.as_str())));
+            let interfaces = self.interfaces().into_iter();
+            dirs.extend(interfaces.map(|name| state.join(name.as_str())));
         }
         // What is only looked at may lack some, which a start makes.
         dirs.retain(|dir| self.fs.absolute(dir).symlink_metadata().is_ok());

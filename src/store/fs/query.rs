@@ -191,7 +191,7 @@ impl<F: Fs> Spool<F> {
         is_wanted: &dyn Fn(PlaceKind) -> bool,
     ) -> Result<Vec<Job>, SpoolError> {
         let mut found = HashMap::new();
-        for interface in self.all_or(of) {
+        for interface in &self.all_or(of) {
             // In the direction in which jobs travel, so that one on its way is met.
             if is_wanted(PlaceKind::Deferred) {
                 for (name, due_ms) in self.deferred(interface)? {
@@ -224,7 +224,7 @@ impl<F: Fs> Spool<F> {
         is_wanted: &dyn Fn(PlaceKind) -> bool,
     ) -> Result<BTreeSet<String>, SpoolError> {
         let mut days = BTreeSet::new();
-        let bak = self.all_or(of).into_iter().cloned().map(Place::Bak);
+        let bak = self.all_or(of).into_iter().map(Place::Bak);
         for place in bak.chain([Place::JobErrors]) {
             // What was refused lies below the day of what has failed.
             let has_refused = place == Place::JobErrors && is_wanted(PlaceKind::Refused);
@@ -251,7 +251,7 @@ impl<F: Fs> Spool<F> {
     ) -> Result<(), SpoolError> {
         let digits = day.replace('-', "");
         let of_day = |text: &str| text.starts_with(&digits).then(|| text.parse().ok())?;
-        let bak = self.all_or(of).into_iter().cloned().map(Place::Bak);
+        let bak = self.all_or(of).into_iter().map(Place::Bak);
         for place in bak.chain([Place::JobErrors, Place::Refused]) {
             if !is_wanted(place.kind()) {
                 continue;
@@ -290,10 +290,10 @@ impl<F: Fs> Spool<F> {
         Ok(found.map(|(name, place)| Job { place, name }).collect())
     }
 
-    fn all_or<'s>(&'s self, of: Option<&'s InterfaceName>) -> Vec<&'s InterfaceName> {
+    fn all_or(&self, of: Option<&InterfaceName>) -> Vec<InterfaceName> {
         match of {
-            Some(of) => vec![of],
-            None => self.interfaces.keys().collect(),
+            Some(of) => vec![of.clone()],
+            None => self.interfaces(),
         }
     }
 
@@ -322,7 +322,7 @@ impl<F: Fs> Spool<F> {
     pub(super) fn settled_with(&self, id: JobId) -> Result<Vec<Job>, SpoolError> {
         let any_name = JobName::new(id, None, Kind::Xml);
         let of_id = |text: &str| text.parse().ok().filter(|name: &JobName| name.id() == id);
-        let bak = self.interfaces.keys().cloned().map(Place::Bak);
+        let bak = self.interfaces().into_iter().map(Place::Bak);
         let mut found = Vec::new();
         for place in [Place::Refused, Place::JobErrors].into_iter().chain(bak) {
             let names = self.entries(&place.dir(&any_name), of_id)?;
@@ -372,7 +372,7 @@ impl<F: Fs> Spool<F> {
         if let Some(place) = self.look_among_settled(name)? {
             return Ok(Some(place));
         }
-        for interface in self.interfaces.keys() {
+        for interface in &self.interfaces() {
             if let Some(place) = self.look_in_work(name, interface)? {
                 return Ok(Some(place));
             }
@@ -424,7 +424,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn look_in_queues(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
-        for interface in self.interfaces.keys() {
+        for interface in &self.interfaces() {
             for queue in self.queues(interface)? {
                 let place = Place::Queue(queue);
                 if self.is_file_at(&place, name)? {
@@ -436,8 +436,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn look_among_settled(&self, name: &JobName) -> Result<Option<Place>, SpoolError> {
-        let interfaces = self.interfaces.keys();
-        let places = interfaces.map(|interface| Place::Bak(interface.clone()));
+        let places = self.interfaces().into_iter().map(Place::Bak);
         for place in places.chain([Place::JobErrors, Place::Refused]) {
             if self.is_file_at(&place, name)? {
                 return Ok(Some(place));

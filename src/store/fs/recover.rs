@@ -69,8 +69,7 @@ impl<F: Fs> Spool<F> {
     pub fn recover(&self) -> Result<Recovery, SpoolError> {
         let mut recovery = Recovery::default();
         self.empty_tmp(&mut recovery)?;
-        let interfaces: Vec<InterfaceName> = self.interfaces.keys().cloned().collect();
-        for interface in &interfaces {
+        for interface in &self.interfaces() {
             self.drop_doubles(interface, &mut recovery)?;
             self.recover_work(interface, &mut recovery)?;
         }
@@ -92,7 +91,7 @@ impl<F: Fs> Spool<F> {
         self.healthy()?;
         self.queue_orphans()?;
         self.report_misplaced()?;
-        let settled = self.interfaces.keys().cloned().map(Place::Bak);
+        let settled = self.interfaces().into_iter().map(Place::Bak);
         for place in settled.chain([Place::JobErrors]) {
             let dir = match &place {
                 Place::Bak(interface) => Path::new("bak").join(interface.as_str()),
@@ -117,7 +116,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn queue_orphans(&self) -> Result<(), SpoolError> {
-        for interface in self.interfaces.keys() {
+        for interface in &self.interfaces() {
             for state in ["deferred", "work"] {
                 let dir = Path::new(state).join(interface.as_str());
                 for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
@@ -300,7 +299,8 @@ impl<F: Fs> Spool<F> {
     fn after_crash(&self, found: &Adopted) -> Result<Place, SpoolError> {
         let (interface, name, attempt) = (&found.interface, &found.name, found.attempt);
         let (job, cut) = (found.job(), found.cut);
-        let rules = &self.interfaces[interface];
+        let interfaces = self.interfaces.load();
+        let at_most_once = (interfaces.get(interface)).is_some_and(|rules| rules.at_most_once);
         let (text, by) = if cut == Interrupted::NotStarted {
             let text = format!("attempt {attempt} could not be started; queued again");
             (text, Transition::Release)
@@ -310,7 +310,7 @@ impl<F: Fs> Spool<F> {
                  no longer what was accepted"
             );
             (text, Transition::Fail)
-        } else if rules.at_most_once {
+        } else if at_most_once {
             let text = format!(
                 "attempt {attempt} was cut off and its outcome is unknown; \
                  this interface delivers at most once, so it is not run again"
@@ -376,7 +376,7 @@ impl<F: Fs> Spool<F> {
                 let lines = lines.filter(|line| !line.trim().is_empty());
                 let message = |line: &str| {
                     let plain = || {
-                        let shown = !self.only_json.contains(interface);
+                        let shown = !self.only_json.load().contains(interface);
                         shown.then(|| Message::new(time_ms, level, line))
                     };
                     Message::structured(time_ms, line).or_else(plain)

@@ -50,7 +50,7 @@ impl<F: Fs> Spool<F> {
         self.healthy()?;
         let now_ms = self.now_ms();
         let mut removed = Vec::new();
-        for interface in self.interfaces.keys() {
+        for interface in &self.interfaces() {
             let dir = Path::new("bak").join(interface.as_str());
             self.sweep_days(&dir, keep.bak_days, now_ms, &mut removed)?;
         }
@@ -81,7 +81,7 @@ impl<F: Fs> Spool<F> {
             return Ok(());
         };
         let mut needed = HashSet::new();
-        for interface in self.interfaces.keys() {
+        for interface in &self.interfaces() {
             needed.extend(self.waiting(interface)?.iter().map(JobName::day));
         }
         for path in self.days_before(Path::new(records::DIR), keep_days, now_ms)? {

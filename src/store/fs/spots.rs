@@ -95,8 +95,8 @@ impl<F: Fs> Spool<F> {
         &'s self,
         name: &'s JobName,
     ) -> impl Iterator<Item = Result<Spot, SpoolError>> + 's {
-        let queues = self.interfaces.keys().flat_map(|interface| {
-            let queues = self.queues(interface);
+        let queues = self.interfaces().into_iter().flat_map(|interface| {
+            let queues = self.queues(&interface);
             let (queues, error) = match queues {
                 Ok(queues) => (queues, None),
                 Err(error) => (Vec::new(), Some(Err(error))),
@@ -104,12 +104,12 @@ impl<F: Fs> Spool<F> {
             let places = queues.into_iter().map(|queue| Ok(Place::Queue(queue)));
             places.chain(error)
         });
-        let bak = self.interfaces.keys().cloned().map(Place::Bak);
+        let bak = self.interfaces().into_iter().map(Place::Bak);
         let settled = bak.chain([Place::JobErrors, Place::Refused]).map(Ok);
         let places = queues.chain(settled);
         let at = places.filter_map(|place| self.at(place, name).transpose());
-        let interfaces = self.interfaces.keys();
-        let runs = interfaces.filter_map(|interface| self.lock_of(interface, name).transpose());
+        let interfaces = self.interfaces().into_iter();
+        let runs = interfaces.filter_map(|interface| self.lock_of(&interface, name).transpose());
         at.chain(runs)
     }
 
@@ -148,7 +148,7 @@ impl<F: Fs> Spool<F> {
             Spot::Run(interface) => return self.look_in_work(name, &interface),
             Spot::Tried => {}
         }
-        for interface in self.interfaces.keys() {
+        for interface in &self.interfaces() {
             if let Some(place) = self.look_among_deferred(name, interface)? {
                 let deferred = Spot::at(&place);
                 return Ok(sees(&deferred)?.then_some(place));

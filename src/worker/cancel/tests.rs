@@ -10,7 +10,7 @@ use crate::{
         fs::{Adopted, EntryKind, FileStore, Fs, Spool, testing::TestSpool},
     },
     util::until::{some, until},
-    worker::{Lane, Parts, Worker},
+    worker::{Lane, Parts, Rules, Worker},
 };
 use std::{collections::BTreeMap, os::unix::process::CommandExt, path::PathBuf, time::Instant};
 use tokio::io::AsyncReadExt;
@@ -78,12 +78,14 @@ impl Bench {
         let worker = Worker::new(Parts {
             adopted: store.adopt(adopted),
             store,
-            lanes: BTreeMap::from([(self.interface.clone(), lane)]),
-            running_max: 4,
-            partners: Partners::default(),
+            rules: Rules {
+                lanes: BTreeMap::from([(self.interface.clone(), Arc::new(lane))]),
+                running_max: 4,
+                partners: Partners::default(),
+                tags: WorkerTags::All,
+            },
             metrics: crate::metrics::Tenant::default(),
             starter: Starter::launch().unwrap(),
-            tags: WorkerTags::All,
             stop: stop.clone(),
             kill: stop.clone(),
         });

@@ -12,7 +12,7 @@ use crate::{
 use std::collections::{BTreeSet, HashMap};
 
 /// Jobs that have failed, by id, with the interface of those that are deferred.
-type Present<'s> = HashMap<u64, Option<&'s InterfaceName>>;
+type Present = HashMap<u64, Option<InterfaceName>>;
 
 impl Inner {
     /// The groups of all jobs whose last failures the record has.
@@ -22,12 +22,12 @@ impl Inner {
         since_ms: Option<i64>,
     ) -> Result<Vec<ErrorGroup>, SpoolError> {
         let spool = &self.spool;
-        let mut deferred: HashMap<String, Present<'_>> = HashMap::new();
+        let mut deferred: HashMap<String, Present> = HashMap::new();
         if of == Failing::Jobs {
             for interface in spool.interfaces() {
-                for (name, _) in spool.deferred(interface)? {
+                for (name, _) in spool.deferred(&interface)? {
                     let of_day = deferred.entry(name.day()).or_default();
-                    of_day.insert(name.id().get(), Some(interface));
+                    of_day.insert(name.id().get(), Some(interface.clone()));
                 }
             }
         }
@@ -52,7 +52,7 @@ impl Inner {
     fn count_day(
         &self,
         day: &str,
-        present: &Present<'_>,
+        present: &Present,
         groups: &mut ErrorGroups,
     ) -> Result<(), SpoolError> {
         if present.is_empty() {
@@ -63,7 +63,7 @@ impl Inner {
         spool.wait(spool.latest())?;
         let last = spool.last_failures(day, &|id| present.contains_key(&id))?;
         for (id, failure) in last {
-            let waits_in = present.get(&id).copied().flatten();
+            let waits_in = present.get(&id).and_then(Option::as_ref);
             let interface = waits_in.map(InterfaceName::as_str);
             let failed = Failed {
                 fingerprint: &failure.fingerprint,

@@ -20,7 +20,7 @@ impl Inner {
             refused: settled(&mut round, &Place::Refused)?.jobs,
             ..Counts::default()
         };
-        for interface in spool.interfaces() {
+        for interface in &spool.interfaces() {
             let of = |state: &str| Path::new(state).join(interface.as_str());
             let job = |entry: &str| Some(work_entry(entry)?.0);
             let running = round.of(&of("work"), job)?;

@@ -379,8 +379,8 @@ impl Inner {
         of: Option<&InterfaceName>,
         jobs: &[Job],
     ) -> Result<Batch<'f>, SpoolError> {
-        let mut addressed = self.spool.addressed_interfaces();
-        let addressees = match addressed.any(|one| of.is_none_or(|of| of == one)) {
+        let addressed = self.spool.addressed_interfaces();
+        let addressees = match addressed.iter().any(|one| of.is_none_or(|of| of == one)) {
             true => self.spool.addressees_of_all(jobs)?,
             false => HashMap::new(),
         };

@@ -1,0 +1,280 @@
+//! The configuration in force, and how a running service takes another one: when an operator says so, never because
+//! a file was changed, and then all of it or nothing.
+//!
+//! What can fail comes first: reading it, what needs a restart, directories. Requests and commands that are under way
+//! go on by the configuration with which they began. A file that says something else than what is in force is reported,
+//! so that no one believes in it.
+
+use super::tenant::Follower;
+use crate::{
+    config::{Config, Differences},
+    http::{Hosts, VirtualHost, VirtualHosts},
+    ops::admin::{self, Answer},
+    service::Service,
+    store::fs::InForce,
+};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+const UNCHANGED: &str = "nothing has changed";
+
+pub(super) struct Configuration {
+    in_force: ArcSwap<Config>,
+    /// How many were taken, that of the start included.
+    epoch: AtomicU64,
+    /// What was reported last.
+    reported: Mutex<Option<String>>,
+    /// What follows it, one reload at a time; `None` before the tenants are ready.
+    followers: tokio::sync::Mutex<Option<Followers>>,
+}
+
+/// What decides by the configuration while the service runs.
+pub(super) struct Followers {
+    pub(super) hosts: Hosts,
+    /// In the order of the configuration's tenants.
+    pub(super) tenants: Vec<Follower>,
+}
+
+impl Configuration {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            in_force: ArcSwap::from_pointee(config),
+            epoch: AtomicU64::new(1),
+            reported: Mutex::default(),
+            followers: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn in_force(&self) -> Arc<Config> {
+        self.in_force.load_full()
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// From now on it can be taken anew.
+    pub(super) async fn followed_by(&self, followers: Followers) {
+        *self.followers.lock().await = Some(followers);
+    }
+
+    /// Takes another one at each SIGHUP, until `stop`. What comes of it is for the log.
+    pub(super) async fn follow_signals(self: Arc<Self>, stop: CancellationToken) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be caught");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                signal = hangup.recv() => match signal {
+                    // What comes of it is in the log.
+                    Some(()) => drop(self.take().await),
+                    None => return,
+                },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Takes the files as they now are.
+    ///
+    /// # Errors
+    /// Why nothing was taken, in words for operators.
+    async fn take(&self) -> Result<String, String> {
+        let taken = self.take_all().await;
+        let epoch = self.epoch();
+        match &taken {
+            Ok(said) if said == UNCHANGED => tracing::info!(epoch, "configuration: {said}"),
+            Ok(said) => {
+                let sha256 = &self.in_force().sha256;
+                tracing::info!(
+                    epoch,
+                    sha256,
+                    "the configuration is taken: {}",
+                    one_line(said)
+                );
+            }
+            Err(error) => {
+                tracing::error!(epoch, "the configuration before stays: {}", one_line(error));
+            }
+        }
+        self.look_anew().await;
+        taken
+    }
+
+    async fn take_all(&self) -> Result<String, String> {
+        let followers = self.followers.lock().await;
+        let Some(followers) = &*followers else {
+            return Err("the service is just starting; try again".into());
+        };
+        let before = self.in_force();
+        let config = read(&before.path).await?;
+        let differences = Differences::between(&before, &config);
+        if !differences.needs_restart.is_empty() {
+            return Err(format!(
+                "nothing was taken, since part of it needs a restart: restart the service, or take that \
+                 back\n{differences}"
+            ));
+        }
+        if config.sha256 == before.sha256 {
+            return Ok(UNCHANGED.into());
+        }
+        let parts = || followers.tenants.iter().zip(&config.tenants);
+        for (follower, tenant) in parts() {
+            let prepared = follower.prepare(tenant).await;
+            prepared.map_err(|error| format!("nothing was taken: {error:#}"))?;
+        }
+        let services = parts().map(|(follower, tenant)| follower.service(&config, tenant));
+        let services: Vec<Arc<Service>> = services.collect();
+        let users = followers
+            .tenants
+            .iter()
+            .map(|follower| follower.users.clone());
+        let hosts = virtual_hosts(&config, services.iter().cloned().zip(users));
+        let hosts = hosts.map_err(|error| format!("nothing was taken: {error:#}"))?;
+        // From here on nothing fails.
+        let epoch = self.epoch() + 1;
+        let sha256 = config.sha256.clone();
+        for ((follower, tenant), service) in parts().zip(services) {
+            follower.take(&config, tenant, service).await;
+            let sha256 = sha256.clone();
+            follower.say(&InForce { sha256, epoch });
+        }
+        followers.hosts.store(Arc::new(hosts));
+        self.in_force.store(Arc::new(config));
+        self.epoch.store(epoch, Ordering::Release);
+        let said = differences.to_string();
+        let all = if said.is_empty() {
+            "no key says anything else"
+        } else {
+            &said
+        };
+        Ok(format!("configuration {epoch} is in force\n{all}"))
+    }
+
+    async fn look_anew(&self) {
+        let found = self.found(read(&self.in_force().path).await);
+        self.report(found);
+    }
+
+    /// Reads the files again and reports what has changed. Blocking.
+    pub(super) fn look(&self) {
+        let read = Config::load(&self.in_force().path).map_err(|error| error.to_string());
+        self.report(self.found(read));
+    }
+
+    fn found(&self, read: Result<Config, String>) -> Option<String> {
+        match read {
+            Ok(config) if config.sha256 == self.in_force().sha256 => None,
+            Ok(_) => Some(format!("it was changed; {}", admin::RELOAD)),
+            Err(error) => Some(format!("a reload or a restart would fail: {error}")),
+        }
+    }
+
+    fn report(&self, found: Option<String>) {
+        let mut reported = self.reported.lock();
+        if *reported == found {
+            return;
+        }
+        let path = self.in_force().path.display().to_string();
+        match &found {
+            Some(text) => tracing::warn!(path, "the configuration: {text}"),
+            None => tracing::info!(path, "the configuration that lies there is in force"),
+        }
+        *reported = found;
+    }
+
+    /// What is to be known of it, as one of the sentences of `/readyz`.
+    pub(super) fn warning(&self) -> Option<String> {
+        let reported = self.reported.lock();
+        // Without what is wrong with it: that may be anyone's words.
+        let failing = reported.as_ref()?.contains("would fail");
+        Some(match failing {
+            true => "the configuration was changed, and a reload or a restart would fail; the log says why".into(),
+            false => format!("the configuration was changed; {}", admin::RELOAD),
+        })
+    }
+}
+
+impl admin::Configuration for Configuration {
+    fn differences(&self) -> Answer<'_, Differences> {
+        Box::pin(async move {
+            let before = self.in_force();
+            let config = read(&before.path).await?;
+            Ok(Differences::between(&before, &config))
+        })
+    }
+
+    fn reload(&self) -> Answer<'_, String> {
+        Box::pin(self.take())
+    }
+}
+
+async fn read(path: &Path) -> Result<Config, String> {
+    let path = path.to_owned();
+    let read = move || Config::load(&path).map_err(|error| error.to_string());
+    super::supervise::blocking(read).await
+}
+
+/// A line of the log has one line.
+fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join("; ")
+}
+
+/// The tenants by their hosts, each with its service and users, in the order of the configuration.
+///
+/// # Errors
+/// As those of [`VirtualHosts::new`].
+pub(super) fn virtual_hosts(
+    config: &Config,
+    parts: impl Iterator<Item = (Arc<Service>, Arc<crate::auth::Users>)>,
+) -> anyhow::Result<VirtualHosts> {
+    let hosts = (parts.zip(&config.tenants)).map(|((service, users), tenant)| VirtualHost {
+        name: tenant.name.clone(),
+        is_default: tenant.is_default,
+        hosts: tenant.hosts.clone(),
+        databases: tenant.databases.clone(),
+        service,
+        users,
+        realm: "spoolgate".into(),
+    });
+    Ok(VirtualHosts::new(hosts.collect())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_until_it_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spoolgate.toml");
+        let text = "[interfaces.a]\ndirection = \"in\"\nschema = \"\"\n";
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(text);
+        let file = Configuration::new(Config::load(&path).unwrap());
+        let warning = || {
+            file.look();
+            file.warning()
+        };
+        assert_eq!(warning(), None);
+        write(&format!("{text}# a comment\n"));
+        assert!(warning().unwrap().contains("spoolgate reload"));
+        write("[interface.a]");
+        assert!(warning().unwrap().contains("would fail"));
+        write(text);
+        assert_eq!(warning(), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! Another configuration is taken while the service runs: all of it or nothing, and only when an operator says so.
+
+use crate::harness::{Daemon, order, shell, with_keys};
+use std::fs;
+
+fn set(daemon: &Daemon, text: &str) {
+    fs::write(daemon.config(), text).unwrap();
+}
+
+fn text(daemon: &Daemon) -> String {
+    fs::read_to_string(daemon.config()).unwrap()
+}
+
+/// What `reload` says when it is refused.
+fn refused(daemon: &Daemon) -> String {
+    let output = daemon.spoolgate(&["reload"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn epoch(daemon: &Daemon) -> u64 {
+    let json = daemon.operator(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let scraped = daemon.bare_curl(&[&format!("{}/metrics", daemon.ops)]);
+    let epoch = json["config_epoch"].as_u64().unwrap();
+    let line = format!("spoolgate_config_epoch {epoch}\n");
+    assert!(scraped.text().contains(&line), "{}", scraped.text());
+    epoch
+}
+
+const PARCELS: &str =
+    "\n[interfaces.parcels_in]\ndirection = \"in\"\nroot = \"Parcel\"\nschema = \"\"\n";
+
+#[test]
+fn an_interface_comes_changes_and_goes() {
+    let daemon = Daemon::start();
+    let before = text(&daemon);
+    let parcel = || daemon.upload_text("<Parcel/>", "");
+    assert_eq!(parcel().status, 400, "no interface takes it");
+    let archived = format!("{PARCELS}processor = {{ archive = true }}\n");
+    set(&daemon, &format!("{before}{archived}"));
+    let told = daemon.operator(&["check", "--diff"]);
+    assert_eq!(told, "taken           interfaces.parcels_in\n");
+    assert_eq!(epoch(&daemon), 1, "a file alone changes nothing");
+    let said = daemon.operator(&["reload"]);
+    assert!(said.starts_with("configuration 2 is in force\n"), "{said}");
+    assert!(said.contains("interfaces.parcels_in"), "{said}");
+    assert_eq!(epoch(&daemon), 2);
+    daemon.wait_for_place(&parcel().job(), "bak/parcels_in");
+
+    set(&daemon, &format!("{before}{PARCELS}"));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("SIGHUP takes it", || epoch(&daemon) == 3);
+    let job = parcel().job();
+    assert!(daemon.spool(&format!("queue/parcels_in/{job}")).exists());
+    // The watcher sees what is dropped there.
+    let dropped = daemon.drop_in("parcels_in", "x.xml", "<Parcel/>");
+
+    set(&daemon, &before);
+    daemon.operator(&["reload"]);
+    assert_eq!(parcel().status, 400);
+    assert!(daemon.spool(&format!("queue/parcels_in/{job}")).exists());
+    let audit = daemon.operator(&["audit", "ls"]);
+    assert_eq!(audit.matches(" reload").count(), 2, "{audit}");
+    set(&daemon, &format!("{before}{archived}"));
+    daemon.operator(&["reload"]);
+    daemon.wait_for_place(&job, "bak/parcels_in");
+    daemon.wait_for_place(&dropped, "bak/parcels_in");
+}
+
+#[test]
+fn a_command_that_runs_ends_by_the_rules_with_which_it_began() {
+    let daemon = Daemon::start_with(|text| {
+        let waits = shell("touch begun; while [ ! -e go ]; do sleep 0.05; done", "");
+        with_keys(&text, "orders_in", &waits)
+    });
+    let first = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("it runs", || daemon.dir().join("begun").exists());
+    let before = text(&daemon);
+    let fails = before.replace(
+        "touch begun; while [ ! -e go ]; do sleep 0.05; done",
+        "exit 1",
+    );
+    assert_ne!(before, fails);
+    set(&daemon, &fails);
+    daemon.operator(&["reload"]);
+    let second = daemon.upload_text(&order("2"), "").job();
+    daemon.wait_for_place(&second, "joberrors");
+    fs::write(daemon.dir().join("go"), "").unwrap();
+    daemon.wait_for_place(&first, "bak/orders_in");
+}
+
+#[test]
+fn what_needs_a_restart_or_is_wrong_changes_nothing() {
+    let daemon = Daemon::start();
+    let before = text(&daemon);
+    set(
+        &daemon,
+        &format!("log.level = \"debug\"\n{before}{PARCELS}"),
+    );
+    let said = refused(&daemon);
+    assert!(said.contains("needs a restart log.level"), "{said}");
+    let output = daemon.spoolgate(&["check", "--diff"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        told,
+        "needs a restart log.level\ntaken           interfaces.parcels_in\n"
+    );
+    assert_eq!(daemon.upload_text("<Parcel/>", "").status, 400);
+    set(&daemon, &format!("{before}[interfaces.parcels_in]\n"));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("the log says why", || {
+        let log = daemon.log();
+        log.contains("the configuration before stays") && log.contains("direction is missing")
+    });
+    set(&daemon, &before);
+    let said = daemon.operator(&["reload"]);
+    assert_eq!(said, "nothing has changed\n");
+    assert_eq!(epoch(&daemon), 1);
+}
+
+#[test]
+fn limits_of_partners_are_taken() {
+    let daemon = Daemon::start();
+    daemon.upload_text(&order("1"), "").job();
+    let before = text(&daemon);
+    set(
+        &daemon,
+        &format!("{before}\n[partners.admin]\nuploads_per_minute_max = 1\n"),
+    );
+    daemon.operator(&["reload"]);
+    daemon.upload_text(&order("2"), "").job();
+    assert_eq!(daemon.upload_text(&order("3"), "").status, 429);
+}
