@@ -234,7 +234,7 @@ pub struct Limits {
     pub running_max: usize,
     /// The same of one partner, unless `partners` says otherwise.
     pub running_per_user_max: Option<usize>,
-    /// Seconds that requests and running commands get to finish when the service is stopped.
+    /// Seconds that running commands get to finish when the service is stopped, and then requests.
     pub stop_deadline_s: u64,
     pub uploads_max: usize,
     pub upload_bytes_max: u64,

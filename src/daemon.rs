@@ -2,8 +2,8 @@
 //!
 //! Start: bind → lock → probe → replay → recover → arm the watcher → control socket → first scan → listen. A
 //! listing of a queue does not need the scan: what it does not know yet it looks at itself. Stop:
-//! stop accepting → finish requests → running commands finish, or are ended at the deadline and
-//! their jobs given back, not counted → unlock.
+//! start nothing more, and serve on → running commands finish, or are ended at the deadline and their jobs
+//! given back, not counted → stop accepting → finish requests → close the journals → unlock.
 
 mod clock;
 mod configuration;
@@ -33,6 +33,7 @@ pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, ve
 use crate::{
     config::{self, Config},
     http::{self, tls},
+    metrics::Metrics,
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
     ui::{self, Ui},
@@ -56,7 +57,8 @@ pub(crate) struct Stopped {
     pub failure: Option<String>,
 }
 
-/// Serves until `stop`. `announce` gets one line per listener once it accepts.
+/// Serves until `leave`, and then until the commands that run have ended. `announce` gets one line per listener
+/// once it accepts.
 ///
 /// # Errors
 /// What keeps the service from starting.
@@ -64,11 +66,13 @@ pub(crate) async fn serve(
     config: Config,
     starter: Starter,
     given: GivenSockets,
-    stop: CancellationToken,
+    leave: CancellationToken,
     announce: impl Fn(&str),
 ) -> anyhow::Result<Stopped> {
     let config = fitting(config, raise_open_files());
-    let kill = CancellationToken::new();
+    let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+    // Nothing is started any more; also when the service cannot go on.
+    let drain = stop.child_token();
     // Whatever can keep the service from starting comes before the first command is started.
     let certificate = Arc::new(certificate(&config)?);
     check_unserved(&config)?;
@@ -81,40 +85,37 @@ pub(crate) async fn serve(
         configuration: Arc::new(Configuration::new(config.clone())),
     });
     let common = (certificate.clone(), about.clone());
-    let tenants = prepared(&config, &shared, common, &stop, &kill).await?;
+    let tenants = prepared(&config, &shared, common, &drain, &kill).await?;
     let parts = tenants
         .iter()
         .map(|of| (of.service.load_full(), of.users.clone()));
     let hosts = Arc::new(ArcSwap::from_pointee(virtual_hosts(&config, parts)?));
-    let followers = Followers {
-        hosts: hosts.clone(),
-        tenants: tenants.iter().map(Prepared::follower).collect(),
-    };
+    let followers = Followers::new(hosts.clone(), &tenants);
     let pages: Vec<ui::Spool> = (tenants.iter().zip(&config.tenants))
         .map(|(prepared, tenant)| prepared.page(&tenant.name))
         .collect();
     let control = operators::Socket::bind(&config, &tenants, &about.configuration)?;
     let listeners = sockets.listen(metrics.clone())?;
     let lines = listeners.lines()?;
-    let begun = tenants.into_iter().map(|of| of.run(&supervisor, &stop));
+    let begun = tenants
+        .into_iter()
+        .map(|of| of.run(&supervisor, &stop, &drain));
     let (running, served): (Vec<Running>, Vec<Served>) = begun.unzip();
     let accepting = Arc::<Heartbeat>::default();
     tell_service_manager(&served, &accepting, &supervisor, &stop);
     watch_clock(&about, &supervisor, &stop);
     follow_configuration(&about, followers, &supervisor, &stop).await;
-    let scrape = scrape::scrape(about.clone(), metrics, certificate.clone(), &served);
     let configuration = about.configuration.clone();
-    let probed = probe::Probed {
-        certificate: certificate.clone(),
+    let ops = ops(
         served,
-        supervisor: supervisor.clone(),
-        about,
-    };
-    let readiness = probe::readiness(probed, &stop);
+        (about, certificate.clone()),
+        metrics,
+        &supervisor,
+        &stop,
+    );
     let tasks = TaskTracker::new();
     let until = (tasks.clone(), stop.clone());
-    let ui = page(configuration, &certificate, &readiness, (pages, until));
-    let ops = Arc::new(http::Ops { readiness, scrape });
+    let ui = page(configuration, &certificate, &ops.readiness, (pages, until));
     let served = ServedBy {
         certificate,
         hosts,
@@ -126,14 +127,15 @@ pub(crate) async fn serve(
     if let Some(control) = control {
         control.keep(&supervisor, &tasks, &stop);
     }
-    for line in &lines {
-        announce(line);
-    }
+    lines.iter().for_each(|line| announce(line));
     let (version, tenants) = (env!("CARGO_PKG_VERSION"), running.len());
     tracing::info!(version, tenants, "serving");
-    stop.cancelled().await;
+    tokio::select! {
+        () = leave.cancelled() => drain.cancel(),
+        () = stop.cancelled() => {}
+    }
     let deadline = Duration::from_secs(config.limits.stop_deadline_s);
-    let locks = end(tasks, running, deadline, kill).await;
+    let locks = end(tasks, running, deadline, (stop, kill)).await;
     let failure = supervisor.failure();
     Ok(Stopped { locks, failure })
 }
@@ -161,18 +163,43 @@ fn page(
     }))
 }
 
-/// Lets requests and commands finish, those until the deadline, after which `kill` ends them.
+/// What probes and those who measure are answered.
+fn ops(
+    served: Vec<Served>,
+    (about, certificate): (Arc<About>, Arc<tls::Certificate>),
+    metrics: Arc<Metrics>,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+) -> Arc<http::Ops> {
+    let scrape = scrape::scrape(about.clone(), metrics, certificate.clone(), &served);
+    let probed = probe::Probed {
+        certificate,
+        served,
+        supervisor: supervisor.clone(),
+        about,
+    };
+    let readiness = probe::readiness(probed, stop);
+    Arc::new(http::Ops { readiness, scrape })
+}
+
+/// Lets commands finish, until the deadline, after which `kill` ends them, and serves meanwhile; then, after `stop`,
+/// lets requests finish.
 async fn end(
     tasks: TaskTracker,
-    running: Vec<Running>,
+    mut running: Vec<Running>,
     deadline: Duration,
-    kill: CancellationToken,
+    (stop, kill): (CancellationToken, CancellationToken),
 ) -> Vec<Arc<SpoolLock>> {
-    tracing::info!(deadline_s = deadline.as_secs(), "stopping");
+    let deadline_s = deadline.as_secs();
+    tracing::info!(deadline_s, "stopping: no more commands are started");
     let timer = tokio::spawn(async move {
         tokio::time::sleep(deadline).await;
         kill.cancel();
     });
+    for tenant in &mut running {
+        tenant.drained(&stop).await;
+    }
+    stop.cancel();
     tasks.wait().await;
     let mut locks = Vec::new();
     for tenant in running {
@@ -188,14 +215,14 @@ async fn prepared(
     config: &Config,
     shared: &tenant::Shared,
     common: (Arc<tls::Certificate>, Arc<About>),
-    stop: &CancellationToken,
+    drain: &CancellationToken,
     kill: &CancellationToken,
 ) -> anyhow::Result<Vec<Prepared>> {
     let mut common = Some(common);
     let mut all = Vec::new();
     for (n, tenant) in config.tenants.iter().enumerate() {
         let shared = shared.for_tenant(n);
-        let prepared = Prepared::new(config, tenant, shared, common.take(), stop, kill).await;
+        let prepared = Prepared::new(config, tenant, shared, common.take(), drain, kill).await;
         all.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
     }
     Ok(all)

@@ -42,9 +42,9 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     daemon::keep_small();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let stopped = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        stop_on_signal(&stop)?;
-        daemon::serve(config, starter, given, stop, log::announce).await
+        let leave = CancellationToken::new();
+        leave_on_signal(&leave)?;
+        daemon::serve(config, starter, given, leave, log::announce).await
     })?;
     // The blocking threads end first, then the next owner may come.
     drop(runtime);
@@ -57,22 +57,22 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 /// The first SIGTERM or SIGINT stops in order; a second one ends the process immediately, which loses
 /// nothing that was acknowledged.
-fn stop_on_signal(stop: &CancellationToken) -> anyhow::Result<()> {
+fn leave_on_signal(leave: &CancellationToken) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
-    let stop = stop.clone();
+    let leave = leave.clone();
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
-            if stop.is_cancelled() {
+            if leave.is_cancelled() {
                 tracing::warn!("ended immediately by a second signal");
                 log::flush(LAST_WORDS);
                 std::process::exit(1);
             }
-            stop.cancel();
+            leave.cancel();
         }
     });
     Ok(())

@@ -5,7 +5,7 @@
 //! go on by the configuration with which they began. A file that says something else than what is in force is reported,
 //! so that no one believes in it.
 
-use super::tenant::Follower;
+use super::tenant::{Follower, Prepared};
 use crate::{
     config::{Config, Differences},
     http::{Hosts, VirtualHost, VirtualHosts},
@@ -39,9 +39,16 @@ pub(super) struct Configuration {
 
 /// What decides by the configuration while the service runs.
 pub(super) struct Followers {
-    pub(super) hosts: Hosts,
+    hosts: Hosts,
     /// In the order of the configuration's tenants.
-    pub(super) tenants: Vec<Follower>,
+    tenants: Vec<Follower>,
+}
+
+impl Followers {
+    pub(super) fn new(hosts: Hosts, tenants: &[Prepared]) -> Self {
+        let tenants = tenants.iter().map(Prepared::follower).collect();
+        Self { hosts, tenants }
+    }
 }
 
 impl Configuration {

@@ -124,7 +124,7 @@ impl Daemon {
         Ok(Self {
             service: prepared.service.load_full(),
             spool: prepared.spool.clone(),
-            running: prepared.run(&Supervisor::new(stop.clone()), &stop).0,
+            running: prepared.run(&Supervisor::new(stop.clone()), &stop, &stop).0,
             stop,
             kill,
         })

@@ -122,19 +122,19 @@ impl Listeners {
             let metrics = self.metrics.listener("plain");
             let until = (stop.clone(), deadline);
             let plain = http::serve_plain(plain, limits.clone(), metrics, until);
-            tasks.spawn(supervisor.essential("the plain listener", plain));
+            tasks.spawn(supervisor.essential("the plain listener", plain, stop.clone()));
         }
         if let Some(listener) = self.ops {
             let metrics = self.metrics.listener("ops");
             let ops = http::serve_ops(listener, by.ops, metrics, stop.clone());
-            tasks.spawn(supervisor.essential("the ops listener", ops));
+            tasks.spawn(supervisor.essential("the ops listener", ops, stop.clone()));
         }
         let (pages, stop_memory) = ((by.hosts, by.ui), stop.clone());
         let metrics = self.metrics.listener("https");
         let until = (stop.clone(), deadline);
         let main = http::serve_tls(self.main, by.certificate, pages, limits, metrics, until);
         let main = service_manager::beating(main, by.accepting);
-        tasks.spawn(supervisor.essential("the listener", main));
+        tasks.spawn(supervisor.essential("the listener", main, stop.clone()));
         supervisor.keep("the giving back of memory", move || {
             memory::give_back(stop_memory.clone())
         });

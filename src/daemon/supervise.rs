@@ -86,17 +86,19 @@ impl Supervisor {
         })
     }
 
-    /// Runs a task whose state does not survive it: its end before the stop is the service's.
+    /// Runs a task whose state does not survive it: its end before it was `asked` to is the service's.
     pub(super) fn essential(
         &self,
         name: impl Into<String>,
         task: impl Future<Output = ()> + Send + 'static,
+        asked: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (this, name) = (self.clone(), name.into());
         async move {
             let ended = tokio::spawn(task).await;
-            if let Some(reason) = this.unasked(&name, ended) {
-                this.fail(&name, &reason);
+            match this.unasked(&name, ended) {
+                Some(reason) if !asked.is_cancelled() => this.fail(&name, &reason),
+                Some(_) | None => {}
             }
         }
     }
@@ -242,15 +244,29 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_an_essential_task_is_that_of_the_service() {
         let (one, stop) = supervisor();
-        one.essential("the heart", async { panic!("injected") })
-            .await;
+        one.essential(
+            "the heart",
+            async { panic!("injected") },
+            CancellationToken::new(),
+        )
+        .await;
         assert!(stop.is_cancelled());
         let failure = one.failure().unwrap();
         assert_eq!(failure, "the heart failed: it panicked: injected");
         let (other, stop) = supervisor();
         stop.cancel();
-        other.essential("the heart", async {}).await;
-        assert!(other.failure().is_none(), "it was asked to end");
+        other
+            .essential("the heart", async {}, CancellationToken::new())
+            .await;
+        assert!(other.failure().is_none(), "the service was asked to end");
+        let (other, stop) = supervisor();
+        let asked = CancellationToken::new();
+        asked.cancel();
+        other.essential("the heart", async {}, asked).await;
+        assert!(
+            other.failure().is_none() && !stop.is_cancelled(),
+            "it alone was"
+        );
     }
 
     #[tokio::test]

@@ -115,7 +115,8 @@ pub(super) struct Follower {
 /// A tenant at work.
 pub(super) struct Running {
     spool: Arc<Spool>,
-    worker: JoinHandle<()>,
+    /// `None`: it has ended.
+    worker: Option<JoinHandle<()>>,
     timetable: JoinHandle<()>,
     lock: Arc<SpoolLock>,
 }
@@ -279,7 +280,7 @@ fn worker_of(
     tenant: &Tenant,
     (store, adopted): (Arc<FileStore>, Vec<LeftBehind>),
     (starter, metrics): (Starter, TenantMetrics),
-    stop: &CancellationToken,
+    drain: &CancellationToken,
     kill: &CancellationToken,
 ) -> Worker {
     Worker::new(worker::Parts {
@@ -288,7 +289,7 @@ fn worker_of(
         starter,
         adopted,
         metrics,
-        stop: stop.clone(),
+        stop: drain.clone(),
         kill: kill.clone(),
     })
 }
@@ -329,7 +330,7 @@ impl Prepared {
         tenant: &Tenant,
         shared: Shared,
         common: Option<(Arc<Certificate>, Arc<About>)>,
-        stop: &CancellationToken,
+        drain: &CancellationToken,
         kill: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let seal = seal(tenant)?;
@@ -344,7 +345,7 @@ impl Prepared {
         spool.know_users(move |user| known.is_user(user.as_str()));
         let of = (store.clone(), taken.adopted);
         let by = (shared.starter, metrics.clone());
-        let worker = worker_of(config, tenant, of, by, stop, kill);
+        let worker = worker_of(config, tenant, of, by, drain, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
@@ -434,12 +435,14 @@ impl Prepared {
         self,
         supervisor: &Supervisor,
         stop: &CancellationToken,
+        drain: &CancellationToken,
     ) -> (Running, Served) {
         let reloader = self.reloader;
         let named = |task: &str| format!("{task} of tenant {}", reloader.tenant);
         let poll = reloader.watcher.is_none().then_some(POLL_EVERY);
         let scanned = self.worker.scanned();
-        let worker = supervisor.essential(named("the worker"), self.worker.run(poll));
+        let worker = self.worker.run(poll);
+        let worker = supervisor.essential(named("the worker"), worker, drain.clone());
         let (service, alarm, until) = (self.service, self.alarm.clone(), stop.clone());
         let is_watched = reloader.watcher.is_some();
         let timetable = supervisor.keep(named("the clock of the schedules"), move || {
@@ -483,7 +486,7 @@ impl Prepared {
         };
         let running = Running {
             spool: self.spool,
-            worker: tokio::spawn(worker),
+            worker: Some(tokio::spawn(worker)),
             timetable,
             lock: self.lock,
         };
@@ -516,11 +519,25 @@ fn map<T>(
 }
 
 impl Running {
+    /// Waits for the running commands, unless the service stops before they have ended.
+    pub(super) async fn drained(&mut self, stop: &CancellationToken) {
+        let Some(worker) = &mut self.worker else {
+            return;
+        };
+        tokio::select! {
+            // What it came to is the supervisor's to tell.
+            _ = worker => self.worker = None,
+            () = stop.cancelled() => {}
+        }
+    }
+
     /// Waits for the running commands, then gives the lock: the spool is free for the next owner
     /// once it is dropped, which must be after the last blocking call has ended.
     pub(super) async fn stopped(self) -> Arc<SpoolLock> {
         // What they came to is the supervisor's to tell.
-        let _ = self.worker.await;
+        if let Some(worker) = self.worker {
+            let _ = worker.await;
+        }
         let _ = self.timetable.await;
         let spool = self.spool.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || spool.close_journal()).await {

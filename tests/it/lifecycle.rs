@@ -105,6 +105,25 @@ fn a_restart_loses_nothing_and_names_rise() {
 }
 
 #[test]
+fn a_stop_starts_nothing_more_and_serves_until_the_last_command_has_ended() {
+    let waits = "touch begun; while [ ! -e go ]; do sleep 0.05; done";
+    let mut daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(waits, "")));
+    let first = daemon.upload_text(&order("1"), "").job();
+    daemon.wait("it runs", || daemon.dir().join("begun").exists());
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait("it stops", || daemon.log().contains("no more commands"));
+    let second = daemon.upload_text(&order("2"), "").job();
+    assert_eq!(daemon.place(&second), "queue/orders_in");
+    assert!(daemon.operator(&["status"]).contains("service: running"));
+    fs::write(daemon.dir().join("go"), "").unwrap();
+    daemon.ended();
+    assert!(daemon.spool(&format!("queue/orders_in/{second}")).exists());
+    daemon.serve();
+    assert_eq!(daemon.place(&first), "bak/orders_in");
+    daemon.wait_for_place(&second, "bak/orders_in");
+}
+
+#[test]
 fn what_a_cut_short_test_run_leaves_is_ended() {
     let watcher = Watcher::start(&format!("cut-short-{}", std::process::id()));
     // In another session, and without a descriptor of ours.
