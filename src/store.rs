@@ -12,6 +12,7 @@
 //! Invariant: what a call shows is durable. Nothing is shown that a power cut could take back.
 //! Invariant: what a viewer may not see costs, and is answered, like what does not exist.
 
+mod activity;
 pub mod audit;
 mod by;
 pub mod check;
@@ -25,6 +26,7 @@ mod job;
 pub mod memory;
 mod run;
 
+pub use activity::{Activity, Recent, Tally};
 pub use by::{By, Origin, until_of};
 pub use error_groups::{ErrorGroup, Failing, HOURS};
 pub use job::{
@@ -416,6 +418,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot be read.
     async fn counts(&self) -> Result<Counts>;
+
+    /// How many jobs came and ended in the last day, for operators. What happened before this process began is counted
+    /// as far as it is of jobs that came on the day of its start or on the one before.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn activity(&self) -> Result<Activity>;
 
     /// How many bytes each user has uploaded on a UTC day, by the names of the jobs: of documents that were
     /// accepted or refused, also of those that are gone. What schedules, processors and other hands have made is no

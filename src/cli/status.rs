@@ -18,13 +18,14 @@ use crate::{
         shape::Oldest,
     },
     store::{
-        Store,
+        Recent, Store, Tally,
         audit::AuditHead,
         fs::{RealFs, SpoolLock},
     },
 };
 use anyhow::Context;
 use clap::Args;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 use std::{collections::BTreeSet, process::ExitCode};
 
@@ -49,7 +50,8 @@ impl Status {
         let (config, tenant) = self.common.at.load()?;
         let as_json = self.common.format.json;
         if self.jobs.is_empty() {
-            let counted = look(&tenant, Counted::of)?;
+            let zone = config.time_zone.time_zone().clone();
+            let counted = look(&tenant, async |store| Counted::of(store, &zone).await)?;
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
             let certificate = findings::certificate(&config);
             let found = [Found::look(&tenant)?];
@@ -138,6 +140,8 @@ struct Counted {
     refused: usize,
     /// What has waited for longest, and what is held.
     oldest: Oldest,
+    /// Since midnight, of all interfaces.
+    today: Tally,
     /// When the last replay had to restore files, and which.
     restored: Option<(i64, Vec<String>)>,
     /// The newest record of the audit.
@@ -145,8 +149,11 @@ struct Counted {
 }
 
 impl Counted {
-    async fn of(store: &dyn Store) -> anyhow::Result<Self> {
+    async fn of(store: &dyn Store, zone: &TimeZone) -> anyhow::Result<Self> {
         let counts = store.counts().await?;
+        let (activity, now_ms) = (store.activity().await?, store.now_ms());
+        let midnight_ms = midnight_ms(now_ms, zone)?;
+        let today = |recent: &Recent| recent.between(midnight_ms, i64::MAX);
         let (mut rows, mut held) = (Vec::new(), BTreeSet::new());
         for (interface, of) in &counts.of {
             let hold = store.hold_text(interface).await?;
@@ -159,6 +166,7 @@ impl Counted {
                 "running": of.running.jobs,
                 "deferred": of.deferred.jobs,
                 "done": of.done.jobs,
+                "today": told(&today(&activity.of(interface))),
                 "oldest": of.queued.oldest.map(received),
                 "hold": hold,
             }));
@@ -166,6 +174,7 @@ impl Counted {
         Ok(Self {
             rows,
             oldest: Oldest::of(&counts, &held),
+            today: today(&activity.all),
             failed: counts.failed,
             refused: counts.refused,
             restored: store.restored().await?,
@@ -185,6 +194,7 @@ fn objects(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
         "config_epoch": service.and_then(|of| of.config_epoch),
         "reload_needed": service.is_some_and(|of| of.reload_needed),
         "joberrors": counted.failed, "refused": counted.refused,
+        "today": told(&counted.today),
         "oldest": counted.oldest.waiting.map(received),
         "oldest_held": counted.oldest.held.map(received),
         "restored": restored, "audit": counted.audit,
@@ -201,12 +211,20 @@ fn overview(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
         failed,
         refused,
         oldest: _,
+        today,
         restored,
         audit,
     } = counted;
     tell_service(service)?;
     table(&rows)?;
     print_line!("joberrors: {failed}, and {refused} refused")?;
+    let Tally {
+        done,
+        failed,
+        refused,
+        ..
+    } = today;
+    print_line!("today: {done} done, {failed} failed, {refused} refused")?;
     if let Some(newest) = audit {
         print_line!("audit: record {}, sha256 {}", newest.number, newest.sha256)?;
     }
@@ -271,6 +289,19 @@ fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
         print_line!("  {}", escaped(file))?;
     }
     Ok(())
+}
+
+/// When the present day began.
+fn midnight_ms(now_ms: i64, zone: &TimeZone) -> anyhow::Result<i64> {
+    let now = Timestamp::from_millisecond(now_ms)?.to_zoned_datetime(zone.clone());
+    Ok(now.start_of_day()?.timestamp().as_millisecond())
+}
+
+fn told(tally: &Tally) -> Value {
+    serde_json::json!({
+        "accepted": tally.accepted(), "done": tally.done, "failed": tally.failed, "refused": tally.refused,
+        "error_rate": tally.error_rate(),
+    })
 }
 
 fn received(job: JobId) -> String {

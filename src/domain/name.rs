@@ -222,6 +222,11 @@ impl JobId {
             .then_some(Self(ms << SEQUENCE_BITS | sequence))
     }
 
+    /// The first id of a moment, in milliseconds of the Unix epoch; `None`: no job comes then.
+    pub fn at(unix_ms: i64) -> Option<Self> {
+        Self::new(unix_ms, 0)
+    }
+
     /// The id that [`JobId::get`] gave.
     pub fn from_number(number: u64) -> Self {
         Self(number)

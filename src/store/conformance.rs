@@ -429,6 +429,7 @@ macro_rules! conformance {
                 it_is_known_for_whom_a_job_is
                 it_is_known_how_jobs_failed_last
                 it_is_known_how_each_attempt_ended
+                what_came_and_ended_is_counted
                 errors_are_grouped_as_a_list_would_have_them
                 of_eight_who_do_the_same_one_does_it
                 what_moved_meanwhile_is_left_alone

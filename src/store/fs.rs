@@ -240,14 +240,15 @@ impl<F: Fs> Spool<F> {
 
     /// A spool as it is, to look at: nothing is made, neither now nor by any call that only reads.
     pub fn existing(fs: F, interfaces: BTreeMap<InterfaceName, Rules>, clock: Clock) -> Self {
+        let now_ms = clock();
         Self {
-            ids: Arc::new(Mutex::new(Ids::above(clock() - 1))),
+            ids: Arc::new(Mutex::new(Ids::above(now_ms - 1))),
             earlier_id: AtomicU64::new(0),
             fs: Arc::new(fs),
             clock,
             interfaces: ArcSwap::from_pointee(interfaces),
             journal: OnceLock::new(),
-            records: Arc::new(Records::new()),
+            records: Arc::new(Records::new(now_ms)),
             audit: Mutex::default(),
             health: Health::default(),
             intact: AtomicBool::new(false),
@@ -565,6 +566,7 @@ impl<F: Fs> Spool<F> {
 
     /// What the day's record is told of a job's end, with the user it was for, and the event that reports it.
     fn told(&self, job: &Job, by: &Transition, mut ended: Ended) -> Vec<Op> {
+        ended.was_in = job.place.interface().cloned();
         if *by == Transition::Fail {
             ended.interface = self.interface_to_tell(job);
         }

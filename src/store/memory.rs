@@ -8,11 +8,12 @@ mod operators;
 mod runs;
 
 use super::{
-    Asked, Attempt, AttemptEnd, Beside, By, Came, Capacity, Claimed, Content, Counts,
+    Activity, Asked, Attempt, AttemptEnd, Beside, By, Came, Capacity, Claimed, Content, Counts,
     DocumentWriter, Failure, Fate, Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary,
     KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence,
     Receipt, Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled,
     Settlement, Sight, State, Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
+    activity::Happened,
     audit::{AuditHead, AuditRecord, Entry},
     check::{CheckProgress, Checked},
     events::{Ending, Event, EventId, EventKind, EventRecord, Outgoing, Wants, WhichEvents},
@@ -71,6 +72,7 @@ struct All {
     audit: AuditHead,
     audited: Vec<AuditRecord>,
     events: events::Events,
+    activity: Activity,
 }
 
 /// All that is known of a job.
@@ -316,6 +318,10 @@ impl All {
             };
             self.keys.insert(key.clone(), keyed);
         }
+        self.activity.count(interface, now_ms, Happened::Came);
+        if place == Place::Refused {
+            self.activity.count(interface, now_ms, Happened::Refused);
+        }
         if new.came == Came::Uploaded {
             let (day, user) = (stored.job.day(), new.submitter.clone());
             self.uploads.push((day, user, stored.bytes));
@@ -384,6 +390,7 @@ impl MemoryStore {
             schedules: BTreeMap::new(),
             held: BTreeMap::new(),
             audit: AuditHead::nothing(),
+            activity: Activity::default(),
             audited: Vec::new(),
             events: events::Events::default(),
         };
@@ -639,6 +646,10 @@ impl Store for MemoryStore {
         Ok(page)
     }
 
+    async fn activity(&self) -> Result<Activity> {
+        Ok(self.lock().activity.clone())
+    }
+
     async fn attempts(&self, job: &JobName) -> Result<Vec<Attempt>> {
         let all = self.lock();
         let known = all.jobs.get(job);
@@ -830,6 +841,8 @@ impl Store for MemoryStore {
         if all.at(job).is_some() && matches!(job.place, Place::Queue(_)) {
             let last = Message::new(now_ms, Level::Info, "retrieved");
             all.end(&job.name, &Transition::Archive, Status::Ok, now_ms, last);
+            let interface = job.place.interface();
+            all.activity.count(interface, now_ms, Happened::Done);
             self.report(&mut all, EventKind::JobFetched, &job.name, |event| {
                 event.with("by", by.to_string())
             });

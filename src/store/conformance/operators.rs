@@ -10,7 +10,7 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{JobId, Place},
     store::{
-        AttemptEnd, Failing, Failure, HoldEnd, Result, StoreError, Traces,
+        AttemptEnd, Failing, Failure, HoldEnd, Recent, Result, StoreError, Traces,
         audit::{Deed, Ending, Entry, Outcome},
         error_groups::by_list,
     },
@@ -615,6 +615,54 @@ pub(super) async fn it_is_known_how_each_attempt_ended<B: Bench>() {
     drop(store);
     let bench = bench.restart().await;
     assert_eq!(bench.store().attempts(&name).await.unwrap(), known);
+}
+
+pub(super) async fn what_came_and_ended_is_counted<B: Bench>() {
+    let bench = B::new().await;
+    let store = bench.store();
+    let mut jobs = Vec::new();
+    for _ in 0..6 {
+        jobs.push(accept(&*store, &plain(), "ada", b"<a/>").await.job);
+    }
+    accept(&*store, &other(), "ada", b"<a/>").await;
+    for name in &jobs[..4] {
+        bench.run(name).await;
+    }
+    bench.finish(&jobs[0], &[], serde_json::Map::new()).await;
+    bench.fail(&jobs[1], "no paper").await;
+    bench.cancel(&jobs[2], "olga").await;
+    bench.defer(&jobs[3]).await;
+    let fetched = job(&*store, &jobs[4]).await;
+    store.fetched(&fetched, &By::operator("ada")).await.unwrap();
+    let wrong = refused(&*store, Some(&plain())).await.job;
+    let wrong = job(&*store, &wrong).await;
+    let (to, olga) = (plain(), By::operator("olga"));
+    let again = store.refuse_again(&wrong, &to, Vec::new(), &olga).await;
+    again.unwrap();
+    requeue(&*store, &jobs[1], &other().into()).await;
+    bench.run(&jobs[1]).await;
+    bench.finish(&jobs[1], &[], serde_json::Map::new()).await;
+    drop(store);
+    let counted = async |store: &dyn Store| {
+        let activity = store.activity().await.unwrap();
+        let of = |recent: Recent| {
+            let tally = recent.between(0, i64::MAX);
+            (tally.accepted(), tally.done, tally.failed, tally.refused)
+        };
+        [
+            of(activity.all.clone()),
+            of(activity.of(&plain())),
+            of(activity.of(&other())),
+        ]
+    };
+    let all = [(7, 3, 1, 1), (6, 2, 1, 1), (1, 1, 0, 0)];
+    assert_eq!(counted(&*bench.store()).await, all);
+    assert_eq!(counted(&*bench.store()).await, all, "once");
+    let bench = bench.restart().await;
+    let store = bench.store();
+    assert_eq!(counted(&*store).await, all);
+    accept(&*store, &other(), "ada", b"<a/>").await;
+    assert_eq!(counted(&*store).await[2], (2, 1, 0, 0));
 }
 
 pub(super) async fn errors_are_grouped_as_a_list_would_have_them<B: Bench>() {

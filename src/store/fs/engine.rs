@@ -26,11 +26,11 @@ use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
     store::{
-        Asked, Attempt, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter, ErrorGroup,
-        Failing, Fate, Filter, Fired, HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, Lease,
-        LeftBehind, NewJob, NewName, NotReady, Of, Page, Precedence, Receipt, Remains, Result,
-        RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement, Store, StoreError,
-        Stored, Traces, Viewer, Waiting, Want,
+        Activity, Asked, Attempt, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter,
+        ErrorGroup, Failing, Fate, Filter, Fired, HoldEnd, JobDetail, JobSummary, KeptRun, Key,
+        Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Of, Page, Precedence, Receipt,
+        Remains, Result, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled, Settlement,
+        Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
         audit::{AuditHead, AuditRecord, Entry},
         check::{CheckProgress, Checked},
         error_groups::by_list,
@@ -416,6 +416,10 @@ impl Store for FileStore {
         }
         let groups = move |inner: &Inner| inner.error_groups(of, since_ms);
         self.0.looking(groups).await
+    }
+
+    async fn activity(&self) -> Result<Activity> {
+        self.0.looking(|inner| inner.spool.activity()).await
     }
 
     async fn attempts(&self, job: &JobName) -> Result<Vec<Attempt>> {

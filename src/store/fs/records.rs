@@ -15,6 +15,7 @@ mod failures;
 mod files;
 mod line;
 mod needles;
+mod recall;
 mod search;
 mod uploads;
 
@@ -235,6 +236,7 @@ pub(super) struct Records<F: Fs> {
     writer: Mutex<files::Writer<F::File>>,
     /// Held while a day is read.
     reading: Mutex<()>,
+    counting: Mutex<recall::Counting>,
     /// The ids before the start: of jobs that came later, all is in memory.
     since: OnceLock<Horizon>,
     /// The user id that owns the files.
@@ -243,8 +245,10 @@ pub(super) struct Records<F: Fs> {
 }
 
 impl<F: Fs> Records<F> {
-    pub(super) fn new() -> Self {
+    /// Of a process that begins at that moment.
+    pub(super) fn new(now_ms: i64) -> Self {
         Self {
+            counting: Mutex::new(recall::Counting::since(now_ms)),
             known: Mutex::default(),
             writer: Mutex::default(),
             reading: Mutex::default(),
@@ -267,6 +271,11 @@ impl<F: Fs> Records<F> {
     /// Takes note of a line that has been recorded, in the order of the records.
     pub(super) fn tell(&self, said: &Said) {
         let mut known = self.known.lock();
+        let unwritten = said
+            .job()
+            .and_then(|job| known.unwritten.get(&job.id().get()));
+        let came_to = unwritten.and_then(|accepted| accepted.interface.as_ref());
+        self.counting.lock().tell(said, came_to);
         match said {
             Said::Accepted(accepted) => {
                 let id = accepted.job.id().get();

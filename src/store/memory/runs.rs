@@ -6,7 +6,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
     store::{
         AttemptEnd, By, Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled,
-        Settlement, StoreError, Workspace, job::Came,
+        Settlement, StoreError, Workspace, activity::Happened, job::Came,
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -227,10 +227,12 @@ impl MemoryStore {
             let log = known.log_of(&held.job, status, now_ms, log.messages);
             known.log = Some(log.after(known.log.take()));
         }
-        match known.log.as_ref().is_some_and(JobLog::is_cancelled) {
-            true => known.attempt_ended(AttemptEnd::Cancelled, now_ms),
-            false => known.attempt_ended(outcome, now_ms),
-        }
+        let outcome = match known.log.as_ref().is_some_and(JobLog::is_cancelled) {
+            true => AttemptEnd::Cancelled,
+            false => outcome,
+        };
+        known.attempt_ended(outcome, now_ms);
+        let interface = known.interface.clone();
         if what == Settlement::GivenBack {
             known.attempts -= 1;
         }
@@ -242,6 +244,17 @@ impl MemoryStore {
             }
         };
         all.step(&held.job, &by);
+        let happened = match outcome {
+            AttemptEnd::Done => Some(Happened::Done),
+            AttemptEnd::Failed => Some(Happened::Failed),
+            AttemptEnd::Cancelled
+            | AttemptEnd::CutOff
+            | AttemptEnd::Deferred
+            | AttemptEnd::GivenBack => None,
+        };
+        if let Some(what) = happened {
+            all.activity.count(interface.as_ref(), now_ms, what);
+        }
         self.report_end(&mut all, &held.job);
         let now = Settled::Done { emitted };
         *settled = Some(now.clone());

@@ -25,16 +25,16 @@ pub(in crate::store::fs) struct LastFailure {
 }
 
 /// What is read of a line of `ended.jsonl`.
-struct Glance<'l> {
-    id: u64,
-    act: Act,
-    at_ms: i64,
-    rest: &'l [u8],
+pub(super) struct Glance<'l> {
+    pub(super) id: u64,
+    pub(super) act: Act,
+    pub(super) at_ms: i64,
+    pub(super) rest: &'l [u8],
 }
 
 impl<'l> Glance<'l> {
     /// `None`: it is no line of ours.
-    fn at(line: &'l [u8]) -> Option<Self> {
+    pub(super) fn at(line: &'l [u8]) -> Option<Self> {
         let (id, _, rest) = id_name_and_rest(line)?;
         let rest = rest.strip_prefix(b",\"act\":")?;
         let (act, rest) = rest.split_at(memchr(b',', rest)?);
@@ -51,15 +51,15 @@ impl<'l> Glance<'l> {
 }
 
 /// A member of a line whose value is a text.
-struct Member(Finder<'static>);
+pub(super) struct Member(Finder<'static>);
 
 impl Member {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self(Finder::new(&format!(",\"{name}\":\"")).into_owned())
     }
 
     /// Its text. Within a text quotes are escaped, so what looks like a member is one.
-    fn of(&self, line: &[u8]) -> Option<String> {
+    pub(super) fn of(&self, line: &[u8]) -> Option<String> {
         let begin = self.0.find(line)? + self.0.needle().len();
         let mut end = begin;
         loop {

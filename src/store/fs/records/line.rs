@@ -227,6 +227,9 @@ pub struct Ended {
     /// What is to be said of it in the log, or the beginning of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The interface that it was in, for whoever counts now. No line says it.
+    #[serde(skip)]
+    pub(in crate::store::fs) was_in: Option<InterfaceName>,
 }
 
 impl Ended {
@@ -246,6 +249,7 @@ impl Ended {
             from: None,
             why: None,
             text: None,
+            was_in: None,
         }
     }
 
