@@ -80,18 +80,8 @@ async fn poll_until(
     log: Output,
 ) -> anyhow::Result<()> {
     let mut source = Remote::new(endpoint, &options.interface, options.xslt.as_deref());
-    if !is_known(options) {
-        asked_once(&mut source).await?;
-    }
-    let Some(_lock) = lock(&options.to)? else {
-        let to = options.to.display();
-        if options.skip_if_running {
-            return Ok(());
-        }
-        anyhow::bail!(
-            "another poll is running into {to}; stop it, choose another directory with --to, or say \
-             --skip-if-running"
-        )
+    let Some(_lock) = begin(options, &mut source).await? else {
+        return Ok(());
     };
     let inbox = Inbox::open(Disk, &options.to, &options.interface)
         .with_context(|| format!("the state in {}", options.to.join(STATE_DIR).display()))?;
@@ -151,6 +141,22 @@ async fn poll_until(
             return Ok(());
         }
     }
+}
+
+/// Takes the directory for this poll; `None`: another one has it, and that is no error.
+async fn begin(options: &PollOptions, source: &mut Remote<'_>) -> anyhow::Result<Option<DirLock>> {
+    if !is_known(options) {
+        asked_once(source).await?;
+    }
+    let lock = lock(&options.to)?;
+    if lock.is_none() && !options.skip_if_running {
+        anyhow::bail!(
+            "another poll is running into {}; stop it, choose another directory with --to, or say \
+             --skip-if-running",
+            options.to.display()
+        );
+    }
+    Ok(lock)
 }
 
 /// Was that interface polled into the directory before?
