@@ -25,6 +25,23 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What a stylesheet makes of a job is called so, by its media type; what is XML keeps the name of its job.
+const EXTENSIONS: [(&str, &str); 4] = [
+    ("application/json", "json"),
+    ("text/csv", "csv"),
+    ("text/html", "html"),
+    ("text/plain", "txt"),
+];
+
+/// How a file of that media type is called, if not as its job.
+pub(super) fn extension_of(media_type: &str) -> Option<&'static str> {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let found = EXTENSIONS
+        .iter()
+        .find(|(of, _)| essence.eq_ignore_ascii_case(of));
+    found.map(|(_, extension)| *extension)
+}
+
 pub(super) const STATE_DIR: &str = ".spoolgate-poll";
 
 pub(super) struct Inbox<F> {
@@ -103,13 +120,20 @@ impl<F: Files> Inbox<F> {
         Ok(to_do.intersection(&delivered).cloned().collect())
     }
 
-    /// Where the file is, or was until someone took it.
-    pub(super) fn file(&self, job: &JobName) -> PathBuf {
-        at(&self.to, job)
+    /// Where the file is; `None`: someone took it.
+    pub(super) fn file(&self, job: &JobName) -> io::Result<Option<PathBuf>> {
+        self.first_in(&self.to, job)
     }
 
-    pub(super) fn is_there(&self, job: &JobName) -> io::Result<bool> {
-        self.files.exists(&self.file(job))
+    /// The file of a job in a directory, under one of the names that it can have.
+    fn first_in(&self, dir: &Path, job: &JobName) -> io::Result<Option<PathBuf>> {
+        for name in names(job) {
+            let path = dir.join(name);
+            if self.files.exists(&path)? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Before anything is asked of the server about the job.
@@ -119,30 +143,42 @@ impl<F: Files> Inbox<F> {
 
     /// A fresh place for the bytes of an intended job.
     pub(super) fn begin(&self, job: &JobName) -> io::Result<F::Part> {
-        let part = at(&self.parts, job);
-        self.files.remove(&part)?;
-        self.files.create(&part)
+        for name in names(job) {
+            self.files.remove(&self.parts.join(name))?;
+        }
+        self.files.create(&at(&self.parts, job))
     }
 
     pub(super) fn append(&self, part: &mut F::Part, bytes: &[u8]) -> io::Result<()> {
         self.files.append(part, bytes)
     }
 
-    /// The bytes are all there and right.
-    pub(super) fn completed(&self, job: &JobName, part: F::Part) -> io::Result<()> {
+    /// The bytes are all there and right. `extension`: the file is to be called so.
+    pub(super) fn completed(
+        &self,
+        job: &JobName,
+        part: F::Part,
+        extension: Option<&str>,
+    ) -> io::Result<()> {
         self.files.sync(&part)?;
         drop(part);
+        if let Some(extension) = extension {
+            let called = self.parts.join(named(job, extension));
+            self.files.rename_new(&at(&self.parts, job), &called)?;
+        }
         self.files.sync_dir(&self.parts)?;
         self.move_marker(&self.intents, &self.whole, job)
     }
 
-    /// Gives a complete job its final name. `with_command`: a command is to run for it.
-    pub(super) fn hand_over(&self, job: &JobName, with_command: bool) -> io::Result<()> {
+    /// Gives a complete job its final name, and says it. `with_command`: a command is to run for it.
+    pub(super) fn hand_over(&self, job: &JobName, with_command: bool) -> io::Result<PathBuf> {
         if with_command {
             self.mark(&self.todo, job)?;
         }
-        let (part, file) = (at(&self.parts, job), self.file(job));
-        if self.files.exists(&part)? {
+        let part = self.first_in(&self.parts, job)?;
+        let name = part.as_deref().and_then(Path::file_name);
+        let file = name.map_or_else(|| at(&self.to, job), |name| self.to.join(name));
+        if let Some(part) = part {
             match self.files.rename_new(&part, &file) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     if !self.files.same(&part, &file)? {
@@ -158,7 +194,8 @@ impl<F: Files> Inbox<F> {
         }
         self.files.sync_dir(&self.to)?;
         self.files.sync_dir(&self.parts)?;
-        self.move_marker(&self.whole, &self.delivered, job)
+        self.move_marker(&self.whole, &self.delivered, job)?;
+        Ok(file)
     }
 
     /// The command has succeeded.
@@ -171,12 +208,12 @@ impl<F: Files> Inbox<F> {
     /// back is made again.
     pub(super) fn forget(&self, job: &JobName) -> io::Result<()> {
         let marker = at(&self.delivered, job);
-        self.files.remove(&marker).map_err(named(&marker))
+        self.files.remove(&marker).map_err(with_path(&marker))
     }
 
     /// Foreign names in a state directory are left alone.
     fn jobs(&self, dir: &Path) -> io::Result<BTreeSet<JobName>> {
-        let names = self.files.list(dir).map_err(named(dir))?;
+        let names = self.files.list(dir).map_err(with_path(dir))?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -198,8 +235,23 @@ impl<F: Files> Inbox<F> {
 }
 
 /// The same error with the path that it is about.
-fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
+fn with_path(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The names that the file of a job can have.
+fn names(job: &JobName) -> impl Iterator<Item = String> {
+    let others = EXTENSIONS.map(|(_, extension)| named(job, extension));
+    std::iter::once(job.to_string()).chain(others)
+}
+
+/// The name of a job with another extension.
+fn named(job: &JobName, extension: &str) -> String {
+    let name = job.to_string();
+    let stem = name
+        .rsplit_once('.')
+        .map_or(name.as_str(), |(stem, _)| stem);
+    format!("{stem}.{extension}")
 }
 
 fn at(dir: &Path, job: &JobName) -> PathBuf {

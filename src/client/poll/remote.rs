@@ -6,9 +6,10 @@
 
 use super::super::connect::{ClientError, Endpoint};
 use super::super::request::{Ask, Client, Response, target};
+use super::inbox::extension_of;
 use super::round::{Fetched, Source, SourceError};
 use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX, escaped};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -115,7 +116,16 @@ impl Source for Remote<'_> {
             let message = "the answer shows neither its length nor its end nor a digest";
             return Err(SourceError::Failed(message.into()));
         }
-        Ok(Fetched { bytes, sha256 })
+        // As it is in the spool, it is called as its job.
+        let extension = self.xslt.and_then(|_| {
+            let media_type = response.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+            extension_of(media_type)
+        });
+        Ok(Fetched {
+            bytes,
+            extension,
+            sha256,
+        })
     }
 }
 

@@ -19,6 +19,8 @@ const NEW_MAX: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fetched {
     pub(super) bytes: u64,
+    /// How the file is to be called, if not as its job.
+    pub(super) extension: Option<&'static str>,
     pub(super) sha256: [u8; 32],
 }
 
@@ -194,7 +196,7 @@ where
         let mut part = inbox.begin(job)?;
         let mut piece = |bytes: &[u8]| inbox.append(&mut part, bytes);
         let fetched = self.source.fetch(job, &mut piece).await?;
-        inbox.completed(job, part)?;
+        inbox.completed(job, part, fetched.extension)?;
         Ok(fetched)
     }
 
@@ -204,9 +206,8 @@ where
                 self.failed(job, &error);
                 false
             }
-            Ok(()) => {
+            Ok(file) => {
                 self.tally.delivered += 1;
-                let file = self.inbox.file(job);
                 self.report.delivered(job, &file, fetched);
                 true
             }
@@ -242,11 +243,10 @@ where
         let Some(hook) = self.hook.as_deref_mut() else {
             return;
         };
-        let file = self.inbox.file(job);
-        let outcome = match self.inbox.is_there(job) {
+        let outcome = match self.inbox.file(job) {
             Err(error) => Err(error.to_string()),
             // Perhaps the command itself, before it could be noted that it succeeded. No one knows.
-            Ok(false) => {
+            Ok(None) => {
                 let text = format!(
                     "{job}: the file was taken away before its command had succeeded; \
                      the command does not run for it any more"
@@ -254,7 +254,7 @@ where
                 self.report.note(&text);
                 Ok(())
             }
-            Ok(true) => hook.run(job, &file).await,
+            Ok(Some(file)) => hook.run(job, &file).await,
         };
         let noted = outcome.and_then(|()| self.inbox.done(job).map_err(|e| e.to_string()));
         if let Err(error) = noted {

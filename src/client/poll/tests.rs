@@ -215,6 +215,30 @@ async fn a_state_directory_that_is_gone_is_named() {
 }
 
 #[tokio::test]
+async fn what_a_stylesheet_makes_is_called_by_its_media_type() {
+    let stub = Stub::start(|_, asked| {
+        listing(asked, &[ONE, TWO]).unwrap_or_else(|| {
+            let media_type = match asked.line().contains(ONE) {
+                true => "content-type: Text/CSV; charset=UTF-8\r\n",
+                false => "content-type: application/xml\r\n",
+            };
+            Say::whole("200 OK", media_type, "a;b")
+        })
+    })
+    .await;
+    let options = PollOptions {
+        exec: Some("echo \"ran for ${1##*/}\" >&2; [ -s \"$1\" ]".into()),
+        xslt: Some("order-csv".into()),
+        ..options(&stub)
+    };
+    let (result, out, log) = polled(&stub, &options).await;
+    result.unwrap_or_else(|error| panic!("{error}: {log}"));
+    let called = ONE.replace(".xml", ".csv");
+    assert_eq!(names(&options.to), [called.as_str(), TWO]);
+    assert!(out.contains(&called), "{out}");
+}
+
+#[tokio::test]
 async fn an_interface_that_was_mistyped_leaves_nothing() {
     let stub = Stub::start(|n, _| match n {
         0 => Say::whole("400 Bad Request", "", "unknown interface orders_out"),

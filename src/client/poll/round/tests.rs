@@ -27,6 +27,8 @@ struct Server {
     bak: BTreeMap<JobName, Vec<u8>>,
     /// The n-th fetch breaks off half way.
     cut: Option<usize>,
+    /// What a stylesheet makes of the jobs.
+    extension: Option<&'static str>,
     fetches: usize,
     /// The n-th complete fetch is not noticed: the server was killed before it filed the job away.
     killed: Option<usize>,
@@ -38,6 +40,7 @@ impl Server {
         Self {
             bak: BTreeMap::new(),
             cut: None,
+            extension: None,
             fetches: 0,
             killed: None,
             queue: (0..n_jobs).map(|n| (name(n), bytes(n))).collect(),
@@ -73,6 +76,7 @@ impl Source for Server {
         }
         Ok(Fetched {
             bytes: body.len() as u64,
+            extension: self.extension,
             sha256: [0; 32],
         })
     }
@@ -280,6 +284,35 @@ async fn killed_at_any_operation_every_job_arrives_once_and_whole() {
             crash_at > 50,
             "{crash_at} operations are too few to be true"
         );
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_operation_a_file_of_another_kind_keeps_its_name() {
+    let mut crash_at = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, taken) = (dir.path(), Mutex::new(Vec::new()));
+        let mut server = Server::with(2);
+        server.extension = Some("csv");
+        let lives = [Life::of(crash_at), Life::of(usize::MAX)];
+        for left in &lives {
+            let files = Mortal {
+                life: left,
+                taken: &taken,
+                to,
+            };
+            life(files, to, &mut server, None, 3).await;
+        }
+        let mut taken = taken.into_inner().unwrap();
+        taken.sort();
+        let called = |n| name(n).to_string().replace(".xml", ".csv");
+        let expected: Vec<_> = (0..2).map(|n| (called(n), bytes(n))).collect();
+        assert_eq!(taken, expected, "crash at {crash_at}");
+        if !lives[0].is_over() {
+            break;
+        }
+        crash_at += 1;
     }
 }
 
