@@ -23,7 +23,7 @@ mod validate;
 pub use call::{Answer, call};
 pub use connect::{ClientError, Endpoint, Login};
 pub use poll::{PollOptions, poll};
-pub use post::{Answered, PostError, Posting, Receiver};
+pub use post::{Answered, Body, PostError, Posting, Receiver};
 pub use push::{PushOptions, PushSummary, push};
 pub use trust::Trust;
 pub use validate::{Judgement, Mistake, validate};

@@ -1,5 +1,5 @@
 //! What several parts need and none of them is about: [`modes`] says who may read and write what the
-//! service trusts, [`plain`] opens plain files of bounded size, [`sandbox`] starts a process that can reach few files, [`Input`] is a file that can be read again, [`doubled()`] is how long to wait after
+//! service trusts, [`plain`] opens plain files of bounded size, [`secret`] reads what is for its owner only, [`sandbox`] starts a process that can reach few files, [`Input`] is a file that can be read again, [`doubled()`] is how long to wait after
 //! failures, [`Heartbeat`] whether a loop still goes round, [`nearest()`] what a misspelt word was to be, [`processors()`] how much can be done at the
 //! same time.
 
@@ -11,6 +11,7 @@ mod nearest;
 pub(crate) mod plain;
 mod processors;
 pub(crate) mod sandbox;
+pub(crate) mod secret;
 #[cfg(test)]
 pub(crate) mod until;
 

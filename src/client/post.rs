@@ -1,7 +1,7 @@
-//! Posting a file to a URL, once: nothing is tried again here, no redirect is followed, and no one
-//! logs in. For processors, so its types know no HTTP library.
+//! Posting to a URL, once: nothing is tried again here, no redirect is followed, and no one
+//! logs in. For processors and events, so its types know no HTTP library.
 //!
-//! The file is streamed. A caller that learns that nothing was sent may post it again without a second
+//! A file is streamed. A caller that learns that nothing was sent may post it again without a second
 //! thought; otherwise the receiver may have acted on it.
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     trust::Trust,
 };
 use crate::domain::spaced;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,11 +23,19 @@ pub struct Receiver {
 
 /// What is posted.
 pub struct Posting {
-    pub file: PathBuf,
-    /// Exactly this many of the file's bytes.
-    pub bytes: u64,
+    pub body: Body,
     /// Names in lower case. A control character in a value is replaced.
     pub headers: Vec<(&'static str, String)>,
+}
+
+/// What is sent of it as the body.
+pub enum Body {
+    File {
+        path: PathBuf,
+        /// Exactly this many of the file's bytes.
+        bytes: u64,
+    },
+    Memory(Bytes),
 }
 
 /// What the receiver said.
@@ -89,10 +98,13 @@ impl Receiver {
         let ask = Ask {
             headers: headers(&posting.headers),
             method: Method::POST,
-            payload: Payload::File {
-                path: posting.file.clone(),
-                bytes: posting.bytes,
-                progress: Arc::new(|_| {}),
+            payload: match &posting.body {
+                Body::File { path, bytes } => Payload::File {
+                    path: path.clone(),
+                    bytes: *bytes,
+                    progress: Arc::new(|_| {}),
+                },
+                Body::Memory(bytes) => Payload::Memory(bytes.clone()),
             },
             target: self.target.clone(),
         };
@@ -168,8 +180,10 @@ mod tests {
 
     async fn posted(stub: &Stub, body: &[u8], bytes_max: usize) -> Result<Answered, PostError> {
         let posting = Posting {
-            file: stub.file("job", body),
-            bytes: body.len() as u64,
+            body: Body::File {
+                path: stub.file("job", body),
+                bytes: body.len() as u64,
+            },
             headers: vec![("x-who", "ol\u{7}ga ü".into())],
         };
         let url = format!("{}/hook?a=1", stub.url());
@@ -199,6 +213,13 @@ mod tests {
         assert_eq!(asked[0].body, b"<a/>");
         assert_eq!(asked[0].header("x-who"), Some("ol ga ü"));
         assert_eq!(asked[0].header("authorization"), None);
+        let posting = Posting {
+            body: Body::Memory(Bytes::from_static(b"{}")),
+            headers: Vec::new(),
+        };
+        let receiver = Receiver::new(&stub.url(), &stub.trust()).unwrap();
+        receiver.post(&posting, 100).await.unwrap();
+        assert_eq!(stub.asked()[1].body, b"{}");
     }
 
     #[tokio::test]
@@ -223,8 +244,7 @@ mod tests {
             assert_eq!(stub.connections(), n, "it is not sent again");
         }
         let posting = Posting {
-            file: stub.file("job", b"x"),
-            bytes: 1,
+            body: Body::Memory(Bytes::from_static(b"x")),
             headers: Vec::new(),
         };
         // No one trusts the stub's certificate.

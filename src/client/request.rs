@@ -21,7 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
 
 const PIECE_BYTES: usize = 128 * 1024;
@@ -39,6 +39,7 @@ pub(super) enum Payload {
         bytes: u64,
         progress: Progress,
     },
+    Memory(Bytes),
 }
 
 /// What to ask.
@@ -276,18 +277,26 @@ impl Activity {
     }
 }
 
+/// Where a body comes from.
+type Source = Pin<Box<dyn AsyncRead + Send>>;
+
 /// A request's body on its way.
 pub(super) struct Outgoing {
     activity: Arc<Activity>,
-    file: Option<(tokio::fs::File, Progress)>,
+    source: Option<(Source, Progress)>,
     left: u64,
     sent: u64,
 }
 
 impl Outgoing {
     async fn open(payload: &Payload, activity: Arc<Activity>) -> Result<Self, ClientError> {
-        let (file, left) = match payload {
+        let (source, left): (Option<(Source, Progress)>, u64) = match payload {
             Payload::Empty => (None, 0),
+            Payload::Memory(bytes) => {
+                let nobody: Progress = Arc::new(|_| {});
+                let source = Box::pin(io::Cursor::new(bytes.clone()));
+                (Some((source, nobody)), bytes.len() as u64)
+            }
             Payload::File {
                 path,
                 bytes,
@@ -298,12 +307,12 @@ impl Outgoing {
                     path: path.clone(),
                     source,
                 })?;
-                (Some((file, progress.clone())), *bytes)
+                (Some((Box::pin(file), progress.clone())), *bytes)
             }
         };
         Ok(Self {
             activity,
-            file,
+            source,
             left,
             sent: 0,
         })
@@ -319,7 +328,7 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let body = self.get_mut();
-        let Some((file, progress)) = body.file.as_mut().filter(|_| body.left > 0) else {
+        let Some((source, progress)) = body.source.as_mut().filter(|_| body.left > 0) else {
             return Poll::Ready(None);
         };
         let want = usize::try_from(body.left)
@@ -327,7 +336,7 @@ impl Body for Outgoing {
             .min(PIECE_BYTES);
         let mut piece = BytesMut::zeroed(want);
         let mut buffer = ReadBuf::new(&mut piece);
-        if let Err(error) = ready!(Pin::new(file).poll_read(cx, &mut buffer)) {
+        if let Err(error) = ready!(source.as_mut().poll_read(cx, &mut buffer)) {
             return Poll::Ready(Some(Err(error)));
         }
         let read = buffer.filled().len();

@@ -19,7 +19,12 @@ use crate::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    collections::BTreeMap, ffi::OsString, fs::File, io, os::unix::fs::FileExt, path::PathBuf,
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Seek as _, Write as _},
+    os::unix::fs::FileExt,
+    path::PathBuf,
     time::Duration,
 };
 use tokio::{
@@ -141,6 +146,13 @@ struct SupervisorHandle {
     pid: Option<Pid>,
 }
 
+/// What a command has as standard input, output and error.
+struct Files {
+    input: File,
+    output: File,
+    errors: File,
+}
+
 /// A command's output, and how far it was read.
 struct OutputReader {
     sources: [(Source, File, u64); 2],
@@ -159,20 +171,81 @@ impl Run {
 
 impl Command {
     pub(super) async fn run(&self, run: Run, stop: &CancellationToken) -> RunEnd {
-        let order = self.order(&run);
+        let order = self.order_of(&run);
         let output = Output::new(self.partners_see, &run.job);
-        let (begun, run) = on_a_thread(move || {
-            let begun = match &order {
-                Ok(order) => run.starter.run(order, &run.body, &run.lock, &run.errors),
-                Err(error) => Err(io::Error::other(error.to_string())),
+        let files = Files {
+            input: run.body,
+            output: run.lock,
+            errors: run.errors,
+        };
+        self.execute(order, files, run.starter, output, stop).await
+    }
+
+    /// Runs it on no job, with these bytes as its standard input and these variables. What it says is in the log of
+    /// the service. An attempt of its own does not outlive the service in its files.
+    pub async fn run_with(
+        &self,
+        input: Vec<u8>,
+        env: Vec<(&'static str, String)>,
+        starter: Starter,
+        stop: &CancellationToken,
+    ) -> Outcome {
+        let made = on_a_thread(move || -> io::Result<_> {
+            let dir = tempfile::tempdir()?;
+            let file = |name: &str| {
+                let mut options = File::options();
+                options.read(true).append(true).create_new(true);
+                options.open(dir.path().join(name))
             };
-            (begun, run)
+            let mut files = Files {
+                input: file("input")?,
+                output: file("output")?,
+                errors: file("errors")?,
+            };
+            files.input.write_all(&input)?;
+            files.input.rewind()?;
+            Ok((files, dir))
+        });
+        let (files, dir) = match made.await {
+            Ok(made) => made,
+            Err(error) => return self.not_started(&error.to_string()),
+        };
+        let env = env
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let order = self.order(env.collect(), 1, dir.path().join("exit"));
+        let output = Output::new(self.partners_see, "an event");
+        let end = self.execute(order, files, starter, output, stop).await;
+        for message in &end.messages {
+            tracing::debug!(said = message.text, "the command of a receiver");
+        }
+        end.outcome
+    }
+
+    async fn execute(
+        &self,
+        order: io::Result<Order>,
+        files: Files,
+        starter: Starter,
+        output: Output,
+        stop: &CancellationToken,
+    ) -> RunEnd {
+        let (begun, files) = on_a_thread(move || {
+            let begun = order.and_then(|order| {
+                let Files {
+                    input,
+                    output,
+                    errors,
+                } = &files;
+                starter.run(&order, input, output, errors)
+            });
+            (begun, files)
         })
         .await;
         let mut reader = OutputReader {
             sources: [
-                (Source::Output, run.lock, 0),
-                (Source::Errors, run.errors, 0),
+                (Source::Output, files.output, 0),
+                (Source::Errors, files.errors, 0),
             ],
             output,
             bytes_max: self.output_bytes_max,
@@ -189,7 +262,12 @@ impl Command {
         RunEnd::new(outcome, reader.output)
     }
 
-    fn order(&self, run: &Run) -> io::Result<Order> {
+    fn order(
+        &self,
+        env: Vec<(OsString, OsString)>,
+        attempt: u32,
+        kept: PathBuf,
+    ) -> io::Result<Order> {
         let (program, arguments) = self
             .argv
             .split_first()
@@ -201,6 +279,22 @@ impl Command {
             PathBuf::from(program)
         };
         let own = self.env.iter().map(|(n, v)| (n.into(), v.into()));
+        Ok(Order {
+            program,
+            arguments: arguments.iter().map(OsString::from).collect(),
+            dir: self.dir.clone(),
+            env: own.chain(env).collect(),
+            attempt,
+            memory_bytes_max: self.memory_bytes_max,
+            open_files_max: self.open_files_max,
+            sandbox: None,
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            leaves_processes: self.leaves_processes,
+            kept,
+        })
+    }
+
+    fn order_of(&self, run: &Run) -> io::Result<Order> {
         let of_job: [(&str, OsString); 10] = [
             ("SPOOLGATE_JOB", run.job.to_string().into()),
             ("SPOOLGATE_INTERFACE", run.interface.as_str().into()),
@@ -214,24 +308,15 @@ impl Command {
             ("SPOOLGATE_PARAMS", run.dir.join("params.json").into()),
         ];
         let of_job = of_job.map(|(name, value)| (name.into(), value));
-        let sandbox = (self.sandbox.as_ref()).map(|sandbox| sandbox.with(&program, &run.dir));
-        // The usual directory of temporary files is everybody's.
-        let temporary = sandbox
-            .iter()
-            .map(|_| ("TMPDIR".into(), run.dir.clone().into()));
-        Ok(Order {
-            program,
-            arguments: arguments.iter().map(OsString::from).collect(),
-            dir: self.dir.clone(),
-            env: temporary.chain(own).chain(of_job).collect(),
-            attempt: run.attempt,
-            memory_bytes_max: self.memory_bytes_max,
-            open_files_max: self.open_files_max,
-            sandbox,
-            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-            leaves_processes: self.leaves_processes,
-            kept: run.kept.clone(),
-        })
+        let mut order = self.order(of_job.into(), run.attempt, run.kept.clone())?;
+        if let Some(sandbox) = &self.sandbox {
+            order.sandbox = Some(sandbox.with(&order.program, &run.dir));
+            // The usual directory of temporary files is everybody's.
+            order
+                .env
+                .insert(0, ("TMPDIR".into(), run.dir.clone().into()));
+        }
+        Ok(order)
     }
 
     async fn watch(

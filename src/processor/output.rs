@@ -1,9 +1,6 @@
 //! A command's output, turned into messages line by line. Pure: bytes and the time come in.
 
-use crate::{
-    domain::JobName,
-    domain::joblog::{Level, MESSAGES_MAX, Message, TEXT_BYTES_MAX},
-};
+use crate::domain::joblog::{Level, MESSAGES_MAX, Message, TEXT_BYTES_MAX};
 
 /// Lines that are kept; the log has room left for what we have to say ourselves.
 const LINES_MAX: usize = MESSAGES_MAX - 10;
@@ -44,10 +41,11 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(see: PartnersSee, job: &JobName) -> Self {
+    /// `of`: the job, for the log.
+    pub(super) fn new(see: PartnersSee, of: impl ToString) -> Self {
         Self {
             see,
-            job: job.to_string(),
+            job: of.to_string(),
             messages: Vec::new(),
             output: Line::default(),
             errors: Line::default(),
@@ -134,7 +132,7 @@ mod tests {
     use super::*;
 
     fn output(see: PartnersSee) -> Output {
-        Output::new(see, &"20261122T045748.123Z-00042.xml".parse().unwrap())
+        Output::new(see, "20261122T045748.123Z-00042.xml")
     }
 
     fn texts(output: Output) -> Vec<String> {

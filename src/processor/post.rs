@@ -15,8 +15,9 @@ use super::{
     signature,
 };
 use crate::{
-    client::{Answered, PostError, Posting, Receiver, Trust},
+    client::{Answered, Body, PostError, Posting, Receiver, Trust},
     domain::{JobName, Kind},
+    util::secret,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use encoding_rs::{Encoding, UTF_8};
@@ -153,11 +154,8 @@ impl Post {
                 headers.push(("x-spoolgate-timestamp", moment_s.to_string()));
                 headers.push(("x-spoolgate-signature", signed));
             }
-            let posting = Posting {
-                file,
-                bytes,
-                headers,
-            };
+            let body = Body::File { path: file, bytes };
+            let posting = Posting { body, headers };
             Ok(Ready { post, posting })
         });
         made.await.unwrap_or_else(|error| Err(error.to_string()))
@@ -178,7 +176,7 @@ impl Post {
 
     fn secret(&self) -> Result<Option<Vec<u8>>, String> {
         let path = self.secret.as_deref();
-        path.map(signature::secret).transpose()
+        path.map(secret::read).transpose()
     }
 
     async fn judge(&self, run: &Run, answered: &Answered, output: &mut Output) -> Outcome {
