@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod demo;
 mod errors;
+mod events;
 mod findings;
 mod follow;
 mod forget;
@@ -186,6 +187,9 @@ enum Command {
     /// List what operators and administrators did, and verify that nobody changed that record
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// List events that wait for receivers or were never taken, and send those again
+    #[command(subcommand)]
+    Events(events::Events),
     /// Upload documents to a gateway, as a partner
     Push(partner::Push),
     /// Fetch what is new from a gateway, as a partner
@@ -225,6 +229,7 @@ impl Cli {
             Command::Completions(completions) => completions.run(),
             Command::Demo(demo) => demo.run(),
             Command::Errors(errors) => errors.run(),
+            Command::Events(events) => events.run(),
             Command::Forget(forget) => forget.run(),
             Command::Fsck(fsck) => Ok(fsck.run()),
             Command::Health(health) => health.run(),

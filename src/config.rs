@@ -9,6 +9,7 @@ mod file;
 mod files;
 mod mistakes;
 mod partner;
+mod receiver;
 
 pub use differences::Differences;
 pub use partner::Partner;
@@ -17,6 +18,7 @@ use crate::{
     cron_schedule::cron::Changes,
     cron_schedule::{Missed, Zone},
     domain::{InterfaceName, OrderBy, WorkerTags},
+    events::Receiver,
     peer::{Network, Networks},
     processor::{Command, ExitCodes, Post, Processor, Sandbox},
     scheduler::{LaneRules, Order, PartnerRules, Partners},
@@ -152,6 +154,8 @@ pub struct Tenant {
     /// Users of whom something is said, by their names.
     pub partners: BTreeMap<String, Partner>,
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
+    /// Who is told what happens.
+    pub events: Vec<Receiver>,
 }
 
 impl Tenant {
@@ -247,6 +251,8 @@ pub struct Limits {
     /// Transformations at the same time, over all tenants.
     pub stylesheets_max: usize,
     pub stylesheets_per_user_max: usize,
+    /// Of events that wait for their receivers, in each tenant; beyond that the oldest are dead.
+    pub events_bytes_max: u64,
     pub free_bytes_min: u64,
     pub free_inodes_min: u64,
 }
@@ -270,6 +276,7 @@ impl Default for Limits {
             schedules_per_user_max: admission.schedules_per_user_max,
             stylesheets_max: 4,
             stylesheets_per_user_max: 2,
+            events_bytes_max: 256 << 20,
             free_bytes_min: admission.free_bytes_min,
             free_inodes_min: admission.free_inodes_min,
         }
@@ -434,7 +441,9 @@ fn tenants(
 ) -> Result<Vec<Tenant>, String> {
     let mut tenants = Vec::new();
     if !file.interfaces.is_empty() {
+        let interfaces = interfaces(&file.interfaces, dir)?;
         tenants.push(Tenant {
+            events: receiver::receivers(&file.events, &interfaces, dir)?,
             name: DEFAULT_TENANT.into(),
             is_default: true,
             hosts: Vec::new(),
@@ -452,7 +461,7 @@ fn tenants(
             catalog: catalog(&file.schemas, files)?,
             editions: editions(&file.schemas),
             partners: partner::checked(&file.partners)?,
-            interfaces: interfaces(&file.interfaces, dir)?,
+            interfaces,
         });
     }
     for (name, tenant) in &file.tenants {
@@ -470,7 +479,11 @@ fn tenants(
             Some(path) => dir.join(path),
             None => dir.join(&at).join(usual),
         };
+        let of_tenant = |error: String| format!("tenants.{name}.{error}");
+        let interfaces = interfaces(&tenant.interfaces, dir).map_err(of_tenant)?;
+        let events = receiver::receivers(&tenant.events, &interfaces, dir);
         tenants.push(Tenant {
+            events: events.map_err(of_tenant)?,
             name: name.clone(),
             is_default: false,
             hosts: tenant.hosts.clone(),
@@ -480,12 +493,10 @@ fn tenants(
             segment_bytes,
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
-            catalog: catalog(&tenant.schemas, files).map_err(|e| format!("tenants.{name}.{e}"))?,
+            catalog: catalog(&tenant.schemas, files).map_err(of_tenant)?,
             editions: editions(&tenant.schemas),
-            partners: partner::checked(&tenant.partners)
-                .map_err(|e| format!("tenants.{name}.{e}"))?,
-            interfaces: interfaces(&tenant.interfaces, dir)
-                .map_err(|e| format!("tenants.{name}.{e}"))?,
+            partners: partner::checked(&tenant.partners).map_err(of_tenant)?,
+            interfaces,
         });
     }
     distinct(&tenants)?;
@@ -567,6 +578,7 @@ fn check_limits(limits: &Limits) -> Result<(), String> {
         "limits.uploads_per_minute_per_user_max",
         limits.uploads_per_minute_per_user_max,
     )?;
+    at_least_1("limits.events_bytes_max", limits.events_bytes_max)?;
     at_least_1("limits.upload_bytes_max", limits.upload_bytes_max)
 }
 

@@ -7,6 +7,7 @@
 
 mod clock;
 mod configuration;
+mod expiry;
 #[cfg(test)]
 mod fault_tests;
 mod holds;
@@ -35,7 +36,10 @@ use crate::{
     http::{self, tls},
     metrics::Metrics,
     processor::Starter,
-    store::fs::{LockError, RealFs, SpoolLock},
+    store::{
+        Store,
+        fs::{LockError, RealFs, SpoolLock},
+    },
     ui::{self, Ui},
     util::Heartbeat,
 };
@@ -104,6 +108,7 @@ pub(crate) async fn serve(
     let accepting = Arc::<Heartbeat>::default();
     tell_service_manager(&served, &accepting, &supervisor, &stop);
     watch_clock(&about, &supervisor, &stop);
+    watch_expiry(&certificate, &served, &supervisor, &stop);
     follow_configuration(&about, followers, &supervisor, &stop).await;
     let configuration = about.configuration.clone();
     let ops = ops(
@@ -272,6 +277,20 @@ async fn follow_configuration(
     configuration.followed_by(followers).await;
     supervisor.keep("the taking of configurations", move || {
         configuration.clone().follow_signals(until.clone())
+    });
+}
+
+fn watch_expiry(
+    certificate: &Arc<tls::Certificate>,
+    served: &[Served],
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+) {
+    let stores = served.iter().map(|of| of.store.clone() as Arc<dyn Store>);
+    let (certificate, stores): (_, Vec<_>) = (certificate.clone(), stores.collect());
+    let until = stop.clone();
+    supervisor.keep("the watch of the certificate", move || {
+        expiry::run(certificate.clone(), stores.clone(), until.clone())
     });
 }
 

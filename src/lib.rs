@@ -14,6 +14,7 @@
 //!   the scheduler decides.
 //! - [`service`] turns a command of a caller into a reply or a fault, and is where async meets the
 //!   store. A dialect in [`api`] translates between it and HTTP, purely. `http` is the server.
+//! - [`events`] sends what happened to those who want to know.
 //! - [`metrics`] has the instruments by which all of these count what they do.
 //! - [`ops`] is what operators do and see: their acts, their socket, and what is wrong.
 //! - `ui` is the page in the browser.
@@ -45,6 +46,7 @@ pub mod config;
 pub mod cron_schedule;
 pub(crate) mod daemon;
 pub mod domain;
+pub mod events;
 pub(crate) mod http;
 pub(crate) mod log;
 pub mod metrics;

@@ -1,6 +1,6 @@
 //! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
 
-use super::{Limits, LogConfig, MetricsConfig, Partner, Ui};
+use super::{Limits, LogConfig, MetricsConfig, Partner, Ui, receiver::ReceiverFile};
 use crate::{
     cron_schedule::Missed,
     cron_schedule::cron::Changes,
@@ -31,6 +31,7 @@ pub(super) struct ConfigFile {
     pub(super) retention: Retention,
     pub(super) partners: BTreeMap<String, Partner>,
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
+    pub(super) events: Vec<ReceiverFile>,
     pub(super) tenants: BTreeMap<String, TenantFile>,
 }
 
@@ -187,4 +188,6 @@ pub(super) struct TenantFile {
     pub(super) partners: BTreeMap<String, Partner>,
     #[serde(default)]
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
+    #[serde(default)]
+    pub(super) events: Vec<ReceiverFile>,
 }

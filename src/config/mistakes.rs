@@ -84,17 +84,25 @@ fn walk<'a>(table: &'a DeTable<'a>, prefix: &str, all: &mut Vec<Entry<'a>>) {
             span: value.span(),
             value: value.get_ref(),
         });
-        if let Some(table) = value.get_ref().as_table() {
-            walk(table, &format!("{name}."), all);
-        }
-        for (n, value) in value.get_ref().as_array().into_iter().flatten().enumerate() {
-            all.push(Entry {
-                name: format!("entry {} of {name}", n + 1),
-                key: value.span(),
-                span: value.span(),
-                value: value.get_ref(),
-            });
-        }
+        walk_into(value.get_ref(), &name, all);
+    }
+}
+
+/// What is in a value of that name. The keys of a list of tables are called as those of one table.
+fn walk_into<'a>(value: &'a DeValue<'a>, name: &str, all: &mut Vec<Entry<'a>>) {
+    if let Some(table) = value.as_table() {
+        walk(table, &format!("{name}."), all);
+    }
+    for (n, value) in value.as_array().into_iter().flatten().enumerate() {
+        let entry = format!("entry {} of {name}", n + 1);
+        all.push(Entry {
+            name: entry.clone(),
+            key: value.span(),
+            span: value.span(),
+            value: value.get_ref(),
+        });
+        let is_table = value.get_ref().is_table();
+        walk_into(value.get_ref(), if is_table { name } else { &entry }, all);
     }
 }
 
@@ -330,6 +338,19 @@ mod tests {
         }
     }
 
+    /// A receiver of events with all that it needs but this key.
+    fn receiver_without(key: &str, before: &str) -> String {
+        let keys = [
+            ("name", "name = \"a\"\n"),
+            ("on", "on = [\"job.done\"]\n"),
+            ("url", "url = \"https://h\"\n"),
+        ];
+        let is_other = |name: &str| name != key && (name, key) != ("url", "command");
+        let others = keys.iter().filter(|(name, _)| is_other(name));
+        let others: String = others.map(|(_, line)| *line).collect();
+        format!("{before}[[events]]\n{others}")
+    }
+
     /// Whatever stands in place of a value, the message names the line and the whole key, and no
     /// type of Rust.
     #[test]
@@ -342,7 +363,11 @@ mod tests {
         let mut tried = 0;
         for key in keys.filter(|key| key.contains('.')) {
             let key = key.replace("NAME", "a");
+            let receiver = key.strip_prefix("events.");
+            let name_of = |key: &str| receiver.map_or(key.to_owned(), str::to_owned);
+            let of_receiver = receiver.map(|of| receiver_without(of, interface));
             let others = match key.as_str() {
+                _ if of_receiver.is_some() => of_receiver.as_deref().unwrap_or_default(),
                 "interfaces.a.direction" => "",
                 key if key.starts_with("tenants.") && key != "tenants.a.hosts" => {
                     "tenants.a.hosts = [\"h\"]\n"
@@ -359,7 +384,7 @@ mod tests {
                 "1979-05-27",
                 "99999999999999999999",
             ] {
-                let text = format!("{others}\n{key} = {value}");
+                let text = format!("{others}\n{} = {value}", name_of(&key));
                 let path = Path::new("/etc/spoolgate/spoolgate.toml");
                 let Err(error) = Config::parse(&text, path) else {
                     continue;

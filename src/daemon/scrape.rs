@@ -194,6 +194,7 @@ impl Scraper {
             is_healthy,
             certificate_expiry_s: certificate.map(|facts| facts.not_after_s),
             log_lines_lost: lost_lines(),
+            events_pending: self.spools.iter().map(|(_, of)| of.pending_events()).sum(),
             free_bytes: free.map(|free| free.free_bytes),
             free_inodes: free.and_then(|free| free.free_files),
             reserve_bytes: configuration.in_force().limits.free_bytes_min,

@@ -12,6 +12,7 @@ use crate::{
     auth::{Users, UsersFile},
     config::{Config, InterfaceConfig, Limits, Tenant},
     domain::{InterfaceName, Job, JobName, Queue, Seal},
+    events::{Dispatcher, Receiver},
     http::tls::Certificate,
     metrics::{Journal, Metrics, Rescan, Tenant as TenantMetrics},
     ops::admin::{Admin, Change},
@@ -90,6 +91,10 @@ pub(super) struct Prepared {
     pub(super) spool: Arc<Spool>,
     store: Arc<FileStore>,
     metrics: TenantMetrics,
+    starter: Starter,
+    /// Who wants events.
+    receivers: Vec<Receiver>,
+    events_bytes_max: u64,
     worker: Worker,
     alarm: Arc<Alarm>,
     reloader: Arc<Reloader>,
@@ -118,6 +123,7 @@ pub(super) struct Running {
     /// `None`: it has ended.
     worker: Option<JoinHandle<()>>,
     timetable: JoinHandle<()>,
+    dispatcher: JoinHandle<()>,
     lock: Arc<SpoolLock>,
 }
 
@@ -135,6 +141,8 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
     let spool = spool.with_retention(tenant.retention.clone());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
+    let wants = tenant.events.iter().map(|receiver| receiver.wants.clone());
+    let spool = spool.with_receivers(wants.collect());
     let spool = spool.with_attributes(|document, name| {
         let source = Source::Memory(document);
         let value = xml::root_attribute(&source, name, &XmlLimits::default());
@@ -344,7 +352,7 @@ impl Prepared {
         let known = users.clone();
         spool.know_users(move |user| known.is_user(user.as_str()));
         let of = (store.clone(), taken.adopted);
-        let by = (shared.starter, metrics.clone());
+        let by = (shared.starter.clone(), metrics.clone());
         let worker = worker_of(config, tenant, of, by, drain, kill);
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
@@ -386,6 +394,9 @@ impl Prepared {
             spool,
             store,
             metrics,
+            starter: shared.starter,
+            receivers: tenant.events.clone(),
+            events_bytes_max: config.limits.events_bytes_max,
             worker,
             alarm,
             reloader,
@@ -450,6 +461,14 @@ impl Prepared {
             alarm.touch_all();
             timetable::run(service.clone(), alarm.clone(), is_watched, until.clone())
         });
+        let (store, until) = (self.store.clone(), stop.clone());
+        let (starter, metrics) = (self.starter, self.metrics.clone());
+        let (receivers, bytes_max) = (self.receivers, self.events_bytes_max);
+        let dispatcher = supervisor.keep(named("the dispatcher of events"), move || {
+            let by = (starter.clone(), metrics.clone());
+            let dispatcher = Dispatcher::new(store.clone(), &receivers, bytes_max, by);
+            dispatcher.run(until.clone())
+        });
         let (store, held, until) = (self.store.clone(), self.held, stop.clone());
         let hints = reloader.hints.clone();
         supervisor.keep(named("the clock of the holds"), move || {
@@ -488,6 +507,7 @@ impl Prepared {
             spool: self.spool,
             worker: Some(tokio::spawn(worker)),
             timetable,
+            dispatcher,
             lock: self.lock,
         };
         (running, served)
@@ -539,6 +559,7 @@ impl Running {
             let _ = worker.await;
         }
         let _ = self.timetable.await;
+        let _ = self.dispatcher.await;
         let spool = self.spool.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || spool.close_journal()).await {
             tracing::error!(%error, "closing the journal broke down");

@@ -19,6 +19,8 @@ pub struct Seen {
     /// Of the Unix epoch. As all that follows: `None` when it is not known.
     pub certificate_expiry_s: Option<i64>,
     pub log_lines_lost: u64,
+    /// Of all tenants; one that waits for two receivers counts twice.
+    pub events_pending: usize,
     /// Of the spool that has the fewest.
     pub free_bytes: Option<u64>,
     pub free_inodes: Option<u64>,
@@ -186,6 +188,11 @@ impl Seen {
                 ConstGauge::new(expiry_s),
             );
         }
+        registry.register(
+            "events_pending",
+            "Events that wait for their receivers",
+            ConstGauge::new(self.events_pending as u64),
+        );
         registry.register(
             "log_lines_lost",
             "Lines of the log that could not be written",

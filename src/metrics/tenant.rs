@@ -144,6 +144,7 @@ struct Common {
     journal: Journal,
     rescans: [Counter; Rescan::ALL.len()],
     schedules_missed: Counter,
+    events_dead: Counter,
     upload_bytes: Counter,
     upload_seconds: Histogram,
     validation_seconds: Histogram,
@@ -155,6 +156,7 @@ impl Default for Common {
             attempt_seconds: long(),
             journal: Journal::default(),
             rescans: Rescan::ALL.map(|_| Counter::default()),
+            events_dead: Counter::default(),
             schedules_missed: Counter::default(),
             upload_bytes: Counter::default(),
             upload_seconds: quick(),
@@ -225,6 +227,11 @@ impl Tenant {
     /// Moments of a schedule have no job of their own, since nobody was there.
     pub fn missed(&self) {
         self.common.schedules_missed.inc();
+    }
+
+    /// Events that their receivers never took.
+    pub fn events_died(&self, n_events: u64) {
+        self.common.events_dead.inc_by(n_events);
     }
 
     pub fn journal(&self) -> Journal {
@@ -360,6 +367,11 @@ impl Common {
             "watch_rescans",
             "Scans of queues since the watcher may have told less than happened",
             rescans,
+        );
+        registry.register(
+            "events_dead",
+            "Events that no receiver took in time, or that there was no room for",
+            common.events_dead.clone(),
         );
         registry.register(
             "schedules_missed",

@@ -17,7 +17,10 @@ use crate::{
     cron_schedule::ScheduleId,
     domain::{InterfaceName, JobName, UserName, text},
     service::{Verifier, WorkerHandle},
-    store::{By, Store, StoreError, Traces},
+    store::{
+        By, Store, StoreError, Traces,
+        events::{EventId, WhichEvents},
+    },
 };
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -40,6 +43,12 @@ pub enum Operation {
         reason: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+    },
+    /// Lets these events wait again, or else all that are dead; for this receiver, or else all of them.
+    Redeliver {
+        events: Vec<EventId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receiver: Option<String>,
     },
     /// Ends a hold.
     Release {
@@ -71,6 +80,10 @@ pub enum Acted {
         hold: String,
     },
     NotHeld,
+    /// So many events wait again.
+    Redelivered {
+        events: usize,
+    },
     Released,
     /// Another configuration was taken: what of it differs, a line each.
     Reloaded {
@@ -87,6 +100,7 @@ impl fmt::Display for Acted {
             Self::Held => f.write_str("held"),
             Self::HeldBefore { hold } => write!(f, "was held already {hold}"),
             Self::NotHeld => f.write_str("was not held"),
+            Self::Redelivered { events } => write!(f, "{events} sent again"),
             Self::Released => f.write_str("released"),
             Self::Reloaded { taken } => f.write_str(taken),
             Self::Removed => f.write_str("removed"),
@@ -271,6 +285,9 @@ impl Admin {
                 reason,
                 until,
             } => self.hold(interface, reason, *until, by).await,
+            Operation::Redeliver { events, receiver } => {
+                self.redeliver(events, receiver.clone()).await
+            }
             Operation::Release { interface } => self.release(interface, by).await,
             Operation::Reload => self.reload().await,
             Operation::RemoveSchedule { schedule } => self.remove_schedule(*schedule, by).await,
@@ -313,6 +330,22 @@ impl Admin {
             });
         }
         Ok(Acted::Forgotten(traces))
+    }
+
+    async fn redeliver(
+        &self,
+        events: &[EventId],
+        receiver: Option<String>,
+    ) -> Result<Acted, ActError> {
+        let which = WhichEvents {
+            receiver,
+            ids: events.iter().copied().collect(),
+            // One that is named is sent once more, whatever came of it.
+            delivered: !events.is_empty(),
+            ..WhichEvents::default()
+        };
+        let n_events = self.store.redeliver(&which).await?;
+        Ok(Acted::Redelivered { events: n_events })
     }
 
     async fn release(&self, interface: &InterfaceName, by: &By) -> Result<Acted, ActError> {

@@ -104,6 +104,8 @@ pub struct TenantFacts {
     pub broken_stylesheets: Vec<(String, bool)>,
     /// Directories in which everyone may replace what the service trusts.
     pub open_dirs: Vec<String>,
+    /// Receivers of events to which nothing can be sent, and why.
+    pub receivers: Vec<(String, String)>,
     pub interfaces: Vec<InterfaceFacts>,
 }
 
@@ -289,6 +291,10 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<HealthFinding> {
     if let Some(error) = &facts.unreadable_schemas {
         let text = format!("it cannot be read: {error}; let the service's user in");
         found.push(failed(&format!("{}/schemas", facts.root), text));
+    }
+    for (name, why) in &facts.receivers {
+        let text = format!("it gets no events: {why}");
+        found.push(warning(&format!("receiver {name}"), text));
     }
     for (name, in_force) in &facts.broken_stylesheets {
         let what = format!("stylesheet {name}");
@@ -510,6 +516,7 @@ mod tests {
         (|f| f.tenants[0].users.anybody_may = false, Grade::Failed, "users.toml: no one in it"),
         (|f| f.tenants[0].users.unknown_partners = vec!["shpo".into()], Grade::Warning, "users.toml: it has no user shpo"),
         (|f| f.tenants[0].unreadable_schemas = Some("denied".into()), Grade::Failed, "spool/schemas: it cannot be read"),
+        (|f| f.tenants[0].receivers = vec![("x".into(), "no".into())], Grade::Warning, "receiver x: it gets no events: no"),
         (|f| f.tenants[0].broken_stylesheets = vec![("x".into(), false)], Grade::Failed, "stylesheet x: it is broken"),
         (|f| f.tenants[0].broken_stylesheets = vec![("x".into(), true)], Grade::Warning, "stylesheet x: the file is broken"),
         (|f| f.tenants[0].open_dirs = vec!["d".into()], Grade::Warning, "run: chmod o-w d"),

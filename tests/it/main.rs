@@ -13,6 +13,7 @@ mod contract;
 mod control;
 mod crash;
 mod dialects;
+mod events;
 mod fsck;
 mod full_disk;
 mod harness;

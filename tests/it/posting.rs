@@ -13,28 +13,34 @@ use std::{
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(crate) struct Asked {
     line: String,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Asked {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
     }
 }
 
 /// Answers each request by its number, from 0; an empty answer closes the connection.
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Receiver {
-    fn start(answer: impl Fn(usize) -> String + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    pub(crate) fn start(answer: impl Fn(usize) -> String + Send + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    pub(crate) fn on(
+        listener: TcpListener,
+        answer: impl Fn(usize) -> String + Send + 'static,
+    ) -> Self {
         let url = format!("http://{}/hook?a=1", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let kept = asked.clone();
@@ -51,7 +57,7 @@ impl Receiver {
         Self { url, asked }
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
@@ -86,7 +92,7 @@ fn read(connection: &TcpStream) -> Asked {
     asked
 }
 
-fn says(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn says(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
 }

@@ -156,6 +156,12 @@ pub(super) fn deed(operation: &Operation, by: &By) -> Deed {
                 ..Deed::new("hold", &by)
             }
         }
+        Operation::Redeliver { events, receiver } => {
+            let to = receiver.iter().map(|to| format!("--to {to}"));
+            let events = events.iter().map(ToString::to_string);
+            let all = events.take(NAMES_MAX).chain(to).collect::<Vec<String>>();
+            new("events redeliver").with((!all.is_empty()).then(|| all.join(" ")).as_deref())
+        }
         Operation::Release { interface } => Deed {
             interface: Some(interface.to_string()),
             ..new("release")

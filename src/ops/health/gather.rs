@@ -7,6 +7,7 @@ use super::{CertificateFacts, InterfaceFacts, SchemaFacts, ServiceFacts, TenantF
 use crate::{
     config::{Config, DEFAULT_TENANT, InterfaceConfig, Tenant},
     domain::{InterfaceName, PlaceKind},
+    events::Way,
     http::tls,
     processor::Processor,
     store::{Capacity, Filter, Store, StoreError, Viewer},
@@ -163,7 +164,15 @@ fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
     let stylesheets = root.join("xslt");
     let refused = source.stylesheets.refused().into_iter();
     let limits = &config.limits;
+    let receivers = source.tenant.events.iter().filter_map(|receiver| {
+        let wrong = match &receiver.way {
+            Way::Command(command) => lacking(&command.argv[0], &command.dir),
+            Way::Post(_) => receiver.check().err(),
+        };
+        wrong.map(|wrong| (receiver.wants.receiver.clone(), wrong))
+    });
     TenantFacts {
+        receivers: receivers.collect(),
         name: (tenant.name != DEFAULT_TENANT).then(|| tenant.name.clone()),
         root: root.display().to_string(),
         stopped: source.store.stopped.clone(),

@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(request(&written).as_ref(), Ok(&asked));
     let names: Vec<String> = match &asked.ask {
         // What these have is for the audit, and names nothing.
-        Ask::Act(Operation::Forget { .. } | Operation::Reload)
+        Ask::Act(Operation::Forget { .. } | Operation::Redeliver { .. } | Operation::Reload)
         | Ask::Begin(_)
         | Ask::Differences
         | Ask::End { .. }

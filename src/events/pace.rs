@@ -1,0 +1,195 @@
+//! When a receiver is sent to: what has failed is tried again, later and later, and a receiver that fails rests.
+//! Pure.
+//!
+//! Each event has a wait of its own, so that one which a receiver never takes does not keep the others from it. The
+//! receiver has one, too, so that one which is away is not asked by each event that waits.
+
+use crate::{store::events::EventId, util::doubled};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+/// The first wait of either.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+/// An event is tried again after so long at the latest.
+const EVENT_WAIT_MAX: Duration = Duration::from_secs(600);
+/// A receiver rests so long, unless it asks for more.
+const REST_MAX: Duration = Duration::from_secs(60);
+/// So many events have failed and wait for their next attempt; beyond that no others are tried.
+const FAILED_MAX: usize = 1000;
+/// How often an event was tried is forgotten so long after it could have been tried again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// How a receiver does.
+pub(super) struct Pace {
+    at_once: usize,
+    under_way: usize,
+    /// In a row.
+    failures: u32,
+    rests_until: Option<Instant>,
+    /// How often each was tried in vain, and when it is tried again.
+    failed: HashMap<EventId, (u32, Instant)>,
+    /// Under way, or delivered without a record of it yet.
+    busy: HashSet<EventId>,
+}
+
+impl Pace {
+    /// For a receiver that takes so many events at the same time.
+    pub(super) fn new(at_once: usize) -> Self {
+        Self {
+            at_once,
+            under_way: 0,
+            failures: 0,
+            rests_until: None,
+            failed: HashMap::new(),
+            busy: HashSet::new(),
+        }
+    }
+
+    /// How many events can be sent now. One that has failed is tried with one.
+    pub(super) fn room(&self, now: Instant) -> usize {
+        let rests = self.rests_until.is_some_and(|until| until > now);
+        let waiting = self.failed.values().filter(|(_, due)| *due > now).count();
+        if rests || waiting >= FAILED_MAX {
+            return 0;
+        }
+        let most = if self.failures == 0 { self.at_once } else { 1 };
+        most.saturating_sub(self.under_way)
+    }
+
+    /// Those that are not to be sent now.
+    pub(super) fn without(&self, now: Instant) -> HashSet<EventId> {
+        let waiting = self.failed.iter().filter(|(_, (_, due))| *due > now);
+        let waiting = waiting.map(|(id, _)| *id);
+        waiting.chain(self.busy.iter().copied()).collect()
+    }
+
+    /// When there may be room, or an event to be tried again, without any news. `None`: not before there is news.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let dues = self.failed.values().map(|(_, due)| *due);
+        dues.chain(self.rests_until).filter(|due| *due > now).min()
+    }
+
+    pub(super) fn sent(&mut self, id: EventId) {
+        self.under_way += 1;
+        self.busy.insert(id);
+    }
+
+    /// True: it had failed before.
+    pub(super) fn delivered(&mut self, id: EventId) -> bool {
+        self.under_way -= 1;
+        self.failed.remove(&id);
+        self.rests_until = None;
+        std::mem::take(&mut self.failures) > 0
+    }
+
+    /// That it was delivered is recorded.
+    pub(super) fn recorded(&mut self, id: EventId) {
+        self.busy.remove(&id);
+    }
+
+    /// True: it is the first failure in a row. `after`: how long the receiver asks to be left alone.
+    pub(super) fn failed(&mut self, id: EventId, now: Instant, after: Option<Duration>) -> bool {
+        self.under_way -= 1;
+        self.busy.remove(&id);
+        self.failed
+            .retain(|_, (_, due)| now < *due + FORGOTTEN_AFTER);
+        let tried = self.failed.get(&id).map_or(0, |(tried, _)| *tried);
+        let due = now + doubled(WAIT_MIN, tried, EVENT_WAIT_MAX);
+        self.failed.insert(id, (tried + 1, due));
+        let rest = doubled(WAIT_MIN, self.failures, REST_MAX);
+        let asked = after.unwrap_or_default().min(EVENT_WAIT_MAX);
+        self.rests_until = Some(now + rest.max(asked));
+        self.failures = self.failures.saturating_add(1);
+        self.failures == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::events::EventKind;
+
+    fn id(n: usize) -> EventId {
+        EventId::of(EventKind::JobDone, &n.to_string())
+    }
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_receiver_that_fails_rests_longer_and_longer_and_is_tried_with_one() {
+        let (mut pace, mut now) = (Pace::new(8), Instant::now());
+        assert_eq!((pace.room(now), pace.next(now)), (8, None));
+        let mut rests = Vec::new();
+        for n in 0..9 {
+            pace.sent(id(n));
+            assert_eq!(pace.failed(id(n), now, None), n == 0);
+            let rest = (0..).map(s).find(|rest| pace.room(now + *rest) > 0);
+            rests.push(rest.unwrap().as_secs());
+            now += rest.unwrap();
+            assert_eq!(pace.room(now), 1);
+        }
+        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        pace.sent(id(9));
+        assert_eq!(pace.room(now), 0, "one at once");
+        assert!(pace.delivered(id(9)));
+        assert_eq!(pace.room(now), 8);
+        pace.sent(id(10));
+        assert!(!pace.delivered(id(10)));
+    }
+
+    #[test]
+    fn an_event_that_is_never_taken_waits_longer_and_longer_and_keeps_no_other_back() {
+        let (mut pace, mut now) = (Pace::new(8), Instant::now());
+        let mut waits = Vec::new();
+        for n in 1..=12 {
+            pace.sent(id(0));
+            pace.failed(id(0), now, None);
+            assert!(pace.without(now).contains(&id(0)));
+            now += s(1);
+            // Another one is taken meanwhile.
+            pace.sent(id(n));
+            assert!(pace.without(now).contains(&id(n)));
+            pace.delivered(id(n));
+            assert!(pace.without(now).contains(&id(n)), "that is not recorded");
+            pace.recorded(id(n));
+            assert_eq!(pace.room(now), 8);
+            let due = pace.next(now - s(1)).unwrap();
+            waits.push((due + s(1) - now).as_secs());
+            now = due.max(now);
+            assert!(pace.without(now).is_empty());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+    }
+
+    #[test]
+    fn a_receiver_is_left_alone_as_long_as_it_asks_within_bounds() {
+        for (asked, rests) in [(0, 1), (30, 30), (86_400, 600)] {
+            let (mut pace, now) = (Pace::new(8), Instant::now());
+            pace.sent(id(0));
+            pace.failed(id(0), now, Some(s(asked)));
+            assert_eq!(pace.room(now + s(rests) - Duration::from_millis(1)), 0);
+            assert_eq!(pace.room(now + s(rests)), 1);
+        }
+    }
+
+    #[test]
+    fn what_has_failed_is_bounded() {
+        let (mut pace, now) = (Pace::new(8), Instant::now());
+        for n in 0..FAILED_MAX {
+            pace.sent(id(n));
+            pace.failed(id(n), now, None);
+            pace.failures = 0;
+            pace.rests_until = None;
+            assert_eq!(pace.room(now) > 0, n + 1 < FAILED_MAX);
+        }
+        let later = now + EVENT_WAIT_MAX + FORGOTTEN_AFTER;
+        assert_eq!(pace.room(later), 8);
+        pace.sent(id(0));
+        pace.failed(id(0), later, None);
+        assert_eq!(pace.failed.len(), 1, "the others are forgotten");
+    }
+}
