@@ -44,9 +44,8 @@ use crate::{
     util::Heartbeat,
 };
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use clock::ClockWatch;
-use configuration::{Configuration, Followers, virtual_hosts};
+use configuration::{Configuration, Followers};
 use listen::{ServedBy, Sockets};
 use std::{path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
@@ -90,10 +89,7 @@ pub(crate) async fn serve(
     });
     let common = (certificate.clone(), about.clone());
     let tenants = prepared(&config, &shared, common, &drain, &kill).await?;
-    let parts = tenants
-        .iter()
-        .map(|of| (of.service.load_full(), of.users.clone()));
-    let hosts = Arc::new(ArcSwap::from_pointee(virtual_hosts(&config, parts)?));
+    let hosts = about.configuration.hosts(&config, &tenants)?;
     let followers = Followers::new(hosts.clone(), &tenants);
     let pages: Vec<ui::Spool> = (tenants.iter().zip(&config.tenants))
         .map(|(prepared, tenant)| prepared.page(&tenant.name))
@@ -215,7 +211,11 @@ async fn end(
     locks
 }
 
-/// Prepares each tenant; the first looks after what they have in common.
+/// Prepares each tenant; the first looks after what they have in common. One that cannot be prepared is reported, and
+/// the others are served.
+///
+/// # Errors
+/// Why none can be.
 async fn prepared(
     config: &Config,
     shared: &tenant::Shared,
@@ -223,13 +223,26 @@ async fn prepared(
     drain: &CancellationToken,
     kill: &CancellationToken,
 ) -> anyhow::Result<Vec<Prepared>> {
-    let mut common = Some(common);
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     for (n, tenant) in config.tenants.iter().enumerate() {
         let shared = shared.for_tenant(n);
-        let prepared = Prepared::new(config, tenant, shared, common.take(), drain, kill).await;
-        all.push(prepared.with_context(|| format!("tenant {}", tenant.name))?);
+        let common = all.is_empty().then(|| common.clone());
+        match Prepared::new(config, tenant, shared, common, drain, kill).await {
+            Ok(prepared) => all.push(prepared),
+            Err(error) => failed.push((tenant.name.clone(), error)),
+        }
     }
+    if all.is_empty() && !failed.is_empty() {
+        let (name, error) = failed.swap_remove(0);
+        return Err(error.context(format!("tenant {name}")));
+    }
+    for (tenant, error) in &failed {
+        tracing::error!(tenant, "it is not served: {error:#}");
+    }
+    let failed = failed
+        .into_iter()
+        .map(|(name, error)| (name, format!("{error:#}")));
+    common.1.configuration.lacks(failed.collect());
     Ok(all)
 }
 

@@ -35,7 +35,8 @@ pub(crate) use body_reader::BodyError;
 pub(crate) use limits::Limits;
 pub(crate) use ops::{Ops, Readiness, Report, Scrape};
 pub(crate) use ui::{RequestBody, Ui, UiAnswer, UiRequest};
-pub(crate) use virtual_hosts::{Hosts, VirtualHost, VirtualHosts};
+use virtual_hosts::Choice;
+pub(crate) use virtual_hosts::{Hosts, Unserved, VirtualHost, VirtualHosts};
 
 use crate::metrics::Listener;
 use accept::Registration;

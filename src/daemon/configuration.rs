@@ -7,8 +7,9 @@
 
 use super::tenant::{Follower, Prepared};
 use crate::{
-    config::{Config, Differences},
-    http::{Hosts, VirtualHost, VirtualHosts},
+    auth::Users,
+    config::{Config, Differences, Tenant},
+    http::{Hosts, Unserved, VirtualHost, VirtualHosts},
     ops::admin::{self, Answer},
     service::Service,
     store::fs::InForce,
@@ -16,9 +17,10 @@ use crate::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -31,6 +33,8 @@ pub(super) struct Configuration {
     in_force: ArcSwap<Config>,
     /// How many were taken, that of the start included.
     epoch: AtomicU64,
+    /// The tenants that could not be prepared at the start, with the reason.
+    unserved: OnceLock<BTreeMap<String, String>>,
     /// What was reported last.
     reported: Mutex<Option<String>>,
     /// What follows it, one reload at a time; `None` before the tenants are ready.
@@ -56,6 +60,7 @@ impl Configuration {
         Self {
             in_force: ArcSwap::from_pointee(config),
             epoch: AtomicU64::new(1),
+            unserved: OnceLock::new(),
             reported: Mutex::default(),
             followers: tokio::sync::Mutex::default(),
         }
@@ -67,6 +72,29 @@ impl Configuration {
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Some tenants could not be prepared: they are not served before the next start.
+    pub(super) fn lacks(&self, unserved: BTreeMap<String, String>) {
+        // Said once, at the start.
+        let _ = self.unserved.set(unserved);
+    }
+
+    /// Those that are served, in the order of the configuration.
+    pub(super) fn served<'c>(&self, config: &'c Config) -> Vec<&'c Tenant> {
+        let unserved = self.unserved.get();
+        let is_served =
+            |tenant: &&Tenant| !unserved.is_some_and(|un| un.contains_key(&tenant.name));
+        config.tenants.iter().filter(is_served).collect()
+    }
+
+    /// The others, as sentences of `/readyz`.
+    pub(super) fn unserved(&self) -> Vec<String> {
+        let unserved = self.unserved.get().into_iter().flatten();
+        let said = unserved.map(|(name, why)| {
+            format!("tenant {name} is not served: {why}; mend that and restart the service")
+        });
+        said.collect()
     }
 
     /// From now on it can be taken anew.
@@ -138,7 +166,8 @@ impl Configuration {
         if config.sha256 == before.sha256 {
             return Ok(UNCHANGED.into());
         }
-        let parts = || followers.tenants.iter().zip(&config.tenants);
+        let served = self.served(&config);
+        let parts = || followers.tenants.iter().zip(served.iter().copied());
         for (follower, tenant) in parts() {
             let prepared = follower.prepare(tenant).await;
             prepared.map_err(|error| format!("nothing was taken: {error:#}"))?;
@@ -149,7 +178,7 @@ impl Configuration {
             .tenants
             .iter()
             .map(|follower| follower.users.clone());
-        let hosts = virtual_hosts(&config, services.iter().cloned().zip(users));
+        let hosts = self.virtual_hosts(&config, services.iter().cloned().zip(users));
         let hosts = hosts.map_err(|error| format!("nothing was taken: {error:#}"))?;
         // From here on nothing fails.
         let epoch = self.epoch() + 1;
@@ -169,6 +198,52 @@ impl Configuration {
             &said
         };
         Ok(format!("configuration {epoch} is in force\n{all}"))
+    }
+
+    /// The tenants of the start, by their hosts.
+    ///
+    /// # Errors
+    /// As those of [`VirtualHosts::new`].
+    pub(super) fn hosts(&self, config: &Config, tenants: &[Prepared]) -> anyhow::Result<Hosts> {
+        let parts = (tenants.iter()).map(|of| (of.service.load_full(), of.users.clone()));
+        let hosts = self.virtual_hosts(config, parts)?;
+        Ok(Arc::new(ArcSwap::from_pointee(hosts)))
+    }
+
+    /// The tenants by their hosts, those that are served each with its service and users, in the order of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// As those of [`VirtualHosts::new`].
+    fn virtual_hosts(
+        &self,
+        config: &Config,
+        parts: impl Iterator<Item = (Arc<Service>, Arc<Users>)>,
+    ) -> anyhow::Result<VirtualHosts> {
+        let served = self.served(config);
+        let hosts = parts
+            .zip(&served)
+            .map(|((service, users), tenant)| VirtualHost {
+                name: tenant.name.clone(),
+                is_default: tenant.is_default,
+                hosts: tenant.hosts.clone(),
+                databases: tenant.databases.clone(),
+                service,
+                users,
+                realm: "spoolgate".into(),
+            });
+        let mut all = VirtualHosts::new(hosts.collect())?;
+        for tenant in &config.tenants {
+            if !served.iter().any(|served| served.name == tenant.name) {
+                all = all.without(Unserved {
+                    name: tenant.name.clone(),
+                    is_default: tenant.is_default,
+                    hosts: tenant.hosts.clone(),
+                    databases: tenant.databases.clone(),
+                });
+            }
+        }
+        Ok(all)
     }
 
     async fn look_anew(&self) {
@@ -238,26 +313,6 @@ async fn read(path: &Path) -> Result<Config, String> {
 /// A line of the log has one line.
 fn one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join("; ")
-}
-
-/// The tenants by their hosts, each with its service and users, in the order of the configuration.
-///
-/// # Errors
-/// As those of [`VirtualHosts::new`].
-pub(super) fn virtual_hosts(
-    config: &Config,
-    parts: impl Iterator<Item = (Arc<Service>, Arc<crate::auth::Users>)>,
-) -> anyhow::Result<VirtualHosts> {
-    let hosts = (parts.zip(&config.tenants)).map(|((service, users), tenant)| VirtualHost {
-        name: tenant.name.clone(),
-        is_default: tenant.is_default,
-        hosts: tenant.hosts.clone(),
-        databases: tenant.databases.clone(),
-        service,
-        users,
-        realm: "spoolgate".into(),
-    });
-    Ok(VirtualHosts::new(hosts.collect())?)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl Socket {
         configuration: &Arc<Configuration>,
     ) -> anyhow::Result<Option<Self>> {
         let mut admins = Admins::new();
-        for (prepared, tenant) in tenants.iter().zip(&config.tenants) {
+        for (prepared, tenant) in tenants.iter().zip(configuration.served(config)) {
             let root = tenant.root.display();
             let id = SpoolId::of(&tenant.root).with_context(|| format!("cannot look at {root}"))?;
             let admin = prepared.admin().with_configuration(configuration.clone());

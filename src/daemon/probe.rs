@@ -105,7 +105,8 @@ impl Probed {
     /// The same, when the stores have said how they are. Blocks.
     fn report_with(&self, stores: Vec<StoreFacts>) -> Report {
         let config = self.about.configuration.in_force();
-        let served = self.served.iter().zip(&config.tenants).zip(stores);
+        let configured = self.about.configuration.served(&config);
+        let served = self.served.iter().zip(configured).zip(stores);
         let tenants: Vec<TenantSource<'_>> = served
             .map(|((served, tenant), store)| served.source(tenant, store))
             .collect();
@@ -121,6 +122,7 @@ impl Probed {
         let mut warnings: Vec<String> = others.map(ToString::to_string).collect();
         warnings.extend(self.supervisor.warnings());
         warnings.extend(self.about.clock.warning());
+        warnings.extend(self.about.configuration.unserved());
         warnings.extend(self.about.configuration.warning());
         warnings.extend(log_warning(lost_lines()));
         Report {

@@ -11,7 +11,7 @@
 //! [`Upload`]: crate::service::Upload
 
 use super::{
-    Hosts, Limits, Ui, VirtualHost,
+    Choice, Hosts, Limits, Ui, VirtualHost,
     accept::Registration,
     access::{AccessLine, Peer},
     activity::{ConnectionActivity, Running},
@@ -33,10 +33,11 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
         ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-        CONTENT_TYPE, EXPECT, FORWARDED, HOST, LINK, ORIGIN, STRICT_TRANSPORT_SECURITY,
-        TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        CONTENT_TYPE, EXPECT, FORWARDED, HOST, LINK, ORIGIN, RETRY_AFTER,
+        STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
     request::Parts,
+    uri::PathAndQuery,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -277,8 +278,8 @@ async fn respond(
     access: &mut AccessLine,
 ) -> Result<Response<Payload>, CutOff> {
     let path = head.uri.path();
-    let whole = head.uri.path_and_query();
-    if whole.is_some_and(|uri| uri.as_str().len() > context.limits.uri_bytes_max) {
+    let uri = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if uri.len() > context.limits.uri_bytes_max {
         return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
     }
     if let Err((status, line)) = check_head(head) {
@@ -286,8 +287,10 @@ async fn respond(
         return Ok(text(status, line));
     }
     let hosts = context.hosts.load_full();
-    let Some(virtual_host) = hosts.choose(head, context.server_name.as_deref()) else {
-        return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n"));
+    let virtual_host = match hosts.choose(head, context.server_name.as_deref()) {
+        Choice::Served(virtual_host) => virtual_host,
+        Choice::Unserved => return Ok(unserved()),
+        Choice::Nobody => return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n")),
     };
     if let (Some(ui), true) = (&context.ui, ui::owns(path)) {
         return ui::respond(&**ui, context, (virtual_host, client), head, reader, access).await;
@@ -302,6 +305,7 @@ async fn respond(
         None => virtual_host,
         Some(tenant) => match hosts.named(&tenant) {
             Some(virtual_host) => virtual_host,
+            None if hosts.is_unserved(&tenant) => return Ok(unserved()),
             None => {
                 let fault = Fault::UnknownTenant {
                     tenant: tenant.into_owned(),
@@ -358,6 +362,17 @@ impl AccessLine {
             | Command::Token(_) => {}
         }
     }
+}
+
+/// To requests for a tenant that cannot be served; operators know why.
+fn unserved() -> Response<Payload> {
+    let mut response = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not served now; try again later\n",
+    );
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    response
 }
 
 /// What is wrong with a head, whichever host the request is for: what two readers could take for two

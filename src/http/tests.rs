@@ -874,16 +874,30 @@ fn a_host_chooses_its_site() {
         tenant.virtual_host("a", &["A.example.org", "::1"]),
         tenant.virtual_host("rest", &[]),
     ]);
-    let served = hosts.unwrap();
+    let tenant = |name: &str, is_default, hosts: &[&str]| Unserved {
+        name: name.into(),
+        is_default,
+        hosts: hosts.iter().map(|host| (*host).into()).collect(),
+        databases: vec![format!("{name}-db")],
+    };
+    let served = hosts
+        .unwrap()
+        .without(tenant("gone", false, &["Gone.example.org"]));
+    assert!(served.is_unserved("gone") && served.is_unserved("gone-db"));
     let chosen = |uri: &str, hosts: &[&str], server_name: Option<&str>| {
         let mut request = Request::get(uri);
         for host in hosts {
             request = request.header("host", *host);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let chosen = served.choose(&head, server_name);
-        chosen.map(|host| host.name.clone())
+        match served.choose(&head, server_name) {
+            Choice::Served(host) => Some(host.name.clone()),
+            Choice::Unserved => Some("503".to_owned()),
+            Choice::Nobody => None,
+        }
     };
+    let unserved = Some("503".to_owned());
+    assert_eq!(chosen("/", &["gone.example.org:1"], None), unserved);
     let (a, rest) = (Some("a".to_owned()), Some("rest".to_owned()));
     assert_eq!(chosen("/", &["a.example.org:8443"], None), a);
     assert_eq!(chosen("/", &["[::1]:8443"], None), a);

@@ -8,7 +8,10 @@
 use crate::{auth::Users, service::Service};
 use arc_swap::ArcSwap;
 use http::{header::HOST, request::Parts};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// One tenant: its jobs and its users.
 pub(crate) struct VirtualHost {
@@ -30,8 +33,21 @@ pub(crate) type Hosts = Arc<ArcSwap<VirtualHosts>>;
 
 pub(crate) struct VirtualHosts {
     hosts: Vec<VirtualHost>,
-    by_host: HashMap<String, usize>,
+    /// `None`: of a tenant that cannot be served.
+    by_host: HashMap<String, Option<usize>>,
     default: Option<usize>,
+    /// The other names of tenants that cannot be served.
+    unserved: HashSet<String>,
+    /// Can the default tenant not be served?
+    lacks_default: bool,
+}
+
+/// A tenant that there is, and that cannot be served.
+pub(crate) struct Unserved {
+    pub name: String,
+    pub is_default: bool,
+    pub hosts: Vec<String>,
+    pub databases: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +73,7 @@ impl VirtualHosts {
     /// When two tenants claim one host, two are the default, or a realm cannot stand in a header.
     /// The configuration has to be corrected.
     pub(crate) fn new(hosts: Vec<VirtualHost>) -> Result<Self, VirtualHostsError> {
-        let mut by_host: HashMap<String, usize> = HashMap::new();
+        let mut by_host: HashMap<String, Option<usize>> = HashMap::new();
         let mut default = None;
         for (at, host) in hosts.iter().enumerate() {
             if !host.realm.bytes().all(may_be_quoted) {
@@ -72,7 +88,7 @@ impl VirtualHosts {
                 return Err(VirtualHostsError::TwoDefaults { first, second });
             }
             for host in host.hosts.iter().map(|host| canonical(host)) {
-                if let Some(first) = by_host.insert(host.clone(), at) {
+                if let Some(Some(first)) = by_host.insert(host.clone(), Some(at)) {
                     let (first, second) = (name_of(first), name_of(at));
                     return Err(VirtualHostsError::HostTwice {
                         host,
@@ -86,7 +102,25 @@ impl VirtualHosts {
             hosts,
             by_host,
             default,
+            unserved: HashSet::new(),
+            lacks_default: false,
         })
+    }
+
+    /// The same, where a tenant cannot be served: nobody else gets its requests.
+    #[must_use]
+    pub(crate) fn without(mut self, tenant: Unserved) -> Self {
+        let hosts = tenant.hosts.iter().map(|host| (canonical(host), None));
+        self.by_host.extend(hosts);
+        self.unserved.extend(tenant.databases);
+        self.unserved.insert(tenant.name);
+        self.lacks_default |= tenant.is_default;
+        self
+    }
+
+    /// Is this a name of a tenant that cannot be served?
+    pub(super) fn is_unserved(&self, tenant: &str) -> bool {
+        self.unserved.contains(tenant)
     }
 
     /// The virtual host of a tenant, by its name or one of its databases.
@@ -97,18 +131,28 @@ impl VirtualHosts {
     }
 
     /// The virtual host that a request is for; `server_name` is what the TLS handshake named.
-    pub(super) fn choose(&self, head: &Parts, server_name: Option<&str>) -> Option<&VirtualHost> {
+    pub(super) fn choose(&self, head: &Parts, server_name: Option<&str>) -> Choice<'_> {
         let named = match (head.uri.host(), single_host(head)) {
             (Some(host), _) => Some(host),
             (None, Host::One(host)) => Some(host),
             (None, Host::Missing) => server_name,
-            (None, Host::Unclear) => return None,
+            (None, Host::Unclear) => return Choice::Nobody,
         };
-        let at = named
-            .and_then(|host| self.by_host.get(&canonical(host)).copied())
-            .or(self.default)?;
-        self.hosts.get(at)
+        let known = named.and_then(|host| self.by_host.get(&canonical(host)));
+        match known.copied().unwrap_or(self.default) {
+            Some(at) => self.hosts.get(at).map_or(Choice::Nobody, Choice::Served),
+            None if known.is_some() || self.lacks_default => Choice::Unserved,
+            None => Choice::Nobody,
+        }
     }
+}
+
+/// For whom a request is.
+pub(super) enum Choice<'a> {
+    Served(&'a VirtualHost),
+    /// For a tenant that cannot be served.
+    Unserved,
+    Nobody,
 }
 
 /// May this byte stand between the quotes of a header's quoted string as it is?

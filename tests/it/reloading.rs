@@ -133,3 +133,41 @@ fn limits_of_partners_are_taken() {
     daemon.upload_text(&order("2"), "").job();
     assert_eq!(daemon.upload_text(&order("3"), "").status, 429);
 }
+
+#[test]
+fn a_tenant_that_is_broken_is_alone_not_served() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| {
+        text + "\n[tenants.north]\nhosts = [\"north.example.org\"]\naccept_risk = true\n\
+                [tenants.north.interfaces.letters_in]\ndirection = \"in\"\nroot = \"Letter\"\nschema = \"\"\n"
+    });
+    let north = daemon.dir().join("tenants/north");
+    fs::create_dir_all(&north).unwrap();
+    fs::write(north.join("users.toml"), "no users").unwrap();
+    daemon.serve();
+    let asked = || {
+        daemon.curl(&[
+            "-H",
+            "Host: north.example.org",
+            "/xml/jobqueue?Interfacename=letters_in",
+        ])
+    };
+    assert_eq!(asked().status, 503);
+    daemon.upload_text(&order("1"), "").job();
+    let ready = daemon.bare_curl(&[&format!("{}/readyz", daemon.ops)]);
+    assert_eq!(ready.status, 200);
+    let told = "warning: tenant north is not served: ";
+    assert!(ready.text().contains(told), "{}", ready.text());
+    set(&daemon, &format!("{}[partners.admin]\n", text(&daemon)));
+    daemon.operator(&["reload"]);
+    assert_eq!(asked().status, 503);
+    fs::write(north.join("users.toml"), "").unwrap();
+    daemon.stop();
+    daemon.serve();
+    let asked = daemon.curl(&[
+        "-H",
+        "Host: north.example.org",
+        "/xml/jobqueue?Interfacename=letters_in",
+    ]);
+    assert_eq!(asked.status, 401, "another tenant's user");
+}
