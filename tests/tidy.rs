@@ -1033,6 +1033,7 @@ fn the_top_level_is_known() {
         "examples",
         "spool",
         "src",
+        "templates",
         "tests",
     ];
     let mut mistakes = Vec::new();

@@ -268,7 +268,7 @@ fn a_hold_that_cannot_be_read_hides_nothing_else() {
         persons.ends_with("HELD by me:\\nall of \\u{1b}[31mit"),
         "{said}"
     );
-    assert_eq!(said.lines().count(), 9, "{said}");
+    assert_eq!(said.lines().count(), 10, "{said}");
 }
 
 #[test]
