@@ -4,7 +4,7 @@
 use super::{
     document::{self, Line},
     layout::{Frame, Section},
-    look::{Html, bytes, name, said, span, state},
+    look::{Html, bytes, mark, name, said, span, state},
     respond::{Answer, Trouble, page_of, redirect},
     visit::Visit,
 };
@@ -14,7 +14,7 @@ use crate::{
     domain::{Job, JobName, Kind, Place, id_in_hex, id_in_uuid, joblog::Message, parse_uuid},
     ops::selection::JobState,
     service::{Command, Direction, Download, JobRef, Reply, View, Visibility},
-    store::{Came, Content, JobDetail, Of, Want},
+    store::{Attempt, AttemptEnd, Came, Content, JobDetail, Of, Want},
 };
 use askama::Template;
 use http::{
@@ -45,10 +45,20 @@ struct JobPage {
     results: Vec<(String, String)>,
     variables: Option<String>,
     ids: Vec<(&'static str, String)>,
+    attempts: Vec<Tried>,
     messages: Vec<Said>,
     earlier: usize,
     lines: Vec<Line>,
     has_log: bool,
+}
+
+/// An attempt that has ended.
+struct Tried {
+    mark: Html,
+    number: u32,
+    at: Html,
+    took: Option<String>,
+    reason: Option<String>,
 }
 
 /// A message of the log.
@@ -167,6 +177,7 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         variables: (!view.variables.is_empty())
             .then(|| serde_json::to_string_pretty(&view.variables).unwrap_or_default()),
         ids: ids(visit, &view),
+        attempts: attempts(visit, &job.name).await?,
         messages: shown.collect(),
         earlier,
         lines,
@@ -365,6 +376,28 @@ async fn result(visit: &Visit<'_>, job: JobName, number: &str) -> Answer {
     let name = download.name.clone();
     let kind = "application/octet-stream";
     Ok(saved(Payload::File(download), kind, &name))
+}
+
+/// How it was tried until now.
+async fn attempts(visit: &Visit<'_>, job: &JobName) -> Result<Vec<Tried>, Trouble> {
+    let attempts = visit.spool.store.attempts(job).await?;
+    let tried = |attempt: Attempt| Tried {
+        mark: match attempt.outcome {
+            AttemptEnd::Cancelled => mark("ended", "cancelled"),
+            AttemptEnd::CutOff => mark("warning", "cut off"),
+            AttemptEnd::Deferred => mark("deferred", "deferred"),
+            AttemptEnd::Done => mark("done", "done"),
+            AttemptEnd::Failed => mark("failed", "failed"),
+            AttemptEnd::GivenBack => mark("ended", "given back"),
+        },
+        number: attempt.number,
+        at: visit
+            .clock
+            .at(attempt.started_ms.unwrap_or(attempt.ended_ms)),
+        took: attempt.started_ms.map(|ms| took(attempt.ended_ms - ms)),
+        reason: attempt.reason.as_deref().map(said),
+    };
+    Ok(attempts.into_iter().map(tried).collect())
 }
 
 /// When it is tried again.

@@ -404,6 +404,7 @@ fn a_job_is_found_by_its_ids_and_shown_with_its_log_and_document() {
     assert!(page.contains("no paper &#60;script&#62;alert(1)"), "{page}");
     assert!(!page.contains("<script>alert"));
     assert!(page.contains("class=\"hit\" id=\"L3\""), "{page}");
+    assert!(page.contains("<h2 id=\"h-tl\">Attempts</h2>"), "{page}");
     assert!(!page.contains("runner"), "a runner is for its submitter");
     let own = Browser::open(&daemon, &shop).page(&at);
     assert!(own.contains("runner") && !own.contains("Requeue"), "{own}");
