@@ -29,7 +29,8 @@
 //!
 //! Invariant: no call replaces a job file, and no name is used twice.
 //!
-//! Invariant: what a client sees and what the log says are separate; no answer holds a path.
+//! Invariant: what a client sees and what the log says are separate; no answer holds a path, but what
+//! operators are told of the health of their service.
 //!
 //! `ARCHITECTURE.md` has the table of states and the layers, `docs/internals.md` the protocol step
 //! by step and the reasons; `tests/tidy.rs` checks who imports whom.

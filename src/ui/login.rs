@@ -59,12 +59,13 @@ pub(super) fn first(head: &Parts) -> Response<Payload> {
     }
 }
 
-/// The address if it is one of the page's, else that of the first page.
+/// The address if it is one of the page's, else that of the first page. Nobody is led to where a job is fetched, by which
+/// it goes to the archive.
 fn own(to: &str) -> &str {
     let is_plain = to
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    match is_plain && to.starts_with(ROOT) && !to.starts_with(PATH) {
+    match is_plain && !to.contains("/fetch/") && to.starts_with(ROOT) && !to.starts_with(PATH) {
         true => to,
         false => ROOT,
     }
@@ -178,6 +179,7 @@ mod tests {
             "/ui/\\evil",
             "/ui/\r\nx: y",
             "/ui/login?to=/ui/",
+            "/ui/fetch/orders_out/20261126T133502.870Z-00000.xml",
             "/ui/ä",
         ] {
             assert_eq!(own(to), ROOT, "{to}");

@@ -66,8 +66,11 @@ impl Trouble {
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict(text) | StoreError::Refused(text) => Self::Conflict(text),
-            StoreError::NotFound(text) => Self::NotFound(text),
+            // Their words may hold paths.
+            StoreError::Conflict(_) | StoreError::Refused(_) => {
+                Self::Conflict("it is in another state by now; look again".into())
+            }
+            StoreError::NotFound(_) => Self::NotFound("it is not there any more".into()),
             StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Unhealthy(_) => {
                 tracing::warn!(%error, "the page cannot show what was asked for");
                 Self::Unavailable("the store cannot be read now; try again, and see the log".into())
