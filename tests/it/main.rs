@@ -5,6 +5,7 @@
 
 mod addressed;
 mod audit;
+mod browser;
 mod bulk;
 mod cancel;
 mod clients;
