@@ -83,11 +83,14 @@ impl<'r> Visit<'r> {
         let caller = host.users.session(session, clock.now_ms)?;
         let caller = ui.as_there(caller, client);
         let path = head.uri.path().strip_prefix(ROOT)?;
-        let (base, spool, path) = match path.strip_prefix('@').and_then(|of| of.split_once('/')) {
-            Some((tenant, rest)) if host.is_default && caller.has(Role::Operator) => {
-                (format!("{ROOT}@{tenant}/"), ui.spool(tenant)?, rest)
-            }
-            Some(_) | None => (ROOT.to_owned(), ui.spool(&host.name)?, path),
+        let other = path.strip_prefix('@').and_then(|of| of.split_once('/'));
+        let other = other.filter(|_| host.is_default && caller.has(Role::Operator));
+        let other = other.and_then(|(tenant, rest)| {
+            Some((format!("{ROOT}@{tenant}/"), ui.spool(tenant)?, rest))
+        });
+        let (base, spool, path) = match other {
+            Some(other) => other,
+            None => (ROOT.to_owned(), ui.spool(&host.name)?, path),
         };
         Some(Self {
             ui,

@@ -586,3 +586,39 @@ fn documents_are_sent_by_a_form_and_fetched_by_a_link() {
     assert_eq!(browser.get(&href).text(), "<ListOfOrders/>");
     daemon.wait_for_place(&waiting, "bak/orders_out");
 }
+
+#[test]
+fn operators_of_the_default_tenant_see_the_others() {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| {
+        format!(
+            "{text}\n[tenants.b]\nhosts = [\"b.example\"]\n\
+             [tenants.b.interfaces.special_out]\ndirection = \"out\"\n"
+        )
+    });
+    daemon.operator(&["user", "add", "bo", "--tenant", "b", "--role", "operator"]);
+    daemon.serve();
+    let shop = daemon.add_user("shop", &["*=manage"]);
+    let browser = Browser::operator(&daemon);
+    let page = browser.page("/ui/@b/");
+    assert!(
+        page.contains("special_out") && page.contains("admin at b"),
+        "{page}"
+    );
+    assert!(page.contains("href=\"/ui/@b/jobs\""), "{page}");
+    assert!(!browser.page("/ui/").contains("special_out"));
+    let held = browser.post("/ui/@b/", &[("hold", "special_out"), ("reason", "x")]);
+    assert_eq!(held.header("location"), Some("/ui/@b/"));
+    let hold = daemon.dir().join("tenants/b/spool/queue/special_out/.hold");
+    assert!(hold.exists());
+    assert_eq!(browser.get("/ui/@c/").status, 404);
+    let partner = Browser::open(&daemon, &shop);
+    assert_eq!(partner.get("/ui/@b/").status, 404);
+    assert_eq!(
+        partner
+            .post("/ui/@b/", &[("release", "special_out")])
+            .status,
+        404
+    );
+    assert!(hold.exists());
+}
