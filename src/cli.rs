@@ -11,6 +11,7 @@ mod completions;
 mod demo;
 mod errors;
 mod events;
+mod expect;
 mod findings;
 mod follow;
 mod forget;
@@ -184,6 +185,9 @@ enum Command {
     /// List, show and remove schedules, and say when they run
     #[command(subcommand)]
     Schedule(schedule::Commands),
+    /// List what is expected from partners and what has come
+    #[command(subcommand)]
+    Expect(expect::Commands),
     /// List what operators and administrators did, and verify that nobody changed that record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -230,6 +234,7 @@ impl Cli {
             Command::Demo(demo) => demo.run(),
             Command::Errors(errors) => errors.run(),
             Command::Events(events) => events.run(),
+            Command::Expect(expect) => expect.run(),
             Command::Forget(forget) => forget.run(),
             Command::Fsck(fsck) => Ok(fsck.run()),
             Command::Health(health) => health.run(),

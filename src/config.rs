@@ -5,6 +5,7 @@
 //! that names the nearest known one.
 
 mod differences;
+mod expect;
 mod file;
 mod files;
 mod mistakes;
@@ -16,7 +17,7 @@ pub use partner::Partner;
 
 use crate::{
     cron_schedule::cron::Changes,
-    cron_schedule::{Missed, Zone},
+    cron_schedule::{Expectation, Missed, Zone},
     domain::{InterfaceName, OrderBy, WorkerTags},
     events::Receiver,
     peer::{Network, Networks},
@@ -153,6 +154,8 @@ pub struct Tenant {
     pub editions: BTreeMap<String, Edition>,
     /// Users of whom something is said, by their names.
     pub partners: BTreeMap<String, Partner>,
+    /// What is to come from them, and by when.
+    pub expectations: Vec<Expectation>,
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
     /// Who is told what happens.
     pub events: Vec<Receiver>,
@@ -348,7 +351,7 @@ impl Config {
         let ui_operators_from = ui_operators_from(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
-        let tenants = tenants(&file, &dir, segment_bytes, files)?;
+        let tenants = tenants(&file, &dir, segment_bytes, &time_zone, files)?;
         let tls = |given: &Option<PathBuf>, usual: &str| {
             dir.join(given.as_deref().unwrap_or(Path::new(usual)))
         };
@@ -437,6 +440,7 @@ fn tenants(
     file: &ConfigFile,
     dir: &Path,
     segment_bytes: u64,
+    zone: &Zone,
     files: &Files,
 ) -> Result<Vec<Tenant>, String> {
     let mut tenants = Vec::new();
@@ -461,8 +465,14 @@ fn tenants(
             catalog: catalog(&file.schemas, files)?,
             editions: editions(&file.schemas),
             partners: partner::checked(&file.partners)?,
+            expectations: expect::checked(&file.expect, &interfaces, zone, dir)?,
             interfaces,
         });
+    } else if !file.expect.is_empty() {
+        return Err(
+            "expect is of interfaces outside of tenants, and there are none: use tenants.NAME.expect"
+                .into(),
+        );
     }
     for (name, tenant) in &file.tenants {
         if name == DEFAULT_TENANT && !tenants.is_empty() {
@@ -496,6 +506,8 @@ fn tenants(
             catalog: catalog(&tenant.schemas, files).map_err(of_tenant)?,
             editions: editions(&tenant.schemas),
             partners: partner::checked(&tenant.partners).map_err(of_tenant)?,
+            expectations: expect::checked(&tenant.expect, &interfaces, zone, dir)
+                .map_err(of_tenant)?,
             interfaces,
         });
     }

@@ -12,12 +12,15 @@
 //! Source: the Robusta contract; what `[server] missed_schedules` means is ours.
 
 pub mod cron;
+mod expectation;
 mod plan;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use cron::CronError;
+pub use expectation::{Deadlines, Expectation, Verdict, Window, holidays};
 pub use plan::{Due, Firing, Missed, Plan, Progress};
 pub use spec::{Member, Mistake, ScheduleSpec, Zone, ZoneError};
 

@@ -5,6 +5,7 @@
 //! start nothing more, and serve on → running commands finish, or are ended at the deadline and their jobs
 //! given back, not counted → stop accepting → finish requests → close the journals → unlock.
 
+mod arrivals;
 mod clock;
 mod configuration;
 mod expiry;
@@ -44,10 +45,11 @@ use crate::{
     util::Heartbeat,
 };
 use anyhow::Context;
+use arrivals::Arrivals;
 use clock::ClockWatch;
 use configuration::{Configuration, Followers};
 use listen::{ServedBy, Sockets};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use supervise::Supervisor;
 use tenant::{Prepared, Running, Served};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -105,6 +107,12 @@ pub(crate) async fn serve(
     tell_service_manager(&served, &accepting, &supervisor, &stop);
     watch_clock(&about, &supervisor, &stop);
     watch_expiry(&certificate, &served, &supervisor, &stop);
+    watch_arrivals(
+        &about.configuration,
+        &served,
+        &metrics,
+        (&supervisor, &stop),
+    );
     follow_configuration(&about, followers, &supervisor, &stop).await;
     let configuration = about.configuration.clone();
     let ops = ops(
@@ -291,6 +299,30 @@ async fn follow_configuration(
     supervisor.keep("the taking of configurations", move || {
         configuration.clone().follow_signals(until.clone())
     });
+}
+
+/// Judges in each tenant what is expected from partners.
+fn watch_arrivals(
+    configuration: &Arc<Configuration>,
+    served: &[Served],
+    metrics: &Metrics,
+    (supervisor, stop): (&Supervisor, &CancellationToken),
+) {
+    for of in served {
+        let (tenant, store, metrics) =
+            (of.name.clone(), of.store.clone(), metrics.tenant(&of.name));
+        let (configuration, until) = (configuration.clone(), stop.clone());
+        let name = format!("the clock of expected arrivals of tenant {tenant}");
+        supervisor.keep(name, move || {
+            let arrivals = Arrivals {
+                tenant: tenant.clone(),
+                store: store.clone(),
+                metrics: metrics.clone(),
+                known: BTreeMap::new(),
+            };
+            arrivals::run(arrivals, configuration.clone(), until.clone())
+        });
+    }
 }
 
 fn watch_expiry(

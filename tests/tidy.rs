@@ -651,6 +651,7 @@ fn configuration_keys() -> BTreeMap<String, Option<String>> {
         "src/config/file.rs",
         "src/config.rs",
         "src/config/partner.rs",
+        "src/config/expect.rs",
         "src/config/receiver.rs",
         "src/processor/backoff.rs",
         "src/processor/command.rs",
@@ -755,7 +756,7 @@ fn commands(of: &[&str]) -> BTreeSet<String> {
 #[test]
 fn the_page_of_operations_has_every_command() {
     let mut known = commands(&[]);
-    for group in ["audit", "events", "schedule", "user"] {
+    for group in ["audit", "events", "expect", "schedule", "user"] {
         known.remove(group);
         known.extend(commands(&[group]));
     }

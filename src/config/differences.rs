@@ -8,8 +8,9 @@ use std::{collections::BTreeSet, fmt};
 use toml::Value;
 
 /// What a running service takes. Each stands for all that begins with it, and `NAME` for any name.
-const TAKEN: [&str; 25] = [
+const TAKEN: [&str; 27] = [
     "databases",
+    "expect",
     "interfaces.NAME",
     "limits.bytes_per_day_per_user_max",
     "limits.free_bytes_min",
@@ -30,6 +31,7 @@ const TAKEN: [&str; 25] = [
     "server.time_zone",
     "server.worker_tags",
     "tenants.NAME.databases",
+    "tenants.NAME.expect",
     "tenants.NAME.hosts",
     "tenants.NAME.interfaces.NAME",
     "tenants.NAME.partners.NAME",

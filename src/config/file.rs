@@ -1,6 +1,8 @@
 //! `spoolgate.toml` as it is written: every key with its type, nothing decided yet.
 
-use super::{Limits, LogConfig, MetricsConfig, Partner, Ui, receiver::ReceiverFile};
+use super::{
+    Limits, LogConfig, MetricsConfig, Partner, Ui, expect::ExpectFile, receiver::ReceiverFile,
+};
 use crate::{
     cron_schedule::Missed,
     cron_schedule::cron::Changes,
@@ -30,6 +32,7 @@ pub(super) struct ConfigFile {
     pub(super) schemas: SchemasFile,
     pub(super) retention: Retention,
     pub(super) partners: BTreeMap<String, Partner>,
+    pub(super) expect: Vec<ExpectFile>,
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
     pub(super) events: Vec<ReceiverFile>,
     pub(super) tenants: BTreeMap<String, TenantFile>,
@@ -186,6 +189,8 @@ pub(super) struct TenantFile {
     pub(super) schemas: SchemasFile,
     #[serde(default)]
     pub(super) partners: BTreeMap<String, Partner>,
+    #[serde(default)]
+    pub(super) expect: Vec<ExpectFile>,
     #[serde(default)]
     pub(super) interfaces: BTreeMap<String, InterfaceFile>,
     #[serde(default)]

@@ -27,7 +27,7 @@ use toml::{
 /// The directory of the other files, beside the first one.
 const DROP_INS: &str = "conf.d";
 /// Of one file.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// What is wrong, and at which position, if it is known.
 pub(super) struct Mistake {

@@ -338,17 +338,26 @@ mod tests {
         }
     }
 
-    /// A receiver of events with all that it needs but this key.
-    fn receiver_without(key: &str, before: &str) -> String {
-        let keys = [
-            ("name", "name = \"a\"\n"),
-            ("on", "on = [\"job.done\"]\n"),
-            ("url", "url = \"https://h\"\n"),
-        ];
+    /// An entry of a list of tables with all that it needs but this key; `None`: the key is of no such list.
+    fn entry_without(key: &str, before: &str) -> Option<String> {
+        let (list, key) = key.split_once('.')?;
+        let keys = match list {
+            "events" => [
+                ("name", "name = \"a\"\n"),
+                ("on", "on = [\"job.done\"]\n"),
+                ("url", "url = \"https://h\"\n"),
+            ],
+            "expect" => [
+                ("interface", "interface = \"a\"\n"),
+                ("submitter", "submitter = \"a\"\n"),
+                ("by", "by = \"06:00\"\n"),
+            ],
+            _ => return None,
+        };
         let is_other = |name: &str| name != key && (name, key) != ("url", "command");
         let others = keys.iter().filter(|(name, _)| is_other(name));
         let others: String = others.map(|(_, line)| *line).collect();
-        format!("{before}[[events]]\n{others}")
+        Some(format!("{before}[[{list}]]\n{others}"))
     }
 
     /// Whatever stands in place of a value, the message names the line and the whole key, and no
@@ -363,11 +372,13 @@ mod tests {
         let mut tried = 0;
         for key in keys.filter(|key| key.contains('.')) {
             let key = key.replace("NAME", "a");
-            let receiver = key.strip_prefix("events.");
-            let name_of = |key: &str| receiver.map_or(key.to_owned(), str::to_owned);
-            let of_receiver = receiver.map(|of| receiver_without(of, interface));
+            let entry = entry_without(&key, interface);
+            let name = match &entry {
+                Some(_) => key.split_once('.').map_or("", |(_, name)| name),
+                None => &key,
+            };
             let others = match key.as_str() {
-                _ if of_receiver.is_some() => of_receiver.as_deref().unwrap_or_default(),
+                _ if entry.is_some() => entry.as_deref().unwrap_or_default(),
                 "interfaces.a.direction" => "",
                 key if key.starts_with("tenants.") && key != "tenants.a.hosts" => {
                     "tenants.a.hosts = [\"h\"]\n"
@@ -384,7 +395,7 @@ mod tests {
                 "1979-05-27",
                 "99999999999999999999",
             ] {
-                let text = format!("{others}\n{} = {value}", name_of(&key));
+                let text = format!("{others}\n{name} = {value}");
                 let path = Path::new("/etc/spoolgate/spoolgate.toml");
                 let Err(error) = Config::parse(&text, path) else {
                     continue;

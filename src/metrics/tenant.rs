@@ -2,7 +2,7 @@
 
 use super::{Labels, Naming, counters, quick};
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,9 +11,10 @@ use std::{collections::BTreeMap, sync::Arc};
 const LONG_S: [f64; 12] = [
     0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0,
 ];
-/// How many series an interface has here: a histogram has a sum, a count and one more bucket.
+/// How many series an interface has here: a histogram has a sum, a count and one more bucket,
+/// and there is a gauge.
 pub(super) const SERIES_PER_INTERFACE: usize =
-    Attempt::ALL.len() + Upload::ALL.len() + LONG_S.len() + 3;
+    Attempt::ALL.len() + Upload::ALL.len() + LONG_S.len() + 4;
 
 /// What came of an attempt at a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,7 @@ pub struct Tenant {
 /// Of an interface, or of all of them.
 #[derive(Clone, Debug)]
 struct Interface {
+    arrivals_missing: Gauge,
     wait_seconds: Histogram,
     attempts: [Counter; Attempt::ALL.len()],
     uploads: [Counter; Upload::ALL.len()],
@@ -130,6 +132,7 @@ struct Interface {
 impl Default for Interface {
     fn default() -> Self {
         Self {
+            arrivals_missing: Gauge::default(),
             wait_seconds: long(),
             attempts: Attempt::ALL.map(|_| Counter::default()),
             uploads: Upload::ALL.map(|_| Counter::default()),
@@ -234,6 +237,15 @@ impl Tenant {
         self.common.events_dead.inc_by(n_events);
     }
 
+    /// The last deadline of an expectation was not met, or after one that was not, it was.
+    pub fn arrivals_missing(&self, interface: &str, is_missing: bool) {
+        let missing = &self.of(Some(interface)).arrivals_missing;
+        match is_missing {
+            true => missing.inc(),
+            false => missing.dec(),
+        };
+    }
+
     pub fn journal(&self) -> Journal {
         self.common.journal.clone()
     }
@@ -271,6 +283,7 @@ pub(super) fn register(
 }
 
 struct Families {
+    arrivals_missing: Family<Labels, Gauge>,
     wait_seconds: Family<Labels, Histogram, fn() -> Histogram>,
     attempts: Family<Labels, Counter>,
     uploads: Family<Labels, Counter>,
@@ -279,10 +292,16 @@ struct Families {
 impl Families {
     fn register(registry: &mut Registry, naming: Naming) -> Self {
         let families = Self {
+            arrivals_missing: Family::default(),
             wait_seconds: Family::new_with_constructor(long),
             attempts: Family::default(),
             uploads: Family::default(),
         };
+        registry.register(
+            "arrivals_missing",
+            naming.help("Of how many expectations the last deadline was not met"),
+            families.arrivals_missing.clone(),
+        );
         registry.register_with_unit(
             "job_wait",
             naming.help("From when a job came to its first attempt"),
@@ -304,6 +323,7 @@ impl Families {
 
     fn interface(&self, labels: &Labels) -> Interface {
         Interface {
+            arrivals_missing: self.arrivals_missing.get_or_create_owned(labels),
             wait_seconds: self.wait_seconds.get_or_create_owned(labels),
             attempts: counters(
                 &self.attempts,
