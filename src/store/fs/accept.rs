@@ -183,13 +183,17 @@ impl<F: Fs> Spool<F> {
                 bytes,
             },
         });
-        if let Some(ended) = ended {
-            let (interface, known) = (accepted.interface.clone(), accepted.clone());
-            let known = || Some(Arc::new(known));
-            ops.extend(self.event_of(&ended, interface.as_ref(), known));
-            ops.push(Op::Ended(Box::new(ended)));
-        }
+        let told = ended.map(|ended| {
+            let known = || Some(Arc::new(accepted.clone()));
+            let event = self.event_of(&ended, accepted.interface.as_ref(), known);
+            (ended, event)
+        });
         ops.push(Op::Accepted(Box::new(accepted)));
+        // Who is told that it ended knows already that it came, and to which interface.
+        if let Some((ended, event)) = told {
+            ops.push(Op::Ended(Box::new(ended)));
+            ops.extend(event);
+        }
         renames.push(PendingRename {
             from,
             to,
