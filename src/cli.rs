@@ -355,7 +355,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 40);
+        assert_eq!(found.len(), 44);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command
@@ -374,6 +374,7 @@ mod tests {
             [
                 "init",
                 "serve",
+                "reload",
                 "demo",
                 "health",
                 "push",

@@ -1,6 +1,6 @@
 //! `spoolgate reload`.
 
-use super::{ConfigArg, operator::Operator, output::print_line};
+use super::{ConfigArg, Format, operator::Operator, output::print_line};
 use crate::{config::Config, domain::escaped, ops::admin::Operation};
 use anyhow::anyhow;
 use clap::Args;
@@ -14,6 +14,8 @@ use std::process::ExitCode;
 pub(super) struct Reload {
     #[command(flatten)]
     file: ConfigArg,
+    #[command(flatten)]
+    format: Format,
 }
 
 const EXAMPLES: &str = "\
@@ -25,6 +27,10 @@ impl Reload {
         let config = Config::load(&self.file.config)?;
         let tenant = config.tenant(None).map_err(|text| anyhow!(text))?;
         let said = Operator::of(&config, tenant)?.act(&Operation::Reload)?;
+        if self.format.json {
+            print_line!("{}", serde_json::to_value(&said)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         for line in said.to_string().lines() {
             print_line!("{}", escaped(line))?;
         }

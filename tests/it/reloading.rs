@@ -19,10 +19,9 @@ fn refused(daemon: &Daemon) -> String {
 }
 
 fn epoch(daemon: &Daemon) -> u64 {
-    let json = daemon.operator(&["status", "--json"]);
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let status = daemon.objects(&["status"]);
     let scraped = daemon.bare_curl(&[&format!("{}/metrics", daemon.ops)]);
-    let epoch = json["config_epoch"].as_u64().unwrap();
+    let epoch = status[0]["config_epoch"].as_u64().unwrap();
     let line = format!("spoolgate_config_epoch {epoch}\n");
     assert!(scraped.text().contains(&line), "{}", scraped.text());
     epoch
