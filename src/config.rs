@@ -28,7 +28,7 @@ use crate::{
     worker::Lane,
     xml::{Catalog, CatalogEntry, Edition},
 };
-use file::{ConfigFile, Fair, InterfaceFile, ProcessorFile, SchemasFile, ServerFile};
+use file::{ConfigFile, Fair, InterfaceFile, ProcessorFile, SchemasFile, ServerFile, TenantFile};
 use files::{Files, Mistake, Unread};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -351,7 +351,13 @@ impl Config {
         let ui_operators_from = ui_operators_from(&file.server)?;
         check_limits(&file.limits)?;
         check_retention(&file.retention)?;
-        let tenants = tenants(&file, &dir, segment_bytes, &time_zone, files)?;
+        let tenants = tenants(&Common {
+            file: &file,
+            dir: &dir,
+            segment_bytes,
+            zone: &time_zone,
+            files,
+        })?;
         let tls = |given: &Option<PathBuf>, usual: &str| {
             dir.join(given.as_deref().unwrap_or(Path::new(usual)))
         };
@@ -435,44 +441,31 @@ fn networks<'t>(key: &str, texts: impl IntoIterator<Item = &'t str>) -> Result<N
     networks.map_err(|error| format!("{key}: {error}"))
 }
 
-/// That of the interfaces outside of `tenants`, if there are any, and those of `tenants`.
-fn tenants(
-    file: &ConfigFile,
-    dir: &Path,
+/// What tenants are made by, beside what each says of itself.
+struct Common<'c> {
+    file: &'c ConfigFile,
+    dir: &'c Path,
     segment_bytes: u64,
-    zone: &Zone,
-    files: &Files,
-) -> Result<Vec<Tenant>, String> {
+    /// Where none is named.
+    zone: &'c Zone,
+    files: &'c Files,
+}
+
+/// That of the interfaces outside of `tenants`, if there are any, and those of `tenants`.
+fn tenants(common: &Common<'_>) -> Result<Vec<Tenant>, String> {
+    let file = common.file;
     let mut tenants = Vec::new();
     if !file.interfaces.is_empty() {
-        let interfaces = interfaces(&file.interfaces, dir)?;
-        tenants.push(Tenant {
-            events: receiver::receivers(&file.events, &interfaces, dir)?,
-            name: DEFAULT_TENANT.into(),
-            is_default: true,
-            hosts: Vec::new(),
-            databases: file.databases.clone(),
-            root: dir.join(file.spool.root.as_deref().unwrap_or(Path::new("spool"))),
-            accept_risk: file.spool.accept_risk,
-            segment_bytes,
-            users: dir.join(
-                file.auth
-                    .users
-                    .as_deref()
-                    .unwrap_or(Path::new("users.toml")),
-            ),
-            retention: file.retention.clone(),
-            catalog: catalog(&file.schemas, files)?,
-            editions: editions(&file.schemas),
-            partners: partner::checked(&file.partners)?,
-            expectations: expect::checked(&file.expect, &interfaces, zone, dir)?,
-            interfaces,
-        });
-    } else if !file.expect.is_empty() {
-        return Err(
-            "expect is of interfaces outside of tenants, and there are none: use tenants.NAME.expect"
-                .into(),
-        );
+        tenants.push(common.default_tenant()?);
+    } else if !file.expect.is_empty() || !file.events.is_empty() {
+        let list = if file.events.is_empty() {
+            "expect"
+        } else {
+            "events"
+        };
+        return Err(format!(
+            "{list} is of the interfaces outside of tenants, and there are none: use tenants.NAME.{list}"
+        ));
     }
     for (name, tenant) in &file.tenants {
         if name == DEFAULT_TENANT && !tenants.is_empty() {
@@ -481,38 +474,70 @@ fn tenants(
                  tenants is called {name}"
             ));
         }
-        let at = Path::new("tenants").join(name);
+        let made = common.tenant(name, tenant);
+        tenants.push(made.map_err(|error| format!("tenants.{name}.{error}"))?);
+    }
+    distinct(&tenants)?;
+    Ok(tenants)
+}
+
+impl Common<'_> {
+    /// That of the interfaces outside of `tenants`.
+    fn default_tenant(&self) -> Result<Tenant, String> {
+        let (file, dir) = (self.file, self.dir);
+        let interfaces = interfaces(&file.interfaces, dir)?;
+        let own = |given: &Option<PathBuf>, usual: &str| {
+            dir.join(given.as_deref().unwrap_or(Path::new(usual)))
+        };
+        Ok(Tenant {
+            name: DEFAULT_TENANT.into(),
+            is_default: true,
+            hosts: Vec::new(),
+            databases: file.databases.clone(),
+            root: own(&file.spool.root, "spool"),
+            accept_risk: file.spool.accept_risk,
+            segment_bytes: self.segment_bytes,
+            users: own(&file.auth.users, "users.toml"),
+            retention: file.retention.clone(),
+            catalog: catalog(&file.schemas, self.files)?,
+            editions: editions(&file.schemas),
+            partners: partner::checked(&file.partners)?,
+            events: receiver::receivers(&file.events, &interfaces, dir)?,
+            expectations: expect::checked(&file.expect, &interfaces, self.zone, dir)?,
+            interfaces,
+        })
+    }
+
+    /// One of `tenants`.
+    fn tenant(&self, name: &str, tenant: &TenantFile) -> Result<Tenant, String> {
+        let (file, dir) = (self.file, self.dir);
         if let Some(retention) = &tenant.retention {
-            check_retention(retention).map_err(|e| format!("tenants.{name}.{e}"))?;
+            check_retention(retention)?;
         }
+        let interfaces = interfaces(&tenant.interfaces, dir)?;
+        let at = Path::new("tenants").join(name);
         let own = |given: &Option<PathBuf>, usual: &str| match given {
             Some(path) => dir.join(path),
             None => dir.join(&at).join(usual),
         };
-        let of_tenant = |error: String| format!("tenants.{name}.{error}");
-        let interfaces = interfaces(&tenant.interfaces, dir).map_err(of_tenant)?;
-        let events = receiver::receivers(&tenant.events, &interfaces, dir);
-        tenants.push(Tenant {
-            events: events.map_err(of_tenant)?,
-            name: name.clone(),
+        Ok(Tenant {
+            name: name.to_owned(),
             is_default: false,
             hosts: tenant.hosts.clone(),
             databases: tenant.databases.clone(),
             root: own(&tenant.root, "spool"),
             accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
-            segment_bytes,
+            segment_bytes: self.segment_bytes,
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
-            catalog: catalog(&tenant.schemas, files).map_err(of_tenant)?,
+            catalog: catalog(&tenant.schemas, self.files)?,
             editions: editions(&tenant.schemas),
-            partners: partner::checked(&tenant.partners).map_err(of_tenant)?,
-            expectations: expect::checked(&tenant.expect, &interfaces, zone, dir)
-                .map_err(of_tenant)?,
+            partners: partner::checked(&tenant.partners)?,
+            events: receiver::receivers(&tenant.events, &interfaces, dir)?,
+            expectations: expect::checked(&tenant.expect, &interfaces, self.zone, dir)?,
             interfaces,
-        });
+        })
     }
-    distinct(&tenants)?;
-    Ok(tenants)
 }
 
 fn catalog(schemas: &SchemasFile, files: &Files) -> Result<Catalog, String> {

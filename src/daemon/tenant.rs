@@ -332,6 +332,15 @@ fn make_users_file(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The users, who remember from where they have logged in and are known to the spool. After the lock: what they
+/// remember is in a file of the spool's owner.
+fn remembering(users: Users, tenant: &Tenant, spool: &Spool) -> Arc<Users> {
+    let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
+    let known = users.clone();
+    spool.know_users(move |user| known.is_user(user.as_str()));
+    users
+}
+
 impl Prepared {
     pub(super) async fn new(
         config: &Config,
@@ -347,10 +356,7 @@ impl Prepared {
         let metrics = shared.metrics.tenant(&tenant.name);
         let taken = take(config, tenant, metrics.journal()).await?;
         let (spool, store) = (taken.spool, taken.store);
-        // After the lock: the file is that of the spool's owner.
-        let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
-        let known = users.clone();
-        spool.know_users(move |user| known.is_user(user.as_str()));
+        let users = remembering(users, tenant, &spool);
         let of = (store.clone(), taken.adopted);
         let by = (shared.starter.clone(), metrics.clone());
         let worker = worker_of(config, tenant, of, by, drain, kill);

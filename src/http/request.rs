@@ -278,11 +278,8 @@ async fn respond(
     access: &mut AccessLine,
 ) -> Result<Response<Payload>, CutOff> {
     let path = head.uri.path();
-    let uri = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    if uri.len() > context.limits.uri_bytes_max {
-        return Ok(text(StatusCode::URI_TOO_LONG, "the address is too long\n"));
-    }
-    if let Err((status, line)) = check_head(head) {
+    let checked = check_length(head, context.limits.uri_bytes_max).and_then(|()| check_head(head));
+    if let Err((status, line)) = checked {
         access.wrong(line);
         return Ok(text(status, line));
     }
@@ -373,6 +370,14 @@ fn unserved() -> Response<Payload> {
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
     response
+}
+
+fn check_length(head: &Parts, uri_bytes_max: usize) -> Result<(), (StatusCode, &'static str)> {
+    let uri = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    match uri.len() <= uri_bytes_max {
+        true => Ok(()),
+        false => Err((StatusCode::URI_TOO_LONG, "the address is too long\n")),
+    }
 }
 
 /// What is wrong with a head, whichever host the request is for: what two readers could take for two
