@@ -85,46 +85,33 @@ pub(crate) async fn serve(
     let metrics = Arc::new(scrape::metrics(&config));
     let shared = tenant::Shared::new(&config.limits, starter, metrics.clone());
     let supervisor = Supervisor::new(stop.clone());
-    let about = Arc::new(About {
-        clock: ClockWatch::default(),
-        configuration: Arc::new(Configuration::new(config.clone())),
-    });
+    let about = Arc::new(About::new(config.clone()));
     let common = (certificate.clone(), about.clone());
     let tenants = prepared(&config, &shared, common, &drain, &kill).await?;
     let hosts = about.configuration.hosts(&config, &tenants)?;
     let followers = Followers::new(hosts.clone(), &tenants);
-    let pages: Vec<ui::Spool> = (tenants.iter().zip(&config.tenants))
-        .map(|(prepared, tenant)| prepared.page(&tenant.name))
-        .collect();
+    let pages = tenants.iter().zip(&config.tenants);
+    let pages: Vec<ui::Spool> = pages.map(|(of, tenant)| of.page(&tenant.name)).collect();
     let control = operators::Socket::bind(&config, &tenants, &about.configuration)?;
     let listeners = sockets.listen(metrics.clone())?;
     let lines = listeners.lines()?;
-    let begun = tenants
-        .into_iter()
-        .map(|of| of.run(&supervisor, &stop, &drain));
+    let tenants = tenants.into_iter();
+    let begun = tenants.map(|of| of.run(&supervisor, &stop, &drain));
     let (running, served): (Vec<Running>, Vec<Served>) = begun.unzip();
     let accepting = Arc::<Heartbeat>::default();
-    tell_service_manager(&served, &accepting, &supervisor, &stop);
-    watch_clock(&about, &supervisor, &stop);
-    watch_expiry(&certificate, &served, &supervisor, &stop);
-    watch_arrivals(
-        &about.configuration,
-        &served,
-        &metrics,
-        (&supervisor, &stop),
-    );
+    let at_work = (&about, &served[..], &certificate, &*metrics);
+    watch(at_work, &accepting, (&supervisor, &stop));
     follow_configuration(&about, followers, &supervisor, &stop).await;
     let configuration = about.configuration.clone();
-    let ops = ops(
-        served,
-        (about, certificate.clone()),
-        metrics,
-        &supervisor,
-        &stop,
-    );
+    let watched = (about, certificate.clone());
+    let ops = ops(served, watched, metrics, (&supervisor, &stop));
     let tasks = TaskTracker::new();
-    let until = (tasks.clone(), stop.clone());
-    let ui = page(configuration, &certificate, &ops.readiness, (pages, until));
+    let ui = page(
+        configuration,
+        &certificate,
+        &ops.readiness,
+        (pages, &tasks, &stop),
+    );
     let served = ServedBy {
         certificate,
         hosts,
@@ -154,7 +141,7 @@ fn page(
     configuration: Arc<Configuration>,
     certificate: &Arc<tls::Certificate>,
     readiness: &Arc<http::Readiness>,
-    (spools, (tasks, stop)): (Vec<ui::Spool>, (TaskTracker, CancellationToken)),
+    (spools, tasks, stop): (Vec<ui::Spool>, &TaskTracker, &CancellationToken),
 ) -> Option<Arc<dyn http::Ui>> {
     let config = configuration.in_force();
     if config.ui == config::Ui::Off {
@@ -167,8 +154,8 @@ fn page(
         certificate: certificate.clone(),
         readiness: readiness.clone(),
         spools,
-        tasks,
-        stop,
+        tasks: tasks.clone(),
+        stop: stop.clone(),
     }))
 }
 
@@ -177,8 +164,7 @@ fn ops(
     served: Vec<Served>,
     (about, certificate): (Arc<About>, Arc<tls::Certificate>),
     metrics: Arc<Metrics>,
-    supervisor: &Supervisor,
-    stop: &CancellationToken,
+    (supervisor, stop): (&Supervisor, &CancellationToken),
 ) -> Arc<http::Ops> {
     let scrape = scrape::scrape(about.clone(), metrics, certificate.clone(), &served);
     let probed = probe::Probed {
@@ -279,6 +265,23 @@ fn tell_service_manager(
     });
 }
 
+/// What goes on beside the answering.
+fn watch(
+    (about, served, certificate, metrics): (
+        &Arc<About>,
+        &[Served],
+        &Arc<tls::Certificate>,
+        &Metrics,
+    ),
+    accepting: &Arc<Heartbeat>,
+    (supervisor, stop): (&Supervisor, &CancellationToken),
+) {
+    tell_service_manager(served, accepting, supervisor, stop);
+    watch_clock(about, supervisor, stop);
+    watch_expiry(certificate, served, supervisor, stop);
+    watch_arrivals(&about.configuration, served, metrics, (supervisor, stop));
+}
+
 fn watch_clock(about: &Arc<About>, supervisor: &Supervisor, stop: &CancellationToken) {
     let (watched, until) = (about.clone(), stop.clone());
     supervisor.keep("the watch of the clock", move || {
@@ -343,6 +346,15 @@ fn watch_expiry(
 struct About {
     clock: ClockWatch,
     configuration: Arc<Configuration>,
+}
+
+impl About {
+    fn new(config: Config) -> Self {
+        Self {
+            clock: ClockWatch::default(),
+            configuration: Arc::new(Configuration::new(config)),
+        }
+    }
 }
 
 /// Every connection is a descriptor, and the usual soft limit is meant for programs with few. Gives

@@ -25,7 +25,7 @@ impl Commands {
     }
 }
 
-/// Lists the entries of [[expect]] in the configuration: the next deadline with the documents that have come for it,
+/// Lists the entries of `[[expect]]` in the configuration: the next deadline with the documents that have come for it,
 /// and the last one with what became of it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -16,7 +16,7 @@ const JUDGED_WITHIN: SignedDuration = SignedDuration::from_hours(72);
 pub struct Arrivals {
     /// The deadline that is next and the documents that have come for it; `None` when there is none any more.
     pub next: Option<(Window, u64)>,
-    /// The last deadline, the documents that came for it, and what that makes of it.
+    /// The last deadline since there is the interface, the documents that came for it, and what that makes of it.
     pub last: Option<(Window, u64, Verdict)>,
 }
 
@@ -32,7 +32,9 @@ impl Arrivals {
             None => None,
             Some(window) => Some((window, arrived(expectation, store, window).await?)),
         };
-        let last = match expectation.deadlines.last_closed(now) {
+        let since_ms = store.served_since_ms(&expectation.interface).await?;
+        let closed = expectation.deadlines.last_closed(now);
+        let last = match closed.filter(|of| of.deadline.as_millisecond() > since_ms) {
             None => None,
             Some(window) => {
                 let documents = arrived(expectation, store, window).await?;

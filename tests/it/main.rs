@@ -15,6 +15,7 @@ mod control;
 mod crash;
 mod dialects;
 mod events;
+mod expect;
 mod fsck;
 mod full_disk;
 mod harness;
