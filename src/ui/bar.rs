@@ -10,11 +10,13 @@ use crate::{
     domain::{JobId, PlaceKind},
     http::Report,
     service::Direction,
-    store::{Filter, State, StoreError},
+    store::{Filter, State, StoreError, Tally},
 };
 use askama::Template;
 use std::time::Duration;
 
+/// How many are done in a minute is told of the last so many.
+const RATE_MINUTES: usize = 5;
 /// Longer no page waits for what the probes say.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Below so many days a certificate is about to end.
@@ -80,6 +82,7 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
         Figure::bad_jobs("b-failed", "failed today", today.failed, jobs("failed")),
         Figure::jobs("b-refused", "refused today", today.refused, jobs("refused")),
         Figure::jobs("b-done", "done today", today.done, jobs("done")),
+        rate(&picture.activity.all.minutes(visit.clock.now_ms)),
         oldest(visit, picture.oldest.waiting.map(JobId::unix_ms)),
     ];
     if let Some(free) = picture.free {
@@ -101,6 +104,24 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
     bar.extend(certificate(visit));
     bar.push(health(visit, &report));
     (bar, report.down)
+}
+
+/// How many are done in a minute, of late.
+fn rate(minutes: &[Tally]) -> Figure {
+    let last = &minutes[minutes.len().saturating_sub(RATE_MINUTES)..];
+    let done: u32 = last.iter().map(|minute| minute.done).sum();
+    let per_minute = f64::from(done) / last.len().max(1) as f64;
+    Figure {
+        id: "b-rate",
+        label: "done per min",
+        value: Html(match per_minute {
+            ..10.0 if done > 0 => format!("{per_minute:.1}"),
+            _ => number(per_minute.round() as u64),
+        }),
+        class: if done == 0 { "z" } else { "" },
+        title: format!("over the last {} minutes", last.len()),
+        ..Figure::default()
+    }
 }
 
 fn oldest(visit: &Visit<'_>, oldest_ms: Option<i64>) -> Figure {

@@ -5,7 +5,10 @@ use super::{look::Clock, visit::Visit};
 use crate::{
     domain::{InterfaceName, PlaceKind},
     ops::shape::{Ages, Oldest, Shape},
-    store::{Capacity, Counts, ErrorGroup, Failing, Filter, Store, StoreError, Viewer},
+    store::{
+        Activity, Capacity, Counts, ErrorGroup, Failing, Filter, Recent, Store, StoreError, Tally,
+        Viewer,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -20,7 +23,7 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 const PAUSE_FACTOR: u32 = 20;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What has come to an end since midnight, of the jobs that came since then.
+/// What has come to an end since midnight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Today {
     pub(super) done: usize,
@@ -34,8 +37,8 @@ pub(super) struct Picture {
     pub(super) counts: Counts,
     /// What the holds say.
     pub(super) held: BTreeMap<InterfaceName, String>,
-    /// By interface; of refused documents none may be known.
-    pub(super) today: BTreeMap<Option<InterfaceName>, Today>,
+    pub(super) activity: Activity,
+    pub(super) midnight_ms: i64,
     /// Of what waits in queues and for an attempt, what is held apart.
     pub(super) waiting: Ages,
     pub(super) oldest: Oldest,
@@ -62,35 +65,13 @@ impl Picture {
             groups: store
                 .error_groups(&Viewer::all(), Failing::Jobs, day)
                 .await?,
+            activity: store.activity().await?,
+            midnight_ms: clock.midnight_ms(),
             free: store.capacity(),
             ..Self::default()
         };
-        picture.count_today(store, clock.midnight_ms()).await?;
         picture.count_waiting(store, clock.now_ms).await?;
         Ok(picture)
-    }
-
-    async fn count_today(&mut self, store: &dyn Store, midnight_ms: i64) -> Result<(), StoreError> {
-        let filter = Filter {
-            at: vec![PlaceKind::Bak, PlaceKind::JobErrors, PlaceKind::Refused],
-            since_ms: Some(midnight_ms),
-            want_failure: true,
-            ..Filter::default()
-        };
-        let page = store
-            .list(&Viewer::all(), &filter, None, usize::MAX)
-            .await?;
-        for summary in page.jobs {
-            let place = summary.job.place.kind();
-            let today = self.today.entry(summary.interface).or_default();
-            match place {
-                PlaceKind::Bak => today.done += 1,
-                PlaceKind::JobErrors => today.failed += 1,
-                PlaceKind::Refused => today.refused += 1,
-                PlaceKind::Deferred | PlaceKind::Queue | PlaceKind::Work => {}
-            }
-        }
-        Ok(())
     }
 
     async fn count_waiting(&mut self, store: &dyn Store, now_ms: i64) -> Result<(), StoreError> {
@@ -114,13 +95,25 @@ impl Picture {
 
     /// Of all interfaces.
     pub(super) fn all_today(&self) -> Today {
-        let mut all = Today::default();
-        for today in self.today.values() {
-            all.done += today.done;
-            all.failed += today.failed;
-            all.refused += today.refused;
+        self.today(&self.activity.all)
+    }
+
+    pub(super) fn today_in(&self, interface: &InterfaceName) -> Today {
+        self.today(&self.activity.of(interface))
+    }
+
+    fn today(&self, recent: &Recent) -> Today {
+        let Tally {
+            done,
+            failed,
+            refused,
+            ..
+        } = recent.between(self.midnight_ms, i64::MAX);
+        Today {
+            done: done as usize,
+            failed: failed as usize,
+            refused: refused as usize,
         }
-        all
     }
 
     /// How many jobs of all interfaces wait in their queues, run, and wait for an attempt.

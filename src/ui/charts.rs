@@ -1,7 +1,10 @@
 //! Charts, as SVG within the page: shapes by classes of the sheet, and words for those who do not see them. Pure.
 
 use super::look::Html;
-use crate::ops::shape::{Ages, BOUNDED, end_s};
+use crate::{
+    ops::shape::{Ages, BOUNDED, end_s},
+    store::Tally,
+};
 use std::fmt::Write;
 
 const WIDTH: f64 = 300.0;
@@ -81,6 +84,69 @@ pub(super) fn hours(failed: &[u32]) -> Html {
     ))
 }
 
+/// What ended in each hour, with the time at which it began: done up, failed down.
+pub(super) fn day(hours: &[(String, Tally)]) -> Html {
+    const MIDDLE: f64 = 76.0;
+    const BELOW: f64 = 28.0;
+    /// Half of the width of a time.
+    const LABEL: f64 = 14.0;
+    let step = WIDTH / hours.len().max(1) as f64;
+    let most = |of: fn(&Tally) -> u32| hours.iter().map(|(_, tally)| of(tally)).max();
+    let (done, failed) = (most(|of| of.done), most(|of| of.failed));
+    let up = 70.0 / f64::from(done.unwrap_or(0).max(1));
+    let down = BELOW / f64::from(failed.unwrap_or(0).max(1));
+    let (mut svg, mut words) = (String::new(), Vec::new());
+    for (n, (time, tally)) in hours.iter().enumerate() {
+        let x = n as f64 * step;
+        let (up, down) = (f64::from(tally.done) * up, f64::from(tally.failed) * down);
+        if tally.done > 0 {
+            rect(&mut svg, "f-done", (x, MIDDLE - up), (step - 2.0, up));
+        }
+        if tally.failed > 0 {
+            rect(&mut svg, "f-bad", (x, MIDDLE + 1.0), (step - 2.0, down));
+            words.push(format!("{} at {time}", tally.failed));
+        }
+        if time.starts_with("00")
+            || time.starts_with("06")
+            || time.starts_with("12")
+            || time.starts_with("18")
+        {
+            text(&mut svg, "", ((x + step / 2.0).max(LABEL), 118.0), time);
+        }
+    }
+    let failed = match words.is_empty() {
+        true => "none".to_owned(),
+        false => words.join(", "),
+    };
+    Html(format!(
+        r#"<svg viewBox="0 0 300 120" role="img" aria-label="Done per hour for a day: at most {}. Failed: {failed}."><path class="axis" d="M0 76.5H300"/>{svg}</svg>"#,
+        done.unwrap_or(0)
+    ))
+}
+
+/// What was done in each minute of an hour, above what failed or was refused.
+pub(super) fn minutes(minutes: &[Tally]) -> Html {
+    let done: u32 = minutes.iter().map(|of| of.done).sum();
+    let wrong = |of: &Tally| of.failed + of.refused;
+    let n_wrong: u32 = minutes.iter().map(wrong).sum();
+    let most = minutes.iter().map(|of| of.done).max().unwrap_or(0).max(1);
+    let step = 120.0 / minutes.len().max(1) as f64;
+    let mut svg = String::new();
+    for (n, of) in minutes.iter().enumerate() {
+        let x = n as f64 * step;
+        if of.done > 0 {
+            let height = f64::from(of.done) * 17.0 / f64::from(most);
+            rect(&mut svg, "f-done", (x, 18.0 - height), (step, height));
+        }
+        if wrong(of) > 0 {
+            rect(&mut svg, "f-bad", (x, 20.0), (step, 5.0));
+        }
+    }
+    Html(format!(
+        r#"<svg class="spark" viewBox="0 0 120 26" role="img" aria-label="{done} done in the last hour, {n_wrong} failed or refused"><path class="axis" d="M0 18.5H120"/>{svg}</svg>"#
+    ))
+}
+
 /// In minutes, or hours.
 fn bucket_name(bucket: usize) -> String {
     let short = |s: i64| match s {
@@ -115,6 +181,35 @@ fn text(svg: &mut String, class: &str, (x, y): (f64, f64), words: &str) {
 mod tests {
     use super::*;
     use crate::ops::shape::Shape;
+
+    #[test]
+    fn what_ended_is_told_by_hours_and_minutes_with_words() {
+        let tally = |done, failed| Tally {
+            done,
+            failed,
+            ..Tally::default()
+        };
+        let hours = [
+            ("05:00".to_owned(), tally(4, 0)),
+            ("06:00".to_owned(), tally(2, 3)),
+        ];
+        let svg = day(&hours).0;
+        let label = "aria-label=\"Done per hour for a day: at most 4. Failed: 3 at 06:00.\"";
+        assert!(svg.contains(label), "{svg}");
+        assert!(
+            svg.contains(">06:00</text>") && !svg.contains(">05:00<"),
+            "{svg}"
+        );
+        assert_eq!(svg.matches("f-done").count(), 2);
+        assert_eq!(svg.matches("f-bad").count(), 1);
+        let svg = minutes(&[tally(0, 0), tally(2, 0), tally(1, 1)]).0;
+        assert!(
+            svg.contains("\"3 done in the last hour, 1 failed or refused\""),
+            "{svg}"
+        );
+        let nothing = day(&[]).0 + &minutes(&[]).0;
+        assert!(nothing.contains("at most 0. Failed: none."), "{nothing}");
+    }
 
     #[test]
     fn the_ages_of_what_waits_are_columns_with_words() {

@@ -15,6 +15,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 /// So many causes of failures are told on the first page.
 const GROUPS_TOLD: usize = 5;
+const HOURS: usize = 24;
 
 #[derive(Template)]
 #[template(path = "index.html")]
@@ -24,6 +25,7 @@ struct IndexPage {
     needs: Vec<Need>,
     waiting: String,
     ages: Html,
+    day: Html,
     rows: Vec<Row>,
     zone: String,
 }
@@ -50,6 +52,7 @@ struct Row {
     refused: Cell,
     error_rate: String,
     oldest: Option<Html>,
+    hour: Html,
     may_manage: bool,
 }
 
@@ -82,6 +85,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
             n => format!("{} wait", count(n, "job")),
         },
         ages: charts::ages(&picture.waiting),
+        day: day(visit, &picture),
         rows: rows.map(|name| row(visit, &picture, name)).collect(),
         zone: visit.clock.zone_name(),
     }))
@@ -128,11 +132,7 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
 
 fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
     let counts = picture.counts.of.get(name).cloned().unwrap_or_default();
-    let today = picture
-        .today
-        .get(&Some(name.clone()))
-        .copied()
-        .unwrap_or_default();
+    let today = picture.today_in(name);
     let jobs = |place| {
         let values = [("place", place), ("interface", Some(name.as_str()))];
         visit.to("jobs", values)
@@ -158,8 +158,19 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
         refused: cell(today.refused, "refused"),
         error_rate: error_rate(today),
         oldest: oldest.map(|id| visit.clock.age(id.unix_ms())),
+        hour: charts::minutes(&picture.activity.of(name).minutes(visit.clock.now_ms)),
         may_manage: visit.may_manage(Some(name)),
     }
+}
+
+/// What ended in each of the last hours.
+fn day(visit: &Visit<'_>, picture: &Picture) -> Html {
+    let moments = visit.clock.hours(HOURS);
+    let hours = moments.windows(2).map(|of| {
+        let tally = picture.activity.all.between(of[0], of[1]);
+        (visit.clock.hour(of[0]), tally)
+    });
+    charts::day(&hours.collect::<Vec<_>>())
 }
 
 /// How many of a hundred did not end well; empty when none has ended.

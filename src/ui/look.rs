@@ -43,6 +43,20 @@ impl Clock {
         midnight.map_or(self.now_ms, |at| at.timestamp().as_millisecond())
     }
 
+    /// When each of the last so many hours by the clock began, the present one last, and when that ends.
+    pub(super) fn hours(&self, n: usize) -> Vec<i64> {
+        let now = moment(self.now_ms).to_zoned_datetime(self.zone.clone());
+        let into_ms = i64::from(now.minute()) * 60_000 + self.now_ms.rem_euclid(60_000);
+        let present_ms = self.now_ms - into_ms;
+        let begins = (0..=n).map(|hour| present_ms + (hour as i64 + 1 - n as i64) * HOUR_MS);
+        begins.collect()
+    }
+
+    /// `13:00`
+    pub(super) fn hour(&self, ms: i64) -> String {
+        self.text(ms, "%H:%M")
+    }
+
     fn text(&self, ms: i64, format: &str) -> String {
         let at = moment(ms).to_zoned_datetime(self.zone.clone());
         at.strftime(format).to_string()
@@ -104,7 +118,8 @@ impl Clock {
     }
 }
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 fn moment(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or_default()
@@ -286,6 +301,25 @@ mod tests {
             (-540_000, "in 9 min"),
         ] {
             assert_eq!(relative(ms), expected, "{ms}");
+        }
+    }
+
+    #[test]
+    fn hours_are_those_of_the_clock_on_the_wall() {
+        let now: jiff::Timestamp = "2026-11-27T13:35:46.250Z".parse().unwrap();
+        for (zone, present) in [
+            ("UTC", "2026-11-27T13:00:00Z"),
+            ("Asia/Kolkata", "2026-11-27T13:30:00Z"),
+        ] {
+            let clock = Clock {
+                now_ms: now.as_millisecond(),
+                zone: TimeZone::get(zone).unwrap(),
+            };
+            let present: jiff::Timestamp = present.parse().unwrap();
+            let present_ms = present.as_millisecond();
+            let begins = [present_ms - HOUR_MS, present_ms, present_ms + HOUR_MS];
+            assert_eq!(clock.hours(2), begins, "{zone}");
+            assert!(clock.hour(present_ms).ends_with(":00"), "{zone}");
         }
     }
 
