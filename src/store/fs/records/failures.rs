@@ -10,7 +10,7 @@ use crate::{
     domain::JobName,
     store::{Attempt, AttemptEnd},
 };
-use memchr::{memchr, memmem::Finder};
+use memchr::{memchr, memchr2, memmem::Finder};
 use std::collections::HashMap;
 
 /// How a job has failed last.
@@ -61,15 +61,19 @@ impl Member {
     /// Its text. Within a text quotes are escaped, so what looks like a member is one.
     pub(super) fn of(&self, line: &[u8]) -> Option<String> {
         let begin = self.0.find(line)? + self.0.needle().len();
-        let mut end = begin;
+        let (mut end, mut is_escaped) = (begin, false);
         loop {
-            match line.get(end)? {
-                b'"' => break,
-                b'\\' => end += 2,
-                _ => end += 1,
+            end += memchr2(b'"', b'\\', line.get(end..)?)?;
+            if line[end] == b'"' {
+                break;
             }
+            (end, is_escaped) = (end + 2, true);
         }
-        serde_json::from_slice(&line[begin - 1..=end]).ok()
+        // Most texts stand there as they are.
+        match is_escaped {
+            false => String::from_utf8(line[begin..end].to_vec()).ok(),
+            true => serde_json::from_slice(&line[begin - 1..=end]).ok(),
+        }
     }
 }
 
