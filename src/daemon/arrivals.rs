@@ -98,9 +98,15 @@ impl Arrivals {
             through: None,
             is_missing: false,
         });
-        let since_ms = self.store.served_since_ms(&judged.interface).await?;
-        let since = Timestamp::from_millisecond(since_ms).unwrap_or(Timestamp::MIN);
-        for window in to_judge(expectation, judged.through.unwrap_or(since), now) {
+        let through = match judged.through {
+            Some(through) => through,
+            // Nothing was due before there was the interface.
+            None => {
+                let since_ms = self.store.served_since_ms(&judged.interface).await?;
+                Timestamp::from_millisecond(since_ms).unwrap_or(Timestamp::MIN)
+            }
+        };
+        for window in to_judge(expectation, through, now) {
             let documents = arrived(expectation, &*self.store, window).await?;
             let verdict = expectation.judge(documents);
             let is_missing = verdict != Verdict::Met;
