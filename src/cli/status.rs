@@ -15,6 +15,7 @@ use crate::{
     domain::{JobId, escaped},
     ops::{
         health::{Grade, count},
+        moment::midnight_ms,
         shape::Oldest,
     },
     store::{
@@ -25,7 +26,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::{collections::BTreeSet, process::ExitCode};
 
@@ -152,7 +153,7 @@ impl Counted {
     async fn of(store: &dyn Store, zone: &TimeZone) -> anyhow::Result<Self> {
         let counts = store.counts().await?;
         let (activity, now_ms) = (store.activity().await?, store.now_ms());
-        let midnight_ms = midnight_ms(now_ms, zone)?;
+        let midnight_ms = midnight_ms(now_ms, zone);
         let today = |recent: &Recent| recent.between(midnight_ms, i64::MAX);
         let (mut rows, mut held) = (Vec::new(), BTreeSet::new());
         for (interface, of) in &counts.of {
@@ -289,12 +290,6 @@ fn tell_restored(at_ms: i64, files: &[String]) -> anyhow::Result<()> {
         print_line!("  {}", escaped(file))?;
     }
     Ok(())
-}
-
-/// When the present day began.
-fn midnight_ms(now_ms: i64, zone: &TimeZone) -> anyhow::Result<i64> {
-    let now = Timestamp::from_millisecond(now_ms)?.to_zoned_datetime(zone.clone());
-    Ok(now.start_of_day()?.timestamp().as_millisecond())
 }
 
 fn told(tally: &Tally) -> Value {

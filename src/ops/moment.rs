@@ -13,6 +13,16 @@ pub enum Side {
     Future,
 }
 
+/// When the day began in which that is, both in milliseconds of the Unix epoch. A moment beyond the calendar is its own.
+pub fn midnight_ms(now_ms: i64, zone: &TimeZone) -> i64 {
+    let begun = || {
+        let now = Timestamp::from_millisecond(now_ms).ok()?;
+        let midnight = now.to_zoned_datetime(zone.clone()).start_of_day().ok()?;
+        Some(midnight.timestamp().as_millisecond())
+    };
+    begun().unwrap_or(now_ms)
+}
+
 /// The moment that a text means at `now`. Times of the day and days are those of `zone`: a time is the next one, or
 /// in the past the last one; a day is its beginning; a while ends, or began, now.
 ///

@@ -106,10 +106,9 @@ pub(super) fn day(hours: &[(String, Tally)]) -> Html {
             rect(&mut svg, "f-bad", (x, MIDDLE + 1.0), (step - 2.0, down));
             words.push(format!("{} at {time}", tally.failed));
         }
-        if time.starts_with("00")
-            || time.starts_with("06")
-            || time.starts_with("12")
-            || time.starts_with("18")
+        if ["00", "06", "12", "18"]
+            .iter()
+            .any(|hour| time.starts_with(hour))
         {
             text(&mut svg, "", ((x + step / 2.0).max(LABEL), 118.0), time);
         }

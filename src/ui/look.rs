@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{JobName, escaped},
-    ops::selection::JobState,
+    ops::{moment::midnight_ms, selection::JobState},
 };
 use askama::{Template, filters::HtmlSafe};
 use jiff::{Timestamp, tz::TimeZone};
@@ -38,9 +38,7 @@ pub(super) struct Clock {
 impl Clock {
     /// When the day began, in milliseconds of the Unix epoch.
     pub(super) fn midnight_ms(&self) -> i64 {
-        let now = moment(self.now_ms).to_zoned_datetime(self.zone.clone());
-        let midnight = now.start_of_day();
-        midnight.map_or(self.now_ms, |at| at.timestamp().as_millisecond())
+        midnight_ms(self.now_ms, &self.zone)
     }
 
     /// When each of the last so many hours by the clock began, the present one last, and when that ends.
