@@ -23,7 +23,7 @@ pub(crate) mod text;
 
 pub use digests::{Digests, digest_field};
 pub use ids::{Horizon, Ids, RANGES_MAX, Range};
-pub use line::{escaped, spaced};
+pub use line::{escaped, spaced, write_escaped};
 pub use name::{
     InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,
     USER_BYTES_MAX, UserName, parse_stamp, stamp,

@@ -7,21 +7,22 @@
 //! and changes nothing else (`log/queue.rs`). The same holds for what is announced on standard
 //! output. A panic becomes one line of the log.
 
+mod line;
 mod queue;
 
-use crate::{
-    config::{LogConfig, LogFormat},
-    domain::escaped,
-};
-use queue::{Descriptor, LineQueue};
+use crate::config::{LogConfig, LogFormat};
+use line::{OneLine, TextLine};
+use queue::{Descriptor, LineQueue, When};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::{self, Write},
+    fmt::Write as _,
+    io,
     panic::PanicHookInfo,
     sync::OnceLock,
     time::Duration,
 };
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// At the end, what is left is written for so long.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
@@ -63,17 +64,20 @@ pub(crate) fn start(config: &LogConfig) -> Result<Flush, String> {
         return Err("logging has been started before".into());
     }
     // Without colours: their escape characters could not be distinguished from those of a value.
-    let lines = fmt().with_env_filter(filter).with_ansi(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false);
     let installed = match format {
-        LogFormat::Json => {
-            let lines = lines.json().flatten_event(true);
-            lines.with_writer(|| Events(<[u8]>::to_vec)).try_init()
-        }
-        LogFormat::Text => lines.with_writer(|| Events(one_line)).try_init(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_writer(Events)
+            .try_init(),
+        LogFormat::Text => lines.event_format(TextLine).with_writer(Events).try_init(),
     };
     installed.map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(move |info| {
-        push(panic_line(format, info));
+        push(&panic_line(format, info), When::AtOnce);
         flush(PANIC_PATIENCE);
     }));
     Ok(Flush(()))
@@ -82,7 +86,7 @@ pub(crate) fn start(config: &LogConfig) -> Result<Flush, String> {
 /// Writes a line to standard output, as soon as it can be written.
 pub(crate) fn announce(line: &str) {
     if let Some(output) = OUTPUT.get() {
-        output.push(format!("{line}\n").into_bytes());
+        output.push(format!("{line}\n").as_bytes(), When::AtOnce);
     }
 }
 
@@ -98,9 +102,9 @@ pub(crate) fn lost_lines() -> u64 {
     ERRORS.get().map_or(0, LineQueue::lost)
 }
 
-fn push(line: Vec<u8>) {
+fn push(line: &[u8], when: When) {
     if let Some(errors) = ERRORS.get() {
-        errors.push(line);
+        errors.push(line, when);
     }
 }
 
@@ -110,13 +114,31 @@ fn filter(level: &str) -> Result<EnvFilter, impl std::fmt::Display> {
     EnvFilter::try_new(format!("notify=info,{level}"))
 }
 
-/// Takes events, each in one write; they cannot fail. A formatter that fails says so in a line.
-struct Events(fn(&[u8]) -> Vec<u8>);
+/// Makes writers that take an event each, as one line; they cannot fail. A formatter that fails says so
+/// in a line.
+struct Events;
 
-impl Write for Events {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        push((self.0)(event));
-        Ok(event.len())
+impl<'a> MakeWriter<'a> for Events {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(When::AtOnce)
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
+        match *about.level() {
+            Level::ERROR | Level::WARN => Line(When::AtOnce),
+            _ => Line(When::Gathered),
+        }
+    }
+}
+
+struct Line(When);
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        push(line, self.0);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -124,34 +146,30 @@ impl Write for Events {
     }
 }
 
-/// An event, which ends with a line feed, as one line.
-fn one_line(event: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(event);
-    let mut line = escaped(text.strip_suffix('\n').unwrap_or(&text));
+/// A line that no event makes, because it must not depend on anything.
+fn bare_line(format: LogFormat, level: Level, target: &str, message: &str) -> Vec<u8> {
+    let mut line = String::new();
+    // Nothing fails that is written to a string.
+    let _ = match format {
+        LogFormat::Json => {
+            let fields = serde_json::json!({
+                "timestamp": jiff::Timestamp::now().to_string(),
+                "level": level.as_str(),
+                "message": message,
+                "target": target,
+            });
+            write!(line, "{fields}")
+        }
+        LogFormat::Text => line::head(&mut line, level, target)
+            .and_then(|()| write!(OneLine(&mut line), " {message}")),
+    };
     line.push('\n');
     line.into_bytes()
 }
 
-/// A line that no event makes, because it must not depend on anything.
-fn bare_line(format: LogFormat, level: &str, target: &str, message: &str) -> Vec<u8> {
-    let now = jiff::Timestamp::now();
-    match format {
-        LogFormat::Json => {
-            let line = serde_json::json!({
-                "timestamp": now.to_string(),
-                "level": level,
-                "message": message,
-                "target": target,
-            });
-            format!("{line}\n").into_bytes()
-        }
-        LogFormat::Text => one_line(format!("{now} {level:>5} {target}: {message}").as_bytes()),
-    }
-}
-
 fn lost_line(format: LogFormat, n_lines: u64) -> Vec<u8> {
     let message = format!("{n_lines} log lines were lost: standard error could not be written to");
-    bare_line(format, "WARN", "spoolgate::log", &message)
+    bare_line(format, Level::WARN, "spoolgate::log", &message)
 }
 
 fn panic_line(format: LogFormat, info: &PanicHookInfo<'_>) -> Vec<u8> {
@@ -167,71 +185,12 @@ fn panic_line(format: LogFormat, info: &PanicHookInfo<'_>) -> Vec<u8> {
     if backtrace.status() == BacktraceStatus::Captured {
         message = format!("{message}\n{backtrace}");
     }
-    bare_line(format, "ERROR", "spoolgate::panic", &message)
+    bare_line(format, Level::ERROR, "spoolgate::panic", &message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(one_line(event));
-            Ok(event.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(event: impl FnOnce()) -> String {
-        let sink = Sink::default();
-        let into = sink.clone();
-        let subscriber = fmt()
-            .with_ansi(false)
-            .with_writer(move || into.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, event);
-        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
-    }
-
-    #[test]
-    fn an_event_is_one_line_whatever_is_in_it() {
-        let name = "a\n2026-11-22T00:00:00Z ERROR forged\r\t\u{1b}[2J\u{9b}\u{85}ü";
-        let text = logged(|| tracing::warn!(%name, plain = name, "taken in {name}"));
-        let line = text.strip_suffix('\n').unwrap();
-        let control = |c: char| c.is_control() && c != '\t';
-        assert!(!line.contains(control), "{line:?}");
-        assert_eq!(line.matches("forged").count(), 3, "{line}");
-        assert!(line.contains("a\\n2026") && line.contains('ü'), "{line}");
-    }
-
-    /// A value that cannot be shown, or that panics, costs its own event.
-    #[test]
-    fn a_field_that_cannot_be_shown_costs_one_event() {
-        struct Bad(bool);
-        impl std::fmt::Display for Bad {
-            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                assert!(!self.0, "injected");
-                Err(std::fmt::Error)
-            }
-        }
-        let text = logged(|| {
-            tracing::warn!(bad = %Bad(false), "cannot be shown");
-            let panicked = std::panic::catch_unwind(|| tracing::warn!(bad = %Bad(true), "panics"));
-            assert!(panicked.is_err());
-            tracing::warn!("the next one");
-        });
-        assert!(text.contains("Unable to format"), "{text}");
-        assert!(
-            text.lines().last().unwrap().ends_with("the next one"),
-            "{text}"
-        );
-    }
 
     #[test]
     fn the_last_word_is_with_whoever_asks() {
@@ -253,7 +212,12 @@ mod tests {
             text.contains("  WARN spoolgate::log: 7 log lines were lost"),
             "{text}"
         );
-        let json = bare_line(LogFormat::Json, "ERROR", "spoolgate::panic", "a\n\"b\"");
+        let json = bare_line(
+            LogFormat::Json,
+            Level::ERROR,
+            "spoolgate::panic",
+            "a\n\"b\"",
+        );
         assert_eq!(json.iter().filter(|byte| **byte == b'\n').count(), 1);
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(json["message"], "a\n\"b\"");

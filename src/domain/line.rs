@@ -1,5 +1,7 @@
 //! What others wrote, on one line.
 
+use std::fmt;
+
 /// With a space for each control character: for answers and other programs.
 pub fn spaced(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
     text.chars().map(|c| if c.is_control() { ' ' } else { c })
@@ -9,13 +11,28 @@ pub fn spaced(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
 /// than it has: for logs and terminals. Tabs stay.
 pub fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
+    // Nothing fails that is written to a string.
+    let _ = write_escaped(text, &mut line);
+    line
+}
+
+/// The same, to where it goes.
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_escaped(text: &str, to: &mut impl fmt::Write) -> fmt::Result {
+    if text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+        return to.write_str(text);
+    }
     let mut begin = 0;
     for (at, escaped) in text.match_indices(is_escaped) {
-        line.push_str(&text[begin..at]);
-        line.extend(escaped.escape_default());
+        to.write_str(&text[begin..at])?;
+        for c in escaped.chars() {
+            write!(to, "{}", c.escape_default())?;
+        }
         begin = at + escaped.len();
     }
-    line + &text[begin..]
+    to.write_str(&text[begin..])
 }
 
 fn is_escaped(c: char) -> bool {
