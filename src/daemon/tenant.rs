@@ -14,7 +14,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Queue, Seal},
     events::{Dispatcher, Receiver},
     http::tls::Certificate,
-    metrics::{Journal, Metrics, Rescan, Tenant as TenantMetrics},
+    metrics::{Metrics, Rescan, Tenant as TenantMetrics},
     ops::admin::{Admin, Change},
     ops::health::gather::{StoreFacts, TenantSource, unknown_partners},
     processor::Starter,
@@ -231,13 +231,13 @@ struct Taken {
 }
 
 /// Takes the spool: lock → probe → replay → recover.
-async fn take(config: &Config, tenant: &Tenant, metrics: Journal) -> anyhow::Result<Taken> {
+async fn take(config: &Config, tenant: &Tenant, metrics: &TenantMetrics) -> anyhow::Result<Taken> {
     let root = &tenant.root;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
     let lock = Arc::new(SpoolLock::take(&RealFs::new(root), Owner::Service)?);
     let sha256 = config.sha256.clone();
     lock.say_configuration(&InForce { sha256, epoch: 1 })?;
-    let spool = Arc::new(open_spool(tenant)?.with_metrics(metrics));
+    let spool = Arc::new(open_spool(tenant)?.with_metrics(metrics.journal()));
     let store = Arc::new(FileStore::new(spool.clone()));
     for warning in store.probe().await? {
         tracing::warn!(tenant = tenant.name, "{warning}");
@@ -245,6 +245,9 @@ async fn take(config: &Config, tenant: &Tenant, metrics: Journal) -> anyhow::Res
     spool.take_format()?;
     let replayed = spool.open_journal(tenant.segment_bytes)?;
     let recovery = spool.recover()?;
+    for interface in &recovery.cut_off {
+        metrics.cut_off(interface.as_str());
+    }
     spool.start_journal();
     tracing::info!(
         tenant = tenant.name,
@@ -354,7 +357,7 @@ impl Prepared {
         make_users_file(&tenant.users)?;
         let users = Users::open(&tenant.users, seal.clone())?;
         let metrics = shared.metrics.tenant(&tenant.name);
-        let taken = take(config, tenant, metrics.journal()).await?;
+        let taken = take(config, tenant, &metrics).await?;
         let (spool, store) = (taken.spool, taken.store);
         let users = remembering(users, tenant, &spool);
         let of = (store.clone(), taken.adopted);

@@ -204,6 +204,11 @@ impl Tenant {
         self.common.attempt_seconds.observe(seconds);
     }
 
+    /// An attempt has ended with the service. Nobody knows after how long.
+    pub fn cut_off(&self, interface: &str) {
+        self.of(Some(interface)).attempts[Attempt::Crashed as usize].inc();
+    }
+
     /// `interface`: as far as it is known.
     pub fn uploaded(&self, interface: Option<&str>, outcome: Upload) {
         self.of(interface).uploads[outcome as usize].inc();

@@ -4,7 +4,10 @@
 //! Commands that have to last wait for a file `gate` to go; the tests' directories go with them, so
 //! no command outlives its test.
 
-use crate::harness::{Daemon, document, order, shell, with_keys};
+use crate::{
+    harness::{Daemon, document, order, shell, with_keys},
+    metrics::{scrape, value},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -64,6 +67,12 @@ fn kill_command(daemon: &Daemon) {
     kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
     // Whoever inherits it kills it too.
     let _ = kill_process_group(Pid::from_raw(pid).unwrap(), Signal::KILL);
+}
+
+/// How many attempts of `orders_in` the service counts that ended so.
+fn attempts(daemon: &Daemon, outcome: &str) -> f64 {
+    let labels = [("interface", "orders_in"), ("outcome", outcome)];
+    value(&scrape(daemon), "spoolgate_attempts_total", &labels).unwrap()
 }
 
 /// A job of another interface that is done: the scheduler has had its chance.
@@ -182,6 +191,9 @@ fn a_job_whose_command_died_with_the_server_runs_again() {
     assert_eq!(ran(&daemon), ["start 1", "start 2", "end 2"]);
     assert_eq!(daemon.joblog(&job)["attempts"], 2);
     assert_eq!(daemon.messages(&job).len(), 2);
+    // Both are counted: the one that was cut off, too.
+    assert_eq!(attempts(&daemon, "crashed"), 1.0);
+    assert_eq!(attempts(&daemon, "done"), 1.0);
 }
 
 #[test]
@@ -236,6 +248,7 @@ fn what_is_delivered_at_most_once_never_runs_twice() {
             daemon.wait_for_place(&job, "joberrors");
             let said = daemon.messages(&job);
             assert!(said[0].contains("its outcome is unknown"), "{said:?}");
+            assert_eq!(attempts(&daemon, "crashed"), 1.0);
         }
         let starts = ran(&daemon)
             .iter()

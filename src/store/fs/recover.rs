@@ -56,6 +56,8 @@ impl Adopted {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     pub adopted: Vec<Adopted>,
+    /// The interface of each attempt that ended with the service; its job is in `failed` or `requeued`.
+    pub cut_off: Vec<InterfaceName>,
     pub failed: Vec<JobName>,
     pub removed: usize,
     pub requeued: Vec<JobName>,
@@ -252,8 +254,12 @@ impl<F: Fs> Spool<F> {
             match self.after_crash(&found) {
                 Ok(Place::JobErrors) => recovery.failed.push(found.name),
                 Ok(_) => recovery.requeued.push(found.name),
-                Err(error) => self.tolerate(error)?,
+                Err(error) => {
+                    self.tolerate(error)?;
+                    continue;
+                }
             }
+            recovery.cut_off.push(found.interface);
         }
         let leftovers = self.leftovers(&dir, recovery)?;
         for name in leftovers {
