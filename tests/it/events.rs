@@ -32,13 +32,13 @@ fn erp(url: &str, more: &str) -> impl FnOnce(String) -> String + use<> {
 const DONE: &str = "on = [\"job.done\"]";
 
 /// Nobody listens there, until somebody does.
-fn nobody() -> (String, std::net::SocketAddr) {
+pub(crate) fn nobody() -> (String, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (format!("http://{address}/hook"), address)
 }
 
-fn taken(_: usize) -> String {
+pub(crate) fn taken(_: usize) -> String {
     says("204 No Content", "", "")
 }
 
@@ -49,14 +49,14 @@ fn done(daemon: &Daemon, reference: &str) -> String {
     job
 }
 
-fn ids(asked: &[Asked]) -> BTreeSet<String> {
+pub(crate) fn ids(asked: &[Asked]) -> BTreeSet<String> {
     let ids = asked
         .iter()
         .map(|asked| asked.header("webhook-id").to_owned());
     ids.collect()
 }
 
-fn body(asked: &Asked) -> Value {
+pub(crate) fn body(asked: &Asked) -> Value {
     serde_json::from_slice(&asked.body).unwrap()
 }
 

@@ -39,6 +39,7 @@ mod scale;
 mod schedules;
 mod security;
 mod service_manager;
+mod snapshot;
 mod terms;
 mod tokens;
 mod turns;

@@ -94,15 +94,41 @@ impl Image {
             Kind::Xfs => &["-q", "-f"],
         };
         run(Command::new(kind.mkfs()).args(flags).arg(&image.file))?;
-        let mut losetup = Command::new("losetup");
-        let device = run(losetup.args(["-f", "--show"]).arg(&image.file))?;
-        image.device = Some(device.trim().to_owned());
-        image.mount()?;
+        image.attach()?;
         Ok(image)
+    }
+
+    /// A snapshot of it as it is at one moment while it is used, as those of a volume are taken: mounted below `dir`,
+    /// with its log recovered.
+    pub(crate) fn snapshot(&self, dir: &Path) -> Result<Self, String> {
+        let mut snapshot = Self {
+            kind: self.kind,
+            file: dir.join("image"),
+            mount: dir.join("mount"),
+            device: None,
+            root: None,
+        };
+        fs::create_dir(&snapshot.mount).map_err(|error| error.to_string())?;
+        let freeze = |how| run(Command::new("fsfreeze").arg(how).arg(&self.mount));
+        freeze("--freeze")?;
+        let mut cp = Command::new("cp");
+        let copied = run(cp.arg("--sparse=always").args([&self.file, &snapshot.file]));
+        freeze("--unfreeze")?;
+        copied?;
+        snapshot.attach()?;
+        Ok(snapshot)
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.mount
+    }
+
+    /// Mounts the file.
+    fn attach(&mut self) -> Result<(), String> {
+        let mut losetup = Command::new("losetup");
+        let device = run(losetup.args(["-f", "--show"]).arg(&self.file))?;
+        self.device = Some(device.trim().to_owned());
+        self.mount()
     }
 
     /// Mounts it, which recovers its log.
