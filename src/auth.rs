@@ -20,6 +20,7 @@ mod parse;
 mod password;
 #[cfg(test)]
 mod properties;
+mod scan;
 mod throttle;
 mod token;
 mod users;

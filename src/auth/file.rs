@@ -10,6 +10,7 @@
 use super::grants::{Account, Grants};
 use super::parse;
 use super::password::check_hash;
+use super::scan;
 use crate::util::modes::{Guard, guard};
 use crate::util::plain::{self, Links};
 use std::collections::BTreeMap;
@@ -93,6 +94,9 @@ impl UsersFile {
 
     /// `path` is for the message only.
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self, UsersError> {
+        if let Some(users) = scan::users(text) {
+            return Ok(Self { users });
+        }
         let users = parse::users(text).map_err(|mistake| UsersError::Invalid {
             path: path.to_owned(),
             line: mistake.line,

@@ -7,7 +7,7 @@ use proptest::{
     prelude::*,
     sample::{Index, select},
 };
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 fn any_users() -> impl Strategy<Value = UsersFile> {
     let scope = prop_oneof![
@@ -34,12 +34,20 @@ fn parse(text: &str) -> Result<UsersFile, UsersError> {
     UsersFile::parse(text, Path::new("users.toml"))
 }
 
+fn accounts(users: &UsersFile) -> BTreeMap<Arc<str>, Account> {
+    let users = users.list();
+    users
+        .map(|(name, account)| (name.into(), account.clone()))
+        .collect()
+}
+
 proptest! {
     #![proptest_config(settings())]
 
     #[test]
     fn users_that_are_written_read_back(users in any_users()) {
         let text = users.to_string();
+        prop_assert_eq!(super::scan::users(&text), Some(accounts(&users)), "{}", text);
         prop_assert_eq!(parse(&text).unwrap(), users, "{}", text);
     }
 
@@ -54,7 +62,10 @@ proptest! {
         let at = at.index(text.len());
         let text = format!("{}{put}{}", &text[..at], &text[(at + cut).min(text.len())..]);
         match parse(&text) {
-            Ok(users) => prop_assert_eq!(parse(&users.to_string()).unwrap(), users),
+            Ok(users) => {
+                prop_assert_eq!(super::parse::users(&text).unwrap(), accounts(&users));
+                prop_assert_eq!(parse(&users.to_string()).unwrap(), users);
+            }
             Err(UsersError::Invalid { line, message, .. }) => {
                 prop_assert!((1..=text.matches('\n').count() + 1).contains(&line), "{}", line);
                 prop_assert!(!message.is_empty());

@@ -82,17 +82,12 @@ struct Shared {
     familiar: Mutex<Option<PathBuf>>,
     key: MarkKey,
     line: Arc<Line>,
-    loaded: RwLock<Arc<Loaded>>,
+    loaded: RwLock<Arc<UsersFile>>,
     path: PathBuf,
     /// Which file was read last, whatever came of it; its lock is that of reading it again.
     looked_at: tokio::sync::Mutex<Option<Stamp>>,
     seal: Seal,
     verifier: PasswordVerifier,
-}
-
-struct Loaded {
-    text: String,
-    users: UsersFile,
 }
 
 /// What changes when a file is replaced or written to.
@@ -181,7 +176,7 @@ impl Users {
     ) -> Result<Self, UsersError> {
         let looked_at = std::fs::metadata(path).ok();
         let looked_at = looked_at.map(|meta| Stamp::of(&meta));
-        let loaded = load(path)?;
+        let loaded = UsersFile::load(path)?;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         let unix_s = since_epoch.map_or(0, |since| since.as_secs());
         let shared = Shared {
@@ -202,7 +197,7 @@ impl Users {
         })
     }
 
-    /// Reads the file again; says whether it had changed. A broken file is refused and the users
+    /// Reads the file again; says whether its users have changed. A broken file is refused and the users
     /// stay as they were. Blocking.
     ///
     /// # Errors
@@ -243,7 +238,7 @@ impl Users {
 
     /// Is there a user of that name? One who was added a moment ago is one. Blocking.
     pub fn is_user(&self, user: &str) -> bool {
-        let is_known = || self.shared.loaded().users.account(user).is_some();
+        let is_known = || self.shared.loaded().account(user).is_some();
         is_known() || {
             self.shared.refresh_now();
             is_known()
@@ -253,7 +248,7 @@ impl Users {
     /// All of them with what they may do, by their names.
     pub fn list(&self) -> Vec<(String, Arc<Grants>)> {
         let loaded = self.shared.loaded();
-        let all = loaded.users.list();
+        let all = loaded.list();
         all.map(|(name, account)| (name.to_owned(), account.grants.clone()))
             .collect()
     }
@@ -261,7 +256,7 @@ impl Users {
     /// The users with a right on an interface, except operators, who have all.
     pub fn partners_of(&self, interface: &InterfaceName) -> Vec<UserName> {
         let loaded = self.shared.loaded();
-        let callers = loaded.users.list();
+        let callers = loaded.list();
         let callers = callers.map(|(name, account)| Caller::new(name, account.grants.clone()));
         let partners = callers.filter(|user| !user.has(Role::Operator) && user.may_any(interface));
         partners.filter_map(|user| user.user.parse().ok()).collect()
@@ -269,13 +264,13 @@ impl Users {
 
     /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
-        self.shared.loaded.read().users.anybody_may()
+        self.shared.loaded.read().anybody_may()
     }
 
     /// The user as if it had given its password: for who may read the users file.
     pub fn known(&self, user: &str) -> Option<Caller> {
         let loaded = self.shared.loaded();
-        let (user, account) = loaded.users.entry(user)?;
+        let (user, account) = loaded.entry(user)?;
         Some(caller(user, account).proven_by(account.password.clone()))
     }
 
@@ -313,7 +308,7 @@ impl Users {
     ) -> Result<String, IssueError> {
         // The password may have been changed since it was met, and must not outlive that here.
         let loaded = self.shared.loaded();
-        let account = loaded.users.account(&caller.user);
+        let account = loaded.account(&caller.user);
         let stored = account
             .zip(caller.proof())
             .filter(|(account, proof)| account.password == proof.0)
@@ -357,7 +352,7 @@ impl Users {
     fn shown(&self, by: Use, token: &str, now_ms: i64) -> Option<Caller> {
         let token = Token::read(token)?;
         let loaded = self.shared.loaded();
-        let (user, account) = loaded.users.entry(&token.user)?;
+        let (user, account) = loaded.entry(&token.user)?;
         let good = token.is_genuine(&self.shared.seal, by, &account.password)
             && now_ms.div_euclid(1000) < token.expires_s;
         good.then(|| caller(user, account).limited_to(token.scopes))
@@ -367,14 +362,14 @@ impl Users {
     /// is another one once the user has another password.
     pub fn api_key(&self, user: &str) -> Option<String> {
         let loaded = self.shared.loaded();
-        let account = loaded.users.account(user)?;
+        let account = loaded.account(user)?;
         Some(token::api_key(&self.shared.seal, user, &account.password))
     }
 
     /// Is this the user's [`Users::api_key`]?
     pub fn is_api_key(&self, user: &str, given: &str) -> bool {
         let loaded = self.shared.loaded();
-        let account = loaded.users.account(user);
+        let account = loaded.account(user);
         account.is_some_and(|account| {
             token::is_api_key(&self.shared.seal, user, &account.password, given)
         })
@@ -409,12 +404,6 @@ impl Users {
 const FULL: Verdict = Verdict::Slow {
     retry_after_s: FULL_RETRY_AFTER_S,
 };
-
-fn load(path: &Path) -> Result<Loaded, UsersError> {
-    let text = UsersFile::text(path)?;
-    let users = UsersFile::parse(&text, path)?;
-    Ok(Loaded { text, users })
-}
 
 fn caller(user: &Arc<str>, account: &Account) -> Caller {
     Caller::new(user.clone(), account.grants.clone())
@@ -467,7 +456,7 @@ enum Found {
 impl Check {
     fn of(shared: &Shared, attempt: &LoginAttempt, at: Address) -> Self {
         let loaded = shared.loaded();
-        let (user, stored) = match loaded.users.entry(&attempt.user) {
+        let (user, stored) = match loaded.entry(&attempt.user) {
             Some((user, account)) => (user.clone(), account.password.clone()),
             None => (attempt.user.as_str().into(), DUMMY_HASH.into()),
         };
@@ -626,12 +615,12 @@ impl Shared {
     }
 
     fn reload(&self) -> Result<bool, UsersError> {
-        let new = load(&self.path)?;
+        let new = UsersFile::load(&self.path)?;
         let mut loaded = self.loaded.write();
-        if loaded.text == new.text {
+        if **loaded == new {
             return Ok(false);
         }
-        let is_user = |user: &str| new.users.account(user).is_some();
+        let is_user = |user: &str| new.account(user).is_some();
         self.authenticator().proven.retain(is_user);
         *loaded = Arc::new(new);
         Ok(true)
@@ -690,7 +679,7 @@ impl Shared {
         }
     }
 
-    fn loaded(&self) -> Arc<Loaded> {
+    fn loaded(&self) -> Arc<UsersFile> {
         let loaded = self.loaded.read();
         loaded.clone()
     }
@@ -698,7 +687,7 @@ impl Shared {
     /// The caller with its present rights, if the stored hash is still the one that was met.
     fn caller(&self, check: &Check) -> Option<Caller> {
         let loaded = self.loaded();
-        let (user, account) = loaded.users.entry(&check.user)?;
+        let (user, account) = loaded.entry(&check.user)?;
         let same = account.password == check.stored;
         same.then(|| caller(user, account).proven_by(check.stored.clone()))
     }
