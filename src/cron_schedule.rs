@@ -21,7 +21,7 @@ mod text;
 
 pub use cron::CronError;
 pub use expectation::{Deadlines, Expectation, Verdict, Window, holidays};
-pub use plan::{Due, Firing, Missed, Plan, Progress};
+pub use plan::{Due, Firing, MISSED_MAX, Missed, Plan, Progress};
 pub use spec::{Member, Mistake, ScheduleSpec, Zone, ZoneError};
 
 use crate::domain::{InterfaceName, JobId, JobName, Kind, NameError, Priority, WorkerTag};

@@ -12,11 +12,14 @@ use serde::{Deserialize, Serialize};
 /// forward, the machine slept, or the spool took no jobs.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
 
+/// When each missed moment gets its job, so many do: the last ones.
+pub const MISSED_MAX: usize = 1000;
+
 /// What becomes of moments at which the service was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
-    /// Every one gets its job.
+    /// Every one gets its job, of more than [`MISSED_MAX`] the last ones.
     Each,
     /// All together get one job, that of the last of them.
     #[default]
@@ -156,13 +159,20 @@ impl Plan {
         if self.is_immediate(progress) || due >= horizon {
             return Due::Run(due);
         }
-        let last = self.last_before(horizon, due);
-        let is_over = self.end.is_some_and(|end| end < now);
+        let last = || self.last_before(horizon, due);
         match missed {
-            Missed::Each if !is_over => Due::Run(due),
-            Missed::Once if !is_over => Due::Run(last),
-            Missed::Each | Missed::Once | Missed::Skip => Due::Skip(last),
+            Missed::Each if !self.is_over(now) => match self.first_of_last(horizon, due) {
+                None => Due::Run(due),
+                Some(first) => Due::Skip(self.last_before(first, due)),
+            },
+            Missed::Once if !self.is_over(now) => Due::Run(last()),
+            Missed::Each | Missed::Once | Missed::Skip => Due::Skip(last()),
         }
+    }
+
+    /// Has its end passed?
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.end.is_some_and(|end| end < now)
     }
 
     fn is_immediate(&self, progress: &Progress) -> bool {
@@ -176,6 +186,21 @@ impl Plan {
             Some(start) => through.max(start - SignedDuration::from_nanos(1)),
             None => through,
         }
+    }
+
+    /// The first of the last [`MISSED_MAX`] moments before `horizon`; `None`: from `first` on there are no more.
+    fn first_of_last(&self, horizon: Timestamp, first: Timestamp) -> Option<Timestamp> {
+        let (cron, zone) = (self.quartz.as_ref()?, self.time_zone.time_zone());
+        let mut at = first;
+        for _ in 0..MISSED_MAX {
+            let next = cron.next_after(at, zone, self.clock_changes);
+            at = next.filter(|next| *next < horizon)?;
+        }
+        let mut found = horizon;
+        for _ in 0..MISSED_MAX {
+            found = self.last_before(found, first);
+        }
+        Some(found)
     }
 
     /// The last moment before `horizon` that counts; `first` is the first one.

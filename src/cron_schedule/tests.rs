@@ -285,6 +285,24 @@ fn what_was_missed_runs_by_the_policy() {
 }
 
 #[test]
+fn of_very_many_missed_moments_the_last_get_their_jobs() {
+    let plan = plan(every("0/10 * * * * ?"));
+    let due = |progress: &Progress, since: &str| {
+        plan.due(at(NOW), progress, at(since), at(since), Missed::Each)
+    };
+    let mut progress = Progress::default();
+    // The one of this moment itself is not missed.
+    let most = due(&progress, "2026-11-25T14:46:50Z");
+    assert_eq!(most, Due::Run(at("2026-11-25T12:00:10Z")));
+    let since = "2026-11-26T02:00:00Z";
+    let more = due(&progress, since);
+    assert_eq!(more, Due::Skip(at("2026-11-25T23:13:10Z")));
+    progress = progress.skipped(at("2026-11-25T23:13:10Z"));
+    let first = due(&progress, since);
+    assert_eq!(first, Due::Run(at("2026-11-25T23:13:20Z")));
+}
+
+#[test]
 fn one_moment_that_was_missed_is_not_folded_with_those_that_were_not() {
     let plan = plan(every("0 0 * * * ?"));
     let looks = [

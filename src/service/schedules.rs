@@ -21,7 +21,7 @@ use super::{
 use crate::{
     auth::Caller,
     cron_schedule::cron::Changes,
-    cron_schedule::{Due, Missed, Progress, Schedule, ScheduleId, Zone},
+    cron_schedule::{Due, MISSED_MAX, Missed, Progress, Schedule, ScheduleId, Zone},
     domain::{InterfaceName, JobOptions, Kind},
     store::{
         By, Came, Fired, Key, NewJob, NewName, Of, Saved, SavedSchedule, StoreError, Viewer, Want,
@@ -408,7 +408,16 @@ impl Service {
                 let skipped = self.store.save_progress(id, &progress).await;
                 skipped.map_err(|e| store_fault(&e))?;
                 self.metrics.missed();
-                tracing::warn!(schedule = %id, %through, "missed moments are left out");
+                match missed {
+                    Missed::Each if !schedule.plan.is_over(now) => tracing::warn!(
+                        schedule = %id, %through,
+                        "more than {MISSED_MAX} moments were missed: the last {MISSED_MAX} get their jobs, \
+                         those before are left out",
+                    ),
+                    Missed::Each | Missed::Once | Missed::Skip => {
+                        tracing::warn!(schedule = %id, %through, "missed moments are left out");
+                    }
+                }
                 progress
             }
         };
