@@ -91,7 +91,7 @@ processor = { command = ["/bin/sh", "-c", "exit 75"] }
 [interfaces.makes]
 direction = "in"
 schema = ""
-processor = { command = ["/bin/sh", "-c", "echo made > $SPOOLGATE_RESULTS/r.txt; echo '<made/>' > $SPOOLGATE_EMIT/archives/made.xml"] }
+processor = { command = ["/bin/sh", "-c", "echo made > $SPOOLGATE_RESULTS/r.txt; mkdir $SPOOLGATE_EMIT/archives; echo '<made/>' > $SPOOLGATE_EMIT/archives/made.xml"] }
 [interfaces.endless]
 direction = "in"
 schema = ""

@@ -120,7 +120,7 @@ pub struct Workspace {
     pub errors: File,
     /// Absolute path of the document.
     pub path: PathBuf,
-    /// Absolute path of a directory with `results`, `emit/<interface>` and `params.json`.
+    /// Absolute path of a directory with `results`, `emit` and `params.json`.
     pub dir: PathBuf,
     /// Where the end of the run is kept for a later service.
     pub kept: PathBuf,

@@ -10,7 +10,8 @@ pub(crate) const ORDERS: [&str; 2] = ["orders_in=upload,list,download", "orders_
 /// The shipped configuration where `orders_in` emits what it gets to `orders_out`, and partners see
 /// their own jobs in both.
 fn apart(text: String) -> String {
-    let emit = r#"cp "$SPOOLGATE_FILE" "$SPOOLGATE_EMIT/orders_out/made.xml""#;
+    let emit = r#"mkdir "$SPOOLGATE_EMIT/orders_out"
+        cp "$SPOOLGATE_FILE" "$SPOOLGATE_EMIT/orders_out/made.xml""#;
     let own = "visible = \"own\"";
     let text = with_keys(&text, "orders_in", &format!("{own}\n{}", shell(emit, "")));
     with_keys(&text, "orders_out", own)

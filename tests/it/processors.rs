@@ -41,7 +41,7 @@ fn a_command_gets_the_body_and_everything_about_its_job() {
         env > seen.env
         cat "$SPOOLGATE_PARAMS" > seen.params
         cat "$SPOOLGATE_FILE" > seen.file
-        ls -d "$SPOOLGATE_RESULTS" "$SPOOLGATE_EMIT"/* > seen.dirs
+        ls -d "$SPOOLGATE_RESULTS" "$SPOOLGATE_EMIT" > seen.dirs
         echo plain; echo >&2 error output
         echo '{"text": "structured", "level": "warning", "line": 3, "tool": "checker"}'
         echo '{"text": "broken'
@@ -75,7 +75,7 @@ fn a_command_gets_the_body_and_everything_about_its_job() {
         assert_eq!(env.get(name), Some(&value), "{name}");
     }
     let dirs = daemon.text("seen.dirs");
-    for dir in ["/results\n", "/emit/orders_out\n", "/emit/items_in\n"] {
+    for dir in ["/results\n", "/emit\n"] {
         assert!(dirs.contains(dir), "{dirs}");
     }
     let params: serde_json::Value = serde_json::from_str(&daemon.text("seen.params")).unwrap();
@@ -313,6 +313,7 @@ fn limits_hold_from_the_first_instruction() {
 fn in_a_sandbox_a_command_does_its_work_and_reaches_no_keys_and_no_other_jobs() {
     let script = r#"
         cp "$SPOOLGATE_FILE" "$SPOOLGATE_RESULTS/copy" || exit
+        mkdir "$SPOOLGATE_EMIT/orders_out" || exit
         cp given/list "$SPOOLGATE_EMIT/orders_out/list.xml" || exit
         echo "$SPOOLGATE_REF" >> kept/log || exit
         for file in spoolgate.toml users.toml certs/key.pem spool/.key spool/bak spool/audit; do
@@ -351,6 +352,7 @@ fn in_a_sandbox_a_command_does_its_work_and_reaches_no_keys_and_no_other_jobs() 
 #[test]
 fn results_and_emitted_jobs_appear_with_success_only() {
     let script = r#"
+        mkdir "$SPOOLGATE_EMIT/orders_out"
         echo "<ListOfOrders/>" > "$SPOOLGATE_EMIT/orders_out/from $SPOOLGATE_REF.xml"
         echo report > "$SPOOLGATE_RESULTS/report.txt"
         touch "written.$SPOOLGATE_REF"
@@ -401,6 +403,7 @@ fn results_and_emitted_jobs_appear_with_success_only() {
 fn the_log_says_what_came_of_what_a_command_left() {
     let script = r#"
         printf '{"invoice":' > "$SPOOLGATE_RESULTS/result.json"
+        mkdir "$SPOOLGATE_EMIT/orders_out"
         echo "<ListOfOrders/>" > "$SPOOLGATE_EMIT/orders_out/next.xml""#;
     let daemon = Daemon::start_with(orders(script, "", ""));
     let job = send(&daemon, "emits");

@@ -162,7 +162,7 @@ fn the_order_of_each_key_is_kept_over_restarts_and_for_dropped_files_too() {
 #[test]
 fn what_is_emitted_keeps_the_order_that_its_document_says() {
     let emit = shell(
-        r#"echo '<a k="1"/>' > "$SPOOLGATE_EMIT/items_in/a.xml""#,
+        r#"mkdir "$SPOOLGATE_EMIT/items_in"; echo '<a k="1"/>' > "$SPOOLGATE_EMIT/items_in/a.xml""#,
         "",
     );
     let keyed = format!("order_by = \"@k\"\n{}", shell("true", ""));

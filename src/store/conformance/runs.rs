@@ -152,6 +152,7 @@ pub(super) async fn what_a_run_makes_is_there_with_its_end<B: Bench>() {
     let job = waiting(&*store).await;
     let (lease, workspace) = claim(&*store, &job, true).await.unwrap();
     std::fs::write(workspace.dir.join("results/r"), "made").unwrap();
+    std::fs::create_dir(workspace.dir.join("emit/plain")).unwrap();
     std::fs::write(workspace.dir.join("emit/plain/order 7.xml"), "<b/>").unwrap();
     assert_eq!(store.check_output(&lease).await, Ok(None));
     let before = names(&*store, &Viewer::all(), &filter(plain())).await;
@@ -191,6 +192,7 @@ pub(super) async fn a_run_that_is_not_done_publishes_nothing<B: Bench>() {
         let job = waiting(&*store).await;
         let (lease, workspace) = claim(&*store, &job, true).await.unwrap();
         std::fs::write(workspace.dir.join("results/r"), "made").unwrap();
+        std::fs::create_dir(workspace.dir.join("emit/plain")).unwrap();
         std::fs::write(workspace.dir.join("emit/plain/x.xml"), "<b/>").unwrap();
         let settled = store.settle(&lease, what, log_of("x")).await;
         assert_eq!(settled, Ok(done()), "{what:?}");

@@ -331,18 +331,14 @@ impl<F: Fs> Claim<F> {
     }
 
     /// Lays out the document for a command, and the directories that it writes to: `results` and
-    /// `emit/<interface>`, in which it may make `@<user>`.
+    /// `emit`, in which it makes `<interface>` and, below, `@<user>`.
     ///
     /// # Errors
     /// When the spool is full or cannot be written.
     pub fn prepare(&mut self) -> Result<(), SpoolError> {
         let run = &self.run;
-        let emit = run.join("emit");
-        for dir in [run, &run.join("results"), &emit] {
+        for dir in [run, &run.join("results"), &run.join("emit")] {
             self.spool.make_dir(dir)?;
-        }
-        for interface in &self.spool.interfaces() {
-            self.spool.make_dir(&emit.join(interface.as_str()))?;
         }
         let sha256 = self.spool.checksum_of(&self.job);
         let to = self.run.join(self.job.name.to_string());

@@ -146,9 +146,10 @@ impl Told {
         claim.prepare()?;
         *self.runs.entry(job.clone()).or_default() += 1;
         if what == Settlement::Done {
-            let shop = claim.run_dir().join("emit/users/@shop");
-            let made = spool.fs().make_dir(&shop);
-            made.map_err(super::wrap("make", Path::new("")))?;
+            for dir in ["emit/out", "emit/users", "emit/users/@shop"] {
+                let made = spool.fs().make_dir(&claim.run_dir().join(dir));
+                made.map_err(super::wrap("make", Path::new("")))?;
+            }
             for file in [
                 "results/r.txt",
                 "emit/out/new.xml",

@@ -171,7 +171,7 @@ impl MemoryStore {
         let path = dir.join(job.to_string());
         fs::write(&path, document)?;
         fs::create_dir(dir.join("results"))?;
-        fs::create_dir_all(dir.join("emit").join(interface.as_str()))?;
+        fs::create_dir(dir.join("emit"))?;
         fs::write(dir.join("params.json"), params.as_deref().unwrap_or("{}"))?;
         let new = |name| {
             let mut new = fs::File::options();

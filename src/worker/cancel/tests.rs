@@ -151,7 +151,7 @@ fn is_dead(pid: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_ends_with_all_its_processes_and_publishes_nothing() {
     let (bench, stop) = (Bench::new(), CancellationToken::new());
-    let script = "echo one > \"$SPOOLGATE_RESULTS/r\"; echo two > \"$SPOOLGATE_EMIT/a/e\"
+    let script = "echo one > \"$SPOOLGATE_RESULTS/r\"; mkdir \"$SPOOLGATE_EMIT/a\"; echo two > \"$SPOOLGATE_EMIT/a/e\"
         echo working; sleep 600 & echo $! > child; wait";
     let handle = bench.work(script, Vec::new(), &stop);
     let running = bench.queue(Some(&handle));

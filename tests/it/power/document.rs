@@ -140,6 +140,7 @@ if [ $code = 0 ]; then
     esac
     case ${SPOOLGATE_REF##*-} in
     *e*)
+        mkdir "$SPOOLGATE_EMIT/emitted_out"
         emitted=$SPOOLGATE_EMIT/emitted_out/$SPOOLGATE_REF-out.xml
         cat "$SPOOLGATE_FILE" > "$emitted"
         echo "<!-- emitted by $SPOOLGATE_REF -->" >> "$emitted"

@@ -178,13 +178,13 @@ fn what_cannot_be_published_fails_the_job_with_a_reason() {
             symlink("/", run.join("emit")).unwrap();
         }),
         ("which is no interface", |run| {
-            fs::remove_dir(run.join("emit/a")).unwrap();
             symlink("/", run.join("emit/a")).unwrap();
         }),
         ("is not a plain file", |run| {
             fs::create_dir(run.join("results/sub")).unwrap();
         }),
         ("is not a plain file", |run| {
+            fs::create_dir(run.join("emit/a")).unwrap();
             assert!(may(&["mkfifo"], &run.join("emit/a/x")));
         }),
         ("is not a plain file", |run| {
@@ -198,9 +198,11 @@ fn what_cannot_be_published_fails_the_job_with_a_reason() {
         }),
         ("a hard link", |run| {
             fs::write(run.join("x"), "").unwrap();
+            fs::create_dir(run.join("emit/a")).unwrap();
             fs::hard_link(run.join("x"), run.join("emit/a/x")).unwrap();
         }),
         ("has more than", |run| {
+            fs::create_dir(run.join("emit/a")).unwrap();
             let file = fs::File::create(run.join("emit/a/x")).unwrap();
             file.set_len(LEFT_BYTES_MAX + 1).unwrap();
         }),
@@ -225,6 +227,14 @@ fn what_cannot_be_published_fails_the_job_with_a_reason() {
 }
 
 #[test]
+fn a_run_begins_with_as_many_directories_whatever_interfaces_there_are() {
+    let bench = Bench::new();
+    let claim = bench.begin();
+    let entries = |dir: &str| fs::read_dir(bench.run(&claim).join(dir)).unwrap().count();
+    assert_eq!((entries("results"), entries("emit")), (0, 0));
+}
+
+#[test]
 fn what_can_be_published_is_whatever_the_rights() {
     let bench = Bench::new();
     let mut claim = bench.begin();
@@ -232,6 +242,7 @@ fn what_can_be_published_is_whatever_the_rights() {
     fs::write(run.join("results/report"), "r").unwrap();
     // As .NET and PowerShell write it.
     fs::write(run.join("results/result.json"), "\u{feff}{\"a\": 1}").unwrap();
+    fs::create_dir(run.join("emit/a")).unwrap();
     fs::write(run.join("emit/a/next.json"), "{}").unwrap();
     for dir in ["results", "emit/a", "emit"] {
         set_mode(&run.join(dir), 0o000);
@@ -401,7 +412,9 @@ fn a_large_document_that_is_written_to_fails_and_one_that_is_passed_on_is_copied
     let mut claim = bench.begin();
     let given = bench.dir.path().join(claim.document_path());
     let is_linked = claim.document.as_ref().unwrap().mode.is_some();
-    fs::rename(&given, bench.run(&claim).join("emit/a/on.xml")).unwrap();
+    let emit = bench.run(&claim).join("emit/a");
+    fs::create_dir(&emit).unwrap();
+    fs::rename(&given, emit.join("on.xml")).unwrap();
     assert_eq!(claim.check_document().unwrap(), Fate::Whole);
     claim.check_output().unwrap();
     let published = claim.settle(Settlement::Done, None).unwrap();
