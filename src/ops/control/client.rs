@@ -108,15 +108,11 @@ impl Client {
                 spool,
                 sudo: Sudo::of_environment(),
             };
-            match client.ask(Ask::Ping)? {
-                Reply::Done => return Ok(client),
-                Reply::UnknownSpool => {}
-                reply @ (Reply::Acted(_)
-                | Reply::Differences(_)
-                | Reply::Ended(_)
-                | Reply::Failed(_)
-                | Reply::Told(_)
-                | Reply::Working) => return Err(ClientError::of(reply)),
+            match client.done(Ask::Ping) {
+                Ok(()) => return Ok(client),
+                // It has other spools.
+                Err(ClientError::Absent) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(ClientError::Absent)
@@ -132,16 +128,11 @@ impl Client {
             let unhurried = self.stream.get_ref().set_read_timeout(Some(LONG_PATIENCE));
             unhurried.map_err(ClientError::NoAnswer)?;
         }
-        match self.ask(Ask::Act(operation.clone()))? {
-            Reply::Acted(acted) => Ok(acted),
-            reply @ (Reply::Differences(_)
-            | Reply::Done
-            | Reply::Ended(_)
-            | Reply::Failed(_)
-            | Reply::Told(_)
-            | Reply::UnknownSpool
-            | Reply::Working) => Err(ClientError::of(reply)),
-        }
+        let reply = self.ask(Ask::Act(operation.clone()))?;
+        let Reply::Acted(acted) = reply else {
+            return Err(ClientError::of(reply));
+        };
+        Ok(acted)
     }
 
     /// Has the service record what this command is about to do to users.
@@ -162,16 +153,11 @@ impl Client {
     }
 
     fn done(&mut self, ask: Ask) -> Result<(), ClientError> {
-        match self.ask(ask)? {
-            Reply::Done => Ok(()),
-            reply @ (Reply::Acted(_)
-            | Reply::Differences(_)
-            | Reply::Ended(_)
-            | Reply::Failed(_)
-            | Reply::Told(_)
-            | Reply::UnknownSpool
-            | Reply::Working) => Err(ClientError::of(reply)),
-        }
+        let reply = self.ask(ask)?;
+        let Reply::Done = reply else {
+            return Err(ClientError::of(reply));
+        };
+        Ok(())
     }
 
     /// What the configuration, as it now lies there, would change in the service.
@@ -179,16 +165,11 @@ impl Client {
     /// # Errors
     /// When it is wrong, or no answer came.
     pub fn differences(&mut self) -> Result<Differences, ClientError> {
-        match self.ask(Ask::Differences)? {
-            Reply::Differences(found) => Ok(found),
-            reply @ (Reply::Acted(_)
-            | Reply::Done
-            | Reply::Ended(_)
-            | Reply::Failed(_)
-            | Reply::Told(_)
-            | Reply::UnknownSpool
-            | Reply::Working) => Err(ClientError::of(reply)),
-        }
+        let reply = self.ask(Ask::Differences)?;
+        let Reply::Differences(found) = reply else {
+            return Err(ClientError::of(reply));
+        };
+        Ok(found)
     }
 
     /// Has the service carry out an act on jobs, and hears what becomes of each.
@@ -202,17 +183,12 @@ impl Client {
     ) -> Result<Summary, ClientError> {
         let mut reply = self.ask(Ask::Bulk(bulk.clone()))?;
         loop {
-            match reply {
-                Reply::Told(one) => told(one),
-                Reply::Working => {}
-                Reply::Ended(summary) => return Ok(summary),
-                reply @ (Reply::Acted(_)
-                | Reply::Differences(_)
-                | Reply::Done
-                | Reply::Failed(_)
-                | Reply::UnknownSpool) => {
-                    return Err(ClientError::of(reply));
-                }
+            if let Reply::Told(one) = reply {
+                told(one);
+            } else if let Reply::Ended(summary) = reply {
+                return Ok(summary);
+            } else if reply != Reply::Working {
+                return Err(ClientError::of(reply));
             }
             reply = self.reply(Ok(()))?;
         }
