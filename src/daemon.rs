@@ -150,6 +150,10 @@ fn page(
     Some(Arc::new(Ui {
         mode: config.ui,
         operators_from: config.ui_operators_from.clone(),
+        epoch: Box::new({
+            let configuration = configuration.clone();
+            move || configuration.epoch()
+        }),
         config: Box::new(move || configuration.in_force()),
         certificate: certificate.clone(),
         readiness: readiness.clone(),

@@ -11,6 +11,7 @@
 //! Invariant: an operator is one only from where the configuration lets operators be.
 
 mod act;
+mod arrivals;
 mod assets;
 mod bar;
 mod census;
@@ -72,6 +73,8 @@ pub(crate) struct Ui {
     pub operators_from: Networks,
     /// What is in force.
     pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
+    /// How many configurations were taken, that of the start included.
+    pub epoch: Box<dyn Fn() -> u64 + Send + Sync>,
     pub certificate: Arc<http::tls::Certificate>,
     pub readiness: Arc<Readiness>,
     pub spools: Vec<Spool>,

@@ -2,7 +2,7 @@
 
 use super::{Common, look, output::print_line};
 use crate::{
-    cron_schedule::{Expectation, Verdict, Window},
+    cron_schedule::{Expectation, Window},
     domain::{escaped, joblog::rfc3339},
     ops::arrivals::Arrivals,
 };
@@ -55,7 +55,7 @@ impl Ls {
         })?;
         let mut code = ExitCode::SUCCESS;
         if self.missing {
-            all.retain(|(_, arrivals)| is_missing(arrivals));
+            all.retain(|(_, arrivals)| arrivals.is_missing());
             if !all.is_empty() {
                 code = ExitCode::FAILURE;
             }
@@ -71,18 +71,10 @@ impl Ls {
     }
 }
 
-fn is_missing(arrivals: &Arrivals) -> bool {
-    (arrivals.last).is_some_and(|(_, _, verdict)| verdict != Verdict::Met)
-}
-
 fn print_table(all: &[(&Expectation, Arrivals)]) -> anyhow::Result<()> {
     let mut lines =
         vec![["INTERFACE", "SUBMITTER", "EXPECTED", "CAME", "BY", "LAST"].map(String::from)];
     for (expectation, arrivals) in all {
-        let wanted = match expectation.at_most {
-            None => format!("{} or more", expectation.at_least),
-            Some(most) => format!("{} to {most}", expectation.at_least),
-        };
         let (came, by) = match arrivals.next {
             None => ("-".to_owned(), "never again".to_owned()),
             Some((window, documents)) => (documents.to_string(), moment(window.deadline)),
@@ -91,14 +83,14 @@ fn print_table(all: &[(&Expectation, Arrivals)]) -> anyhow::Result<()> {
             None => "-".to_owned(),
             Some((window, documents, verdict)) => {
                 let by = moment(window.deadline);
-                format!("{}: {documents} came by {by}", in_words(verdict))
+                format!("{}: {documents} came by {by}", verdict.in_words())
             }
         };
         let submitter = escaped(&expectation.submitter);
         lines.push([
             expectation.interface.to_string(),
             submitter,
-            wanted,
+            expectation.wanted(),
             came,
             by,
             last,
@@ -135,12 +127,4 @@ fn as_json(expectation: &Expectation, arrivals: &Arrivals) -> Value {
 
 fn moment(moment: Timestamp) -> String {
     rfc3339(moment.as_millisecond())
-}
-
-fn in_words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Met => "met",
-        Verdict::TooFew => "too few",
-        Verdict::TooMany => "too many",
-    }
 }

@@ -31,6 +31,14 @@ pub struct Expectation {
 }
 
 impl Expectation {
+    /// How many documents are to come, in words.
+    pub fn wanted(&self) -> String {
+        match self.at_most {
+            None => format!("{} or more", self.at_least),
+            Some(most) => format!("{} to {most}", self.at_least),
+        }
+    }
+
     /// What becomes of a deadline in whose window so many documents came.
     pub fn judge(&self, documents: u64) -> Verdict {
         if documents < self.at_least {
@@ -72,6 +80,15 @@ impl Verdict {
             Self::Met => "met",
             Self::TooFew => "too_few",
             Self::TooMany => "too_many",
+        }
+    }
+
+    /// As people are told.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::TooFew => "too few",
+            Self::TooMany => "too many",
         }
     }
 }

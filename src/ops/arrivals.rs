@@ -43,6 +43,11 @@ impl Arrivals {
         };
         Ok(Self { next, last })
     }
+
+    /// Was the last deadline not met?
+    pub fn is_missing(&self) -> bool {
+        (self.last).is_some_and(|(_, _, verdict)| verdict != Verdict::Met)
+    }
 }
 
 /// How many documents of a window were accepted and not removed since. What was refused has not come.

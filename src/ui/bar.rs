@@ -103,6 +103,13 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
     }
     bar.extend(certificate(visit));
     bar.push(health(visit, &report));
+    bar.push(Figure {
+        id: "b-epoch",
+        label: "config epoch",
+        value: Html(number((visit.ui.epoch)())),
+        title: "configurations taken since the start".into(),
+        ..Figure::default()
+    });
     (bar, report.down)
 }
 

@@ -3,8 +3,12 @@
 
 use super::{look::Clock, visit::Visit};
 use crate::{
+    cron_schedule::Expectation,
     domain::{InterfaceName, PlaceKind},
-    ops::shape::{Ages, Oldest, Shape},
+    ops::{
+        arrivals::Arrivals,
+        shape::{Ages, Oldest, Shape},
+    },
     store::{
         Activity, Capacity, Counts, ErrorGroup, Failing, Filter, Recent, Store, StoreError, Tally,
         Viewer,
@@ -45,10 +49,16 @@ pub(super) struct Picture {
     /// What failed in the last day, by cause.
     pub(super) groups: Vec<ErrorGroup>,
     pub(super) free: Option<Capacity>,
+    /// What is expected from partners, in the order of the configuration.
+    pub(super) expected: Vec<(Expectation, Arrivals)>,
 }
 
 impl Picture {
-    async fn look(store: &dyn Store, clock: &Clock) -> Result<Self, StoreError> {
+    async fn look(
+        store: &dyn Store,
+        clock: &Clock,
+        expectations: &[Expectation],
+    ) -> Result<Self, StoreError> {
         let counts = store.counts().await?;
         let mut held = BTreeMap::new();
         for interface in store.interfaces() {
@@ -71,6 +81,10 @@ impl Picture {
             ..Self::default()
         };
         picture.count_waiting(store, clock.now_ms).await?;
+        for expectation in expectations {
+            let arrivals = Arrivals::of(expectation, store, clock.moment()).await?;
+            picture.expected.push((expectation.clone(), arrivals));
+        }
         Ok(picture)
     }
 
@@ -144,6 +158,7 @@ impl Census {
         &self,
         store: &dyn Store,
         clock: &Clock,
+        expectations: &[Expectation],
     ) -> Result<Arc<Picture>, StoreError> {
         let mut last = self.last.lock().await;
         if let Some((at, took, picture)) = &*last
@@ -152,7 +167,7 @@ impl Census {
             return Ok(picture.clone());
         }
         let begun = Instant::now();
-        let picture = Arc::new(Picture::look(store, clock).await?);
+        let picture = Arc::new(Picture::look(store, clock, expectations).await?);
         *last = Some((Instant::now(), begun.elapsed(), picture.clone()));
         Ok(picture)
     }
@@ -167,6 +182,12 @@ impl Visit<'_> {
     /// The spool, as it was seen a moment ago. For who may see all of it.
     pub(super) async fn picture(&self) -> Result<Arc<Picture>, StoreError> {
         let census = &self.spool.census;
-        census.picture(&*self.spool.store, &self.clock).await
+        let tenant = self.config.tenants.iter();
+        let tenant = tenant.filter(|of| of.name == self.spool.name);
+        let expectations: Vec<Expectation> = tenant
+            .flat_map(|tenant| tenant.expectations.iter().cloned())
+            .collect();
+        let store = &*self.spool.store;
+        census.picture(store, &self.clock, &expectations).await
     }
 }

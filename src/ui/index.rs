@@ -1,6 +1,7 @@
 //! The first page of operators: what needs somebody, what waits, and the interfaces, with hold and release.
 
 use super::{
+    arrivals::{self, Expected},
     census::{Picture, Today},
     charts,
     form::Form,
@@ -27,6 +28,7 @@ struct IndexPage {
     ages: Html,
     day: Html,
     rows: Vec<Row>,
+    expected: Vec<Expected>,
     zone: String,
 }
 
@@ -87,6 +89,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         ages: charts::ages(&picture.waiting),
         day: day(visit, &picture),
         rows: rows.map(|name| row(visit, &picture, name)).collect(),
+        expected: arrivals::rows(visit, &picture),
         zone: visit.clock.zone_name(),
     }))
 }
@@ -115,6 +118,14 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
                 visit.to("jobs", [("fingerprint", fingerprint)]),
             )),
         });
+    }
+    for (expectation, arrivals) in &picture.expected {
+        let missing = arrivals::missing(&visit.clock, expectation, arrivals);
+        needs.extend(missing.map(|(mark, text)| Need {
+            mark,
+            text,
+            jobs: None,
+        }));
     }
     if !visit.sees_service {
         for (interface, text) in &picture.held {

@@ -36,6 +36,10 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    pub(super) fn moment(&self) -> Timestamp {
+        moment(self.now_ms)
+    }
+
     /// When the day began, in milliseconds of the Unix epoch.
     pub(super) fn midnight_ms(&self) -> i64 {
         midnight_ms(self.now_ms, &self.zone)
@@ -85,7 +89,7 @@ impl Clock {
         time(ms, self, false, &self.short(ms))
     }
 
-    fn short(&self, ms: i64) -> String {
+    pub(super) fn short(&self, ms: i64) -> String {
         let today = self.midnight_ms();
         let format = match (today..today + DAY_MS).contains(&ms) {
             true => "%H:%M:%S",

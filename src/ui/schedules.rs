@@ -1,6 +1,7 @@
 //! The schedules: the next moment of each, and what came of the last; how one is ended, or set right after the clock was.
 
 use super::{
+    arrivals::{self, Expected},
     form::Form,
     layout::{Frame, Section},
     look::{Html, job_link, relative, said, state},
@@ -21,6 +22,7 @@ struct SchedulesPage {
     title: String,
     n_ended: usize,
     rows: Vec<Row>,
+    expected: Vec<Expected>,
 }
 
 struct Row {
@@ -64,6 +66,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         n_ended: rows.iter().filter(|row| row.next_ms.is_none()).count(),
         title,
         rows,
+        expected: arrivals::rows(visit, &*visit.picture().await?),
         frame: visit.frame(Section::Schedules).await,
     }))
 }

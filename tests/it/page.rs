@@ -622,3 +622,38 @@ fn operators_of_the_default_tenant_see_the_others() {
     );
     assert!(hold.exists());
 }
+
+#[test]
+fn what_is_expected_is_on_the_page_and_the_bar_counts_configurations() {
+    let daemon = Daemon::start();
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    let browser = Browser::operator(&daemon);
+    let epoch = |page: &str| {
+        let (_, rest) = page.split_once("id=\"b-epoch\"").unwrap();
+        let (_, rest) = rest.split_once("<dd>").unwrap();
+        let (value, _) = rest.split_once("</dd>").unwrap();
+        value.replace("<span title=\"configurations taken since the start\">", "")
+    };
+    let first = browser.page("/ui/");
+    assert!(epoch(&first).starts_with('1'), "{first}");
+    assert!(!first.contains("Expected from partners"), "{first}");
+    let before = std::fs::read_to_string(daemon.config()).unwrap();
+    let expected = "[[expect]]\ninterface = \"orders_in\"\nsubmitter = \"shop\"\nby = \"06:00\"\n";
+    std::fs::write(daemon.config(), format!("{before}\n{expected}")).unwrap();
+    daemon.operator(&["reload"]);
+    for path in ["/ui/", "/ui/schedules"] {
+        let shows = || {
+            let page = browser.page(path);
+            page.contains("Expected from partners") && page.contains("id=\"x-0\"")
+        };
+        daemon.wait("what is expected is shown", shows);
+        let page = browser.page(path);
+        assert!(page.contains("1 or more"), "{page}");
+        assert!(epoch(&page).starts_with('2'), "{page}");
+    }
+    let own = Browser::open(&daemon, &shop).page("/ui/");
+    assert!(
+        !own.contains("b-epoch") && !own.contains("Expected"),
+        "{own}"
+    );
+}

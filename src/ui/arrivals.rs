@@ -1,0 +1,138 @@
+//! What is expected from partners: how each deadline went, and what has come for the next.
+
+use super::{
+    census::Picture,
+    look::{Clock, Html, count, mark, number, said},
+    visit::Visit,
+};
+use crate::{
+    cron_schedule::{Expectation, Verdict},
+    ops::arrivals::Arrivals,
+};
+
+/// An expectation, as a row of a table.
+pub(super) struct Expected {
+    pub(super) id: String,
+    pub(super) interface: String,
+    pub(super) submitter: String,
+    /// Where the jobs are that came.
+    pub(super) href: String,
+    /// What became of the last deadline, how many came for it, and when it was.
+    pub(super) last: Option<(Html, String, Html)>,
+    pub(super) came: String,
+    pub(super) wanted: String,
+    /// When the next deadline is.
+    pub(super) next: Option<Html>,
+}
+
+/// All of them, those first whose last deadline was not met.
+pub(super) fn rows(visit: &Visit<'_>, picture: &Picture) -> Vec<Expected> {
+    let mut all: Vec<_> = picture.expected.iter().enumerate().collect();
+    all.sort_by_key(|(_, (_, arrivals))| !arrivals.is_missing());
+    let rows = all.into_iter();
+    rows.map(|(n, (expectation, arrivals))| row(visit, n, expectation, arrivals))
+        .collect()
+}
+
+fn row(visit: &Visit<'_>, n: usize, expectation: &Expectation, arrivals: &Arrivals) -> Expected {
+    let interface = expectation.interface.to_string();
+    let submitter = expectation.submitter.as_str();
+    let came = arrivals.next.map_or(0, |(_, documents)| documents);
+    Expected {
+        id: format!("x-{n}"),
+        href: visit.to(
+            "jobs",
+            [
+                ("interface", Some(&*interface)),
+                ("submitter", Some(submitter)),
+            ],
+        ),
+        submitter: said(submitter),
+        interface,
+        last: arrivals.last.map(|(window, documents, verdict)| {
+            let by = visit.clock.at(window.deadline.as_millisecond());
+            (verdict_mark(verdict), number(documents), by)
+        }),
+        came: number(came),
+        wanted: expectation.wanted(),
+        next: (arrivals.next).map(|(window, _)| visit.clock.age(window.deadline.as_millisecond())),
+    }
+}
+
+/// What is to be said of the last deadline, if it was not met.
+pub(super) fn missing(
+    clock: &Clock,
+    expectation: &Expectation,
+    arrivals: &Arrivals,
+) -> Option<(Html, String)> {
+    let (window, documents, verdict) = arrivals.last.filter(|_| arrivals.is_missing())?;
+    let text = format!(
+        "{} from {}: {} by {}, where {} were expected",
+        expectation.interface,
+        said(&expectation.submitter),
+        count(usize::try_from(documents).unwrap_or(usize::MAX), "document"),
+        clock.short(window.deadline.as_millisecond()),
+        expectation.wanted(),
+    );
+    Some((verdict_mark(verdict), text))
+}
+
+fn verdict_mark(verdict: Verdict) -> Html {
+    let class = match verdict {
+        Verdict::Met => "done",
+        Verdict::TooFew => "failed",
+        Verdict::TooMany => "warning",
+    };
+    mark(class, verdict.in_words())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cron_schedule::{Deadlines, Window, Zone};
+    use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+
+    #[test]
+    fn what_did_not_come_is_said_with_what_was_expected() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let by = "06:00".parse().unwrap();
+        let deadlines = Deadlines::new(by, "*", Zone::UTC, [].into(), SignedDuration::ZERO);
+        let mut expectation = Expectation {
+            interface: "orders_in".parse().unwrap(),
+            submitter: "shop".into(),
+            deadlines: deadlines.unwrap(),
+            at_least: 2,
+            at_most: None,
+        };
+        let clock = Clock {
+            now_ms: at("2026-11-26T13:35:46Z").as_millisecond(),
+            zone: TimeZone::UTC,
+        };
+        let window = Window {
+            from: at("2026-11-25T06:00:00Z"),
+            deadline: at("2026-11-26T06:00:00Z"),
+            until: at("2026-11-26T06:00:00Z"),
+        };
+        let of = |last| Arrivals { next: None, last };
+        let told = |expectation: &Expectation, last| {
+            let (mark, text) = missing(&clock, expectation, &of(last))?;
+            Some(format!("{mark} {text}"))
+        };
+        assert_eq!(
+            told(&expectation, Some((window, 1, Verdict::TooFew))).as_deref(),
+            Some(
+                "<span class=\"st failed\">too few</span> orders_in from shop: 1 document by \
+                 06:00:00, where 2 or more were expected"
+            )
+        );
+        expectation.at_most = Some(3);
+        let many = told(&expectation, Some((window, 4, Verdict::TooMany))).unwrap();
+        assert!(
+            many.contains("4 documents by 06:00:00, where 2 to 3 were"),
+            "{many}"
+        );
+        for well in [None, Some((window, 2, Verdict::Met))] {
+            assert_eq!(told(&expectation, well), None);
+        }
+    }
+}
