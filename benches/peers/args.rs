@@ -10,7 +10,12 @@ use std::path::PathBuf;
 /// Each row compares two or more sides. They run alternately (A B, B A, …) in one run, each round
 /// on fresh directories, and what counts is the ratio within a round: its median over the rounds,
 /// with the least and the greatest. Absolute figures are for orientation only; they differ from
-/// run to run by more than the sides do.
+/// run to run by more than the sides do. Bounds of memory and of time that a user waits are
+/// absolute.
+///
+/// Each row begins on a filesystem made for it: ext4 with a journal, by the defaults of mkfs, in
+/// an image file on the disk. It is mounted where only this run sees it, and gone with the run
+/// however that ends. Without root the directory is used as it is, and the results say so.
 ///
 /// Progress goes to standard error, tables to standard output, and a run with the usual rounds is
 /// written to benches/RESULTS.md, row by row: rows that were not run keep what stands there, and
@@ -18,14 +23,16 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(
     name = "peers",
-    bin_name = "cargo bench --",
+    bin_name = "cargo bench --bench peers --",
     after_help = "\
 Examples:
-  cargo bench                              every row, about 35 minutes
-  cargo bench -- --quick                   every row once over, about 7 minutes, nothing written
-  cargo bench -- uploads --rounds 9        one row, more rounds
-  cargo bench -- uploads --no-write        one row, RESULTS.md left alone
-  cargo bench -- --image ext4              every row, on a fresh ext4 with a journal
+  cargo bench --bench peers                        every row, about an hour
+  cargo bench --bench peers -- --quick             every row once over, some minutes, nothing written
+  cargo bench --bench peers -- --list              what the rows are
+  cargo bench --bench peers -- uploads --rounds 9  one row, more rounds
+  cargo bench --bench peers -- uploads --no-write  one row, RESULTS.md left alone
+  cargo bench --bench peers -- --image xfs         every row, on XFS
+  cargo bench --bench peers -- --plain --dir /srv  every row, on the disk of /srv as it is
 
 It needs (Debian): apt-get install wrk nginx-extras curl libxml2 strace valgrind
 What is missing skips the rows that need it, and says so.
@@ -36,9 +43,8 @@ Environment:
   SPOOLGATE_SUITES         the directory of the archive with the UBL invoice of `validation`
 The first two are one more side of `uploads` and `instructions` each.
 
-The spools lie in target/tmp unless --dir says otherwise. It must be a disk: on a filesystem in
-memory nothing is measured. An ext4 without a journal, as some virtual machines have it, syncs in
-ways that usual disks do not; the results name it, and --image ext4 (or xfs) is the way out.
+The image, or the spools, lie in target/tmp unless --dir says otherwise. It must be a disk with 30 GB
+free for all rows: on a filesystem in memory nothing is measured.
 The machine should be quiet: a run waits two minutes for that, in all, and reports the noise."
 )]
 pub(crate) struct Args {
@@ -50,24 +56,30 @@ pub(crate) struct Args {
     /// Seconds per side and round instead of 5
     #[arg(long, value_name = "S")]
     pub(crate) seconds: Option<u64>,
-    /// Two rounds of one second, smaller numbers: to see that it works. Not evidence
+    /// One round of one second, smaller numbers: to see that it works. No evidence
     #[arg(long)]
     pub(crate) quick: bool,
     /// List the rows and end
     #[arg(long)]
     pub(crate) list: bool,
-    /// Where spools and other temporary files go; a directory of its own is made there and removed
+    /// Where the image, or else the spools, go; what is made there is removed
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure on a filesystem made for this run, in an image file in DIR; needs root
-    #[arg(long, value_name = "KIND")]
+    /// Which filesystem to make for each row instead of ext4; an error where none can be made
+    #[arg(long, value_name = "KIND", conflicts_with = "plain")]
     pub(crate) image: Option<Kind>,
+    /// Make no filesystem, measure on that of DIR
+    #[arg(long)]
+    pub(crate) plain: bool,
     /// Leave benches/RESULTS.md as it is
     #[arg(long)]
     pub(crate) no_write: bool,
     /// cargo passes this to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
+    /// The run is in namespaces of its own: what it mounts, only it sees
+    #[arg(long, hide = true)]
+    pub(crate) in_namespaces: bool,
 }
 
 impl Args {

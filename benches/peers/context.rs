@@ -12,7 +12,7 @@ use std::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spoolgate");
 const ROUNDS: usize = 5;
-const ROUNDS_QUICK: usize = 2;
+const ROUNDS_QUICK: usize = 1;
 const SECONDS: u64 = 5;
 const SECONDS_QUICK: u64 = 1;
 /// For a quiet machine, in a whole run.
@@ -69,14 +69,20 @@ impl Context {
     }
 
     /// How a row was measured, for the heading of its results.
-    pub(crate) fn how(&self) -> String {
+    pub(crate) fn how(&self) -> anyhow::Result<String> {
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC");
-        format!(
-            "{date}, {}, {} rounds, {} s per side where a side is a load",
+        Ok(format!(
+            "{date}, {}, on {}, {} rounds, {} s per side where a side is a load{}",
             self.commit,
+            scratch::filesystem()?,
             self.rounds,
             self.window.as_secs(),
-        )
+            if self.quick {
+                ", quick: no evidence"
+            } else {
+                ""
+            },
+        ))
     }
 
     /// The disk's share of the work before must not fall into the next measurement, and what
@@ -95,9 +101,11 @@ impl Context {
     }
 }
 
-/// A copy in the scratch directory, which a build under way cannot replace.
+/// A copy, which a build under way cannot replace. The next run writes over it.
 fn keep(binary: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let kept = scratch::root()?.join(name);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers-kept");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let kept = dir.join(name);
     fs::copy(binary, &kept).with_context(|| format!("cannot copy {}", binary.display()))?;
     Ok(kept)
 }

@@ -90,11 +90,11 @@ fn cpu_times() -> anyhow::Result<Vec<f64>> {
 }
 
 /// A Markdown table.
-pub(crate) fn describe(context: &Context, noise: &Noise) -> String {
+pub(crate) fn describe(context: &Context, noise: &Noise) -> anyhow::Result<String> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let rows = [
-        ("measured", context.how()),
+        ("measured", context.how()?),
         (
             "processor",
             format!("{}, {cores} cores", field("/proc/cpuinfo", "model name")),
@@ -119,21 +119,16 @@ pub(crate) fn describe(context: &Context, noise: &Noise) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(table, "| {name} | {value} |");
     }
-    table
+    Ok(table)
 }
 
 fn describe_disk() -> anyhow::Result<String> {
     let root = scratch::root()?;
-    let filesystem = disk::filesystem(&root)?;
     let device = disk::Device::of(&root)?;
-    let name = device.name();
-    let journal = match filesystem.as_str() {
-        "ext4" if disk::has_journal(&name) => " with a journal",
-        "ext4" => " **without a journal**",
-        _ => "",
-    };
     Ok(format!(
-        "{filesystem}{journal} on {name} (mounted {}; rotational: {}, write cache: {})",
+        "{} on {} (mounted {}; rotational: {}, write cache: {})",
+        scratch::filesystem()?,
+        device.name(),
         disk::mount_options(&root)?,
         device.property("queue/rotational"),
         device.property("queue/write_cache")

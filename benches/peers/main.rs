@@ -1,8 +1,8 @@
 //! `cargo bench`: Spoolgate beside its peers.
 //!
-//! It promises that every figure comes from the real release server on a real disk, that the two
-//! sides of a ratio were measured alternately in one run, and that what could not be measured is
-//! named instead of left out. `cargo bench -- --help` explains it, `--list` shows the rows.
+//! It promises that every figure comes from the real release server on a real disk, that the sides
+//! of a ratio were measured alternately in one run, and that what could not be measured is named
+//! instead of left out. `cargo bench -- --help` explains it, `--list` shows the rows.
 
 mod args;
 mod arrivals;
@@ -33,6 +33,7 @@ use anyhow::Context as _;
 use args::Args;
 use clap::Parser;
 use context::Context;
+use image::Kind;
 use report::{Measured, Section};
 use rows::{ROWS, Row};
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Instant};
@@ -63,7 +64,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let chosen = rows::chosen(&args.rows)?;
-    let _scratch = scratch::take(args.dir.as_deref(), args.image)?;
+    let filesystem = filesystem(args)?;
+    let _scratch = scratch::take(args.dir.as_deref(), filesystem)?;
     children::end_on_signal()?;
     let context = Context::new(args)?;
     let load = machine::Load::begin()?;
@@ -74,8 +76,11 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         println!("{}", report::table(&section));
         sections.push(section);
     }
-    let machine = machine::describe(&context, &load.end()?);
+    let machine = machine::describe(&context, &load.end()?)?;
     println!("{machine}");
+    if args.quick {
+        println!("A quick run: it shows that the rows work. Its figures are no evidence.");
+    }
     if args.writes() {
         let path = report::write(&machine, &sections).context("benches/RESULTS.md")?;
         eprintln!("written: {}", path.display());
@@ -84,9 +89,29 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(!sections.iter().any(|section| failed(&section)))
 }
 
+/// Which one each row gets, if it gets one. To mount it this program starts itself again.
+fn filesystem(args: &Args) -> anyhow::Result<Option<Kind>> {
+    if args.plain {
+        return Ok(None);
+    }
+    let kind = args.image.unwrap_or(Kind::Ext4);
+    if args.in_namespaces {
+        return Ok(Some(kind));
+    }
+    match image::is_possible(kind) {
+        Ok(()) => Err(image::enter_namespaces("--in-namespaces")),
+        Err(error) if args.image.is_some() => Err(error).context("--image"),
+        Err(error) => {
+            eprintln!("no fresh filesystem: {error:#}; measured is that of the directory");
+            Ok(None)
+        }
+    }
+}
+
 /// One row's failure, or panic, costs that row only.
 fn run_row(row: &'static Row, context: &Context) -> anyhow::Result<Section> {
     eprintln!("{}: {}", row.name, row.about);
+    scratch::fresh()?;
     let begun = Instant::now();
     let load = machine::Load::begin()?;
     let missing = tools::missing(row.needs);
@@ -106,6 +131,6 @@ fn run_row(row: &'static Row, context: &Context) -> anyhow::Result<Section> {
     Ok(Section {
         row,
         measured,
-        how: format!("{}; {noise}", context.how()),
+        how: format!("{}; {noise}", context.how()?),
     })
 }

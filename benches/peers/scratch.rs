@@ -1,5 +1,6 @@
 //! The one directory that everything temporary lies in. It promises that two runs do not disturb
-//! each other, that the directory is on a disk, and that it is removed, also after a panic.
+//! each other, that the directory is on a disk, that each row finds it new where a filesystem can
+//! be made for it, and that it is removed, also after a panic.
 //!
 //! Nothing in it is removed before the end. ext4 does not give the inode of a file that was
 //! deleted in the last minutes to a new one, and looks at each such inode whenever it makes a
@@ -10,7 +11,7 @@ use crate::{
     children, disk,
     image::{Image, Kind},
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::fs::{CWD, IFlags, Mode, OFlags};
 use std::{
     fs::{self, File, TryLockError},
@@ -24,11 +25,19 @@ use std::{
 
 /// With less room than this, what has been abandoned is removed after all.
 const FREE_BYTES_MIN: u64 = 16 << 30;
+/// With less room than this on the disk below an image, the run ends before others feel it.
+const FREE_BYTES_LAST: u64 = 4 << 30;
 
-static ROOT: Mutex<Option<PathBuf>> = Mutex::new(None);
-static IMAGE: Mutex<Option<Image>> = Mutex::new(None);
+static PLACE: Mutex<Option<Place>> = Mutex::new(None);
 static ABANDONED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static N_DIRS: AtomicU32 = AtomicU32::new(0);
+
+struct Place {
+    parent: PathBuf,
+    /// In which `root` is.
+    image: Option<Image>,
+    root: PathBuf,
+}
 
 /// Removes the directory when it is dropped; holds the lock until then.
 pub(crate) struct Scratch {
@@ -39,7 +48,7 @@ pub(crate) struct Scratch {
 pub(crate) fn take(parent: Option<&Path>, image: Option<Kind>) -> anyhow::Result<Scratch> {
     let parent = parent.unwrap_or(Path::new(env!("CARGO_TARGET_TMPDIR")));
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    let mut parent = fs::canonicalize(parent)?;
+    let parent = fs::canonicalize(parent)?;
     let filesystem = disk::filesystem(&parent)?;
     if matches!(filesystem.as_str(), "tmpfs" | "ramfs" | "overlay") {
         bail!(
@@ -48,18 +57,56 @@ pub(crate) fn take(parent: Option<&Path>, image: Option<Kind>) -> anyhow::Result
         );
     }
     let lock = lock()?;
-    if let Some(kind) = image {
-        let image = Image::mount(&parent, kind)?;
-        parent = image.dir().to_owned();
-        *held(&IMAGE) = Some(image);
-    }
-    let root = parent.join("peers");
-    // What a run left that was killed.
-    remove(&root)?;
-    fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
-    spread(&root);
-    *held(&ROOT) = Some(root);
+    *held(&PLACE) = Some(Place::new(parent, image)?);
     Ok(Scratch { _lock: lock })
+}
+
+impl Place {
+    fn new(parent: PathBuf, kind: Option<Kind>) -> anyhow::Result<Self> {
+        let image = kind.map(|kind| Image::mount(&parent, kind)).transpose()?;
+        let root = image.as_ref().map_or(&*parent, Image::dir).join("peers");
+        // What a run left that was killed.
+        remove(&root)?;
+        fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+        spread(&root);
+        Ok(Self {
+            parent,
+            image,
+            root,
+        })
+    }
+}
+
+/// For the next row: a new filesystem, where one can be made.
+pub(crate) fn fresh() -> anyhow::Result<()> {
+    let mut place = held(&PLACE);
+    let Some(Place { parent, image, .. }) = place.take() else {
+        bail!("the scratch directory has been removed");
+    };
+    let kind = image.as_ref().map(Image::kind);
+    drop(image);
+    held(&ABANDONED).clear();
+    *place = Some(Place::new(parent, kind)?);
+    Ok(())
+}
+
+/// What the directory is on, in words.
+pub(crate) fn filesystem() -> anyhow::Result<String> {
+    let root = root()?;
+    let filesystem = disk::filesystem(&root)?;
+    let journal = match filesystem.as_str() {
+        "ext4" if disk::has_journal(&disk::Device::of(&root)?.name()) => " with a journal",
+        "ext4" => " **without a journal**",
+        _ => "",
+    };
+    let is_made = held(&PLACE)
+        .as_ref()
+        .is_some_and(|place| place.image.is_some());
+    Ok(if is_made {
+        format!("a fresh {filesystem}{journal}")
+    } else {
+        format!("the directory's own {filesystem}{journal}, used before")
+    })
 }
 
 /// Two runs at a time would measure each other.
@@ -83,8 +130,27 @@ fn held<T>(what: &'static Mutex<T>) -> MutexGuard<'static, T> {
 }
 
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
-    let root = held(&ROOT).clone();
+    let root = held(&PLACE).as_ref().map(|place| place.root.clone());
     root.context("the scratch directory has been removed")
+}
+
+/// In bytes: what can be written, here and on the disk below.
+pub(crate) fn room() -> anyhow::Result<u64> {
+    let free = |path: &Path| -> anyhow::Result<u64> {
+        let space = rustix::fs::statvfs(path)?;
+        Ok(space.f_bavail * space.f_frsize)
+    };
+    let place = held(&PLACE);
+    let place = place
+        .as_ref()
+        .context("the scratch directory has been removed")?;
+    let below = free(&place.parent)?;
+    ensure!(
+        below > FREE_BYTES_LAST || place.image.is_none(),
+        "the disk of {} is nearly full",
+        place.parent.display()
+    );
+    Ok(below.min(free(&place.root)?))
 }
 
 /// A new directory. Its name is new, too, because ext4 chooses the place on the disk by it.
@@ -94,6 +160,7 @@ pub(crate) fn dir(name: &str) -> anyhow::Result<PathBuf> {
     let moment = jiff::Timestamp::now().as_millisecond();
     let dir = root.join(format!("{name}-{moment}-{number}"));
     fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    room()?;
     let space = rustix::fs::statvfs(&root)?;
     if space.f_bavail * space.f_frsize < FREE_BYTES_MIN {
         eprintln!("  making room on the disk; this disturbs the figures");
@@ -151,8 +218,11 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
 /// Ends what runs in it and removes it; what follows finds no scratch directory any more.
 pub(crate) fn clear() {
     children::end_all();
-    let (root, image) = (held(&ROOT).take(), held(&IMAGE).take());
-    if let (Some(root), None) = (root, &image) {
+    let place = held(&PLACE).take();
+    if let Some(Place {
+        image: None, root, ..
+    }) = place
+    {
         eprintln!("removing what was made");
         // Best effort: the next run removes what is left.
         let _ = remove(&root);

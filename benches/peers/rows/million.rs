@@ -13,7 +13,6 @@ use crate::{
     documents::{self, USUAL_BYTES},
     process,
     report::{Line, Target},
-    scratch,
     server::{Server, Site},
     sides::{Sample, Side, take_turns},
     stats::{self, ratios},
@@ -23,8 +22,7 @@ use anyhow::Context as _;
 use std::{
     cell::RefCell,
     fs::{self, File},
-    path::{Path, PathBuf},
-    sync::Mutex,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -33,9 +31,6 @@ const N_JOBS: usize = 1_000_000;
 const N_JOBS_QUICK: usize = 100_000;
 const DAY: &str = "2025-01-02";
 
-/// A directory full of jobs is made once in a run, and goes from row to row.
-static FULL: Mutex<Option<PathBuf>> = Mutex::new(None);
-
 fn name(n: usize) -> String {
     let (second, ms) = (n / 1000, n % 1000);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
@@ -43,6 +38,7 @@ fn name(n: usize) -> String {
 }
 
 fn make_jobs(dir: &Path, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+    eprintln!("  making {} files", numbers.len());
     fs::create_dir_all(dir)?;
     for n in numbers {
         File::create_new(dir.join(name(n))).with_context(|| format!("cannot make {}", name(n)))?;
@@ -50,38 +46,11 @@ fn make_jobs(dir: &Path, numbers: std::ops::Range<usize>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Puts a directory with `n_jobs` jobs at `to`, which may exist and be empty.
-fn place_jobs(to: &Path, n_jobs: usize) -> anyhow::Result<()> {
-    let known = FULL.lock().unwrap_or_else(|p| p.into_inner()).take();
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match known {
-        Some(full) => fs::rename(full, to)?,
-        None => {
-            eprintln!("  making {n_jobs} files");
-            make_jobs(to, 0..n_jobs)?;
-        }
-    }
-    Ok(())
-}
-
-/// Hands the directory on, without what was added to it.
-fn pass_on(from: &Path, extra: &[String]) -> anyhow::Result<()> {
-    for name in extra {
-        fs::remove_file(from.join(name))?;
-    }
-    let kept = scratch::dir("full")?.join("jobs");
-    fs::rename(from, &kept)?;
-    *FULL.lock().unwrap_or_else(|p| p.into_inner()) = Some(kept);
-    Ok(())
-}
-
 pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
     let n_jobs = context.choose(N_JOBS, N_JOBS_QUICK);
     let full = Site::new(&context.binary, "million")?;
     let queue = full.spool("queue/plain");
-    place_jobs(&queue, n_jobs)?;
+    make_jobs(&queue, 0..n_jobs)?;
     context.settle()?;
     let server = full.start()?;
     process::forget_peak(server.pid())?;
@@ -109,21 +78,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
             .note("resident; over the listings, status requests and uploads of this row"),
     );
     server.stop()?;
-    let uploaded = uploaded(&queue)?;
-    pass_on(&queue, &uploaded)?;
     Ok(lines)
-}
-
-/// What was added to the jobs that we made.
-fn uploaded(queue: &Path) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(queue)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("20250102T") {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 fn list(context: &Context, site: &Site, server: &Server, n_jobs: usize) -> anyhow::Result<Line> {
@@ -246,7 +201,7 @@ pub(crate) fn run_start(context: &Context) -> anyhow::Result<Vec<Line>> {
     let n_queued = n_archived / 10;
     let site = Site::new(&context.binary, "start")?;
     let day = site.spool("bak/plain").join(DAY);
-    place_jobs(&day, n_archived)?;
+    make_jobs(&day, 0..n_archived)?;
     // Names that none of the archived ones has.
     make_jobs(&site.spool("queue/plain"), N_JOBS..N_JOBS + n_queued)?;
     context.settle()?;
@@ -265,7 +220,6 @@ pub(crate) fn run_start(context: &Context) -> anyhow::Result<Vec<Line>> {
             begun.elapsed().as_secs_f64()
         );
     }
-    pass_on(&day, &[])?;
     let line = Line::new(
         format!("start with {n_archived} in bak and {n_queued} queued, to the first 201"),
         Target::AtMost(2.0),
