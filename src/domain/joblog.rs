@@ -186,8 +186,19 @@ impl JobLog {
         }
     }
 
-    /// Puts the messages of earlier runs before this one's, which all keep their place.
-    pub fn after(mut self, earlier: Option<JobLog>) -> Self {
+    /// Puts the messages of earlier runs before this one's, which all keep their place, and what was noted since then
+    /// where its moment is. How the run ended stays the last word.
+    pub fn after(mut self, earlier: Option<JobLog>, noted: Vec<Message>) -> Self {
+        for note in noted {
+            let says = |log: &JobLog| log.says(&note);
+            if says(&self) || earlier.as_ref().is_some_and(says) {
+                continue;
+            }
+            let is_later = |said: &Message| said.time_ms >= note.time_ms;
+            let later = self.messages.iter().position(is_later);
+            let at = later.unwrap_or(self.messages.len().saturating_sub(1));
+            self.messages.insert(at, note);
+        }
         if let Some(mut earlier) = earlier {
             let room = MESSAGES_MAX.saturating_sub(self.messages.len());
             earlier.messages.truncate(room);
@@ -195,6 +206,23 @@ impl JobLog {
             self.messages.extend(now);
         }
         self
+    }
+
+    /// The same with what was noted since it was written.
+    pub fn noted(mut self, noted: Vec<Message>) -> Self {
+        for note in noted {
+            if !self.says(&note) {
+                self.messages.push(note);
+            }
+        }
+        self
+    }
+
+    /// Has it the same words of the same moment?
+    fn says(&self, note: &Message) -> bool {
+        let is_same =
+            |said: &Message| said.time_ms == note.time_ms && said.text == clean(&note.text);
+        self.messages.iter().any(is_same)
     }
 
     /// The log as a document that validates against `joblog.xsd`.
@@ -464,13 +492,47 @@ mod tests {
     #[test]
     fn a_later_run_keeps_what_was_said_before() {
         let first = log(vec![Message::new(1, Level::Info, "first")]);
-        let second = log(vec![Message::new(2, Level::Info, "second")]).after(Some(first));
+        let second =
+            log(vec![Message::new(2, Level::Info, "second")]).after(Some(first), Vec::new());
         let texts: Vec<&str> = second.messages.iter().map(|m| m.text.as_str()).collect();
         assert_eq!(texts, ["first", "second"]);
         let full = log(vec![Message::new(1, Level::Info, "old"); MESSAGES_MAX]);
-        let third = log(vec![Message::new(2, Level::Info, "new")]).after(Some(full));
+        let third = log(vec![Message::new(2, Level::Info, "new")]).after(Some(full), Vec::new());
         assert_eq!(third.messages.len(), MESSAGES_MAX);
         assert_eq!(third.messages[MESSAGES_MAX - 1].text, "new");
+    }
+
+    #[test]
+    fn what_was_noted_is_said_once_and_where_its_moment_is() {
+        let info = |ms, text: &str| Message::new(ms, Level::Info, text);
+        let note = info(5, "sent again\u{1}");
+        let texts = |log: &JobLog| {
+            let texts = log.messages.iter().map(|message| message.text.clone());
+            texts.collect::<Vec<_>>().join(" ")
+        };
+        let earlier = log(vec![info(9, "first"), info(4, "failed")]);
+        let shown = earlier.clone().noted(vec![note.clone()]);
+        assert_eq!(texts(&shown), "first failed sent again\u{1}");
+        for (run, expected) in [
+            (
+                &[(6, "started"), (7, "done")][..],
+                "sent again started done",
+            ),
+            (&[(3, "started"), (5, "done")], "started sent again done"),
+            // The clock was set back.
+            (&[(1, "started"), (2, "done")], "started sent again done"),
+            (&[], "sent again"),
+        ] {
+            let run = log(run.iter().map(|(ms, text)| info(*ms, text)).collect());
+            let after = run.clone().after(Some(earlier.clone()), vec![note.clone()]);
+            let read = JobLog::from_xml(&after.to_xml()).unwrap();
+            let said = texts(&read).replace('\u{fffd}', "");
+            assert_eq!(said, format!("first failed {expected}"));
+            // It is known again as it was written.
+            assert_eq!(read.clone().noted(vec![note.clone()]), read);
+            let again = run.after(Some(read.clone()), vec![note.clone()]);
+            assert_eq!(texts(&again).matches("sent again").count(), 1);
+        }
     }
 
     #[test]

@@ -719,21 +719,22 @@ impl<F: Fs> Spool<F> {
             .collect()
     }
 
-    /// Writes a job's log in place of an earlier one, keeping that one's messages. Durable with
-    /// the ticket, and part of the job's step.
+    /// Writes a job's log in place of an earlier one, keeping that one's messages, with what the record has noted since.
+    /// Durable with the ticket, and part of the job's step.
     ///
     /// # Errors
     ///
-    /// Also when there is an earlier log that cannot be read now: it is never written over. One
-    /// that is no log, or not for us to read, is kept beside the new one.
+    /// Also when there is an earlier log, or a record of its day, that cannot be read now: the log is never written
+    /// over. One that is no log, or not for us to read, is kept beside the new one.
     pub fn write_log(&self, log: JobLog) -> Result<Ticket, SpoolError> {
         let path = Self::log_path(&log.job);
+        let noted = self.noted_of(&log.job)?;
         let (earlier, kept) = match self.logged(&log.job) {
             Ok(earlier) => (earlier, None),
             Err(Unread::Now(error)) => return Err(error),
             Err(Unread::Ever(why)) => (None, Some(self.keep_aside(&log.job, &path, &why)?)),
         };
-        let mut log = log.after(earlier);
+        let mut log = log.after(earlier, noted);
         if let Some(kept) = kept {
             let kept = Message::new(self.now_ms(), Level::Warning, kept);
             log.messages.insert(0, kept);
@@ -769,7 +770,17 @@ impl<F: Fs> Spool<F> {
         Ok(self.stat(&Self::log_path(job))?.is_some())
     }
 
-    /// A job's log, if it has one that can be read.
+    /// A job's log as it is to be shown, if it has one: with what the record has noted since it was written.
+    pub fn shown_log(&self, job: &JobName) -> Option<JobLog> {
+        // Before the log: a run that ends meanwhile writes it there.
+        let noted = self.noted_of(job).unwrap_or_else(|error| {
+            tracing::warn!(%job, %error, "what was noted is left out of the joblog");
+            Vec::new()
+        });
+        Some(self.read_log(job)?.noted(noted))
+    }
+
+    /// A job's log as it was written last, if it has one that can be read.
     pub fn read_log(&self, job: &JobName) -> Option<JobLog> {
         match self.logged(job) {
             Ok(log) => log,

@@ -92,7 +92,7 @@ struct Known {
     /// Of the lease of its run, while there is one.
     fence: Option<u64>,
     /// What its first log is to say.
-    notes: Vec<String>,
+    notes: Vec<Message>,
     log: Option<JobLog>,
     ended: Vec<Attempt>,
     results: BTreeMap<String, Bytes>,
@@ -262,9 +262,8 @@ impl Known {
         at_ms: i64,
         mut messages: Vec<Message>,
     ) -> JobLog {
-        if self.log.is_none() && !self.notes.is_empty() {
-            let noted = Message::new(self.received_ms, Level::Info, self.notes.join("; "));
-            messages.insert(0, noted);
+        if self.log.is_none() {
+            messages.splice(0..0, self.notes.iter().cloned());
         }
         JobLog {
             job: job.clone(),
@@ -372,7 +371,7 @@ impl All {
     fn end(&mut self, job: &JobName, by: &Transition, status: Status, at_ms: i64, last: Message) {
         let known = self.jobs.get_mut(job).expect("the job is there");
         let log = known.log_of(job, status, at_ms, vec![last]);
-        known.log = Some(log.after(known.log.take()));
+        known.log = Some(log.after(known.log.take(), Vec::new()));
         self.step(job, by);
     }
 }

@@ -1,7 +1,8 @@
 //! What operators do: requeue, remove, hold, release, and notes in a job's log.
 //!
-//! Each is what `mv`, `rm` and `touch` would do, recorded and with a word in the joblog. Only the
-//! owner of the spool does it.
+//! Each is what `mv`, `rm` and `touch` would do, recorded and with a word for the joblog: that of a job which waits
+//! is in the record only until its log is written next, and shown with the log until then. Only the owner of the spool
+//! does it.
 
 use super::{
     Act, Ended, Fs, Moved, Op, RealFs, Spool, SpoolError, SpoolLock, Ticket, claim::run_file,
@@ -22,18 +23,12 @@ use std::{io, path::PathBuf};
 /// Of the text of a hold.
 const HOLD_BYTES_MAX: u64 = 64 * 1024;
 
-/// What is known of a job that is about to move: the line for the day's record, and the ticket of its log.
-struct Noted {
-    ended: Ended,
-    log: Ticket,
-}
-
-/// A job that is to move so, as far as that can be.
+/// A job that is to move so, with the line for the day's record, as far as that can be.
 struct Intended<'j> {
     job: &'j Job,
     step: Transition,
     /// `None`: it is gone.
-    noted: Result<Option<Noted>, SpoolError>,
+    ended: Result<Option<Ended>, SpoolError>,
 }
 
 /// A job that has moved, which is durable with the ticket.
@@ -44,20 +39,19 @@ struct Shifted {
 }
 
 impl<F: Fs> Spool<F> {
-    /// Sends jobs to queues, their attempts counted from one again. All of them wait together, once for their logs
-    /// and once for their moves, however many they are; one that fails stops no other. A crash in between leaves
-    /// each where it was or where it goes.
+    /// Sends jobs to queues, their attempts counted from one again. All of them wait together, however many they are;
+    /// one that fails stops no other. A crash in between leaves each where it was or where it goes, and what its log is
+    /// to say of it is recorded with its move.
     ///
     /// # Errors
     /// Of each, when its place does not allow it, the spool is unhealthy or cannot be written, or what was recorded of its
     /// day cannot be read: then it has not moved, unless a sync failed.
     pub fn requeue_all(&self, jobs: &[(Job, Queue)], by: &By) -> Vec<Result<Moved, SpoolError>> {
-        let noted = jobs.iter().map(|(job, to)| {
+        self.shift_all(jobs.iter().map(|(job, to)| {
             let step = Transition::Requeue(to.clone());
-            let noted = self.note_requeue(job, &step, to, by);
-            Intended { job, step, noted }
-        });
-        self.shift_all(noted)
+            let ended = self.ended_by_requeue(job, &step, to, by);
+            Intended { job, step, ended }
+        }))
     }
 
     /// The same with one.
@@ -69,60 +63,41 @@ impl<F: Fs> Spool<F> {
     }
 
     /// `None`: it is gone.
-    fn note_requeue(
+    fn ended_by_requeue(
         &self,
         job: &Job,
         step: &Transition,
         to: &Queue,
         by: &By,
-    ) -> Result<Option<Noted>, SpoolError> {
+    ) -> Result<Option<Ended>, SpoolError> {
         job.place.step(step)?;
         if self.bytes_of(job)?.is_none() {
             return Ok(None);
         }
         let mut ended = self.ended(&job.name, Act::Requeued)?.by(by);
         // Without the user: another one may read the log later.
-        let text = format!("requeued to {} by {by}", to.interface);
-        let log = self.log_if_room(job, &text)?;
-        ended.text = Some(text);
+        ended.text = Some(format!("requeued to {} by {by}", to.interface));
         ended.interface = Some(to.interface.clone());
         ended.addressee.clone_from(&to.addressee);
-        Ok(Some(Noted { ended, log }))
+        Ok(Some(ended))
     }
 
-    /// Moves jobs once what their logs say of it is durable: whoever works on one next adds to that.
+    /// Moves jobs and waits for all of them once.
     fn shift_all<'j>(
         &self,
         all: impl Iterator<Item = Intended<'j>>,
     ) -> Vec<Result<Moved, SpoolError>> {
-        let logged = self
-            .together(all)
-            .into_iter()
-            .map(|Intended { job, step, noted }| {
-                let ended = noted.and_then(|noted| {
-                    let Some(Noted { ended, log }) = noted else {
-                        return Ok(None);
-                    };
-                    self.unless_full(job, self.wait(log), ())?;
-                    Ok(Some(ended))
-                });
-                (job, step, ended)
-            });
-        let logged: Vec<_> = logged.collect();
-        let shifted = logged.into_iter().map(|(job, step, ended)| {
+        let shifted = self.together(all.map(|Intended { job, step, ended }| {
             let shifted = ended.and_then(|ended| match ended {
                 Some(ended) => self.begin_shift(job, &step, Some(ended)).map(Some),
                 None => Ok(None),
             });
             (job, shifted)
+        }));
+        let moved = shifted.into_iter().map(|(job, shifted)| match shifted? {
+            Some(shifted) => self.end_shift(job, shifted),
+            None => Ok(Moved::Gone),
         });
-        let moved = self
-            .together(shifted)
-            .into_iter()
-            .map(|(job, shifted)| match shifted? {
-                Some(shifted) => self.end_shift(job, shifted),
-                None => Ok(Moved::Gone),
-            });
         moved.collect()
     }
 
@@ -193,18 +168,27 @@ impl<F: Fs> Spool<F> {
         self.shift_durably(job, &Transition::Archive, Some(ended))
     }
 
-    /// Removes jobs for ever; their logs stay and say so. A job that had none gets one. They wait together, as those of
-    /// [`Spool::requeue_all`].
+    /// Removes jobs for ever; their logs stay and say so. A job that had none gets one. They wait together, once for their
+    /// logs and once for their moves; one that fails stops no other.
     ///
     /// # Errors
     /// Of each, when it runs, the spool is unhealthy or cannot be written, or what was recorded of its day cannot be
     /// read. A full disk is none: then its log says nothing.
     pub fn remove_all(&self, jobs: &[Job], by: &By) -> Vec<Result<Moved, SpoolError>> {
-        let noted = jobs.iter().map(|job| {
-            let (step, noted) = (Transition::Discard, self.note_removal(job, by));
-            Intended { job, step, noted }
+        let noted = self.together(jobs.iter().map(|job| (job, self.note_removal(job, by))));
+        let noted = noted.into_iter().map(|(job, noted)| {
+            let ended = noted.and_then(|noted| {
+                let Some((ended, log)) = noted else {
+                    return Ok(None);
+                };
+                self.unless_full(job, self.wait(log), ())?;
+                Ok(Some(ended))
+            });
+            let step = Transition::Discard;
+            Intended { job, step, ended }
         });
-        self.shift_all(noted)
+        let noted: Vec<Intended<'_>> = noted.collect();
+        self.shift_all(noted.into_iter())
     }
 
     /// The same with one.
@@ -215,27 +199,26 @@ impl<F: Fs> Spool<F> {
         one(self.remove_all(std::slice::from_ref(job), by))
     }
 
-    fn note_removal(&self, job: &Job, by: &By) -> Result<Option<Noted>, SpoolError> {
+    /// Says it in the job's log; the line for the record, and the ticket of the log. `None`: it is gone.
+    fn note_removal(&self, job: &Job, by: &By) -> Result<Option<(Ended, Ticket)>, SpoolError> {
         job.place.step(&Transition::Discard)?;
         if self.bytes_of(job)?.is_none() {
             return Ok(None);
         }
         let ended = self.ended(&job.name, Act::Removed)?.by(by);
-        let text = format!("removed by {by}");
-        let log = if self.read_log(&job.name).is_some() {
-            self.log_if_room(job, &text)?
-        } else {
-            let removed = Message::new(self.now_ms(), Level::Info, text);
-            let messages = self.first_words(job).into_iter().chain([removed]);
-            let written = self.write_log(self.log_without_run(job, 0, messages.collect()));
-            self.unless_full(job, written, Ticket::NONE)?
+        let removed = Message::new(self.now_ms(), Level::Info, format!("removed by {by}"));
+        let log = match self.read_log(&job.name) {
+            Some(log) => JobLog {
+                messages: vec![removed],
+                ..log
+            },
+            None => {
+                let messages = self.first_words(job).into_iter().chain([removed]);
+                self.log_without_run(job, 0, messages.collect())
+            }
         };
-        Ok(Some(Noted { ended, log }))
-    }
-
-    /// Adds a word to a job's log, if it has one and there is room.
-    fn log_if_room(&self, job: &Job, text: &str) -> Result<Ticket, SpoolError> {
-        self.unless_full(job, self.add_to_log(job, text), Ticket::NONE)
+        let log = self.unless_full(job, self.write_log(log), Ticket::NONE)?;
+        Ok(Some((ended, log)))
     }
 
     /// On a full disk an operator must be able to act all the same.
@@ -252,16 +235,6 @@ impl<F: Fs> Spool<F> {
             }
             other => other,
         }
-    }
-
-    /// Adds a word to a job's log, if it has one. Whoever adds to it next waits for the ticket before, so as to find
-    /// the word.
-    fn add_to_log(&self, job: &Job, text: &str) -> Result<Ticket, SpoolError> {
-        let Some(mut log) = self.read_log(&job.name) else {
-            return Ok(Ticket::NONE);
-        };
-        log.messages = vec![Message::new(self.now_ms(), Level::Info, text)];
-        self.write_log(log)
     }
 
     /// Adds to the log of a refused document that it was validated again and is still wrong, and what is
@@ -298,21 +271,18 @@ impl<F: Fs> Spool<F> {
         Ok(Moved::Done(job.clone()))
     }
 
-    /// Adds a word to a job's log; for a job without a log yet the record keeps it until it gets one.
+    /// Notes something of a job that waits, for its log. Durable with what is recorded next: nobody is told of it.
     ///
     /// # Errors
-    /// When the spool is unhealthy, full or cannot be written.
+    /// When the job cannot be looked at, or what was recorded of its day cannot be read.
     pub fn note(&self, job: &Job, text: &str) -> Result<(), SpoolError> {
         if self.stat(&job.place.path(&job.name))?.is_none() {
             // It has moved on: the last word in its log is of its end.
             return Ok(());
         }
-        let logged = self.add_to_log(job, text)?;
-        self.wait(logged)?;
         let mut ended = self.ended(&job.name, Act::Noted)?;
         ended.text = Some(text.to_owned());
         ended.addressee = self.addressee_to_tell(job);
-        // Nobody is told of it, so not waited for.
         let _ = self.note_ops(&[Op::Ended(Box::new(ended))]);
         Ok(())
     }
@@ -457,8 +427,10 @@ mod tests {
             });
             let failed: Vec<Job> = failed.collect();
             let to: Vec<_> = failed.iter().map(|job| (job.clone(), b.clone())).collect();
+            let (made, read) = (faults.met("create"), faults.met("read"));
             let n = flushes(&faults, || spool.requeue_all(&to, &by));
-            assert_eq!(n, 2, "logs and moves of {n_jobs}");
+            assert_eq!(n, 1, "moves of {n_jobs}");
+            assert_eq!((faults.met("create"), faults.met("read")), (made, read));
             let sent = failed.into_iter().map(|job| Job {
                 place: Place::Queue(b.clone()),
                 ..job

@@ -159,7 +159,7 @@ impl<F: Fs> Spool<F> {
             | Place::Refused => Message::deleted(self.now_ms(), &user),
         };
         let mut messages = self.last_words(job, end);
-        // A log that is there has the note already.
+        // A log that is there says so already.
         if self.read_log(&job.name).is_none()
             && let Some(first) = self.first_words(job)
         {

@@ -705,6 +705,62 @@ fn a_crash_counts_as_an_attempt_until_the_limit() {
     );
 }
 
+/// A job that has failed is sent again, and runs.
+fn sent_again(
+    spool: &Arc<Spool<CrashFs>>,
+    told: &mut Told,
+    job: &JobName,
+) -> Result<(), SpoolError> {
+    let (place, name) = (Place::JobErrors, job.clone());
+    spool.requeue(
+        &Job { place, name },
+        &interface("a").into(),
+        &By::operator("olga"),
+    )?;
+    told.run(spool, job, Settlement::Failed).map(drop)
+}
+
+#[test]
+fn whenever_it_ends_a_log_says_once_that_its_job_was_sent_again() {
+    for image in IMAGES {
+        for n in 0.. {
+            let (fs, mut told) = (CrashFs::new(), Told::default());
+            let spool = open(fs.clone(), false).unwrap();
+            let job = told.accept(&spool, "first").unwrap();
+            told.run(&spool, &job, Settlement::Failed).unwrap();
+            fs.stop_at(n);
+            let is_whole = sent_again(&spool, &mut told, &job).is_ok();
+            drop(spool);
+            let spool = open(fs.reboot(image), false).unwrap();
+            spool.recover().unwrap();
+            let says = || {
+                let log = spool.shown_log(&job).unwrap();
+                let said = |text: &str| {
+                    log.messages
+                        .iter()
+                        .filter(|m| m.text.starts_with(text))
+                        .count()
+                };
+                said("requeued to a by olga")
+            };
+            let context = format!("call {n}, {image:?}");
+            match spool.find(&job).unwrap() {
+                Some(Place::Queue(_)) => {
+                    assert_eq!(says(), 1, "{context}");
+                    told.run(&spool, &job, Settlement::Failed).unwrap();
+                    assert_eq!(says(), 1, "{context}, run");
+                }
+                Some(Place::JobErrors) => assert!(says() <= 1, "{context}"),
+                other => panic!("{context}: {other:?}"),
+            }
+            if is_whole {
+                assert!(n > 10 && says() == 1, "{context}");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn at_most_once_never_runs_again_after_a_crash() {
     let fs = CrashFs::new();

@@ -452,7 +452,7 @@ impl Store for FileStore {
     async fn log(&self, job: &Job) -> Result<JobLog> {
         let job = job.clone();
         let found = self.0.looking(move |inner| {
-            let log = inner.spool.read_log(&job.name);
+            let log = inner.spool.shown_log(&job.name);
             Ok(log.unwrap_or_else(|| inner.bare_log(&job)))
         });
         found.await

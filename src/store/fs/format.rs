@@ -254,7 +254,10 @@ mod tests {
         assert_eq!(accepted.sha256, Some(hex::encode(Sha256::digest("<a/>"))));
         assert_eq!(accepted.params.as_deref(), Some("{}"));
         assert_eq!(spool.attempts_of(&queued.name).unwrap(), 1);
-        assert_eq!(spool.note_of(&queued).as_deref(), Some("moved by hand"));
+        assert_eq!(
+            spool.noted_of(&queued.name).unwrap()[0].text,
+            "moved by hand"
+        );
         let lines =
             fs::read_to_string(dir.path().join("records/2026-11-22/accepted.jsonl")).unwrap();
         let of: Vec<_> = lines

@@ -46,8 +46,8 @@ pub(super) const DIR: &str = "records";
 const RECENT_BYTES_MAX: usize = 1 << 20;
 /// What a line takes in memory beside its parameters.
 const LINE_BYTES: usize = 512;
-/// So much is kept of what a job's first log is to say.
-const NOTE_CHARS_MAX: usize = 400;
+/// So much is kept of what a job's next log is to say.
+const NOTE_CHARS_MAX: usize = 2000;
 
 /// One line, on its way to its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +110,8 @@ fn ended_path(day: &str) -> PathBuf {
 struct Life {
     /// Attempts that count.
     attempts: u32,
-    /// What its first log is to say.
-    notes: Vec<String>,
+    /// What its next log is to say if it does not say so yet: the last of it.
+    notes: VecDeque<Message>,
 }
 
 /// The jobs of a day that have not ended, as far as there is something to be said of them.
@@ -181,13 +181,19 @@ impl Day {
 
 impl Life {
     fn note(&mut self, ended: &Ended) {
-        let chars: usize = self.notes.iter().map(|note| note.chars().count()).sum();
-        if let Some(text) = &ended.text
-            && chars < NOTE_CHARS_MAX
+        let Some(text) = &ended.text else {
+            return;
+        };
+        let text: String = text.chars().take(NOTE_CHARS_MAX).collect();
+        let chars = |note: &Message| note.text.chars().count();
+        let mut kept = text.chars().count() + self.notes.iter().map(chars).sum::<usize>();
+        while kept > NOTE_CHARS_MAX
+            && let Some(oldest) = self.notes.pop_front()
         {
-            let left = NOTE_CHARS_MAX - chars;
-            self.notes.push(text.chars().take(left).collect());
+            kept -= chars(&oldest);
         }
+        let note = Message::new(ended.at_ms, Level::Info, text);
+        self.notes.push_back(note);
     }
 }
 
@@ -601,22 +607,23 @@ impl<F: Fs> Spool<F> {
         Ok(life.map_or(0, |life| life.attempts))
     }
 
-    /// What the first log of a job is to say of the time before.
-    pub fn note_of(&self, job: &Job) -> Option<String> {
-        let came = self.known_of(job).and_then(|accepted| accepted.note());
-        let notes = self.read_day(&job.name).map(|()| {
-            let known = self.records.known.lock();
-            let day = known.days.get(&job.name.day());
-            let life = day.and_then(|day| day.lives.get(&job.name.id().get()));
-            life.map_or(Vec::new(), |life| life.notes.clone())
-        });
-        let all: Vec<String> = came.into_iter().chain(notes.unwrap_or_default()).collect();
-        (!all.is_empty()).then(|| all.join("; "))
+    /// What was noted of a job since it ended last, if it did, as messages of its log. Whoever writes or shows that adds
+    /// what it does not say yet.
+    ///
+    /// # Errors
+    /// When what was recorded of its day cannot be read.
+    pub(super) fn noted_of(&self, job: &JobName) -> Result<Vec<Message>, SpoolError> {
+        self.read_day(job)?;
+        let known = self.records.known.lock();
+        let day = known.days.get(&job.day());
+        let life = day.and_then(|day| day.lives.get(&job.id().get()));
+        let notes = life.map(|life| life.notes.iter().cloned().collect());
+        Ok(notes.unwrap_or_default())
     }
 
-    /// The same as the first message of such a log.
+    /// How a job came, as the first message of its first log, if there is something to be said of that.
     pub fn first_words(&self, job: &Job) -> Option<Message> {
-        let note = self.note_of(job)?;
+        let note = self.known_of(job)?.note()?;
         Some(Message::new(self.received_ms(job), Level::Info, note))
     }
 }

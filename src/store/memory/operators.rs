@@ -54,7 +54,7 @@ impl MemoryStore {
         (known.attempts, known.started_ms) = (0, None);
         match known.log.take() {
             Some(log) => known.log = Some(with(log, vec![said(now_ms, text)])),
-            None => known.notes.push(text),
+            None => known.notes.push(said(now_ms, text)),
         }
         Ok(Job {
             place: known.place.clone(),
@@ -153,5 +153,5 @@ fn with(earlier: JobLog, messages: Vec<Message>) -> JobLog {
         messages,
         ..earlier.clone()
     };
-    log.after(Some(earlier))
+    log.after(Some(earlier), Vec::new())
 }

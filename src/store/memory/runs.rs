@@ -225,7 +225,7 @@ impl MemoryStore {
         known.fence = None;
         if let Some(log) = log {
             let log = known.log_of(&held.job, status, now_ms, log.messages);
-            known.log = Some(log.after(known.log.take()));
+            known.log = Some(log.after(known.log.take(), Vec::new()));
         }
         let outcome = match known.log.as_ref().is_some_and(JobLog::is_cancelled) {
             true => AttemptEnd::Cancelled,

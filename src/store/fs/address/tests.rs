@@ -166,9 +166,9 @@ fn a_file_is_for_the_user_in_whose_directory_it_was_dropped() {
     assert_eq!(job.place, Place::Queue(queue("out/@ada")));
     assert_eq!(bench.spool.list(&name("out")).unwrap(), arrived);
     assert_eq!(bench.spool.ready_jobs(&name("out")), 1);
-    let note = bench.spool.note_of(job).unwrap();
+    let first = bench.spool.first_words(job).unwrap();
     assert_eq!(
-        note,
+        first.text,
         "taken in from queue/out, where it was dropped as order.xml"
     );
     let astray = bench.spool.astray(&name("out")).unwrap();

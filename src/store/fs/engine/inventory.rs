@@ -66,7 +66,7 @@ impl Inner {
         let accepted = self.spool.accepted(job)?;
         Ok(Remains {
             record: accepted.as_deref().map(recorded),
-            log: self.spool.read_log(job),
+            log: self.spool.shown_log(job),
         })
     }
 

@@ -208,7 +208,7 @@ impl Inner {
 
     fn detail_of(&self, summary: JobSummary, want: Want) -> Result<JobDetail, SpoolError> {
         let log = match want.log {
-            true => self.spool.read_log(&summary.job.name),
+            true => self.spool.shown_log(&summary.job.name),
             false => None,
         };
         let results = match want.results && summary.state == State::Done {

@@ -232,7 +232,7 @@ impl Inner {
 
     /// What is said of a run before all else.
     fn opening_of(&self, claim: &Claim, started_ms: i64) -> Option<Message> {
-        // A job that has a log has its notes there, and this run is not its first.
+        // A job that has a log was said there to have come, and this run is not its first.
         if self.spool.read_log(claim.job()).is_some() {
             let text = format!("attempt {} started", claim.attempt());
             return Some(Message::new(started_ms, Level::Info, text));

@@ -337,16 +337,20 @@ fn a_line_that_cannot_be_written_is_written_later_in_its_order() {
 }
 
 #[test]
-fn a_note_waits_for_the_first_log() {
+fn a_note_waits_for_the_next_log_and_the_last_ones_are_kept() {
     let fs = CrashFs::new();
     let spool = serve(fs.clone());
     let job = accept(&spool, JobOptions::default());
-    assert_eq!(spool.note_of(&job), None);
+    assert_eq!(spool.noted_of(&job.name).unwrap(), []);
+    spool.note(&job, "long ago").unwrap();
     spool.note(&job, "one").unwrap();
-    spool.note(&job, "two").unwrap();
+    spool.note(&job, &"y".repeat(NOTE_CHARS_MAX - 3)).unwrap();
     spool.wait(spool.latest()).unwrap();
     for spool in [spool, serve(fs)] {
-        assert_eq!(spool.note_of(&job).as_deref(), Some("one; two"));
+        let noted = spool.noted_of(&job.name).unwrap();
+        let texts: Vec<&str> = noted.iter().map(|note| note.text.as_str()).collect();
+        assert_eq!(texts, ["one", &"y".repeat(NOTE_CHARS_MAX - 3)]);
+        assert!(spool.shown_log(&job.name).is_none());
     }
 }
 
