@@ -5,7 +5,8 @@
 //! | 1 | no `format`; what is known of a job is in extended attributes of its file | after a clean stop: the attributes become lines of the days' records, the journal's mark is written anew |
 //! | 2 | idempotency records lie in `idem` itself | at every start records that lie there are put into their days |
 //! | 3 | no `audit`; the journal has no records of it, which older versions take for its end | nothing is to be done |
-//! | 4 | as `ARCHITECTURE.md` says | it is the present one |
+//! | 4 | no `events`; the journal has no records of them, which older versions take for its end | nothing is to be done |
+//! | 5 | as `ARCHITECTURE.md` says | it is the present one |
 //!
 //! A newer layout is left alone. Each step up can be cut off at any moment and is done again then;
 //! `format` is written last.
@@ -26,7 +27,7 @@ use std::{
 };
 
 /// The present version.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 const FORMAT_BYTES_MAX: u64 = 64;
 /// More than the longest attribute has.
@@ -190,7 +191,10 @@ fn attribute(file: &Path, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Job, store::fs::testing::TestSpool};
+    use crate::{
+        domain::{Job, Kind},
+        store::{NewJob, fs::testing::TestSpool},
+    };
     use rustix::fs::{XattrFlags, setxattr};
     use sha2::{Digest, Sha256};
     use std::{fs, sync::Arc};
@@ -201,6 +205,12 @@ mod tests {
     fn spool(root: &Path) -> Arc<Spool> {
         let spool = TestSpool::at(root).interface("a");
         spool.clock(|| 1_795_400_000_000).open().unwrap()
+    }
+
+    /// The version that is noted.
+    fn noted(root: &Path) -> u32 {
+        let text = fs::read_to_string(root.join("format")).unwrap();
+        text.strip_suffix('\n').unwrap().parse().unwrap()
     }
 
     fn hashed(said: &[u8]) -> Vec<u8> {
@@ -242,7 +252,7 @@ mod tests {
         format_1(dir.path());
         let spool = spool(dir.path());
         spool.take_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"4\n");
+        assert_eq!(noted(dir.path()), FORMAT);
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
         let job: JobName = JOB.parse().unwrap();
@@ -301,7 +311,7 @@ mod tests {
         let error = spool(dir.path()).take_format().unwrap_err().to_string();
         assert!(error.contains("start and stop it once"), "{error}");
         assert!(!dir.path().join("format").exists());
-        for newer in ["5", "x"] {
+        for newer in [&*(FORMAT + 1).to_string(), "x"] {
             fs::write(dir.path().join("format"), newer).unwrap();
             let spool = spool(dir.path());
             for error in [spool.take_format(), spool.check_format()] {
@@ -330,11 +340,39 @@ mod tests {
         fs::write(dir.path().join("idem/x.json"), "no record").unwrap();
         let spool = spool(dir.path());
         spool.take_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"4\n");
+        assert_eq!(noted(dir.path()), FORMAT);
         spool.open_journal(1 << 20).unwrap();
         spool.recover().unwrap();
         assert_eq!(spool.find_record(&key).unwrap(), Some(keyed));
         assert!(!flat.exists() && dir.path().join("idem/x.json").exists());
+    }
+
+    /// Of what changed since then nothing has to be done: what a crash has left is replayed.
+    #[test]
+    fn a_spool_of_each_earlier_format_keeps_what_its_journal_has() {
+        for earlier in 2..FORMAT {
+            let dir = tempfile::tempdir().unwrap();
+            let before = spool(dir.path());
+            before.open_journal(1 << 20).unwrap();
+            let name = JobName::new(before.next_id(), None, Kind::Xml);
+            let mut part = before.begin(name.clone()).unwrap();
+            part.write(b"<a/>").unwrap();
+            let sealed = part.seal(&NewJob::default()).unwrap();
+            let (job, ticket) = before.enqueue(sealed, &"a".parse().unwrap(), None).unwrap();
+            before.wait(ticket).unwrap();
+            drop(before);
+            fs::write(dir.path().join("format"), format!("{earlier}\n")).unwrap();
+
+            let spool = spool(dir.path());
+            spool.take_format().unwrap();
+            assert_eq!(noted(dir.path()), FORMAT);
+            assert!(
+                spool.open_journal(1 << 20).unwrap().records > 0,
+                "{earlier}"
+            );
+            spool.recover().unwrap();
+            assert_eq!(spool.find(&name).unwrap(), Some(job.place), "{earlier}");
+        }
     }
 
     #[test]
@@ -345,6 +383,6 @@ mod tests {
         assert!(!dir.path().join("format").exists(), "looking makes nothing");
         spool.take_format().unwrap();
         spool.check_format().unwrap();
-        assert_eq!(fs::read(dir.path().join("format")).unwrap(), b"4\n");
+        assert_eq!(noted(dir.path()), FORMAT);
     }
 }
