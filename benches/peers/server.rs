@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -155,13 +156,26 @@ impl Site {
         self.start_under(command)
     }
 
-    fn start_under(&self, mut command: Command) -> anyhow::Result<Server> {
+    /// On a socket that stays open between one server and the next, as a service manager has it.
+    pub(crate) fn start_on(&self, listener: &TcpListener) -> anyhow::Result<Server> {
+        let mut command = Command::new("sh");
+        let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 0</dev/null";
+        command.args(["-c", script]).arg(&self.binary);
+        command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "listen")]);
+        self.start_with(command, OwnedFd::from(listener.try_clone()?))
+    }
+
+    fn start_under(&self, command: Command) -> anyhow::Result<Server> {
+        self.start_with(command, Stdio::null())
+    }
+
+    fn start_with(&self, mut command: Command, stdin: impl Into<Stdio>) -> anyhow::Result<Server> {
         let log = File::options().create(true).append(true).open(self.log())?;
         command
             .arg("serve")
             .arg("--config")
             .arg(self.dir.join("spoolgate.toml"))
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(log);
         let mut child = Kept::spawn(&mut command)?;

@@ -14,7 +14,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -557,6 +560,15 @@ fn as_user(uid: u32) -> Command {
     let user = [format!("--reuid={uid}"), format!("--regid={uid}")];
     command.args(user).args(["--clear-groups", PROGRAM]);
     command
+}
+
+/// Ends a load that goes on until it is said, also when a test fails.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Waits for a condition, not for a time.

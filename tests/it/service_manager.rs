@@ -1,13 +1,16 @@
 //! What a service manager is told, and sockets that it has opened: by its protocol, without one.
 
-use crate::harness::{Daemon, order, program, wait_for};
+use crate::harness::{Daemon, Over, order, program, wait_for};
 use parking_lot::Mutex;
 use std::{
     io::Read,
     net::TcpListener,
     os::unix::net::UnixDatagram,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -104,6 +107,81 @@ fn nobody_is_refused_on_a_socket_that_stays_open() {
         assert_eq!(answer.status, 201, "{}", answer.text());
         daemon.stop();
     }
+}
+
+/// Asks again and again, each time on a new connection, until `done`; gives what was answered.
+fn keep_asking(
+    mut curl: impl FnMut(usize) -> Command,
+    n: &AtomicUsize,
+    done: &AtomicBool,
+) -> Vec<String> {
+    let mut answers = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        let output = curl(answers.len()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", output.status);
+        answers.push(String::from_utf8(output.stdout).unwrap());
+        n.fetch_add(1, Ordering::Relaxed);
+    }
+    answers
+}
+
+#[test]
+fn restarts_refuse_nobody_who_asks_all_the_time_and_every_answer_is_right() {
+    let mut daemon = Daemon::init();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    daemon.serve_on(&listener);
+    daemon.url = format!("https://{}", listener.local_addr().unwrap());
+    let waiting: Vec<String> = (0..5)
+        .map(|n| daemon.drop_in("orders_out", &format!("{n}.xml"), order("1")))
+        .collect();
+    let get = |daemon: &Daemon, path: &str| {
+        let command = daemon.curl_command(path);
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        move || {
+            let mut curl = Command::new("curl");
+            curl.args(&arguments).arg("--fail");
+            curl
+        }
+    };
+    let list = get(&daemon, "/xml/jobqueue?Interfacename=orders_out");
+    let upload = get(&daemon, "/xml/upload");
+    let (n_answers, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (lists, jobs) = thread::scope(|scope| {
+        let lists = [(); 2].map(|()| scope.spawn(|| keep_asking(|_| list(), &n_answers, &done)));
+        let jobs = scope.spawn(|| {
+            let next = |n: usize| {
+                let mut curl = upload();
+                curl.args(["--data-binary", &order(&n.to_string())]);
+                curl
+            };
+            keep_asking(next, &n_answers, &done)
+        });
+        let over = Over(&done);
+        for _ in 0..4 {
+            let before = n_answers.load(Ordering::Relaxed);
+            daemon.wait("answers", || {
+                n_answers.load(Ordering::Relaxed) > before + 10
+            });
+            daemon.stop();
+            daemon.serve_on(&listener);
+        }
+        let before = n_answers.load(Ordering::Relaxed);
+        daemon.wait("answers", || {
+            n_answers.load(Ordering::Relaxed) > before + 10
+        });
+        drop(over);
+        let lists = lists.map(|asking| asking.join().unwrap());
+        (lists, jobs.join().unwrap())
+    });
+    let queue = waiting.join("\n");
+    for answer in lists.iter().flatten() {
+        assert_eq!(answer.trim(), queue);
+    }
+    for job in &jobs {
+        daemon.wait_for_place(job.trim(), "bak/orders_in");
+    }
+    assert_eq!(daemon.files("bak/orders_in").len(), jobs.len());
 }
 
 #[test]

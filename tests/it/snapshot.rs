@@ -5,7 +5,7 @@
 
 use crate::{
     events::{body, ids, nobody, taken},
-    harness::{Daemon, day, order, shell, with_keys},
+    harness::{Daemon, Over, day, order, shell, with_keys},
     posting::Receiver,
     power::{
         hindrance,
@@ -102,15 +102,6 @@ fn operate(daemon: &Daemon, done: &AtomicBool) {
         // There may be none yet.
         daemon.spoolgate(&["requeue", "--state", "failed", "--limit", "3", "--yes"]);
         daemon.operator(&["release", "items_in"]);
-    }
-}
-
-/// Ends the load, also when a test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -31,13 +31,13 @@ const N_JOBS: usize = 1_000_000;
 const N_JOBS_QUICK: usize = 100_000;
 const DAY: &str = "2025-01-02";
 
-fn name(n: usize) -> String {
+pub(super) fn name(n: usize) -> String {
     let (second, ms) = (n / 1000, n % 1000);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("20250102T{hour:02}{minute:02}{second:02}.{ms:03}Z-00000.xml")
 }
 
-fn make_jobs(dir: &Path, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+pub(super) fn make_jobs(dir: &Path, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
     eprintln!("  making {} files", numbers.len());
     fs::create_dir_all(dir)?;
     for n in numbers {

@@ -10,6 +10,7 @@ mod million;
 mod page;
 mod processing;
 mod queries;
+mod restart;
 mod slow;
 mod uploads;
 mod validation;
@@ -88,6 +89,12 @@ pub(crate) const ROWS: &[Row] = &[
         about: "start with 1 000 000 jobs in bak and 100 000 queued",
         needs: &[],
         run: million::run_start,
+    },
+    Row {
+        name: "restart",
+        about: "how long connections wait while a service with 100 000 queued is stopped and started",
+        needs: &[],
+        run: restart::run,
     },
     Row {
         name: "page",
