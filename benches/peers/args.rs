@@ -4,14 +4,14 @@ use crate::image::Kind;
 use clap::Parser;
 use std::path::PathBuf;
 
-/// Measures Spoolgate beside its peers: nginx, libxml2, a minimal hyper server, and the bare system
-/// calls.
+/// Measures Spoolgate beside its peers: nginx, libxml2, and the floor, which is the least that a
+/// server on hyper and rustls can do that makes the same promise.
 ///
 /// Each row compares two or more sides. They run alternately (A B, B A, …) in one run, each round
 /// on fresh directories, and what counts is the ratio within a round: its median over the rounds,
 /// with the least and the greatest. Absolute figures are for orientation only; they differ from
 /// run to run by more than the sides do. Bounds of memory and of time that a user waits are
-/// absolute.
+/// absolute. A target in bold must be met; another may say what keeps it from being met.
 ///
 /// Each row begins on a filesystem made for it: ext4 with a journal, by the defaults of mkfs, in
 /// an image file on the disk. It is mounted where only this run sees it, and gone with the run
@@ -34,7 +34,10 @@ Examples:
   cargo bench --bench peers -- --image xfs         every row, on XFS
   cargo bench --bench peers -- --plain --dir /srv  every row, on the disk of /srv as it is
 
-It needs (Debian): apt-get install wrk nginx-extras curl libxml2 strace valgrind
+How a row reads: `64 connections: ours / nginx unsynced | ≥ 1.1 × | 0.98 (0.95..1.02) × | not met`
+says that in the median round ours did 0.98 of what nginx did in the same round.
+
+It needs (Debian): apt-get install wrk nginx-light curl libxml2 strace valgrind
 What is missing skips the rows that need it, and says so.
 
 Environment:

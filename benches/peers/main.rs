@@ -6,13 +6,13 @@
 
 mod args;
 mod arrivals;
-mod bare_fs;
 mod bare_http;
 mod children;
 mod client;
 mod context;
 mod disk;
 mod documents;
+mod floor;
 mod image;
 mod latency;
 mod libxml2;

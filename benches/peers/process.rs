@@ -17,6 +17,12 @@ pub(crate) fn cpu_seconds_with_children(pid: i32) -> anyhow::Result<f64> {
     Ok(times(&pid.to_string())?.iter().sum())
 }
 
+/// That of this process alone.
+pub(crate) fn own_cpu_seconds_alone() -> anyhow::Result<f64> {
+    let [user, system, ..] = times("self")?;
+    Ok(user + system)
+}
+
 /// That of this process and of those that it started and that have ended.
 pub(crate) fn own_cpu_seconds() -> anyhow::Result<f64> {
     Ok(times("self")?.iter().sum())

@@ -17,9 +17,10 @@ Written by hand; `cargo bench` leaves it alone.
 const INTRODUCTION: &str = "\
 # Results
 
-Made by `cargo bench`; `cargo bench -- --help` says how. Only ratios within one run, and counts, are
-evidence: **measured** is the median over the rounds with least and greatest. The figures of the two
-sides are for orientation; they differ between runs by more than the sides do.
+Made by `cargo bench --bench peers`; its `--help` says how. Only ratios within one run, and counts,
+are evidence: **measured** is the median over the rounds with least and greatest. The figures of the
+sides are for orientation; they differ between runs by more than the sides do. A target in bold must
+be met.
 ";
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Line {
     pub(crate) what: String,
     pub(crate) target: Target,
     pub(crate) stretch: Option<f64>,
+    /// Not reaching the target is no result that could be explained.
+    pub(crate) is_must: bool,
     /// One value a round.
     pub(crate) values: Vec<f64>,
     pub(crate) unit: &'static str,
@@ -69,6 +72,7 @@ impl Line {
             what: what.into(),
             target,
             stretch: None,
+            is_must: false,
             values,
             unit: "×",
             sides: Vec::new(),
@@ -83,6 +87,11 @@ impl Line {
 
     pub(crate) fn stretch(mut self, stretch: f64) -> Self {
         self.stretch = Some(stretch);
+        self
+    }
+
+    pub(crate) fn must(mut self) -> Self {
+        self.is_must = true;
         self
     }
 
@@ -113,7 +122,12 @@ impl Line {
         };
         let stretch = self.stretch.map(|bound| format!(" (stretch {bound})"));
         let text = format!("{text} {}", self.unit);
-        text.trim_end().to_owned() + &stretch.unwrap_or_default()
+        let text = if self.is_must {
+            format!("**{}**", text.trim_end())
+        } else {
+            text.trim_end().to_owned()
+        };
+        text + &stretch.unwrap_or_default()
     }
 
     fn verdict(&self) -> &'static str {

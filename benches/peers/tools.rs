@@ -18,10 +18,10 @@ pub(crate) const CURL: &Tool = &Tool {
     program: "curl",
     package: "curl",
 };
-/// With its DAV module, which Debian's every nginx has.
+/// With the DAV module, which even the lightest of Debian has.
 pub(crate) const NGINX: &Tool = &Tool {
     program: "nginx",
-    package: "nginx-extras",
+    package: "nginx-light",
 };
 pub(crate) const STRACE: &Tool = &Tool {
     program: "strace",

@@ -1,9 +1,12 @@
 //! Large bodies, one at a time by curl, which drops or makes the data at the speed of memory. Our
-//! upload is parsed as XML and on the disk when it is answered; nginx's is neither.
+//! upload is parsed as XML and on the disk when it is answered; nginx's is neither. The floor does
+//! both, and gives a document from memory.
 
 use crate::{
+    bare_http::BareHttp,
     context::Context,
     documents::{self, LARGE_BYTES},
+    floor::{Floor, Naming},
     nginx::Nginx,
     report::{Line, Target},
     scratch,
@@ -61,6 +64,7 @@ impl Bench<'_> {
         fs::copy(&self.document, self.site.spool("tmp").join(JOB))?;
         fs::rename(self.site.spool("tmp").join(JOB), queue.join(JOB))?;
         fs::copy(&self.document, self.nginx.file("large.xml"))?;
+        let bare = BareHttp::constant(self.site, fs::read(&self.document)?)?;
         let job = format!("/xml/job?Interfacename=out&Jobname={JOB}");
         let mut sides = [
             Side::new("ours", |_| {
@@ -74,9 +78,17 @@ impl Bench<'_> {
                 Ok(transfer(taken))
             })
             .unit("MB/s"),
+            Side::new("bare hyper", |_| {
+                Ok(transfer(self.curl.seconds(&bare.url("/"), &[], 200)?))
+            })
+            .unit("MB/s"),
         ];
         take_turns(context, &mut sides)?;
-        Ok(vec![line("download of 100 MB: ours / nginx", &sides)])
+        let [ours, nginx, bare] = &sides;
+        Ok(vec![
+            line("download", ours, nginx, Target::AtLeast(1.0)),
+            line("download", ours, bare, Target::None),
+        ])
     }
 
     /// What has been fetched goes to `bak`; an operator's `mv` makes it fetchable again.
@@ -94,11 +106,12 @@ impl Bench<'_> {
 
     fn uploads(&self, context: &Context) -> anyhow::Result<Vec<Line>> {
         let document = self.document.to_string_lossy().into_owned();
+        let post = ["-X", "POST", "-T", &document];
+        let floor = Floor::start(self.site, Naming::Before, None)?;
         let mut sides = [
             Side::new("ours, synced", |_| {
-                let arguments = ["-X", "POST", "-T", &document];
                 let url = self.server.url("/xml/upload");
-                Ok(transfer(self.curl.seconds(&url, &arguments, 201)?))
+                Ok(transfer(self.curl.seconds(&url, &post, 201)?))
             })
             .unit("MB/s"),
             Side::new("nginx unsynced", |_| {
@@ -108,9 +121,21 @@ impl Bench<'_> {
                 Ok(transfer(taken))
             })
             .unit("MB/s"),
+            Side::new("floor, synced", |_| {
+                let url = floor.server.url("/");
+                Ok(transfer(self.curl.seconds(&url, &post, 201)?))
+            })
+            .unit("MB/s"),
         ];
         take_turns(context, &mut sides)?;
-        Ok(vec![line("upload of 100 MB: ours / nginx", &sides)])
+        let [ours, nginx, bare] = &sides;
+        let lines = vec![
+            line("upload", ours, nginx, Target::AtLeast(0.7)).stretch(1.0),
+            line("upload", ours, bare, Target::None),
+        ];
+        drop(sides);
+        floor.stop()?;
+        Ok(lines)
     }
 }
 
@@ -124,11 +149,10 @@ fn transfer(seconds: f64) -> Sample {
     }
 }
 
-fn line(what: &str, sides: &[Side<'_>; 2]) -> Line {
-    let [ours, peer] = sides;
+fn line(what: &str, ours: &Side<'_>, peer: &Side<'_>, target: Target) -> Line {
     Line::new(
-        what,
-        Target::AtLeast(1.0),
+        format!("{what} of 100 MB: {} / {}", ours.label, peer.label),
+        target,
         ratios(&ours.rates(), &peer.rates()),
     )
     .side(&ours.label, &ours.rates(), "MB/s")

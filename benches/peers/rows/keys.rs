@@ -220,7 +220,9 @@ fn lines(rounds: &[Measured], manner: &Manner, n_bytes: usize) -> Vec<Line> {
     let what = format!("of {} MB, {}", n_bytes / 1_000_000, manner.what);
     let values = |of: fn(&Measured) -> f64| rounds.iter().map(of).collect::<Vec<_>>();
     let line = |what: String, target: f64, of: fn(&Measured) -> f64| {
-        Line::new(what, Target::AtMost(target), values(of)).unit("MB")
+        Line::new(what, Target::AtMost(target), values(of))
+            .unit("MB")
+            .must()
     };
     let with_room = values(|round| round.with_room);
     let without: Vec<f64> = with_room.iter().map(|n| AT_ONCE as f64 - n).collect();

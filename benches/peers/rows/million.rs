@@ -68,9 +68,10 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
     let peak = process::mebibytes(server.pid(), "VmHWM")?;
     let memory = Line::new(
         format!("memory with {n_jobs} queued, the most"),
-        Target::AtMost(150.0),
+        Target::AtMost(100.0),
         vec![peak],
-    );
+    )
+    .stretch(60.0);
     lines.push(
         memory
             .unit("MiB")
@@ -167,7 +168,7 @@ impl Bench<'_> {
         let [full, empty] = sides;
         Line::new(
             format!("{what}, 64 connections: {} queued / empty", self.n_jobs),
-            Target::AtLeast(0.7),
+            Target::AtLeast(0.9),
             ratios(&full.rates(), &empty.rates()),
         )
         .side("full", &full.rates(), "/s")

@@ -32,7 +32,7 @@ pub(crate) struct Row {
 pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "uploads",
-        about: "durable uploads of 4 KiB beside nginx PUT and the bare filesystem; latency; CPU",
+        about: "durable uploads of 4 KiB beside nginx PUT and the floor; latency; CPU",
         needs: &[Need::Tool(WRK), Need::Tool(NGINX)],
         run: uploads::run,
     },
@@ -56,7 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "bodies",
-        about: "download and upload of 100 MB beside nginx",
+        about: "download and upload of 100 MB beside nginx and the floor",
         needs: &[Need::Tool(CURL), Need::Tool(NGINX)],
         run: bodies::run,
     },

@@ -1,12 +1,12 @@
 //! Durable uploads of 4 KiB. Ours answers when the job would survive a power cut; nginx answers
-//! when it has written the file, which then is not on the disk yet. The bare filesystem makes the
-//! same promise as we do, without a server.
+//! when it has made, written and renamed the file, which then is not on the disk yet. The floor
+//! makes the same promise as we do, and does nothing else.
 
 use crate::{
-    bare_fs::{self, DirectorySync},
     client,
     context::Context,
     documents::{self, USUAL_BYTES},
+    floor::{Floor, Naming},
     nginx::Nginx,
     process,
     report::{Line, Target},
@@ -18,17 +18,19 @@ use crate::{
 use anyhow::ensure;
 use std::{cell::RefCell, fs, path::Path, time::Duration};
 
-const CPU_TARGET: f64 = 0.08;
-const EMPTY: &str = "an empty request";
 const NGINX: &str = "nginx unsynced";
-/// As `Context` calls it.
-const UNSYNCED: &str = "ours unsynced";
+const CHECKED: &str = "ours, by a schema";
+const FLOOR: &str = "floor";
+const FLOOR_BEHIND: &str = "floor, files named behind the answer";
+const FLOOR_CHECKED: &str = "floor, by a schema";
+const SCHEMA: &str = "orders_in";
+const PATH: &str = "/xml/upload";
+const PATH_CHECKED: &str = "/xml/upload?Interfacename=checked";
 
 pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
     let bench = Bench::new(context)?;
     let mut lines = Vec::new();
-    let all = context.choose(&[64, 8, 1][..], &[64, 1]);
-    for connections in all.iter().copied() {
+    for connections in [64, 8, 1] {
         eprintln!("  {}", at(connections));
         lines.extend(compare(context, &bench, connections)?);
     }
@@ -58,10 +60,27 @@ impl Bench {
             orders: documents::orders(USUAL_BYTES),
         })
     }
+
+    fn floor(
+        &self,
+        naming: Naming,
+        schema: Option<&'static str>,
+        connections: usize,
+        window: Duration,
+    ) -> anyhow::Result<Sample> {
+        let floor = Floor::start(&self.site.borrow(), naming, schema)?;
+        let document = schema.map_or(&self.plain, |_| &self.orders);
+        let request = upload(&self.site.borrow(), PATH, document);
+        // Our own process is that server, and does nothing else meanwhile.
+        let before = process::own_cpu_seconds_alone()?;
+        let outcome = wrk::run(&floor.server.url(""), &request, load(connections, window))?;
+        let after = process::own_cpu_seconds_alone()?;
+        all_are_there(&floor.stop()?, outcome.requests)?;
+        Ok(sample(outcome, after - before))
+    }
 }
 
 fn compare(context: &Context, bench: &Bench, connections: usize) -> anyhow::Result<Vec<Line>> {
-    const PATH: &str = "/xml/upload";
     let mut sides = vec![
         Side::new("ours", |window| {
             ours(&bench.site, PATH, &bench.plain, connections, window)
@@ -69,30 +88,31 @@ fn compare(context: &Context, bench: &Bench, connections: usize) -> anyhow::Resu
         Side::new(NGINX, |window| {
             nginx_put(&bench.site, &bench.plain, connections, window)
         }),
-        Side::new("bare filesystem", |window| {
-            bare(DirectorySync::Each, &bench.plain, connections, window)
+        Side::new(FLOOR, |window| {
+            bench.floor(Naming::Before, None, connections, window)
+        }),
+        Side::new(FLOOR_BEHIND, |window| {
+            bench.floor(Naming::Behind, None, connections, window)
         }),
     ];
-    if connections > 1 {
-        sides.push(Side::new(
-            "bare filesystem, directory syncs shared",
-            |window| bare(DirectorySync::Grouped, &bench.plain, connections, window),
-        ));
-    }
     for (what, site) in &bench.others {
         sides.push(Side::new(*what, |window| {
             ours(site, PATH, &bench.plain, connections, window)
         }));
     }
-    match connections {
-        64 => sides.push(Side::new("ours, by a schema", |window| {
-            let path = "/xml/upload?Interfacename=checked";
-            ours(&bench.site, path, &bench.orders, connections, window)
-        })),
-        1 => sides.push(Side::new(EMPTY, |window| {
-            empty_request(&bench.site, window)
-        })),
-        _ => {}
+    if connections == 64 {
+        sides.push(Side::new(CHECKED, |window| {
+            ours(
+                &bench.site,
+                PATH_CHECKED,
+                &bench.orders,
+                connections,
+                window,
+            )
+        }));
+        sides.push(Side::new(FLOOR_CHECKED, |window| {
+            bench.floor(Naming::Before, Some(SCHEMA), connections, window)
+        }));
     }
     take_turns(context, &mut sides)?;
     Ok(lines(&sides, connections))
@@ -106,65 +126,76 @@ fn at(connections: usize) -> String {
 }
 
 fn lines(sides: &[Side<'_>], connections: usize) -> Vec<Line> {
-    let ours = &sides[0];
-    let mut lines = Vec::new();
-    for side in sides[1..].iter().filter(|side| side.label != EMPTY) {
-        let what = format!("{}: ours / {}", at(connections), side.label);
-        let values = ratios(&ours.rates(), &side.rates());
-        let line = match (side.label.as_str(), connections) {
-            (NGINX, 64) => Line::new(what, Target::AtLeast(1.3), values).stretch(1.6),
-            (UNSYNCED, 64) => Line::new(what, Target::AtLeast(0.7), values).stretch(0.85),
-            _ => Line::new(what, Target::None, values),
-        };
-        lines.push(
-            line.side("ours", &ours.rates(), "/s")
-                .side(&side.label, &side.rates(), "/s"),
-        );
-    }
-    if connections == 64 {
-        if !sides.iter().any(|side| side.label == UNSYNCED) {
-            let what = format!("{}: ours / {UNSYNCED}", at(connections));
-            let line = Line::new(what, Target::AtLeast(0.7), Vec::new()).stretch(0.85);
-            lines.push(line.note("SPOOLGATE_UNSYNCED_BIN names no binary that syncs nothing"));
-        }
-        lines.extend(cpu(sides));
+    let named = |label: &str| sides.iter().find(|side| side.label == label);
+    let rates = |one: &Side<'_>, other: &Side<'_>, target| {
+        let what = format!("{}: {} / {}", at(connections), one.label, other.label);
+        Line::new(what, target, ratios(&one.rates(), &other.rates()))
+            .side(&one.label, &one.rates(), "/s")
+            .side(&other.label, &other.rates(), "/s")
+    };
+    let (ours, nginx) = (&sides[0], &sides[1]);
+    let beside_nginx = match connections {
+        64 => rates(ours, nginx, Target::AtLeast(1.1))
+            .stretch(1.25)
+            .must(),
+        8 => rates(ours, nginx, Target::AtLeast(0.7)).stretch(1.1),
+        _ => rates(ours, nginx, Target::AtLeast(0.5)).stretch(0.8),
+    };
+    let mut lines = vec![beside_nginx];
+    let compared = [CHECKED, FLOOR_CHECKED];
+    let rest = sides[2..].iter();
+    let rest = rest.filter(|side| !compared.contains(&side.label.as_str()));
+    lines.extend(rest.map(|side| rates(ours, side, Target::None)));
+    if let (Some(checked), Some(floor)) = (named(CHECKED), named(FLOOR_CHECKED)) {
+        let beside_nginx = rates(checked, nginx, Target::AtLeast(1.0));
+        lines.push(beside_nginx.stretch(1.2).must());
+        lines.push(rates(checked, floor, Target::None));
+        lines.push(cpu(ours, "", 0.085, [nginx, &sides[2]]));
+        lines.push(cpu(checked, ", by a schema", 0.09, [nginx, floor]));
     }
     if connections == 1 {
-        lines.extend(latency(sides));
+        lines.push(latency(ours, &sides[2]));
     }
     lines
 }
 
-fn cpu(sides: &[Side<'_>]) -> Vec<Line> {
-    let [ours, nginx] = [&sides[0], &sides[1]].map(Side::cpu_per_1000);
-    let line = Line::new(
-        "server CPU per 1000 durable uploads, 64 connections",
-        Target::AtMost(CPU_TARGET),
-        ours,
-    );
-    let line = line.unit("s").side(NGINX, &nginx, "s");
-    vec![line.note("user and system time of the server's processes, by /proc")]
+fn cpu(ours: &Side<'_>, how: &str, target: f64, peers: [&Side<'_>; 2]) -> Line {
+    let mut line = Line::new(
+        format!("server CPU per 1000 durable uploads{how}, 64 connections"),
+        Target::AtMost(target),
+        ours.cpu_per_1000(),
+    )
+    .unit("s")
+    .stretch(0.05);
+    for peer in peers {
+        line = line.side(&peer.label, &peer.cpu_per_1000(), "s");
+    }
+    line.note("user and system time of the server's processes, by /proc")
 }
 
-/// The sum of what must be done is compared with what it takes: p50 of each, in the same round.
-fn latency(sides: &[Side<'_>]) -> Vec<Line> {
-    let p50 = |side: &Side<'_>| side.values(|sample| sample.p50_us);
-    let empty = sides.iter().find(|side| side.label == EMPTY);
-    let Some(empty) = empty.map(p50) else {
-        return Vec::new();
-    };
-    let (ours, bare) = (p50(&sides[0]), p50(&sides[2]));
-    let sum: Vec<f64> = bare.iter().zip(&empty).map(|(a, b)| a + b).collect();
-    let line = Line::new(
-        "1 connection: p50 of ours / (bare system calls + an empty request)",
-        Target::AtMost(1.5),
-        ratios(&ours, &sum),
-    );
-    let line = line
-        .side("ours", &ours, "µs")
-        .side("bare system calls", &bare, "µs")
-        .side("an empty request (405)", &empty, "µs");
-    vec![line]
+/// p50 of each, in the same round.
+fn latency(ours: &Side<'_>, floor: &Side<'_>) -> Line {
+    let [ours, floor] = [ours, floor].map(|side| side.values(|sample| sample.p50_us));
+    Line::new(
+        "1 connection: p50 of ours / floor",
+        Target::AtMost(1.3),
+        ratios(&ours, &floor),
+    )
+    .stretch(1.1)
+    .side("ours", &ours, "µs")
+    .side(FLOOR, &floor, "µs")
+    .note(
+        "the floor is bare hyper and rustls with our protocol: read, hash, check, append to a \
+         journal, flush, rename, answer",
+    )
+}
+
+fn load(connections: usize, window: Duration) -> Load {
+    Load {
+        connections,
+        window,
+        refusals_wanted: false,
+    }
 }
 
 /// On a spool of its own, because a directory that grows gets slower.
@@ -183,21 +214,17 @@ fn ours(
     client::Client::connect(server.address, &site.trust()?)?
         .ask(&request)?
         .job()?;
-    let load = Load {
-        connections,
-        window,
-        refusals_wanted: false,
-    };
+    let request = upload(&site, path, document);
     let before = process::cpu_seconds(server.pid())?;
-    let outcome = wrk::run(&server.url(""), &upload(&site, path, document), load)?;
+    let outcome = wrk::run(&server.url(""), &request, load(connections, window))?;
     let after = process::cpu_seconds(server.pid())?;
-    let interface = if path.contains("checked") {
+    let interface = if path == PATH_CHECKED {
         "checked"
     } else {
         "plain"
     };
-    all_are_there(&site.spool("queue").join(interface), outcome.requests)?;
     server.stop()?;
+    all_are_there(&site.spool("queue").join(interface), outcome.requests)?;
     Ok(sample(outcome, after - before))
 }
 
@@ -228,13 +255,8 @@ fn nginx_put(
         ),
         body: document,
     };
-    let load = Load {
-        connections,
-        window,
-        refusals_wanted: false,
-    };
     let before = nginx.cpu_seconds()?;
-    let outcome = wrk::run(&nginx.url(""), &request, load)?;
+    let outcome = wrk::run(&nginx.url(""), &request, load(connections, window))?;
     let after = nginx.cpu_seconds()?;
     all_are_there(&nginx.file("put"), outcome.requests)?;
     nginx.stop()?;
@@ -249,40 +271,6 @@ fn all_are_there(dir: &Path, answers: f64) -> anyhow::Result<()> {
         "{answers} uploads were answered, and there are {n_files} files"
     );
     Ok(())
-}
-
-fn bare(
-    syncs: DirectorySync,
-    document: &[u8],
-    writers: usize,
-    window: Duration,
-) -> anyhow::Result<Sample> {
-    let outcome = bare_fs::run(writers, syncs, document, window)?;
-    Ok(Sample {
-        per_second: outcome.per_second,
-        p50_us: outcome.p50_us,
-        p99_us: outcome.p99_us,
-        cpu_seconds: f64::NAN,
-        operations: outcome.written,
-    })
-}
-
-/// What a request costs that has nothing to do: the wrong method for its path.
-fn empty_request(site: &RefCell<Site>, window: Duration) -> anyhow::Result<Sample> {
-    let site = site.borrow();
-    let server = site.start()?;
-    let request = Request::Get {
-        path: "/xml/upload",
-        authorization: Some(&site.authorization),
-    };
-    let load = Load {
-        connections: 1,
-        window,
-        refusals_wanted: true,
-    };
-    let outcome = wrk::run(&server.url(""), &request, load)?;
-    server.stop()?;
-    Ok(sample(outcome, f64::NAN))
 }
 
 pub(super) fn sample(outcome: wrk::Outcome, cpu_seconds: f64) -> Sample {
