@@ -1,7 +1,9 @@
 //! Wrong passwords. Checking one takes 20 MiB and 50 ms of a processor on purpose; good users must
 //! not feel it. Two floods: from few addresses, which the throttle sends away, and from ever new
-//! addresses with ever new names, against which only the line before the hash helps. A third one
-//! knows its password and asks as fast for what does not exist: what any busy client costs here.
+//! addresses with ever new names, against which only the line before the hash helps.
+//!
+//! On two processors any load is felt, so a flood is compared with the same load of right requests:
+//! as many connections from as many addresses, as many requests a second, with the right password.
 
 use crate::{
     client::{Client, Trust, request},
@@ -15,7 +17,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const ATTACKERS: u8 = 8;
@@ -24,19 +26,18 @@ const CONNECTIONS: usize = 16;
 const PER_SECOND: f64 = 500.0;
 
 pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
-    let site = Site::new(&context.binary, "flood")?;
+    let flooded = Site::new(&context.binary, "flooded")?;
+    let loaded = Site::new(&context.binary, "loaded")?;
     let mut lines = Vec::new();
-    for manner in [Manner::Renewed, Manner::Same, Manner::Harmless] {
+    for manner in [Manner::Renewed, Manner::Same] {
         eprintln!("  {}", manner.name());
-        lines.push(compare(context, &site, manner)?);
+        lines.extend(compare(context, [&flooded, &loaded], manner)?);
     }
     Ok(lines)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
-    /// No flood of passwords.
-    Harmless,
     /// Each attempt comes from an address and by a name that was never used.
     Renewed,
     Same,
@@ -45,56 +46,128 @@ enum Manner {
 impl Manner {
     fn name(self) -> &'static str {
         match self {
-            Self::Harmless => "no flood: 8 busy clients with a right password",
             Self::Renewed => "ever new addresses and names",
             Self::Same => "8 addresses, one name",
         }
     }
 }
 
-fn compare(context: &Context, site: &Site, manner: Manner) -> anyhow::Result<Line> {
-    // A throttle that has been filled does not forget for minutes: a server for each flood.
-    let server = site.start()?;
-    let good = Good::new(site, &server)?;
-    let (mut calm, mut flooded) = (Vec::new(), Vec::new());
-    let (mut checked, mut refused) = (Vec::new(), Vec::new());
-    good.measure(Duration::from_secs(1))?;
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Password {
+    /// So many requests a second, of all clients together.
+    Right(f64),
+    /// As fast as they are refused.
+    Wrong,
+}
+
+fn compare(context: &Context, sites: [&Site; 2], manner: Manner) -> anyhow::Result<Vec<Line>> {
+    // A throttle that has been filled does not forget for minutes: a server for each.
+    let [flooded, loaded] = sites;
+    let (flooded, loaded) = (Victim::start(flooded)?, Victim::start(loaded)?);
+    let mut all = Measured::default();
+    let mut rate = f64::NAN;
     for round in 0..context.rounds {
-        calm.push(good.measure(context.window)?.p99_ms);
-        let flood = Flood::new(manner, &server, site)?;
-        let outcome = flood.during(|| good.measure(context.window))?;
-        flooded.push(outcome.p99_ms);
-        let seconds = context.window.as_secs_f64();
-        checked.push(flood.unauthorized.load(SeqCst) as f64 / seconds);
-        refused.push(flood.refused.load(SeqCst) as f64 / seconds);
+        all.alone.push(flooded.good.measure(context.window)?.p99_ms);
+        // The load is that of the flood just before, or of the round before.
+        let is_later = round % 2 == 0;
+        for is_flood in [is_later, !is_later] {
+            if is_flood {
+                let (p99_ms, per_second) = flooded.beside(manner, Password::Wrong, context)?;
+                all.beside_wrong.push(p99_ms);
+                all.wrong.push(per_second);
+                rate = per_second;
+            } else {
+                let password = Password::Right(rate);
+                let (p99_ms, per_second) = loaded.beside(manner, password, context)?;
+                all.beside_right.push(p99_ms);
+                all.right.push(per_second);
+            }
+        }
         eprintln!(
-            "  round {}/{}: p99 {:.2} ms, flooded {:.2} ms",
+            "  round {}/{}: p99 {:.2} ms alone, {:.2} ms beside {rate:.0} wrong ones a second, \
+             {:.2} ms beside right ones",
             round + 1,
             context.rounds,
-            calm.last().copied().unwrap_or(f64::NAN),
-            outcome.p99_ms
+            all.alone[round],
+            all.beside_wrong[round],
+            all.beside_right[round]
         );
     }
-    server.stop()?;
-    let target = match manner {
-        Manner::Harmless => Target::None,
-        Manner::Renewed | Manner::Same => Target::AtMost(2.0),
-    };
-    let what = format!("{}: good users' p99 with / without", manner.name());
-    let line = Line::new(what, target, ratios(&flooded, &calm));
-    Ok(line
-        .side("with", &flooded, "ms")
-        .side("without", &calm, "ms")
-        .side("wrong passwords checked (401)", &checked, "/s")
-        .side("other answers", &refused, "/s")
-        .note("jobstatus, 500 requests/s over 16 connections whatever the server does"))
+    flooded.server.stop()?;
+    loaded.server.stop()?;
+    Ok(all.lines(manner))
+}
+
+/// A server, and the good users of it.
+struct Victim<'a> {
+    site: &'a Site,
+    server: Server,
+    good: Good,
+}
+
+impl<'a> Victim<'a> {
+    fn start(site: &'a Site) -> anyhow::Result<Self> {
+        let server = site.start()?;
+        let good = Good::new(site, &server)?;
+        good.measure(Duration::from_secs(1))?;
+        Ok(Self { site, server, good })
+    }
+
+    /// p99 of the good users in milliseconds, and requests of the others a second.
+    fn beside(
+        &self,
+        manner: Manner,
+        password: Password,
+        context: &Context,
+    ) -> anyhow::Result<(f64, f64)> {
+        context.settle()?;
+        let flood = Flood::new(manner, password, &self.server, self.site)?;
+        let outcome = flood.during(|| self.good.measure(context.window))?;
+        let answered = flood.answered.load(SeqCst) as f64;
+        Ok((outcome.p99_ms, answered / context.window.as_secs_f64()))
+    }
+}
+
+/// One value a round: p99 of good users in milliseconds, and requests of the others a second.
+#[derive(Default)]
+struct Measured {
+    alone: Vec<f64>,
+    beside_right: Vec<f64>,
+    beside_wrong: Vec<f64>,
+    right: Vec<f64>,
+    wrong: Vec<f64>,
+}
+
+impl Measured {
+    fn lines(&self, manner: Manner) -> Vec<Line> {
+        let what = format!("{}: good users' p99 beside wrong passwords", manner.name());
+        let beside_right = Line::new(
+            format!("{what} / beside the same load of right ones"),
+            Target::AtMost(1.2),
+            ratios(&self.beside_wrong, &self.beside_right),
+        );
+        let alone = Line::new(
+            format!("{what} / alone"),
+            Target::None,
+            ratios(&self.beside_wrong, &self.alone),
+        );
+        vec![
+            beside_right
+                .side("beside wrong ones", &self.beside_wrong, "ms")
+                .side("beside right ones", &self.beside_right, "ms")
+                .side("wrong ones", &self.wrong, "/s")
+                .side("right ones", &self.right, "/s")
+                .note("jobstatus, 500 requests/s over 16 connections whatever the server does"),
+            alone.side("alone", &self.alone, "ms"),
+        ]
+    }
 }
 
 /// Good users, who ask for the status of a job.
 pub(super) struct Good {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     pub(super) trust: Trust,
-    request: Vec<u8>,
+    pub(super) request: Vec<u8>,
 }
 
 impl Good {
@@ -126,26 +199,31 @@ impl Good {
 
 struct Flood<'a> {
     manner: Manner,
+    password: Password,
     address: SocketAddr,
     trust: Trust,
     authorization: &'a str,
     end: AtomicBool,
     attempts: AtomicU32,
-    refused: AtomicUsize,
-    unauthorized: AtomicUsize,
+    answered: AtomicUsize,
 }
 
 impl<'a> Flood<'a> {
-    fn new(manner: Manner, server: &Server, site: &'a Site) -> anyhow::Result<Self> {
+    fn new(
+        manner: Manner,
+        password: Password,
+        server: &Server,
+        site: &'a Site,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             manner,
+            password,
             address: server.address,
             trust: site.trust()?,
             authorization: &site.authorization,
             end: AtomicBool::default(),
             attempts: AtomicU32::default(),
-            refused: AtomicUsize::default(),
-            unauthorized: AtomicUsize::default(),
+            answered: AtomicUsize::default(),
         })
     }
 
@@ -153,9 +231,10 @@ impl<'a> Flood<'a> {
         std::thread::scope(|scope| {
             for n in 0..ATTACKERS {
                 scope.spawn(move || {
+                    let mut due = Instant::now();
                     while !self.end.load(SeqCst) {
                         // An attacker that is cut off tries again.
-                        let _ = self.attack(n);
+                        let _ = self.attack(n, &mut due);
                     }
                 });
             }
@@ -164,8 +243,8 @@ impl<'a> Flood<'a> {
         })
     }
 
-    /// On one connection, as long as its address lasts.
-    fn attack(&self, attacker: u8) -> anyhow::Result<()> {
+    /// On one connection, as long as its address lasts. `due`: when the next request is.
+    fn attack(&self, attacker: u8, due: &mut Instant) -> anyhow::Result<()> {
         let number = self.attempts.fetch_add(1, SeqCst);
         let [_, a, b, c] = number.to_be_bytes();
         let (source, user, attempts) = match self.manner {
@@ -173,31 +252,45 @@ impl<'a> Flood<'a> {
                 let source = Ipv4Addr::new(127, 64 | a, b, c);
                 (source, format!("guess-{number}"), 1)
             }
-            Manner::Harmless | Manner::Same => {
+            Manner::Same => {
                 let source = Ipv4Addr::new(127, 1, 0, attacker + 1);
                 (source, "admin".to_owned(), u32::MAX)
             }
         };
+        self.wait(due);
         let mut client = Client::connect_from(source, self.address, &self.trust)?;
         for attempt in 0..attempts {
+            if attempt > 0 {
+                self.wait(due);
+            }
             if self.end.load(SeqCst) {
                 break;
             }
             let login = BASE64_STANDARD.encode(format!("{user}:wrong-{number}-{attempt}"));
-            let asked = match self.manner {
-                Manner::Harmless => request("GET", "/xml/nothing", self.authorization, b""),
-                Manner::Renewed | Manner::Same => {
-                    let path = "/xml/jobqueue?Interfacename=plain";
-                    request("GET", path, &format!("Basic {login}"), b"")
-                }
+            let login = match self.password {
+                Password::Right(_) => self.authorization.to_owned(),
+                Password::Wrong => format!("Basic {login}"),
             };
-            let answer = client.ask(&asked)?;
-            match answer.status {
-                401 => self.unauthorized.fetch_add(1, SeqCst),
-                _ => self.refused.fetch_add(1, SeqCst),
-            };
+            let path = "/xml/jobqueue?Interfacename=out";
+            client.ask(&request("GET", path, &login, b""))?;
+            self.answered.fetch_add(1, SeqCst);
         }
         Ok(())
+    }
+
+    /// Until the next request is due, if there is a pace; in pieces, so that it ends in time.
+    fn wait(&self, due: &mut Instant) {
+        let Password::Right(per_second) = self.password else {
+            return;
+        };
+        while !self.end.load(SeqCst) {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+        *due += Duration::from_secs_f64(f64::from(ATTACKERS) / per_second.max(0.1));
     }
 }
 

@@ -116,13 +116,13 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "flood",
-        about: "good users during a flood of wrong passwords",
+        about: "good users beside a flood of wrong passwords, and beside as many right ones",
         needs: &[],
         run: flood::run,
     },
     Row {
         name: "slow",
-        about: "good users beside 2 000 slow, silent, half-open and malformed clients",
+        about: "good users beside 2 000 slow, silent, half-open and malformed clients, and as many right ones",
         needs: &[],
         run: slow::run,
     },
