@@ -96,6 +96,7 @@ impl Image {
         // While it is mounted or open this is a wish for later.
         run(Command::new("losetup").arg("-d").arg(&device))?;
         image.device = Some(opened.context("the loop device")?);
+        flush_through(&device)?;
         image.attach(&device)?;
         Ok(image)
     }
@@ -142,6 +143,24 @@ impl Drop for Image {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Flushes go on to the file. A device remembers when its cache was declared to be none, and then
+/// nothing is durable, at a speed to match.
+fn flush_through(device: &str) -> anyhow::Result<()> {
+    const WRITE_BACK: &str = "write back";
+    let name = device.trim_start_matches("/dev/");
+    let setting = PathBuf::from(format!("/sys/block/{name}/queue/write_cache"));
+    if fs::read_to_string(&setting)?.trim() != WRITE_BACK {
+        fs::write(&setting, WRITE_BACK).context("write_cache")?;
+    }
+    let set = fs::read_to_string(&setting)?;
+    ensure!(
+        set.trim() == WRITE_BACK,
+        "{device} passes no flushes on: {} has {set}",
+        setting.display()
+    );
+    Ok(())
 }
 
 /// The defaults, quietly, also on a file.

@@ -13,7 +13,7 @@ use crate::{
     tools,
     wrk::{self, Load},
 };
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -33,6 +33,12 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Vec<Line>> {
         let outcome = load(&site, &server, &document, context.window)?;
         let flushes = (device.flushes()? - begun) as f64;
         server.stop()?;
+        ensure!(
+            flushes > 0.0,
+            "{} uploads were answered without a flush: {} passes none on, or counts none",
+            outcome.requests,
+            device.name()
+        );
         idle.push(before.max(idle_flushes(&device)?));
         per_upload.push(flushes / outcome.requests);
         rates.push(outcome.per_second);
