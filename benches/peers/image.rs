@@ -4,7 +4,7 @@
 //! It is mounted in namespaces of the run's own, of mounts and of processes: whatever ends the
 //! run, a kill included, the kernel ends all that it started, unmounts, and gives the device back.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use std::{
     env,
@@ -108,6 +108,22 @@ impl Image {
             mount.args(["-o", "noinit_itable"]);
         }
         run(mount.arg(device).arg(&self.mount)).map(drop)
+    }
+
+    /// Nothing of it is in the page cache afterwards.
+    pub(crate) fn forget_cache(&self) -> anyhow::Result<()> {
+        let device = self.device_path()?;
+        run(Command::new("umount").arg(&self.mount))?;
+        self.attach(&device)
+    }
+
+    fn device_path(&self) -> anyhow::Result<String> {
+        use std::os::fd::AsRawFd;
+        let Some(device) = &self.device else {
+            bail!("the image has no device");
+        };
+        let path = fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd()))?;
+        Ok(path.to_string_lossy().into_owned())
     }
 
     pub(crate) fn kind(&self) -> Kind {

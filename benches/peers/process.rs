@@ -52,17 +52,18 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// A line of the status file in MiB: `VmRSS`, resident now, or `VmHWM`, the most so far.
+/// Memory in MiB by the status file: `VmRSS`, resident now, or `VmHWM`, the most so far.
 pub(crate) fn mebibytes(pid: i32, field: &str) -> anyhow::Result<f64> {
+    Ok(status(pid, field)? / 1024.0)
+}
+
+/// The number in a line of the status file, such as `Threads`; of memory, in KiB.
+pub(crate) fn status(pid: i32, field: &str) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field));
     let line = line.with_context(|| format!("no {field} of process {pid}"))?;
-    let kib: f64 = line
-        .trim_start_matches(':')
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()?;
-    Ok(kib / 1024.0)
+    let number = line.trim_start_matches(':').trim().trim_end_matches(" kB");
+    Ok(number.parse()?)
 }
 
 /// `VmHWM` begins anew.

@@ -109,6 +109,15 @@ pub(crate) fn filesystem() -> anyhow::Result<String> {
     })
 }
 
+/// What was read is read from the disk again, if the filesystem was made by us; says whether. No
+/// program may have anything open in it.
+pub(crate) fn forget_cache() -> anyhow::Result<bool> {
+    match held(&PLACE).as_ref().and_then(|place| place.image.as_ref()) {
+        Some(image) => image.forget_cache().map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// Two runs at a time would measure each other.
 fn lock() -> anyhow::Result<File> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers.lock");

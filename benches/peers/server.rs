@@ -59,12 +59,17 @@ impl Site {
         Self::with(binary, name, CONFIGURATION)
     }
 
+    /// The usual site, and more in the configuration.
+    pub(crate) fn and(binary: &Path, name: &str, more: &str) -> anyhow::Result<Self> {
+        Self::with(binary, name, &format!("{CONFIGURATION}{more}"))
+    }
+
     /// What a user gets from `init`, and nothing more.
     pub(crate) fn shipped(binary: &Path, name: &str) -> anyhow::Result<Self> {
         Self::with(binary, name, "")
     }
 
-    /// The same, and more in the configuration.
+    /// What `init` makes, and this in the configuration.
     pub(crate) fn with(binary: &Path, name: &str, configuration: &str) -> anyhow::Result<Self> {
         let dir = scratch::dir(name)?;
         let made = Command::new(binary)
@@ -128,6 +133,21 @@ impl Site {
     /// A path in the spool.
     pub(crate) fn spool(&self, path: &str) -> PathBuf {
         self.spool.join(path)
+    }
+
+    /// The configuration, users and certificate lie here.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command of the program on this site, such as `user add`.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(words)
+            .arg("--config")
+            .arg(self.dir.join("spoolgate.toml"));
+        command
     }
 
     pub(crate) fn certificate(&self) -> PathBuf {

@@ -3,7 +3,9 @@
 mod bodies;
 mod flood;
 mod flushes;
+mod idempotency;
 mod instructions;
+mod interfaces;
 mod keys;
 mod memory;
 mod million;
@@ -12,7 +14,9 @@ mod processing;
 mod queries;
 mod restart;
 mod slow;
+mod tenants;
 mod uploads;
+mod users;
 mod validation;
 
 use crate::{
@@ -95,6 +99,30 @@ pub(crate) const ROWS: &[Row] = &[
         about: "how long connections wait while a service with 100 000 queued is stopped and started",
         needs: &[],
         run: restart::run,
+    },
+    Row {
+        name: "interfaces",
+        about: "1 000 interfaces beside nine: jobs worked off, restart, status of an unknown name",
+        needs: &[],
+        run: interfaces::run,
+    },
+    Row {
+        name: "tenants",
+        about: "1 000 tenants: start, threads, memory",
+        needs: &[],
+        run: tenants::run,
+    },
+    Row {
+        name: "users",
+        about: "100 000 users: start, memory, one user add",
+        needs: &[],
+        run: users::run,
+    },
+    Row {
+        name: "idempotency",
+        about: "start with 1 000 000 idempotency records",
+        needs: &[],
+        run: idempotency::run,
     },
     Row {
         name: "page",

@@ -169,7 +169,11 @@ pub(crate) fn run_rate(context: &Context) -> anyhow::Result<Vec<Line>> {
     ])
 }
 
-fn work_off(context: &Context, site: &mut Site, n_jobs: usize) -> anyhow::Result<Sample> {
+pub(super) fn work_off(
+    context: &Context,
+    site: &mut Site,
+    n_jobs: usize,
+) -> anyhow::Result<Sample> {
     site.new_spool()?;
     let queue = site.spool("queue/noop");
     fs::create_dir_all(&queue)?;
