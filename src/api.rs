@@ -17,8 +17,9 @@ pub use openapi::description;
 
 use crate::service::{Command, Download, Fault, Reply};
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{Response, request::Parts};
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, pin::Pin};
 
 /// How a request's body is to be read before [`Dialect::parse`] is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,16 @@ pub enum Payload {
     File(Download),
     /// No body, but the headers of one with this many bytes (the answer to HEAD).
     HeadOf(u64),
+    Stream(Pieces),
+}
+
+/// A body of which nobody knows how long it will be. The next piece is asked for once there is room for it.
+pub struct Pieces(pub Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pieces")
+    }
 }
 
 pub trait Dialect: Send + Sync {

@@ -160,6 +160,7 @@ fn page(
         spools,
         tasks: tasks.clone(),
         stop: stop.clone(),
+        streams: Arc::default(),
     }))
 }
 

@@ -20,10 +20,12 @@ mod document;
 mod errors;
 mod events;
 mod form;
+mod fragments;
 mod index;
 mod job;
 mod jobs;
 mod layout;
+mod live;
 mod login;
 mod look;
 mod mine;
@@ -52,6 +54,7 @@ use census::Census;
 use form::Form;
 use jiff::Timestamp;
 use layout::Section;
+pub(crate) use live::Streams;
 use look::Clock;
 use respond::{Answer, Trouble, redirect};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -81,6 +84,7 @@ pub(crate) struct Ui {
     /// What goes on although nobody waits for it any more; it ends soon after `stop`.
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
+    pub streams: Arc<Streams>,
 }
 
 /// A tenant as the page knows it.
@@ -167,7 +171,7 @@ impl Ui {
 
 #[async_trait]
 impl http::Ui for Ui {
-    async fn answer(&self, request: UiRequest<'_>) -> Result<UiAnswer, BodyError> {
+    async fn answer(self: Arc<Self>, request: UiRequest<'_>) -> Result<UiAnswer, BodyError> {
         let (head, from) = (request.head, (request.host, request.client));
         let (path, method) = (head.uri.path(), &head.method);
         if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
@@ -179,7 +183,7 @@ impl http::Ui for Ui {
         if path == login::PATH {
             return login::answer(request).await;
         }
-        let Some(visit) = Visit::begin(self, head, from) else {
+        let Some(visit) = Visit::begin(&self, head, from) else {
             return Ok(match path.starts_with(ROOT) {
                 true => login::first(head).into(),
                 // Without the slash at its end.
@@ -195,6 +199,9 @@ impl http::Ui for Ui {
             (false, _) => shown(&visit).await,
         };
         let response = match answer {
+            Ok(page) if live::is_asked(head) && is_followed(visit.path) => {
+                live::answer(self.clone(), &visit, request.host, page)
+            }
             Ok(response) => response,
             Err(trouble) => {
                 let frame = visit.frame(Section::Elsewhere).await;
@@ -225,6 +232,16 @@ async fn shown(visit: &Visit<'_>) -> Answer {
             Some(("job", job)) => job::page(visit, job).await,
             Some(_) | None => Err(nothing()),
         },
+    }
+}
+
+/// Is it told what changes on the page of a path? To look at it must change nothing.
+fn is_followed(path: &str) -> bool {
+    match path {
+        "" | "errors" | "events" | "jobs" | "partners" | "schedules" => true,
+        path => path
+            .strip_prefix("job/")
+            .is_some_and(|job| !job.contains('/')),
     }
 }
 

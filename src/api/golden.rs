@@ -198,6 +198,7 @@ fn text_of(response: http::Response<Payload>) -> String {
         Payload::Completing(..) => unreachable!("no answer here completes"),
         Payload::File(download) => format!("(the file's {} bytes)\n", download.bytes()),
         Payload::HeadOf(n_bytes) => format!("(no body, for one of {n_bytes} bytes)\n"),
+        Payload::Stream(_) => unreachable!("no dialect streams what it does not know"),
     };
     text + "\n" + &body
 }

@@ -11,7 +11,7 @@ use super::{
     activity::{Running, Ticker},
 };
 use crate::{
-    api::Payload,
+    api::{Payload, Pieces},
     service::{Completion, Content, Download, Reading},
 };
 use bytes::{Buf, Bytes};
@@ -28,6 +28,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 pub(super) struct Body {
     source: Source,
+    /// Bytes, as far as that is known.
     remaining: u64,
     end: Option<End>,
     ticker: Option<Ticker>,
@@ -53,6 +54,7 @@ enum Source {
     Bytes(Bytes),
     /// The next piece, which is being read or has been, and what is left after it.
     Content(Reading<Bytes>, Content, Range<u64>),
+    Stream(Pieces),
     Nothing,
 }
 
@@ -63,6 +65,7 @@ impl Body {
             Payload::Completing(bytes, completion) => Self::of_bytes(bytes, Some(completion)),
             Payload::File(download) => Self::of_content(download),
             Payload::HeadOf(_) => Self::of_bytes(Bytes::new(), None),
+            Payload::Stream(pieces) => Self::of(u64::MAX, Source::Stream(pieces), None),
         }
     }
 
@@ -99,18 +102,25 @@ impl Body {
         self
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    /// `None`: a stream has ended.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         match &mut self.source {
-            Source::Bytes(bytes) => Poll::Ready(Ok(bytes.split_to(bytes.len().min(PIECE_BYTES)))),
+            Source::Bytes(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+                Poll::Ready(Some(Ok(piece)))
+            }
             Source::Content(reading, ..) => {
                 let read = ready!(reading.as_mut().poll(cx));
                 let source = std::mem::replace(&mut self.source, Source::Nothing);
                 if let (Ok(_), Source::Content(_, content, left)) = (&read, source) {
                     self.source = read_ahead(content, left);
                 }
-                Poll::Ready(read.map_err(io::Error::other))
+                Poll::Ready(Some(read.map_err(io::Error::other)))
             }
-            Source::Nothing => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Source::Stream(Pieces(pieces)) => {
+                pieces.as_mut().poll_next(cx).map(|piece| piece.map(Ok))
+            }
+            Source::Nothing => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
         }
     }
 }
@@ -127,8 +137,12 @@ impl hyper::body::Body for Body {
             return Poll::Ready(None);
         }
         let bytes = match ready!(self.poll_piece(cx)) {
-            Ok(bytes) => bytes,
-            Err(error) => {
+            Some(Ok(bytes)) => bytes,
+            None => {
+                self.remaining = 0;
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
                 tracing::error!(%error, "a download failed in the middle");
                 return Poll::Ready(Some(Err(error)));
             }
@@ -151,7 +165,12 @@ impl hyper::body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining)
+        match self.source {
+            Source::Stream(_) => SizeHint::default(),
+            Source::Bytes(_) | Source::Content(..) | Source::Nothing => {
+                SizeHint::with_exact(self.remaining)
+            }
+        }
     }
 }
 

@@ -205,16 +205,17 @@ pub(super) fn finish(
     let (mut parts, payload) = response.into_parts();
     // The answer to HEAD has no body, and never completes the fetching of a job.
     let n_bytes = match &payload {
-        Payload::Bytes(bytes) | Payload::Completing(bytes, _) => bytes.len() as u64,
-        Payload::File(download) => download.bytes(),
-        Payload::HeadOf(n_bytes) => *n_bytes,
+        Payload::Bytes(bytes) | Payload::Completing(bytes, _) => Some(bytes.len() as u64),
+        Payload::File(download) => Some(download.bytes()),
+        Payload::HeadOf(n_bytes) => Some(*n_bytes),
+        Payload::Stream(_) => None,
     };
     let payload = match *method {
-        Method::HEAD => Payload::HeadOf(n_bytes),
+        Method::HEAD => Payload::HeadOf(n_bytes.unwrap_or_default()),
         _ => payload,
     };
     let headers = &mut parts.headers;
-    if parts.status != StatusCode::NOT_MODIFIED {
+    if let Some(n_bytes) = n_bytes.filter(|_| parts.status != StatusCode::NOT_MODIFIED) {
         headers.insert(CONTENT_LENGTH, n_bytes.into());
     }
     headers
@@ -290,7 +291,7 @@ async fn respond(
         Choice::Nobody => return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n")),
     };
     if let (Some(ui), true) = (&context.ui, ui::owns(path)) {
-        return ui::respond(&**ui, context, (virtual_host, client), head, reader, access).await;
+        return ui::respond(ui, context, (virtual_host, client), head, reader, access).await;
     }
     let Some(dialect) = api::of(path) else {
         access.tenant.clone_from(&virtual_host.name);

@@ -18,13 +18,15 @@ use std::{net::IpAddr, sync::Arc};
 
 /// What its requests are called in logs and metrics.
 const NAME: &str = "ui";
+/// What a page that is followed is called there: it takes as long as somebody looks.
+const FOLLOWED: &str = "ui-live";
 
 /// What people see of the service in a browser.
 #[async_trait]
 pub(crate) trait Ui: Send + Sync {
     /// # Errors
     /// When the body did not arrive.
-    async fn answer(&self, request: UiRequest<'_>) -> Result<UiAnswer, BodyError>;
+    async fn answer(self: Arc<Self>, request: UiRequest<'_>) -> Result<UiAnswer, BodyError>;
 }
 
 /// One request, of which the body has not been read.
@@ -93,7 +95,7 @@ pub(super) fn owns(path: &str) -> bool {
 }
 
 pub(super) async fn respond(
-    ui: &dyn Ui,
+    ui: &Arc<dyn Ui>,
     context: &Context,
     (host, client): (&VirtualHost, IpAddr),
     head: &Parts,
@@ -113,7 +115,7 @@ pub(super) async fn respond(
         host,
         body: reader,
     };
-    let answered = caught(ui.answer(request)).await;
+    let answered = caught(ui.clone().answer(request)).await;
     let answer = match answered {
         Some(Ok(answer)) => answer,
         Some(Err(BodyError::CutOff)) => {
@@ -134,6 +136,9 @@ pub(super) async fn respond(
         )
         .into(),
     };
+    if let Payload::Stream(_) = answer.response.body() {
+        access.dialect = FOLLOWED;
+    }
     if answer.user.is_some() {
         context.registration.mark_authenticated();
     }

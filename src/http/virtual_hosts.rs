@@ -14,6 +14,7 @@ use std::{
 };
 
 /// One tenant: its jobs and its users.
+#[derive(Clone)]
 pub(crate) struct VirtualHost {
     /// For the log.
     pub name: String,

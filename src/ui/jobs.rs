@@ -4,23 +4,27 @@
 use super::{
     form::Form,
     layout::{Frame, Section},
+    live,
     look::{Html, bytes, job_link, said, state},
     respond::{Answer, Trouble, page_of},
     visit::Visit,
 };
 use crate::{
-    domain::{InterfaceName, Job, JobName},
+    domain::{InterfaceName, Job, JobId, JobName},
     ops::{
         moment::{Side, moment},
         selection::{JobState, Selection},
     },
-    store::{Filter, JobDetail, JobSummary, Want},
+    store::{Filter, JobDetail, JobSummary, Of, Want},
 };
 use askama::Template;
 use jiff::Timestamp;
+use std::collections::HashMap;
 
 /// Jobs of one page.
 const PAGE_JOBS: usize = 50;
+/// In the address of a page's changes: the ids of its jobs.
+const ON_PAGE: &str = "on";
 /// So many are asked for at once, where not all that come are of the state that is wanted.
 const TOGETHER: usize = 4 * PAGE_JOBS;
 
@@ -144,6 +148,8 @@ struct JobsPage {
     /// The one that is wanted is marked.
     interfaces: Vec<(String, bool)>,
     rows: Vec<Row>,
+    /// How many match that are newer than all of these, and where they are seen.
+    newer: Option<(String, String)>,
     may_act: bool,
     /// The filter, for what is done to all that match.
     filter: String,
@@ -180,7 +186,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     let selection = wanted.selection(visit)?;
     let after: Option<JobName> = visit.query.parsed("after");
     let (found, next) = found(visit, &selection, after.clone()).await?;
-    let frame = visit.frame(Section::Jobs).await;
+    let mut frame = visit.frame(Section::Jobs).await;
     let n = found.len();
     let title = match (&after, &next) {
         (None, None) if n == 0 => "No jobs".to_owned(),
@@ -198,12 +204,29 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
                 .chain([("after", Some(&*after))]),
         )
     });
+    let on_page = on_page(visit);
+    let is_newer = |summary: &&JobSummary| {
+        on_page
+            .iter()
+            .flatten()
+            .all(|id| summary.job.name.id() > *id)
+    };
+    let newer = match (&on_page, &after) {
+        (Some(_), None) => found.iter().filter(is_newer).count(),
+        (None, _) | (_, Some(_)) => 0,
+    };
+    let found = match on_page {
+        Some(ids) => kept(visit, found, &ids).await?,
+        None => found,
+    };
+    frame.stream = Some(stream(visit, &wanted, after.as_ref(), &found));
     let may_act = visit.is_operator() || visit.may_manage(wanted.interface.as_ref());
     Ok(page_of(&JobsPage {
         tabs: tabs(visit, &wanted).await,
         rows: rows(visit, found).await?,
         less: less(visit, &wanted),
         interfaces: interfaces(visit, &wanted),
+        newer: (newer > 0).then(|| (newer_ones(newer), visit.to("jobs", wanted.values()))),
         newest: after.map(|_| visit.to("jobs", wanted.values())),
         filter: super::form::address("", wanted.values())
             .trim_start_matches('?')
@@ -249,6 +272,60 @@ pub(super) async fn found(
         .filter(|_| more)
         .map(|last| last.job.name.clone());
     Ok((found, next))
+}
+
+/// The jobs that are on a page of which the changes are asked for.
+fn on_page(visit: &Visit<'_>) -> Option<Vec<JobId>> {
+    let ids = visit.query.get(ON_PAGE).unwrap_or_default().split('.');
+    let ids = ids.filter_map(|id| Some(JobId::from_number(id.parse().ok()?)));
+    live::is_asked(visit.head).then(|| ids.take(PAGE_JOBS).collect())
+}
+
+/// From where the page of these jobs hears what becomes of them.
+fn stream(
+    visit: &Visit<'_>,
+    wanted: &Wanted,
+    after: Option<&JobName>,
+    found: &[JobSummary],
+) -> String {
+    let ids = found.iter().map(|summary| summary.job.name.id().get());
+    let ids = ids.map(|id| id.to_string()).collect::<Vec<_>>().join(".");
+    let after = after.map(JobName::to_string);
+    let more = [("after", after.as_deref()), (ON_PAGE, Some(&*ids))];
+    visit.to("jobs", wanted.values().into_iter().chain(more))
+}
+
+/// Those on a page as they are now, whether they still match or not; without those that are gone.
+async fn kept(
+    visit: &Visit<'_>,
+    found: Vec<JobSummary>,
+    ids: &[JobId],
+) -> Result<Vec<JobSummary>, Trouble> {
+    let (viewer, mut kept) = (visit.viewer(), Vec::new());
+    let mut found: HashMap<JobId, JobSummary> = found
+        .into_iter()
+        .map(|summary| (summary.job.name.id(), summary))
+        .collect();
+    for id in ids {
+        let summary = match found.remove(id) {
+            Some(summary) => Some(summary),
+            None => {
+                let of = Of::Id(*id);
+                let found = visit.spool.store.find(&viewer, of, Want::RECORD).await?;
+                found.map(|detail| detail.summary)
+            }
+        };
+        kept.extend(summary);
+    }
+    Ok(kept)
+}
+
+fn newer_ones(n: usize) -> String {
+    match n {
+        1 => "1 newer one matches".to_owned(),
+        PAGE_JOBS => format!("{PAGE_JOBS} newer ones match, or more"),
+        n => format!("{n} newer ones match"),
+    }
 }
 
 /// What is shown of jobs.

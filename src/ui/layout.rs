@@ -6,6 +6,7 @@ use super::{
     look::Clock,
     visit::Visit,
 };
+use http::Method;
 
 /// Where on the page somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,13 @@ pub(super) struct Frame {
 }
 
 impl Visit<'_> {
+    /// The page's own address, if it is told there what changes.
+    fn stream(&self) -> Option<String> {
+        let is_shown = self.head.method == Method::GET && super::is_followed(self.path);
+        let to = self.head.uri.path_and_query()?;
+        is_shown.then(|| to.to_string())
+    }
+
     /// What is around a page.
     pub(super) async fn frame(&self, here: Section) -> Frame {
         let entry = |section, path, name| Entry {
@@ -87,7 +95,7 @@ impl Visit<'_> {
             note,
             style: assets::style(),
             script: assets::script(),
-            stream: None,
+            stream: self.stream(),
         }
     }
 }

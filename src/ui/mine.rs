@@ -35,6 +35,7 @@ struct MinePage {
 
 /// A job that waits to be fetched.
 struct Waiting {
+    id: String,
     interface: String,
     link: Html,
     age: Html,
@@ -91,6 +92,7 @@ async fn waiting(visit: &Visit<'_>, interface: &InterfaceName) -> Result<Vec<Wai
     let row = |detail: crate::store::JobDetail| {
         let name = &detail.summary.job.name;
         Waiting {
+            id: format!("f-{}", name.id().get()),
             interface: interface.to_string(),
             link: job_link(&visit.base, name),
             age: visit.clock.age(name.id().unix_ms()),

@@ -22,6 +22,7 @@ mod harness;
 mod json_lines;
 mod lifecycle;
 mod limits;
+mod live;
 mod logging;
 mod metrics;
 mod operators;

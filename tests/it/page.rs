@@ -5,9 +5,9 @@ use crate::harness::{Answer, Daemon};
 const VALID: &str = "examples/documents/orders_in/day.valid.xml";
 
 /// Somebody in a browser.
-struct Browser<'d> {
+pub(crate) struct Browser<'d> {
     daemon: &'d Daemon,
-    cookie: String,
+    pub(crate) cookie: String,
     token: String,
 }
 
@@ -35,7 +35,7 @@ fn login(daemon: &Daemon, user: &str, password: &str) -> Answer {
 
 impl<'d> Browser<'d> {
     /// Logs in, as `name:password` says.
-    fn open(daemon: &'d Daemon, login_as: &str) -> Self {
+    pub(crate) fn open(daemon: &'d Daemon, login_as: &str) -> Self {
         let (user, password) = login_as.split_once(':').unwrap();
         let answer = login(daemon, user, password);
         assert_eq!(answer.status, 303, "{}", answer.text());
@@ -52,16 +52,16 @@ impl<'d> Browser<'d> {
         browser
     }
 
-    fn operator(daemon: &'d Daemon) -> Self {
+    pub(crate) fn operator(daemon: &'d Daemon) -> Self {
         Self::open(daemon, &format!("admin:{}", daemon.password))
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         let cookie = format!("Cookie: {}", self.cookie);
         self.daemon.bare_curl(&["-H", &cookie, path])
     }
 
-    fn page(&self, path: &str) -> String {
+    pub(crate) fn page(&self, path: &str) -> String {
         let answer = self.get(path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.text()

@@ -84,7 +84,10 @@ fn text_of(response: Response<Payload>) -> String {
     }
     match response.into_body() {
         Payload::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        other @ (Payload::Completing(..) | Payload::File(_) | Payload::HeadOf(_)) => {
+        other @ (Payload::Completing(..)
+        | Payload::File(_)
+        | Payload::HeadOf(_)
+        | Payload::Stream(_)) => {
             panic!("{other:?} is no text")
         }
     }
