@@ -4,6 +4,10 @@ use crate::{
     harness::{Daemon, order},
     metrics::{scrape, value},
     posting::{Asked, Receiver, says},
+    power::{
+        hindrance,
+        image::{Cut, Image, Kind},
+    },
 };
 use serde_json::Value;
 use std::{
@@ -264,4 +268,50 @@ fn what_there_is_no_room_for_is_dead_and_is_sent_again_by_command() {
             .operator(&["audit", "ls"])
             .contains("events redeliver")
     );
+}
+
+#[test]
+fn each_time_that_the_disk_fails_is_told_once_and_signed() {
+    if let Some(reason) = hindrance(Kind::Ext4) {
+        let _ = writeln!(std::io::stderr(), "failed disk: skipped: {reason}");
+        return;
+    }
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut image = Image::new(Kind::Ext4, dir.path()).unwrap();
+    let receiver = Receiver::start(taken);
+    let mut daemon = Daemon::init();
+    let keys = "on = [\"spool.unhealthy\"]\nsecret = \"erp.secret\"";
+    // The image is smaller than what is usually kept free.
+    let limits = "[limits]\nfree_bytes_min = 1048576\n";
+    let table = erp(&receiver.url, keys);
+    daemon.configure(|text| format!("{}\n{limits}", table(text)));
+    let secret = daemon.scratch("erp.secret", SECRETS.join("\n"));
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    daemon.move_spool(&image.path().join("spool"));
+    for n_times in 1..=2 {
+        daemon.serve();
+        let sent = || daemon.upload_text(&order("o2"), "").status;
+        assert_eq!((sent(), receiver.asked().len()), (201, n_times - 1));
+        image.cut(Cut::LogLost);
+        daemon.wait("nothing is accepted", || sent() == 503);
+        daemon.wait("that is told", || receiver.asked().len() == n_times);
+        assert_eq!(sent(), 503);
+        let asked = receiver.asked();
+        let told = body(&asked[n_times - 1]);
+        assert_eq!(told["type"], "spool.unhealthy");
+        assert!(told["data"]["reason"].is_string(), "{told}");
+        for secret in SECRETS {
+            assert!(verified_in_rust(&asked[n_times - 1], secret));
+        }
+        daemon.kill();
+        image.unmount().unwrap();
+        image.mount().unwrap();
+    }
+    assert_eq!(
+        ids(&receiver.asked()).len(),
+        2,
+        "each once, under an id of its own"
+    );
+    assert_eq!(receiver.asked().len(), 2);
+    drop(image);
 }

@@ -14,7 +14,6 @@ use std::{
     fs::{self, File},
     io::Write,
     path::Path,
-    process::Command,
 };
 use tempfile::TempDir;
 
@@ -62,8 +61,6 @@ fn uploads_are_refused_jobs_finish_and_all_goes_on_by_itself() {
     let keys = format!("{}\nconcurrency = 2", shell(script, ""));
     let mut daemon = Daemon::init();
     daemon.configure(|text| {
-        let root = format!("root = \"{}\"", spool.display());
-        let text = text.replace("root = \"spool\"", &root);
         let limits = format!("[limits]\nfree_bytes_min = {RESERVE}\n");
         let text = match text.contains("[limits]") {
             true => text.replace("[limits]\n", &limits),
@@ -71,10 +68,7 @@ fn uploads_are_refused_jobs_finish_and_all_goes_on_by_itself() {
         };
         with_keys(&text, "orders_in", &keys)
     });
-    // With the schemas that `init` has put there.
-    let mut copy = Command::new("cp");
-    copy.arg("-a").arg(daemon.spool("")).arg(&spool);
-    assert!(copy.status().unwrap().success());
+    daemon.move_spool(&spool);
     daemon.serve();
     let gate = |name: &str| daemon.dir().join(format!("gate-{name}"));
     let send = |name: &str| {

@@ -153,6 +153,16 @@ impl Daemon {
         fs::write(self.config(), edit(text)).unwrap();
     }
 
+    /// Puts the spool elsewhere before the server starts, with the schemas that `init` has put there.
+    pub(crate) fn move_spool(&self, to: &Path) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let root = format!("root = \"{}\"", to.display());
+        fs::write(self.config(), text.replace("root = \"spool\"", &root)).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(self.spool("")).arg(to);
+        assert!(copy.status().unwrap().success());
+    }
+
     /// Initialised, not started.
     pub(crate) fn init() -> Self {
         let dir = TempDir::new().unwrap();

@@ -51,7 +51,7 @@ impl Kind {
 
 /// What becomes of the filesystem's log at a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// What is in memory is lost.
     LogLost,
     /// The log is written, but not the files' data: as when the power goes just after it was.
@@ -132,7 +132,7 @@ impl Image {
     }
 
     /// Mounts it, which recovers its log.
-    pub(super) fn mount(&mut self) -> Result<(), String> {
+    pub(crate) fn mount(&mut self) -> Result<(), String> {
         let device = self.device.as_deref().unwrap_or_default();
         let mut mount = Command::new("mount");
         run(mount
@@ -157,7 +157,7 @@ impl Image {
     }
 
     /// The power goes.
-    pub(super) fn cut(&self, how: Cut) {
+    pub(crate) fn cut(&self, how: Cut) {
         // `FS_SHUTDOWN_FLAGS_LOGFLUSH` and `…_NOLOGFLUSH`, which both filesystems have.
         let flags = match how {
             Cut::LogWritten => 1,
@@ -167,7 +167,7 @@ impl Image {
     }
 
     /// Waits until no one uses it any more, and unmounts it.
-    pub(super) fn unmount(&mut self) -> Result<(), String> {
+    pub(crate) fn unmount(&mut self) -> Result<(), String> {
         self.root = None;
         let begun = Instant::now();
         loop {
