@@ -5,6 +5,7 @@
 //! are the partner's side and speak to the service over HTTPS only; `validate` is for both.
 
 mod access;
+mod attempts;
 mod audit;
 mod check;
 mod completions;

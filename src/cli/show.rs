@@ -1,7 +1,7 @@
 //! `spoolgate log` and `cat`: what happened to a job, and its document.
 
 use super::{
-    At, Common, follow,
+    At, Common, attempts, follow,
     job_arg::{JobArg, Lookup},
     look,
     output::{line, print_line},
@@ -9,13 +9,13 @@ use super::{
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status, rfc3339},
     domain::{JobName, Place, escaped},
-    store::{JobDetail, Store, Want},
+    store::{Attempt, JobDetail, Store, Want},
 };
 use anyhow::{Context, bail};
 use clap::Args;
 use std::{io, process::ExitCode};
 
-/// Shows what happened to a job: also of one that waits for its next attempt, and of one that
+/// Shows what happened to a job, and how each attempt at it has ended: also of one that waits for its next attempt, and of one that
 /// was removed.
 #[derive(Debug, Args)]
 #[command(after_long_help = LOG_EXAMPLES)]
@@ -83,6 +83,7 @@ impl Log {
         let around = Around {
             submitter: known.and_then(|known| known.submitter),
             stage: stage(place),
+            attempts: store.attempts(name).await?,
         };
         if self.xml {
             line(log.to_xml().trim_end())?;
@@ -155,6 +156,8 @@ struct Around {
     submitter: Option<String>,
     /// What its place says that the log does not.
     stage: Option<&'static str>,
+    /// Those that have ended.
+    attempts: Vec<Attempt>,
 }
 
 impl Around {
@@ -174,6 +177,7 @@ fn json(log: &JobLog, around: &Around) -> serde_json::Value {
         "started": log.started_ms.map(rfc3339),
         "finished": rfc3339(log.finished_ms),
         "attempts": log.attempts,
+        "past_attempts": attempts::as_json(&around.attempts),
         "bytes": log.bytes,
         "sha256": log.sha256,
         "submitter": around.submitter,
@@ -214,6 +218,9 @@ fn text(log: &JobLog, around: &Around) -> anyhow::Result<()> {
         log.attempts,
         log.bytes
     )?;
+    for attempt in &around.attempts {
+        line(attempts::as_text(attempt))?;
+    }
     for message in &log.messages {
         line(message_text(message))?;
     }

@@ -3,7 +3,7 @@
 //! [`reasons`] is pure: what was seen goes in, sentences come out.
 
 use super::{
-    Common,
+    Common, attempts,
     job_arg::Lookup,
     jobs::{Choice, Chosen, path_of},
     look,
@@ -18,7 +18,7 @@ use crate::{
     },
     ops::selection::JobState,
     store::{
-        Filter, JobDetail, JobRecord, JobSummary, NotReady, Store, Viewer, Want,
+        Attempt, Filter, JobDetail, JobRecord, JobSummary, NotReady, Store, Viewer, Want,
         fs::{RealFs, SpoolLock},
     },
 };
@@ -26,7 +26,7 @@ use anyhow::Context;
 use clap::Args;
 use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 
-/// Says what jobs wait for, or what became of them.
+/// Says what jobs wait for, or what became of them, and how each attempt at them has ended.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Why {
@@ -91,16 +91,10 @@ impl Why {
                 Err(error) => Err(error),
             };
             match told {
-                Ok((job, why)) if self.common.format.json => print_line!(
-                    "{}",
-                    serde_json::json!({
-                        "job": job.name.to_string(), "path": path_of(&job), "why": why,
-                    })
-                )?,
-                Ok((job, why)) => {
-                    print_line!("{} is in {}", job.name, path_of(&job))?;
-                    for reason in why {
-                        print_line!("  {}", escaped(&reason))?;
+                Ok(told) if self.common.format.json => print_line!("{}", told.as_json())?,
+                Ok(told) => {
+                    for line in told.lines() {
+                        print_line!("{line}")?;
                     }
                 }
                 Err(error) => {
@@ -110,6 +104,32 @@ impl Why {
             }
         }
         Ok(code)
+    }
+}
+
+/// A job, why it is where it is, and how it was tried until now.
+struct Told {
+    job: Job,
+    why: Vec<String>,
+    attempts: Vec<Attempt>,
+}
+
+impl Told {
+    fn as_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "job": self.job.name.to_string(),
+            "path": path_of(&self.job),
+            "why": self.why,
+            "past_attempts": attempts::as_json(&self.attempts),
+        })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let first = format!("{} is in {}", self.job.name, path_of(&self.job));
+        let why = self.why.iter().map(|reason| escaped(reason));
+        let rest = why.chain(self.attempts.iter().map(attempts::as_text));
+        let rest = rest.map(|line| format!("  {line}"));
+        std::iter::once(first).chain(rest).collect()
     }
 }
 
@@ -123,8 +143,7 @@ struct Of<'a> {
 }
 
 impl Of<'_> {
-    /// A job, and why it is where it is.
-    async fn told(&self, job: Job) -> anyhow::Result<(Job, Vec<String>)> {
+    async fn told(&self, job: Job) -> anyhow::Result<Told> {
         let name = job.name.clone();
         let want = Want {
             log: true,
@@ -133,8 +152,11 @@ impl Of<'_> {
         let mut details = self.store.details(vec![job], want).await?;
         let detail = details.pop();
         let detail = detail.with_context(|| format!("{name} is gone"))?;
-        let why = self.why(&detail).await?;
-        Ok((detail.summary.job, why))
+        Ok(Told {
+            why: self.why(&detail).await?,
+            attempts: self.store.attempts(&name).await?,
+            job: detail.summary.job,
+        })
     }
 
     async fn why(&self, detail: &JobDetail) -> anyhow::Result<Vec<String>> {

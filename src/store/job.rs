@@ -258,6 +258,29 @@ pub enum AttemptEnd {
     GivenBack,
 }
 
+impl AttemptEnd {
+    /// As JSON calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::CutOff => "cut_off",
+            Self::Deferred => "deferred",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::GivenBack => "given_back",
+        }
+    }
+
+    /// As people are told.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::CutOff => "cut off",
+            Self::GivenBack => "given back",
+            Self::Cancelled | Self::Deferred | Self::Done | Self::Failed => self.as_str(),
+        }
+    }
+}
+
 /// What is known of a job since it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobRecord {

@@ -382,14 +382,7 @@ async fn result(visit: &Visit<'_>, job: JobName, number: &str) -> Answer {
 async fn attempts(visit: &Visit<'_>, job: &JobName) -> Result<Vec<Tried>, Trouble> {
     let attempts = visit.spool.store.attempts(job).await?;
     let tried = |attempt: Attempt| Tried {
-        mark: match attempt.outcome {
-            AttemptEnd::Cancelled => mark("ended", "cancelled"),
-            AttemptEnd::CutOff => mark("warning", "cut off"),
-            AttemptEnd::Deferred => mark("deferred", "deferred"),
-            AttemptEnd::Done => mark("done", "done"),
-            AttemptEnd::Failed => mark("failed", "failed"),
-            AttemptEnd::GivenBack => mark("ended", "given back"),
-        },
+        mark: mark(shape(attempt.outcome), attempt.outcome.in_words()),
         number: attempt.number,
         at: visit
             .clock
@@ -398,6 +391,14 @@ async fn attempts(visit: &Visit<'_>, job: &JobName) -> Result<Vec<Tried>, Troubl
         reason: attempt.reason.as_deref().map(said),
     };
     Ok(attempts.into_iter().map(tried).collect())
+}
+
+fn shape(outcome: AttemptEnd) -> &'static str {
+    match outcome {
+        AttemptEnd::Cancelled | AttemptEnd::GivenBack => "ended",
+        AttemptEnd::CutOff => "warning",
+        AttemptEnd::Deferred | AttemptEnd::Done | AttemptEnd::Failed => outcome.as_str(),
+    }
 }
 
 /// When it is tried again.

@@ -809,6 +809,34 @@ fn what_is_known_of_a_job_that_failed_says_how_often_and_why() {
     assert_eq!(json(&daemon, &["ls", "joberrors"])["attempts"], 1);
     let why = daemon.operator(&["why", &job]);
     assert!(why.contains("its log says: line 7: no such item"), "{why}");
+    assert!(
+        why.contains("\n  attempt 1 2") && why.contains("Z failed: "),
+        "{why}"
+    );
+    let log = daemon.operator(&["log", &job]);
+    assert!(
+        log.contains("\nattempt 1 2") && log.contains("Z failed: "),
+        "{log}"
+    );
+    for command in ["why", "log"] {
+        let told = json(&daemon, &[command, &job]);
+        let [attempt] = &told["past_attempts"].as_array().unwrap()[..] else {
+            panic!("{told}")
+        };
+        assert_eq!(
+            (&attempt["attempt"], &attempt["outcome"]),
+            (&1.into(), &"failed".into())
+        );
+        assert!(
+            attempt["reason"].as_str().unwrap().contains("no such item"),
+            "{attempt}"
+        );
+        assert!(
+            attempt["started"].as_str() <= attempt["ended"].as_str(),
+            "{attempt}"
+        );
+        assert!(attempt["started"].is_string(), "{attempt}");
+    }
 }
 
 #[test]
