@@ -21,6 +21,7 @@ mod errors;
 mod events;
 mod form;
 mod fragments;
+mod hold;
 mod index;
 mod job;
 mod jobs;
@@ -249,7 +250,7 @@ fn is_followed(path: &str) -> bool {
 async fn posted(visit: &Visit<'_>, form: &Form) -> Answer {
     visit.check(form)?;
     match visit.path {
-        "" => index::act(visit, form).await,
+        "" => hold::act(visit, form).await,
         "act" => act::act(visit, form).await,
         "confirm" => act::confirm(visit, form).await,
         "logout" => Ok(login::out()),

@@ -125,6 +125,8 @@ struct ConfirmPage {
     filter: Option<String>,
     rate: String,
     back: String,
+    /// The page of the job from which it was asked for.
+    back_job: Option<JobName>,
 }
 
 #[derive(Template)]
@@ -187,6 +189,7 @@ async fn asked(
         words: meant.words,
         rate: form.get("rate").unwrap_or_default().to_owned(),
         back: back(visit, form),
+        back_job: form.parsed("back"),
     }))
 }
 
@@ -259,9 +262,9 @@ pub(super) async fn act(visit: &Visit<'_>, form: &Form) -> Answer {
 
 /// Where one goes who changes nothing, or has done it.
 fn back(visit: &Visit<'_>, form: &Form) -> String {
-    match (form.get("filter"), form.get("back")) {
-        (_, Some(job)) if job.parse::<JobName>().is_ok() => visit.to(&format!("job/{job}"), []),
-        (Some(filter), _) => {
+    match (form.get("filter"), form.parsed::<JobName>("back")) {
+        (_, Some(job)) => visit.to(&format!("job/{job}"), []),
+        (Some(filter), None) => {
             let wanted = Wanted::of(&Form::parse(filter.as_bytes())).unwrap_or_default();
             visit.to("jobs", wanted.values())
         }

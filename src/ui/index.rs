@@ -1,18 +1,16 @@
-//! The first page of operators: what needs somebody, what waits, and the interfaces, with hold and release.
+//! The first page of operators: what needs somebody, what waits, and the interfaces.
 
 use super::{
     arrivals::{self, Expected},
     census::{Picture, Today},
     charts,
-    form::Form,
     layout::{Frame, Section},
     look::{Html, count, number, said},
-    respond::{Answer, Trouble, page_of, redirect},
+    respond::{Answer, page_of},
     visit::Visit,
 };
-use crate::{domain::InterfaceName, ops::admin::Operation};
+use crate::domain::InterfaceName;
 use askama::Template;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 /// So many causes of failures are told on the first page.
 const GROUPS_TOLD: usize = 5;
@@ -29,7 +27,6 @@ struct IndexPage {
     day: Html,
     rows: Vec<Row>,
     expected: Vec<Expected>,
-    zone: String,
 }
 
 /// Something that somebody has to look at.
@@ -55,7 +52,7 @@ struct Row {
     error_rate: String,
     oldest: Option<Html>,
     hour: Html,
-    may_manage: bool,
+    hold: Option<Html>,
 }
 
 /// A number that leads to its jobs.
@@ -90,7 +87,6 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         day: day(visit, &picture),
         rows: rows.map(|name| row(visit, &picture, name)).collect(),
         expected: arrivals::rows(visit, &picture),
-        zone: visit.clock.zone_name(),
     }))
 }
 
@@ -170,7 +166,7 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
         error_rate: error_rate(today),
         oldest: oldest.map(|id| visit.clock.age(id.unix_ms())),
         hour: charts::minutes(&picture.activity.of(name).minutes(visit.clock.now_ms)),
-        may_manage: visit.may_manage(Some(name)),
+        hold: visit.hold_form(name, picture.held.contains_key(name), None),
     }
 }
 
@@ -194,46 +190,6 @@ fn error_rate(today: Today) -> String {
     }
 }
 
-/// Holds an interface, or ends its hold.
-pub(super) async fn act(visit: &Visit<'_>, form: &Form) -> Answer {
-    let operation = match (form.parsed("hold"), form.parsed("release")) {
-        (Some(interface), None) => Operation::Hold {
-            until: until(form.get("until"), &visit.clock.zone)?,
-            reason: form.get("reason").unwrap_or_default().to_owned(),
-            interface,
-        },
-        (None, Some(interface)) => Operation::Release { interface },
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Trouble::Invalid(
-                "say which interface to hold or to release".into(),
-            ));
-        }
-    };
-    let (Operation::Hold { interface, .. } | Operation::Release { interface }) = &operation else {
-        return Err(Trouble::Invalid("nothing else is done here".into()));
-    };
-    if !visit.may_manage(Some(interface)) {
-        let text = format!("you have no right to manage {interface}");
-        return Err(Trouble::Forbidden(text));
-    }
-    visit.spool.admin.act(&operation, &visit.by()).await?;
-    visit.spool.census.forget().await;
-    Ok(redirect(&visit.base))
-}
-
-/// The moment of a field of a form, which has no zone.
-fn until(given: Option<&str>, zone: &TimeZone) -> Result<Option<Timestamp>, Trouble> {
-    let Some(given) = given else { return Ok(None) };
-    let moment = given.parse::<DateTime>().ok();
-    let moment = moment.and_then(|moment| zone.to_timestamp(moment).ok());
-    match moment {
-        Some(moment) => Ok(Some(moment)),
-        None => Err(Trouble::Invalid(format!(
-            "{given} is no moment; write it as 2026-11-26T18:00"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,17 +205,5 @@ mod tests {
         assert_eq!(error_rate(today(9, 0, 0)), "0 %");
         assert_eq!(error_rate(today(2914, 37, 8)), "1.5 %");
         assert_eq!(error_rate(today(0, 1, 0)), "100.0 %");
-    }
-
-    #[test]
-    fn a_hold_ends_at_a_moment_of_the_readers_zone() {
-        let zone = TimeZone::get("Europe/Berlin").unwrap();
-        let at = |text| until(text, &zone).ok().flatten().map(|at| at.to_string());
-        assert_eq!(at(None), None);
-        assert_eq!(
-            at(Some("2026-11-26T18:00")).as_deref(),
-            Some("2026-11-26T17:00:00Z")
-        );
-        assert!(until(Some("<b>"), &zone).is_err());
     }
 }

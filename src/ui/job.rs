@@ -40,6 +40,9 @@ struct JobPage {
     due: Option<Html>,
     /// What can be done to it, and what not.
     acts: Vec<(&'static str, &'static str, bool)>,
+    /// What the hold of its interface says.
+    held: Option<String>,
+    hold: Option<Html>,
     document: Option<String>,
     facts: Vec<(&'static str, String)>,
     results: Vec<(String, String)>,
@@ -155,6 +158,13 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         tool: message.tool.as_deref().map(said),
         line: message.line.filter(|_| !lines.is_empty()),
     });
+    let interface = detail.summary.interface.as_ref();
+    let held = match interface {
+        Some(interface) => visit.hold_said(interface).await?,
+        None => None,
+    };
+    let hold =
+        interface.and_then(|interface| visit.hold_form(interface, held.is_some(), Some(&job.name)));
     let at = |part: &str| visit.to(&format!("job/{}/{part}", job.name), []);
     let results = view.files.iter().enumerate();
     Ok(page_of(&JobPage {
@@ -169,6 +179,8 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         received: clock.age(view.received_ms),
         due: due_ms(&job.place).map(|ms| clock.age(ms)),
         acts: acts(visit, &detail),
+        held,
+        hold,
         document: may_read.then(|| at("document")),
         facts: facts(visit, &view, &detail),
         results: results

@@ -150,7 +150,9 @@ struct JobsPage {
     rows: Vec<Row>,
     /// How many match that are newer than all of these, and where they are seen.
     newer: Option<(String, String)>,
+    /// On a job of this page.
     may_act: bool,
+    may_act_on_all: bool,
     /// The filter, for what is done to all that match.
     filter: String,
     /// What to leave out when nothing matches.
@@ -179,6 +181,7 @@ pub(super) struct Row {
     pub(super) attempts: String,
     pub(super) size: String,
     pub(super) age: Html,
+    pub(super) may_act: bool,
 }
 
 pub(super) async fn page(visit: &Visit<'_>) -> Answer {
@@ -220,10 +223,9 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         None => found,
     };
     frame.stream = Some(stream(visit, &wanted, after.as_ref(), &found));
-    let may_act = visit.is_operator() || visit.may_manage(wanted.interface.as_ref());
+    let rows = rows(visit, found).await?;
     Ok(page_of(&JobsPage {
         tabs: tabs(visit, &wanted).await,
-        rows: rows(visit, found).await?,
         less: less(visit, &wanted),
         interfaces: interfaces(visit, &wanted),
         newer: (newer > 0).then(|| (newer_ones(newer), visit.to("jobs", wanted.values()))),
@@ -233,8 +235,10 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
             .to_owned(),
         words: wanted.words(),
         title,
+        may_act: rows.iter().any(|row| row.may_act),
+        may_act_on_all: visit.may_manage(wanted.interface.as_ref()),
+        rows,
         wanted,
-        may_act,
         older,
         frame,
     }))
@@ -372,6 +376,7 @@ fn row(visit: &Visit<'_>, summary: &JobSummary, detail: &JobDetail) -> Row {
         attempts: attempts.map_or("–".to_owned(), |n| n.to_string()),
         size: now.map_or("–".to_owned(), |now| bytes(now.bytes)),
         age: visit.clock.age(received_ms),
+        may_act: visit.may_manage(interface),
     }
 }
 

@@ -29,8 +29,16 @@ struct MinePage {
     n_to_fetch: String,
     jobs: Vec<Row>,
     all_jobs: String,
-    /// By interface.
-    rights: Vec<(String, String)>,
+    rights: Vec<Rights>,
+}
+
+/// What he may do in an interface.
+struct Rights {
+    interface: String,
+    rights: String,
+    /// What its hold says, and the form that holds or releases it, for who may.
+    held: Option<String>,
+    hold: Option<Html>,
 }
 
 /// A job that waits to be fetched.
@@ -69,7 +77,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         to_fetch,
         jobs: jobs::rows(visit, found).await?,
         all_jobs: visit.to("jobs", [("submitter", Some(user))]),
-        rights: rights(visit),
+        rights: rights(visit).await?,
         frame: visit.frame(Section::Index).await,
     }))
 }
@@ -103,16 +111,25 @@ async fn waiting(visit: &Visit<'_>, interface: &InterfaceName) -> Result<Vec<Wai
     Ok(details.into_iter().map(row).collect())
 }
 
-fn rights(visit: &Visit<'_>) -> Vec<(String, String)> {
-    let of = |interface: &InterfaceName| {
-        let held = Right::ALL.into_iter();
-        let held: Vec<&str> = held
+async fn rights(visit: &Visit<'_>) -> Result<Vec<Rights>, Trouble> {
+    let mut all = Vec::new();
+    for interface in visit.interfaces.keys() {
+        let rights = Right::ALL.into_iter();
+        let rights: Vec<&str> = rights
             .filter(|right| visit.caller.may(*right, interface))
             .map(Right::as_str)
             .collect();
-        (!held.is_empty()).then(|| (interface.to_string(), held.join(", ")))
-    };
-    visit.interfaces.keys().filter_map(of).collect()
+        if !rights.is_empty() {
+            let held = visit.hold_said(interface).await?;
+            all.push(Rights {
+                interface: interface.to_string(),
+                rights: rights.join(", "),
+                hold: visit.hold_form(interface, held.is_some(), None),
+                held,
+            });
+        }
+    }
+    Ok(all)
 }
 
 /// Fetches a job as programs do: once all of it has arrived, it goes to the archive.

@@ -1,6 +1,7 @@
 //! The page, asked as a browser asks: logging in by form, a cookie, forms with their tokens; who sees and does what.
 
 use crate::harness::{Answer, Daemon};
+use std::collections::BTreeSet;
 
 const VALID: &str = "examples/documents/orders_in/day.valid.xml";
 
@@ -655,5 +656,167 @@ fn what_is_expected_is_on_the_page_and_the_bar_counts_configurations() {
     assert!(
         !own.contains("b-epoch") && !own.contains("Expected"),
         "{own}"
+    );
+}
+
+/// What the forms of a page do, each with what it is done to.
+fn acts(page: &str) -> BTreeSet<(String, String)> {
+    let value = |tag: &str, name: &str| {
+        let (_, rest) = tag.split_once(&format!("{name}=\""))?;
+        Some(rest.split('"').next().unwrap().to_owned())
+    };
+    let mut acts = BTreeSet::new();
+    for form in page.split("<form").skip(1) {
+        let form = form.split("</form>").next().unwrap();
+        let inputs = form.split("<input").skip(1);
+        let jobs = inputs.filter_map(|input| {
+            let tag = input.split('>').next().unwrap();
+            let is_job = value(tag, " name")? == "job";
+            is_job.then(|| value(tag, "value"))?
+        });
+        let jobs: Vec<String> = jobs.collect();
+        for button in form.split("<button").skip(1) {
+            let tag = button.split('>').next().unwrap();
+            let (Some(name), Some(to)) = (value(tag, " name"), value(tag, "value")) else {
+                continue;
+            };
+            match (name == "act", tag.contains(" disabled")) {
+                (_, true) => {}
+                (true, false) => acts.extend(jobs.iter().map(|job| (to.clone(), job.clone()))),
+                (false, false) => drop(acts.insert((name, to))),
+            }
+        }
+        if form.contains("enctype=\"multipart/form-data\"") {
+            acts.insert(("upload".into(), String::new()));
+        }
+    }
+    acts
+}
+
+/// May it be done? Asked so that nothing happens.
+fn is_allowed(browser: &Browser<'_>, (act, to): &(String, String)) -> bool {
+    let answer = match act.as_str() {
+        // Whose moment has passed.
+        "hold" => {
+            let past = [("hold", to.as_str()), ("until", "2020-01-01T00:00")];
+            return browser.post("/ui/", &past).status == 409;
+        }
+        "release" => browser.post("/ui/", &[("release", to)]),
+        "upload" => {
+            let good = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(VALID);
+            let page = send(browser, &browser.token, &[], &[&good]).text();
+            return page.contains("1 of 1 taken");
+        }
+        "end" | "reset" => browser.post("/ui/schedules", &[(act, to)]),
+        act => browser.post("/ui/confirm", &[("act", act), ("job", to)]),
+    };
+    matches!(answer.status, 200 | 303)
+}
+
+#[test]
+fn what_is_shown_is_allowed_and_what_is_allowed_is_shown() {
+    let daemon = failing();
+    let failed = upload(&daemon, "order-1");
+    daemon.wait_for_place(&failed, "joberrors");
+    let hold = || daemon.operator(&["hold", "persons_in", "--reason", "paper"]);
+    hold();
+    let done = daemon.drop_in("persons_in", "p.xml", "<ListOfPersons/>");
+    daemon.operator(&["release", "persons_in"]);
+    daemon.wait_for_place(&done, "bak/persons_in");
+    hold();
+    let waiting = daemon.drop_in("persons_in", "q.xml", "<ListOfPersons/>");
+    let jobs = [&failed, &done, &waiting];
+    let all = ["upload", "list", "download", "manage"].join(",");
+    let users = [
+        format!("admin:{}", daemon.password),
+        daemon.add_user("lead", &[&format!("orders_in={all}"), "persons_in=list"]),
+        daemon.add_user("chief", &["persons_in=manage", "orders_in=list"]),
+        daemon.add_user(
+            "shop",
+            &["orders_in=upload,list,download", "persons_in=list"],
+        ),
+        daemon.add_user("guest", &["items_in=list"]),
+    ];
+    let mut counts = Vec::new();
+    for login in &users {
+        let browser = Browser::open(&daemon, login);
+        let mut paths = vec!["/ui/".to_owned(), "/ui/jobs".into(), "/ui/errors".into()];
+        paths.extend(["schedules", "partners", "events"].map(|page| format!("/ui/{page}")));
+        paths.extend(jobs.map(|job| format!("/ui/job/{job}")));
+        let mut shown = BTreeSet::new();
+        for path in &paths {
+            let answer = browser.get(path);
+            if answer.status == 200 {
+                let page = answer.text();
+                shown.extend(acts(&page));
+                for link in page.split("<a class=\"btn\" href=\"").skip(1) {
+                    let href = link.split('"').next().unwrap();
+                    let status = browser.get(href).status;
+                    assert!(!matches!(status, 403 | 404), "{login}: {href}: {status}");
+                }
+            }
+        }
+        let mut possible: BTreeSet<(String, String)> = shown.clone();
+        let mut add = |act: &str, to: &str| possible.insert((act.to_owned(), to.to_owned()));
+        for interface in ["items_in", "orders_in", "orders_out", "persons_out"] {
+            add("hold", interface);
+        }
+        add("release", "persons_in");
+        if !login.starts_with("admin:") {
+            // Operators have `push`.
+            add("upload", "");
+        }
+        for act in ["requeue", "cancel", "remove"] {
+            for job in [&failed, &done] {
+                add(act, job);
+            }
+        }
+        for act in &possible {
+            let allowed = is_allowed(&browser, act);
+            assert_eq!(shown.contains(act), allowed, "{login}: {act:?}");
+        }
+        hold();
+        counts.push(shown.len());
+    }
+    // The operator sees the most, and the guest nothing.
+    assert!(counts[0] > counts[1] && counts[1] > counts[3], "{counts:?}");
+    assert_eq!((counts[3], counts[4]), (1, 0));
+}
+
+#[test]
+fn an_interface_is_held_from_the_page_of_a_job() {
+    let daemon = failing();
+    let lead = daemon.add_user("lead", &["orders_in=manage,list"]);
+    let job = upload(&daemon, "order-1");
+    daemon.wait_for_place(&job, "joberrors");
+    let browser = Browser::open(&daemon, &lead);
+    let at = format!("/ui/job/{job}");
+    assert!(browser.page(&at).contains("Hold orders_in…"));
+    let form = [
+        ("hold", "orders_in"),
+        ("reason", "no <b> ink"),
+        ("back", &job),
+    ];
+    let held = browser.post("/ui/", &form);
+    assert_eq!((held.status, held.header("location")), (303, Some(&*at)));
+    let page = browser.page(&at);
+    assert!(
+        page.contains("id=\"j-held\"") && page.contains("no &#60;b&#62; ink"),
+        "{page}"
+    );
+    assert!(browser.page("/ui/").contains("Release"));
+    let released = browser.post("/ui/", &[("release", "orders_in"), ("back", &job)]);
+    assert_eq!(released.header("location"), Some(&*at));
+    let page = browser.page(&at);
+    assert!(page.contains("id=\"j-held\" data-live hidden></p>"), "{page}");
+    // What is asked once more leads back to the job, too.
+    let asked = browser.post(
+        "/ui/confirm",
+        &[("act", "remove"), ("job", &job), ("back", &job)],
+    );
+    assert!(
+        asked
+            .text()
+            .contains(&format!("name=\"back\" value=\"{job}\""))
     );
 }
