@@ -1,8 +1,8 @@
 //! Who calls, and what they may do: the users file, passwords, tokens, rights.
 //!
 //! [`Users::authenticate`], [`Users::login`] and [`Users::bearer`] turn credentials into a
-//! [`Caller`]; the caller then answers [`Caller::may`] for each interface. [`UsersFile`] is the same file seen from the
-//! command line: load, edit, write back whole.
+//! [`Caller`]; the caller then answers [`Caller::may`] for each interface. [`UserFiles`] are the same files seen from
+//! the command line: load, edit, write back; [`UsersFile`] is one of them.
 //!
 //! It does not speak HTTP: which status a [`Denied`] becomes is for the server to say, and "not
 //! yours" against "does not exist" for the dialects.
@@ -16,6 +16,7 @@ mod familiar;
 mod file;
 mod grants;
 mod line;
+mod own_files;
 mod parse;
 mod password;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod properties;
 mod scan;
 mod throttle;
 mod token;
+mod user_files;
 mod users;
 
 pub use file::{UsersError, UsersFile};
@@ -30,4 +32,5 @@ pub use grants::{Account, Caller, Grants, Right, Role, Scope, UnknownWord, Via};
 pub use parse::check_user;
 pub use password::{HashError, hash_password, random_password};
 pub use token::{SCOPE_BYTES_MAX, SCOPES_MAX, SESSION_LIFETIME_S, TOKEN_LIFETIME_S, check_scope};
+pub use user_files::{Everyone, UserFiles};
 pub use users::{Denied, IssueError, Users};

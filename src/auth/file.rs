@@ -56,12 +56,18 @@ pub enum UsersError {
     NoSuchUser(String),
     #[error("{0}")]
     Password(&'static str),
+    #[error("{} does not count: {} has this user too; remove one of the two", path.display(), file.display())]
+    Twice { path: PathBuf, file: PathBuf },
 }
 
 impl UsersError {
-    fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| UsersError::Io { op, path, source }
+    }
+
+    pub(super) fn no_such(user: &str) -> Self {
+        Self::NoSuchUser(user.escape_debug().to_string())
     }
 }
 
@@ -185,14 +191,18 @@ impl UsersFile {
     /// # Errors
     /// When there is no such user.
     pub fn remove(&mut self, user: &str) -> Result<(), UsersError> {
-        let removed = self.users.remove(user);
-        removed.map(drop).ok_or_else(|| no_such(user))
+        let removed = self.take(user);
+        removed.map(drop).ok_or_else(|| UsersError::no_such(user))
+    }
+
+    pub(super) fn take(&mut self, user: &str) -> Option<Account> {
+        self.users.remove(user)
     }
 
     /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
         let grants = self.users.values().map(|account| &account.grants);
-        let mut any = grants.map(|grants| grants.roles().is_empty() && grants.rights().is_empty());
+        let mut any = grants.map(|grants| grants.is_empty());
         any.any(|without| !without)
     }
 
@@ -210,17 +220,14 @@ impl UsersFile {
         self.users.get_key_value(user)
     }
 
-    fn insert(&mut self, user: &str, account: Account) {
+    pub(super) fn insert(&mut self, user: &str, account: Account) {
         self.users.insert(user.into(), account);
     }
 
     fn account_mut(&mut self, user: &str) -> Result<&mut Account, UsersError> {
-        self.users.get_mut(user).ok_or_else(|| no_such(user))
+        let account = self.users.get_mut(user);
+        account.ok_or_else(|| UsersError::no_such(user))
     }
-}
-
-fn no_such(user: &str) -> UsersError {
-    UsersError::NoSuchUser(user.escape_debug().to_string())
 }
 
 /// As TOML. The alphabets of names, words and hashes contain nothing that quotes would not hold.
@@ -260,7 +267,7 @@ fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Waits for the lock. It is a file of its own, because the users file is replaced by each edit.
-fn lock(path: &Path) -> Result<File, UsersError> {
+pub(super) fn lock(path: &Path) -> Result<File, UsersError> {
     let lock = beside(path, ".lock");
     // A FIFO of that name is an error and not waited for.
     let open = |options: &mut OpenOptions| {
@@ -279,7 +286,8 @@ fn lock(path: &Path) -> Result<File, UsersError> {
     Ok(file)
 }
 
-fn replace(path: &Path, text: &str) -> Result<(), UsersError> {
+/// Puts a file in the place of another, or where there is none, once it is durable.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), UsersError> {
     let new = beside(path, ".new");
     // What an earlier crash left. Only the holder of the lock writes this name.
     match fs::remove_file(&new) {
@@ -301,12 +309,15 @@ fn replace(path: &Path, text: &str) -> Result<(), UsersError> {
         .map_err(UsersError::io("write", &new))?;
     file.sync_all().map_err(UsersError::io("sync", &new))?;
     fs::rename(&new, path).map_err(UsersError::io("replace", path))?;
-    let dir = dir_of(path);
+    sync_dir(dir_of(path))
+}
+
+pub(super) fn sync_dir(dir: &Path) -> Result<(), UsersError> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(UsersError::io("sync", dir))
 }
 
-fn dir_of(path: &Path) -> &Path {
+pub(super) fn dir_of(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         Some(_) | None => Path::new("."),
@@ -314,7 +325,7 @@ fn dir_of(path: &Path) -> &Path {
 }
 
 /// Makes a directory and those above it; root makes them for the owner of the one above.
-fn make_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }

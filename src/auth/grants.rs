@@ -180,6 +180,10 @@ impl Grants {
         self.roles = roles;
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.roles.is_empty() && self.rights.is_empty()
+    }
+
     pub fn roles(&self) -> &BTreeSet<Role> {
         &self.roles
     }

@@ -1,4 +1,4 @@
-//! Checking credentials against the users file.
+//! Checking credentials against the users file, and the files of single users beside it.
 //!
 //! Passwords, in this order: the right one, once it has been met, is recognised without a hash, from
 //! any address that has not failed too often itself, and from one where its user is familiar; a guess
@@ -22,14 +22,16 @@ use super::familiar::{self, Familiar, Pair};
 use super::file::{UsersError, UsersFile};
 use super::grants::{Account, Caller, Grants, Role};
 use super::line::{Full, Line, Rank};
+use super::own_files::OwnFiles;
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
 use super::throttle::{Address, Throttle};
 use super::token::{self, SCOPES_MAX, SESSION_LIFETIME_S, Token, Use, check_scope};
+use super::user_files::UserFiles;
 use crate::domain::{InterfaceName, Seal, UserName};
 use http_auth_basic::Credentials;
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::Metadata;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -83,6 +85,7 @@ struct Shared {
     key: MarkKey,
     line: Arc<Line>,
     loaded: RwLock<Arc<UsersFile>>,
+    own: OwnFiles,
     path: PathBuf,
     /// Which file was read last, whatever came of it; its lock is that of reading it again.
     looked_at: tokio::sync::Mutex<Option<Stamp>>,
@@ -92,7 +95,7 @@ struct Shared {
 
 /// What changes when a file is replaced or written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     changed: (i64, i64),
     file: (u64, u64),
     modified: (i64, i64),
@@ -100,7 +103,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(meta: &Metadata) -> Self {
+    pub(super) fn of(meta: &Metadata) -> Self {
         Self {
             changed: (meta.ctime(), meta.ctime_nsec()),
             file: (meta.dev(), meta.ino()),
@@ -187,6 +190,7 @@ impl Users {
             key: MarkKey::new(password::random_bytes()),
             line: Line::new(),
             loaded: RwLock::new(Arc::new(loaded)),
+            own: OwnFiles::new(UserFiles::beside(path)),
             path: path.to_owned(),
             looked_at: tokio::sync::Mutex::new(looked_at),
             seal,
@@ -204,6 +208,25 @@ impl Users {
     /// When the file cannot be read or is invalid. It can be corrected and read again.
     pub fn reload(&self) -> Result<bool, UsersError> {
         self.shared.reload()
+    }
+
+    /// Looks at the files of single users, at those of all unless some are named, and reads those that have changed.
+    /// Says whether anyone is another since. A broken file leaves its user as he was. Blocking.
+    pub fn look(&self, users: Option<&BTreeSet<String>>) -> bool {
+        let own = &self.shared.own;
+        let has_changed = match users {
+            None => own.look(),
+            Some(users) => users.iter().filter(|user| own.look_at(user)).count() > 0,
+        };
+        if has_changed {
+            self.shared.forget_who_is_gone();
+        }
+        has_changed
+    }
+
+    /// Why files of single users, or all of them, do not count as they are.
+    pub fn trouble(&self) -> Vec<String> {
+        self.shared.own.trouble()
     }
 
     /// Writes down which users are familiar where, if that has changed; best effort. Blocking.
@@ -238,40 +261,38 @@ impl Users {
 
     /// Is there a user of that name? One who was added a moment ago is one. Blocking.
     pub fn is_user(&self, user: &str) -> bool {
-        let is_known = || self.shared.loaded().account(user).is_some();
+        let is_known = || self.shared.entry(user).is_some();
         is_known() || {
             self.shared.refresh_now();
+            self.shared.own.look_at(user);
             is_known()
         }
     }
 
     /// All of them with what they may do, by their names.
     pub fn list(&self) -> Vec<(String, Arc<Grants>)> {
-        let loaded = self.shared.loaded();
-        let all = loaded.list();
-        all.map(|(name, account)| (name.to_owned(), account.grants.clone()))
+        let all = self.shared.everyone().into_iter();
+        all.map(|(name, account)| (name.to_string(), account.grants))
             .collect()
     }
 
     /// The users with a right on an interface, except operators, who have all.
     pub fn partners_of(&self, interface: &InterfaceName) -> Vec<UserName> {
-        let loaded = self.shared.loaded();
-        let callers = loaded.list();
-        let callers = callers.map(|(name, account)| Caller::new(name, account.grants.clone()));
+        let callers = self.shared.everyone().into_iter();
+        let callers = callers.map(|(name, account)| Caller::new(name, account.grants));
         let partners = callers.filter(|user| !user.has(Role::Operator) && user.may_any(interface));
         partners.filter_map(|user| user.user.parse().ok()).collect()
     }
 
     /// Has anyone a right or a role?
     pub fn anybody_may(&self) -> bool {
-        self.shared.loaded.read().anybody_may()
+        self.shared.loaded.read().anybody_may() || self.shared.own.anybody_may()
     }
 
     /// The user as if it had given its password: for who may read the users file.
     pub fn known(&self, user: &str) -> Option<Caller> {
-        let loaded = self.shared.loaded();
-        let (user, account) = loaded.entry(user)?;
-        Some(caller(user, account).proven_by(account.password.clone()))
+        let (user, account) = self.shared.entry(user)?;
+        Some(caller(&user, &account).proven_by(account.password))
     }
 
     /// A bearer token for a caller who gave a password, good for `lifetime_s` from `now_ms`
@@ -307,16 +328,15 @@ impl Users {
         now_ms: i64,
     ) -> Result<String, IssueError> {
         // The password may have been changed since it was met, and must not outlive that here.
-        let loaded = self.shared.loaded();
-        let account = loaded.account(&caller.user);
+        let account = self.shared.account(&caller.user);
         let stored = account
             .zip(caller.proof())
             .filter(|(account, proof)| account.password == proof.0)
-            .map(|(account, _)| &account.password)
+            .map(|(account, _)| account.password)
             .ok_or(IssueError::NotProven)?;
         let expires_s = now_ms.div_euclid(1000).saturating_add(lifetime_s.into());
         let (seal, user) = (&self.shared.seal, &caller.user);
-        Ok(token::issue(seal, by, user, stored, expires_s, scopes))
+        Ok(token::issue(seal, by, user, &stored, expires_s, scopes))
     }
 
     /// What a browser shows from now on of a caller who gave a password, for [`SESSION_LIFETIME_S`]. Nothing is
@@ -351,25 +371,22 @@ impl Users {
 
     fn shown(&self, by: Use, token: &str, now_ms: i64) -> Option<Caller> {
         let token = Token::read(token)?;
-        let loaded = self.shared.loaded();
-        let (user, account) = loaded.entry(&token.user)?;
+        let (user, account) = self.shared.entry(&token.user)?;
         let good = token.is_genuine(&self.shared.seal, by, &account.password)
             && now_ms.div_euclid(1000) < token.expires_s;
-        good.then(|| caller(user, account).limited_to(token.scopes))
+        good.then(|| caller(&user, &account).limited_to(token.scopes))
     }
 
     /// What a user's programs send in the header `api-key`, beside a token. Nothing is stored: it
     /// is another one once the user has another password.
     pub fn api_key(&self, user: &str) -> Option<String> {
-        let loaded = self.shared.loaded();
-        let account = loaded.account(user)?;
+        let account = self.shared.account(user)?;
         Some(token::api_key(&self.shared.seal, user, &account.password))
     }
 
     /// Is this the user's [`Users::api_key`]?
     pub fn is_api_key(&self, user: &str, given: &str) -> bool {
-        let loaded = self.shared.loaded();
-        let account = loaded.account(user);
+        let account = self.shared.account(user);
         account.is_some_and(|account| {
             token::is_api_key(&self.shared.seal, user, &account.password, given)
         })
@@ -382,7 +399,7 @@ impl Users {
         if known.is_known_right(&self.shared) {
             return self.shared.caller(&known).ok_or(Denied::Credentials);
         }
-        self.shared.refresh().await;
+        self.shared.refresh(&attempt.user).await;
         let check = Check::of(&self.shared, &attempt, at);
         let verdict = match check.look_up(&self.shared) {
             Found::Known(verdict) => verdict,
@@ -455,9 +472,8 @@ enum Found {
 
 impl Check {
     fn of(shared: &Shared, attempt: &LoginAttempt, at: Address) -> Self {
-        let loaded = shared.loaded();
-        let (user, stored) = match loaded.entry(&attempt.user) {
-            Some((user, account)) => (user.clone(), account.password.clone()),
+        let (user, stored) = match shared.entry(&attempt.user) {
+            Some((user, account)) => (user, account.password),
             None => (attempt.user.as_str().into(), DUMMY_HASH.into()),
         };
         let parts = [&*user, &*attempt.password, &*stored].map(str::as_bytes);
@@ -620,15 +636,34 @@ impl Shared {
         if **loaded == new {
             return Ok(false);
         }
-        let is_user = |user: &str| new.account(user).is_some();
-        self.authenticator().proven.retain(is_user);
         *loaded = Arc::new(new);
+        drop(loaded);
+        self.forget_who_is_gone();
         Ok(true)
     }
 
-    /// Reads the file again if it is another one than the last time. One call of the system when it
-    /// is not; one reader at a time when it is, and a broken file is read once.
-    async fn refresh(self: &Arc<Self>) {
+    /// No right password is remembered of who is no user any more.
+    fn forget_who_is_gone(&self) {
+        let loaded = self.loaded();
+        let is_user = |user: &str| loaded.account(user).is_some() || self.own.is_known(user);
+        self.authenticator().proven.retain(is_user);
+    }
+
+    /// Reads again what says who a user is, the file of all and his own, if it is another one than the last time. One
+    /// call of the system for each when it is not, whether there is such a user or not.
+    async fn refresh(self: &Arc<Self>, user: &str) {
+        self.refresh_file().await;
+        if self.own.has_changed(user) {
+            let (shared, user) = (self.clone(), user.to_owned());
+            let read = tokio::task::spawn_blocking(move || shared.own.look_at(&user));
+            if let Err(error) = read.await {
+                tracing::error!(%error, "reading a user panicked");
+            }
+        }
+    }
+
+    /// One reader at a time, and a broken file is read once.
+    async fn refresh_file(self: &Arc<Self>) {
         let mut looked_at = self.looked_at.lock().await;
         let Ok(meta) = std::fs::metadata(&self.path) else {
             // Missing or out of reach: the users before stay in force.
@@ -684,12 +719,32 @@ impl Shared {
         loaded.clone()
     }
 
+    /// A user, with the name as it is held here.
+    fn entry(&self, user: &str) -> Option<(Arc<str>, Account)> {
+        let loaded = self.loaded();
+        let entry = loaded.entry(user);
+        let entry = entry.map(|(name, account)| (name.clone(), account.clone()));
+        entry.or_else(|| self.own.entry(user))
+    }
+
+    fn account(&self, user: &str) -> Option<Account> {
+        self.entry(user).map(|(_, account)| account)
+    }
+
+    /// By name; of those with a file of their own, who have been looked at so far.
+    fn everyone(&self) -> BTreeMap<Arc<str>, Account> {
+        let mut all: BTreeMap<_, _> = self.own.list().into_iter().collect();
+        let loaded = self.loaded();
+        let written = loaded.list();
+        all.extend(written.map(|(name, account)| (name.into(), account.clone())));
+        all
+    }
+
     /// The caller with its present rights, if the stored hash is still the one that was met.
     fn caller(&self, check: &Check) -> Option<Caller> {
-        let loaded = self.loaded();
-        let (user, account) = loaded.entry(&check.user)?;
+        let (user, account) = self.entry(&check.user)?;
         let same = account.password == check.stored;
-        same.then(|| caller(user, account).proven_by(check.stored.clone()))
+        same.then(|| caller(&user, &account).proven_by(check.stored.clone()))
     }
 }
 

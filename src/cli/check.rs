@@ -7,7 +7,7 @@ use super::{
     output::print_line,
 };
 use crate::{
-    auth::{Caller, Role, UsersFile},
+    auth::{Caller, Everyone, Role, UsersFile},
     config::{Config, DEFAULT_TENANT, Differences, Tenant},
     daemon,
     domain::{InterfaceName, escaped},
@@ -175,7 +175,7 @@ fn check_tenant(found: &Found<'_>, findings: &mut Vec<HealthFinding>) {
         findings.push(graded(grade, what, text));
     };
     check_spool(found, &mut say);
-    if let Ok(users) = &found.users {
+    if let Ok(Everyone { users, .. }) = &found.users {
         let n = i64::try_from(users.list().count()).unwrap_or(i64::MAX);
         let text = count(n, "user");
         say(Grade::Fine, tenant.users.display().to_string(), text);

@@ -2,7 +2,7 @@
 
 use super::{is_unknown_to_service, runtime};
 use crate::{
-    auth::{UsersError, UsersFile},
+    auth::{Everyone, UserFiles, UsersError},
     config::{Config, Tenant},
     daemon,
     http::tls::{Certificate, TlsError},
@@ -31,7 +31,7 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// A tenant as a start would find it. Nothing is made.
 pub(super) struct Found<'a> {
     pub(super) tenant: &'a Tenant,
-    pub(super) users: Result<UsersFile, UsersError>,
+    pub(super) users: Result<Everyone, UsersError>,
     pub(super) schemas: Vec<ReloadReport>,
     pub(super) stylesheets: Vec<ReloadReport>,
     /// The process that serves it.
@@ -49,7 +49,7 @@ impl<'a> Found<'a> {
         let stylesheet_store = Stylesheets::open(&tenant.root.join("xslt"));
         Ok(Self {
             tenant,
-            users: UsersFile::load(&tenant.users),
+            users: UserFiles::beside(&tenant.users).load(),
             schemas: schema_store.reload(),
             stylesheets: stylesheet_store.reload(),
             holder: SpoolLock::holder(&RealFs::new(&tenant.root)).ok().flatten(),
@@ -136,7 +136,7 @@ pub(super) fn certificate(config: &Config) -> Option<Result<Certificate, TlsErro
 
 fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
     let users = match &found.users {
-        Ok(users) => Ok(users.anybody_may()),
+        Ok(everyone) => Ok(everyone.users.anybody_may()),
         Err(UsersError::Io { source, .. })
             if !strict && source.kind() == ErrorKind::PermissionDenied =>
         {
@@ -149,7 +149,13 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
         store: found.store_facts.clone(),
         users,
         unknown_partners: match &found.users {
-            Ok(users) => unknown_partners(found.tenant, |name| users.account(name).is_some()),
+            Ok(Everyone { users, .. }) => {
+                unknown_partners(found.tenant, |name| users.account(name).is_some())
+            }
+            Err(_) => Vec::new(),
+        },
+        broken_users: match &found.users {
+            Ok(everyone) => everyone.broken.iter().map(ToString::to_string).collect(),
             Err(_) => Vec::new(),
         },
         schemas: &found.schema_store,

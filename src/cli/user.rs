@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     auth::{
-        Grants, Right, Role, Scope, UsersError, UsersFile, check_user, hash_password,
-        random_password,
+        Everyone, Grants, Right, Role, Scope, UserFiles, UsersError, UsersFile, check_user,
+        hash_password, random_password,
     },
     config::Tenant,
     ops::admin::{Administration, UserAct},
@@ -18,6 +18,7 @@ use clap::{Args, Subcommand};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, IsTerminal},
+    path::Path,
     process::ExitCode,
 };
 
@@ -192,19 +193,15 @@ impl Add {
         let what = self.given.administration(UserAct::Add, &self.name);
         check_interfaces(&tenant, &grants)?;
         // Before a password is asked for; the edit looks again, under its lock.
-        if tenant.users.exists()
-            && UsersFile::load(&tenant.users)?
-                .account(&self.name)
-                .is_some()
-        {
+        let files = UserFiles::beside(&tenant.users);
+        if self.password.password_stdin && files.find(&self.name)?.is_some() {
             let exists = UsersError::Exists(self.name.clone());
             return operator::recorded(&config, &tenant, &what, || Err(exists.into()));
         }
         let (password, made) = self.password.choose()?;
         let hash = hash_password(&password)?;
         operator::recorded(&config, &tenant, &what, || {
-            let add = |users: &mut UsersFile| users.add(&self.name, &hash, grants);
-            Ok(UsersFile::edit(&tenant.users, add)?)
+            Ok(files.add(&self.name, &hash, grants)?)
         })?;
         if self.given.is_empty() {
             print_note!(
@@ -238,11 +235,11 @@ impl Grant {
         let more = self.given.some()?;
         check_interfaces(&tenant, &more)?;
         let what = self.given.administration(UserAct::Grant, &self.name);
-        operator::recorded(&config, &tenant, &what, || {
+        let file = operator::recorded(&config, &tenant, &what, || {
             let grant = |users: &mut UsersFile| users.grant(&self.name, &more);
-            Ok(UsersFile::edit(&tenant.users, grant)?)
+            Ok(UserFiles::beside(&tenant.users).change(&self.name, grant)?)
         })?;
-        changed(&self.common, &self.name, "granted")
+        changed(&self.common, &self.name, "granted", Some(&file))
     }
 }
 
@@ -252,11 +249,11 @@ impl Revoke {
         // Also of interfaces that are gone.
         let less = self.given.some()?;
         let what = self.given.administration(UserAct::Revoke, &self.name);
-        operator::recorded(&config, &tenant, &what, || {
+        let file = operator::recorded(&config, &tenant, &what, || {
             let revoke = |users: &mut UsersFile| users.revoke(&self.name, &less);
-            Ok(UsersFile::edit(&tenant.users, revoke)?)
+            Ok(UserFiles::beside(&tenant.users).change(&self.name, revoke)?)
         })?;
-        changed(&self.common, &self.name, "revoked")
+        changed(&self.common, &self.name, "revoked", Some(&file))
     }
 }
 
@@ -311,7 +308,7 @@ impl Passwd {
         let what = Administration::new(UserAct::Passwd, std::slice::from_ref(&self.name), None);
         operator::recorded(&config, &tenant, &what, || {
             let set = |users: &mut UsersFile| users.set_password(&self.name, &hash);
-            Ok(UsersFile::edit(&tenant.users, set)?)
+            Ok(UserFiles::beside(&tenant.users).change(&self.name, set)?)
         })?;
         show(&self.common, &self.name, made.then_some(&password))
     }
@@ -322,29 +319,35 @@ impl Rm {
         let (config, tenant) = self.common.at.load()?;
         let what = Administration::new(UserAct::Rm, &self.names, None);
         let names: BTreeSet<&String> = self.names.iter().collect();
-        // One edit: it is written when every name was known.
-        let remove = |users: &mut UsersFile| names.iter().try_for_each(|name| users.remove(name));
         operator::recorded(&config, &tenant, &what, || {
-            Ok(UsersFile::edit(&tenant.users, remove)?)
+            Ok(UserFiles::beside(&tenant.users).remove(&names)?)
         })?;
         names
             .iter()
-            .try_for_each(|name| changed(&self.common, name, "removed"))
+            .try_for_each(|name| changed(&self.common, name, "removed", None))
     }
 }
 
 impl List {
     fn run(&self) -> anyhow::Result<()> {
         let (_, tenant) = self.common.at.load()?;
-        let users = access::explained(&tenant.users, || UsersFile::load(&tenant.users))?;
-        list(self.common.format.json, &users)
+        let files = UserFiles::beside(&tenant.users);
+        let everyone = access::explained(&tenant.users, || files.load())?;
+        for broken in &everyone.broken {
+            print_note!("{broken}");
+        }
+        list(self.common.format.json, &everyone, &files, &tenant.users)
     }
 }
 
-/// What was done to a user, for programs; people know what they typed.
-fn changed(common: &Common, name: &str, outcome: &str) -> anyhow::Result<()> {
+/// What was done to a user, and in which file he stands, for programs; people know what they typed.
+fn changed(common: &Common, name: &str, outcome: &str, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut said = serde_json::json!({"user": name, "outcome": outcome});
+    if let Some(file) = file {
+        said["file"] = file.display().to_string().into();
+    }
     match common.format.json {
-        true => print_line!("{}", serde_json::json!({"user": name, "outcome": outcome})),
+        true => print_line!("{said}"),
         false => Ok(()),
     }
 }
@@ -361,8 +364,18 @@ fn show(common: &Common, name: &str, password: Option<&String>) -> anyhow::Resul
     }
 }
 
-fn list(as_json: bool, users: &UsersFile) -> anyhow::Result<()> {
-    for (name, account) in users.list() {
+/// With the file in which each stands.
+fn list(
+    as_json: bool,
+    everyone: &Everyone,
+    files: &UserFiles,
+    written: &Path,
+) -> anyhow::Result<()> {
+    for (name, account) in everyone.users.list() {
+        let file = match everyone.own.contains(name) {
+            true => files.own_file(name),
+            false => written.to_owned(),
+        };
         let roles: Vec<&str> = account.grants.roles().iter().map(|r| r.as_str()).collect();
         let rights: BTreeMap<String, Vec<&str>> = (account.grants.rights().iter())
             .map(|(scope, rights)| {
@@ -371,14 +384,17 @@ fn list(as_json: bool, users: &UsersFile) -> anyhow::Result<()> {
             })
             .collect();
         if as_json {
-            let user = serde_json::json!({"user": name, "roles": roles, "rights": rights});
+            let file = file.display().to_string();
+            let user =
+                serde_json::json!({"user": name, "roles": roles, "rights": rights, "file": file});
             print_line!("{user}")?;
             continue;
         }
         let rights: Vec<String> = (rights.iter())
             .map(|(scope, rights)| format!("{scope}={}", rights.join(",")))
             .collect();
-        print_line!("{name}\t{}\t{}", roles.join(","), rights.join(" "))?;
+        let (roles, rights, file) = (roles.join(","), rights.join(" "), file.display());
+        print_line!("{name}\t{roles}\t{rights}\t{file}")?;
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use crate::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
-    path::PathBuf,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -50,6 +50,26 @@ pub(super) struct Woken {
     pub(super) notify: Notify,
     /// Queues were replaced: make what is missing and watch anew.
     pub(super) replaced: AtomicBool,
+    /// Whose own files may have changed; everyone's, when there is no list.
+    users: Mutex<Option<BTreeSet<String>>>,
+}
+
+impl Woken {
+    /// A file has changed; it may be that of a single user.
+    pub(super) fn changed(&self, path: &Path) {
+        let user = path.file_name().and_then(|name| name.to_str());
+        let user = user.and_then(|name| name.strip_suffix(".toml"));
+        if let (Some(users), Some(user)) = (&mut *self.users.lock(), user) {
+            users.insert(user.to_owned());
+        }
+        self.notify.notify_one();
+    }
+
+    /// Whatever may have changed has to be looked at.
+    pub(super) fn changed_anywhere(&self) {
+        *self.users.lock() = None;
+        self.notify.notify_one();
+    }
 }
 
 /// Keeps in force what lies in files: schemas, stylesheets, users, certificate; sweeps old days.
@@ -81,13 +101,23 @@ impl Reloader {
         };
         self.clone().rearm(false).await;
         loop {
-            tokio::select! {
+            // At first everyone, whom the start has not read.
+            let users = woken.users.lock().replace(BTreeSet::new());
+            self.clone().look_at_users(users).await;
+            let is_to_look_at_all = tokio::select! {
                 _ = hangup.recv() => {
                     tracing::info!("SIGHUP: changed files are read again");
+                    true
                 }
-                () = woken.notify.notified() => tokio::time::sleep(SETTLE).await,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = woken.notify.notified() => {
+                    tokio::time::sleep(SETTLE).await;
+                    false
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => true,
                 () = stop.cancelled() => return,
+            };
+            if is_to_look_at_all {
+                *woken.users.lock() = None;
             }
             let replaced = woken.replaced.swap(false, Ordering::AcqRel);
             self.clone().rearm(replaced).await;
@@ -163,6 +193,16 @@ impl Reloader {
             tracing::info!(dir = %dir.display(), "is watched again");
         }
         *before = now;
+    }
+
+    /// Reads again the files of single users that have changed, of these or of all.
+    async fn look_at_users(self: Arc<Self>, users: Option<BTreeSet<String>>) {
+        blocking(move || {
+            if self.users.look(users.as_ref()) {
+                self.make_queues();
+            }
+        })
+        .await;
     }
 
     pub(super) async fn look(self: Arc<Self>) {

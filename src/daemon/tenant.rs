@@ -9,7 +9,7 @@ use super::{
     watcher::Watcher,
 };
 use crate::{
-    auth::{Users, UsersFile},
+    auth::{UserFiles, Users, UsersFile},
     config::{Config, InterfaceConfig, Limits, Tenant},
     domain::{InterfaceName, Job, JobName, Queue, Seal},
     events::{Dispatcher, Receiver},
@@ -37,7 +37,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
     path::Path,
     sync::{Arc, Weak, atomic::Ordering},
@@ -174,8 +174,8 @@ fn know_users(spool: &Spool, tenant: &Tenant) {
         return;
     }
     if let Ok(users) = UsersFile::load(&tenant.users) {
-        let names: HashSet<String> = users.list().map(|(name, _)| name.to_owned()).collect();
-        spool.know_users(move |user| names.contains(user.as_str()));
+        let files = UserFiles::beside(&tenant.users);
+        spool.know_users(move |user| users.account(user.as_str()).is_some() || files.has_own(user));
     }
 }
 
@@ -325,12 +325,16 @@ fn schedule_rules(config: &Config, alarm: Arc<Alarm>) -> ScheduleRules {
     }
 }
 
-/// Makes the users file, with nobody in it, if there is none yet.
+/// Makes the users file, with nobody in it, if there is none yet, and the directory for those with files of their own.
 fn make_users_file(path: &Path) -> anyhow::Result<()> {
     if let Ok(false) = path.try_exists() {
         UsersFile::edit(path, |_| Ok(()))?;
         let path = path.display();
         tracing::info!("{path} is made; nobody is in it before `spoolgate user add`");
+    }
+    // Who may not make it has nobody in it; one that others may write is told by the first look.
+    if let Err(error) = UserFiles::beside(path).make_dir() {
+        tracing::debug!(%error, "no user has a file of his own");
     }
     Ok(())
 }
@@ -501,7 +505,7 @@ impl Prepared {
                 spool.forget_closed();
                 hints.notify(Event::Rescan);
                 alarm.touch_all();
-                woken.notify.notify_one();
+                woken.changed_anywhere();
             };
             watcher.keep(named("the watcher"), supervisor, stop.clone(), missed);
         }
@@ -667,6 +671,7 @@ impl Served {
                 Some(error) => Err(format!("{error}; the users before stay in force")),
                 None => Ok(reloader.users.anybody_may()),
             },
+            broken_users: reloader.users.trouble(),
             unknown_partners: unknown_partners(tenant, |name| reloader.users.is_user(name)),
             schemas: &reloader.schemas,
             stylesheets: &reloader.stylesheets,
@@ -732,10 +737,13 @@ fn watched(config: &Config, tenant: &Tenant) -> Watched {
     let root = tenant.root.canonicalize().unwrap_or(tenant.root.clone());
     let interfaces = tenant.interfaces.iter();
     let addressed = interfaces.filter(|(_, interface)| interface.rules.drops.addressed);
+    let own_users = UserFiles::beside(&tenant.users).dir().to_owned();
     Watched {
         dirs: ["schedules", "schemas", "xslt"]
             .map(|dir| root.join(dir))
-            .into(),
+            .into_iter()
+            .chain(Some(own_users).filter(|dir| dir.is_dir()))
+            .collect(),
         files: [&tenant.users, &config.certificate, &config.key]
             .into_iter()
             .chain(&config.files)
@@ -779,7 +787,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
             }
         }
         Seen::Written(queue, name) => spool.reopened(&queue, &name),
-        Seen::Changed(_) => woken.notify.notify_one(),
+        Seen::Changed(path) => woken.changed(&path),
         Seen::Replaced => {
             woken.replaced.store(true, Ordering::Release);
             woken.notify.notify_one();
@@ -787,7 +795,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
         Seen::Rescan => {
             spool.forget_closed();
             hints.notify(Event::Rescan);
-            woken.notify.notify_one();
+            woken.changed_anywhere();
         }
     }
 }

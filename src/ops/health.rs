@@ -114,6 +114,8 @@ pub struct UsersFacts {
     pub path: String,
     /// Why the file cannot be used.
     pub trouble: Option<String>,
+    /// Why the files of single users do not count as they are.
+    pub broken: Vec<String>,
     /// Whether anyone has a right or a role.
     pub anybody_may: bool,
     /// Those to whom the configuration gives limits of their own, and who are not in it.
@@ -279,6 +281,10 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<HealthFinding> {
             "no one in it has a right, so every partner is refused; spoolgate user add NAME \
                     --right INTERFACE=upload"
                 .to_owned();
+        found.push(failed(&users.path, text));
+    }
+    for broken in &users.broken {
+        let text = format!("not everyone in the files beside it counts: {broken}");
         found.push(failed(&users.path, text));
     }
     for name in &users.unknown_partners {
@@ -514,6 +520,7 @@ mod tests {
         (|f| f.tenants[0].inodes_min += 1, Grade::Failed, "10 inodes free"),
         (|f| f.tenants[0].users.trouble = Some("gone".into()), Grade::Failed, "users.toml: gone"),
         (|f| f.tenants[0].users.anybody_may = false, Grade::Failed, "users.toml: no one in it"),
+        (|f| f.tenants[0].users.broken = vec!["torn".into()], Grade::Failed, "users.toml: not everyone in the files beside it counts: torn"),
         (|f| f.tenants[0].users.unknown_partners = vec!["shpo".into()], Grade::Warning, "users.toml: it has no user shpo"),
         (|f| f.tenants[0].unreadable_schemas = Some("denied".into()), Grade::Failed, "spool/schemas: it cannot be read"),
         (|f| f.tenants[0].receivers = vec![("x".into(), "no".into())], Grade::Warning, "receiver x: it gets no events: no"),

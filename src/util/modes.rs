@@ -18,6 +18,8 @@ pub(crate) enum Guard {
     Key,
     /// Password hashes: no one else may write.
     Users,
+    /// A directory of such files: the same.
+    UsersDirectory,
     /// A configuration: no one else may write, except a group that has only its owner.
     Configuration,
     /// A directory of which every file is a part of the configuration: the same.
@@ -45,10 +47,17 @@ fn judge(meta: &Metadata, path: &Path, guard: Guard) -> Result<(), String> {
         {
             ("a group may write it", repaired(guard))
         }
-        (Guard::Key | Guard::Users, mode) if mode & 0o020 != 0 => {
+        (Guard::Key | Guard::Users | Guard::UsersDirectory, mode) if mode & 0o020 != 0 => {
             ("a group may write it", repaired(guard))
         }
-        (Guard::Key | Guard::Users | Guard::Configuration | Guard::ConfigurationDirectory, _) => {
+        (
+            Guard::Key
+            | Guard::Users
+            | Guard::UsersDirectory
+            | Guard::Configuration
+            | Guard::ConfigurationDirectory,
+            _,
+        ) => {
             return Ok(());
         }
     };
@@ -61,6 +70,7 @@ fn judge(meta: &Metadata, path: &Path, guard: Guard) -> Result<(), String> {
 fn repaired(guard: Guard) -> &'static str {
     match guard {
         Guard::Key | Guard::Users => "600",
+        Guard::UsersDirectory => "700",
         Guard::Configuration => "640",
         Guard::ConfigurationDirectory => "750",
     }

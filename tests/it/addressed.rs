@@ -66,7 +66,9 @@ fn path(daemon: &Daemon, name: &str) -> PathBuf {
 /// Drops a complete file; gives the job's name once its user sees it.
 fn dropped(daemon: &Daemon, user: &str, login: &str) -> String {
     let whole = daemon.scratch(".dropped", order("1"));
-    fs::rename(whole, path(daemon, &format!("@{user}/order.xml"))).unwrap();
+    let dir = path(daemon, &format!("@{user}"));
+    daemon.soon("the user's directory is made", || dir.is_dir());
+    fs::rename(whole, dir.join("order.xml")).unwrap();
     daemon.soon("the dropped file is taken in", || {
         listed(daemon, login, "orders_out").len() == 1
     });

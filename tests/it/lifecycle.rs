@@ -74,8 +74,10 @@ fn a_configuration_alone_is_enough_to_begin_with() {
     daemon.serve();
     assert_eq!(users.metadata().unwrap().mode() & 0o777, 0o600);
     assert_eq!(daemon.upload_text(&order("1"), "").status, 401);
-    let told = daemon.bare_curl(&[&format!("{}/readyz", daemon.ops)]);
-    assert!(told.text().contains("no one in it"), "{}", told.text());
+    daemon.soon("nobody may anything", || {
+        let told = daemon.bare_curl(&[&format!("{}/readyz", daemon.ops)]);
+        told.text().contains("no one in it")
+    });
     let shop = daemon.add_user("shop", &["orders_in=upload"]);
     let upload = ["--data-binary", &order("1"), "/xml/upload"];
     let job = daemon.curl_as(&shop, &upload).job();

@@ -45,5 +45,6 @@ mod terms;
 mod tokens;
 mod turns;
 mod unit;
+mod users;
 mod validating;
 mod watching;

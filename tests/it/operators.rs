@@ -242,7 +242,9 @@ fn a_default_configuration_can_be_named_by_the_environment() {
         output.unwrap()
     };
     let users = run(&["user", "list"]);
-    assert_eq!(text(&users.stdout), "admin\toperator\t\n", "{users:?}");
+    let file = daemon.dir().join("users.toml");
+    let admin = format!("admin\toperator\t\t{}\n", file.display());
+    assert_eq!(text(&users.stdout), admin, "{users:?}");
     let usage = text(&run(&["log"]).stderr);
     assert!(usage.contains("<JOB>"), "{usage}");
     assert!(!usage.contains("--config <FILE>"), "{usage}");

@@ -360,6 +360,68 @@ fn a_user_just_added_is_known_and_partners_are_those_with_a_right() {
 }
 
 #[tokio::test]
+async fn a_user_with_a_file_of_his_own_is_read_when_he_is_asked_for() {
+    let bench = Bench::open();
+    let path = bench.dir.path().join("users.toml");
+    let files = UserFiles::beside(&path);
+    let own = files.add("shop3", &stored('c'), Grants::default()).unwrap();
+    bench.login("shop3", "c", 1).await.unwrap();
+    let change = |password| {
+        let set = |file: &mut UsersFile| file.set_password("shop3", &stored(password));
+        files.change("shop3", set).unwrap();
+    };
+    change('d');
+    bench.login("shop3", "d", 1).await.unwrap();
+    assert_eq!(denied(bench.login("shop3", "c", 1).await), WRONG);
+    // A file that is broken changes nothing, and concerns nobody else.
+    let good = std::fs::read(&own).unwrap();
+    std::fs::write(&own, "[users.shop3]\npasword = 1").unwrap();
+    assert_eq!(denied(bench.login("shop3", "x", 2).await), WRONG);
+    bench.login("shop3", "d", 2).await.unwrap();
+    bench.login("shop1", "a", 2).await.unwrap();
+    let [trouble] = bench.users.trouble().try_into().unwrap();
+    assert!(trouble.contains("shop3.toml:2: unknown key"), "{trouble}");
+    std::fs::write(&own, good).unwrap();
+    assert!(bench.users.is_user("shop3") && !bench.users.is_user("../users"));
+    bench
+        .users
+        .look(Some(&BTreeSet::from(["shop3".to_owned()])));
+    assert_eq!(bench.users.trouble(), [""; 0]);
+    std::fs::remove_file(&own).unwrap();
+    assert!(bench.users.look(None));
+    assert_eq!(denied(bench.login("shop3", "d", 3).await), WRONG);
+}
+
+#[tokio::test]
+async fn a_start_reads_no_files_of_single_users_and_knows_them_all_the_same() {
+    let bench = Bench::open();
+    let path = bench.dir.path().join("users.toml");
+    let files = UserFiles::beside(&path);
+    let mut grants = Grants::default();
+    grants.set_rights("orders".parse().unwrap(), [Right::List].into());
+    files.add("shop3", &stored('c'), grants).unwrap();
+    let torn = files.add("torn", &stored('d'), Grants::default()).unwrap();
+    std::fs::write(torn, "torn").unwrap();
+    let caller = bench.login("shop3", "c", 1).await.unwrap();
+    let token = issue(&bench, &caller, &[]).unwrap();
+    let users = Users::open(&path, seal()).unwrap();
+    assert_eq!((users.list().len(), users.trouble().len()), (2, 0));
+    let by_token = users.bearer(&token, NOW_MS).unwrap();
+    assert!(by_token.may(Right::List, &"orders".parse().unwrap()));
+    assert!(users.is_user("shop3") && users.known("shop3").is_some());
+    assert!(
+        !users.look(None),
+        "who is there is read, and who is torn is nobody"
+    );
+    assert_eq!((users.list().len(), users.trouble().len()), (3, 1));
+    let partners = users.partners_of(&"orders".parse().unwrap());
+    assert_eq!(
+        Vec::from_iter(partners.iter().map(|user| user.as_str())),
+        ["shop1", "shop3"]
+    );
+}
+
+#[tokio::test]
 async fn where_users_are_familiar_survives_a_restart() {
     let bench = Bench::open();
     let file = bench.dir.path().join(".familiar");

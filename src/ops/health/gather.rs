@@ -86,6 +86,8 @@ pub struct TenantSource<'a> {
     pub store: StoreFacts,
     /// Whether anyone has a right, or why the file cannot be used.
     pub users: Result<bool, String>,
+    /// Why the files of single users do not count as they are.
+    pub broken_users: Vec<String>,
     /// As [`unknown_partners`] gives them.
     pub unknown_partners: Vec<String>,
     pub schemas: &'a Schemas,
@@ -183,6 +185,7 @@ fn tenant_facts(config: &Config, source: &TenantSource<'_>) -> TenantFacts {
             path: tenant.users.display().to_string(),
             anybody_may: source.users == Ok(true),
             trouble: source.users.clone().err(),
+            broken: source.broken_users.clone(),
             unknown_partners: source.unknown_partners.clone(),
         },
         unreadable_schemas: std::fs::read_dir(&schemas).err().map(|e| e.to_string()),
