@@ -322,3 +322,46 @@ fn partners_send_documents_and_see_what_became_of_them() {
         }
     }
 }
+
+#[test]
+fn a_page_changes_by_itself_but_not_under_the_hand() {
+    let (daemon, _) = daemon();
+    let Some(browser) = Chromium::open(true) else {
+        return;
+    };
+    browser.log_in(&daemon, &format!("admin:{}", daemon.password));
+    browser.open_page(&format!("{}/ui/jobs?place=failed", daemon.url));
+    browser.wait("document.getElementById('state').innerText == 'live'");
+    let row = "document.querySelectorAll('.pick tbody tr')";
+    let names = format!("[...{row}].map(row => row.querySelector('[name=job]').value)");
+    let names = browser.value(&names);
+    let name = |n: usize| names[n].as_str().unwrap().to_owned();
+    // One that nobody works with, and one that is chosen and has the focus.
+    browser.value(&format!(
+        "window.chosen = {row}[0]; {row}[0].querySelector('[name=job]').focus(); \
+                            {row}[0].querySelector('[name=job]').click()"
+    ));
+    let waiting = "document.getElementById('more').innerText";
+    daemon.operator(&["rm", &name(0), "--yes"]);
+    browser.wait(&format!("{waiting} == '1 waiting'"));
+    daemon.operator(&["rm", &name(1), "--yes"]);
+    browser.wait(&format!("{row}[1].classList.contains('gone')"));
+    let kept = "chosen.isConnected && chosen.querySelector('[name=job]').checked && chosen.contains(document.activeElement) \
+                && !chosen.classList.contains('gone')";
+    assert_eq!(browser.value(kept), true);
+    browser.value("document.activeElement.click(); document.activeElement.blur()");
+    browser.wait(&format!(
+        "{row}[0].classList.contains('gone') && {waiting} == ''"
+    ));
+    // Nothing changes while it is paused, on the next page either.
+    browser.value("document.getElementById('pause').click()");
+    browser.open_page(&format!("{}/ui/", daemon.url));
+    browser.wait("document.getElementById('state').innerText == 'paused'");
+    let held = "document.getElementById('i-orders_in').innerText.includes('HELD')";
+    daemon.operator(&["hold", "orders_in", "--reason", "paper"]);
+    browser.wait(&format!("{waiting} != ''"));
+    assert_eq!(browser.value(held), false);
+    browser.value("document.getElementById('pause').click()");
+    browser.wait(held);
+    browser.check("live");
+}
