@@ -16,6 +16,17 @@ use std::{
 const DESK: u32 = 1280;
 const TELEPHONE: u32 = 360;
 
+/// What operators look at; that without a path is the page of the first job of the list before.
+const PAGES: [(&str, &str); 7] = [
+    ("index", "/ui/"),
+    ("jobs", "/ui/jobs?place=failed"),
+    ("job", ""),
+    ("errors", "/ui/errors"),
+    ("schedules", "/ui/schedules"),
+    ("partners", "/ui/partners"),
+    ("events", "/ui/events"),
+];
+
 /// One window.
 struct Chromium {
     child: Child,
@@ -118,6 +129,21 @@ impl Chromium {
         }
     }
 
+    fn colours(&self, scheme: &str) {
+        let feature = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.call("Emulation.setEmulatedMedia", json!({"features": feature}));
+    }
+
+    /// What keeps people from using the page who see or move little, as far as axe-core knows it.
+    fn check_access(&self, axe: &str, what: &str) {
+        self.value(&format!("{axe};0"));
+        let asked = "axe.run({resultTypes: ['violations']}).then(found => found.violations\
+                     .filter(one => ['serious', 'critical'].includes(one.impact))\
+                     .map(one => [one.id, one.nodes.map(node => node.html + ' ' + node.failureSummary)]))";
+        let found = self.value(asked);
+        assert_eq!(found, json!([]), "{what}: {found:#}");
+    }
+
     fn resize(&self, width: u32) {
         let size = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
@@ -202,6 +228,23 @@ impl Drop for Chromium {
     }
 }
 
+/// The text of axe-core, which `.ci/run` fetches. `None`, with a word: it is not there, which only `CI=true` minds, unless
+/// it says by `SPOOLGATE_WITHOUT_PYPI` that it could not be fetched.
+fn axe() -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/axe-core/axe_playwright_python/axe.min.js");
+    if let Ok(text) = std::fs::read_to_string(path) {
+        return Some(text);
+    }
+    let is = |name: &str| std::env::var(name).is_ok_and(|value| value == "true");
+    assert!(
+        !is("CI") || is("SPOOLGATE_WITHOUT_PYPI"),
+        "axe-core is needed: .ci/run fetches it into target/axe-core"
+    );
+    eprintln!("skipped: axe-core is not there; .ci/run fetches it into target/axe-core");
+    None
+}
+
 fn document(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("examples/documents")
@@ -257,15 +300,7 @@ fn operators_see_the_pages_with_and_without_scripts_on_every_width() {
         };
         browser.log_in(&daemon, &admin);
         let first = "document.querySelector('a.job').pathname";
-        for (name, path) in [
-            ("index", "/ui/"),
-            ("jobs", "/ui/jobs?place=failed"),
-            ("job", ""),
-            ("errors", "/ui/errors"),
-            ("schedules", "/ui/schedules"),
-            ("partners", "/ui/partners"),
-            ("events", "/ui/events"),
-        ] {
+        for (name, path) in PAGES {
             // That of the first job of the list before.
             let path = match path {
                 "" => browser.value(first).as_str().unwrap().to_owned(),
@@ -321,6 +356,59 @@ fn partners_send_documents_and_see_what_became_of_them() {
             }
         }
     }
+}
+
+#[test]
+fn nothing_keeps_people_from_using_a_page_by_day_or_by_night() {
+    let (daemon, shop) = daemon();
+    let Some(browser) = Chromium::open(true) else {
+        return;
+    };
+    let axe = axe();
+    let see = |name: &str| {
+        for (scheme, width) in [
+            ("light", DESK),
+            ("light", TELEPHONE),
+            ("dark", DESK),
+            ("dark", TELEPHONE),
+        ] {
+            browser.colours(scheme);
+            browser.resize(width);
+            let what = format!("{name}-{scheme}-{width}");
+            browser.check(&what);
+            browser.keep(&what);
+            if let Some(axe) = &axe {
+                browser.check_access(axe, &what);
+            }
+        }
+    };
+    browser.call(
+        "Page.navigate",
+        json!({"url": format!("{}/ui/", daemon.url)}),
+    );
+    browser.wait("document.getElementById('password')");
+    see("login");
+    browser.log_in(&daemon, &format!("admin:{}", daemon.password));
+    let first = "document.querySelector('a.job').pathname";
+    for (name, path) in PAGES {
+        let path = match path {
+            "" => browser.value(first).as_str().unwrap().to_owned(),
+            path => path.to_owned(),
+        };
+        browser.open_page(&format!("{}{path}", daemon.url));
+        see(name);
+    }
+    for act in ["requeue", "remove"] {
+        browser.open_page(&format!("{}/ui/jobs?place=failed", daemon.url));
+        browser.value(&format!(
+            "document.querySelector('[name=job]').click(); document.querySelector('[value={act}]').click()"
+        ));
+        browser.wait("document.querySelector('h1').innerText.endsWith('?')");
+        see(act);
+    }
+    browser.call("Network.clearBrowserCookies", json!({}));
+    browser.log_in(&daemon, &shop);
+    see("mine");
 }
 
 #[test]
