@@ -49,8 +49,9 @@ pub(super) struct Frame {
 
 impl Visit<'_> {
     /// The page's own address, if it is told there what changes.
-    fn stream(&self) -> Option<String> {
-        let is_shown = self.head.method == Method::GET && super::is_followed(self.path);
+    fn stream(&self, here: Section) -> Option<String> {
+        let is_page = self.head.method == Method::GET && here != Section::Elsewhere;
+        let is_shown = is_page && super::is_followed(self.path);
         let to = self.head.uri.path_and_query()?;
         is_shown.then(|| to.to_string())
     }
@@ -95,7 +96,7 @@ impl Visit<'_> {
             note,
             style: assets::style(),
             script: assets::script(),
-            stream: self.stream(),
+            stream: self.stream(here),
         }
     }
 }

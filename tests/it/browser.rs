@@ -406,6 +406,11 @@ fn nothing_keeps_people_from_using_a_page_by_day_or_by_night() {
         browser.wait("document.querySelector('h1').innerText.endsWith('?')");
         see(act);
     }
+    browser.open_page(&format!("{}/ui/job/none", daemon.url));
+    // The browser minds the status of the page, once; it is told no changes of what is not there.
+    let minded = std::mem::take(&mut browser.pipe.borrow_mut().complaints);
+    assert_eq!(minded.len(), 1, "{minded:?}");
+    see("trouble");
     browser.call("Network.clearBrowserCookies", json!({}));
     browser.log_in(&daemon, &shop);
     see("mine");
