@@ -16,6 +16,7 @@ mod familiar;
 mod file;
 mod grants;
 mod line;
+mod logins;
 mod own_files;
 mod parse;
 mod password;
@@ -29,6 +30,7 @@ mod users;
 
 pub use file::{UsersError, UsersFile};
 pub use grants::{Account, Caller, Grants, Right, Role, Scope, UnknownWord, Via};
+pub use logins::FAILURES_MAX as FAILED_LOGINS_MAX;
 pub use parse::check_user;
 pub use password::{HashError, hash_password, random_password};
 pub use token::{SCOPE_BYTES_MAX, SCOPES_MAX, SESSION_LIFETIME_S, TOKEN_LIFETIME_S, check_scope};

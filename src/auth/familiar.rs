@@ -1,4 +1,4 @@
-//! Which users have logged in from which addresses recently.
+//! Which users have logged in from which addresses recently, and when last from any.
 //!
 //! A pair of user and address is remembered as a code under the tenant's key, with the moment of
 //! its last login, so neither memory nor the file holds a name or an address that someone could
@@ -30,7 +30,17 @@ pub(super) struct Pair([u8; CODE_BYTES]);
 
 impl Pair {
     pub(super) fn of(seal: &Seal, user: &str, at: Address) -> Self {
-        let code = seal.code("familiar", &joined(&[user.as_bytes(), &at.bytes()]));
+        let what = joined(&[user.as_bytes(), &at.bytes()]);
+        Self::code(seal, "familiar", &what)
+    }
+
+    /// Of a user and whatever address.
+    pub(super) fn of_user(seal: &Seal, user: &str) -> Self {
+        Self::code(seal, "last-login", user.as_bytes())
+    }
+
+    fn code(seal: &Seal, purpose: &'static str, what: &[u8]) -> Self {
+        let code = seal.code(purpose, what);
         let mut pair = [0; CODE_BYTES];
         pair.copy_from_slice(&code[..CODE_BYTES]);
         Self(pair)
@@ -47,6 +57,11 @@ impl Familiar {
     pub(super) fn knows(&self, pair: &Pair, now_s: i64) -> bool {
         let last_s = self.pairs.get(pair);
         last_s.is_some_and(|last_s| now_s.saturating_sub(*last_s) < FAMILIAR_S)
+    }
+
+    /// When the last login of a pair was, as far as it is remembered.
+    pub(super) fn last_s(&self, pair: &Pair) -> Option<i64> {
+        self.pairs.get(pair).copied()
     }
 
     /// A login of this pair has succeeded. Says whether that was news.
@@ -149,6 +164,10 @@ mod tests {
         assert!(!familiar.knows(&pair("shop", 1), 2 * FAMILIAR_S - 1));
         assert!(!familiar.knows(&pair("shop", 2), 0));
         assert!(!familiar.knows(&pair("shop1", 1), 0));
+        let anywhere = Pair::of_user(&seal(1), "shop");
+        assert_eq!(familiar.last_s(&anywhere), None);
+        familiar.saw(anywhere, 5);
+        assert_eq!(familiar.last_s(&anywhere), Some(5));
         // A clock that was set back makes no one a stranger.
         assert!(familiar.knows(&pair("shop", 1), -FAMILIAR_S));
     }

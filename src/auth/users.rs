@@ -22,6 +22,7 @@ use super::familiar::{self, Familiar, Pair};
 use super::file::{UsersError, UsersFile};
 use super::grants::{Account, Caller, Grants, Role};
 use super::line::{Full, Line, Rank};
+use super::logins::Logins;
 use super::own_files::OwnFiles;
 use super::parse::check_user;
 use super::password::{self, DUMMY_HASH, PASSWORD_BYTES_MAX};
@@ -121,6 +122,7 @@ struct Authenticator {
     familiar: Familiar,
     /// Pairs have been seen since they were written.
     is_news: bool,
+    logins: Logins,
     proven: Proven,
     refused: Refused,
     throttle: Throttle,
@@ -274,6 +276,22 @@ impl Users {
         let all = self.shared.everyone().into_iter();
         all.map(|(name, account)| (name.to_string(), account.grants))
             .collect()
+    }
+
+    /// When a user last gave its password, in seconds of the Unix epoch; tokens and sessions go on without one. Kept
+    /// over a restart as far as the familiar users are, and best effort: `None` is also what is not known.
+    pub fn last_login_s(&self, user: &str) -> Option<i64> {
+        let authenticator = self.shared.authenticator();
+        let since_start = authenticator.logins.last_s(user);
+        let pair = Pair::of_user(&self.shared.seal, user);
+        since_start.or_else(|| authenticator.familiar.last_s(&pair))
+    }
+
+    /// How often a wrong password was given for a user from a moment on, in seconds of the Unix epoch, since the
+    /// start, as far as 100 of them are remembered. The same one again is none.
+    pub fn failed_logins(&self, user: &str, since_s: i64) -> usize {
+        let authenticator = self.shared.authenticator();
+        authenticator.logins.failures_since(user, since_s)
     }
 
     /// The users with a right on an interface, except operators, who have all.
@@ -510,7 +528,9 @@ impl Check {
         let right = is_told && authenticator.proven.knows(&self.user, &self.mark);
         if right {
             // A user who comes all the time must not become a stranger meanwhile.
-            authenticator.familiar.saw(self.pair, shared.unix_s(now));
+            let now_s = shared.unix_s(now);
+            authenticator.familiar.saw(self.pair, now_s);
+            authenticator.logins.succeeded(&self.user, now_s);
             authenticator.is_news = true;
         }
         right
@@ -583,11 +603,17 @@ impl Check {
         let mut authenticator = shared.authenticator();
         if !proven {
             authenticator.throttle.failed(&self.user, self.at, now);
+            if *self.stored != *DUMMY_HASH {
+                let now_s = shared.unix_s(now);
+                authenticator.logins.failed(&self.user, now_s);
+            }
             authenticator.refused.insert(self.mark, now);
             return Verdict::Refused;
         }
         authenticator.proven.insert(self.user.clone(), self.mark);
-        let is_new_here = authenticator.familiar.saw(self.pair, shared.unix_s(now));
+        let now_s = shared.unix_s(now);
+        authenticator.logins.succeeded(&self.user, now_s);
+        let is_new_here = authenticator.familiar.saw(self.pair, now_s);
         authenticator.is_news = true;
         drop(authenticator);
         if is_new_here {
@@ -646,7 +672,9 @@ impl Shared {
     fn forget_who_is_gone(&self) {
         let loaded = self.loaded();
         let is_user = |user: &str| loaded.account(user).is_some() || self.own.is_known(user);
-        self.authenticator().proven.retain(is_user);
+        let mut authenticator = self.authenticator();
+        authenticator.proven.retain(is_user);
+        authenticator.logins.retain(is_user);
     }
 
     /// Reads again what says who a user is, the file of all and his own, if it is another one than the last time. One
@@ -705,8 +733,13 @@ impl Shared {
         let path = self.familiar_path();
         let Some(path) = &*path else { return };
         let bytes = {
-            let mut authenticator = self.authenticator();
+            let mut guard = self.authenticator();
+            let authenticator = &mut *guard;
             authenticator.is_news = false;
+            for (user, last_s) in authenticator.logins.all() {
+                let pair = Pair::of_user(&self.seal, user);
+                authenticator.familiar.saw(pair, last_s);
+            }
             authenticator.familiar.sealed(&self.seal)
         };
         if let Err(error) = familiar::write(path, &bytes) {

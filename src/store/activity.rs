@@ -29,6 +29,13 @@ impl Tally {
         self.came.saturating_sub(self.refused)
     }
 
+    /// How many came to an end.
+    pub fn ended(&self) -> u32 {
+        self.done
+            .saturating_add(self.failed)
+            .saturating_add(self.refused)
+    }
+
     /// Which part of those that ended has failed or was refused; none of none.
     pub fn error_rate(&self) -> f64 {
         let wrong = f64::from(self.failed) + f64::from(self.refused);
@@ -261,6 +268,7 @@ mod tests {
             let of_a = one.of(&a).between(NOW_MS, NOW_MS + 2 * QUARTER_MS);
             assert_eq!((of_a.failed, of_a.done), (1, 1));
             assert!((of_a.error_rate() - 0.5).abs() < 1e-9);
+            assert_eq!((of_a.ended(), all.ended()), (2, 4));
         }
         assert!(Tally::default().error_rate().abs() < 1e-9);
     }

@@ -1,7 +1,6 @@
 //! The figures that every page has: of the whole spool for operators, of his own jobs for a partner.
 
 use super::{
-    census::Today,
     look::{Html, bytes, count, mark, number},
     visit::Visit,
 };
@@ -79,9 +78,19 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
             small: format!("of {}", visit.config.limits.running_max),
             ..Figure::jobs("b-running", "running", running, jobs("running"))
         },
-        Figure::bad_jobs("b-failed", "failed today", today.failed, jobs("failed")),
-        Figure::jobs("b-refused", "refused today", today.refused, jobs("refused")),
-        Figure::jobs("b-done", "done today", today.done, jobs("done")),
+        Figure::bad_jobs(
+            "b-failed",
+            "failed today",
+            today.failed as usize,
+            jobs("failed"),
+        ),
+        Figure::jobs(
+            "b-refused",
+            "refused today",
+            today.refused as usize,
+            jobs("refused"),
+        ),
+        Figure::jobs("b-done", "done today", today.done as usize, jobs("done")),
         rate(&picture.activity.all.minutes(visit.clock.now_ms)),
         oldest(visit, picture.oldest.waiting.map(JobId::unix_ms)),
     ];
@@ -203,14 +212,9 @@ pub(super) async fn of_partner(visit: &Visit<'_>) -> Vec<Figure> {
     vec![
         Figure::jobs("b-waiting", "waiting", own.waiting, jobs("queued")),
         Figure::jobs("b-running", "running", own.running, jobs("running")),
-        Figure::jobs("b-done", "done today", own.today.done, jobs("done")),
-        Figure::bad_jobs("b-failed", "failed today", own.today.failed, jobs("failed")),
-        Figure::jobs(
-            "b-refused",
-            "refused today",
-            own.today.refused,
-            jobs("refused"),
-        ),
+        Figure::jobs("b-done", "done today", own.done, jobs("done")),
+        Figure::bad_jobs("b-failed", "failed today", own.failed, jobs("failed")),
+        Figure::jobs("b-refused", "refused today", own.refused, jobs("refused")),
         Figure::jobs(
             "b-fetch",
             "to fetch",
@@ -226,7 +230,10 @@ struct Own {
     waiting: usize,
     running: usize,
     to_fetch: usize,
-    today: Today,
+    /// Of those that came today.
+    done: usize,
+    failed: usize,
+    refused: usize,
 }
 
 async fn own(visit: &Visit<'_>) -> Result<Own, StoreError> {
@@ -255,10 +262,10 @@ async fn own(visit: &Visit<'_>) -> Result<Own, StoreError> {
     let ended = store.list(&viewer, &ended, None, usize::MAX).await?;
     for summary in ended.jobs {
         match summary.job.place.kind() {
-            PlaceKind::Bak => own.today.done += 1,
-            PlaceKind::Refused => own.today.refused += 1,
+            PlaceKind::Bak => own.done += 1,
+            PlaceKind::Refused => own.refused += 1,
             PlaceKind::JobErrors | PlaceKind::Deferred | PlaceKind::Queue | PlaceKind::Work => {
-                own.today.failed += 1;
+                own.failed += 1;
             }
         }
     }

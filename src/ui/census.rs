@@ -27,14 +27,6 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 const PAUSE_FACTOR: u32 = 20;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What has come to an end since midnight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Today {
-    pub(super) done: usize,
-    pub(super) failed: usize,
-    pub(super) refused: usize,
-}
-
 /// A spool as it was seen at a moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Picture {
@@ -108,26 +100,16 @@ impl Picture {
     }
 
     /// Of all interfaces.
-    pub(super) fn all_today(&self) -> Today {
+    pub(super) fn all_today(&self) -> Tally {
         self.today(&self.activity.all)
     }
 
-    pub(super) fn today_in(&self, interface: &InterfaceName) -> Today {
+    pub(super) fn today_in(&self, interface: &InterfaceName) -> Tally {
         self.today(&self.activity.of(interface))
     }
 
-    fn today(&self, recent: &Recent) -> Today {
-        let Tally {
-            done,
-            failed,
-            refused,
-            ..
-        } = recent.between(self.midnight_ms, i64::MAX);
-        Today {
-            done: done as usize,
-            failed: failed as usize,
-            refused: refused as usize,
-        }
+    fn today(&self, recent: &Recent) -> Tally {
+        recent.between(self.midnight_ms, i64::MAX)
     }
 
     /// How many jobs of all interfaces wait in their queues, run, and wait for an attempt.

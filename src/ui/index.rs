@@ -2,14 +2,14 @@
 
 use super::{
     arrivals::{self, Expected},
-    census::{Picture, Today},
+    census::Picture,
     charts,
     layout::{Frame, Section},
     look::{Html, count, number, said},
     respond::{Answer, page_of},
     visit::Visit,
 };
-use crate::domain::InterfaceName;
+use crate::{domain::InterfaceName, store::Tally};
 use askama::Template;
 
 /// So many causes of failures are told on the first page.
@@ -69,7 +69,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     let verdict = match needs.len() {
         0 => format!(
             "Nothing needs you. {} done today.",
-            count(picture.all_today().done, "job")
+            count(picture.all_today().done as usize, "job")
         ),
         1 => "1 thing needs you".to_owned(),
         n => format!("{n} things need you"),
@@ -160,10 +160,10 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
         queued: cell(counts.queued.jobs, "queued"),
         running: cell(counts.running.jobs, "running"),
         deferred: cell(counts.deferred.jobs, "deferred"),
-        done: cell(today.done, "done"),
-        failed: cell(today.failed, "failed"),
-        refused: cell(today.refused, "refused"),
-        error_rate: error_rate(today),
+        done: cell(today.done as usize, "done"),
+        failed: cell(today.failed as usize, "failed"),
+        refused: cell(today.refused as usize, "refused"),
+        error_rate: percentage(today),
         oldest: oldest.map(|id| visit.clock.age(id.unix_ms())),
         hour: charts::minutes(&picture.activity.of(name).minutes(visit.clock.now_ms)),
         hold: visit.hold_form(name, picture.held.contains_key(name), None),
@@ -181,12 +181,10 @@ fn day(visit: &Visit<'_>, picture: &Picture) -> Html {
 }
 
 /// How many of a hundred did not end well; empty when none has ended.
-fn error_rate(today: Today) -> String {
-    let bad = today.failed + today.refused;
-    match (bad, bad + today.done) {
-        (_, 0) => String::new(),
-        (0, _) => "0 %".into(),
-        (bad, all) => format!("{:.1} %", bad as f64 * 100.0 / all as f64),
+fn percentage(today: Tally) -> String {
+    match today.ended() {
+        0 => String::new(),
+        _ => format!("{:.1} %", today.error_rate() * 100.0),
     }
 }
 
@@ -196,14 +194,15 @@ mod tests {
 
     #[test]
     fn the_share_of_what_ends_badly_is_said_when_something_has_ended() {
-        let today = |done, failed, refused| Today {
+        let today = |done, failed, refused| Tally {
             done,
             failed,
             refused,
+            came: 0,
         };
-        assert_eq!(error_rate(today(0, 0, 0)), "");
-        assert_eq!(error_rate(today(9, 0, 0)), "0 %");
-        assert_eq!(error_rate(today(2914, 37, 8)), "1.5 %");
-        assert_eq!(error_rate(today(0, 1, 0)), "100.0 %");
+        assert_eq!(percentage(today(0, 0, 0)), "");
+        assert_eq!(percentage(today(9, 0, 0)), "0.0 %");
+        assert_eq!(percentage(today(2914, 37, 8)), "1.5 %");
+        assert_eq!(percentage(today(0, 1, 0)), "100.0 %");
     }
 }

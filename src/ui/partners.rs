@@ -1,13 +1,13 @@
-//! The users: what each may do, and what of the queues is theirs.
+//! The users: what each may do, how they have logged in, and what of the queues is theirs.
 
 use super::{
     layout::{Frame, Section},
-    look::{count, number},
+    look::{Clock, Html, count, number},
     respond::{Answer, Trouble, page_of},
     visit::Visit,
 };
 use crate::{
-    auth::{Grants, Right, Role, Scope},
+    auth::{FAILED_LOGINS_MAX, Grants, Right, Role, Scope, Users},
     domain::PlaceKind,
     store::{Filter, Viewer},
 };
@@ -26,6 +26,9 @@ struct Row {
     name: String,
     roles: String,
     rights: String,
+    /// `None`: not known.
+    last_login: Option<Html>,
+    failed_logins: String,
     waiting: String,
     /// Of all that waits, in percent.
     share: String,
@@ -39,13 +42,16 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     let midnight_ms = Some(visit.clock.midnight_ms());
     let refused = by_submitter(visit, &[PlaceKind::Refused], midnight_ms).await?;
     let all: usize = waiting.values().sum();
-    let users = visit.spool.users.list();
+    let users = &visit.spool.users;
+    let all_users = users.list();
     let row = |(name, grants): &(String, std::sync::Arc<Grants>)| {
         let of = |counts: &HashMap<String, usize>| counts.get(name).copied().unwrap_or(0);
         let n = of(&waiting);
         Row {
             roles: roles(grants),
             rights: rights(grants),
+            last_login: last_login(&visit.clock, users, name),
+            failed_logins: failed_logins(&visit.clock, users, name),
             waiting: number(n as u64),
             share: match all {
                 0 => String::new(),
@@ -57,8 +63,8 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         }
     };
     Ok(page_of(&PartnersPage {
-        title: count(users.len(), "user"),
-        rows: users.iter().map(row).collect(),
+        title: count(all_users.len(), "user"),
+        rows: all_users.iter().map(row).collect(),
         frame: visit.frame(Section::Partners).await,
     }))
 }
@@ -86,6 +92,20 @@ async fn by_submitter(
         }
     }
     Ok(counts)
+}
+
+fn last_login(clock: &Clock, users: &Users, name: &str) -> Option<Html> {
+    let last_s = users.last_login_s(name)?;
+    Some(clock.age(last_s.saturating_mul(1000)))
+}
+
+/// Of today, since the start.
+fn failed_logins(clock: &Clock, users: &Users, name: &str) -> String {
+    let midnight_s = clock.midnight_ms().div_euclid(1000);
+    match users.failed_logins(name, midnight_s) {
+        FAILED_LOGINS_MAX => format!("{FAILED_LOGINS_MAX} or more"),
+        n => number(n as u64),
+    }
 }
 
 fn roles(grants: &Grants) -> String {

@@ -820,3 +820,34 @@ fn an_interface_is_held_from_the_page_of_a_job() {
             .contains(&format!("name=\"back\" value=\"{job}\""))
     );
 }
+
+#[test]
+fn partners_are_shown_with_their_logins() {
+    let mut daemon = Daemon::start();
+    daemon.add_user("shop", &["orders_in=upload"]);
+    let browser = Browser::operator(&daemon);
+    assert_eq!(login(&daemon, "shop", "guess").status, 403);
+    let row = |browser: &Browser<'_>, user: &str| {
+        let page = browser.page("/ui/partners");
+        let (_, rest) = page.split_once(&format!("id=\"p-{user}\"")).unwrap();
+        rest.split_once("</tr>").unwrap().0.to_owned()
+    };
+    let shop = row(&browser, "shop");
+    assert!(
+        shop.contains("orders_in upload") && !shop.contains("<time"),
+        "{shop}"
+    );
+    assert!(shop.contains("<td class=\"n\">1</td>"), "{shop}");
+    assert!(row(&browser, "admin").contains("<time data-age"));
+    // A restart forgets the failures; who has logged in is known.
+    let cookie = browser.cookie.clone();
+    daemon.stop();
+    daemon.serve();
+    let browser = Browser {
+        daemon: &daemon,
+        cookie,
+        token: String::new(),
+    };
+    assert!(row(&browser, "admin").contains("<time data-age"));
+    assert!(row(&browser, "shop").contains("<td class=\"n\">0</td>"));
+}

@@ -436,9 +436,14 @@ async fn where_users_are_familiar_survives_a_restart() {
         denied(users.authenticate(Some(&header), peer(1)).await)
     };
     let users = restarted();
+    assert_eq!(users.last_login_s("shop1"), None);
     login(&users, "shop1", "a").await.unwrap();
+    let last_s = users.last_login_s("shop1");
+    assert!(last_s.is_some());
     // Of itself, without an orderly end.
     let users = restarted();
+    assert_eq!(users.last_login_s("shop1"), last_s);
+    assert_eq!(users.last_login_s("shop2"), None);
     for n in 0..21 {
         assert_eq!(login(&users, &format!("u{n}"), "x").await, WRONG);
     }
@@ -451,6 +456,20 @@ async fn where_users_are_familiar_survives_a_restart() {
         assert_eq!(login(&users, &format!("u{n}"), "x").await, WRONG);
     }
     assert!(login(&users, "shop1", "a").await.is_err());
+}
+
+#[tokio::test]
+async fn failed_logins_of_users_are_counted_and_of_nobody_else() {
+    let bench = Bench::open();
+    for guess in ["x", "y", "x"] {
+        assert_eq!(denied(bench.login("shop1", guess, 1).await), WRONG);
+        assert_eq!(denied(bench.login("nobody", guess, 1).await), WRONG);
+    }
+    // The same one again is no guess.
+    assert_eq!(bench.users.failed_logins("shop1", 0), 2);
+    assert_eq!(bench.users.failed_logins("nobody", 0), 0);
+    assert_eq!(bench.users.failed_logins("shop1", i64::MAX), 0);
+    assert_eq!(bench.users.last_login_s("shop1"), None);
 }
 
 #[tokio::test]
