@@ -231,6 +231,11 @@ impl Service {
         }
     }
 
+    /// The names of the stylesheets by which a job can be had.
+    pub fn stylesheets(&self) -> Vec<String> {
+        self.stylesheets.names()
+    }
+
     /// Carries out every command but [`Command::Submit`], which goes through `admit`.
     ///
     /// # Errors

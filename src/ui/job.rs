@@ -44,6 +44,8 @@ struct JobPage {
     held: Option<String>,
     hold: Option<Html>,
     document: Option<String>,
+    /// What stylesheets make of it.
+    transformed: Vec<(String, String)>,
     facts: Vec<(&'static str, String)>,
     results: Vec<(String, String)>,
     variables: Option<String>,
@@ -129,7 +131,10 @@ pub(super) async fn page(visit: &Visit<'_>, path: &str) -> Answer {
         "" => shown(visit, detail).await,
         "document" => document(visit, &detail).await,
         "log" => log(visit, name).await,
-        number => result(visit, name, number).await,
+        part => match part.split_once('/') {
+            Some(("as", sheet)) => transformed(visit, &detail, sheet).await,
+            Some(_) | None => result(visit, name, part).await,
+        },
     }
 }
 
@@ -167,6 +172,8 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         interface.and_then(|interface| visit.hold_form(interface, held.is_some(), Some(&job.name)));
     let at = |part: &str| visit.to(&format!("job/{}/{part}", job.name), []);
     let results = view.files.iter().enumerate();
+    let sheets = sheets(visit, &detail);
+    let sheets = sheets.iter();
     Ok(page_of(&JobPage {
         title: format!(
             "{job_state}: {}",
@@ -182,6 +189,9 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         held,
         hold,
         document: may_read.then(|| at("document")),
+        transformed: sheets
+            .map(|sheet| (sheet.clone(), at(&format!("as/{sheet}"))))
+            .collect(),
         facts: facts(visit, &view, &detail),
         results: results
             .map(|(n, file)| (said(file), at(&n.to_string())))
@@ -349,6 +359,63 @@ async fn document(visit: &Visit<'_>, detail: &JobDetail) -> Answer {
     Ok(saved_document(download))
 }
 
+/// The stylesheets by which a job may be had: as for its document, and by who may download as programs do.
+fn sheets(visit: &Visit<'_>, detail: &JobDetail) -> Vec<String> {
+    let job = &detail.summary.job;
+    let interface = job.place.interface();
+    let may = interface.is_some_and(|interface| visit.caller.may(Right::Download, interface));
+    match may && may_read(visit, detail) && job.name.kind() == Kind::Xml {
+        true => visit.service.stylesheets(),
+        false => Vec::new(),
+    }
+}
+
+/// What a stylesheet makes of the document, as the dialects give it, bytes and type. The job stays where it is.
+async fn transformed(visit: &Visit<'_>, detail: &JobDetail, sheet: &str) -> Answer {
+    let job = &detail.summary.job;
+    let interface = job.place.interface().cloned();
+    let known = sheets(visit, detail).iter().any(|name| name == sheet);
+    let interface = interface.filter(|_| known).ok_or_else(super::nothing)?;
+    let command = Command::Fetch {
+        interface,
+        job: job.name.clone(),
+        stylesheet: Some(sheet.to_owned()),
+        head: false,
+    };
+    let reply = visit.service.execute(&visit.caller, command).await?;
+    // Without its completion it is not fetched.
+    let Reply::Transformed {
+        content_type, body, ..
+    } = reply
+    else {
+        return Err(super::nothing());
+    };
+    let name = job.name.to_string();
+    let stem = name.trim_end_matches(job.name.kind().extension());
+    let extension = extension(&content_type);
+    let mut response = saved(
+        Payload::Bytes(body),
+        "application/octet-stream",
+        &format!("{stem}.{sheet}.{extension}"),
+    );
+    if let Ok(content_type) = HeaderValue::try_from(content_type) {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    Ok(response)
+}
+
+/// How a file of that media type is called, as `spoolgate poll` does.
+fn extension(content_type: &str) -> &'static str {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    match essence {
+        "application/json" => "json",
+        "text/csv" => "csv",
+        "text/html" => "html",
+        "text/plain" => "txt",
+        _ => "xml",
+    }
+}
+
 /// A job's own document.
 pub(super) fn saved_document(download: Download) -> Response<Payload> {
     let kind = match download.kind {
@@ -463,6 +530,18 @@ mod tests {
             (12_000, "12 s"),
         ] {
             assert_eq!(took(ms), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_stylesheet_made_is_called_by_what_it_is() {
+        for (content_type, expected) in [
+            ("text/csv; charset=UTF-8", "csv"),
+            ("text/html;charset=UTF-8", "html"),
+            ("application/xml; charset=UTF-8", "xml"),
+            ("odd", "xml"),
+        ] {
+            assert_eq!(extension(content_type), expected);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The page, asked as a browser asks: logging in by form, a cookie, forms with their tokens; who sees and does what.
 
-use crate::harness::{Answer, Daemon};
+use crate::harness::{Answer, Daemon, document};
 use std::collections::BTreeSet;
 
 const VALID: &str = "examples/documents/orders_in/day.valid.xml";
@@ -850,4 +850,44 @@ fn partners_are_shown_with_their_logins() {
     };
     assert!(row(&browser, "admin").contains("<time data-age"));
     assert!(row(&browser, "shop").contains("<td class=\"n\">0</td>"));
+}
+
+#[test]
+fn a_job_is_had_by_a_stylesheet_as_programs_have_it() {
+    let daemon = Daemon::start();
+    let shop = daemon.add_user("shop", &["orders_out=list,download"]);
+    let document = std::fs::read(document("orders_out/orders.valid.xml")).unwrap();
+    let job = daemon.drop_in("orders_out", "order-7.xml", &document);
+    let program = format!("/xml/job?Interfacename=orders_out&Jobname={job}&xslt=order-csv");
+    let fetched = daemon.curl_as(&shop, &[&program]);
+    if fetched.status == 503 {
+        eprintln!("skipped: xsltproc is not installed");
+        return;
+    }
+    daemon.wait_for_place(&job, "bak/orders_out");
+    let browser = Browser::open(&daemon, &shop);
+    let href = format!("/ui/job/{job}/as/order-csv");
+    assert!(browser.page(&format!("/ui/job/{job}")).contains(&href));
+    let had = browser.get(&href);
+    assert_eq!((had.status, &had.body), (200, &fetched.body));
+    assert_eq!(had.header("content-type"), fetched.header("content-type"));
+    let name = had.header("content-disposition").unwrap();
+    assert!(
+        name.starts_with("attachment") && name.ends_with("order-csv.csv\""),
+        "{name}"
+    );
+    let none = browser.get(&format!("/ui/job/{job}/as/nothing"));
+    assert_eq!(none.status, 404);
+    // What waits to be fetched is not taken away by who looks.
+    let waiting = daemon.drop_in("orders_out", "order-8.xml", &document);
+    let operator = Browser::operator(&daemon);
+    let had = operator.get(&format!("/ui/job/{waiting}/as/order-csv"));
+    assert_eq!(had.status, 200);
+    assert_eq!(daemon.place(&waiting), "queue/orders_out");
+    assert_eq!(
+        browser
+            .get(&format!("/ui/job/{waiting}/as/order-csv"))
+            .status,
+        404
+    );
 }
