@@ -227,6 +227,11 @@ impl JobId {
         Self::new(unix_ms, 0)
     }
 
+    /// That of the job that is called so, without the rest of the name; `None`: no job is.
+    pub fn of_name(text: &str) -> Option<Self> {
+        Some(Parts::of(text).ok()?.id)
+    }
+
     /// The id that [`JobId::get`] gave.
     pub fn from_number(number: u64) -> Self {
         Self(number)
@@ -341,33 +346,58 @@ impl fmt::Display for JobName {
 impl FromStr for JobName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        check(text, NAME_BYTES_MAX)?;
-        parse_job_name(text).ok_or(NameError::NotAJobName)
+        let Parts {
+            id,
+            reference,
+            kind,
+        } = Parts::of(text)?;
+        Ok(Self::new(
+            id,
+            reference.map(|text| Reference(text.into())),
+            kind,
+        ))
     }
 }
 
-fn parse_job_name(text: &str) -> Option<JobName> {
-    let (stem, kind) = [Kind::Json, Kind::Xml]
-        .into_iter()
-        .find_map(|kind| Some((text.strip_suffix(kind.extension())?, kind)))?;
-    let (time, rest) = stem.split_at_checked(STAMP_BYTES)?;
-    let rest = rest.strip_prefix('-')?;
-    let (sequence, reference) = match rest.split_once('-') {
-        None => (rest, None),
-        Some((sequence, reference)) => (sequence, Some(Reference::reduce(reference)?)),
-    };
-    if sequence.len() != 5 || !sequence.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+/// What a job's name says.
+struct Parts<'t> {
+    id: JobId,
+    reference: Option<&'t str>,
+    kind: Kind,
+}
+
+impl<'t> Parts<'t> {
+    fn of(text: &'t str) -> Result<Self, NameError> {
+        check(text, NAME_BYTES_MAX)?;
+        Self::of_checked(text).ok_or(NameError::NotAJobName)
     }
-    let id = JobId::new(parse_stamp(time)?, sequence.parse().ok()?)?;
-    let name = JobName::new(id, reference, kind);
-    // One spelling per name: a reference that reduction would change is not one of ours.
-    let same = match (&name.reference, rest.split_once('-')) {
-        (Some(kept), Some((_, given))) => kept.as_str() == given,
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    };
-    same.then_some(name)
+
+    fn of_checked(text: &'t str) -> Option<Self> {
+        let (stem, kind) = [Kind::Json, Kind::Xml]
+            .into_iter()
+            .find_map(|kind| Some((text.strip_suffix(kind.extension())?, kind)))?;
+        let (time, rest) = stem.split_at_checked(STAMP_BYTES)?;
+        let rest = rest.strip_prefix('-')?;
+        let (sequence, reference) = match rest.split_once('-') {
+            None => (rest, None),
+            Some((sequence, reference)) => (sequence, Some(reference)),
+        };
+        if sequence.len() != 5 || !sequence.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let id = JobId::new(parse_stamp(time)?, sequence.parse().ok()?)?;
+        // One spelling per name: a reference that reduction would change is not one of ours.
+        let is_reduced = reference.is_none_or(|text| {
+            (1..=REFERENCE_BYTES_MAX).contains(&text.len())
+                && !text.starts_with('-')
+                && !text.ends_with('-')
+        });
+        is_reduced.then_some(Self {
+            id,
+            reference,
+            kind,
+        })
+    }
 }
 
 /// `20261122T045748.123Z`: a moment as it stands in names, sortable and free of `:`. One
@@ -456,6 +486,8 @@ mod tests {
                 good.parse::<JobName>().map(|n| n.to_string()),
                 Ok(good.into())
             );
+            let id = good.parse::<JobName>().map(|name| name.id()).ok();
+            assert_eq!(JobId::of_name(good), id);
         }
         for bad in [
             "order.xml",
@@ -472,6 +504,12 @@ mod tests {
             "20261122T045748.123Z-00042.xml.a1",
         ] {
             assert!(bad.parse::<JobName>().is_err(), "{bad}");
+            assert_eq!(JobId::of_name(bad), None, "{bad}");
+        }
+        let reference = "x".repeat(REFERENCE_BYTES_MAX);
+        for (end, is_one) in [("", true), ("x", false), ("-", false), ("--x", false)] {
+            let name = format!("20261122T045748.123Z-00042-{reference}{end}.xml");
+            assert_eq!(name.parse::<JobName>().is_ok(), is_one, "{name}");
         }
     }
 

@@ -56,15 +56,28 @@ pub(super) struct Failed<'f> {
     pub(super) at_ms: i64,
 }
 
-/// Groups on their way.
-pub(super) struct ErrorGroups {
+/// Groups on their way; `E` finds the example of one.
+pub(super) struct ErrorGroups<E> {
     of: Failing,
     now_ms: i64,
     since_ms: Option<i64>,
-    groups: BTreeMap<String, ErrorGroup>,
+    groups: BTreeMap<String, Group<E>>,
 }
 
-impl ErrorGroups {
+/// An [`ErrorGroup`] whose example is not known yet.
+struct Group<E> {
+    fingerprint: String,
+    submitter: Option<String>,
+    failed: usize,
+    deferred: usize,
+    first_ms: i64,
+    last_ms: i64,
+    hours: [u32; HOURS],
+    interfaces: BTreeSet<InterfaceName>,
+    example: E,
+}
+
+impl<E> ErrorGroups<E> {
     /// Those of what has failed at that moment or later.
     pub(super) fn new(of: Failing, now_ms: i64, since_ms: Option<i64>) -> Self {
         Self {
@@ -75,19 +88,11 @@ impl ErrorGroups {
         }
     }
 
-    /// Counts one. `example` gives its name and the beginning of its error, and is asked while it is the last of its
-    /// group.
-    ///
-    /// # Errors
-    /// That of `example`.
-    pub(super) fn count<E>(
-        &mut self,
-        failed: &Failed<'_>,
-        example: impl FnOnce() -> Result<(JobName, Option<String>), E>,
-    ) -> Result<(), E> {
+    /// Counts one, which is the example of its group while it is the last.
+    pub(super) fn count(&mut self, failed: &Failed<'_>, example: E) {
         let at_ms = failed.at_ms;
         if self.since_ms.is_some_and(|since_ms| at_ms < since_ms) {
-            return Ok(());
+            return;
         }
         let submitter = failed.submitter.filter(|_| self.of == Failing::Uploads);
         let of_submitter = submitter.map(|submitter| format!("{} {submitter}", failed.fingerprint));
@@ -95,26 +100,21 @@ impl ErrorGroups {
         let group = match self.groups.get_mut(key) {
             Some(group) => {
                 if at_ms >= group.last_ms {
-                    group.last_ms = at_ms;
-                    (group.example, group.text) = example()?;
+                    (group.last_ms, group.example) = (at_ms, example);
                 }
                 group
             }
-            None => {
-                let (example, text) = example()?;
-                self.groups.entry(key.to_owned()).or_insert(ErrorGroup {
-                    fingerprint: failed.fingerprint.to_owned(),
-                    submitter: submitter.map(str::to_owned),
-                    failed: 0,
-                    deferred: 0,
-                    first_ms: at_ms,
-                    last_ms: at_ms,
-                    hours: [0; HOURS],
-                    interfaces: BTreeSet::new(),
-                    example,
-                    text,
-                })
-            }
+            None => self.groups.entry(key.to_owned()).or_insert(Group {
+                fingerprint: failed.fingerprint.to_owned(),
+                submitter: submitter.map(str::to_owned),
+                failed: 0,
+                deferred: 0,
+                first_ms: at_ms,
+                last_ms: at_ms,
+                hours: [0; HOURS],
+                interfaces: BTreeSet::new(),
+                example,
+            }),
         };
         match failed.is_deferred {
             true => group.deferred += 1,
@@ -133,17 +133,37 @@ impl ErrorGroups {
         {
             group.interfaces.extend(interface.parse());
         }
-        Ok(())
     }
 
-    /// The largest first.
-    pub(super) fn sorted(self) -> Vec<ErrorGroup> {
-        let mut groups: Vec<ErrorGroup> = self.groups.into_values().collect();
+    /// The largest first. `told` gives the name of an example and the beginning of its error.
+    ///
+    /// # Errors
+    /// That of `told`.
+    pub(super) fn sorted<R>(
+        self,
+        told: impl Fn(E) -> Result<(JobName, Option<String>), R>,
+    ) -> Result<Vec<ErrorGroup>, R> {
+        let finished = self.groups.into_values().map(|group| {
+            let (example, text) = told(group.example)?;
+            Ok(ErrorGroup {
+                fingerprint: group.fingerprint,
+                submitter: group.submitter,
+                failed: group.failed,
+                deferred: group.deferred,
+                first_ms: group.first_ms,
+                last_ms: group.last_ms,
+                hours: group.hours,
+                interfaces: group.interfaces,
+                example,
+                text,
+            })
+        });
+        let mut groups = finished.collect::<Result<Vec<ErrorGroup>, R>>()?;
         groups.sort_by_key(|group| {
             let count = group.failed + group.deferred;
             (std::cmp::Reverse(count), std::cmp::Reverse(group.last_ms))
         });
-        groups
+        Ok(groups)
     }
 }
 
@@ -166,11 +186,10 @@ pub(super) async fn by_list<S: Store + ?Sized>(
     };
     let page = store.list(viewer, &filter, None, usize::MAX).await?;
     let mut groups = ErrorGroups::new(of, store.now_ms(), since_ms);
-    for summary in page.jobs {
+    for summary in &page.jobs {
         let Some(Failure {
             at_ms,
             fingerprint: Some(fingerprint),
-            reason,
             ..
         }) = &summary.failure
         else {
@@ -184,10 +203,13 @@ pub(super) async fn by_list<S: Store + ?Sized>(
             is_deferred: summary.state == State::Waiting,
             at_ms: *at_ms,
         };
-        let example = || -> Result<_> { Ok((summary.job.name.clone(), reason.clone())) };
-        groups.count(&failed, example)?;
+        groups.count(&failed, summary);
     }
-    Ok(groups.sorted())
+    groups.sorted(|summary| {
+        let failure = summary.failure.as_ref();
+        let reason = failure.and_then(|failure| failure.reason.clone());
+        Ok((summary.job.name.clone(), reason))
+    })
 }
 
 #[cfg(test)]
@@ -220,10 +242,10 @@ mod tests {
                 is_deferred,
                 at_ms: NOW_MS - hours_ago * HOUR_MS,
             };
-            let example = || Ok::<_, Infallible>((name(n as u64), Some(format!("{n} sheets"))));
-            groups.count(&failed, example).unwrap();
+            groups.count(&failed, n);
         }
-        groups.sorted()
+        let told = |n| Ok::<_, Infallible>((name(n as u64), Some(format!("{n} sheets"))));
+        groups.sorted(told).unwrap()
     }
 
     #[test]

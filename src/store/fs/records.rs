@@ -19,6 +19,7 @@ mod recall;
 mod search;
 mod uploads;
 
+pub(super) use failures::ErrorLine;
 pub use line::{Accepted, Act, Ended, fingerprint};
 pub(super) use needles::Needles;
 pub(super) use search::Search;

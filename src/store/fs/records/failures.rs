@@ -11,17 +11,92 @@ use crate::{
     store::{Attempt, AttemptEnd},
 };
 use memchr::{memchr, memchr2, memmem::Finder};
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// How a job has failed last.
-pub(in crate::store::fs) struct LastFailure {
+pub(in crate::store::fs) struct LastFailure<'t> {
     pub(in crate::store::fs) at_ms: i64,
-    pub(in crate::store::fs) fingerprint: String,
-    pub(in crate::store::fs) interface: Option<String>,
-    pub(in crate::store::fs) submitter: Option<String>,
-    /// Where its line begins, and how long that is.
+    pub(in crate::store::fs) fingerprint: &'t str,
+    pub(in crate::store::fs) interface: Option<&'t str>,
+    pub(in crate::store::fs) submitter: Option<&'t str>,
+    pub(in crate::store::fs) line: ErrorLine,
+}
+
+/// The line of a day's `ended.jsonl` that says so: where it begins, and how long it is.
+#[derive(Clone, Copy)]
+pub(in crate::store::fs) struct ErrorLine {
     begin: u64,
     length: usize,
+}
+
+/// How jobs of a day have failed last.
+pub(in crate::store::fs) struct LastFailures {
+    /// In the order of the ids that were asked for.
+    of: Vec<Failed>,
+    texts: Texts,
+}
+
+/// The same of one job, whose texts are numbers.
+#[derive(Clone, Default)]
+struct Failed {
+    last: Option<(i64, u32, ErrorLine)>,
+    interface: Option<u32>,
+    submitter: Option<u32>,
+}
+
+impl LastFailures {
+    /// Of each job that was asked for, in the order of the ids; `None`: it has gone on since, or of its error there is
+    /// no fingerprint.
+    pub(in crate::store::fs) fn all(&self) -> impl Iterator<Item = Option<LastFailure<'_>>> {
+        let text = |number: u32| &*self.texts.all[number as usize];
+        self.of.iter().map(move |failing| {
+            let (at_ms, fingerprint, line) = failing.last?;
+            Some(LastFailure {
+                at_ms,
+                fingerprint: text(fingerprint),
+                interface: failing.interface.map(text),
+                submitter: failing.submitter.map(text),
+                line,
+            })
+        })
+    }
+}
+
+/// Texts that many lines have, each of them once.
+#[derive(Default)]
+struct Texts {
+    all: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32>,
+}
+
+impl Texts {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        // There are no more of them than lines in a file that is read within a request.
+        let number = self.all.len() as u32;
+        self.all.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+}
+
+/// Where ids are in a sorted list. Lines come about in that order, so the next one is looked at first.
+struct Ranks<'i> {
+    ids: &'i [u64],
+    next: usize,
+}
+
+impl Ranks<'_> {
+    fn of(&mut self, id: u64) -> Option<usize> {
+        let rank = match self.ids.get(self.next) {
+            Some(next) if *next == id => self.next,
+            Some(_) | None => self.ids.binary_search(&id).ok()?,
+        };
+        self.next = rank + 1;
+        Some(rank)
+    }
 }
 
 /// What is read of a line of `ended.jsonl`.
@@ -59,7 +134,7 @@ impl Member {
     }
 
     /// Its text. Within a text quotes are escaped, so what looks like a member is one.
-    pub(super) fn of(&self, line: &[u8]) -> Option<String> {
+    pub(super) fn of<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, str>> {
         let begin = self.0.find(line)? + self.0.needle().len();
         let (mut end, mut is_escaped) = (begin, false);
         loop {
@@ -71,69 +146,73 @@ impl Member {
         }
         // Most texts stand there as they are.
         match is_escaped {
-            false => String::from_utf8(line[begin..end].to_vec()).ok(),
-            true => serde_json::from_slice(&line[begin - 1..=end]).ok(),
+            false => std::str::from_utf8(&line[begin..end])
+                .map(Cow::Borrowed)
+                .ok(),
+            true => {
+                let text = serde_json::from_slice(&line[begin - 1..=end]);
+                text.map(Cow::Owned).ok()
+            }
         }
     }
 }
 
 impl<F: Fs> Spool<F> {
-    /// How jobs of a day have failed last, by id: of those that are asked for, the ones that have not gone on since and
-    /// of whose errors there is a fingerprint. Of whom and for which interface they are is what the lines say.
+    /// How jobs of a day have failed last: those that are asked for by their ids, which are sorted. Of whom and for which
+    /// interface they are is what the lines say.
     ///
     /// # Errors
     /// When what was recorded of the day cannot be read.
     pub(in crate::store::fs) fn last_failures(
         &self,
         day: &str,
-        is_asked: &dyn Fn(u64) -> bool,
-    ) -> Result<HashMap<u64, LastFailure>, SpoolError> {
+        ids: &[u64],
+    ) -> Result<LastFailures, SpoolError> {
         let [error, interface, submitter] = ["error", "interface", "submitter"].map(Member::new);
-        let (mut last, mut moved) = (HashMap::new(), HashMap::new());
+        let mut of = vec![Failed::default(); ids.len()];
+        let mut texts = Texts::default();
+        let mut ranks = Ranks { ids, next: 0 };
         self.each_line(&ended_path(day), &mut |begin, line| {
-            let Some(glance) = Glance::at(line).filter(|glance| is_asked(glance.id)) else {
+            let Some(glance) = Glance::at(line) else {
                 return Ok(());
             };
-            let id = glance.id;
-            moved.extend(interface.of(glance.rest).map(|interface| (id, interface)));
+            let Some(rank) = ranks.of(glance.id) else {
+                return Ok(());
+            };
+            let failing = &mut of[rank];
+            if let Some(interface) = interface.of(glance.rest) {
+                failing.interface = Some(texts.number(&interface));
+            }
             let fingerprint = match glance.act {
                 Act::CutOff | Act::Deferred | Act::Failed | Act::Refused => error.of(glance.rest),
                 Act::Cancelled | Act::Done | Act::Fetched | Act::Removed | Act::Requeued => None,
                 // They end no attempt.
                 Act::GivenBack | Act::Noted => return Ok(()),
             };
-            let failure = fingerprint.map(|fingerprint| LastFailure {
-                at_ms: glance.at_ms,
-                fingerprint,
-                interface: None,
-                submitter: None,
-                begin,
-                length: line.len(),
+            let length = line.len();
+            failing.last = fingerprint.map(|fingerprint| {
+                let line = ErrorLine { begin, length };
+                (glance.at_ms, texts.number(&fingerprint), line)
             });
-            match failure {
-                Some(failure) => drop(last.insert(id, failure)),
-                None => drop(last.remove(&id)),
-            }
             Ok(())
         })?;
-        if last.is_empty() {
-            return Ok(last);
+        if of.iter().any(|failing| failing.last.is_some()) {
+            ranks.next = 0;
+            self.each_line(&accepted_path(day), &mut |_, line| {
+                if let Some(rank) = id_of(line).and_then(|id| ranks.of(id))
+                    && of[rank].last.is_some()
+                {
+                    let failing = &mut of[rank];
+                    failing.submitter = submitter.of(line).map(|text| texts.number(&text));
+                    // What was said of it later counts.
+                    if failing.interface.is_none() {
+                        failing.interface = interface.of(line).map(|text| texts.number(&text));
+                    }
+                }
+                Ok(())
+            })?;
         }
-        self.each_line(&accepted_path(day), &mut |_, line| {
-            if let Some(id) = id_of(line)
-                && let Some(failure) = last.get_mut(&id)
-            {
-                failure.interface = interface.of(line);
-                failure.submitter = submitter.of(line);
-            }
-            Ok(())
-        })?;
-        for (id, interface) in moved {
-            if let Some(failure) = last.get_mut(&id) {
-                failure.interface = Some(interface);
-            }
-        }
-        Ok(last)
+        Ok(LastFailures { of, texts })
     }
 
     /// The name of a job that has failed so, and the beginning of its error.
@@ -143,12 +222,12 @@ impl<F: Fs> Spool<F> {
     pub(in crate::store::fs) fn told_of(
         &self,
         day: &str,
-        failure: &LastFailure,
+        line: &ErrorLine,
     ) -> Result<(JobName, Option<String>), SpoolError> {
         let path = ended_path(day);
         let gone = || unreadable(&path)(std::io::ErrorKind::NotFound.into());
         let (file, _) = self.opened(&path)?.ok_or_else(gone)?;
-        let line = self.fs.read_at(&file, failure.begin, failure.length);
+        let line = self.fs.read_at(&file, line.begin, line.length);
         let ended = Ended::from_line(&line.map_err(unreadable(&path))?);
         ended.map(|ended| (ended.job, ended.text)).ok_or_else(gone)
     }
@@ -214,11 +293,15 @@ mod tests {
             let glance = Glance::at(line.as_bytes()).unwrap();
             assert_eq!(glance.id, job.id().get());
             assert_eq!((glance.act, glance.at_ms), (Act::CutOff, ended.at_ms));
-            assert_eq!(error.of(glance.rest), ended.error, "{line}");
+            assert_eq!(
+                error.of(glance.rest).as_deref(),
+                ended.error.as_deref(),
+                "{line}"
+            );
             assert_eq!(interface.of(glance.rest).as_deref(), moved, "{line}");
             for end in 0..line.len() {
                 let torn = &line.as_bytes()[..end];
-                let _ = Glance::at(torn).map(|glance| error.of(glance.rest));
+                let _ = Glance::at(torn).map(|glance| error.of(glance.rest).is_some());
             }
         }
         let bare = Ended::new(&job, Act::Noted, 7).to_line();
@@ -227,5 +310,29 @@ mod tests {
             Member::new("submitter").of(br#"{"id":1,"submitter":"a\"\u00e4","error":"b"}"#),
             Some("a\"\u{e4}".into())
         );
+    }
+
+    #[test]
+    fn ids_are_found_in_any_order() {
+        let ids = [2, 3, 5, 8];
+        let mut ranks = Ranks { ids: &ids, next: 0 };
+        for (id, rank) in [
+            (2, Some(0)),
+            (3, Some(1)),
+            (8, Some(3)),
+            (9, None),
+            (2, Some(0)),
+            (4, None),
+        ] {
+            assert_eq!(ranks.of(id), rank, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_text_has_one_number() {
+        let mut texts = Texts::default();
+        let numbers = ["a", "b", "a"].map(|text| texts.number(text));
+        assert_eq!(numbers, [0, 1, 0]);
+        assert_eq!(texts.all.len(), 2);
     }
 }
