@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::Context;
 use clap::Args;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 /// Where the gateway is and who asks.
 #[derive(Debug, Args)]
@@ -136,7 +136,10 @@ pub(super) struct Poll {
     /// Do nothing, and call that good, while another poll is running into the directory
     #[arg(long)]
     skip_if_running: bool,
-    /// Run CMD by `sh -c` for each file, its path in $1; tried again until it succeeds
+    /// Fetch up to N jobs at the same time, over as many connections
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: u16,
+    /// Run CMD by `sh -c` for each file, one after the other, its path in $1; tried again until it succeeds
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
     /// Fetch through this stylesheet of the server
@@ -160,6 +163,8 @@ impl Poll {
             interval: Duration::from_secs(self.interval.max(1)),
             json: self.format.json,
             once: self.once,
+            // At least one, as the argument says.
+            parallel: NonZeroUsize::new(self.parallel.into()).unwrap_or(NonZeroUsize::MIN),
             skip_if_running: self.skip_if_running,
             to: self.to,
             xslt: self.xslt,

@@ -5,7 +5,7 @@
 //! has the loop around it, the server as seen over HTTP, and the command.
 //!
 //! Two polls into one directory at the same time are refused. SIGINT and SIGTERM stop between two
-//! jobs; a second one stops immediately, which is safe as well.
+//! batches of jobs; a second one stops immediately, which is safe as well.
 
 mod files;
 mod inbox;
@@ -23,6 +23,7 @@ use round::{CutShort, Fetched, Hook, Report, Round, Source, SourceError, Tally};
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct PollOptions {
     pub json: bool,
     /// One round only; an error when anything failed.
     pub once: bool,
+    /// So many jobs are fetched at the same time.
+    pub parallel: NonZeroUsize,
     /// A second poll into the directory does nothing, and that is no error.
     pub skip_if_running: bool,
     /// Where the files go. The state lies in `.spoolgate-poll` there.
@@ -79,8 +82,8 @@ async fn poll_until(
     out: Output,
     log: Output,
 ) -> anyhow::Result<()> {
-    let mut source = Remote::new(endpoint, &options.interface, options.xslt.as_deref());
-    let Some(_lock) = begin(options, &mut source).await? else {
+    let source = Remote::new(endpoint, &options.interface, options.xslt.as_deref());
+    let Some(_lock) = begin(options, &source).await? else {
         return Ok(());
     };
     let inbox = Inbox::open(Disk, &options.to, &options.interface)
@@ -97,16 +100,16 @@ async fn poll_until(
         log,
         out,
     };
-    let mut filed = HashSet::new();
-    let mut backoff = None;
+    let (mut filed, mut backoff) = (HashSet::new(), None);
     loop {
         let stopped = stop.clone();
         let mut round = Round {
             filed: &mut filed,
             hook: hook.as_mut(),
             inbox: &inbox,
+            parallel: options.parallel,
             report: &mut report,
-            source: &mut source,
+            source: &source,
             stop: &move || *stopped.borrow(),
             tally: Tally::default(),
         };
@@ -144,7 +147,7 @@ async fn poll_until(
 }
 
 /// Takes the directory for this poll; `None`: another one has it, and that is no error.
-async fn begin(options: &PollOptions, source: &mut Remote<'_>) -> anyhow::Result<Option<DirLock>> {
+async fn begin(options: &PollOptions, source: &Remote<'_>) -> anyhow::Result<Option<DirLock>> {
     if !is_known(options) {
         asked_once(source).await?;
     }
@@ -166,7 +169,7 @@ fn is_known(options: &PollOptions) -> bool {
 }
 
 /// Makes sure that the server does not refuse it all, before anything is made for an interface that was mistyped.
-async fn asked_once(source: &mut Remote<'_>) -> anyhow::Result<()> {
+async fn asked_once(source: &Remote<'_>) -> anyhow::Result<()> {
     match source.list(&mut |_| ()).await {
         Err(SourceError::Refused(why)) => anyhow::bail!("{why}"),
         // What is wrong now may pass.

@@ -15,7 +15,8 @@
 //! as soon as it was fetched completely and from then on no longer lists it. Handing over is one
 //! rename that takes the bytes out of `parts`, so a job is not delivered twice even if someone
 //! took the file away immediately. A file in `todo` means that a command has yet to succeed for a
-//! delivered job. Each step is durable before the next begins.
+//! delivered job. Each step is durable before the next begins; jobs that are fetched together take it together, and
+//! wait for each directory once.
 //!
 //! Invariant: a file under its final name in `<to>` is whole.
 
@@ -136,9 +137,9 @@ impl<F: Files> Inbox<F> {
         Ok(None)
     }
 
-    /// Before anything is asked of the server about the job.
-    pub(super) fn intend(&self, job: &JobName) -> io::Result<()> {
-        self.mark(&self.intents, job)
+    /// Before anything is asked of the server about these jobs.
+    pub(super) fn intend(&self, jobs: &[JobName]) -> io::Result<()> {
+        self.mark(&self.intents, jobs)
     }
 
     /// A fresh place for the bytes of an intended job.
@@ -153,8 +154,8 @@ impl<F: Files> Inbox<F> {
         self.files.append(part, bytes)
     }
 
-    /// The bytes are all there and right. `extension`: the file is to be called so.
-    pub(super) fn completed(
+    /// The bytes of a job are all there and right: makes them durable. `extension`: the file is to be called so.
+    pub(super) fn keep(
         &self,
         job: &JobName,
         part: F::Part,
@@ -162,19 +163,28 @@ impl<F: Files> Inbox<F> {
     ) -> io::Result<()> {
         self.files.sync(&part)?;
         drop(part);
-        if let Some(extension) = extension {
-            let called = self.parts.join(named(job, extension));
-            self.files.rename_new(&at(&self.parts, job), &called)?;
+        match extension {
+            None => Ok(()),
+            Some(extension) => {
+                let called = self.parts.join(named(job, extension));
+                self.files.rename_new(&at(&self.parts, job), &called)
+            }
         }
-        self.files.sync_dir(&self.parts)?;
-        self.move_marker(&self.intents, &self.whole, job)
     }
 
-    /// Gives a complete job its final name, and says it. `with_command`: a command is to run for it.
-    pub(super) fn hand_over(&self, job: &JobName, with_command: bool) -> io::Result<PathBuf> {
-        if with_command {
-            self.mark(&self.todo, job)?;
-        }
+    /// The bytes of these jobs are kept.
+    pub(super) fn completed(&self, jobs: &[JobName]) -> io::Result<()> {
+        self.files.sync_dir(&self.parts)?;
+        self.move_markers(&self.intents, &self.whole, jobs)
+    }
+
+    /// Commands are to run for these jobs, which are complete.
+    pub(super) fn command(&self, jobs: &[JobName]) -> io::Result<()> {
+        self.mark(&self.todo, jobs)
+    }
+
+    /// Gives a complete job its final name, and says it.
+    pub(super) fn hand_over(&self, job: &JobName) -> io::Result<PathBuf> {
         let part = self.first_in(&self.parts, job)?;
         let name = part.as_deref().and_then(Path::file_name);
         let file = name.map_or_else(|| at(&self.to, job), |name| self.to.join(name));
@@ -192,10 +202,14 @@ impl<F: Files> Inbox<F> {
                 other => other?,
             }
         }
+        Ok(file)
+    }
+
+    /// These jobs have their final names.
+    pub(super) fn handed_over(&self, jobs: &[JobName]) -> io::Result<()> {
         self.files.sync_dir(&self.to)?;
         self.files.sync_dir(&self.parts)?;
-        self.move_marker(&self.whole, &self.delivered, job)?;
-        Ok(file)
+        self.move_markers(&self.whole, &self.delivered, jobs)
     }
 
     /// The command has succeeded.
@@ -217,17 +231,21 @@ impl<F: Files> Inbox<F> {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    fn mark(&self, dir: &Path, job: &JobName) -> io::Result<()> {
-        let marker = at(dir, job);
-        if !self.files.exists(&marker)? {
-            let marker = self.files.create(&marker)?;
-            self.files.sync(&marker)?;
+    /// A marker is empty: there is nothing of it to be synced but its name.
+    fn mark(&self, dir: &Path, jobs: &[JobName]) -> io::Result<()> {
+        for job in jobs {
+            let marker = at(dir, job);
+            if !self.files.exists(&marker)? {
+                self.files.create(&marker)?;
+            }
         }
         self.files.sync_dir(dir)
     }
 
-    fn move_marker(&self, from: &Path, to: &Path, job: &JobName) -> io::Result<()> {
-        self.files.rename_new(&at(from, job), &at(to, job))?;
+    fn move_markers(&self, from: &Path, to: &Path, jobs: &[JobName]) -> io::Result<()> {
+        for job in jobs {
+            self.files.rename_new(&at(from, job), &at(to, job))?;
+        }
         // The later state first: in between, a crash shows both, and the later one counts.
         self.files.sync_dir(to)?;
         self.files.sync_dir(from)

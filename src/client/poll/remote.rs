@@ -11,13 +11,16 @@ use super::round::{Fetched, Source, SourceError};
 use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX, escaped};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::io;
 
 const REASON_BYTES_MAX: usize = 1024;
 
 pub(super) struct Remote<'e> {
-    client: Client<'e>,
+    endpoint: &'e Endpoint,
+    /// Connections over which nothing is asked now: there are as many as there were requests at the same time.
+    idle: Mutex<Vec<Client<'e>>>,
     interface: &'e InterfaceName,
     xslt: Option<&'e str>,
 }
@@ -29,14 +32,20 @@ impl<'e> Remote<'e> {
         xslt: Option<&'e str>,
     ) -> Self {
         Self {
-            client: Client::new(endpoint),
+            endpoint,
+            idle: Mutex::default(),
             interface,
             xslt,
         }
     }
 
-    async fn ask(&mut self, target: String) -> Result<Response, SourceError> {
-        let response = self.client.request(&Ask::get(target)).await?;
+    fn connection(&self) -> Client<'e> {
+        let idle = self.idle.lock().pop();
+        idle.unwrap_or_else(|| Client::new(self.endpoint))
+    }
+
+    async fn ask(&self, over: &mut Client<'_>, target: String) -> Result<Response, SourceError> {
+        let response = over.request(&Ask::get(target)).await?;
         if response.status == StatusCode::OK {
             return Ok(response);
         }
@@ -70,11 +79,15 @@ impl From<ClientError> for SourceError {
     }
 }
 
-impl Source for Remote<'_> {
-    async fn list(&mut self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
+impl Remote<'_> {
+    async fn list_over(
+        &self,
+        over: &mut Client<'_>,
+        each: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), SourceError> {
         let interface = self.interface.as_str();
         let target = target("/xml/jobqueue", &[("Interfacename", Some(interface))]);
-        let mut response = self.ask(target).await?;
+        let mut response = self.ask(over, target).await?;
         if !shows_its_end(&response.headers) {
             return Err(SourceError::Failed(
                 "the listing does not show its end".into(),
@@ -88,8 +101,9 @@ impl Source for Remote<'_> {
         Ok(())
     }
 
-    async fn fetch(
-        &mut self,
+    async fn fetch_over(
+        &self,
+        over: &mut Client<'_>,
         job: &JobName,
         piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<Fetched, SourceError> {
@@ -99,7 +113,7 @@ impl Source for Remote<'_> {
             ("Jobname", Some(name.as_str())),
             ("xslt", self.xslt),
         ];
-        let mut response = self.ask(target("/xml/job", &parameters)).await?;
+        let mut response = self.ask(over, target("/xml/job", &parameters)).await?;
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         while let Some(part) = response.piece().await? {
             hash.update(&part);
@@ -126,6 +140,26 @@ impl Source for Remote<'_> {
             extension,
             sha256,
         })
+    }
+}
+
+impl Source for Remote<'_> {
+    async fn list(&self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
+        let mut over = self.connection();
+        let listed = self.list_over(&mut over, each).await;
+        self.idle.lock().push(over);
+        listed
+    }
+
+    async fn fetch(
+        &self,
+        job: &JobName,
+        piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<Fetched, SourceError> {
+        let mut over = self.connection();
+        let fetched = self.fetch_over(&mut over, job, piece).await;
+        self.idle.lock().push(over);
+        fetched
     }
 }
 

@@ -3,13 +3,18 @@
 //! It knows neither HTTP nor processes: jobs come from a [`Source`], commands are a [`Hook`], and
 //! all file operations are the [`Inbox`]'s. A job that fails is reported and left for the next
 //! round, and the others go on; only a server that cannot be reached ends the round.
+//!
+//! Jobs are fetched in batches, those of one at the same time. What came of them is told in their order, and
+//! commands run one after the other.
 
 use super::files::Files;
 use super::inbox::Inbox;
 use crate::domain::JobName;
+use futures_util::future::join_all;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// How many new jobs are taken from one listing at most; the next round finds the rest.
@@ -41,11 +46,11 @@ pub(super) enum SourceError {
 /// The server, as far as polling is concerned.
 pub(super) trait Source {
     /// Calls `each` with every line of the queue's listing, oldest first. `Ok`: it was complete.
-    async fn list(&mut self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError>;
+    async fn list(&self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError>;
 
-    /// Calls `piece` with the job's bytes. `Ok`: they were all there and right.
+    /// Calls `piece` with the job's bytes. `Ok`: they were all there and right. Several may be fetched at the same time.
     async fn fetch(
-        &mut self,
+        &self,
         job: &JobName,
         piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<Fetched, SourceError>;
@@ -84,8 +89,10 @@ pub(super) struct Round<'a, F, S, H, R> {
     pub(super) filed: &'a mut HashSet<JobName>,
     pub(super) hook: Option<&'a mut H>,
     pub(super) inbox: &'a Inbox<F>,
+    /// So many jobs are fetched at the same time.
+    pub(super) parallel: NonZeroUsize,
     pub(super) report: &'a mut R,
-    pub(super) source: &'a mut S,
+    pub(super) source: &'a S,
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
     pub(super) tally: Tally,
 }
@@ -98,28 +105,32 @@ where
     R: Report,
 {
     pub(super) async fn run(&mut self) -> Result<(), CutShort> {
-        for job in self.inbox.complete()? {
-            self.hand_over(&job, None);
-        }
+        let complete: Vec<JobName> = self.inbox.complete()?.into_iter().collect();
+        let complete = complete.into_iter().map(|job| (job, None));
+        self.hand_over(complete.collect());
         self.run_commands().await?;
-        for job in self.inbox.intended()? {
-            if (self.stop)() {
-                return Ok(());
-            }
-            self.deliver(&job).await?;
+        let intended: Vec<JobName> = self.inbox.intended()?.into_iter().collect();
+        self.deliver_all(&intended).await?;
+        if (self.stop)() {
+            return Ok(());
         }
         let (new, again) = self.ask().await?;
-        for job in new {
+        self.deliver_all(&new).await?;
+        for batch in again.chunks(self.parallel.get()) {
             if (self.stop)() {
                 return Ok(());
             }
-            self.deliver(&job).await?;
+            self.let_them_be_filed(batch).await?;
         }
-        for job in again {
+        Ok(())
+    }
+
+    async fn deliver_all(&mut self, jobs: &[JobName]) -> Result<(), CutShort> {
+        for batch in jobs.chunks(self.parallel.get()) {
             if (self.stop)() {
-                return Ok(());
+                break;
             }
-            self.let_it_be_filed(&job).await?;
+            self.deliver(batch).await?;
         }
         Ok(())
     }
@@ -174,69 +185,112 @@ where
         Ok((new, again))
     }
 
-    async fn deliver(&mut self, job: &JobName) -> Result<(), CutShort> {
-        match self.fetch(job).await {
-            Ok(fetched) => {
-                if self.hand_over(job, Some(fetched)) && self.hook.is_some() {
-                    self.command(job).await;
+    /// Fetches jobs, gives them their names and runs their commands. A stop comes between two of those.
+    async fn deliver(&mut self, batch: &[JobName]) -> Result<(), CutShort> {
+        let (whole, cut) = self.fetch(batch).await?;
+        let delivered = self.hand_over(whole);
+        if self.hook.is_some() {
+            for (n, job) in delivered.iter().enumerate() {
+                if n > 0 && (self.stop)() {
+                    break;
                 }
-                Ok(())
-            }
-            Err(SourceError::Unreachable(why)) => Err(CutShort(why)),
-            Err(error) => {
-                self.failed(job, &error);
-                Ok(())
+                self.command(job).await;
             }
         }
+        cut
     }
 
-    async fn fetch(&mut self, job: &JobName) -> Result<Fetched, SourceError> {
+    /// Those of a batch that are complete then, and whether the round is to end after them.
+    async fn fetch(
+        &mut self,
+        batch: &[JobName],
+    ) -> Result<(Vec<(JobName, Option<Fetched>)>, Result<(), CutShort>), CutShort> {
+        let (inbox, source) = (self.inbox, self.source);
+        inbox.intend(batch)?;
+        let fetches = batch.iter().map(|job| async move {
+            let mut part = inbox.begin(job)?;
+            let mut piece = |bytes: &[u8]| inbox.append(&mut part, bytes);
+            let fetched = source.fetch(job, &mut piece).await?;
+            Ok((part, fetched))
+        });
+        let fetched = join_all(fetches).await;
+        let (mut whole, mut cut) = (Vec::new(), Ok(()));
+        for (job, kept) in batch.iter().zip(kept(inbox, batch, fetched)) {
+            match kept {
+                Ok(fetched) => whole.push((job.clone(), Some(fetched))),
+                Err(SourceError::Unreachable(why)) => cut = cut.and(Err(CutShort(why))),
+                Err(error) => self.failed(job, &error),
+            }
+        }
+        if !whole.is_empty() {
+            inbox.completed(&names_of(&whole))?;
+        }
+        Ok((whole, cut))
+    }
+
+    /// Gives complete jobs their names; those that have them then, durably.
+    fn hand_over(&mut self, whole: Vec<(JobName, Option<Fetched>)>) -> Vec<JobName> {
+        if whole.is_empty() {
+            return Vec::new();
+        }
         let inbox = self.inbox;
-        inbox.intend(job)?;
-        let mut part = inbox.begin(job)?;
-        let mut piece = |bytes: &[u8]| inbox.append(&mut part, bytes);
-        let fetched = self.source.fetch(job, &mut piece).await?;
-        inbox.completed(job, part, fetched.extension)?;
-        Ok(fetched)
-    }
-
-    fn hand_over(&mut self, job: &JobName, fetched: Option<Fetched>) -> bool {
-        match self.inbox.hand_over(job, self.hook.is_some()) {
-            Err(error) => {
-                self.failed(job, &error);
-                false
-            }
-            Ok(file) => {
-                self.tally.delivered += 1;
-                self.report.delivered(job, &file, fetched);
-                true
+        let marked = match self.hook.is_some() {
+            true => inbox.command(&names_of(&whole)),
+            false => Ok(()),
+        };
+        if let Err(error) = marked {
+            whole.iter().for_each(|(job, _)| self.failed(job, &error));
+            return Vec::new();
+        }
+        let (mut files, mut jobs) = (Vec::new(), Vec::new());
+        for (job, fetched) in whole {
+            match inbox.hand_over(&job) {
+                Err(error) => self.failed(&job, &error),
+                Ok(file) => {
+                    files.push((file, fetched));
+                    jobs.push(job);
+                }
             }
         }
+        if let Err(error) = inbox.handed_over(&jobs) {
+            jobs.iter().for_each(|job| self.failed(job, &error));
+            return Vec::new();
+        }
+        for (job, (file, fetched)) in jobs.iter().zip(files) {
+            self.tally.delivered += 1;
+            self.report.delivered(job, &file, fetched);
+        }
+        jobs
     }
 
     /// A server that was killed after the last byte still has a job in its queue that is here.
     /// Fetching it once more, into nothing, lets it be filed away. Once per process only: from
     /// some interfaces a job never moves.
-    async fn let_it_be_filed(&mut self, job: &JobName) -> Result<(), CutShort> {
-        if !self.filed.insert(job.clone()) {
-            return Ok(());
-        }
-        match self.source.fetch(job, &mut |_| Ok(())).await {
-            Ok(_) => {
-                let text = format!(
-                    "{job}: delivered before and still listed; \
-                     fetched once more so that the server can file it away"
-                );
-                self.report.note(&text);
-                Ok(())
+    async fn let_them_be_filed(&mut self, batch: &[JobName]) -> Result<(), CutShort> {
+        let mut batch = batch.to_vec();
+        batch.retain(|job| self.filed.insert(job.clone()));
+        let source = self.source;
+        let fetches = batch
+            .iter()
+            .map(|job| async move { source.fetch(job, &mut |_| Ok(())).await });
+        let mut cut = Ok(());
+        for (job, fetched) in batch.iter().zip(join_all(fetches).await) {
+            match fetched {
+                Ok(_) => {
+                    let text = format!(
+                        "{job}: delivered before and still listed; \
+                         fetched once more so that the server can file it away"
+                    );
+                    self.report.note(&text);
+                }
+                Err(SourceError::Unreachable(why)) => cut = cut.and(Err(CutShort(why))),
+                Err(error) => {
+                    self.filed.remove(job);
+                    self.failed(job, &error);
+                }
             }
-            Err(SourceError::Unreachable(why)) => Err(CutShort(why)),
-            Err(error) => {
-                self.filed.remove(job);
-                self.failed(job, &error);
-                Ok(())
-            }
         }
+        cut
     }
 
     async fn command(&mut self, job: &JobName) {
@@ -266,6 +320,36 @@ where
         self.tally.failed += 1;
         self.report.note(&format!("{what}: {error}"));
     }
+}
+
+/// Makes what was fetched of a batch durable. At the same time: the disk flushes once for all of it.
+fn kept<F: Files<Part: Send> + Sync>(
+    inbox: &Inbox<F>,
+    batch: &[JobName],
+    fetched: Vec<Result<(F::Part, Fetched), SourceError>>,
+) -> Vec<Result<Fetched, SourceError>> {
+    let keep = |job: &JobName, fetched: Result<(F::Part, Fetched), SourceError>| {
+        let (part, fetched) = fetched?;
+        inbox.keep(job, part, fetched.extension)?;
+        Ok(fetched)
+    };
+    let keep = &keep;
+    std::thread::scope(|scope| {
+        let begin = |(job, fetched)| {
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, move || keep(job, fetched))
+        };
+        let threads: Vec<_> = batch.iter().zip(fetched).map(begin).collect();
+        let ended = threads.into_iter().map(|thread| {
+            let panicked = |_| Err(io::Error::other("a thread panicked").into());
+            thread?.join().unwrap_or_else(panicked)
+        });
+        ended.collect()
+    })
+}
+
+fn names_of(whole: &[(JobName, Option<Fetched>)]) -> Vec<JobName> {
+    whole.iter().map(|(job, _)| job.clone()).collect()
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ fn options(stub: &Stub) -> PollOptions {
         interval: Duration::from_secs(3600),
         json: false,
         once: true,
+        parallel: NonZeroUsize::MIN,
         skip_if_running: false,
         to: stub.dir.path().join("in"),
         xslt: None,
@@ -101,6 +102,29 @@ async fn new_jobs_arrive_and_are_told() {
     assert!(log.contains("delivered before and still listed"), "{log}");
     assert_eq!(names(&options.to), [TWO]);
     assert_eq!(stub.asked().len(), 7);
+}
+
+#[tokio::test]
+async fn jobs_are_fetched_over_several_connections() {
+    let stub = Stub::start(|_, asked| {
+        listing(asked, &[ONE, TWO]).unwrap_or_else(|| {
+            let body = asked.line().to_owned();
+            Say::whole("200 OK", &digest(&body), &body)
+        })
+    })
+    .await;
+    let mut options = options(&stub);
+    options.parallel = NonZeroUsize::new(2).unwrap();
+    let (result, out, log) = polled(&stub, &options).await;
+    result.unwrap();
+    assert_eq!(log, "");
+    let paths = [ONE, TWO].map(|name| options.to.join(name));
+    let [one, two] = paths.each_ref().map(|path| path.display());
+    assert_eq!(out, format!("{one}\n{two}\n"));
+    for (path, name) in paths.iter().zip([ONE, TWO]) {
+        let line = format!("GET /xml/job?Interfacename=orders_out&Jobname={name}");
+        assert_eq!(fs::read_to_string(path).unwrap(), line);
+    }
 }
 
 #[tokio::test]

@@ -48,35 +48,45 @@ impl Server {
     }
 }
 
-impl Source for Server {
-    async fn list(&mut self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
-        self.queue.keys().for_each(|job| each(&job.to_string()));
+/// A server that several are asked of at the same time.
+struct Shared<'s>(Mutex<&'s mut Server>);
+
+impl Source for Shared<'_> {
+    async fn list(&self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
+        let server = self.0.lock().unwrap();
+        server.queue.keys().for_each(|job| each(&job.to_string()));
         Ok(())
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         job: &JobName,
         piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<Fetched, SourceError> {
-        self.fetches += 1;
-        let body = self.queue.get(job).or(self.bak.get(job));
-        let body = body
-            .ok_or_else(|| SourceError::Failed("no such job".into()))?
-            .clone();
+        let (body, is_cut, is_killed) = {
+            let mut server = self.0.lock().unwrap();
+            server.fetches += 1;
+            let body = server.queue.get(job).or(server.bak.get(job)).cloned();
+            let nth = Some(server.fetches);
+            (body, server.cut == nth, server.killed == nth)
+        };
+        let body = body.ok_or_else(|| SourceError::Failed("no such job".into()))?;
         for (n, part) in body.chunks(PIECE).enumerate() {
-            if n == 1 && self.cut == Some(self.fetches) {
+            if n == 1 && is_cut {
                 return Err(SourceError::Failed("cut".into()));
             }
             piece(part)?;
+            // The others go on meanwhile.
+            tokio::task::yield_now().await;
         }
-        if self.killed != Some(self.fetches) {
-            let filed = self.queue.remove(job).map(|body| (job.clone(), body));
-            self.bak.extend(filed);
+        let mut server = self.0.lock().unwrap();
+        if !is_killed {
+            let filed = server.queue.remove(job).map(|body| (job.clone(), body));
+            server.bak.extend(filed);
         }
         Ok(Fetched {
             bytes: body.len() as u64,
-            extension: self.extension,
+            extension: server.extension,
             sha256: [0; 32],
         })
     }
@@ -198,21 +208,35 @@ async fn life<F: Files<Part: Send> + Sync>(
     files: F,
     to: &Path,
     server: &mut Server,
+    hook: Option<&mut Ran>,
+    rounds: usize,
+) -> (Tally, Vec<String>) {
+    life_of(files, to, server, hook, rounds, 1).await
+}
+
+/// The same with so many jobs at the same time.
+async fn life_of<F: Files<Part: Send> + Sync>(
+    files: F,
+    to: &Path,
+    server: &mut Server,
     mut hook: Option<&mut Ran>,
     rounds: usize,
+    parallel: usize,
 ) -> (Tally, Vec<String>) {
     let Ok(inbox) = Inbox::open(files, to, &"orders_out".parse().unwrap()) else {
         return (Tally::default(), Vec::new());
     };
     let (mut notes, mut filed) = (Notes::default(), HashSet::new());
+    let source = Shared(Mutex::new(server));
     let mut tally = Tally::default();
     for _ in 0..rounds {
         let mut round = Round {
             filed: &mut filed,
             hook: hook.as_deref_mut(),
             inbox: &inbox,
+            parallel: NonZeroUsize::new(parallel).unwrap(),
             report: &mut notes,
-            source: server,
+            source: &source,
             stop: &|| false,
             tally: Tally::default(),
         };
@@ -246,7 +270,9 @@ async fn killed_at_any_operation_every_job_arrives_once_and_whole() {
         (None, Some(2)),
         (Some(1), Some(3)),
     ];
-    for (cut, killed) in faults {
+    let alone = faults.map(|faults| (1, faults));
+    let together = faults.map(|faults| (N_JOBS, faults));
+    for (parallel, (cut, killed)) in alone.into_iter().chain(together) {
         let mut crash_at = 0;
         loop {
             let dir = tempfile::tempdir().unwrap();
@@ -260,14 +286,14 @@ async fn killed_at_any_operation_every_job_arrives_once_and_whole() {
                 taken: &taken,
                 to,
             };
-            life(mortal(&first), to, &mut server, None, 3).await;
-            let why = format!("crash at {crash_at}, cut {cut:?}, killed {killed:?}");
+            life_of(mortal(&first), to, &mut server, None, 3, parallel).await;
+            let why = format!("crash at {crash_at} of {parallel}, cut {cut:?}, killed {killed:?}");
             for (name, body) in taken.lock().unwrap().iter() {
                 let n: usize = name[21..26].parse().unwrap();
                 assert_eq!(*body, bytes(n), "{why}");
             }
             let second = Life::of(usize::MAX);
-            life(mortal(&second), to, &mut server, None, 3).await;
+            life_of(mortal(&second), to, &mut server, None, 3, parallel).await;
             check(&taken.lock().unwrap(), N_JOBS, to, &why);
             assert!(
                 server.queue.is_empty(),
@@ -331,7 +357,7 @@ async fn killed_twice_in_a_row_nothing_changes() {
                     taken: &taken,
                     to,
                 };
-                life(files, to, &mut server, None, 2).await;
+                life_of(files, to, &mut server, None, 2, 2).await;
             }
             let why = format!("crashes at {first} and {second}");
             check(&taken.lock().unwrap(), 2, to, &why);
@@ -355,7 +381,7 @@ async fn killed_at_any_operation_the_command_runs_at_least_once_for_each() {
             taken: &taken,
             to: &elsewhere,
         };
-        life(files, to, &mut server, Some(&mut ran), 2).await;
+        life_of(files, to, &mut server, Some(&mut ran), 2, 2).await;
         life(Disk, to, &mut server, Some(&mut ran), 2).await;
         for n in 0..2 {
             assert!(ran.runs.contains(&name(n)), "crash at {crash_at}");
@@ -373,6 +399,7 @@ async fn killed_at_any_operation_the_command_runs_at_least_once_for_each() {
 /// `sync_dir` of their directory.
 #[derive(Clone, Default)]
 struct Volatile {
+    dir_syncs: Arc<AtomicUsize>,
     disk: Arc<Mutex<Trees>>,
     left: Arc<AtomicUsize>,
 }
@@ -468,6 +495,7 @@ impl Files for Volatile {
         Ok(())
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.dir_syncs.fetch_add(1, Ordering::SeqCst);
         let mut disk = self.spend()?;
         disk.durable.retain(|path, _| path.parent() != Some(dir));
         let inside: Vec<_> = disk
@@ -481,15 +509,15 @@ impl Files for Volatile {
     }
 }
 
-#[tokio::test]
-async fn a_power_cut_at_any_operation_loses_no_job() {
+async fn a_power_cut_loses_no_job(parallel: usize) {
     const N_JOBS: usize = 2;
     let to = Path::new("/inbox");
     let mut crash_at = 0;
     loop {
         let mut server = Server::with(N_JOBS);
         let files = Volatile::default();
-        life(files.after_power_cut(crash_at), to, &mut server, None, 2).await;
+        let cut = files.after_power_cut(crash_at);
+        life_of(cut, to, &mut server, None, 2, parallel).await;
         let over = files.left.load(Ordering::SeqCst) == 0;
         // A file under its final name is whole, even in what the power cut left.
         let rest = files.after_power_cut(usize::MAX);
@@ -502,7 +530,7 @@ async fn a_power_cut_at_any_operation_loses_no_job() {
             (0..N_JOBS).all(|n| whole(n) != Some(false)),
             "power cut at {crash_at}"
         );
-        life(rest.clone(), to, &mut server, None, 2).await;
+        life_of(rest.clone(), to, &mut server, None, 2, parallel).await;
         for n in 0..N_JOBS {
             assert_eq!(whole(n), Some(true), "power cut at {crash_at}");
         }
@@ -525,9 +553,32 @@ async fn a_power_cut_at_any_operation_loses_no_job() {
         crash_at += 1;
     }
     assert!(
-        crash_at > 40,
+        crash_at > 30,
         "{crash_at} operations are too few to be true"
     );
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_operation_loses_no_job() {
+    for parallel in [1, 2] {
+        a_power_cut_loses_no_job(parallel).await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_waits_for_the_directories_as_often_as_one_job() {
+    let mut waited = Vec::new();
+    for (n_jobs, parallel) in [(1, 8), (8, 8), (9, 8)] {
+        let files = Volatile::default().after_power_cut(usize::MAX);
+        let to = Path::new("/inbox");
+        let mut server = Server::with(n_jobs);
+        let lived = life_of(files.clone(), to, &mut server, None, 1, parallel);
+        assert_eq!(lived.await.0.delivered, n_jobs);
+        waited.push(files.dir_syncs.load(Ordering::SeqCst));
+    }
+    assert_eq!(waited[0], waited[1]);
+    // Beside those at the beginning.
+    assert_eq!(waited[2], 2 * waited[1] - 3);
 }
 
 #[tokio::test]
@@ -644,12 +695,13 @@ async fn a_job_sent_again_after_it_left_the_queue_is_delivered_again() {
 }
 
 /// A server that answers as none of ours would.
+#[derive(Default)]
 struct Odd {
-    asked: Vec<JobName>,
+    asked: Mutex<Vec<JobName>>,
 }
 
 impl Source for Odd {
-    async fn list(&mut self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
+    async fn list(&self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
         ["../../etc/passwd", ".spoolgate-poll", "a.xml"]
             .into_iter()
             .for_each(&mut *each);
@@ -659,12 +711,13 @@ impl Source for Odd {
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         job: &JobName,
         _piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<Fetched, SourceError> {
-        self.asked.push(job.clone());
-        match self.asked.len() {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(job.clone());
+        match asked.len() {
             1 => Err(SourceError::Failed("410 Gone".into())),
             _ => Err(SourceError::Unreachable("refused".into())),
         }
@@ -675,19 +728,20 @@ impl Source for Odd {
 async fn odd_names_are_never_used_and_an_unreachable_server_ends_the_round() {
     let dir = tempfile::tempdir().unwrap();
     let inbox = Inbox::open(Disk, dir.path(), &"orders_out".parse().unwrap()).unwrap();
-    let (mut source, mut notes) = (Odd { asked: Vec::new() }, Notes::default());
+    let (source, mut notes) = (Odd::default(), Notes::default());
     let mut round: Round<'_, _, _, Ran, _> = Round {
         filed: &mut HashSet::new(),
         hook: None,
         inbox: &inbox,
+        parallel: NonZeroUsize::MIN,
         report: &mut notes,
-        source: &mut source,
+        source: &source,
         stop: &|| false,
         tally: Tally::default(),
     };
     let CutShort(why) = round.run().await.unwrap_err();
     assert_eq!((why.as_str(), round.tally.failed), ("refused", 2));
-    assert_eq!(source.asked, [name(1), name(2)]);
+    assert_eq!(*source.asked.lock().unwrap(), [name(1), name(2)]);
     assert!(
         notes.0[0].contains("3 lines are not job names"),
         "{:?}",
@@ -698,22 +752,98 @@ async fn odd_names_are_never_used_and_an_unreachable_server_ends_the_round() {
 }
 
 #[tokio::test]
-async fn a_stop_comes_between_two_jobs() {
+async fn a_stop_comes_between_two_batches() {
+    for parallel in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Inbox::open(Disk, dir.path(), &"orders_out".parse().unwrap()).unwrap();
+        let (mut server, mut notes) = (Server::with(3), Notes::default());
+        let asked = AtomicUsize::new(0);
+        // Asked before what is listed, and before each batch of it.
+        let stop = || asked.fetch_add(1, Ordering::SeqCst) >= 2;
+        let mut round: Round<'_, _, _, Ran, _> = Round {
+            filed: &mut HashSet::new(),
+            hook: None,
+            inbox: &inbox,
+            parallel: NonZeroUsize::new(parallel).unwrap(),
+            report: &mut notes,
+            source: &Shared(Mutex::new(&mut server)),
+            stop: &stop,
+            tally: Tally::default(),
+        };
+        round.run().await.unwrap();
+        assert_eq!(round.tally.delivered, parallel);
+        assert_eq!(inbox.delivered().unwrap().len(), parallel);
+    }
+}
+
+/// What was told.
+#[derive(Default)]
+struct Told(Vec<JobName>);
+
+impl Report for Told {
+    fn delivered(&mut self, job: &JobName, _file: &Path, _fetched: Option<Fetched>) {
+        self.0.push(job.clone());
+    }
+    fn note(&mut self, _text: &str) {}
+}
+
+/// The first of a batch takes longest; one fails.
+#[derive(Default)]
+struct Slow {
+    going_on: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Source for Slow {
+    async fn list(&self, each: &mut (dyn FnMut(&str) + Send)) -> Result<(), SourceError> {
+        (0..8).for_each(|n| each(&name(n).to_string()));
+        Ok(())
+    }
+
+    async fn fetch(
+        &self,
+        job: &JobName,
+        piece: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<Fetched, SourceError> {
+        let now = self.going_on.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let n = (0..8).find(|n| name(*n) == *job).unwrap();
+        for _ in n..8 {
+            tokio::task::yield_now().await;
+        }
+        piece(&bytes(n))?;
+        self.going_on.fetch_sub(1, Ordering::SeqCst);
+        match n {
+            2 => Err(SourceError::Failed("410 Gone".into())),
+            _ => Ok(Fetched {
+                bytes: 0,
+                extension: None,
+                sha256: [0; 32],
+            }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_fetched_together_and_told_in_their_order() {
     let dir = tempfile::tempdir().unwrap();
     let inbox = Inbox::open(Disk, dir.path(), &"orders_out".parse().unwrap()).unwrap();
-    let (mut server, mut notes) = (Server::with(3), Notes::default());
-    let asked = AtomicUsize::new(0);
-    let stop = || asked.fetch_add(1, Ordering::SeqCst) == 1;
-    let mut round: Round<'_, _, _, Ran, _> = Round {
+    let (source, mut told, mut ran) = (Slow::default(), Told::default(), Ran::default());
+    let mut round = Round {
         filed: &mut HashSet::new(),
-        hook: None,
+        hook: Some(&mut ran),
         inbox: &inbox,
-        report: &mut notes,
-        source: &mut server,
-        stop: &stop,
+        parallel: NonZeroUsize::new(4).unwrap(),
+        report: &mut told,
+        source: &source,
+        stop: &|| false,
         tally: Tally::default(),
     };
     round.run().await.unwrap();
-    assert_eq!(round.tally.delivered, 1);
-    assert_eq!(inbox.delivered().unwrap().len(), 1);
+    assert_eq!((round.tally.delivered, round.tally.failed), (7, 1));
+    assert_eq!(source.most.load(Ordering::SeqCst), 4);
+    let others: Vec<JobName> = (0..8).filter(|n| *n != 2).map(name).collect();
+    assert_eq!(told.0, others);
+    assert_eq!(ran.runs, others);
+    assert_eq!(inbox.intended().unwrap(), [name(2)].into());
 }
