@@ -89,7 +89,8 @@ impl Server {
         let Some(peer) = announced(&mut tcp, peer, &registration, limits).await else {
             return;
         };
-        match connection::opening(&tcp, limits.handshake_timeout).await {
+        let opening = connection::opening(&tcp, limits.handshake_timeout);
+        match self.terms.unless_stopped(opening).await.flatten() {
             Some(Opening::Tls) => {}
             Some(Opening::Clear(protocol)) => {
                 return refuse(tcp, protocol, peer, InClear::TlsPort, &self.in_clear).await;
@@ -104,7 +105,8 @@ impl Server {
             }
             None => return,
         }
-        let Some(secured) = self.tls.handshake(tcp, limits.handshake_timeout).await else {
+        let handshake = self.tls.handshake(tcp, limits.handshake_timeout);
+        let Some(secured) = self.terms.unless_stopped(handshake).await.flatten() else {
             return;
         };
         let protocol = secured.protocol;

@@ -30,6 +30,8 @@ pub(super) struct ConnectionActivity {
     /// Of answers that hyper has taken whole, but that may not have been sent. They go with the
     /// connection, uncalled, if it breaks off before.
     unsent: Mutex<Vec<Completion>>,
+    /// Notified when the first request has come.
+    begun: Notify,
     /// Notified when the client has sent too much that moves no request.
     flooded: Notify,
 }
@@ -83,6 +85,7 @@ impl ConnectionActivity {
             protocol,
             state: Mutex::new(state),
             unsent: Mutex::default(),
+            begun: Notify::new(),
             flooded: Notify::new(),
         })
     }
@@ -96,6 +99,7 @@ impl ConnectionActivity {
         state.idle_bytes = 0;
         state.since = Instant::now();
         state.next += 1;
+        self.begun.notify_one();
         Running {
             activity: self.clone(),
             number: state.next,
@@ -144,6 +148,13 @@ impl ConnectionActivity {
 
     fn unsent(&self) -> MutexGuard<'_, Vec<Completion>> {
         self.unsent.lock()
+    }
+
+    /// Returns once there has been a request.
+    pub(super) async fn begun(&self) {
+        if !self.state().served {
+            self.begun.notified().await;
+        }
     }
 
     /// Returns once the connection has to end: it has been silent for longer than it may, or has

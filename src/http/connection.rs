@@ -50,6 +50,19 @@ impl ConnectionSettings {
         }
     }
 
+    /// What `begin` gives, if it ends before the stop or a short while after it: who has just connected is served still, and
+    /// who says nothing keeps no one waiting for the next process.
+    pub(super) async fn unless_stopped<T>(&self, begin: impl Future<Output = T>) -> Option<T> {
+        let stopped = async {
+            self.stop.cancelled().await;
+            time::sleep(self.limits.lingering_close_timeout).await;
+        };
+        tokio::select! {
+            begun = begin => Some(begun),
+            () = stopped => None,
+        }
+    }
+
     /// The same, for connections whose every answer is one line.
     pub(super) fn in_a_hurry(&self) -> Self {
         let limits = Limits::clone(&self.limits).hurried();
@@ -91,7 +104,7 @@ pub(super) async fn opening(tcp: &TcpStream, deadline: Duration) -> Option<Openi
 }
 
 /// Serves a connection until one side ends it, it has been silent for too long, or the server
-/// stops and the requests in flight are answered.
+/// stops and the requests in flight are answered, the first one of a new connection included.
 pub(super) async fn drive<Io, Answer, Answering>(
     io: Io,
     protocol: Protocol,
@@ -124,7 +137,7 @@ where
     C::Error: Display,
 {
     let mut connection = pin!(connection);
-    let mut stopping = false;
+    let (mut stopping, mut closing) = (false, false);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -133,8 +146,10 @@ where
                 }
                 return;
             }
-            () = settings.stop.cancelled(), if !stopping => {
-                stopping = true;
+            () = settings.stop.cancelled(), if !stopping => stopping = true,
+            // Who has just connected cannot know of the stop: the first request is answered.
+            () = activity.begun(), if stopping && !closing => {
+                closing = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = activity.overdue(&settings.limits, stopping) => break,

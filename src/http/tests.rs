@@ -5,8 +5,8 @@ mod bench;
 
 use super::*;
 use bench::{
-    Bench, Client, FETCHED, LOGIN, Tenant, UPLOAD_BYTES_MAX, WAITING, patient, read_to_end, short,
-    until,
+    Bench, Client, FETCHED, LOGIN, PATIENCE, Tenant, UPLOAD_BYTES_MAX, WAITING, patient,
+    read_to_end, short, until,
 };
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -848,6 +848,35 @@ async fn a_stop_lets_running_requests_finish() {
     assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
     bench.server.await.unwrap();
     assert!(TcpStream::connect(bench.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_stop_answers_who_has_just_connected() {
+    let bench = Bench::start(patient()).await;
+    let mut new = bench.connect(b"http/1.1").await;
+    bench.stop.cancel();
+    let connect = || std::net::TcpStream::connect(bench.address);
+    until("it listens no more", || connect().is_err()).await;
+    new.write_all(get(QUEUE, "").as_bytes()).await.unwrap();
+    let answer = read_to_end(&mut new).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_one_who_says_nothing() {
+    let limits = Limits {
+        handshake_timeout: 4 * PATIENCE,
+        header_timeout: 4 * PATIENCE,
+        ..short()
+    };
+    let bench = Bench::start_with(limits, 4 * PATIENCE).await;
+    let silent = TcpStream::connect(bench.address).await.unwrap();
+    // Accepted after the other.
+    let secured = bench.connect(b"http/1.1").await;
+    bench.stop.cancel();
+    let ended = tokio::time::timeout(PATIENCE, bench.server).await;
+    ended.unwrap().unwrap();
+    drop((silent, secured));
 }
 
 // The gate holds up a thread.

@@ -49,7 +49,7 @@ pub(super) const UPLOAD_BYTES_MAX: u64 = 4 << 20;
 pub(super) const WAITING: &str = "queue/orders_out/20261122T045748.123Z-00042.xml";
 pub(super) const FETCHED: &str = "bak/orders_out/2026-11-22/20261122T045748.123Z-00042.xml";
 /// Longer than anything here takes; what waits for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Hashing is slow on purpose: once for all tests.
 static PASSWORD_HASH: LazyLock<String> = LazyLock::new(|| hash_password("good").unwrap());
