@@ -167,16 +167,17 @@ fn instance(daemon: &Daemon) -> &str {
     daemon.ops.strip_prefix("http://").unwrap()
 }
 
-/// The shipped alerts, whose causes need to be there for seconds only.
+/// The shipped alerts, whose causes need to be there for seconds only; a job may wait for longer than a busy machine
+/// keeps a good load waiting.
 fn hasty_alerts() -> String {
     let text = shipped(ALERTS);
     let hasty = text.lines().map(|line| match line.trim_start() {
         rest if rest.starts_with("for: ") => line.replace(rest, "for: 1s"),
-        _ => line.replace(") > 3600", ") > 5"),
+        _ => line.replace(") > 3600", ") > 30"),
     });
     let hasty: Vec<String> = hasty.collect();
     let hasty = hasty.join("\n");
-    assert!(hasty.contains(") > 5"));
+    assert!(hasty.contains(") > 30"));
     hasty
 }
 
