@@ -4,7 +4,7 @@
 use super::{
     document::{self, Line},
     layout::{Frame, Section},
-    look::{Html, bytes, mark, name, said, span, state},
+    look::{Html, bytes, linked, mark, name, said, span, state},
     respond::{Answer, Trouble, page_of, redirect},
     visit::Visit,
 };
@@ -46,7 +46,7 @@ struct JobPage {
     document: Option<String>,
     /// What stylesheets make of it.
     transformed: Vec<(String, String)>,
-    facts: Vec<(&'static str, String)>,
+    facts: Vec<(&'static str, Html)>,
     results: Vec<(String, String)>,
     variables: Option<String>,
     ids: Vec<(&'static str, String)>,
@@ -70,7 +70,7 @@ struct Tried {
 struct Said {
     at: Html,
     level: Html,
-    text: String,
+    text: Html,
     tool: Option<String>,
     line: Option<u64>,
 }
@@ -159,7 +159,7 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
     let shown = messages.iter().skip(earlier).map(|message| Said {
         at: clock.at(message.time_ms),
         level: document::level(message.level),
-        text: said(&message.text),
+        text: linked(&visit.base, &said(&message.text)),
         tool: message.tool.as_deref().map(said),
         line: message.line.filter(|_| !lines.is_empty()),
     });
@@ -192,7 +192,10 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         transformed: sheets
             .map(|sheet| (sheet.clone(), at(&format!("as/{sheet}"))))
             .collect(),
-        facts: facts(visit, &view, &detail),
+        facts: facts(visit, &view, &detail)
+            .into_iter()
+            .map(|(name, text)| (name, linked(&visit.base, &text)))
+            .collect(),
         results: results
             .map(|(n, file)| (said(file), at(&n.to_string())))
             .collect(),

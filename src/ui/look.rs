@@ -285,9 +285,46 @@ pub(super) fn job_link(base: &str, job: &JobName) -> Html {
     })
 }
 
+#[derive(Template)]
+#[template(
+    source = "{% for (link, text) in parts %}{% if let Some(link) = link %}{{ link }}{% endif %}{{ text }}{% endfor %}",
+    ext = "html"
+)]
+struct Linked<'t> {
+    /// A job, and what follows it.
+    parts: Vec<(Option<Html>, &'t str)>,
+}
+
+/// A text in which the names of jobs lead to their pages: what a job made, and what it was made by.
+pub(super) fn linked(base: &str, text: &str) -> Html {
+    let parts = text.split_inclusive(char::is_whitespace).map(|word| {
+        let name = word.trim_end_matches(|c: char| c.is_whitespace() || ",.:;".contains(c));
+        let job: Option<JobName> = name.parse().ok();
+        match job {
+            Some(job) => (Some(job_link(base, &job)), &word[name.len()..]),
+            None => (None, word),
+        }
+    });
+    Html::of(&Linked {
+        parts: parts.collect(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_jobs_lead_to_their_pages_and_the_rest_stays_text() {
+        let job = "20261126T133502.870Z-00000-day.xml";
+        let text = format!("<b> emitted {job}: \n{job}, x{job} to b\n");
+        let html = linked("/ui/", &text).0;
+        let link = job_link("/ui/", &job.parse().unwrap()).0;
+        assert_eq!(
+            html,
+            format!("&#60;b&#62; emitted {link}: \n{link}, x{job} to b\n")
+        );
+    }
 
     #[test]
     fn spans_are_written_as_the_script_writes_them() {

@@ -1,6 +1,6 @@
 //! The page, asked as a browser asks: logging in by form, a cookie, forms with their tokens; who sees and does what.
 
-use crate::harness::{Answer, Daemon, document};
+use crate::harness::{Answer, Daemon, document, shell, with_keys};
 use std::collections::BTreeSet;
 
 const VALID: &str = "examples/documents/orders_in/day.valid.xml";
@@ -808,7 +808,10 @@ fn an_interface_is_held_from_the_page_of_a_job() {
     let released = browser.post("/ui/", &[("release", "orders_in"), ("back", &job)]);
     assert_eq!(released.header("location"), Some(&*at));
     let page = browser.page(&at);
-    assert!(page.contains("id=\"j-held\" data-live hidden></p>"), "{page}");
+    assert!(
+        page.contains("id=\"j-held\" data-live hidden></p>"),
+        "{page}"
+    );
     // What is asked once more leads back to the job, too.
     let asked = browser.post(
         "/ui/confirm",
@@ -819,6 +822,21 @@ fn an_interface_is_held_from_the_page_of_a_job() {
             .text()
             .contains(&format!("name=\"back\" value=\"{job}\""))
     );
+}
+
+#[test]
+fn a_job_leads_to_what_it_has_made_and_back() {
+    let emit =
+        r#"mkdir "$SPOOLGATE_EMIT/orders_out" && cat > "$SPOOLGATE_EMIT/orders_out/made.xml""#;
+    let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(emit, "")));
+    let job = upload(&daemon, "order-1");
+    daemon.wait_for_place(&job, "bak/orders_in");
+    let [made] = daemon.queue("orders_out").try_into().unwrap();
+    let browser = Browser::open(&daemon, &format!("admin:{}", daemon.password));
+    for (from, to) in [(&job, &made), (&made, &job)] {
+        let page = browser.page(&format!("/ui/job/{from}"));
+        assert!(page.contains(&format!("href=\"/ui/job/{to}\"")), "{page}");
+    }
 }
 
 #[test]
