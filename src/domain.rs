@@ -12,6 +12,7 @@ mod digests;
 mod ids;
 pub mod joblog;
 mod line;
+mod media_type;
 mod name;
 mod options;
 mod order;
@@ -24,6 +25,7 @@ pub(crate) mod text;
 pub use digests::{Digests, digest_field};
 pub use ids::{Horizon, Ids, RANGES_MAX, Range};
 pub use line::{escaped, spaced, write_escaped};
+pub use media_type::{EXTENSIONS, extension_of};
 pub use name::{
     InterfaceName, JobId, JobName, Kind, NAME_BYTES_MAX, NameError, REFERENCE_BYTES_MAX, Reference,
     USER_BYTES_MAX, UserName, parse_stamp, stamp,

@@ -322,6 +322,13 @@ impl JobName {
         self.reference.as_ref().map(Reference::as_str)
     }
 
+    /// The name with another extension, without its dot: what is made of a job is called so.
+    pub fn with_extension(&self, extension: &str) -> String {
+        let name = self.to_string();
+        let stem = name.strip_suffix(self.kind.extension());
+        format!("{}.{extension}", stem.unwrap_or(&name))
+    }
+
     /// `YYYY-MM-DD`, the day directory of this job in `bak`, `joberrors`, `joblog` and `results`.
     pub fn day(&self) -> String {
         let stamp = stamp(self.id.unix_ms());
@@ -523,6 +530,23 @@ mod tests {
         assert!(name.id().get() < 1 << 53);
         assert_eq!(name.day(), "2026-11-22");
         assert_eq!(name.reference(), Some("x"));
+    }
+
+    #[test]
+    fn what_is_made_of_a_job_keeps_all_but_its_extension() {
+        for (name, expected) in [
+            (
+                "20261126T133502.870Z-00000.json",
+                "20261126T133502.870Z-00000.csv",
+            ),
+            (
+                "20261126T133502.870Z-00000-a.xml.xml",
+                "20261126T133502.870Z-00000-a.xml.csv",
+            ),
+        ] {
+            let job: JobName = name.parse().unwrap();
+            assert_eq!(job.with_extension("csv"), expected);
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@ use super::{
 use crate::{
     api::Payload,
     auth::Right,
-    domain::{Job, JobName, Kind, Place, id_in_hex, id_in_uuid, joblog::Message, parse_uuid},
+    domain::{
+        Job, JobName, Kind, Place, extension_of, id_in_hex, id_in_uuid, joblog::Message, parse_uuid,
+    },
     ops::selection::JobState,
     service::{Command, Direction, Download, JobRef, Reply, View, Visibility},
     store::{Attempt, AttemptEnd, Came, Content, JobDetail, Of, Want},
@@ -393,30 +395,16 @@ async fn transformed(visit: &Visit<'_>, detail: &JobDetail, sheet: &str) -> Answ
     else {
         return Err(super::nothing());
     };
-    let name = job.name.to_string();
-    let stem = name.trim_end_matches(job.name.kind().extension());
-    let extension = extension(&content_type);
+    let extension = extension_of(&content_type).unwrap_or("xml");
     let mut response = saved(
         Payload::Bytes(body),
         "application/octet-stream",
-        &format!("{stem}.{sheet}.{extension}"),
+        &job.name.with_extension(&format!("{sheet}.{extension}")),
     );
     if let Ok(content_type) = HeaderValue::try_from(content_type) {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
     }
     Ok(response)
-}
-
-/// How a file of that media type is called, as `spoolgate poll` does.
-fn extension(content_type: &str) -> &'static str {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    match essence {
-        "application/json" => "json",
-        "text/csv" => "csv",
-        "text/html" => "html",
-        "text/plain" => "txt",
-        _ => "xml",
-    }
 }
 
 /// A job's own document.
@@ -430,8 +418,7 @@ pub(super) fn saved_document(download: Download) -> Response<Payload> {
 }
 
 async fn log(visit: &Visit<'_>, job: JobName) -> Answer {
-    let name = job.to_string();
-    let file = format!("{}.log.xml", name.trim_end_matches(job.kind().extension()));
+    let file = job.with_extension("log.xml");
     let command = Command::Log {
         interface: None,
         job,
@@ -533,18 +520,6 @@ mod tests {
             (12_000, "12 s"),
         ] {
             assert_eq!(took(ms), expected);
-        }
-    }
-
-    #[test]
-    fn what_a_stylesheet_made_is_called_by_what_it_is() {
-        for (content_type, expected) in [
-            ("text/csv; charset=UTF-8", "csv"),
-            ("text/html;charset=UTF-8", "html"),
-            ("application/xml; charset=UTF-8", "xml"),
-            ("odd", "xml"),
-        ] {
-            assert_eq!(extension(content_type), expected);
         }
     }
 

@@ -21,27 +21,10 @@
 //! Invariant: a file under its final name in `<to>` is whole.
 
 use super::files::Files;
-use crate::domain::{InterfaceName, JobName};
+use crate::domain::{EXTENSIONS, InterfaceName, JobName};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// What a stylesheet makes of a job is called so, by its media type; what is XML keeps the name of its job.
-const EXTENSIONS: [(&str, &str); 4] = [
-    ("application/json", "json"),
-    ("text/csv", "csv"),
-    ("text/html", "html"),
-    ("text/plain", "txt"),
-];
-
-/// How a file of that media type is called, if not as its job.
-pub(super) fn extension_of(media_type: &str) -> Option<&'static str> {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    let found = EXTENSIONS
-        .iter()
-        .find(|(of, _)| essence.eq_ignore_ascii_case(of));
-    found.map(|(_, extension)| *extension)
-}
 
 pub(super) const STATE_DIR: &str = ".spoolgate-poll";
 
@@ -166,7 +149,7 @@ impl<F: Files> Inbox<F> {
         match extension {
             None => Ok(()),
             Some(extension) => {
-                let called = self.parts.join(named(job, extension));
+                let called = self.parts.join(job.with_extension(extension));
                 self.files.rename_new(&at(&self.parts, job), &called)
             }
         }
@@ -259,17 +242,8 @@ fn with_path(path: &Path) -> impl Fn(io::Error) -> io::Error {
 
 /// The names that the file of a job can have.
 fn names(job: &JobName) -> impl Iterator<Item = String> {
-    let others = EXTENSIONS.map(|(_, extension)| named(job, extension));
+    let others = EXTENSIONS.map(|(_, extension)| job.with_extension(extension));
     std::iter::once(job.to_string()).chain(others)
-}
-
-/// The name of a job with another extension.
-fn named(job: &JobName, extension: &str) -> String {
-    let name = job.to_string();
-    let stem = name
-        .rsplit_once('.')
-        .map_or(name.as_str(), |(stem, _)| stem);
-    format!("{stem}.{extension}")
 }
 
 fn at(dir: &Path, job: &JobName) -> PathBuf {

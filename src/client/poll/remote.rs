@@ -6,9 +6,8 @@
 
 use super::super::connect::{ClientError, Endpoint};
 use super::super::request::{Ask, Client, Response, target};
-use super::inbox::extension_of;
 use super::round::{Fetched, Source, SourceError};
-use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX, escaped};
+use crate::domain::{Digests, InterfaceName, JobName, NAME_BYTES_MAX, escaped, extension_of};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
