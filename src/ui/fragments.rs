@@ -48,11 +48,10 @@ pub(super) fn fragments(page: &str) -> Vec<Fragment<'_>> {
 
 /// The name and the id of an element that is live, of what stands behind the bracket of its tag.
 fn live(tag: &str) -> Option<(&str, &str)> {
-    let (name, rest) = tag.split_once(" id=\"")?;
-    let (id, rest) = rest.split_once('"')?;
-    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let (name, rest) = tag.split_at(tag.find(|c: char| !c.is_ascii_alphanumeric())?);
+    let (id, rest) = rest.strip_prefix(" id=\"")?.split_once('"')?;
     let is_live = rest.strip_prefix(" data-live")?.starts_with([' ', '>']);
-    (is_name && is_live).then_some((name, id))
+    is_live.then_some((name, id))
 }
 
 /// How far an element goes of which the tag has just begun; `None`: it has no end.
