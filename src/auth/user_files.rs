@@ -83,7 +83,7 @@ impl UserFiles {
         };
         for user in self.names()? {
             if everyone.users.account(&user).is_some() {
-                let (path, file) = (self.dir.join(format!("{user}.toml")), self.file.clone());
+                let (path, file) = (self.own_file(&user), self.file.clone());
                 everyone.broken.push(UsersError::Twice { path, file });
                 continue;
             }
