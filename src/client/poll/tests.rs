@@ -72,15 +72,20 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-#[tokio::test]
-async fn new_jobs_arrive_and_are_told() {
-    let stub = Stub::start(|_, asked| {
+/// Two jobs wait; the document of each is the line by which it is asked for.
+async fn echoing() -> Stub {
+    Stub::start(|_, asked| {
         listing(asked, &[ONE, TWO]).unwrap_or_else(|| {
             let body = asked.line().to_owned();
             Say::whole("200 OK", &digest(&body), &body)
         })
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn new_jobs_arrive_and_are_told() {
+    let stub = echoing().await;
     let mut options = options(&stub);
     options.xslt = Some("short".into());
     let (result, out, log) = polled(&stub, &options).await;
@@ -106,13 +111,7 @@ async fn new_jobs_arrive_and_are_told() {
 
 #[tokio::test]
 async fn jobs_are_fetched_over_several_connections() {
-    let stub = Stub::start(|_, asked| {
-        listing(asked, &[ONE, TWO]).unwrap_or_else(|| {
-            let body = asked.line().to_owned();
-            Say::whole("200 OK", &digest(&body), &body)
-        })
-    })
-    .await;
+    let stub = echoing().await;
     let mut options = options(&stub);
     options.parallel = NonZeroUsize::new(2).unwrap();
     let (result, out, log) = polled(&stub, &options).await;
