@@ -94,6 +94,8 @@ struct Known {
     /// What its first log is to say.
     notes: Vec<Message>,
     log: Option<JobLog>,
+    /// Why it ended badly last, by what was said in that run alone.
+    reason: Option<String>,
     ended: Vec<Attempt>,
     results: BTreeMap<String, Bytes>,
     variables: Map<String, Value>,
@@ -182,10 +184,8 @@ impl Known {
 
     /// Its present attempt has ended so; its log says why.
     fn attempt_ended(&mut self, outcome: AttemptEnd, ended_ms: i64) {
-        let reason = self.log.as_ref().and_then(JobLog::reason);
-        let reason = reason
-            .filter(|_| outcome != AttemptEnd::Done)
-            .map(str::to_owned);
+        let reason = self.reason.clone();
+        let reason = reason.filter(|_| outcome != AttemptEnd::Done);
         self.ended.push(Attempt {
             number: self.attempts,
             started_ms: self.started_ms,
@@ -229,7 +229,7 @@ impl Known {
     /// How its last attempt failed, as its log says.
     fn failure(&self) -> Option<Failure> {
         let (log, is_cancelled) = (self.log.as_ref()?, self.state().0 == State::Cancelled);
-        let reason = log.reason().filter(|_| !is_cancelled)?;
+        let reason = self.reason.as_deref().filter(|_| !is_cancelled)?;
         match self.place {
             Place::Deferred { .. } | Place::JobErrors | Place::Refused => Some(Failure {
                 at_ms: log.finished_ms,
@@ -252,6 +252,12 @@ impl Known {
                 Place::Bak(_) | Place::JobErrors | Place::Refused => None,
             },
         }
+    }
+
+    /// Writes the log of an end after that of an end before it.
+    fn write_log(&mut self, log: JobLog) {
+        self.reason = log.reason().map(str::to_owned);
+        self.log = Some(log.after(self.log.take(), Vec::new()));
     }
 
     /// The log of an end, without that of an end before it.
@@ -339,6 +345,7 @@ impl All {
             fence: None,
             notes: Vec::new(),
             log: None,
+            reason: None,
             ended: Vec::new(),
             results: BTreeMap::new(),
             variables: Map::new(),
@@ -371,7 +378,7 @@ impl All {
     fn end(&mut self, job: &JobName, by: &Transition, status: Status, at_ms: i64, last: Message) {
         let known = self.jobs.get_mut(job).expect("the job is there");
         let log = known.log_of(job, status, at_ms, vec![last]);
-        known.log = Some(log.after(known.log.take(), Vec::new()));
+        known.write_log(log);
         self.step(job, by);
     }
 }
@@ -567,7 +574,7 @@ impl Store for MemoryStore {
         }
         let stored = all.add(document, job, Place::Refused, interface, key, now_ms);
         if let Some(known) = all.jobs.get_mut(&stored.job) {
-            known.log = Some(known.log_of(&stored.job, Status::Error, now_ms, findings));
+            known.write_log(known.log_of(&stored.job, Status::Error, now_ms, findings));
         }
         self.report(&mut all, EventKind::JobRefused, &stored.job, |event| event);
         Ok(Receipt::New(stored))

@@ -46,3 +46,22 @@ impl Bench for MemoryBench {
 }
 
 conformance!(MemoryBench);
+
+/// Whose clock stands still: a run begins in the millisecond in which the one before it ended.
+#[tokio::test]
+async fn each_run_has_its_own_reason_within_one_millisecond() {
+    let at_ms = now_ms();
+    let store = MemoryStore::new(Arc::new(move || at_ms)).with_interfaces([plain()]);
+    let bench = MemoryBench::of(store);
+    let store = bench.store();
+    let name = super::accept(&*store, &plain(), "ada", b"<a/>").await.job;
+    let reasons = ["no paper", "no ink"];
+    for why in reasons {
+        bench.run(&name).await;
+        bench.fail(&name, why).await;
+        super::requeue(&*store, &name, &plain().into()).await;
+    }
+    let known = store.attempts(&name).await.unwrap();
+    let told: Vec<_> = known.iter().map(|one| one.reason.as_deref()).collect();
+    assert_eq!(told, reasons.map(Some));
+}

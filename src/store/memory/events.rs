@@ -96,7 +96,7 @@ impl MemoryStore {
         let now_ms = self.now_ms();
         let known = &all.jobs[job];
         let is_failure = matches!(kind, EventKind::JobFailed | EventKind::JobRefused);
-        let reason = known.log.as_ref().and_then(|log| log.reason());
+        let reason = known.reason.clone();
         let attempt = matches!(kind, EventKind::JobDone | EventKind::JobFailed);
         let event = Event::of_job(kind, now_ms, job)
             .about(known.interface.as_ref())

@@ -223,9 +223,9 @@ impl MemoryStore {
         };
         let known = all.jobs.get_mut(&held.job).expect("it has a fence");
         known.fence = None;
+        known.reason = None;
         if let Some(log) = log {
-            let log = known.log_of(&held.job, status, now_ms, log.messages);
-            known.log = Some(log.after(known.log.take(), Vec::new()));
+            known.write_log(known.log_of(&held.job, status, now_ms, log.messages));
         }
         let outcome = match known.log.as_ref().is_some_and(JobLog::is_cancelled) {
             true => AttemptEnd::Cancelled,
