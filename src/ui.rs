@@ -13,12 +13,14 @@
 mod act;
 mod arrivals;
 mod assets;
+mod attempts;
 mod bar;
 mod census;
 mod charts;
 mod document;
 mod errors;
 mod events;
+mod facts;
 mod form;
 mod fragments;
 mod hold;

@@ -338,8 +338,12 @@ pub struct Now {
     pub bytes: u64,
     /// Of its document, in hex; `None` when it is not known to be that of these bytes.
     pub sha256: Option<String>,
-    /// Of a job that waits or runs: how often it was tried since it came, or was sent to its queue.
+    /// Of a job that waits or runs: how often it was tried since it came, or was sent to its queue, …
     pub attempts: Option<u32>,
+    /// … and how often it is to be tried at most.
+    pub attempts_max: Option<u32>,
+    /// Of a job that runs: when its attempt began, of the Unix epoch. `None`: it is not known.
+    pub started_ms: Option<i64>,
 }
 
 /// What is kept of a job, also when it is gone.

@@ -251,6 +251,7 @@ impl Known {
                 }
                 Place::Bak(_) | Place::JobErrors | Place::Refused => None,
             },
+            ..Now::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! Charts, as SVG within the page: shapes by classes of the sheet, and words for those who do not see them. Pure.
 
-use super::look::Html;
+use super::look::{Html, span};
 use crate::{
     ops::shape::{Ages, BOUNDED, end_s},
     store::Tally,
@@ -146,6 +146,45 @@ pub(super) fn minutes(minutes: &[Tally]) -> Html {
     ))
 }
 
+/// From when to when something went on, and how it looks.
+pub(super) struct Span {
+    pub(super) number: u32,
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+    pub(super) class: &'static str,
+}
+
+/// Attempts on a line of time, each with its number where there is room for it.
+pub(super) fn spans(spans: &[Span]) -> Html {
+    /// So wide is what took no time, …
+    const LEAST: f64 = 2.0;
+    /// … and so far apart are numbers.
+    const ROOM: f64 = 16.0;
+    let from_ms = spans.iter().map(|of| of.from_ms).min().unwrap_or(0);
+    let to_ms = spans.iter().map(|of| of.to_ms).max().unwrap_or(0);
+    let all_ms = (to_ms - from_ms).max(1);
+    let at = |ms: i64| (ms - from_ms) as f64 * (WIDTH - LEAST) / all_ms as f64;
+    let (mut svg, mut free_from) = (String::new(), 0.0);
+    for of in spans {
+        let (x, end) = (at(of.from_ms), at(of.to_ms));
+        rect(&mut svg, of.class, (x, 3.0), ((end - x).max(LEAST), 13.0));
+        if x >= free_from {
+            text(
+                &mut svg,
+                "",
+                (x.clamp(4.0, WIDTH - 4.0), 27.0),
+                &of.number.to_string(),
+            );
+            free_from = x + ROOM;
+        }
+    }
+    Html(format!(
+        r#"<svg viewBox="0 0 300 30" role="img" aria-label="{} attempts within {}"><path class="axis" d="M0 9.5H300"/>{svg}</svg>"#,
+        spans.len(),
+        span(all_ms)
+    ))
+}
+
 /// In minutes, or hours.
 fn bucket_name(bucket: usize) -> String {
     let short = |s: i64| match s {
@@ -208,6 +247,36 @@ mod tests {
         );
         let nothing = day(&[]).0 + &minutes(&[]).0;
         assert!(nothing.contains("at most 0. Failed: none."), "{nothing}");
+    }
+
+    #[test]
+    fn attempts_are_on_a_line_of_time_and_numbered_where_there_is_room() {
+        let of = |number, from_ms, to_ms, class| Span {
+            number,
+            from_ms,
+            to_ms,
+            class,
+        };
+        let svg = super::spans(&[
+            of(1, 0, 5_000, "f-late"),
+            of(2, 14_000, 19_000, "f-late"),
+            of(3, 600_000, 600_000, "f-run"),
+        ])
+        .0;
+        assert!(
+            svg.contains("aria-label=\"3 attempts within 10 min\""),
+            "{svg}"
+        );
+        assert_eq!(svg.matches("<rect").count(), 3, "{svg}");
+        assert!(
+            svg.contains(">1</text>") && svg.contains(">3</text>"),
+            "{svg}"
+        );
+        assert!(!svg.contains(">2</text>"), "{svg}");
+        assert!(
+            svg.contains("<rect class=\"f-run\" x=\"298.0\" y=\"3.0\" width=\"2.0\""),
+            "{svg}"
+        );
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! to it. Found by any of its ids.
 
 use super::{
+    attempts::{Attempts, Line as Step, attempts},
     document::{self, Line},
+    facts::{facts, ids, same_reference},
     layout::{Frame, Section},
-    look::{Html, bytes, linked, mark, name, said, span, state},
+    look::{Html, linked, name, said, state},
     respond::{Answer, Trouble, page_of, redirect},
     visit::Visit,
 };
@@ -16,7 +18,7 @@ use crate::{
     },
     ops::selection::JobState,
     service::{Command, Direction, Download, JobRef, Reply, View, Visibility},
-    store::{Attempt, AttemptEnd, Came, Content, JobDetail, Of, Want},
+    store::{Content, JobDetail, Of, Want},
 };
 use askama::Template;
 use http::{
@@ -36,12 +38,11 @@ struct JobPage {
     title: String,
     job: String,
     name: Html,
-    state: Html,
-    sentence: String,
+    standing: Standing,
     received: Html,
-    due: Option<Html>,
     /// What can be done to it, and what not.
     acts: Vec<(&'static str, &'static str, bool)>,
+    why_not: &'static str,
     /// What the hold of its interface says.
     held: Option<String>,
     hold: Option<Html>,
@@ -49,23 +50,32 @@ struct JobPage {
     /// What stylesheets make of it.
     transformed: Vec<(String, String)>,
     facts: Vec<(&'static str, Html)>,
+    /// How many others have its reference, and where they are.
+    same_reference: Option<(String, String)>,
     results: Vec<(String, String)>,
     variables: Option<String>,
     ids: Vec<(&'static str, String)>,
-    attempts: Vec<Tried>,
+    attempts: Attempts,
     messages: Vec<Said>,
     earlier: usize,
     lines: Vec<Line>,
     has_log: bool,
 }
 
-/// An attempt that has ended.
-struct Tried {
-    mark: Html,
-    number: u32,
-    at: Html,
-    took: Option<String>,
-    reason: Option<String>,
+/// Where it is, since when, and from whom.
+struct Standing {
+    state: Html,
+    /// Its interface, and where the jobs of that are.
+    interface: Option<(String, String)>,
+    /// Which attempt it is, and of how many.
+    attempt: Option<(u32, Option<u32>)>,
+    /// Since when it runs, …
+    running: Option<Html>,
+    /// … or when it is tried again.
+    due: Option<Html>,
+    received: Html,
+    /// Who sent it, and where his jobs are.
+    submitter: (String, String),
 }
 
 /// A message of the log.
@@ -157,6 +167,7 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         false => Vec::new(),
     };
     let (clock, job_state) = (&visit.clock, JobState::of(&detail.summary));
+    let started_ms = detail.now.as_ref().and_then(|now| now.started_ms);
     let earlier = messages.len().saturating_sub(MESSAGES_MAX);
     let shown = messages.iter().skip(earlier).map(|message| Said {
         at: clock.at(message.time_ms),
@@ -183,11 +194,10 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         ),
         job: job.name.to_string(),
         name: name(&job.name),
-        state: state(job_state),
-        sentence: sentence(&detail),
-        received: clock.age(view.received_ms),
-        due: due_ms(&job.place).map(|ms| clock.age(ms)),
+        standing: standing(visit, &view, &detail),
+        received: clock.at(view.received_ms),
         acts: acts(visit, &detail),
+        why_not: why_not(&job.place),
         held,
         hold,
         document: may_read.then(|| at("document")),
@@ -198,13 +208,14 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
             .into_iter()
             .map(|(name, text)| (name, linked(&visit.base, &text)))
             .collect(),
+        same_reference: same_reference(visit, &job.name).await?,
         results: results
             .map(|(n, file)| (said(file), at(&n.to_string())))
             .collect(),
         variables: (!view.variables.is_empty())
             .then(|| serde_json::to_string_pretty(&view.variables).unwrap_or_default()),
         ids: ids(visit, &view),
-        attempts: attempts(visit, &job.name).await?,
+        attempts: attempts(visit, &job, view.received_ms, started_ms).await?,
         messages: shown.collect(),
         earlier,
         lines,
@@ -226,17 +237,22 @@ pub(super) async fn view(visit: &Visit<'_>, name: &JobName) -> Result<Box<View>,
     Ok(view)
 }
 
-/// Where it is, in words.
-fn sentence(detail: &JobDetail) -> String {
-    let attempts = detail.now.as_ref().and_then(|now| now.attempts);
-    let attempt = attempts.map_or(String::new(), |n| format!(", attempt {n}"));
-    let interface = detail.summary.interface.as_ref();
-    match (&detail.summary.job.place, interface) {
-        (Place::Work { attempt, .. }, Some(interface)) => {
-            format!("in {interface}, attempt {attempt}")
-        }
-        (_, Some(interface)) => format!("in {interface}{attempt}"),
-        (_, None) => String::new(),
+fn standing(visit: &Visit<'_>, view: &View, detail: &JobDetail) -> Standing {
+    let (clock, summary) = (&visit.clock, &detail.summary);
+    let now = detail.now.as_ref();
+    let (submitter, interface) = (view.submitter.as_str(), summary.interface.as_ref());
+    let jobs = |part, value| visit.to("jobs", [(part, Some(value))]);
+    Standing {
+        state: state(JobState::of(summary)),
+        interface: interface.map(|name| (name.to_string(), jobs("interface", name.as_str()))),
+        attempt: now.and_then(|now| {
+            let n = now.attempts.filter(|n| *n > 0)?;
+            Some((n, now.attempts_max))
+        }),
+        running: now.and_then(|now| now.started_ms).map(|ms| clock.age(ms)),
+        due: due_ms(&summary.job.place).map(|ms| clock.age(ms)),
+        received: clock.age(view.received_ms),
+        submitter: (said(submitter), jobs("submitter", submitter)),
     }
 }
 
@@ -258,6 +274,18 @@ fn acts(visit: &Visit<'_>, detail: &JobDetail) -> Vec<(&'static str, &'static st
     ]
 }
 
+/// Why some of the acts are not possible now.
+fn why_not(place: &Place) -> &'static str {
+    match place {
+        Place::Work { .. } => "It runs: the others are possible when it has ended.",
+        Place::Queue(_) => "It is in its queue already.",
+        Place::Deferred { .. } => "",
+        Place::Bak(_) | Place::JobErrors | Place::Refused => {
+            "It has ended: nothing is left to cancel."
+        }
+    }
+}
+
 /// May the document be read? Its submitter may, and who may download.
 fn may_read(visit: &Visit<'_>, detail: &JobDetail) -> bool {
     let (summary, caller) = (&detail.summary, &visit.caller);
@@ -271,68 +299,6 @@ fn may_read(visit: &Visit<'_>, detail: &JobDetail) -> bool {
     let about = interface.and_then(|interface| visit.interfaces.get(interface));
     let is_to_fetch = about.is_some_and(|about| about.direction == Direction::Out);
     may && (visit.is_operator() || !(is_to_fetch && summary.is_queued()))
-}
-
-fn facts(visit: &Visit<'_>, view: &View, detail: &JobDetail) -> Vec<(&'static str, String)> {
-    let mut facts = Vec::new();
-    let about = view
-        .interface
-        .as_ref()
-        .and_then(|name| visit.interfaces.get(name));
-    let processor = about.and_then(|about| about.processor.clone());
-    facts.extend(
-        processor
-            .filter(|_| visit.is_operator())
-            .map(|text| ("processor", text)),
-    );
-    let record = detail.summary.record.as_ref();
-    let dialect = record.and_then(|record| record.dialect.as_deref());
-    let from = match dialect {
-        Some(dialect) => format!("{}, by {dialect}", view.submitter),
-        None => view.submitter.clone(),
-    };
-    facts.push(("from", said(&from)));
-    facts.extend(record.and_then(|record| came(record.came.as_ref()?)));
-    facts.push(("received", visit.clock.full(view.received_ms)));
-    facts.extend(view.started_ms.map(|ms| ("started", visit.clock.full(ms))));
-    facts.extend(view.finished_ms.map(|ms| ("ended", visit.clock.full(ms))));
-    if let (Some(started), Some(finished)) = (view.started_ms, view.finished_ms) {
-        facts.push(("took", took(finished - started)));
-    }
-    facts.push(("priority", view.priority.to_string()));
-    facts.extend(view.worker.clone().map(|worker| ("worker", worker)));
-    if let Some(now) = &detail.now {
-        facts.push(("size", bytes(now.bytes)));
-        facts.extend(now.sha256.clone().map(|sha256| ("SHA-256", sha256)));
-    }
-    facts
-}
-
-/// How it came, if not by an upload.
-fn came(came: &Came) -> Option<(&'static str, String)> {
-    match came {
-        Came::Uploaded => None,
-        Came::Dropped { dropped_as } => Some(("dropped as", said(dropped_as))),
-        Came::Emitted { parent } => Some(("emitted by", parent.to_string())),
-        Came::Scheduled => Some(("came by", "a schedule".into())),
-    }
-}
-
-/// The ids by which each dialect knows it. A runner is a capability: it is for the submitter.
-fn ids(visit: &Visit<'_>, view: &View) -> Vec<(&'static str, String)> {
-    let mut ids = vec![
-        ("dStore", view.job.to_string()),
-        ("Robusta", view.uuid.clone()),
-        ("eHealth", view.uuid.clone()),
-        ("PAAS", view.id.to_string()),
-        ("Alteryx", view.hex.clone()),
-    ];
-    let runner = view
-        .runner
-        .clone()
-        .filter(|_| visit.caller.is(&view.submitter));
-    ids.extend(runner.map(|runner| ("PAAS runner, a secret", runner)));
-    ids
 }
 
 /// The lines of the document of which something is said.
@@ -447,29 +413,6 @@ async fn result(visit: &Visit<'_>, job: JobName, number: &str) -> Answer {
     Ok(saved(Payload::File(download), kind, &name))
 }
 
-/// How it was tried until now.
-async fn attempts(visit: &Visit<'_>, job: &JobName) -> Result<Vec<Tried>, Trouble> {
-    let attempts = visit.spool.store.attempts(job).await?;
-    let tried = |attempt: Attempt| Tried {
-        mark: mark(shape(attempt.outcome), attempt.outcome.in_words()),
-        number: attempt.number,
-        at: visit
-            .clock
-            .at(attempt.started_ms.unwrap_or(attempt.ended_ms)),
-        took: attempt.started_ms.map(|ms| took(attempt.ended_ms - ms)),
-        reason: attempt.reason.as_deref().map(said),
-    };
-    Ok(attempts.into_iter().map(tried).collect())
-}
-
-fn shape(outcome: AttemptEnd) -> &'static str {
-    match outcome {
-        AttemptEnd::Cancelled | AttemptEnd::GivenBack => "ended",
-        AttemptEnd::CutOff => "warning",
-        AttemptEnd::Deferred | AttemptEnd::Done | AttemptEnd::Failed => outcome.as_str(),
-    }
-}
-
 /// When it is tried again.
 fn due_ms(place: &Place) -> Option<i64> {
     match place {
@@ -498,30 +441,9 @@ fn saved(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> 
     response
 }
 
-/// How long a run took: `5.2 s`, `3 ms`.
-fn took(ms: i64) -> String {
-    match ms {
-        ..1000 => format!("{} ms", ms.max(0)),
-        1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        _ => span(ms),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_are_timed_as_exactly_as_is_of_use() {
-        for (ms, expected) in [
-            (-1, "0 ms"),
-            (3, "3 ms"),
-            (5_250, "5.2 s"),
-            (12_000, "12 s"),
-        ] {
-            assert_eq!(took(ms), expected);
-        }
-    }
 
     #[test]
     fn any_id_is_understood() {

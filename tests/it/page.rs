@@ -840,6 +840,54 @@ fn a_job_leads_to_what_it_has_made_and_back() {
 }
 
 #[test]
+fn a_job_shows_how_it_was_tried_and_what_has_its_reference() {
+    let script = r#"[ "$SPOOLGATE_ATTEMPT" = 2 ] || { echo "no <b> ink"; exit 75; }
+        until [ -e "$GO/end" ]; do sleep 0.02; done"#;
+    let mut daemon = Daemon::init();
+    let script = script.replace("$GO", daemon.dir().to_str().unwrap());
+    let retry = "\nretry = { attempts = 3, initial_s = 2, jitter = 0 }\nvisible = \"own\"";
+    daemon.configure(|text| with_keys(&text, "orders_in", &(shell(&script, "") + retry)));
+    daemon.serve();
+    let job = upload(&daemon, "order-1");
+    let browser = Browser::operator(&daemon);
+    let at = format!("/ui/job/{job}");
+    let running = || browser.page(&at).contains("attempt 2 of 3, for <time");
+    daemon.wait("the second attempt runs", running);
+    let page = browser.page(&at);
+    for shown in [
+        "in <a href=\"/ui/jobs?interface=orders_in\">orders_in</a>",
+        "ago from <a href=\"/ui/jobs?submitter=admin\">admin</a>",
+        "<span class=\"st queued\">received</span> <time",
+        "<span class=\"dim\">1</span> <span class=\"st deferred\">deferred</span> <time",
+        "<li class=\"gap\">waited ",
+        "<span class=\"dim\">2</span> <span class=\"st running\">running</span> <time",
+        "aria-label=\"2 attempts within",
+        "It runs: the others are possible when it has ended.",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    assert!(!page.contains("same reference"), "{page}");
+    daemon.scratch("end", "");
+    daemon.wait_for_place(&job, "bak/orders_in");
+    assert!(!browser.page(&at).contains("st running"));
+    // Another one has it, and another one has more than it.
+    let (other, _more) = (upload(&daemon, "order-1"), upload(&daemon, "order-10"));
+    let page = browser.page(&at);
+    let others = "<dt>same reference</dt><dd><a href=\"/ui/jobs?text=-order-1.\">1 other job</a>";
+    assert!(page.contains(others), "{page}");
+    let list = browser.page("/ui/jobs?text=-order-1.");
+    assert!(list.contains(&other) && list.contains(&job), "{list}");
+    assert!(!list.contains("order-10"), "{list}");
+    // Nobody is told of jobs that he may not know of.
+    let shop = daemon.add_user("shop", &["orders_in=upload"]);
+    let body = format!("@{}", document("orders_in/day.valid.xml").display());
+    let sent = ["--data-binary", &body, "/xml/upload?RefName=order-1"];
+    let own = daemon.curl_as(&shop, &sent).job();
+    let page = Browser::open(&daemon, &shop).page(&format!("/ui/job/{own}"));
+    assert!(!page.contains("same reference"), "{page}");
+}
+
+#[test]
 fn partners_are_shown_with_their_logins() {
     let mut daemon = Daemon::start();
     daemon.add_user("shop", &["orders_in=upload"]);

@@ -191,10 +191,18 @@ impl<F: Fs> Spool<F> {
     /// The output of an adopted command, relative to the spool, and when it was started, as far as
     /// that is known.
     pub fn run_of(&self, adopted: &Adopted) -> (PathBuf, Option<i64>) {
-        let file = |what| run_file(&adopted.interface, &adopted.name, what);
-        let written_before_it = file("run").join("params.json");
+        let Adopted {
+            interface, name, ..
+        } = adopted;
+        let output = run_file(interface, name, "lock");
+        (output, self.run_started_ms(interface, name))
+    }
+
+    /// When the command of a run was started, of the Unix epoch, as far as that is known.
+    pub fn run_started_ms(&self, interface: &InterfaceName, job: &JobName) -> Option<i64> {
+        let written_before_it = run_file(interface, job, "run").join("params.json");
         let stat = self.fs.stat(&written_before_it).ok().flatten();
-        (file("lock"), stat.map(|stat| stat.modified_ms))
+        stat.map(|stat| stat.modified_ms)
     }
 
     fn empty_tmp(&self, recovery: &mut Recovery) -> Result<(), SpoolError> {

@@ -49,16 +49,22 @@ impl Inner {
     }
 
     pub(super) fn now_of(&self, job: &Job) -> Result<Now, SpoolError> {
+        let (attempts, started_ms) = match &job.place {
+            Place::Work { attempt, interface } => {
+                let started_ms = self.spool.run_started_ms(interface, &job.name);
+                (Some(*attempt), started_ms)
+            }
+            Place::Deferred { .. } | Place::Queue(_) => {
+                (Some(self.spool.attempts_of(&job.name)?), None)
+            }
+            Place::Bak(_) | Place::JobErrors | Place::Refused => (None, None),
+        };
         Ok(Now {
             bytes: self.spool.bytes_of(job)?.unwrap_or(0),
             sha256: self.spool.checksum_of(job),
-            attempts: match &job.place {
-                Place::Work { attempt, .. } => Some(*attempt),
-                Place::Deferred { .. } | Place::Queue(_) => {
-                    Some(self.spool.attempts_of(&job.name)?)
-                }
-                Place::Bak(_) | Place::JobErrors | Place::Refused => None,
-            },
+            attempts,
+            attempts_max: attempts.map(|_| self.spool.attempts_max(job)),
+            started_ms,
         })
     }
 
