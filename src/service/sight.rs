@@ -391,6 +391,7 @@ mod tests {
             job
         };
         let (of_ada, beside, nobodys) = (put("out/@ada"), put("out"), put("out/@nobody"));
+        spool.scan(&out()).unwrap();
         let Moved::Done(fetched) = spool
             .archive(&put("out/@ada"), &By::operator("ada"))
             .unwrap()

@@ -198,7 +198,7 @@ pub struct Spool<F: Fs = RealFs> {
     /// What an earlier run did to files is in them: only its process has ended.
     intact: AtomicBool,
     injected: FaultInjection,
-    /// Jobs in each queue that are known to be complete.
+    /// Jobs in each queue that are known to be complete; no queue without one.
     ready: Mutex<HashMap<Queue, HashSet<JobKey>>>,
     /// Those that are on their way there.
     arriving: Mutex<HashSet<JobKey>>,
@@ -392,6 +392,7 @@ impl<F: Fs> Spool<F> {
     /// one that is gone stay where they are.
     pub fn take_interfaces(&self, interfaces: BTreeMap<InterfaceName, Rules>) {
         self.interfaces.store(Arc::new(interfaces));
+        self.forget_scans();
     }
 
     /// From now on keeps what is gone for so long, and knows of which interfaces only JSON is shown, as
@@ -499,7 +500,7 @@ impl<F: Fs> Spool<F> {
         by: &Transition,
         ended: Option<Ended>,
     ) -> Result<(Moved, Ticket), SpoolError> {
-        let told = ended.map_or_else(Vec::new, |ended| self.told(job, by, ended));
+        let told = ended.map_or_else(Vec::new, |ended| self.told(job, ended));
         let Some(to) = job.place.step(by)? else {
             return self.discard(job, told);
         };
@@ -564,10 +565,11 @@ impl<F: Fs> Spool<F> {
         Ok((Moved::Gone, Ticket::NONE))
     }
 
-    /// What the day's record is told of a job's end, with the user it was for, and the event that reports it.
-    fn told(&self, job: &Job, by: &Transition, mut ended: Ended) -> Vec<Op> {
+    /// What the day's record is told of a job's end, with the user it was for and where it was if no line says it, and
+    /// the event that reports it.
+    fn told(&self, job: &Job, mut ended: Ended) -> Vec<Op> {
         ended.was_in = job.place.interface().cloned();
-        if *by == Transition::Fail {
+        if ended.interface.is_none() {
             ended.interface = self.interface_to_tell(job);
         }
         if ended.addressee.is_none() {
@@ -895,8 +897,12 @@ impl<F: Fs> Spool<F> {
 
     /// A job has left a queue.
     pub fn forget_ready(&self, queue: &Queue, job: &JobName) {
-        if let Some(jobs) = self.ready.lock().get_mut(queue) {
+        let mut ready = self.ready.lock();
+        if let Some(jobs) = ready.get_mut(queue) {
             jobs.remove(&self.job_key(job));
+            if jobs.is_empty() {
+                ready.remove(queue);
+            }
         }
     }
 }

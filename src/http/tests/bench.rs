@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         By, Cancelled,
-        fs::{FileStore, testing::TestSpool},
+        fs::{FileStore, Spool, testing::TestSpool},
     },
     xml::{Schemas, Stylesheets, XsdSchema},
 };
@@ -60,6 +60,7 @@ pub(super) type Client = TlsStream<TcpStream>;
 pub(super) struct Tenant {
     root: TempDir,
     service: Arc<Service>,
+    spool: Arc<Spool>,
     in_flight: Arc<InFlight>,
     users: Arc<Users>,
 }
@@ -124,7 +125,7 @@ impl Tenant {
         let service = Service::new(Parts {
             metrics: crate::metrics::Tenant::default(),
             seal: Seal::new([7; KEY_BYTES]),
-            store: Arc::new(FileStore::new(spool)),
+            store: Arc::new(FileStore::new(spool.clone())),
             interfaces,
             schemas: Arc::new(Schemas::open(
                 &root.path().join("schemas"),
@@ -152,6 +153,7 @@ impl Tenant {
         });
         let tenant = Self {
             service: Arc::new(service),
+            spool,
             in_flight,
             users: Arc::new(users(&root.path().join("users.toml"))),
             root,
@@ -208,6 +210,11 @@ impl Tenant {
     pub(super) fn put_job(&self, n_bytes: u64) {
         let job = std::fs::File::create(self.path(WAITING)).unwrap();
         job.set_len(n_bytes).unwrap();
+        drop(job);
+        let interface = "orders_out".parse().unwrap();
+        let scan = || self.spool.scan(&interface).unwrap().ready.pop();
+        // A child that is just being started may have the file open for a moment.
+        crate::util::until::blocking("it is known", scan);
     }
 
     /// The job waits, as if no one had asked for it.

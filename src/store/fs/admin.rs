@@ -282,6 +282,7 @@ impl<F: Fs> Spool<F> {
         }
         let mut ended = self.ended(&job.name, Act::Noted)?;
         ended.text = Some(text.to_owned());
+        ended.interface = self.interface_to_tell(job);
         ended.addressee = self.addressee_to_tell(job);
         let _ = self.note_ops(&[Op::Ended(Box::new(ended))]);
         Ok(())

@@ -131,7 +131,8 @@ impl<F: Fs> Spool<F> {
             }
             Ok(()) | Err(_) => {}
         }
-        let (moved, ticket) = self.shift(&queued, &Transition::Claim { attempt }, None)?;
+        let unseen = self.unseen_move(&queued)?;
+        let (moved, ticket) = self.shift(&queued, &Transition::Claim { attempt }, unseen)?;
         match moved {
             Moved::Gone => {
                 self.clean_run(interface, name);

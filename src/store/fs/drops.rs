@@ -283,6 +283,18 @@ impl<F: Fs> Spool<F> {
         Ok(scan)
     }
 
+    /// Has every interface been scanned once? Before, jobs may wait of which nothing is known.
+    pub(super) fn has_scanned_all(&self) -> bool {
+        self.drops.scanned.lock().len() == self.interfaces.load().len()
+    }
+
+    /// Interfaces that are gone: if they come back, that is as it was before their first scan.
+    pub(super) fn forget_scans(&self) {
+        let interfaces = self.interfaces.load();
+        let mut scanned = self.drops.scanned.lock();
+        scanned.retain(|interface| interfaces.contains_key(interface));
+    }
+
     fn scan_queue(&self, queue: &Queue, first: bool, scan: &mut Scan) -> Result<(), SpoolError> {
         let dir = self.queue_dir(queue)?;
         let others = self.list_queue(queue, &dir, scan)?;
@@ -352,9 +364,13 @@ impl<F: Fs> Spool<F> {
         self.fs.list(dir, each).map_err(wrap("list", dir))?;
         // What was accepted during the listing may not be in it; what was there before and is
         // not any more has been moved away, by the spool or by another process.
-        if let Some(jobs) = self.ready.lock().get_mut(queue) {
+        let mut ready = self.ready.lock();
+        if let Some(jobs) = ready.get_mut(queue) {
             let arriving = self.arriving.lock();
             jobs.retain(|job| seen.contains(job) || !known.contains(job) || arriving.contains(job));
+            if jobs.is_empty() {
+                ready.remove(queue);
+            }
         }
         Ok(others)
     }

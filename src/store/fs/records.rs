@@ -130,19 +130,20 @@ struct Day {
 impl Day {
     fn tell(&mut self, ended: &Ended) {
         let id = ended.job.id().get();
+        if let Some(interface) = &ended.interface {
+            self.moved.insert(id, interface.clone());
+        }
         if let Some(user) = &ended.addressee {
             self.addressed.insert(id, user.clone());
         }
         match ended.act {
             Act::Cancelled => {
                 self.lives.remove(&id);
-                self.moved(ended);
                 // A run has an attempt.
                 self.cancelled.insert(id, ended.attempt.is_none());
             }
             Act::Done | Act::Failed | Act::Fetched | Act::Refused => {
                 self.lives.remove(&id);
-                self.moved(ended);
             }
             Act::Removed => {
                 self.lives.remove(&id);
@@ -166,16 +167,8 @@ impl Day {
                 let life = self.lives.entry(id).or_default();
                 life.attempts = 0;
                 life.note(ended);
-                self.moved(ended);
                 self.cancelled.remove(&id);
             }
-        }
-    }
-
-    fn moved(&mut self, ended: &Ended) {
-        if let Some(interface) = &ended.interface {
-            let id = ended.job.id().get();
-            self.moved.insert(id, interface.clone());
         }
     }
 }
@@ -487,15 +480,27 @@ impl<F: Fs> Spool<F> {
             .or_else(|| self.known_of(job)?.interface.clone())
     }
 
-    /// The interface of a job that goes where no path says it, if its first line does not say it.
+    /// The interface in which a job is, if no line says it: people have moved it there.
     pub(super) fn interface_to_tell(&self, job: &Job) -> Option<InterfaceName> {
         let interface = job.place.interface()?;
-        let known = self.known_of(job);
-        let is_known = known.is_some_and(|known| known.interface.as_ref() == Some(interface));
-        (!is_known).then(|| interface.clone())
+        let moved = self.moved(&job.name).ok().flatten();
+        let accepted = || self.accepted(&job.name).ok().flatten();
+        let recorded = moved.or_else(|| accepted()?.interface.clone());
+        (recorded.as_ref() != Some(interface)).then(|| interface.clone())
     }
 
-    /// The interface to which an operator has sent a job last, or where it failed.
+    /// What is to be recorded of a job that people have moved to where it is while nobody saw that, if so.
+    ///
+    /// # Errors
+    /// As those of [`Spool::ended`].
+    pub(super) fn unseen_move(&self, job: &Job) -> Result<Option<Ended>, SpoolError> {
+        match self.interface_to_tell(job) {
+            Some(_) => self.ended(&job.name, Act::Noted).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The interface in which a job was when that was last told to be another one than at its coming.
     ///
     /// # Errors
     /// When what was recorded of its day cannot be read.
