@@ -34,6 +34,8 @@ mod serve;
 mod shape;
 mod show;
 mod status;
+#[cfg(feature = "cluster")]
+mod store;
 mod token;
 mod top;
 mod user;
@@ -163,6 +165,10 @@ enum Command {
     Errors(errors::Errors),
     /// Show how old the jobs are that wait
     Shape(shape::ShapeOf),
+    /// Prepare and try the database of a store on PostgreSQL
+    #[cfg(feature = "cluster")]
+    #[command(subcommand)]
+    Store(store::Commands),
     /// Show live, in the terminal, where the jobs of each interface are
     Top(top::Top),
     /// Say what jobs wait for, or what became of them
@@ -254,6 +260,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Shape(shape) => shape.run(),
             Command::Status(status) => status.run(),
+            #[cfg(feature = "cluster")]
+            Command::Store(store) => store.run(),
             Command::Top(top) => top.run(),
             Command::User(user) => user.run(),
             Command::Validate(validate) => Ok(validate.run()),
@@ -356,7 +364,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 44);
+        assert_eq!(found.len(), 46);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

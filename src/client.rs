@@ -25,5 +25,5 @@ pub use connect::{ClientError, Endpoint, Login};
 pub use poll::{PollOptions, poll};
 pub use post::{Answered, Body, PostError, Posting, Receiver};
 pub use push::{PushOptions, PushSummary, push};
-pub use trust::Trust;
+pub use trust::{Trust, tls_config};
 pub use validate::{Judgement, Mistake, validate};

@@ -28,7 +28,9 @@ use crate::{
     worker::Lane,
     xml::{Catalog, CatalogEntry, Edition},
 };
-use file::{ConfigFile, Fair, InterfaceFile, ProcessorFile, SchemasFile, ServerFile, TenantFile};
+use file::{
+    ConfigFile, Fair, InterfaceFile, ProcessorFile, SchemasFile, ServerFile, StoreFile, TenantFile,
+};
 use files::{Files, Mistake, Unread};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -144,6 +146,8 @@ pub struct Tenant {
     pub databases: Vec<String>,
     pub root: PathBuf,
     pub accept_risk: bool,
+    /// Where its jobs are to be, if not in the spool.
+    pub database: Option<DatabaseConfig>,
     /// Of each of the journal's two segments.
     pub segment_bytes: u64,
     pub users: PathBuf,
@@ -159,6 +163,15 @@ pub struct Tenant {
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
     /// Who is told what happens.
     pub events: Vec<Receiver>,
+}
+
+/// `[store]`: a database of PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// The file that has its URL.
+    pub url_file: PathBuf,
+    /// Whose certificates are believed, in PEM; `None`: the system's.
+    pub cacert: Option<PathBuf>,
 }
 
 impl Tenant {
@@ -496,6 +509,7 @@ impl Common<'_> {
             databases: file.databases.clone(),
             root: own(&file.spool.root, "spool"),
             accept_risk: file.spool.accept_risk,
+            database: database(&file.store, dir)?,
             segment_bytes: self.segment_bytes,
             users: own(&file.auth.users, "users.toml"),
             retention: file.retention.clone(),
@@ -527,6 +541,7 @@ impl Common<'_> {
             databases: tenant.databases.clone(),
             root: own(&tenant.root, "spool"),
             accept_risk: tenant.accept_risk.unwrap_or(file.spool.accept_risk),
+            database: database(&tenant.store, dir)?,
             segment_bytes: self.segment_bytes,
             users: own(&tenant.users, "users.toml"),
             retention: tenant.retention.clone().unwrap_or(file.retention.clone()),
@@ -537,6 +552,17 @@ impl Common<'_> {
             expectations: expect::checked(&tenant.expect, &interfaces, self.zone, dir)?,
             interfaces,
         })
+    }
+}
+
+fn database(store: &StoreFile, dir: &Path) -> Result<Option<DatabaseConfig>, String> {
+    let at = |path: &PathBuf| dir.join(path);
+    match (&store.url_file, &store.cacert) {
+        (None, Some(_)) => Err("store.cacert is of no use without store.url_file".into()),
+        (url_file, cacert) => Ok(url_file.as_ref().map(|url_file| DatabaseConfig {
+            url_file: at(url_file),
+            cacert: cacert.as_ref().map(at),
+        })),
     }
 }
 

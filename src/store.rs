@@ -24,6 +24,8 @@ pub mod fs;
 mod job;
 #[cfg(test)]
 pub mod memory;
+#[cfg(feature = "cluster")]
+pub mod pg;
 mod run;
 
 pub use activity::{Activity, Recent, Tally};

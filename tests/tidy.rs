@@ -756,7 +756,7 @@ fn commands(of: &[&str]) -> BTreeSet<String> {
 #[test]
 fn the_page_of_operations_has_every_command() {
     let mut known = commands(&[]);
-    for group in ["audit", "events", "expect", "schedule", "user"] {
+    for group in ["audit", "events", "expect", "schedule", "store", "user"] {
         known.remove(group);
         known.extend(commands(&[group]));
     }

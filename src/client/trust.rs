@@ -26,7 +26,11 @@ pub enum Trust {
     System,
 }
 
-pub(super) fn tls_config(trust: &Trust) -> Result<ClientConfig, ClientError> {
+/// How clients that trust so speak TLS, here by HTTP.
+///
+/// # Errors
+/// When what is to be trusted cannot be read, or is nothing.
+pub fn tls_config(trust: &Trust) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

@@ -25,6 +25,7 @@ pub(super) struct ConfigFile {
     pub(super) server: ServerFile,
     pub(super) tls: TlsFile,
     pub(super) spool: SpoolFile,
+    pub(super) store: StoreFile,
     pub(super) limits: Limits,
     pub(super) auth: AuthFile,
     pub(super) log: LogConfig,
@@ -68,6 +69,13 @@ pub(super) struct SpoolFile {
     pub(super) root: Option<PathBuf>,
     pub(super) accept_risk: bool,
     pub(super) journal_mib: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StoreFile {
+    pub(super) url_file: Option<PathBuf>,
+    pub(super) cacert: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -183,6 +191,8 @@ pub(super) struct TenantFile {
     pub(super) databases: Vec<String>,
     pub(super) root: Option<PathBuf>,
     pub(super) accept_risk: Option<bool>,
+    #[serde(default)]
+    pub(super) store: StoreFile,
     pub(super) users: Option<PathBuf>,
     pub(super) retention: Option<Retention>,
     #[serde(default)]

@@ -13,6 +13,7 @@ mod clock;
 mod contract;
 mod control;
 mod crash;
+mod database;
 mod dialects;
 mod events;
 mod expect;
