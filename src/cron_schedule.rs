@@ -106,6 +106,14 @@ impl Schedule {
     pub fn next(&self, progress: &Progress) -> Option<Timestamp> {
         self.plan.next(self.created, progress)
     }
+
+    /// Its next moment after those up to `through`, as if the one that is next now had its job by then.
+    pub fn next_after(&self, progress: &Progress, through: Timestamp) -> Option<Timestamp> {
+        self.next(&Progress {
+            runs: progress.runs + 1,
+            ..progress.skipped(through)
+        })
+    }
 }
 
 impl Progress {

@@ -441,6 +441,25 @@ fn schedule() -> Schedule {
 }
 
 #[test]
+fn what_follows_the_next_moment_is_foreseen() {
+    let every_friday = schedule();
+    let progress = Progress::default();
+    let first = every_friday.next(&progress).unwrap();
+    assert_eq!(first, at("2026-12-04T05:06:00Z"));
+    let second = every_friday.next_after(&progress, first);
+    assert_eq!(second, Some(at("2026-12-11T05:06:00Z")));
+    // What runs immediately does so once.
+    let mut once = every_friday;
+    once.plan.run_immediately = true;
+    let first = once.next(&progress).unwrap();
+    assert_eq!(first, at("2026-12-01T11:00:00Z"));
+    let second = once.next_after(&progress, first);
+    assert_eq!(second, Some(at("2026-12-04T05:06:00Z")));
+    once.plan.run_once = true;
+    assert_eq!(once.next_after(&progress, first), None);
+}
+
+#[test]
 fn files_read_back() {
     let whole = schedule();
     assert_eq!(Schedule::from_json(&whole.to_json()).unwrap(), whole);

@@ -185,6 +185,19 @@ pub(super) fn spans(spans: &[Span]) -> Html {
     ))
 }
 
+/// In which parts of some time to come there are moments, and in words how many.
+pub(super) fn ahead(parts: &[bool], words: &str) -> Html {
+    let step = 120.0 / parts.len().max(1) as f64;
+    let mut path = String::new();
+    for (n, _) in parts.iter().enumerate().filter(|(_, is)| **is) {
+        // To write into a string does not fail.
+        let _ = write!(path, "M{:.1} 8v12", (n as f64 + 0.5) * step);
+    }
+    Html(format!(
+        r#"<svg class="spark" viewBox="0 0 120 26" role="img" aria-label="{words}"><path class="axis" d="M0 20.5H120"/><path class="tick" d="{path}"/></svg>"#
+    ))
+}
+
 /// In minutes, or hours.
 fn bucket_name(bucket: usize) -> String {
     let short = |s: i64| match s {
@@ -247,6 +260,14 @@ mod tests {
         );
         let nothing = day(&[]).0 + &minutes(&[]).0;
         assert!(nothing.contains("at most 0. Failed: none."), "{nothing}");
+    }
+
+    #[test]
+    fn what_comes_is_a_tick_each() {
+        let svg = ahead(&[true, false, false, true], "2 moments").0;
+        assert!(svg.contains("aria-label=\"2 moments\""), "{svg}");
+        assert!(svg.contains("d=\"M15.0 8v12M105.0 8v12\""), "{svg}");
+        assert!(ahead(&[], "none").0.contains("class=\"tick\" d=\"\""));
     }
 
     #[test]

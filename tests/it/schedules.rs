@@ -4,6 +4,7 @@
 use crate::{
     harness::{Daemon, shell},
     metrics::{scrape, value},
+    page::Browser,
 };
 use jiff::{Timestamp, ToSpan};
 use std::{collections::BTreeMap, fs, process::Output};
@@ -292,4 +293,27 @@ fn operators_can_try_an_expression() {
     assert_eq!(next(&["0 0 0 30 2 ?"]), "never\n");
     let wrong = daemon.spoolgate(&["schedule", "next", "0 0 12 * * *"]);
     assert!(complaint(&wrong).contains("day of week, character 12"));
+}
+
+#[test]
+fn the_page_shows_the_day_ahead() {
+    let daemon = Daemon::start_with(nightly(""));
+    let browser = Browser::operator(&daemon);
+    assert!(
+        browser
+            .page("/ui/schedules")
+            .contains(">Nothing is scheduled</h1>")
+    );
+    saved(&daemon, "\"quartzDef\": \"0 30 * * * ?\"");
+    saved(&daemon, "\"quartzDef\": \"0 0 0 1 1 ? 2090\"");
+    let page = browser.page("/ui/schedules");
+    for shown in [
+        "data-live>Next: nightly, <time data-age",
+        "2 schedules run. Missed moments have one job together.",
+        "aria-label=\"24 moments in the next 24 hours\"",
+        "aria-label=\"0 moments in the next 24 hours\"",
+        "<a href=\"/ui/jobs?interface=nightly\"><b>nightly</b></a>",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
 }
