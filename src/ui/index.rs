@@ -9,7 +9,10 @@ use super::{
     respond::{Answer, page_of},
     visit::Visit,
 };
-use crate::{domain::InterfaceName, store::Tally};
+use crate::{
+    domain::InterfaceName,
+    store::{ErrorGroup, Tally},
+};
 use askama::Template;
 
 /// So many causes of failures are told on the first page.
@@ -21,6 +24,8 @@ const HOURS: usize = 24;
 struct IndexPage {
     frame: Frame,
     verdict: String,
+    /// What has come and ended today.
+    today: String,
     needs: Vec<Need>,
     waiting: String,
     ages: Html,
@@ -35,6 +40,17 @@ struct Need {
     text: String,
     /// What happened to so many jobs, and where they are.
     jobs: Option<(String, String)>,
+    cause: Option<Cause>,
+}
+
+/// When and where jobs failed of the same.
+struct Cause {
+    /// How many failed and how many are deferred, and in which interfaces.
+    words: String,
+    first: Html,
+    last: Html,
+    /// Its group among the errors.
+    href: String,
 }
 
 /// An interface.
@@ -78,6 +94,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     Ok(page_of(&IndexPage {
         frame,
         verdict,
+        today: today(&picture.all_today(), &visit.clock.zone_name()),
         needs,
         waiting: match picture.waiting.total() + picture.waiting.total_held() {
             1 => "1 job waits".to_owned(),
@@ -97,6 +114,7 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
         mark: super::look::mark(class, word),
         text: visit.clock.said(text),
         jobs: None,
+        cause: None,
     };
     let mut needs: Vec<Need> = Vec::new();
     needs.extend(report.down.iter().map(|text| warn("failed", "down", text)));
@@ -113,6 +131,7 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
                 count(n, "job"),
                 visit.to("jobs", [("fingerprint", fingerprint)]),
             )),
+            cause: Some(cause(visit, group)),
         });
     }
     for (expectation, arrivals) in &picture.expected {
@@ -121,6 +140,7 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
             mark,
             text,
             jobs: None,
+            cause: None,
         }));
     }
     if !visit.sees_service {
@@ -135,6 +155,40 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
             .map(|text| warn("warning", "look", text)),
     );
     needs
+}
+
+fn cause(visit: &Visit<'_>, group: &ErrorGroup) -> Cause {
+    let mut words = Vec::new();
+    if group.failed > 0 {
+        words.push(format!("{} failed", number(group.failed as u64)));
+    }
+    if group.deferred > 0 {
+        let n = number(group.deferred as u64);
+        words.push(format!("{n} to be tried again"));
+    }
+    let interfaces = group.interfaces.iter().map(InterfaceName::as_str);
+    let interfaces = interfaces.collect::<Vec<_>>();
+    if !interfaces.is_empty() {
+        words.push(format!("in {}", interfaces.join(", ")));
+    }
+    Cause {
+        words: words.join(", "),
+        first: visit.clock.at(group.first_ms),
+        last: visit.clock.at(group.last_ms),
+        href: visit.to("errors", []) + "#g-" + &group.fingerprint,
+    }
+}
+
+/// What has come and ended since midnight.
+fn today(of: &Tally, zone: &str) -> String {
+    let n = |n: u32| number(u64::from(n));
+    format!(
+        "Since midnight {zone}: {} came, {} done, {} failed, {} refused.",
+        n(of.came),
+        n(of.done),
+        n(of.failed),
+        n(of.refused)
+    )
 }
 
 fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
@@ -191,6 +245,19 @@ fn percentage(today: Tally) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_told_in_a_line() {
+        let of = Tally {
+            came: 4407,
+            done: 4318,
+            failed: 37,
+            refused: 14,
+        };
+        let told =
+            "Since midnight CET: 4\u{202f}407 came, 4\u{202f}318 done, 37 failed, 14 refused.";
+        assert_eq!(today(&of, "CET"), told);
+    }
 
     #[test]
     fn the_share_of_what_ends_badly_is_said_when_something_has_ended() {

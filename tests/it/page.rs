@@ -460,6 +460,17 @@ fn what_fails_is_grouped_and_a_group_is_sent_again() {
         page.contains("3 jobs, 1 reason") && page.contains("1 document, 1 reason"),
         "{page}"
     );
+    let first = || browser.page("/ui/");
+    let counted = || first().contains("4 came, 0 done, 3 failed, 1 refused.</p>");
+    daemon.wait("the first page counts them", counted);
+    let page_of_all = first();
+    assert!(
+        page_of_all.contains("<small>3 failed, in orders_in, first <time"),
+        "{page_of_all}"
+    );
+    let (_, rest) = page_of_all.split_once("/ui/errors#").unwrap();
+    let group = format!("<tr id=\"{}\" data-live>", rest.split('"').next().unwrap());
+    assert!(page.contains(&group), "{group}: {page}");
     let (_, rest) = page
         .split_once("name=\"filter\" value=\"fingerprint=")
         .unwrap();
