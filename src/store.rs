@@ -52,7 +52,7 @@ use async_trait::async_trait;
 use audit::{AuditHead, AuditRecord, Entry};
 use bytes::Bytes;
 use check::{CheckProgress, Checked};
-use events::{Ending, Event, EventId, EventRecord, Outgoing, WhichEvents};
+use events::{Ending, Event, EventId, EventRecord, FailedAttempt, Outgoing, WhichEvents};
 use jiff::{Timestamp, civil::Date};
 use std::{
     collections::{HashMap, HashSet},
@@ -827,6 +827,13 @@ pub trait Store: Send + Sync + 'static {
     /// See [`StoreError`]: some of them wait still.
     async fn end_events(&self, endings: Vec<Ending>) -> Result<()>;
 
+    /// Attempts to send events failed: they count, and the events wait on. That need not be durable when it returns:
+    /// after a crash the last ones may be forgotten.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: some of them do not count.
+    async fn note_failed_attempts(&self, failed: Vec<FailedAttempt>) -> Result<()>;
+
     /// Ends, as dead, events that were recorded before a moment, and the oldest beyond so many bytes, where one that
     /// waits for two receivers counts twice. Gives how many that are; there may be more.
     ///
@@ -884,6 +891,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many events wait; one that waits for two receivers counts twice.
     fn pending_events(&self) -> usize;
+
+    /// When the events that were sent to a receiver in vain are due again.
+    fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)>;
 
     /// About how many jobs wait in an interface.
     fn waiting(&self, interface: &InterfaceName) -> usize;

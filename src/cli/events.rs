@@ -87,8 +87,14 @@ fn state(record: &EventRecord) -> &'static str {
     }
 }
 
+/// When the next attempt is due at the earliest, of an event that waits and was tried.
+fn next(record: &EventRecord) -> Option<Timestamp> {
+    let (_, failure) = record.failed.as_ref()?;
+    record.ended.is_none().then_some(failure.next)
+}
+
 fn as_json(record: &EventRecord) -> Value {
-    let ended = record.ended.as_ref();
+    let (ended, failed) = (record.ended.as_ref(), record.failed.as_ref());
     let mut row = json!({
         "event": record.id,
         "receiver": record.receiver,
@@ -97,6 +103,10 @@ fn as_json(record: &EventRecord) -> Value {
         "type": record.event.kind,
         "timestamp": record.event.timestamp,
         "data": record.event.data,
+        "failed_attempts": failed.map_or(0, |(_, failure)| failure.attempts),
+        "last_failed_at": failed.map(|(at, _)| at),
+        "last_failure": failed.map(|(_, failure)| &failure.reason),
+        "next_attempt_at": next(record),
         "ended_at": ended.map(|(at, ..)| at),
         "why": ended.and_then(|(_, _, why)| why.as_ref()),
     });
@@ -123,6 +133,13 @@ fn as_text(record: &EventRecord) -> String {
     }
     if let Some((_, _, Some(why))) = &record.ended {
         text += &format!(": {why}");
+    }
+    if let Some((at, failure)) = &record.failed {
+        let (failed, reason) = (failure.attempts, &failure.reason);
+        text += &format!("; {failed} failed, the last {at:.0}: {reason}");
+    }
+    if let Some(next) = next(record) {
+        text += &format!("; next not before {next:.0}");
     }
     escaped(&text)
 }

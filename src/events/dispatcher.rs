@@ -1,16 +1,20 @@
 //! Sends what waits, until it is taken or dead. No job waits for it: it only looks at the store.
 
-use super::{Missed, Receiver, pace::Pace};
+use super::{
+    Missed, Receiver,
+    pace::{self, Pace},
+};
 use crate::{
     metrics,
     processor::Starter,
     store::{
         Store, StoreError,
-        events::{Ending, Event, EventEnd, EventId, EventKind, Outgoing},
+        events::{Ending, Event, EventEnd, EventId, EventKind, FailedAttempt, Failure, Outgoing},
     },
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 const SENT_FOR: SignedDuration = SignedDuration::from_hours(3 * 24);
 /// What waits, and how the store is, is looked at so often, whatever is heard.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// That events were delivered is recorded so long after the first of them, or once there are so many.
+/// What came of attempts is recorded so long after the first of them, or once there are so many.
 const RECORD_AFTER: Duration = Duration::from_millis(200);
 const RECORDED_MAX: usize = 64;
 
@@ -33,8 +37,9 @@ pub struct Dispatcher {
     metrics: metrics::Tenant,
     /// Beyond so many bytes the oldest are dead.
     bytes_max: u64,
-    /// Delivered, and not recorded yet; since when.
+    /// Delivered or not taken, and not recorded yet; since when.
     delivered: Vec<(usize, EventId)>,
+    failed: Vec<FailedAttempt>,
     since: Option<Instant>,
     /// What the disk does not take any more has been told.
     is_unhealthy: bool,
@@ -48,8 +53,25 @@ struct Courier {
     unrecorded: Vec<Outgoing>,
 }
 
-/// What came of sending an event to a receiver.
-type Sent = (usize, EventId, Result<(), Missed>);
+/// What came of sending an event to a receiver, after so many attempts that failed.
+struct Sent {
+    courier: usize,
+    id: EventId,
+    attempts: u32,
+    outcome: Result<(), Missed>,
+}
+
+/// When events of a receiver are due again, by the clock that cannot be set.
+fn dues(store: &dyn Store, receiver: &str) -> HashMap<EventId, Instant> {
+    let (now, at) = (Instant::now(), Timestamp::now());
+    let dues = store.event_dues(receiver).into_iter();
+    let dues = dues.filter_map(|(id, due)| {
+        let wait = Duration::try_from(due.duration_since(at)).ok()?;
+        // By a clock that was wrong it may be any moment.
+        Some((id, now + wait.min(pace::EVENT_WAIT_MAX)))
+    });
+    dues.collect()
+}
 
 impl Dispatcher {
     pub fn new(
@@ -59,17 +81,19 @@ impl Dispatcher {
         (starter, metrics): (Starter, metrics::Tenant),
     ) -> Self {
         let couriers = receivers.iter().map(|receiver| Courier {
-            pace: Pace::new(receiver.at_once()),
+            pace: Pace::new(receiver.at_once(), dues(&*store, &receiver.wants.receiver)),
             receiver: Arc::new(receiver.clone()),
             unrecorded: Vec::new(),
         });
+        let couriers = couriers.collect();
         Self {
-            couriers: couriers.collect(),
+            couriers,
             store,
             starter,
             metrics,
             bytes_max,
             delivered: Vec::new(),
+            failed: Vec::new(),
             since: None,
             is_unhealthy: false,
         }
@@ -88,19 +112,19 @@ impl Dispatcher {
             let wait = self.wait(Instant::now());
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(sent) = under_way.join_next() => self.take(sent.ok()),
+                Some(sent) = under_way.join_next() => self.take(sent.ok(), &stop),
                 () = store.event_recorded() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             while let Some(sent) = under_way.try_join_next() {
-                self.take(sent.ok());
+                self.take(sent.ok(), &stop);
             }
             if self.is_to_be_recorded(Instant::now()) {
                 self.record().await;
             }
         }
         while let Some(sent) = under_way.join_next().await {
-            self.take(sent.ok().filter(|(_, _, sent)| sent.is_ok()));
+            self.take(sent.ok(), &stop);
         }
         self.record().await;
     }
@@ -132,6 +156,7 @@ impl Dispatcher {
         let out = Outgoing {
             id: EventId::of(kind, &now_ms.to_string()),
             event: Event::new(kind, now_ms).with("reason", reason),
+            attempts: 0,
         };
         for courier in &mut self.couriers {
             if courier.receiver.wants.takes(kind, None) {
@@ -164,20 +189,26 @@ impl Dispatcher {
             let (receiver, starter) = (receiver.clone(), self.starter.clone());
             let stop = stop.clone();
             under_way.spawn(async move {
-                let sent = receiver.send(&out, starter, stop).await;
-                (n, out.id, sent)
+                let outcome = receiver.send(&out, starter, stop).await;
+                Sent {
+                    courier: n,
+                    id: out.id,
+                    attempts: out.attempts,
+                    outcome,
+                }
             });
         }
     }
 
-    fn take(&mut self, sent: Option<Sent>) {
-        // One that panicked stays under way until the next start.
-        let Some((n, id, sent)) = sent else {
+    fn take(&mut self, sent: Option<Sent>, stop: &CancellationToken) {
+        // One that panicked stays under way until the next start; one that a stop has cut off has not failed.
+        let Some(sent) = sent.filter(|sent| sent.outcome.is_ok() || !stop.is_cancelled()) else {
             return;
         };
+        let (n, id) = (sent.courier, sent.id);
         let courier = &mut self.couriers[n];
         let receiver = &courier.receiver.wants.receiver;
-        match sent {
+        match sent.outcome {
             Ok(()) => {
                 if courier.pace.delivered(id) {
                     tracing::info!(receiver, "takes events again");
@@ -189,20 +220,59 @@ impl Dispatcher {
                     self.since.get_or_insert_with(Instant::now);
                 }
             }
-            Err(Missed { reason, after }) => match courier.pace.failed(id, Instant::now(), after) {
-                true => tracing::warn!(receiver, %id, reason, "an event is not taken; tried again"),
-                false => tracing::debug!(receiver, %id, reason, "an event is not taken"),
-            },
+            Err(Missed { reason, after }) => {
+                let (now, attempts) = (Instant::now(), sent.attempts);
+                let failed = courier.pace.failed((id, attempts), now, after);
+                match failed.is_first {
+                    true => {
+                        tracing::warn!(receiver, %id, reason, "an event is not taken; tried again");
+                    }
+                    false => tracing::debug!(receiver, %id, reason, "an event is not taken"),
+                }
+                let mut unrecorded = courier.unrecorded.iter_mut();
+                if let Some(out) = unrecorded.find(|out| out.id == id) {
+                    out.attempts += 1;
+                    return;
+                }
+                let failure = Failure {
+                    attempts: attempts.saturating_add(1),
+                    reason,
+                    next: Timestamp::now() + failed.wait,
+                };
+                self.failed.push(FailedAttempt {
+                    receiver: receiver.clone(),
+                    id,
+                    failure,
+                });
+                self.since.get_or_insert(now);
+            }
         }
     }
 
     fn is_to_be_recorded(&self, now: Instant) -> bool {
         let is_late = |since: Instant| now.duration_since(since) >= RECORD_AFTER;
-        self.delivered.len() >= RECORDED_MAX || self.since.is_some_and(is_late)
+        self.delivered.len() + self.failed.len() >= RECORDED_MAX || self.since.is_some_and(is_late)
     }
 
-    /// Records what was delivered. What cannot be recorded is not sent again by this process.
+    /// Records what came of attempts. What was delivered and cannot be recorded is not sent again by this process.
     async fn record(&mut self) {
+        self.since = None;
+        self.record_failed().await;
+        self.record_delivered().await;
+    }
+
+    /// One that cannot be recorded does not count.
+    async fn record_failed(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        if failed.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.note_failed_attempts(failed).await {
+            self.not_recorded(&error);
+        }
+    }
+
+    async fn record_delivered(&mut self) {
         let endings = self.delivered.iter().map(|(n, id)| Ending {
             receiver: self.couriers[*n].receiver.wants.receiver.clone(),
             id: *id,
@@ -218,7 +288,6 @@ impl Dispatcher {
                 for (n, id) in self.delivered.drain(..) {
                     self.couriers[n].pace.recorded(id);
                 }
-                self.since = None;
             }
             Err(error) => {
                 self.since = Some(Instant::now() + LOOK_EVERY);

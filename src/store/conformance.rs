@@ -365,6 +365,7 @@ macro_rules! conformance {
                 dead_events_wait_again_when_that_is_asked
                 each_end_of_a_job_is_reported
                 events_outlive_a_restart_until_they_end
+                failed_attempts_count_across_a_restart
                 only_what_is_wanted_waits
                 who_waits_hears_of_an_event
             }

@@ -2,8 +2,8 @@
 //!
 //! An event is made only if a receiver wants it, and is recorded in one step with the change that it reports. It
 //! waits for each of those receivers by itself, until it is delivered or dead. What is recorded is a line of JSON:
-//! an event with those it is for, or how it ended for some of them. The last line of an event and a receiver counts,
-//! so a dead event that is recorded once more, with its id, waits again.
+//! an event with those it is for, an attempt that failed, or how it ended for some of them. The last line of an event
+//! and a receiver counts, so a dead event that is recorded once more, with its id, waits again.
 
 mod outbox;
 
@@ -23,6 +23,8 @@ use std::{
 const ID_PREFIX: &str = "evt_";
 /// Longer texts are cut: partners choose some of them.
 const TEXT_CHARS_MAX: usize = 1000;
+/// So are the reasons of failed attempts, which are recorded again and again.
+const REASON_CHARS_MAX: usize = 200;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -259,6 +261,7 @@ pub enum EventEnd {
 #[serde(rename_all = "kebab-case")]
 pub enum Recorded {
     Event(Event),
+    Failed(Failure),
     Ended {
         end: EventEnd,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,11 +304,48 @@ impl EventLine {
     }
 }
 
+/// What is known of an event that was sent and not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Failure {
+    /// How many there were, this one included.
+    pub attempts: u32,
+    /// What came of the last one.
+    pub reason: String,
+    /// The next one is not made before.
+    pub next: Timestamp,
+}
+
 /// An event on its way to a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     pub id: EventId,
     pub event: Event,
+    /// How many attempts have failed.
+    pub attempts: u32,
+}
+
+/// An attempt to send an event that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    pub receiver: String,
+    pub id: EventId,
+    pub failure: Failure,
+}
+
+impl FailedAttempt {
+    /// The line by which that is recorded now. A long reason is cut.
+    pub fn line(&self, now_ms: i64) -> EventLine {
+        let reason = self.failure.reason.chars().take(REASON_CHARS_MAX);
+        EventLine {
+            id: self.id,
+            at: Timestamp::from_millisecond(now_ms).unwrap_or_default(),
+            to: vec![self.receiver.clone()],
+            what: Recorded::Failed(Failure {
+                reason: reason.collect(),
+                ..self.failure.clone()
+            }),
+        }
+    }
 }
 
 /// Events that end for a receiver.
@@ -387,16 +427,20 @@ impl Told {
             let key = (id, receiver.clone());
             match &what {
                 Recorded::Event(event) => {
-                    let event = event.clone();
-                    let ended = None;
                     let record = EventRecord {
                         id,
                         receiver,
-                        event,
+                        event: event.clone(),
                         at,
-                        ended,
+                        failed: None,
+                        ended: None,
                     };
                     self.known.insert(key, (self.lines, record));
+                }
+                Recorded::Failed(failure) => {
+                    if let Some((_, record)) = self.known.get_mut(&key) {
+                        record.failed = Some((at, failure.clone()));
+                    }
                 }
                 Recorded::Ended { end, why } => {
                     let is_kept = match end {
@@ -434,6 +478,8 @@ pub struct EventRecord {
     pub event: Event,
     /// When it was recorded, last if it was more than once.
     pub at: Timestamp,
+    /// When the last attempt failed that did, and what is known of them.
+    pub failed: Option<(Timestamp, Failure)>,
     /// When and how it ended, and why; `None`: it waits.
     pub ended: Option<(Timestamp, EventEnd, Option<String>)>,
 }
@@ -448,6 +494,14 @@ mod tests {
             at: Timestamp::from_millisecond(1_795_323_468_123).unwrap(),
             to: vec!["erp".into(), "pager".into()],
             what,
+        }
+    }
+
+    fn failure(attempts: u32) -> Failure {
+        Failure {
+            attempts,
+            reason: "it answered 500".into(),
+            next: Timestamp::from_millisecond(1_795_323_472_123).unwrap(),
         }
     }
 
@@ -474,7 +528,16 @@ mod tests {
                 .to_line()
                 .ends_with(r#""ended":{"end":"dead","why":"no room"}}"#)
         );
-        for line in [recorded, ended] {
+        let failed = FailedAttempt {
+            receiver: "erp".into(),
+            id: recorded.id,
+            failure: failure(3),
+        };
+        let failed = failed.line(1_795_323_468_123);
+        assert!(failed.to_line().ends_with(
+            r#""to":["erp"],"failed":{"attempts":3,"reason":"it answered 500","next":"2026-11-22T04:57:52.123Z"}}"#
+        ));
+        for line in [recorded, ended, failed] {
             let text = line.to_line();
             assert_eq!(EventLine::from_line(text.as_bytes()), Some(line));
             for end in 0..text.len() {
@@ -588,7 +651,42 @@ mod tests {
     }
 
     #[test]
+    fn the_last_failure_is_told_until_an_event_is_recorded_once_more() {
+        let recorded = || line(Recorded::Event(event()));
+        let failed = |attempts| line(Recorded::Failed(failure(attempts)));
+        let dead = line(Recorded::Ended {
+            end: EventEnd::Dead,
+            why: None,
+        });
+        let attempts = |lines: &[EventLine]| {
+            let mut told = Told::new(WhichEvents::default());
+            lines.iter().cloned().for_each(|line| told.take(line));
+            let failed = told.records().into_iter().map(|record| record.failed);
+            let attempts = failed.map(|failed| failed.map(|(_, failure)| failure.attempts));
+            attempts.collect::<Vec<_>>()
+        };
+        let tried = [recorded(), failed(1), failed(2)];
+        assert_eq!(attempts(&tried), [Some(2); 2]);
+        let died = [&tried[..], &[dead]].concat();
+        assert_eq!(attempts(&died), [Some(2); 2]);
+        assert_eq!(attempts(&[&died[..], &[recorded()]].concat()), [None; 2]);
+        assert_eq!(attempts(&[failed(1)]), [], "of an event that nobody knows");
+    }
+
+    #[test]
     fn long_texts_are_cut() {
+        let failed = FailedAttempt {
+            receiver: "erp".into(),
+            id: EventId::of(EventKind::JobDone, "j/1"),
+            failure: Failure {
+                reason: "ü".repeat(REASON_CHARS_MAX + 1),
+                ..failure(1)
+            },
+        };
+        let Recorded::Failed(kept) = failed.line(0).what else {
+            unreachable!("a failure is recorded as one");
+        };
+        assert_eq!(kept.reason.chars().count(), REASON_CHARS_MAX);
         let long = event().with("reason", "ü".repeat(TEXT_CHARS_MAX + 1));
         let kept = long.text("reason").unwrap();
         assert_eq!(kept.chars().count(), TEXT_CHARS_MAX);

@@ -16,7 +16,9 @@ use super::{
     activity::Happened,
     audit::{AuditHead, AuditRecord, Entry},
     check::{CheckProgress, Checked},
-    events::{Ending, Event, EventId, EventKind, EventRecord, Outgoing, Wants, WhichEvents},
+    events::{
+        Ending, Event, EventId, EventKind, EventRecord, FailedAttempt, Outgoing, Wants, WhichEvents,
+    },
     fs::fingerprint,
     until_of,
 };
@@ -1148,6 +1150,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn note_failed_attempts(&self, failed: Vec<FailedAttempt>) -> Result<()> {
+        let (now_ms, mut all) = (self.now_ms(), self.lock());
+        for failed in failed {
+            all.events.push(failed.line(now_ms));
+        }
+        Ok(())
+    }
+
     async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize> {
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         Ok(all.events.bury(before, bytes_max, now_ms))
@@ -1196,6 +1206,10 @@ impl Store for MemoryStore {
 
     fn pending_events(&self) -> usize {
         self.lock().events.pending()
+    }
+
+    fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
+        self.lock().events.dues(receiver)
     }
 
     fn waiting(&self, interface: &InterfaceName) -> usize {

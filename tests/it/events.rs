@@ -18,6 +18,10 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 const SECRETS: [&str; 2] = [
@@ -165,6 +169,43 @@ fn what_is_not_taken_comes_again_under_the_same_id() {
     assert!(asked.iter().all(|again| again.body == asked[0].body));
     assert!(daemon.log().contains("an event is not taken"));
     assert!(daemon.log().contains("takes events again"));
+}
+
+#[test]
+fn what_was_tried_is_seen_and_a_restart_goes_on_where_it_was() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let answers = is_well.clone();
+    let receiver = Receiver::start(move |n| match answers.load(Ordering::SeqCst) {
+        true => taken(n),
+        false => says("500 Internal Server Error", "", ""),
+    });
+    let mut daemon = Daemon::start_with(erp(&receiver.url, DONE));
+    done(&daemon, "o1");
+    let listed = |daemon: &Daemon| daemon.objects(&["events", "ls", "--delivered"]).remove(0);
+    let failed = |daemon: &Daemon| listed(daemon)["failed_attempts"].as_u64().unwrap();
+    daemon.wait("it has failed", || failed(&daemon) > 0);
+    daemon.kill();
+    let before = failed(&daemon);
+    daemon.serve();
+    daemon.wait("it has failed again", || failed(&daemon) > before);
+    let event = listed(&daemon);
+    assert_eq!(event["last_failure"], "it answered 500");
+    let at = |name: &str| -> jiff::Timestamp { event[name].as_str().unwrap().parse().unwrap() };
+    assert!(at("recorded_at") < at("last_failed_at"), "{event}");
+    assert!(at("last_failed_at") < at("next_attempt_at"), "{event}");
+    let told = daemon.operator(&["events", "ls"]);
+    assert!(told.contains(" failed, the last "), "{told}");
+    let next = ": it answered 500; next not before ";
+    assert!(told.contains(next), "{told}");
+    is_well.store(true, Ordering::SeqCst);
+    daemon.wait("it is taken", || listed(&daemon)["state"] == "delivered");
+    assert_eq!(ids(&receiver.asked()).len(), 1);
+    let event = listed(&daemon);
+    assert!(
+        event["failed_attempts"].as_u64().unwrap() > before,
+        "{event}"
+    );
+    assert!(event["next_attempt_at"].is_null(), "{event}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What is reported to receivers, and until when it waits for them.
 
 use super::{accept::refused, *};
-use crate::store::events::{Ending, Event, EventEnd, EventRecord, Outgoing, WhichEvents};
+use crate::store::events::{
+    Ending, Event, EventEnd, EventRecord, FailedAttempt, Failure, Outgoing, WhichEvents,
+};
 use jiff::Timestamp;
 use std::collections::HashSet;
 
@@ -115,6 +117,47 @@ pub(super) async fn events_outlive_a_restart_until_they_end<B: Bench>() {
     ended(&*store, "every", &before[0], EventEnd::Delivered).await;
     assert_eq!(waiting(&*store, "every").await, []);
     assert_eq!(store.pending_events(), 0);
+}
+
+pub(super) async fn failed_attempts_count_across_a_restart<B: Bench>() {
+    let bench = B::new().await;
+    done(&bench, &other()).await;
+    let id = waiting(&*bench.store(), "every").await[0].id;
+    let failed = |attempts| FailedAttempt {
+        receiver: "every".into(),
+        id,
+        failure: Failure {
+            attempts,
+            reason: "it answered 500".into(),
+            next: Timestamp::from_second(i64::from(attempts)).unwrap(),
+        },
+    };
+    for attempts in 1..=2 {
+        let store = bench.store();
+        let noted = store.note_failed_attempts(vec![failed(attempts)]);
+        noted.await.unwrap();
+    }
+    let which = WhichEvents {
+        delivered: true,
+        ..WhichEvents::default()
+    };
+    // What is looked at is durable.
+    bench.store().events(&which).await.unwrap();
+    let bench = bench.restart().await;
+    let store = bench.store();
+    for (receiver, attempts) in [("every", 2), ("some", 0)] {
+        let out = &waiting(&*store, receiver).await[0];
+        assert_eq!(out.attempts, attempts, "{receiver}");
+        let tried = failed(attempts).failure;
+        let due = (attempts > 0).then_some((id, tried.next));
+        assert_eq!(store.event_dues(receiver), Vec::from_iter(due));
+        ended(&*store, receiver, out, EventEnd::Delivered).await;
+        let records = store.events(&which).await.unwrap();
+        let record = records.into_iter().find(|of| of.receiver == receiver);
+        let known = record.unwrap().failed.map(|(_, failure)| failure);
+        assert_eq!(known, (attempts > 0).then_some(tried));
+    }
+    assert_eq!(store.event_dues("every"), []);
 }
 
 pub(super) async fn an_event_of_no_job_is_recorded_once<B: Bench>() {

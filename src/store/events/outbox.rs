@@ -2,7 +2,8 @@
 //!
 //! Invariant: what an event takes in memory does not depend on its size.
 
-use super::EventId;
+use super::{EventId, Failure};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The outbox of a store. `P`: where the store has an event.
@@ -24,8 +25,12 @@ struct Queue<P> {
 struct Waiting<P> {
     id: EventId,
     at_ms: i64,
+    /// With what is recorded of its attempts.
     bytes: u64,
     place: P,
+    /// How many have failed, and when the next one is due.
+    attempts: u32,
+    due: Timestamp,
 }
 
 /// An event that is to wait no longer.
@@ -80,8 +85,25 @@ impl<P: Clone> Outbox<P> {
                 at_ms,
                 bytes,
                 place,
+                attempts: 0,
+                due: Timestamp::UNIX_EPOCH,
             };
             queue.waiting.insert(number, waiting);
+        }
+    }
+
+    /// An attempt to send an event to these receivers failed; that takes so many bytes more.
+    pub fn failed(&mut self, id: EventId, to: &[String], failure: &Failure, bytes: u64) {
+        for receiver in to {
+            let Some(queue) = self.queues.get_mut(receiver) else {
+                continue;
+            };
+            let number = queue.numbers.get(&id);
+            if let Some(waiting) = number.and_then(|number| queue.waiting.get_mut(number)) {
+                waiting.bytes += bytes;
+                queue.bytes += bytes;
+                (waiting.attempts, waiting.due) = (failure.attempts, failure.next);
+            }
         }
     }
 
@@ -95,18 +117,29 @@ impl<P: Clone> Outbox<P> {
         self.queues.retain(|_, queue| !queue.waiting.is_empty());
     }
 
-    /// The oldest ones that wait for a receiver, without these.
+    /// The oldest ones that wait for a receiver, without these, and how many attempts of each have failed.
     pub fn oldest(
         &self,
         receiver: &str,
         without: &HashSet<EventId>,
         limit: usize,
-    ) -> Vec<(EventId, P)> {
-        let queue = self.queues.get(receiver);
-        let waiting = queue.iter().flat_map(|queue| queue.waiting.values());
-        let others = waiting.filter(|waiting| !without.contains(&waiting.id));
-        let others = others.map(|waiting| (waiting.id, waiting.place.clone()));
+    ) -> Vec<(EventId, P, u32)> {
+        let others = self.waiting(receiver);
+        let others = others.filter(|waiting| !without.contains(&waiting.id));
+        let others = others.map(|waiting| (waiting.id, waiting.place.clone(), waiting.attempts));
         others.take(limit).collect()
+    }
+
+    /// When those that were sent to a receiver in vain are due again.
+    pub fn dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
+        let tried = (self.waiting(receiver)).filter(|waiting| waiting.attempts > 0);
+        tried.map(|waiting| (waiting.id, waiting.due)).collect()
+    }
+
+    /// What waits for a receiver, the oldest first.
+    fn waiting(&self, receiver: &str) -> impl Iterator<Item = &Waiting<P>> {
+        let queue = self.queues.get(receiver);
+        queue.into_iter().flat_map(|queue| queue.waiting.values())
     }
 
     /// The oldest of all, as long as they were recorded before a moment or there are more than so many bytes: an event
@@ -175,7 +208,15 @@ mod tests {
 
     fn oldest(outbox: &Outbox<u8>, receiver: &str) -> Vec<u8> {
         let oldest = outbox.oldest(receiver, &HashSet::new(), 9);
-        oldest.into_iter().map(|(_, place)| place).collect()
+        oldest.into_iter().map(|(_, place, _)| place).collect()
+    }
+
+    fn failure(attempts: u32) -> Failure {
+        Failure {
+            attempts,
+            reason: String::new(),
+            next: Timestamp::from_second(i64::from(attempts)).unwrap(),
+        }
     }
 
     #[test]
@@ -187,7 +228,7 @@ mod tests {
         );
         assert_eq!(outbox.len(), 5);
         let without = HashSet::from([id(1)]);
-        assert_eq!(outbox.oldest("a", &without, 1), [(id(2), 2)]);
+        assert_eq!(outbox.oldest("a", &without, 1), [(id(2), 2, 0)]);
         outbox.end(id(2), &names(&["a"]));
         outbox.end(id(2), &names(&["a"]));
         assert_eq!(
@@ -201,6 +242,29 @@ mod tests {
             outbox.end(id(n), &names(&["a", "b"]));
         }
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn attempts_are_counted_for_each_receiver_and_take_room_until_it_is_recorded_anew() {
+        let mut outbox = four();
+        for attempts in 1..=2 {
+            outbox.failed(id(2), &names(&["a", "nobody"]), &failure(attempts), 5);
+        }
+        outbox.failed(id(9), &names(&["a"]), &failure(1), 5);
+        let attempts = |outbox: &Outbox<u8>, receiver| -> Vec<u32> {
+            let oldest = outbox.oldest(receiver, &HashSet::new(), 9);
+            oldest.into_iter().map(|(.., attempts)| attempts).collect()
+        };
+        assert_eq!(attempts(&outbox, "a"), [0, 2, 0]);
+        assert_eq!(attempts(&outbox, "b"), [0, 0]);
+        assert_eq!(outbox.dues("a"), [(id(2), failure(2).next)]);
+        assert_eq!(outbox.dues("b"), []);
+        assert_eq!(outbox.overdue(0, 59, 9).len(), 1);
+        assert_eq!(outbox.overdue(0, 60, 9).len(), 0);
+        outbox.add(id(2), 9, &names(&["a"]), 10, &7);
+        assert_eq!(outbox.dues("a"), []);
+        assert_eq!(outbox.overdue(0, 49, 9).len(), 1);
+        assert_eq!(outbox.overdue(0, 50, 9).len(), 0);
     }
 
     #[test]

@@ -419,6 +419,7 @@ fn check_events(files: &BTreeMap<String, Vec<u8>>, context: &str) {
         let line = EventLine::from_line(line.as_bytes()).unwrap();
         let event = match line.what {
             Recorded::Event(event) => event,
+            Recorded::Failed(_) => return None,
             Recorded::Ended { end, .. } => {
                 assert_eq!(end, EventEnd::Void, "{context}: nothing was delivered");
                 return None;

@@ -34,7 +34,7 @@ use crate::{
         audit::{AuditHead, AuditRecord, Entry},
         check::{CheckProgress, Checked},
         error_groups::by_list,
-        events::{Ending, Event, EventId, EventRecord, Outgoing, WhichEvents},
+        events::{Ending, Event, EventId, EventRecord, FailedAttempt, Outgoing, WhichEvents},
     },
     util::processors,
 };
@@ -816,6 +816,12 @@ impl Store for FileStore {
         ended.await
     }
 
+    async fn note_failed_attempts(&self, failed: Vec<FailedAttempt>) -> Result<()> {
+        let noted =
+            (self.0).blocking(move |inner| inner.spool.note_failed_attempts(&failed).map(drop));
+        noted.await
+    }
+
     async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize> {
         let buried = (self.0).blocking(move |inner| inner.spool.bury_events(before, bytes_max));
         buried.await
@@ -863,6 +869,10 @@ impl Store for FileStore {
 
     fn pending_events(&self) -> usize {
         self.0.spool.pending_events()
+    }
+
+    fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
+        self.0.spool.event_dues(receiver)
     }
 
     fn waiting(&self, interface: &InterfaceName) -> usize {

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     domain::InterfaceName,
     store::events::{
-        Ending, Event, EventEnd, EventId, EventKind, EventLine, EventRecord, Outbox, Outgoing,
-        Recorded, Told, Wants, WhichEvents,
+        Ending, Event, EventEnd, EventId, EventKind, EventLine, EventRecord, FailedAttempt, Outbox,
+        Outgoing, Recorded, Told, Wants, WhichEvents,
     },
 };
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
@@ -78,16 +78,26 @@ impl State {
                     self.once.insert(line.id);
                 }
             }
+            Recorded::Failed(failure) => {
+                let bytes = position.bytes as u64;
+                self.outbox.failed(line.id, &line.to, failure, bytes);
+            }
             Recorded::Ended { .. } => self.end(line),
         }
     }
 }
 
 impl Shown {
-    /// A line is recorded. What has ended is shown no more.
+    /// A line is recorded. What has ended is shown no more, and an attempt counts before the next one.
     pub(super) fn tell(&self, line: &EventLine) {
-        if let Recorded::Ended { .. } = &line.what {
-            self.state.lock().end(line);
+        match &line.what {
+            Recorded::Event(_) => {}
+            Recorded::Failed(failure) => {
+                let bytes = line.to_line().len() as u64;
+                let outbox = &mut self.state.lock().outbox;
+                outbox.failed(line.id, &line.to, failure, bytes);
+            }
+            Recorded::Ended { .. } => self.state.lock().end(line),
         }
     }
 
@@ -100,6 +110,8 @@ impl Shown {
         for (at, bytes, line) in lines {
             match &line.what {
                 Recorded::Event(_) => state.fresh.push((*line, Position { day, at, bytes })),
+                // It counts since it was recorded.
+                Recorded::Failed(_) => {}
                 Recorded::Ended { .. } => state.end(&line),
             }
         }
@@ -236,14 +248,18 @@ impl<F: Fs> Spool<F> {
         let oldest = state.outbox.oldest(receiver, without, limit);
         drop(state);
         let mut found = Vec::with_capacity(oldest.len());
-        for (id, position) in oldest {
+        for (id, position, attempts) in oldest {
             let path = day_path(position.day);
             let read = (self.fs.update(&path))
                 .and_then(|file| self.fs.read_at(&file, position.at, position.bytes));
             let line = EventLine::from_line(&read.map_err(wrap("read", &path))?);
             match line.map(|line| (line.id, line.what)) {
                 Some((of, Recorded::Event(event))) if of == id => {
-                    found.push(Outgoing { id, event });
+                    found.push(Outgoing {
+                        id,
+                        event,
+                        attempts,
+                    });
                 }
                 Some(_) | None => {
                     tracing::error!(%id, path = %path.display(), "an event is damaged, and lost");
@@ -266,6 +282,21 @@ impl<F: Fs> Spool<F> {
     pub fn end_events(&self, endings: &[Ending]) -> Result<Ticket, SpoolError> {
         let now_ms = self.now_ms();
         self.record_lines(endings.iter().map(|ending| ending.line(now_ms)))
+    }
+
+    /// Attempts to send events failed; they wait on. Nobody has to wait for the ticket: an attempt that a crash
+    /// forgets is made again earlier.
+    ///
+    /// # Errors
+    /// When the spool is unhealthy: some of them are not counted.
+    pub fn note_failed_attempts(&self, failed: &[FailedAttempt]) -> Result<Ticket, SpoolError> {
+        let now_ms = self.now_ms();
+        self.record_lines(failed.iter().map(|failed| failed.line(now_ms)))
+    }
+
+    /// When events that were sent to a receiver in vain are due again.
+    pub fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
+        self.records.events.state.lock().outbox.dues(receiver)
     }
 
     fn record_lines(

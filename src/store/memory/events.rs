@@ -29,6 +29,10 @@ impl Events {
                 self.outbox
                     .add(line.id, at_ms, &line.to, bytes, &self.lines.len());
             }
+            Recorded::Failed(failure) => {
+                let bytes = line.to_line().len() as u64;
+                self.outbox.failed(line.id, &line.to, failure, bytes);
+            }
             Recorded::Ended { .. } => self.outbox.end(line.id, &line.to),
         }
         self.lines.push(line);
@@ -49,14 +53,19 @@ impl Events {
         limit: usize,
     ) -> Vec<Outgoing> {
         let oldest = self.outbox.oldest(receiver, without, limit).into_iter();
-        let events = oldest.filter_map(|(id, at)| match &self.lines[at].what {
+        let events = oldest.filter_map(|(id, at, attempts)| match &self.lines[at].what {
             Recorded::Event(event) => Some(Outgoing {
                 id,
                 event: event.clone(),
+                attempts,
             }),
-            Recorded::Ended { .. } => None,
+            Recorded::Failed(_) | Recorded::Ended { .. } => None,
         });
         events.collect()
+    }
+
+    pub(super) fn dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
+        self.outbox.dues(receiver)
     }
 
     pub(super) fn bury(&mut self, before: Timestamp, bytes_max: u64, now_ms: i64) -> usize {

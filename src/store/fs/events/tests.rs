@@ -224,6 +224,41 @@ fn what_is_late_or_too_much_is_dead_and_waits_again_when_asked() {
 }
 
 #[test]
+fn what_fails_again_and_again_takes_room_also_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let spool = start(dir.path(), &clock);
+    done(&spool, "b");
+    let file = dir.path().join("events/2026-11-22.jsonl");
+    let once = fs::metadata(&file).unwrap().len();
+    let out = &waiting(&spool, "all")[0];
+    let failed = |attempts| FailedAttempt {
+        receiver: "all".into(),
+        id: out.id,
+        failure: crate::store::events::Failure {
+            attempts,
+            reason: "it answered 500".into(),
+            next: Timestamp::from_millisecond(START_MS).unwrap(),
+        },
+    };
+    let ticket = spool.note_failed_attempts(&[failed(1), failed(2)]).unwrap();
+    spool.wait(ticket).unwrap();
+    let before = Timestamp::UNIX_EPOCH;
+    let bytes = fs::metadata(&file).unwrap().len() - 3;
+    assert!(bytes > once + 100, "{bytes}");
+    let spool = start(dir.path(), &clock);
+    assert_eq!(waiting(&spool, "all")[0].attempts, 2);
+    assert_eq!(spool.bury_events(before, bytes).unwrap(), 0);
+    assert_eq!(spool.bury_events(before, bytes - 1).unwrap(), 1);
+    let record = &spool.events(&WhichEvents::default()).unwrap()[0];
+    let (_, failure) = record.failed.as_ref().unwrap();
+    assert_eq!(
+        (failure, record.ended.is_some()),
+        (&failed(2).failure, true)
+    );
+}
+
+#[test]
 fn days_go_by_retention_but_those_in_which_something_waits() {
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
