@@ -129,7 +129,7 @@ const OPERATORS_FROM: [&str; 8] = [
     "fe80::/10",
 ];
 
-/// The journal's size unless it is given: more saves checkpoints, less saves space and start time.
+/// The journal's largest size unless it is given: more saves checkpoints, less saves space and start time.
 const JOURNAL_MIB: u64 = 64;
 const JOURNAL_MIB_MIN: u64 = 2 * SEGMENT_BYTES_MIN / (1 << 20);
 const JOURNAL_MIB_MAX: u64 = 4096;

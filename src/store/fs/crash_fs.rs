@@ -355,6 +355,14 @@ impl Fs for CrashFs {
         Ok(())
     }
 
+    fn lengthen(&self, file: &usize, n_bytes: u64) -> io::Result<()> {
+        let mut disk = self.call("lengthen")?;
+        let bytes = &mut disk.file(*file).0.bytes;
+        let n_bytes = usize::try_from(n_bytes).unwrap().max(bytes.len());
+        bytes.resize(n_bytes, 0);
+        Ok(())
+    }
+
     fn give_rights(&self, _: &Path) {}
 
     fn is_foreign(&self, stat: &Stat) -> bool {

@@ -152,7 +152,7 @@ fn is_full(errno: Errno) -> bool {
 /// Calls that can need room on the disk.
 pub(crate) fn takes_space(op: &str) -> bool {
     let ops = [
-        "copy", "create", "lock", "make_dir", "rename", "replace", "write",
+        "copy", "create", "lengthen", "lock", "make_dir", "rename", "replace", "write",
     ];
     ops.contains(&op)
 }
@@ -178,7 +178,7 @@ pub(crate) fn errnos(site: &Site) -> Vec<Errno> {
         .iter()
         .any(|dir| site.path.starts_with(dir));
     let is_taken = site.op == "rename" && published;
-    if !["read_at", "write"].contains(&site.op) && !is_left {
+    if !["lengthen", "read_at", "write"].contains(&site.op) && !is_left {
         all.extend((!is_taken).then_some(Errno::ACCESS));
         // Somebody has removed it. The journal is nobody's to touch, and a log that is gone is gone.
         let stays = ["journal", "joblog"]

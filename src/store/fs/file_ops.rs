@@ -75,6 +75,9 @@ pub trait Fs: Send + Sync + 'static {
     fn digest(&self, path: &Path) -> io::Result<String>;
     /// Gives us all rights on a directory of ours, as far as that is possible.
     fn give_rights(&self, dir: &Path);
+    /// Lengthens a file by zeros to so many bytes, all of them on disk once it is synced. After an error it may have more than
+    /// before.
+    fn lengthen(&self, file: &Self::File, n_bytes: u64) -> io::Result<()>;
     /// True when the file belongs to another user than ours.
     fn is_foreign(&self, stat: &Stat) -> bool;
     /// Calls `each` with every entry; in no order, nothing for a directory that does not exist.
@@ -263,6 +266,9 @@ impl RealFs {
 /// The largest file that we make and read as a whole: a segment of the largest journal.
 const READ_BYTES_MAX: u64 = 2 << 30;
 
+/// A file is lengthened by so much at once.
+const ZEROS_BYTES: usize = 256 * 1024;
+
 /// How often, and after which pause, a directory is opened again when descriptors are short.
 const OPENS_MAX: u32 = 200;
 const SHORTAGE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -349,6 +355,18 @@ impl Fs for RealFs {
 
     fn cut(&self, file: &File, n_bytes: u64) -> io::Result<()> {
         file.set_len(n_bytes)
+    }
+
+    fn lengthen(&self, file: &File, n_bytes: u64) -> io::Result<()> {
+        self.meet_file("lengthen", file)?;
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut at = file.metadata()?.len();
+        while at < n_bytes {
+            let piece = (n_bytes - at).min(ZEROS_BYTES as u64) as usize;
+            file.write_all_at(&zeros[..piece], at)?;
+            at += piece as u64;
+        }
+        Ok(())
     }
 
     fn give_rights(&self, dir: &Path) {

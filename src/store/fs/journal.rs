@@ -7,9 +7,10 @@
 //! tear, or a job that is done without what belongs to it. Other moves are renamed first and
 //! recorded then, both under one lock: a crash may undo them, and no caller has been told of them.
 //! One committer writes what has been appended, flushes it and gives the names; what a [`Ticket`]
-//! up to there stands for is durable then. Two segments of fixed size take turns. A checkpoint
+//! up to there stands for is durable then. Two segments take turns. A checkpoint
 //! syncs the whole filesystem, which covers every record that was flushed before, notes that
-//! durably, and so frees the segment that is not in use.
+//! durably, and so frees the segment that is not in use. While that one is not free, both grow, up to
+//! their largest size. Where the disk is full they stay as they are, and what is flushed waits for a checkpoint.
 //!
 //! After a crash, [`Spool::open_journal`] does again what the records after the last checkpoint
 //! say, see `replay.rs`. The directory stays the truth: the journal restores only what a crash has
@@ -24,6 +25,8 @@
 //! when a durable mark covers all of it. A write, flush or checkpoint that fails is final.
 
 mod disk;
+#[cfg(test)]
+mod growth_tests;
 mod record;
 mod replay;
 #[cfg(test)]
@@ -46,9 +49,7 @@ use crate::{
     store::events::EventLine,
     util::{HEARTBEAT_EVERY, Heartbeat},
 };
-use disk::{
-    DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head, segment_path,
-};
+use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head};
 use parking_lot::{Condvar, Mutex};
 use record::{Chain, Hashed, PAYLOAD_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -67,8 +68,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A segment takes at least one full buffer and its head.
+/// A segment may always become so large.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Segments grow by so much at once.
+const SEGMENT_STEP_BYTES: u64 = 1 << 20;
 /// Records since the last checkpoint are covered this long after the last of them …
 const QUIET: Duration = Duration::from_millis(500);
 /// … and at the latest so long after the one before.
@@ -152,6 +155,8 @@ struct State {
     buffer: Vec<u8>,
     first: u64,
     before: Chain,
+    /// What fits into a segment.
+    room: usize,
     /// What the days' records are to have of them.
     said: Vec<Said>,
     /// The names that their files get, by record.
@@ -246,6 +251,8 @@ impl Covered {
 /// Where the records are written; the committer's alone.
 struct Segments<File> {
     files: [File; 2],
+    /// Both have so much on disk.
+    bytes: u64,
     /// The last record in each.
     last: [u64; 2],
     active: usize,
@@ -258,7 +265,7 @@ pub(super) struct Journal<F: Fs> {
     health: Health,
     injected: FaultInjection,
     metrics: metrics::Journal,
-    segment_bytes: u64,
+    segment_bytes_max: u64,
     state: Mutex<State>,
     segments: Mutex<Segments<F::File>>,
     mark: Mutex<(F::File, usize)>,
@@ -303,7 +310,7 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     /// When the journal, or a file that it says something of, cannot be read or written. The journal
     /// is as it was, so nothing in it is lost, and nothing may be accepted: mend it and start again.
-    pub fn open_journal(&self, segment_bytes: u64) -> Result<Replayed, SpoolError> {
+    pub fn open_journal(&self, segment_bytes_max: u64) -> Result<Replayed, SpoolError> {
         let dir = Path::new(DIR);
         self.make_dir(dir)?;
         let mark = self.read_mark()?;
@@ -331,7 +338,7 @@ impl<F: Fs> Spool<F> {
         self.take_up_events()?;
         self.note_restored(&replayed)?;
         self.fs.sync_all().map_err(wrap("sync", Path::new("")))?;
-        let journal = Arc::new(self.lay_out(segment_bytes, end, mount)?);
+        let journal = Arc::new(self.lay_out(segment_bytes_max, end, mount)?);
         self.records.begin(self.horizon());
         let failed = Arc::downgrade(&journal);
         self.health.when_failed(move || {
@@ -387,7 +394,7 @@ impl<F: Fs> Spool<F> {
     /// Makes the files that are missing, and a mark that covers all that was found.
     fn lay_out(
         &self,
-        segment_bytes: u64,
+        segment_bytes_max: u64,
         end: u64,
         mount: Option<MountId>,
     ) -> Result<Journal<F>, SpoolError> {
@@ -396,11 +403,9 @@ impl<F: Fs> Spool<F> {
             through: end,
             given: self.ids.lock().clone(),
         };
-        let mark_file = self.laid_out(&mark_path(), 2 * MARK_BYTES as u64)?;
-        let files = [
-            self.laid_out(&segment_path(0), segment_bytes)?,
-            self.laid_out(&segment_path(1), segment_bytes)?,
-        ];
+        let mark_bytes = 2 * MARK_BYTES as u64;
+        let mark_file = self.laid_out(&mark_path(), mark_bytes..=mark_bytes)?;
+        let (files, bytes) = self.laid_out_segments(segment_bytes_max)?;
         let chain = Sha256::digest(end.to_le_bytes()).into();
         let now = Instant::now();
         let journal = Journal {
@@ -409,11 +414,12 @@ impl<F: Fs> Spool<F> {
             health: self.health.clone(),
             injected: self.injected,
             metrics: self.metrics.clone(),
-            segment_bytes,
+            segment_bytes_max,
             state: Mutex::new(State {
                 buffer: Vec::new(),
                 first: end + 1,
                 before: chain,
+                room: room_in(bytes),
                 said: Vec::new(),
                 renames: Vec::new(),
                 failed: BTreeMap::new(),
@@ -430,10 +436,11 @@ impl<F: Fs> Spool<F> {
             }),
             segments: Mutex::new(Segments {
                 files,
+                bytes,
                 last: [end, end],
                 active: 1,
-                // Full: the first write begins the other segment.
-                offset: segment_bytes,
+                // Full, however it grows: the first write begins the other segment.
+                offset: u64::MAX,
             }),
             mark: Mutex::new((mark_file, 0)),
             mount,
@@ -738,9 +745,15 @@ impl<F: Fs> Journal<F> {
                 "what is to be recorded at once is too large",
             ));
         }
+        let record_bytes = hashed.record_bytes();
         let mut state = self.state.lock();
+        if record_bytes > state.room {
+            drop(state);
+            self.make_room(record_bytes)?;
+            state = self.state.lock();
+        }
         // What is appended faster than the disk takes it waits here.
-        while state.buffer.len() + hashed.record_bytes() > self.buffer_bytes_max()
+        while state.buffer.len() + record_bytes > state.room / 2
             && !state.buffer.is_empty()
             && self.health.reason().is_none()
         {
@@ -780,8 +793,35 @@ impl<F: Fs> Journal<F> {
         Ok((changed, ticket))
     }
 
-    fn buffer_bytes_max(&self) -> usize {
-        usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX) - SEGMENT_HEAD_BYTES
+    /// Lets the segments grow until a record fits.
+    fn make_room(&self, record_bytes: usize) -> io::Result<()> {
+        let mut segments = self.segments.lock();
+        let needed = (SEGMENT_HEAD_BYTES + record_bytes) as u64;
+        match needed <= segments.bytes || self.grow(&mut segments, needed)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    /// Lets both segments grow by a step, or as far as is needed. False: the disk has no room for that, or they have their
+    /// largest size.
+    fn grow(&self, segments: &mut Segments<F::File>, needed: u64) -> io::Result<bool> {
+        let by_a_step = (segments.bytes + SEGMENT_STEP_BYTES).min(self.segment_bytes_max);
+        let bytes = needed.max(by_a_step);
+        if bytes == segments.bytes {
+            return Ok(false);
+        }
+        for file in &segments.files {
+            if let Err(error) = self.fs.lengthen(file, bytes) {
+                tracing::warn!(%error, "the journal cannot grow");
+                return Ok(false);
+            }
+            let synced = self.fs.sync_file(file);
+            synced.inspect_err(|error| drop(self.health.fail("sync", Path::new(DIR), error)))?;
+        }
+        segments.bytes = bytes;
+        self.state.lock().room = room_in(bytes);
+        Ok(true)
     }
 
     fn wait(&self, ticket: Ticket) -> Result<(), Unmet> {
@@ -900,7 +940,7 @@ impl<F: Fs> Journal<F> {
             if written.is_ok() {
                 state.flushed = last;
             }
-            if state.buffer.capacity() == 0 && batch.capacity() <= self.buffer_bytes_max() {
+            if state.buffer.capacity() == 0 && batch.capacity() <= state.room / 2 {
                 let mut batch = batch;
                 batch.clear();
                 state.buffer = batch;
@@ -924,7 +964,8 @@ impl<F: Fs> Journal<F> {
         if let Some(reason) = self.health.reason() {
             return Err(io::Error::other(reason.to_owned()));
         }
-        if segments.offset + batch.len() as u64 > self.segment_bytes {
+        let end = segments.offset.saturating_add(batch.len() as u64);
+        if end > segments.bytes && !self.outgrown(segments, end)? {
             let next = 1 - segments.active;
             self.wait_until_free(segments.last[next])?;
             let head = segment_head(first, before);
@@ -940,6 +981,12 @@ impl<F: Fs> Journal<F> {
         segments.offset += batch.len() as u64;
         segments.last[segments.active] = last;
         Ok(())
+    }
+
+    /// Have the segments grown so far since the next one is not free? Records come faster than checkpoints then.
+    fn outgrown(&self, segments: &mut Segments<F::File>, end: u64) -> io::Result<bool> {
+        let is_free = self.state.lock().checkpointed >= segments.last[1 - segments.active];
+        Ok(!is_free && end <= self.segment_bytes_max && self.grow(segments, end)?)
     }
 
     /// Appends to the days' records what has been flushed. What cannot be appended now is kept: no
@@ -1184,6 +1231,11 @@ impl<F: Fs> Journal<F> {
         self.fs.write_at(&file.0, offset, &mark.to_bytes())?;
         self.fs.sync_data(&file.0)
     }
+}
+
+/// What fits into a segment of that size.
+fn room_in(segment_bytes: u64) -> usize {
+    usize::try_from(segment_bytes).unwrap_or(usize::MAX) - SEGMENT_HEAD_BYTES
 }
 
 /// Gives a file its name. True when it is to take the place of another and there was none.

@@ -17,18 +17,21 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashSet,
     io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 pub(super) const DIR: &str = "journal";
 pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
+/// A segment begins with this size, unless it is never to have twice as much.
+const SEGMENT_BYTES_AT_FIRST: u64 = 128 * 1024;
 /// Marks are written alternately to the two halves, so that a torn one leaves the other.
 pub(super) const MARK_BYTES: usize = 4096;
 /// How far, the mount, how many ranges of ids, and three numbers of each.
 const MARK_NUMBERS: usize = 6 + 3 * RANGES_MAX;
 const MAGIC: &[u8; 8] = b"SPOOLJ1\n";
 
-pub(super) fn segment_path(number: usize) -> PathBuf {
+fn segment_path(number: usize) -> PathBuf {
     Path::new(DIR).join(format!("{number}.log"))
 }
 
@@ -277,13 +280,40 @@ impl<F: Fs> Spool<F> {
         Ok(jobs.map(|job| job.id().get()).collect())
     }
 
-    /// A file of that size, all of it on disk, so that writing over it changes no metadata.
+    /// The two segments, and the size that both have at least: what they have grown to, or a small one at first.
+    ///
+    /// # Errors
+    /// As those of [`Spool::laid_out`].
+    pub(super) fn laid_out_segments(
+        &self,
+        bytes_max: u64,
+    ) -> Result<([F::File; 2], u64), SpoolError> {
+        let sizes = SEGMENT_BYTES_AT_FIRST.min(bytes_max / 2)..=bytes_max;
+        let mut bytes = bytes_max;
+        let mut laid_out = |number| -> Result<F::File, SpoolError> {
+            let path = segment_path(number);
+            let file = self.laid_out(&path, sizes.clone())?;
+            let stat = self.stat(&path)?;
+            bytes = bytes.min(stat.map_or(0, |stat| stat.bytes));
+            Ok(file)
+        };
+        let files = [laid_out(0)?, laid_out(1)?];
+        Ok((files, bytes))
+    }
+
+    /// The file of that name if it has one of these sizes; else one of the first of them. All of it is on disk, so that
+    /// writing over it changes no metadata.
     ///
     /// # Errors
     /// When it cannot be made or opened. What has that name is then an earlier file, or all of this
     /// one.
-    pub(super) fn laid_out(&self, path: &Path, n_bytes: u64) -> Result<F::File, SpoolError> {
-        if self.stat(path)?.is_some_and(|stat| stat.bytes == n_bytes) {
+    pub(super) fn laid_out(
+        &self,
+        path: &Path,
+        sizes: RangeInclusive<u64>,
+    ) -> Result<F::File, SpoolError> {
+        let stat = self.stat(path)?;
+        if stat.is_some_and(|stat| sizes.contains(&stat.bytes)) {
             return self.fs.writable(path).map_err(wrap("open", path));
         }
         let temp = Path::new("tmp").join("journal.part");
@@ -291,13 +321,7 @@ impl<F: Fs> Spool<F> {
         let _ = self.fs.unlink(&temp);
         let made = (|| {
             let file = self.fs.create(&temp)?;
-            let zeros = vec![0; 1 << 20];
-            let mut left = n_bytes;
-            while left > 0 {
-                let piece = left.min(zeros.len() as u64);
-                self.fs.write(&file, &zeros[..piece as usize])?;
-                left -= piece;
-            }
+            self.fs.lengthen(&file, *sizes.start())?;
             self.fs.sync_file(&file)?;
             self.fs.replace(&temp, path)?;
             self.fs.sync_dir(Path::new(DIR))?;
