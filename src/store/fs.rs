@@ -603,6 +603,7 @@ impl<F: Fs> Spool<F> {
             from: from.to_owned(),
             to: to.to_owned(),
             how: How::Moved,
+            content: None,
             step: Some(job.id()),
         };
         self.publish(ops, vec![pending]).map_err(io::Error::other)
@@ -674,12 +675,13 @@ impl<F: Fs> Spool<F> {
         let from = self.write_temp(of, &bytes)?;
         let op = Op::Put {
             path: text(&to),
-            bytes,
+            bytes: bytes.into(),
         };
         let pending = PendingRename {
             from,
             to,
             how: How::Replaced,
+            content: None,
             step: None,
         };
         Ok((op, pending))
@@ -698,6 +700,7 @@ impl<F: Fs> Spool<F> {
             from,
             to: path.to_owned(),
             how: How::Replaced,
+            content: None,
             step,
         };
         if bytes.len() > INLINE_BYTES_MAX {
@@ -709,7 +712,7 @@ impl<F: Fs> Spool<F> {
         }
         let op = Op::Put {
             path: text(path),
-            bytes: bytes.to_owned(),
+            bytes: bytes.to_owned().into(),
         };
         self.publish(&[op], vec![pending])
     }

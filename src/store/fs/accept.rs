@@ -1,7 +1,8 @@
-//! Accepting a job: a part in `tmp`, sealed, then moved into its queue, or kept among the refused.
+//! Accepting a job: a part, sealed, then named in its queue, or kept among the refused.
 //!
-//! Only [`Part::seal`] makes a [`SealedPart`], and only a `SealedPart` can become a job. A part that is
-//! dropped removes its file; one that a crash leaves is removed at the next start.
+//! A part that the journal takes whole stays in memory, and the committer makes its file. A larger one is
+//! a file in `tmp` from then on. Only [`Part::seal`] makes a [`SealedPart`], and only a `SealedPart` can
+//! become a job. A part that is dropped removes its file; one that a crash leaves is removed at the next start.
 
 use super::{
     Accepted, Act, Ended, Fs, How, INLINE_BYTES_MAX, Key, Keyed, Op, PendingRename, RealFs, Spool,
@@ -14,10 +15,10 @@ use crate::{
     store::NewJob,
     util::plain::{self, Links},
 };
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
-    io,
+    io::{self, Cursor, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,12 +32,12 @@ const NAME_AGE_MS: i64 = 1_000;
 pub struct Part<F: Fs = RealFs> {
     spool: Arc<Spool<F>>,
     name: JobName,
-    path: Option<PathBuf>,
-    file: F::File,
     bytes: u64,
     sha256: Sha256,
     /// All that was written, as long as the journal takes it whole.
-    inline: Option<Vec<u8>>,
+    inline: Vec<u8>,
+    /// Its file, from then on.
+    file: Option<F::File>,
 }
 
 /// Proof that the bytes of a part are on disk, or few enough to be recorded whole.
@@ -47,22 +48,19 @@ pub struct SealedPart<F: Fs = RealFs> {
 }
 
 impl<F: Fs> Spool<F> {
-    /// Begins a job under `tmp`.
+    /// Begins a job. Touches no disk.
     ///
     /// # Errors
-    /// Nothing was begun. [`SpoolError::Full`] and [`SpoolError::Io`]: it can be tried again.
+    /// The spool is unhealthy.
     pub fn begin(self: &Arc<Self>, name: JobName) -> Result<Part<F>, SpoolError> {
         self.healthy()?;
-        let path = part_path(&name);
-        let file = self.fs.create(&path).map_err(wrap("create", &path))?;
         Ok(Part {
             spool: self.clone(),
             name,
-            path: Some(path),
-            file,
             bytes: 0,
             sha256: Sha256::new(),
-            inline: Some(Vec::new()),
+            inline: Vec::new(),
+            file: None,
         })
     }
 
@@ -95,7 +93,6 @@ impl<F: Fs> Spool<F> {
         after: Vec<(Op, PendingRename)>,
     ) -> Result<(Job, Ticket), SpoolError> {
         let queue = Queue::from(to);
-        self.queue_dir(&queue)?;
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
         self.set_arriving(&queue, &sealed.part.name);
         let landed = self.land(sealed, Place::Queue(queue), None, before, after);
@@ -172,11 +169,15 @@ impl<F: Fs> Spool<F> {
         if let Some(interface) = place.interface() {
             accepted.interface = Some(interface.clone());
         }
-        let from = part.path().to_owned();
+        let from = part_path(&part.name);
         let to = place.path(&part.name);
         self.healthy()?;
         let (mut ops, mut renames): (Vec<_>, Vec<_>) = before.into_iter().unzip();
-        ops.push(match part.inline.take() {
+        let content = match &part.file {
+            None => Some(Bytes::from(std::mem::take(&mut part.inline))),
+            Some(_) => None,
+        };
+        ops.push(match content.clone() {
             None => Op::moved(&from, &to),
             Some(bytes) => Op::Put {
                 path: text(&to),
@@ -198,6 +199,7 @@ impl<F: Fs> Spool<F> {
             from,
             to,
             how: How::New,
+            content,
             step: Some(part.name.id()),
         });
         for (op, pending) in after {
@@ -205,7 +207,8 @@ impl<F: Fs> Spool<F> {
             renames.push(pending);
         }
         let ticket = self.publish(&ops, renames)?;
-        part.path = None;
+        // From now on its file is the committer's.
+        part.file = None;
         let name = part.name.clone();
         Ok((Job { place, name }, ticket))
     }
@@ -221,29 +224,39 @@ impl<F: Fs> Part<F> {
         &self.name
     }
 
-    /// The part's file, relative to the spool.
-    pub fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new(""))
-    }
-
-    /// Appends to the part. Not synced.
+    /// Appends to the part. Touches no disk as long as the journal takes the part whole. Not synced.
     ///
     /// # Errors
     /// The part is of no use any more: drop it, which removes its file. The whole upload can be
     /// tried again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        self.spool
-            .fs
-            .write(&self.file, bytes)
-            .map_err(wrap("write", self.path()))?;
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
-        if self.bytes > INLINE_BYTES_MAX as u64 {
-            self.inline = None;
-        } else if let Some(inline) = &mut self.inline {
-            inline.extend_from_slice(bytes);
+        if self.file.is_none() {
+            self.inline.extend_from_slice(bytes);
+            return match self.inline.len() <= INLINE_BYTES_MAX {
+                true => Ok(()),
+                false => self.spill(),
+            };
         }
-        Ok(())
+        self.write_out(bytes)
+    }
+
+    /// Makes its file, and writes to it what is in memory.
+    fn spill(&mut self) -> Result<(), SpoolError> {
+        let path = part_path(&self.name);
+        let file = self.spool.fs.create(&path);
+        self.file = Some(file.map_err(wrap("create", &path))?);
+        let inline = std::mem::take(&mut self.inline);
+        self.write_out(&inline)
+    }
+
+    fn write_out(&self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let written = self.spool.fs.write(file, bytes);
+        written.map_err(wrap("write", &part_path(&self.name)))
     }
 
     /// The SHA-256 of what has been written, as 64 hex digits.
@@ -261,18 +274,17 @@ impl<F: Fs> Part<F> {
     /// # Errors
     /// When what is large cannot be synced.
     pub fn seal(mut self, job: &NewJob) -> Result<SealedPart<F>, SpoolError> {
-        if self.inline.is_none() {
-            self.spool.sync_file(&self.file, self.path())?;
-        }
         let name = self.spool.dated(&self.name);
-        if name != self.name {
-            let to = part_path(&name);
-            let renamed = self.spool.fs.rename(self.path(), &to);
-            renamed.map_err(wrap("rename", self.path()))?;
-            self.path = Some(to);
-            self.name = name;
+        if let Some(file) = &self.file {
+            let path = part_path(&self.name);
+            self.spool.sync_file(file, &path)?;
+            if name != self.name {
+                let renamed = self.spool.fs.rename(&path, &part_path(&name));
+                renamed.map_err(wrap("rename", &path))?;
+            }
         }
-        if self.inline.is_none() {
+        self.name = name;
+        if self.file.is_some() {
             // A replay looks for it there.
             self.spool.sync_dir(Path::new("tmp"))?;
         }
@@ -300,8 +312,12 @@ impl Part {
     ///
     /// # Errors
     /// When it cannot be read back.
-    pub(super) fn reader(&self) -> io::Result<File> {
-        plain::open(&self.spool.fs.absolute(self.path()), Links::Follow)
+    pub(super) fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
+        if self.file.is_none() {
+            return Ok(Box::new(Cursor::new(self.inline.clone())));
+        }
+        let path = self.spool.fs.absolute(&part_path(&self.name));
+        Ok(Box::new(plain::open(&path, Links::Follow)?))
     }
 }
 
@@ -326,9 +342,9 @@ impl<F: Fs> SealedPart<F> {
 
 impl<F: Fs> Drop for Part<F> {
     fn drop(&mut self) {
-        if let Some(path) = self.path.take() {
+        if self.file.is_some() {
             // Best effort: recovery empties `tmp`.
-            let _ = self.spool.fs.unlink(&path);
+            let _ = self.spool.fs.unlink(&part_path(&self.name));
         }
     }
 }
@@ -350,21 +366,28 @@ mod tests {
             .interface("a")
             .clock(move || clock.load(Ordering::Relaxed));
         let spool = spool.open().unwrap();
-        for (took_ms, again) in [(NAME_AGE_MS, false), (NAME_AGE_MS + 1, true)] {
+        let large = "a".repeat(INLINE_BYTES_MAX + 1);
+        for (took_ms, text, again) in [
+            (NAME_AGE_MS, "<a/>", false),
+            (NAME_AGE_MS + 1, "<a/>", true),
+            (NAME_AGE_MS + 1, &large, true),
+        ] {
             let reference = crate::domain::Reference::reduce("r");
             let name = JobName::new(spool.next_id(), reference, Kind::Xml);
             let mut part = spool.begin(name.clone()).unwrap();
-            part.write(b"<a/>").unwrap();
+            part.write(text.as_bytes()).unwrap();
             now.fetch_add(took_ms, Ordering::Relaxed);
             let sealed = part.seal(&NewJob::default()).unwrap();
-            assert!(dir.path().join(part_path(sealed.name())).exists());
+            let is_file = dir.path().join(part_path(sealed.name())).exists();
+            assert_eq!(is_file, text.len() > INLINE_BYTES_MAX);
             let (job, _) = spool.enqueue(sealed, &interface, None).unwrap();
             assert_eq!(job.name != name, again);
             assert_eq!(job.name.reference(), Some("r"));
             let accepted = spool.accepted_of(&job).unwrap().unwrap();
-            assert_eq!((&accepted.job, accepted.bytes), (&job.name, 4));
+            let n_bytes = text.len() as u64;
+            assert_eq!((&accepted.job, accepted.bytes), (&job.name, n_bytes));
             assert_eq!(spool.received_ms(&job), spool.now_ms());
-            assert_eq!(spool.bytes_of(&job).unwrap(), Some(4));
+            assert_eq!(spool.bytes_of(&job).unwrap(), Some(n_bytes));
         }
     }
 }

@@ -89,17 +89,7 @@ impl<F: Fs> Spool<F> {
     /// When it, or one above it, has been replaced by a link or a file: what is behind that is no queue.
     pub fn queue_dir(&self, queue: &Queue) -> Result<PathBuf, SpoolError> {
         let dir = queue.dir();
-        let mut above: Vec<&Path> = dir.ancestors().collect();
-        // The spool itself may be behind one.
-        above.pop();
-        for dir in above.into_iter().rev() {
-            if self
-                .stat(dir)?
-                .is_some_and(|stat| stat.kind != EntryKind::Dir)
-            {
-                return Err(wrap("use", dir)(not_a_dir()));
-            }
-        }
+        check_dirs(&*self.fs, &dir)?;
         Ok(dir)
     }
 
@@ -289,6 +279,23 @@ impl<F: Fs> Spool<F> {
         self.fs.list(dir, each).map_err(wrap("list", dir))?;
         Ok(any)
     }
+}
+
+/// Is a directory one, and each above it, as far as they are there?
+///
+/// # Errors
+/// When one has been replaced by a link or a file, or cannot be looked at.
+pub(super) fn check_dirs(fs: &impl Fs, dir: &Path) -> Result<(), SpoolError> {
+    let mut above: Vec<&Path> = dir.ancestors().collect();
+    // The spool itself may be behind one.
+    above.pop();
+    for dir in above.into_iter().rev() {
+        let stat = fs.stat(dir).map_err(wrap("look at", dir))?;
+        if stat.is_some_and(|stat| stat.kind != EntryKind::Dir) {
+            return Err(wrap("use", dir)(not_a_dir()));
+        }
+    }
+    Ok(())
 }
 
 /// Of what lies beside the users' directories.

@@ -772,6 +772,7 @@ impl<F: Fs> Claim<F> {
             accepted.bytes = bytes.len() as u64;
             accepted.sha256 = Some(hex::encode(Sha256::digest(&bytes)));
             let path = text(&to);
+            let bytes = bytes.into();
             vec![Op::Put { path, bytes }]
         };
         ops.push(Op::Accepted(Box::new(accepted)));
@@ -787,6 +788,7 @@ impl<F: Fs> Claim<F> {
             from: part,
             to,
             how: How::New,
+            content: None,
             step: Some(self.job.name.id()),
         };
         // There, and durable, with the job's own move.

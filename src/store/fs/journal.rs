@@ -2,7 +2,8 @@
 //! callers that wait.
 //!
 //! A step that makes a file writes it under `tmp`, unsynced, and appends its record; the file gets
-//! its name once the record is flushed. A job that is settled gets its new name in the same way,
+//! its name once the record is flushed. What is small and has just come is in its record, and the
+//! committer makes its file before it writes that. A job that is settled gets its new name in the same way,
 //! after its log, its results and what it emitted. So no caller ever sees a file that a crash could
 //! tear, or a job that is done without what belongs to it. Other moves are renamed first and
 //! recorded then, both under one lock: a crash may undo them, and no caller has been told of them.
@@ -39,6 +40,7 @@ pub(super) use replay::job_of;
 
 use super::{
     Fs, Health, INLINE_BYTES_MAX, MountId, Spool, SpoolError,
+    address::check_dirs,
     fault_injection::FaultInjection,
     records::{Act, Ended, Records, Said},
     text, wrap,
@@ -49,13 +51,14 @@ use crate::{
     store::events::EventLine,
     util::{HEARTBEAT_EVERY, Heartbeat},
 };
+use bytes::Bytes;
 use disk::{DIR, MARK_BYTES, Mark, SEGMENT_HEAD_BYTES, mark_path, restored_path, segment_head};
 use parking_lot::{Condvar, Mutex};
 use record::{Chain, Hashed, PAYLOAD_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     future::Future,
     io,
     path::{Path, PathBuf},
@@ -124,6 +127,9 @@ pub(super) struct PendingRename {
     pub(super) from: PathBuf,
     pub(super) to: PathBuf,
     pub(super) how: How,
+    /// What is to be in the file, which the committer makes before the record is written.
+    #[serde(skip)]
+    pub(super) content: Option<Bytes>,
     /// The job whose step it is part of. Once a name of a step cannot be given, those that come
     /// after it are not given either, until a caller has waited for the step and was told.
     #[serde(skip)]
@@ -530,7 +536,7 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     ///
     /// [`SpoolError::Full`] or [`SpoolError::Io`] with the spool still healthy: a name could not be
-    /// given. Then nothing of the step has happened, also after a crash, save that what was new
+    /// given. Then nothing of the step has happened, also after a crash, save that what its caller has made
     /// under `tmp` is still there. Otherwise the disk has failed.
     pub fn wait(&self, ticket: Ticket) -> Result<(), SpoolError> {
         if ticket == Ticket::NONE {
@@ -638,9 +644,15 @@ impl<F: Fs> Spool<F> {
                 Ok(ticket)
             }
             None => {
+                for pending in &renames {
+                    make(&*self.fs, pending).map_err(wrap("write", &pending.from))?;
+                }
                 self.sync_all()?;
                 self.say(ops);
                 for pending in renames {
+                    if pending.how == How::New {
+                        check_dirs(&*self.fs, parent(&pending.to))?;
+                    }
                     let _ = publish(&*self.fs, &pending).map_err(wrap("publish", &pending.to))?;
                     self.moves.fetch_add(1, Ordering::SeqCst);
                 }
@@ -920,6 +932,10 @@ impl<F: Fs> Journal<F> {
             state.before = state.chain;
             (batch, said, steps, first, before, state.last)
         };
+        for pending in steps.iter().flat_map(|naming| &naming.renames) {
+            // What fails is made when it gets its name, or fails again then.
+            let _ = make(&*self.fs, pending);
+        }
         let begun = Instant::now();
         let written = self.write(&mut segments, &batch, first, &before, last);
         match &written {
@@ -928,8 +944,9 @@ impl<F: Fs> Journal<F> {
                 self.metrics.flushed(last + 1 - first, took_s);
                 // Kept if it fails: no checkpoint goes beyond it.
                 let _ = self.append_records(&said);
+                let mut real = HashSet::new();
                 for naming in &steps {
-                    self.publish_all(naming);
+                    self.publish_all(naming, &mut real);
                 }
                 self.records.events.show();
             }
@@ -1003,7 +1020,9 @@ impl<F: Fs> Journal<F> {
     /// taken back, with what was made anew by the same record before it, and nothing is waited for:
     /// the disk is full or the file was removed, and both concern this step alone. Once a job has its
     /// name the step has happened; what comes after it is repaired when it is missed.
-    fn publish_all(&self, naming: &Naming) {
+    ///
+    /// `real` are directories that have been looked at.
+    fn publish_all<'n>(&self, naming: &'n Naming, real: &mut HashSet<&'n Path>) {
         let (step, renames) = (naming.step, naming.renames.as_slice());
         let mut made = Vec::new();
         for (at, pending) in renames.iter().enumerate() {
@@ -1011,7 +1030,9 @@ impl<F: Fs> Journal<F> {
                 true => Err(io::Error::other(
                     "what comes before it could not be published",
                 )),
-                false => publish(&*self.fs, pending),
+                false => self
+                    .check_place(pending, real)
+                    .and_then(|()| publish(&*self.fs, pending)),
             };
             match given {
                 Ok(is_new) => made.extend(is_new.then_some(pending)),
@@ -1032,6 +1053,20 @@ impl<F: Fs> Journal<F> {
             }
             self.moves.fetch_add(1, Ordering::SeqCst);
         }
+    }
+
+    /// What is behind a link is no queue: nothing new is put there.
+    fn check_place<'n>(
+        &self,
+        pending: &'n PendingRename,
+        real: &mut HashSet<&'n Path>,
+    ) -> io::Result<()> {
+        let dir = parent(&pending.to);
+        if pending.how == How::New && !real.contains(dir) {
+            check_dirs(&*self.fs, dir).map_err(io::Error::other)?;
+            real.insert(dir);
+        }
+        Ok(())
     }
 
     /// Records that this has not happened, and lets the step fail, if there is one. What is to be a
@@ -1056,6 +1091,9 @@ impl<F: Fs> Journal<F> {
             match pending.how {
                 How::Moved => ops.push(Op::moved(&pending.to, &pending.from)),
                 How::New => {
+                    if pending.content.is_some() {
+                        let _ = self.fs.unlink(&pending.from);
+                    }
                     let path = text(&pending.to);
                     ops.extend(never_was(&path));
                     ops.push(Op::Void { path });
@@ -1098,7 +1136,7 @@ impl<F: Fs> Journal<F> {
         match self.fs.read(path) {
             Ok(bytes) if bytes.len() <= INLINE_BYTES_MAX => Some(Op::Put {
                 path: text(path),
-                bytes,
+                bytes: bytes.into(),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Some(Op::Remove { path: text(path) })
@@ -1238,6 +1276,24 @@ fn room_in(segment_bytes: u64) -> usize {
     usize::try_from(segment_bytes).unwrap_or(usize::MAX) - SEGMENT_HEAD_BYTES
 }
 
+/// Makes the file that is to get a name, if that is left to the committer.
+fn make(fs: &impl Fs, pending: &PendingRename) -> io::Result<()> {
+    let Some(content) = &pending.content else {
+        return Ok(());
+    };
+    let made = fs.create(&pending.from);
+    let made = made.and_then(|file| fs.write(&file, content));
+    if made.is_err() {
+        // Half of it must not get the name.
+        let _ = fs.unlink(&pending.from);
+    }
+    made
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
 /// Gives a file its name. True when it is to take the place of another and there was none.
 fn publish(fs: &impl Fs, pending: &PendingRename) -> io::Result<bool> {
     let give = || match pending.how {
@@ -1253,7 +1309,10 @@ fn publish(fs: &impl Fs, pending: &PendingRename) -> io::Result<bool> {
                 tracing::warn!(path = %pending.from.display(), "moved by hand as it was settled");
                 return Ok(false);
             }
-            // The directory was removed.
+            // It could not be made before, or the directory was removed.
+            if fs.stat(&pending.from)?.is_none() {
+                make(fs, pending)?;
+            }
             make_parents(fs, &pending.to)?;
             give()
         }

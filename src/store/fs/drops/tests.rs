@@ -259,7 +259,12 @@ fn nothing_is_taken_or_put_through_a_link() {
         let name = JobName::new(bench.spool.next_id(), None, Kind::Xml);
         let part = bench.spool.begin(name).unwrap();
         let sealed = part.seal(&crate::store::NewJob::default()).unwrap();
-        assert!(bench.spool.enqueue(sealed, &a(), None).is_err());
+        let enqueued = bench.spool.enqueue(sealed, &a(), None);
+        assert!(
+            enqueued
+                .and_then(|(_, ticket)| bench.spool.wait(ticket))
+                .is_err()
+        );
         // What can be made is made all the same, and nothing behind the link.
         fs::remove_dir(bench.dir.path().join("work/a")).unwrap();
         assert!(bench.spool.restore_dirs().is_err());

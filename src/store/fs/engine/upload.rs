@@ -129,7 +129,7 @@ impl SealedBody for FileSealed {
     fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
         match &self.body {
             Body::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
-            Body::Part(part) => Ok(Box::new(part.reader()?)),
+            Body::Part(part) => part.reader(),
         }
     }
 

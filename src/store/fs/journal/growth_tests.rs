@@ -93,7 +93,7 @@ fn a_full_disk_fails_only_what_needs_more_room() {
     };
     let put = |n: usize| Op::Put {
         path: format!("idem/2026-11-22/{n}.json"),
-        bytes: vec![b'x'; 60 * 1024],
+        bytes: vec![b'x'; 60 * 1024].into(),
     };
     let large: Vec<Op> = (0..3).map(put).collect();
     fail_once();

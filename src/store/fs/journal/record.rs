@@ -14,6 +14,7 @@ use crate::store::fs::{
     audit::Audited,
     records::{Accepted, Ended, Said},
 };
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
@@ -36,7 +37,7 @@ pub(in crate::store::fs) enum Op {
         path: String,
         /// Kept beside the JSON.
         #[serde(skip)]
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// The file is gone.
     Remove { path: String },
@@ -142,7 +143,7 @@ fn record(payload: &[u8]) -> Option<Record> {
     for op in &mut ops {
         if let Op::Put { bytes, .. } = op {
             let (body, rest) = bodies.split_at_checked(lengths.next()?)?;
-            *bytes = body.to_vec();
+            *bytes = Bytes::copy_from_slice(body);
             bodies = rest;
         }
     }
@@ -248,7 +249,7 @@ mod tests {
         vec![
             Op::Put {
                 path: "queue/a/x".into(),
-                bytes: b"one".to_vec(),
+                bytes: Bytes::from_static(b"one"),
             },
             Op::Move {
                 from: "queue/a/x".into(),
@@ -256,7 +257,7 @@ mod tests {
             },
             Op::Put {
                 path: "joblog/y".into(),
-                bytes: Vec::new(),
+                bytes: Bytes::new(),
             },
             Op::Accepted(Box::new(Accepted::new(job.clone(), Came::Scheduled, 1))),
             Op::Ended(Box::new(Ended::new(&job, Act::Done, 2))),
@@ -270,6 +271,7 @@ mod tests {
                 from: "tmp/x.part".into(),
                 to: "queue/a/x".into(),
                 how: How::New,
+                content: None,
                 step: None,
             }],
         }

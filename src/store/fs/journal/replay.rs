@@ -17,6 +17,7 @@ use super::{
 use crate::domain::{Job, JobName};
 use crate::store::fs::PlacePath;
 use crate::store::fs::layout::{deferred_entry, work_entry};
+use bytes::Bytes;
 use std::{
     collections::HashMap,
     io,
@@ -35,7 +36,7 @@ pub(super) struct FileHistory {
     /// It was not made after all.
     pub(super) void: bool,
     /// What it holds, if that was recorded.
-    pub(super) bytes: Option<Vec<u8>>,
+    pub(super) bytes: Option<Bytes>,
 }
 
 /// The job whose file has this path.
@@ -278,7 +279,7 @@ mod tests {
     fn put(path: &str, bytes: &str) -> Op {
         Op::Put {
             path: path.into(),
-            bytes: bytes.into(),
+            bytes: Bytes::copy_from_slice(bytes.as_bytes()),
         }
     }
 
@@ -319,6 +320,7 @@ mod tests {
                 from: from.into(),
                 to: to.into(),
                 how: How::Moved,
+                content: None,
                 step: None,
             }],
         };
