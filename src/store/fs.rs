@@ -24,6 +24,7 @@ mod crash_fs;
 #[cfg(test)]
 mod crash_tests;
 mod document;
+mod doubles;
 mod drops;
 mod engine;
 mod events;

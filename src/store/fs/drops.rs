@@ -275,6 +275,10 @@ impl<F: Fs> Spool<F> {
         scan.deferred.sort_unstable();
         let queues = self.queues_to_scan(interface)?;
         let first = self.drops.scanned.lock().insert(interface.clone());
+        if first {
+            scan.deferred
+                .retain(|(due_ms, name)| self.is_deferred(interface, name, *due_ms));
+        }
         for queue in &queues {
             self.scan_queue(queue, first, &mut scan)?;
         }
@@ -293,6 +297,18 @@ impl<F: Fs> Spool<F> {
         let interfaces = self.interfaces.load();
         let mut scanned = self.drops.scanned.lock();
         scanned.retain(|interface| interfaces.contains_key(interface));
+    }
+
+    /// False when a deferred job's file has been given another of its job's names, which is kept.
+    fn is_deferred(&self, interface: &InterfaceName, name: &JobName, due_ms: i64) -> bool {
+        let interface = interface.clone();
+        let place = Place::Deferred { interface, due_ms };
+        let name = name.clone();
+        let job = Job { place, name };
+        self.drop_doubles(&job).unwrap_or_else(|error| {
+            self.report_odd(&job.place.path(&job.name), &error.to_string());
+            true
+        })
     }
 
     fn scan_queue(&self, queue: &Queue, first: bool, scan: &mut Scan) -> Result<(), SpoolError> {
@@ -397,7 +413,7 @@ impl<F: Fs> Spool<F> {
         let mut found: Vec<Found> = Vec::with_capacity(others.len());
         for (name, entry) in others {
             let path = round.dir.join(&name);
-            match self.fs.stat(&path) {
+            match self.look_at(round, &path, &entry) {
                 Ok(Some(stat)) => found.push(Found {
                     name,
                     path,
@@ -411,6 +427,30 @@ impl<F: Fs> Spool<F> {
         let came = |found: &Found| found.stat.changed_ns.min(round.now_ns);
         found.sort_by(|a, b| (came(a), &a.name).cmp(&(came(b), &b.name)));
         found
+    }
+
+    /// What is at an entry of a queue. At first a job's file loses the other names that the job could have.
+    fn look_at(
+        &self,
+        round: &Round<'_>,
+        path: &Path,
+        entry: &Entry,
+    ) -> Result<Option<Stat>, SpoolError> {
+        let stat = self.stat(path)?;
+        match entry {
+            Entry::Job(name) if round.first && stat.is_some_and(|stat| stat.links > 1) => {
+                let place = Place::Queue(round.queue.clone());
+                let name = name.clone();
+                self.drop_doubles(&Job { place, name })?;
+                self.stat(path)
+            }
+            Entry::Aside(_)
+            | Entry::Foreign
+            | Entry::Ignored
+            | Entry::Job(_)
+            | Entry::Misplaced(_)
+            | Entry::Odd => Ok(stat),
+        }
     }
 
     /// One entry of a queue that was not known to be a complete job. Says what it waits for.

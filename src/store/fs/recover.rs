@@ -7,7 +7,7 @@
 //! | the same, lock free, with `.exit`, after a crash of the process alone | its command ended while no service was there; the worker settles it by its exit status |
 //! | the same, lock free | a crash is an attempt: back to the queue, or to `joberrors` at the limit or when the interface delivers at most once |
 //! | `.exit`, `.lock` or `.run` in `work` without a job | removed |
-//! | one file in two places | the place that loses nothing is kept |
+//! | a running job's file at a later place, too | its entry in `work` is removed |
 //! | an idempotency record of the last minutes without a job | removed: no answer was sent |
 //!
 //! What is not understood is left alone and reported.
@@ -18,8 +18,8 @@ use super::{
     wrap,
 };
 use crate::store::Interrupted;
+use crate::store::fs::PlacePath;
 use crate::store::fs::layout::work_entry;
-use crate::store::fs::{PlacePath, QueuePath};
 use crate::{
     domain::joblog::{Level, MESSAGES_MAX, Message},
     domain::{InterfaceName, Job, JobName, Place, Transition},
@@ -72,7 +72,6 @@ impl<F: Fs> Spool<F> {
         let mut recovery = Recovery::default();
         self.empty_tmp(&mut recovery)?;
         for interface in &self.interfaces() {
-            self.drop_doubles(interface, &mut recovery)?;
             self.recover_work(interface, &mut recovery)?;
         }
         self.file_records()?;
@@ -251,6 +250,10 @@ impl<F: Fs> Spool<F> {
                 attempt,
                 cut: Interrupted::Crash,
             };
+            if !self.drop_doubles(&found.job())? {
+                recovery.removed += 1;
+                continue;
+            }
             // If its end was kept, the worker knows what that means. After a reboot that may be on
             // the disk, and what the command has written not.
             let kept = run_file(interface, &found.name, "exit");
@@ -401,64 +404,5 @@ impl<F: Fs> Spool<F> {
             messages.truncate(MESSAGES_MAX - 10);
         }
         messages
-    }
-
-    /// One file in two directories: somebody linked it there. The later place is kept; between a queue and a settled
-    /// place nobody knows which is later, and the queue loses nothing.
-    fn drop_doubles(
-        &self,
-        interface: &InterfaceName,
-        recovery: &mut Recovery,
-    ) -> Result<(), SpoolError> {
-        let settled = [
-            Place::Bak(interface.clone()),
-            Place::JobErrors,
-            Place::Refused,
-        ];
-        let queue = Place::Queue(interface.clone().into());
-        let deferred: Vec<(JobName, Place)> = (self.deferred(interface)?.into_iter())
-            .map(|(name, due_ms)| {
-                let interface = interface.clone();
-                (name, Place::Deferred { interface, due_ms })
-            })
-            .collect();
-        let working: Vec<(JobName, Place)> = (self.working(interface)?.into_iter())
-            .map(|(name, attempt)| {
-                let interface = interface.clone();
-                (name, Place::Work { interface, attempt })
-            })
-            .collect();
-        for (name, place) in &working {
-            let later = deferred.iter().filter(|d| d.0 == *name).map(|d| &d.1);
-            for other in settled.iter().chain(later) {
-                recovery.removed += self.drop_double(name, place, other)?;
-            }
-        }
-        for (name, place) in &deferred {
-            for other in settled.iter().chain([&queue]) {
-                recovery.removed += self.drop_double(name, place, other)?;
-            }
-        }
-        for of in self.queues(interface)? {
-            let (dir, queue) = (of.dir(), Place::Queue(of));
-            for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
-                for place in &settled {
-                    recovery.removed += self.drop_double(&name, place, &queue)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes `gone`'s entry if it is the very file that `kept` has.
-    fn drop_double(&self, name: &JobName, gone: &Place, kept: &Place) -> Result<usize, SpoolError> {
-        let path = gone.path(name);
-        if !self.same_file(&path, &kept.path(name))? {
-            return Ok(0);
-        }
-        tracing::warn!(job = %name, kept = %kept, "one job in two places");
-        let ticket = self.unlink_double(&path, &kept.path(name))?;
-        self.wait(ticket)?;
-        Ok(1)
     }
 }
