@@ -10,6 +10,8 @@
 //! blocks the others whatever their priorities, also while it runs, waits for its next attempt or is not for us,
 //! see `chains`.
 //! No partner has more running jobs than it may, over all interfaces.
+//!
+//! Invariant: an event is looked at in the lane that it is of, so what it costs does not grow with their number.
 
 mod chains;
 mod partners;
@@ -23,7 +25,10 @@ pub use run_stats::{Ahead, RunStats};
 use crate::domain::{InterfaceName, JobName, Priority};
 use chains::{ChainKey, Chains, Link, Offer};
 use ready::Ready;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Bound,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -56,6 +61,23 @@ pub enum Event {
     ScanFailed(InterfaceName),
     /// It is so late, in milliseconds of the clock by which jobs are due.
     Tick(i64),
+}
+
+impl Event {
+    /// The one whose lane it changes.
+    fn interface(&self) -> Option<&InterfaceName> {
+        match self {
+            Self::Adopted(interface, ..)
+            | Self::Arrived(interface, ..)
+            | Self::Ended(interface, ..)
+            | Self::Hint(interface)
+            | Self::Listed { interface, .. }
+            | Self::Released(interface, ..)
+            | Self::Resume(interface)
+            | Self::ScanFailed(interface) => Some(interface),
+            Self::Drain | Self::Rescan | Self::Ruled(_) | Self::Tick(_) => None,
+        }
+    }
 }
 
 /// All the rules, and of which interfaces they are others than before.
@@ -171,9 +193,16 @@ pub struct Scheduler {
     partners: Partners,
     /// How many jobs of each partner run.
     running_of: HashMap<Partner, usize>,
-    /// Where the next round over the interfaces begins.
-    turn: usize,
+    /// The lanes that have a job to start.
+    startable: BTreeSet<InterfaceName>,
+    /// The last of them that had its turn.
+    turn: Option<InterfaceName>,
+    /// When the first deferred job of each lane is due.
+    due: BTreeSet<(i64, InterfaceName)>,
     draining: bool,
+    /// How often a lane was looked at.
+    #[cfg(test)]
+    looks: usize,
 }
 
 #[derive(Debug)]
@@ -203,6 +232,8 @@ struct Lane {
     unread: BTreeSet<JobName>,
     running: BTreeMap<JobName, Option<Partner>>,
     deferred: BTreeMap<JobName, i64>,
+    /// When the first of them is due, as the scheduler knows it.
+    due_ms: Option<i64>,
     /// Due jobs on their way back to the queue.
     releasing: BTreeSet<JobName>,
 }
@@ -222,12 +253,18 @@ impl Scheduler {
             running_max,
             partners,
             running_of: HashMap::new(),
-            turn: 0,
+            startable: BTreeSet::new(),
+            turn: None,
+            due: BTreeSet::new(),
             draining: false,
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
     pub fn on(&mut self, event: Event, out: &mut Vec<Action>) {
+        let of = event.interface().cloned();
+        let is_of_all = matches!(event, Event::Rescan | Event::Ruled(_));
         match event {
             Event::Adopted(interface, job, turn) => self.adopt(&interface, job, turn),
             Event::Arrived(interface, job, turn) => {
@@ -279,6 +316,12 @@ impl Scheduler {
             }
             Event::Tick(now_ms) => self.release_due(now_ms, out),
         }
+        if is_of_all {
+            self.look_at_all(out);
+        }
+        if let Some(interface) = of {
+            self.look_at(&interface, out);
+        }
         self.pump(out);
     }
 
@@ -287,8 +330,51 @@ impl Scheduler {
         if self.draining {
             return None;
         }
-        let lanes = self.lanes.values().filter(|lane| !lane.resting);
-        lanes.flat_map(|lane| lane.deferred.values()).min().copied()
+        self.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Takes note of what an event has changed in a lane, and asks for a scan if it needs one.
+    fn look_at(&mut self, interface: &InterfaceName, out: &mut Vec<Action>) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
+        let Some(lane) = self.lanes.get_mut(interface) else {
+            self.startable.remove(interface);
+            return;
+        };
+        // Cleared before the scan starts: a hint during the scan asks for one more.
+        if lane.dirty && !lane.scanning && !lane.gone && !self.draining {
+            lane.dirty = false;
+            lane.scanning = true;
+            out.push(Action::Scan(interface.clone()));
+        }
+        if lane.startable().is_none() {
+            self.startable.remove(interface);
+        } else if !self.startable.contains(interface) {
+            self.startable.insert(interface.clone());
+        }
+        let due_ms = lane.next_due_ms();
+        if lane.due_ms != due_ms {
+            let before = std::mem::replace(&mut lane.due_ms, due_ms);
+            if let Some(before) = before {
+                self.due.remove(&(before, interface.clone()));
+            }
+            self.due
+                .extend(due_ms.map(|due_ms| (due_ms, interface.clone())));
+        }
+    }
+
+    fn look_at_all(&mut self, out: &mut Vec<Action>) {
+        self.startable.clear();
+        self.due.clear();
+        for lane in self.lanes.values_mut() {
+            lane.due_ms = None;
+        }
+        let names: Vec<InterfaceName> = self.lanes.keys().cloned().collect();
+        for interface in &names {
+            self.look_at(interface, out);
+        }
     }
 
     /// Takes other rules. What runs goes on, and counts.
@@ -415,6 +501,9 @@ impl Scheduler {
                 lane.ready.park(partner, is_full);
                 lane.last.park(partner, is_full);
             }
+            let startable = self.lanes.iter();
+            let startable = startable.filter(|(_, lane)| lane.startable().is_some());
+            self.startable = startable.map(|(interface, _)| interface.clone()).collect();
         }
     }
 
@@ -422,10 +511,13 @@ impl Scheduler {
         if self.draining {
             return;
         }
-        for (interface, lane) in &mut self.lanes {
-            if lane.resting || lane.gone {
+        let due = self.due.iter();
+        let due = due.take_while(|(due_ms, _)| *due_ms <= now_ms);
+        let due: BTreeSet<InterfaceName> = due.map(|(_, interface)| interface.clone()).collect();
+        for interface in due {
+            let Some(lane) = self.lanes.get_mut(&interface) else {
                 continue;
-            }
+            };
             let due = lane
                 .deferred
                 .iter()
@@ -437,6 +529,7 @@ impl Scheduler {
                 lane.releasing.insert(job.clone());
                 out.push(Action::Release(interface.clone(), job, due_ms));
             }
+            self.look_at(&interface, out);
         }
     }
 
@@ -447,27 +540,20 @@ impl Scheduler {
             }
             return;
         }
-        for (interface, lane) in &mut self.lanes {
-            // Cleared before the scan starts: a hint during the scan asks for one more.
-            if lane.dirty && !lane.scanning && !lane.gone {
-                lane.dirty = false;
-                lane.scanning = true;
-                out.push(Action::Scan(interface.clone()));
+        while self.running < self.running_max {
+            let after = (self.turn.as_ref()).map_or(Bound::Unbounded, Bound::Excluded);
+            let mut next = self.startable.range((after, Bound::Unbounded));
+            let next = next.next().or_else(|| self.startable.first());
+            let Some(interface) = next.cloned() else {
+                return;
+            };
+            let lane = self.lanes.get(&interface);
+            if let Some(job) = lane.and_then(Lane::startable).cloned() {
+                self.begin(&interface, job.clone());
+                out.push(Action::Start(interface.clone(), job));
             }
-        }
-        let names: Vec<InterfaceName> = self.lanes.keys().cloned().collect();
-        let mut idle = 0;
-        while self.running < self.running_max && idle < names.len() {
-            let interface = &names[self.turn % names.len()];
-            self.turn = (self.turn + 1) % names.len();
-            match self.lanes[interface].startable().cloned() {
-                None => idle += 1,
-                Some(job) => {
-                    idle = 0;
-                    self.begin(interface, job.clone());
-                    out.push(Action::Start(interface.clone(), job));
-                }
-            }
+            self.look_at(&interface, out);
+            self.turn = Some(interface);
         }
     }
 }
@@ -492,6 +578,7 @@ impl Lane {
             unread: BTreeSet::new(),
             running: BTreeMap::new(),
             deferred: BTreeMap::new(),
+            due_ms: None,
             releasing: BTreeSet::new(),
         }
     }
@@ -507,6 +594,12 @@ impl Lane {
             running: self.running,
             ..Self::new(rules)
         }
+    }
+
+    /// When the first deferred job is due that may be released.
+    fn next_due_ms(&self) -> Option<i64> {
+        let may_be = !self.resting && !self.gone;
+        may_be.then(|| self.deferred.values().min().copied())?
     }
 
     fn startable(&self) -> Option<&JobName> {

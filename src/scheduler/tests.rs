@@ -689,3 +689,45 @@ fn other_limits_of_partners_count_what_they_run() {
     assert_eq!(to(&mut s, Some(2)), []);
     assert_eq!(to(&mut s, None), [start(&j[2]), start(&j[3])]);
 }
+
+/// With three lanes and with three hundred.
+#[test]
+fn an_event_is_looked_at_in_its_own_lane() {
+    let cost = |n_lanes: usize| {
+        let names: Vec<InterfaceName> = (0..n_lanes).map(|n| interface(&format!("i{n}"))).collect();
+        let rules = LaneRules {
+            running_max: 1,
+            order: Order::None,
+            fair: false,
+        };
+        let lanes = names.iter().map(|name| (name.clone(), rules));
+        let mut s = Scheduler::new(lanes, 2, Partners::default());
+        on(&mut s, Event::Rescan);
+        for interface in names.iter().cloned() {
+            let nothing = Event::Listed {
+                interface,
+                held: false,
+                ready: Vec::new(),
+                deferred: Vec::new(),
+            };
+            assert_eq!(on(&mut s, nothing), []);
+        }
+        let before = s.looks;
+        for job in jobs(5) {
+            let of = interface("i1");
+            let arrived = Event::Arrived(of.clone(), job.clone(), Turn::default());
+            assert_eq!(
+                on(&mut s, arrived),
+                [Action::Start(of.clone(), job.clone())]
+            );
+            let deferred = End::Deferred { due_ms: 7 };
+            on(&mut s, Event::Ended(of.clone(), job.clone(), deferred));
+            assert_eq!(s.next_due_ms(), Some(7));
+            let release = Action::Release(of.clone(), job.clone(), 7);
+            assert_eq!(on(&mut s, Event::Tick(7)), [release]);
+            on(&mut s, Event::Released(of, job, Released::Gone));
+        }
+        s.looks - before
+    };
+    assert_eq!(cost(300), cost(3));
+}
