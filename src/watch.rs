@@ -14,7 +14,7 @@ use notify::{
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -54,7 +54,7 @@ enum Happened {
 pub(crate) struct Watched {
     /// The spool's root; its `queue/<interface>` directories are watched, and their parents.
     pub root: PathBuf,
-    pub interfaces: Vec<InterfaceName>,
+    pub interfaces: BTreeSet<InterfaceName>,
     /// Those of them whose queue has directories in which jobs wait, too: `@<user>`.
     pub addressed: Vec<InterfaceName>,
     /// Directories of which any change is reported as [`Seen::Changed`].
@@ -273,9 +273,10 @@ fn locate(watched: &Watched, path: &Path, happened: Happened) -> Option<Seen> {
     let Some(interface) = parts.next() else {
         return Some(directory);
     };
-    let interface = (watched.interfaces.iter())
-        .find(|known| interface.to_str() == Some(known.as_str()))?
-        .clone();
+    let interface: InterfaceName = interface.to_str()?.parse().ok()?;
+    if !watched.interfaces.contains(&interface) {
+        return None;
+    }
     let Some(name) = parts.next() else {
         return Some(directory);
     };

@@ -154,7 +154,7 @@ mod tests {
         std::fs::create_dir_all(root.join("queue/a")).unwrap();
         let watched = Watched {
             root: root.clone(),
-            interfaces: vec!["a".parse().unwrap()],
+            interfaces: ["a".parse().unwrap()].into(),
             addressed: Vec::new(),
             dirs: Vec::new(),
             files: Vec::new(),
