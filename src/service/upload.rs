@@ -17,16 +17,16 @@ use crate::{
     domain::{InterfaceName, Job, Kind, OrderBy, Place, Reference},
     metrics,
     store::{Came, Key, Keyed, NewJob, NewName, Of, Receipt, Sealed, Stored, Viewer, Want},
-    xml::{self, Finding, InspectError, Source, XmlLimits},
+    xml::{self, Finding, InspectError, Schemas, Source, Unavailable, XmlLimits},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha512};
 use std::{sync::Arc, time::Instant};
 use tokio::sync::SemaphorePermit;
 
-/// Documents up to this size are checked where they arrive, unless a schema has to be looked at:
-/// that takes less than a change of threads.
-const QUICK_CHECK_BYTES_MAX: usize = 16 * 1024;
+/// Documents up to this size are checked where they arrive, as far as one pass tells: that takes less than a
+/// millisecond, and mostly less than a change of threads.
+const QUICK_CHECK_BYTES_MAX: usize = 64 * 1024;
 /// Nobody is told to wait longer for a place of his waiting jobs: the estimate is a rough one.
 const WAIT_S_MAX: u32 = 60 * 60;
 
@@ -82,6 +82,9 @@ impl From<Verdict> for Checked {
         }
     }
 }
+
+/// Finds what is wrong with a document by a schema; `None`: it does not say.
+type Find = fn(&Schemas, Option<&str>, &Source<'_>) -> Result<Option<Vec<Finding>>, Unavailable>;
 
 /// What became of a document.
 pub(super) struct Outcome {
@@ -503,42 +506,36 @@ impl Complete {
     /// Checks the document, where that is quick at once.
     async fn checked(self) -> Result<(Self, Checked), Fault> {
         let in_memory = self.document.in_memory().map(<[u8]>::len);
-        if in_memory.is_some_and(|bytes| bytes <= QUICK_CHECK_BYTES_MAX) && !self.has_schema()? {
-            let checked = self.check()?;
+        let is_quick = in_memory.is_some_and(|bytes| bytes <= QUICK_CHECK_BYTES_MAX);
+        if is_quick && let Some(checked) = self.check(Schemas::check_at_once)? {
             return Ok((self, checked));
         }
         let service = self.request.service.clone();
         let permit = service.check_permit(self.request.submit.document, in_memory.is_none());
         let _permit = permit.await?;
         let checked = service.blocking(move |_| {
-            let checked = self.check()?;
+            let whole = |schemas: &Schemas, schema: Option<&str>, source: &Source<'_>| {
+                schemas.check(schema, source).map(Some)
+            };
+            let checked = self.check(whole)?.ok_or(Fault::Internal)?;
             Ok((self, checked))
         });
         checked.await?
     }
 
-    /// May the document have to be validated by a schema?
-    fn has_schema(&self) -> Result<bool, Fault> {
-        let chosen = self.request.submit.interface.as_ref();
-        let candidates = self
-            .request
-            .service
-            .candidates(&self.request.caller, chosen)?;
-        Ok(self.request.submit.document == DocumentFormat::Xml
-            && candidates
-                .iter()
-                .any(|(_, interface)| interface.schema.is_some()))
-    }
-
-    /// Is the document what an interface takes, and which one? Blocks.
-    fn check(&self) -> Result<Checked, Fault> {
+    /// Is the document what an interface takes, and which one? `None`: `find` does not say. Blocks as that does.
+    fn check(&self, find: Find) -> Result<Option<Checked>, Fault> {
         let begun = Instant::now();
         let checked = match self.request.submit.document {
-            DocumentFormat::Json { check, .. } => self.check_json(check).map(Checked::from),
-            DocumentFormat::Xml => self.check_xml(),
+            DocumentFormat::Json { check, .. } => {
+                self.check_json(check).map(|verdict| Some(verdict.into()))
+            }
+            DocumentFormat::Xml => self.check_xml(find),
         };
-        let metrics = &self.request.service.metrics;
-        metrics.validated(begun.elapsed().as_secs_f64());
+        if !matches!(checked, Ok(None)) {
+            let metrics = &self.request.service.metrics;
+            metrics.validated(begun.elapsed().as_secs_f64());
+        }
         checked
     }
 
@@ -560,7 +557,11 @@ impl Complete {
     }
 
     /// Recognises and validates the document.
-    fn check_xml(&self) -> Result<Checked, Fault> {
+    fn check_xml(&self, find: Find) -> Result<Option<Checked>, Fault> {
+        let refused = |chosen, finding| {
+            let verdict = Verdict::Refused(chosen, vec![finding]);
+            Ok(Some(verdict.into()))
+        };
         let reopen = || self.document.reader();
         let source = match self.document.in_memory() {
             Some(bytes) => Source::Memory(bytes),
@@ -570,13 +571,13 @@ impl Complete {
         let root = match xml::root_of(&source, &XmlLimits::default()) {
             Ok(root) => root,
             Err(InspectError::NotWellFormed(finding)) => {
-                return Ok(Verdict::Refused(chosen, vec![finding]).into());
+                return refused(chosen, finding);
             }
             Err(InspectError::Io(error)) => return Err(unreadable(&error)),
         };
         let (name, interface) = match self.recognise(&root)? {
             Ok(found) => found,
-            Err(finding) => return Ok(Verdict::Refused(chosen, vec![finding]).into()),
+            Err(finding) => return refused(chosen, finding),
         };
         let order_key = order_key_of(interface, &source)?;
         if self.document.bytes() > interface.bytes_max {
@@ -584,7 +585,7 @@ impl Complete {
             return Err(Fault::TooLarge { bytes_max });
         }
         let schemas = &self.request.service.schemas;
-        let findings = schemas.check(interface.schema.as_deref(), &source);
+        let findings = find(schemas, interface.schema.as_deref(), &source);
         let findings = findings.map_err(|error| {
             tracing::error!(interface = %name, schema = interface.schema, %error, "no validation");
             Fault::Busy {
@@ -592,11 +593,14 @@ impl Complete {
                 reason: format!("documents for {name} cannot be validated at the moment"),
             }
         })?;
+        let Some(findings) = findings else {
+            return Ok(None);
+        };
         let verdict = match findings.is_empty() {
             true => Verdict::Accepted(name.clone()),
             false => Verdict::Refused(Some(name.clone()), findings),
         };
-        Ok(Checked { verdict, order_key })
+        Ok(Some(Checked { verdict, order_key }))
     }
 
     /// The interface of a document by its root element, or why there is none.

@@ -90,7 +90,7 @@ use crate::{
     metrics,
 };
 use arc_swap::ArcSwap;
-use journal::{How, Op, PendingRename};
+use journal::{How, Op, PendingRename, WhenFull};
 use parking_lot::Mutex;
 use records::Records;
 use std::{

@@ -284,6 +284,26 @@ impl Schemas {
         }
     }
 
+    /// The same, as far as it takes one pass over the document: `None` when a schema's tables do not say that it is valid.
+    ///
+    /// # Errors
+    /// As with [`Schemas::validate`].
+    pub fn check_at_once(
+        &self,
+        schema: Option<&str>,
+        source: &Source<'_>,
+    ) -> Result<Option<Vec<Finding>>, Unavailable> {
+        let Some(name) = schema else {
+            return self.check(None, source).map(Some);
+        };
+        let kept = self.dir.find(name).ok_or(Unavailable::Unknown)?;
+        let Some(tables) = &kept.value.tables else {
+            return Ok(None);
+        };
+        let (verdict, findings) = self.judge(tables, source)?;
+        Ok((verdict == Verdict::Valid).then_some(findings))
+    }
+
     /// What is wrong with a document by the schema of this name; nothing if it is well-formed and
     /// valid.
     ///

@@ -6,7 +6,7 @@
 
 use super::{
     Accepted, Act, Ended, Fs, How, INLINE_BYTES_MAX, Key, Keyed, Op, PendingRename, RealFs, Spool,
-    SpoolError, Ticket, text, wrap,
+    SpoolError, Ticket, WhenFull, text, wrap,
 };
 use crate::store::fs::PlacePath;
 use crate::{
@@ -76,8 +76,22 @@ impl<F: Fs> Spool<F> {
         to: &InterfaceName,
         key: Option<(&Key, &Keyed)>,
     ) -> Result<(Job, Ticket), SpoolError> {
+        self.enqueue_when(WhenFull::Wait, sealed, to, key)
+    }
+
+    /// The same, by whom may not wait for the disk too.
+    ///
+    /// # Errors
+    /// As those of [`Spool::enqueue`]; also when the disk does not keep up, if that is not waited for.
+    pub(super) fn enqueue_when(
+        &self,
+        when_full: WhenFull,
+        sealed: SealedPart<F>,
+        to: &InterfaceName,
+        key: Option<(&Key, &Keyed)>,
+    ) -> Result<(Job, Ticket), SpoolError> {
         let before = self.keyed(key)?;
-        self.enqueue_between(sealed, to, before, Vec::new())
+        self.enqueue_between(when_full, sealed, to, before, Vec::new())
     }
 
     /// The same, with other files that are durable when the job is: those that get their names
@@ -87,6 +101,7 @@ impl<F: Fs> Spool<F> {
     /// As those of [`Spool::enqueue`]; the other files do not get their names either.
     pub(super) fn enqueue_between(
         &self,
+        when_full: WhenFull,
         sealed: SealedPart<F>,
         to: &InterfaceName,
         before: Vec<(Op, PendingRename)>,
@@ -95,8 +110,11 @@ impl<F: Fs> Spool<F> {
         let queue = Queue::from(to);
         // Known before it is visible, so that the watcher does not take it for a foreign drop.
         self.set_arriving(&queue, &sealed.part.name);
-        let landed = self.land(sealed, Place::Queue(queue), None, before, after);
+        let name = sealed.part.name.clone();
+        let place = Place::Queue(queue);
+        let landed = self.land(when_full, sealed, (place, None), before, after);
         if let Err(error) = &landed {
+            self.arrived(&name);
             tracing::error!(interface = %to, %error, "a job could not be accepted");
         }
         landed
@@ -119,7 +137,8 @@ impl<F: Fs> Spool<F> {
         let _ = self.write_log(log)?;
         self.day_dir(&Place::Refused.dir(&sealed.part.name))?;
         let before = self.keyed(key)?;
-        self.land(sealed, Place::Refused, Some(refused), before, Vec::new())
+        let to = (Place::Refused, Some(refused));
+        self.land(WhenFull::Wait, sealed, to, before, Vec::new())
     }
 
     /// Of a job that could not get its name although its record was made: removes what is left of
@@ -156,9 +175,9 @@ impl<F: Fs> Spool<F> {
 
     fn land(
         &self,
+        when_full: WhenFull,
         sealed: SealedPart<F>,
-        place: Place,
-        ended: Option<Ended>,
+        (place, ended): (Place, Option<Ended>),
         before: Vec<(Op, PendingRename)>,
         after: Vec<(Op, PendingRename)>,
     ) -> Result<(Job, Ticket), SpoolError> {
@@ -206,7 +225,7 @@ impl<F: Fs> Spool<F> {
             ops.push(op);
             renames.push(pending);
         }
-        let ticket = self.publish(&ops, renames)?;
+        let ticket = self.publish_when(when_full, &ops, renames)?;
         // From now on its file is the committer's.
         part.file = None;
         let name = part.name.clone();

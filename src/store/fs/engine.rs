@@ -1,7 +1,8 @@
 //! The file engine behind the seam: what [`Store`] promises, by the calls of a [`Spool`].
 //!
 //! Here async meets the blocking spool: what reads or writes a disk runs on a blocking thread, and no
-//! more of that at once than leave threads to the worker. Only a look at a name or two is made where it is asked for.
+//! more of that at once than leave threads to the worker. Only a look at a name or two is made where it is asked for,
+//! and a small document is recorded there, which touches no disk.
 
 mod check;
 mod content;
@@ -20,7 +21,7 @@ mod tallies;
 mod upload;
 mod waiting;
 
-use super::{Adopted, Moved, SealedPart, Spool, SpoolError, Ticket};
+use super::{Adopted, Moved, SealedPart, Spool, SpoolError, Ticket, WhenFull};
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
@@ -123,6 +124,16 @@ impl FileStore {
     async fn land(&self, sealed: Sealed, landing: Landing) -> Result<Receipt> {
         let sealed = own(sealed)?;
         let inner = &self.0;
+        let n_bytes = sealed
+            .recorded_bytes()
+            .filter(|_| landing.is_recorded_alone());
+        if n_bytes.is_some_and(|n_bytes| inner.spool.keeps_up(n_bytes)) {
+            let landed = inner.part_of(*sealed, &landing.job);
+            return match landed.and_then(|part| inner.publish(part, &landing, WhenFull::Refuse))? {
+                Landed::Now(stored, ticket) => inner.durable(stored, ticket, None).await,
+                Landed::Before(receipt) => Ok(receipt),
+            };
+        }
         let key = landing.key.clone();
         // Commits under one key come one after the other.
         let _alone = match &key {
@@ -139,17 +150,21 @@ impl FileStore {
             let part = inner.part_of(*sealed, &landing.job)?;
             // Its record comes now, so that a flush waits for the others only.
             drop(expected);
-            inner.publish(part, &landing)
+            inner.publish(part, &landing, WhenFull::Wait)
         });
         let landed = landed.await?;
         drop(permit);
         match landed {
             Landed::Before(receipt) => Ok(receipt),
-            Landed::Now(stored, ticket) => {
-                inner.durable_or_gone(ticket, &stored.job, key).await?;
-                Ok(Receipt::New(stored))
-            }
+            Landed::Now(stored, ticket) => inner.durable(stored, ticket, key).await,
         }
+    }
+}
+
+impl Landing {
+    /// Is nothing recorded beside the job, for which files are looked at or made?
+    fn is_recorded_alone(&self) -> bool {
+        self.key.is_none() && self.findings.is_none() && self.interface.is_some()
     }
 }
 
@@ -249,7 +264,12 @@ impl Inner {
         part.seal(job)
     }
 
-    fn publish(&self, part: SealedPart, landing: &Landing) -> Result<Landed, SpoolError> {
+    fn publish(
+        &self,
+        part: SealedPart,
+        landing: &Landing,
+        when_full: WhenFull,
+    ) -> Result<Landed, SpoolError> {
         let spool = &self.spool;
         let now_ms = spool.now_ms();
         let keyed = keyed(
@@ -260,7 +280,7 @@ impl Inner {
         let key = landing.key.as_ref().map(|key| (key, &keyed));
         let stored = stored(&part);
         let published = match (&landing.findings, &landing.interface) {
-            (None, Some(interface)) => spool.enqueue(part, interface, key),
+            (None, Some(interface)) => spool.enqueue_when(when_full, part, interface, key),
             (findings, interface) => {
                 let log = JobLog {
                     job: part.name().clone(),
@@ -282,6 +302,16 @@ impl Inner {
         }
         let (_, ticket) = published?;
         Ok(Landed::Now(stored, ticket))
+    }
+
+    async fn durable(
+        self: &Arc<Self>,
+        stored: Stored,
+        ticket: Ticket,
+        key: Option<Key>,
+    ) -> Result<Receipt> {
+        self.durable_or_gone(ticket, &stored.job, key).await?;
+        Ok(Receipt::New(stored))
     }
 
     /// Waits until what was published is durable; what cannot be is taken back.

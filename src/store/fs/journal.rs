@@ -102,6 +102,13 @@ pub struct Ticket {
     step: Option<Step>,
 }
 
+/// What becomes of a record for which there is no room until the disk has taken those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenFull {
+    Refuse,
+    Wait,
+}
+
 /// What happens as a whole or not at all: the records about one job that give names, up to the next
 /// wait for one of them; or a record by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -569,6 +576,16 @@ impl<F: Fs> Spool<F> {
         Expected(journal)
     }
 
+    /// Is there room for a record of about so many bytes, and for others of those who ask at the same moment, since the
+    /// disk takes them as they come? Where not, a thread is to wait for it.
+    pub fn keeps_up(&self, n_bytes: usize) -> bool {
+        let threaded = self.journal.get().filter(|journal| journal.is_threaded());
+        threaded.is_some_and(|journal| {
+            let state = journal.state.lock();
+            state.buffer.len() + 2 * n_bytes <= state.room / 2
+        })
+    }
+
     /// Carries out steps that each record something, so that they share flushes: none begins for each of them.
     pub(super) fn together<T>(&self, steps: impl Iterator<Item = T>) -> Vec<T> {
         let _expected = self.expect();
@@ -614,7 +631,10 @@ impl<F: Fs> Spool<F> {
         change: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<(T, Ticket)> {
         match self.journal.get() {
-            Some(journal) => journal.append(&Hashed::new(ops, &[]), Vec::new(), change),
+            Some(journal) => {
+                let hashed = Hashed::new(ops, &[]);
+                journal.append(WhenFull::Wait, &hashed, Vec::new(), change)
+            }
             None => {
                 let changed = change()?;
                 self.say(ops);
@@ -634,11 +654,25 @@ impl<F: Fs> Spool<F> {
         ops: &[Op],
         renames: Vec<PendingRename>,
     ) -> Result<Ticket, SpoolError> {
+        self.publish_when(WhenFull::Wait, ops, renames)
+    }
+
+    /// The same, by whom may not wait for the disk too.
+    ///
+    /// # Errors
+    /// As those of [`Spool::publish`], and when there is no room and that is not waited for.
+    pub(super) fn publish_when(
+        &self,
+        when_full: WhenFull,
+        ops: &[Op],
+        renames: Vec<PendingRename>,
+    ) -> Result<Ticket, SpoolError> {
         self.healthy()?;
         match self.journal.get() {
             Some(journal) => {
                 let path = renames.last().map(|pending| pending.to.clone());
-                let appended = journal.append(&Hashed::new(ops, &renames), renames, || Ok(()));
+                let hashed = Hashed::new(ops, &renames);
+                let appended = journal.append(when_full, &hashed, renames, || Ok(()));
                 let ((), ticket) =
                     appended.map_err(|e| wrap("record", &path.unwrap_or_default())(e))?;
                 Ok(ticket)
@@ -746,6 +780,7 @@ impl<F: Fs> Journal<F> {
 
     fn append<T>(
         &self,
+        when_full: WhenFull,
         hashed: &Hashed,
         renames: Vec<PendingRename>,
         change: impl FnOnce() -> io::Result<T>,
@@ -759,13 +794,17 @@ impl<F: Fs> Journal<F> {
         }
         let record_bytes = hashed.record_bytes();
         let mut state = self.state.lock();
+        if when_full == WhenFull::Refuse && state.buffer.len() + record_bytes > state.room {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         if record_bytes > state.room {
             drop(state);
             self.make_room(record_bytes)?;
             state = self.state.lock();
         }
-        // What is appended faster than the disk takes it waits here.
-        while state.buffer.len() + record_bytes > state.room / 2
+        // What is appended faster than the disk takes it waits here. The other half is for those who may not.
+        while when_full == WhenFull::Wait
+            && state.buffer.len() + record_bytes > state.room / 2
             && !state.buffer.is_empty()
             && self.health.reason().is_none()
         {

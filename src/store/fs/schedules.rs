@@ -6,8 +6,8 @@
 //! nothing that is being written brings it back.
 
 use super::{
-    EntryKind, Fs, INLINE_BYTES_MAX, Key, Keyed, Op, SealedPart, Spool, SpoolError, Ticket, text,
-    wrap,
+    EntryKind, Fs, INLINE_BYTES_MAX, Key, Keyed, Op, SealedPart, Spool, SpoolError, Ticket,
+    WhenFull, text, wrap,
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
@@ -192,7 +192,7 @@ impl<F: Fs> Spool<F> {
         let progress = self.replacement("fired", progress_path(id), progress.to_json())?;
         let before = vec![self.write_record(key, record)?];
         // Last: without it the moment is looked at again, and the record names its job.
-        self.enqueue_between(sealed, to, before, vec![progress])
+        self.enqueue_between(WhenFull::Wait, sealed, to, before, vec![progress])
     }
 
     /// Ends a schedule. False when there is none. Durable when it returns.

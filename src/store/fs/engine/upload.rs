@@ -1,7 +1,10 @@
 //! A document on its way into the spool: small ones stay in memory until they are committed, larger
 //! ones stream to a part in `tmp`.
 
-use super::{super::Part, Inner};
+use super::{
+    super::{INLINE_BYTES_MAX, Part},
+    Inner,
+};
 use crate::{
     domain::JobName,
     store::{DocumentWriter, NewName, Result, Sealed, SealedBody},
@@ -98,6 +101,14 @@ impl DocumentWriter for FileUpload {
 }
 
 impl FileSealed {
+    /// How much of it the journal takes, if that is all.
+    pub(super) fn recorded_bytes(&self) -> Option<usize> {
+        match &self.body {
+            Body::Memory(bytes) => Some(bytes.len()).filter(|bytes| *bytes <= INLINE_BYTES_MAX),
+            Body::Part(_) => None,
+        }
+    }
+
     /// It waits for no disk but its journal's.
     pub(super) fn is_small(&self) -> bool {
         matches!(self.body, Body::Memory(_))
@@ -135,5 +146,50 @@ impl SealedBody for FileSealed {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{InterfaceName, Kind},
+        store::{
+            NewJob, Receipt, Store as _,
+            fs::{FileStore, faults::Faults, testing::TestSpool},
+        },
+    };
+
+    #[tokio::test]
+    async fn what_the_journal_takes_whole_is_committed_without_a_call_of_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let spool = TestSpool::at(dir.path()).interface("a").ticking();
+        let spool = spool.journal().open().unwrap();
+        spool.start_journal();
+        let (disk, store) = (Faults::of(dir.path()), FileStore::new(spool.clone()));
+        for (n_bytes, calls_disk) in [
+            (1, false),
+            (INLINE_BYTES_MAX, false),
+            (INLINE_BYTES_MAX + 1, true),
+        ] {
+            let before = disk.calls();
+            let mut document = store.begin(NewName {
+                kind: Kind::Xml,
+                reference: None,
+            });
+            document.append(vec![b' '; n_bytes].into()).await.unwrap();
+            let sealed = document.seal().await.unwrap();
+            let job = NewJob::default();
+            let receipt = store.commit(sealed, job, &interface, None).await.unwrap();
+            assert_eq!(disk.calls() > before, calls_disk, "{n_bytes}");
+            let Receipt::New(stored) = receipt else {
+                panic!("{receipt:?}");
+            };
+            let file = dir.path().join("queue/a").join(stored.job.to_string());
+            let bytes = std::fs::metadata(file).unwrap().len();
+            assert_eq!((bytes, stored.bytes), (n_bytes as u64, n_bytes as u64));
+        }
+        spool.close_journal();
     }
 }

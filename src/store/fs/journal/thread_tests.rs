@@ -1,8 +1,11 @@
 //! The journal's threads: a panic in one gives callers that wait an error, and the spool says why; what is recorded
 //! together waits for few flushes.
 
-use super::FaultInjection;
-use crate::store::{By, fs::testing::TestSpool};
+use super::{FaultInjection, INLINE_BYTES_MAX, WhenFull};
+use crate::{
+    domain::{JobName, Kind},
+    store::{By, NewJob, fs::testing::TestSpool},
+};
 use std::{
     iter,
     sync::atomic::Ordering,
@@ -56,4 +59,26 @@ fn flushes_wait_for_the_steps_of_a_batch_and_for_nothing_after_it() {
     let steps = iter::repeat_with(expected).take(3);
     assert_eq!(spool.together(steps), [1, 1, 1]);
     assert_eq!(expected(), 0);
+}
+
+#[test]
+fn who_may_not_wait_is_refused_when_there_is_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody writes until somebody waits.
+    let spool = TestSpool::at(dir.path()).interface("a").ticking();
+    let spool = spool.journal().open().unwrap();
+    let enqueue = |when_full| {
+        let mut part = spool.begin(JobName::new(spool.next_id(), None, Kind::Xml))?;
+        part.write(&[b' '; INLINE_BYTES_MAX])?;
+        let sealed = part.seal(&NewJob::default())?;
+        spool.enqueue_when(when_full, sealed, &"a".parse().unwrap(), None)
+    };
+    let accepted = iter::repeat_with(|| enqueue(WhenFull::Refuse)).take(100);
+    let accepted = accepted.take_while(Result::is_ok).count();
+    assert!((1..100).contains(&accepted), "{accepted}");
+    let (_, ticket) = enqueue(WhenFull::Wait).unwrap();
+    spool.wait(ticket).unwrap();
+    let queued = spool.list(&"a".parse().unwrap()).unwrap();
+    assert_eq!(queued.len(), accepted + 1);
+    spool.close_journal();
 }
