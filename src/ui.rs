@@ -39,7 +39,6 @@ mod upload;
 mod visit;
 
 use crate::{
-    api::Payload,
     auth::Users,
     config::{self, Config, InterfaceConfig},
     domain::InterfaceName,
@@ -212,7 +211,7 @@ impl http::Ui for Ui {
             }
         };
         Ok(UiAnswer {
-            is_download: matches!(response.body(), Payload::File(_)),
+            is_download: response.extensions().get::<job::Saved>().is_some(),
             user: Some(visit.caller.user.clone()),
             ..response.into()
         })

@@ -12,7 +12,7 @@ use super::{
 use crate::{api::Payload, domain::JobName, metrics::Login};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Response, StatusCode, request::Parts};
+use http::{Method, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use std::{net::IpAddr, sync::Arc};
 
@@ -147,6 +147,7 @@ pub(super) async fn respond(
     }
     access.user = answer.user;
     access.job = answer.job;
-    access.is_download = answer.is_download && answer.response.status().is_success();
+    let is_sent = head.method == Method::GET && answer.response.status().is_success();
+    access.is_download = answer.is_download && is_sent;
     Ok(answer.response)
 }

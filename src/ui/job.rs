@@ -31,6 +31,10 @@ const DOCUMENT_BYTES_MAX: u64 = 2 << 20;
 /// So many messages are shown, the last ones; the log has all.
 const MESSAGES_MAX: usize = 500;
 
+/// What marks an answer that is a download.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Saved;
+
 #[derive(Template)]
 #[template(path = "job.html")]
 struct JobPage {
@@ -394,7 +398,7 @@ async fn log(visit: &Visit<'_>, job: JobName) -> Answer {
         return Err(super::nothing());
     };
     let log = Payload::Bytes(log.to_xml().into());
-    Ok(saved(log, "application/xml", &file))
+    Ok(attached(log, "application/xml", &file))
 }
 
 /// A file that the processor made, by its number.
@@ -426,7 +430,14 @@ fn due_ms(place: &Place) -> Option<i64> {
 }
 
 /// Something that the browser saves and does not show.
+/// A document, or what was made of one, under a name to save it by.
 fn saved(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> {
+    let mut response = attached(payload, kind, name);
+    response.extensions_mut().insert(Saved);
+    response
+}
+
+fn attached(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> {
     let mut response = Response::new(payload);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -1,6 +1,9 @@
 //! The page, asked as a browser asks: logging in by form, a cookie, forms with their tokens; who sees and does what.
 
-use crate::harness::{Answer, Daemon, document, shell, with_keys};
+use crate::{
+    harness::{Answer, Daemon, document, shell, with_keys},
+    metrics::{scrape, value},
+};
 use std::collections::BTreeSet;
 
 const VALID: &str = "examples/documents/orders_in/day.valid.xml";
@@ -942,12 +945,18 @@ fn a_job_is_had_by_a_stylesheet_as_programs_have_it() {
         return;
     }
     daemon.wait_for_place(&job, "bak/orders_out");
+    let counted = |n: f64| {
+        let said = || value(&scrape(&daemon), "spoolgate_downloads_total", &[]);
+        daemon.wait("it is counted", || said() == Some(n));
+    };
+    counted(1.0);
     let browser = Browser::open(&daemon, &shop);
     let href = format!("/ui/job/{job}/as/order-csv");
     assert!(browser.page(&format!("/ui/job/{job}")).contains(&href));
     let had = browser.get(&href);
     assert_eq!((had.status, &had.body), (200, &fetched.body));
     assert_eq!(had.header("content-type"), fetched.header("content-type"));
+    counted(2.0);
     let name = had.header("content-disposition").unwrap();
     assert!(
         name.starts_with("attachment") && name.ends_with("order-csv.csv\""),
@@ -960,6 +969,7 @@ fn a_job_is_had_by_a_stylesheet_as_programs_have_it() {
     let operator = Browser::operator(&daemon);
     let had = operator.get(&format!("/ui/job/{waiting}/as/order-csv"));
     assert_eq!(had.status, 200);
+    counted(3.0);
     assert_eq!(daemon.place(&waiting), "queue/orders_out");
     assert_eq!(
         browser
@@ -967,4 +977,16 @@ fn a_job_is_had_by_a_stylesheet_as_programs_have_it() {
             .status,
         404
     );
+    // No download: a log. Downloads: the document as it lies there, and as a form fetches it.
+    let log = operator.get(&format!("/ui/job/{job}/log"));
+    let document = operator.get(&format!("/ui/job/{job}/document"));
+    assert_eq!((log.status, document.status), (200, 200));
+    counted(4.0);
+    assert_eq!(
+        browser
+            .get(&format!("/ui/fetch/orders_out/{waiting}"))
+            .status,
+        200
+    );
+    counted(5.0);
 }
