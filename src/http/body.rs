@@ -241,7 +241,16 @@ fn read_ahead(content: Content, left: Range<u64>) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::{StreamExt, stream};
     use http_body_util::BodyExt;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn download(content: &[u8], announced: u64) -> Body {
         let mut content = Content::of_bytes(content.to_vec(), None);
@@ -263,6 +272,41 @@ mod tests {
                 "{n_bytes}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_not_made_in_advance_for_a_slow_reader() {
+        const PIECES: usize = 1000;
+        const PIECE: &[u8] = &[b'x'; 64 * 1024];
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = made.clone();
+        let answer = hyper::service::service_fn(move |_| {
+            let counted = counted.clone();
+            let pieces = stream::iter(0..PIECES).map(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Bytes::from_static(PIECE)
+            });
+            let body = Body::new(Payload::Stream(Pieces(Box::pin(pieces))));
+            async { Ok::<_, io::Error>(hyper::Response::new(body)) }
+        });
+        let (mut reader, server) = tokio::io::duplex(1024);
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        reader.write_all(request).await.unwrap();
+        let mut serving = std::pin::pin!(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(server), answer)
+        );
+        // The clock goes on by itself only when nobody has anything to do.
+        let idle = tokio::time::timeout(Duration::from_secs(1), serving.as_mut()).await;
+        assert!(idle.is_err(), "nobody has read it");
+        let in_advance = made.load(Ordering::Relaxed);
+        assert!((1..32).contains(&in_advance), "{in_advance} pieces");
+        let mut all = Vec::new();
+        let (served, read) = tokio::join!(serving, reader.read_to_end(&mut all));
+        served.unwrap();
+        read.unwrap();
+        assert_eq!(made.load(Ordering::Relaxed), PIECES);
+        assert!(all.len() > PIECES * PIECE.len());
     }
 
     #[tokio::test]

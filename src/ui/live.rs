@@ -170,16 +170,13 @@ impl Follower {
         }
         let stop = self.ui.stop.clone();
         let superseded = self.place.superseded.clone();
-        tokio::select! {
-            biased;
+        match heard(&stop, &superseded, self.news()).await {
+            Heard::News(news) => Some(news),
+            Heard::Nothing => Some(HEARTBEAT_LINE.into()),
+            Heard::LoggedOut => Some(self.last("logged out")),
+            Heard::Superseded => Some(self.last("live elsewhere")),
             // The browser is to ask again, whoever serves then.
-            () = stop.cancelled() => None,
-            () = superseded.cancelled() => Some(self.last("live elsewhere")),
-            news = time::timeout(HEARTBEAT, self.news()) => Some(match news {
-                Ok(Some(news)) => news,
-                Ok(None) => self.last("logged out"),
-                Err(_) => HEARTBEAT_LINE.into(),
-            }),
+            Heard::Stop => None,
         }
     }
 
@@ -209,6 +206,37 @@ impl Follower {
             }
             time::sleep(INTERVAL).await;
         }
+    }
+}
+
+/// What comes next to who follows a page.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    News(Bytes),
+    /// For as long as [`HEARTBEAT`].
+    Nothing,
+    /// His session has ended.
+    LoggedOut,
+    /// A further stream of his session has begun.
+    Superseded,
+    /// The service stops.
+    Stop,
+}
+
+async fn heard(
+    stop: &CancellationToken,
+    superseded: &CancellationToken,
+    news: impl Future<Output = Option<Bytes>>,
+) -> Heard {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Heard::Stop,
+        () = superseded.cancelled() => Heard::Superseded,
+        news = time::timeout(HEARTBEAT, news) => match news {
+            Ok(Some(news)) => Heard::News(news),
+            Ok(None) => Heard::LoggedOut,
+            Err(_) => Heard::Nothing,
+        },
     }
 }
 
@@ -266,6 +294,26 @@ mod tests {
         assert!(place(STREAMS_MAX).is_none() && !further.superseded.is_cancelled());
         drop(further);
         assert!(place(STREAMS_MAX).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_by_a_heartbeat_and_an_end_says_why() {
+        let (stop, superseded) = (CancellationToken::new(), CancellationToken::new());
+        let begun = time::Instant::now();
+        let quiet = heard(&stop, &superseded, std::future::pending()).await;
+        assert_eq!((quiet, begun.elapsed()), (Heard::Nothing, HEARTBEAT));
+        let news = Bytes::from_static(b"data: x\n\n");
+        let told = heard(&stop, &superseded, async { Some(news.clone()) }).await;
+        assert_eq!(told, Heard::News(news.clone()));
+        let ended = heard(&stop, &superseded, async { None }).await;
+        assert_eq!(ended, Heard::LoggedOut);
+        superseded.cancel();
+        let elsewhere = heard(&stop, &superseded, async { Some(news.clone()) }).await;
+        assert_eq!(elsewhere, Heard::Superseded);
+        stop.cancel();
+        let stopped = heard(&stop, &superseded, async { Some(news) }).await;
+        assert_eq!(stopped, Heard::Stop);
+        assert_eq!(begun.elapsed(), HEARTBEAT, "only silence takes time");
     }
 
     #[test]
