@@ -2,6 +2,7 @@
 
 use super::{
     census::Picture,
+    form::address,
     look::{Clock, Html, count, mark, number, said},
     visit::Visit,
 };
@@ -27,35 +28,42 @@ pub(super) struct Expected {
 
 /// All of them, those first whose last deadline was not met.
 pub(super) fn rows(visit: &Visit<'_>, picture: &Picture) -> Vec<Expected> {
-    let mut all: Vec<_> = picture.expected.iter().enumerate().collect();
+    rows_of(&visit.clock, &visit.base, &picture.expected)
+}
+
+fn rows_of(clock: &Clock, base: &str, expected: &[(Expectation, Arrivals)]) -> Vec<Expected> {
+    let mut all: Vec<_> = expected.iter().enumerate().collect();
     all.sort_by_key(|(_, (_, arrivals))| !arrivals.is_missing());
     let rows = all.into_iter();
-    rows.map(|(n, (expectation, arrivals))| row(visit, n, expectation, arrivals))
+    rows.map(|(n, (expectation, arrivals))| row((clock, base), n, expectation, arrivals))
         .collect()
 }
 
-fn row(visit: &Visit<'_>, n: usize, expectation: &Expectation, arrivals: &Arrivals) -> Expected {
+fn row(
+    (clock, base): (&Clock, &str),
+    n: usize,
+    expectation: &Expectation,
+    arrivals: &Arrivals,
+) -> Expected {
     let interface = expectation.interface.to_string();
     let submitter = expectation.submitter.as_str();
     let came = arrivals.next.map_or(0, |(_, documents)| documents);
+    let jobs = [
+        ("interface", Some(&*interface)),
+        ("submitter", Some(submitter)),
+    ];
     Expected {
         id: format!("x-{n}"),
-        href: visit.to(
-            "jobs",
-            [
-                ("interface", Some(&*interface)),
-                ("submitter", Some(submitter)),
-            ],
-        ),
+        href: address(&format!("{base}jobs"), jobs),
         submitter: said(submitter),
         interface,
         last: arrivals.last.map(|(window, documents, verdict)| {
-            let by = visit.clock.at(window.deadline.as_millisecond());
+            let by = clock.at(window.deadline.as_millisecond());
             (verdict_mark(verdict), number(documents), by)
         }),
         came: number(came),
         wanted: expectation.wanted(),
-        next: (arrivals.next).map(|(window, _)| visit.clock.age(window.deadline.as_millisecond())),
+        next: (arrivals.next).map(|(window, _)| clock.age(window.deadline.as_millisecond())),
     }
 }
 
@@ -90,29 +98,43 @@ fn verdict_mark(verdict: Verdict) -> Html {
 mod tests {
     use super::*;
     use crate::cron_schedule::{Deadlines, Window, Zone};
+    use askama::Template;
     use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-    #[test]
-    fn what_did_not_come_is_said_with_what_was_expected() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn expectation() -> Expectation {
         let by = "06:00".parse().unwrap();
         let deadlines = Deadlines::new(by, "*", Zone::UTC, [].into(), SignedDuration::ZERO);
-        let mut expectation = Expectation {
+        Expectation {
             interface: "orders_in".parse().unwrap(),
             submitter: "shop".into(),
             deadlines: deadlines.unwrap(),
             at_least: 2,
             at_most: None,
-        };
-        let clock = Clock {
+        }
+    }
+
+    fn clock() -> Clock {
+        Clock {
             now_ms: at("2026-11-26T13:35:46Z").as_millisecond(),
             zone: TimeZone::UTC,
-        };
-        let window = Window {
+        }
+    }
+
+    fn window() -> Window {
+        Window {
             from: at("2026-11-25T06:00:00Z"),
             deadline: at("2026-11-26T06:00:00Z"),
             until: at("2026-11-26T06:00:00Z"),
-        };
+        }
+    }
+
+    #[test]
+    fn what_did_not_come_is_said_with_what_was_expected() {
+        let (clock, mut expectation, window) = (clock(), expectation(), window());
         let of = |last| Arrivals { next: None, last };
         let told = |expectation: &Expectation, last| {
             let (mark, text) = missing(&clock, expectation, &of(last))?;
@@ -134,5 +156,32 @@ mod tests {
         for well in [None, Some((window, 2, Verdict::Met))] {
             assert_eq!(told(&expectation, well), None);
         }
+    }
+
+    #[derive(Template)]
+    #[template(path = "arrivals.html")]
+    struct Page {
+        expected: Vec<Expected>,
+    }
+
+    #[test]
+    fn what_did_not_come_stands_first_on_the_page() {
+        let (clock, met) = (clock(), expectation());
+        let late = Expectation {
+            submitter: "<b>".into(),
+            ..met.clone()
+        };
+        let of = |documents, verdict| Arrivals {
+            next: None,
+            last: Some((window(), documents, verdict)),
+        };
+        let expected = [(met, of(2, Verdict::Met)), (late, of(1, Verdict::TooFew))];
+        let expected = rows_of(&clock, "/ui/", &expected);
+        let page = Page { expected }.render().unwrap();
+        let at = |what: &str| page.find(what).unwrap_or_else(|| panic!("{what}: {page}"));
+        assert!(at("<tr id=\"x-1\">") < at("<tr id=\"x-0\">"), "{page}");
+        assert!(at("<span class=\"st failed\">too few</span>") < at("<tr id=\"x-0\">"));
+        assert!(at("<small>from &#60;b&#62;</small>") < at("<small>from shop</small>"));
+        assert!(page.contains("submitter=%3Cb%3E"), "{page}");
     }
 }

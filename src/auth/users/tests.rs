@@ -702,6 +702,18 @@ async fn a_password_in_a_form_is_one_in_a_header() {
 }
 
 #[tokio::test]
+async fn a_session_ends_after_its_hours() {
+    let bench = Bench::open();
+    let caller = bench.login("shop1", "a", 1).await.unwrap();
+    let session = bench.users.begin_session(&caller, NOW_MS).unwrap();
+    let end_ms = NOW_MS - 999 + i64::from(SESSION_LIFETIME_S) * 1000;
+    let last = bench.users.session(&session, end_ms - 1);
+    assert_eq!(&*last.unwrap().user, "shop1");
+    assert!(bench.users.session(&session, end_ms).is_none());
+    assert_eq!(SESSION_LIFETIME_S, 8 * 60 * 60);
+}
+
+#[tokio::test]
 async fn a_token_carries_its_user_until_it_expires() {
     let bench = Bench::open();
     let caller = bench.login("shop1", "a", 1).await.unwrap();
