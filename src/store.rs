@@ -834,6 +834,12 @@ pub trait Store: Send + Sync + 'static {
     /// See [`StoreError`]: some of them do not count.
     async fn note_failed_attempts(&self, failed: Vec<FailedAttempt>) -> Result<()>;
 
+    /// When the events that were sent to a receiver in vain are due again.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    async fn event_dues(&self, receiver: &str) -> Result<Vec<(EventId, Timestamp)>>;
+
     /// Ends, as dead, events that were recorded before a moment, and the oldest beyond so many bytes, where one that
     /// waits for two receivers counts twice. Gives how many that are; there may be more.
     ///
@@ -891,9 +897,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many events wait; one that waits for two receivers counts twice.
     fn pending_events(&self) -> usize;
-
-    /// When the events that were sent to a receiver in vain are due again.
-    fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)>;
 
     /// About how many jobs wait in an interface.
     fn waiting(&self, interface: &InterfaceName) -> usize;

@@ -62,10 +62,14 @@ struct Sent {
 }
 
 /// When events of a receiver are due again, by the clock that cannot be set.
-fn dues(store: &dyn Store, receiver: &str) -> HashMap<EventId, Instant> {
+async fn dues(store: &dyn Store, receiver: &str) -> HashMap<EventId, Instant> {
+    let known = store.event_dues(receiver).await;
+    let known = known.unwrap_or_else(|error| {
+        tracing::warn!(receiver, %error, "what was sent in vain is sent again at once");
+        Vec::new()
+    });
     let (now, at) = (Instant::now(), Timestamp::now());
-    let dues = store.event_dues(receiver).into_iter();
-    let dues = dues.filter_map(|(id, due)| {
+    let dues = known.into_iter().filter_map(|(id, due)| {
         let wait = Duration::try_from(due.duration_since(at)).ok()?;
         // By a clock that was wrong it may be any moment.
         Some((id, now + wait.min(pace::EVENT_WAIT_MAX)))
@@ -81,7 +85,7 @@ impl Dispatcher {
         (starter, metrics): (Starter, metrics::Tenant),
     ) -> Self {
         let couriers = receivers.iter().map(|receiver| Courier {
-            pace: Pace::new(receiver.at_once(), dues(&*store, &receiver.wants.receiver)),
+            pace: Pace::new(receiver.at_once(), HashMap::new()),
             receiver: Arc::new(receiver.clone()),
             unrecorded: Vec::new(),
         });
@@ -103,6 +107,11 @@ impl Dispatcher {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut under_way = JoinSet::new();
         let store = self.store.clone();
+        for courier in &mut self.couriers {
+            let receiver = &courier.receiver;
+            let dues = dues(&*store, &receiver.wants.receiver).await;
+            courier.pace = Pace::new(receiver.at_once(), dues);
+        }
         while !stop.is_cancelled() {
             self.bury().await;
             self.tell_of_health();

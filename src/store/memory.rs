@@ -1158,6 +1158,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn event_dues(&self, receiver: &str) -> Result<Vec<(EventId, Timestamp)>> {
+        Ok(self.lock().events.dues(receiver))
+    }
+
     async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize> {
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         Ok(all.events.bury(before, bytes_max, now_ms))
@@ -1206,10 +1210,6 @@ impl Store for MemoryStore {
 
     fn pending_events(&self) -> usize {
         self.lock().events.pending()
-    }
-
-    fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
-        self.lock().events.dues(receiver)
     }
 
     fn waiting(&self, interface: &InterfaceName) -> usize {

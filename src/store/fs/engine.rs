@@ -852,6 +852,10 @@ impl Store for FileStore {
         noted.await
     }
 
+    async fn event_dues(&self, receiver: &str) -> Result<Vec<(EventId, Timestamp)>> {
+        Ok(self.0.spool.event_dues(receiver))
+    }
+
     async fn bury_events(&self, before: Timestamp, bytes_max: u64) -> Result<usize> {
         let buried = (self.0).blocking(move |inner| inner.spool.bury_events(before, bytes_max));
         buried.await
@@ -899,10 +903,6 @@ impl Store for FileStore {
 
     fn pending_events(&self) -> usize {
         self.0.spool.pending_events()
-    }
-
-    fn event_dues(&self, receiver: &str) -> Vec<(EventId, Timestamp)> {
-        self.0.spool.event_dues(receiver)
     }
 
     fn waiting(&self, interface: &InterfaceName) -> usize {
