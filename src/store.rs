@@ -2,7 +2,8 @@
 //!
 //! The layers above are written once against [`Store`] and know no path, no descriptor and no ticket of a
 //! journal. An engine says what its promises survive. There is one for a machine of its own, directories
-//! in [`fs`]; the one in `memory` survives nothing and is what the conformance suite is tried on first.
+//! in [`fs`], and one for several machines, tables in `pg`; the one in `memory` survives nothing and is what the
+//! conformance suite is tried on first.
 //! Every engine passes the same suite, `conformance`.
 //!
 //! The service, and so every dialect, the worker, what operators do and what the command line shows use
@@ -27,6 +28,8 @@ pub mod memory;
 #[cfg(feature = "cluster")]
 pub mod pg;
 mod run;
+#[cfg(any(test, feature = "cluster"))]
+mod scratch;
 
 pub use activity::{Activity, Recent, Tally};
 pub use by::{By, Origin, until_of};
@@ -198,10 +201,10 @@ impl Content {
     }
 }
 
-#[cfg(test)]
 impl Content {
-    /// These bytes.
-    pub(crate) fn of_bytes(bytes: Vec<u8>, sha256: Option<String>) -> Self {
+    /// These bytes, which are in memory.
+    #[cfg(any(test, feature = "cluster"))]
+    pub(crate) fn of_bytes(bytes: impl Into<Bytes>, sha256: Option<String>) -> Self {
         struct Whole(Bytes);
         impl ReadContent for Whole {
             fn read(&self, range: Range<u64>) -> Reading<Bytes> {
@@ -217,7 +220,7 @@ impl Content {
                 Ok(Box::new(io::Cursor::new(self.0.clone())))
             }
         }
-        let bytes = Bytes::from(bytes);
+        let bytes: Bytes = bytes.into();
         Self::new(bytes.len() as u64, sha256, Arc::new(Whole(bytes)))
     }
 }

@@ -12,6 +12,8 @@ mod look;
 mod memory;
 mod operators;
 mod out;
+#[cfg(feature = "cluster")]
+mod pg;
 mod read;
 mod runs;
 mod schedules;
@@ -40,6 +42,11 @@ use std::{
 ///
 /// What changes a job expects it in a state in which that is legal.
 trait Bench: Sized {
+    /// Is there what it needs? Where not, its cases are left out.
+    fn is_there() -> bool {
+        true
+    }
+
     async fn new() -> Self;
 
     fn store(&self) -> Arc<dyn Store>;
@@ -488,6 +495,9 @@ macro_rules! conformance {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
+                    if !<$bench as crate::store::conformance::Bench>::is_there() {
+                        return;
+                    }
                     crate::store::conformance::$part::$case::<$bench>().await;
                 }
             )*

@@ -11,18 +11,42 @@
 //!
 //! Invariant: what a call reports as done was committed, so it survives what the database survives.
 
+mod accept;
+mod activity;
+mod audit;
+mod check;
 mod db;
+mod engine;
+mod events;
+mod hints;
+mod known;
+mod list;
+mod lives;
+mod look;
 mod migrate;
+mod operators;
 mod probe;
+mod runs;
+mod schedules;
+mod step;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tls;
 
 pub use db::Url;
 pub use migrate::Migrated;
 
-use crate::store::Result;
+use crate::{
+    domain::{Ids, InterfaceName, JobId, Place, UserName},
+    store::{Result, events::Wants},
+};
 use db::Db;
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use tokio::{sync::Notify, task::AbortHandle};
+
+/// At a time, of one process.
+const CONNECTIONS_MAX: usize = 8;
 
 /// A database in which a store is, or is to be.
 pub struct Database(Db);
@@ -56,8 +80,137 @@ impl Database {
     }
 }
 
-/// At a time, of one process.
-const CONNECTIONS_MAX: usize = 8;
+/// How jobs of an interface are handled.
+#[derive(Clone, Debug)]
+pub struct InterfaceRules {
+    pub attempts_max: u32,
+    /// What was cut off is not tried again.
+    pub at_most_once: bool,
+    /// Its jobs are for one user each.
+    pub addressed: bool,
+}
+
+/// What a store is to know.
+pub struct Options {
+    /// What this machine is called: a service on it takes the place of the one before.
+    pub node: String,
+    pub interfaces: BTreeMap<InterfaceName, InterfaceRules>,
+    pub wants: Vec<Wants>,
+    pub is_user: Box<dyn Fn(&UserName) -> bool + Send + Sync>,
+    /// A directory for the runs.
+    pub scratch: PathBuf,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.interfaces.keys();
+        write!(f, "Options({}, {:?})", self.node, names.collect::<Vec<_>>())
+    }
+}
+
+/// The engine: one life of a node. Dropped, it ends without a word, as by a crash.
+pub struct PgStore {
+    inner: Arc<Inner>,
+    beats: AbortHandle,
+}
+
+struct Inner {
+    db: Db,
+    options: Options,
+    life: i64,
+    clock: lives::Clock,
+    ids: Mutex<Ids>,
+    hints: hints::Hints,
+    leases: Arc<runs::Leases>,
+    event_came: Notify,
+    newest_event: Mutex<i64>,
+    unhealthy: Mutex<Option<String>>,
+}
+
+impl PgStore {
+    /// Begins a life of the node on a database whose tables were made.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`](crate::store::StoreError::Refused) when it cannot be used.
+    pub async fn open(database: Database, options: Options) -> Result<Self> {
+        let db = database.0;
+        migrate::check(&db).await?;
+        let clock = lives::Clock::of(&db).await?;
+        let life = lives::begin(&db, &options.node).await?;
+        let served = "insert into served (interface, since_ms) select name, $2 from unnest($1::text[]) as i(name) \
+                      on conflict (interface) do nothing";
+        let names: Vec<String> = options.interfaces.keys().map(ToString::to_string).collect();
+        db.rows(served, &[&names, &clock.now_ms()]).await?;
+        let last =
+            "select greatest((select max(id) from record), (select max(id) from schedule), 0)";
+        let last: i64 = db.row(last, &[]).await?.map_or(0, |row| row.get(0));
+        let mut ids = Ids::above(clock.now_ms() - 1);
+        ids.note(JobId::from_number(known::count(last)));
+        let inner = Arc::new(Inner {
+            db,
+            options,
+            life,
+            clock,
+            ids: Mutex::new(ids),
+            hints: hints::Hints::default(),
+            leases: Arc::default(),
+            event_came: Notify::new(),
+            newest_event: Mutex::new(0),
+            unhealthy: Mutex::default(),
+        });
+        inner.look_around().await?;
+        let beats = tokio::spawn(lives::follow(Arc::downgrade(&inner)));
+        Ok(Self {
+            inner,
+            beats: beats.abort_handle(),
+        })
+    }
+
+    /// How many statements there have been.
+    #[cfg(test)]
+    pub(crate) fn statements(&self) -> u64 {
+        self.inner.db.statements()
+    }
+
+    /// What the database is asked by: what was dropped meanwhile has been given back.
+    async fn asked(&self) -> Result<&Inner> {
+        self.inner.give_back().await?;
+        Ok(&self.inner)
+    }
+}
+
+impl Drop for PgStore {
+    fn drop(&mut self) {
+        self.beats.abort();
+    }
+}
+
+impl Inner {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn is_addressed(&self, interface: &InterfaceName) -> bool {
+        let rules = self.options.interfaces.get(interface);
+        rules.is_some_and(|rules| rules.addressed)
+    }
+
+    /// Learns what waits.
+    async fn look_around(&self) -> Result<()> {
+        let sql = "select name, interface, priority, worker, submitter, order_key from job where place = 'queue'";
+        for row in self.db.rows(sql, &[]).await? {
+            let (name, precedence) = runs::waiting(&row)?;
+            let to = Place::Queue(known::parsed::<InterfaceName>(row.get(1))?.into());
+            self.hints
+                .moved(&name, &Place::Refused, Some(&to), || precedence);
+        }
+        for interface in self.options.interfaces.keys() {
+            self.is_held(interface).await?;
+        }
+        self.hints.all_events(self.count_events().await?);
+        Ok(())
+    }
+}
 
 #[cfg(test)]
 mod tests {

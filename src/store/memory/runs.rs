@@ -6,23 +6,15 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
     store::{
         AttemptEnd, By, Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled,
-        Settlement, StoreError, Workspace, activity::Happened, job::Came,
+        Settlement, StoreError, activity::Happened, job::Came, scratch::Scratch,
     },
 };
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-use tempfile::TempDir;
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 /// Attempts of a job whose runs are cut off.
 const ATTEMPTS_MAX: u32 = 3;
-const VARIABLES: &str = "result.json";
 
 /// What a [`Lease`] of this engine holds.
 pub(super) struct Held {
@@ -31,7 +23,7 @@ pub(super) struct Held {
     fence: u64,
     /// A processor works on it: should the lease be lost, the attempt counts.
     works: bool,
-    dir: TempDir,
+    scratch: Scratch,
     settled: Mutex<Option<Settled>>,
 }
 
@@ -54,11 +46,7 @@ impl Drop for Held {
 
 impl Held {
     pub(super) fn check_output(&self) -> Result<Option<String>> {
-        left_in(self.dir.path())?;
-        let written = fs::read(self.dir.path().join("results").join(VARIABLES));
-        let is_object = |bytes: &Vec<u8>| serde_json::from_slice::<Map<_, Value>>(bytes).is_ok();
-        let is_used = written.as_ref().map_or(true, is_object);
-        Ok((!is_used).then(|| format!("{VARIABLES} is not used")))
+        self.scratch.check()
     }
 }
 
@@ -111,26 +99,19 @@ impl All {
     }
 }
 
-/// What a processor has left.
-struct Left {
-    results: BTreeMap<String, Bytes>,
-    variables: Map<String, Value>,
-    emitted: Vec<(InterfaceName, String, Bytes)>,
-}
-
 impl MemoryStore {
     fn lease(&self, all: &mut All, job: &JobName, works: bool) -> (Lease, PathBuf) {
         let fence = all.fence(job, self.now());
         let known = &all.jobs[job];
         let (interface, attempt) = (known.interface.clone(), known.attempts);
-        let dir = tempfile::tempdir().expect("a directory can be made");
-        let path = dir.path().to_owned();
+        let scratch = Scratch::new(&std::env::temp_dir()).expect("a directory can be made");
+        let output = scratch.output();
         let held = Held {
             all: self.all.clone(),
             job: job.clone(),
             fence,
             works,
-            dir,
+            scratch,
             settled: Mutex::default(),
         };
         let interface = interface.expect("it came from its queue");
@@ -142,7 +123,7 @@ impl MemoryStore {
         lease
             .reference_as_sent
             .clone_from(&known.new.reference_as_sent);
-        (lease, path)
+        (lease, output)
     }
 
     pub(super) fn take(
@@ -163,31 +144,13 @@ impl MemoryStore {
         let now_ms = self.now();
         let known = all.step(job, &Transition::Claim { attempt });
         (known.attempts, known.started_ms) = (attempt, Some(now_ms));
-        let (lease, dir) = self.lease(&mut all, job, works);
+        let (lease, output) = self.lease(&mut all, job, works);
         if let Some(known) = all.jobs.get_mut(job) {
-            known.output = Some(dir.join("output"));
+            known.output = Some(output);
         }
         drop(all);
-        let path = dir.join(job.to_string());
-        fs::write(&path, document)?;
-        fs::create_dir(dir.join("results"))?;
-        fs::create_dir(dir.join("emit"))?;
-        fs::write(dir.join("params.json"), params.as_deref().unwrap_or("{}"))?;
-        let new = |name| {
-            let mut new = fs::File::options();
-            new.read(true)
-                .append(true)
-                .create_new(true)
-                .open(dir.join(name))
-        };
-        let workspace = Workspace {
-            document: fs::File::open(&path)?,
-            output: new("output")?,
-            errors: new("errors")?,
-            kept: dir.join("exit"),
-            path,
-            dir,
-        };
+        let held = lease.held::<Held>().expect("it was made here");
+        let workspace = (held.scratch).workspace(job, &document, params.as_deref())?;
         Ok(Claimed::Taken(lease, Box::new(workspace)))
     }
 
@@ -202,7 +165,7 @@ impl MemoryStore {
             return Ok(settled.clone());
         }
         let left = match what {
-            Settlement::Done => Some(left_in(held.dir.path())?),
+            Settlement::Done => Some(held.scratch.left()?),
             Settlement::Deferred { .. } | Settlement::Failed | Settlement::GivenBack => None,
         };
         let (now_ms, mut all) = (self.now(), self.lock());
@@ -280,13 +243,13 @@ impl MemoryStore {
         let left = left.filter(|(_, known)| known.fence.is_none() && is_left(&known.place));
         let left: Vec<JobName> = left.map(|(job, _)| job.clone()).collect();
         let left = left.iter().map(|job| {
-            let (lease, dir) = self.lease(&mut all, job, true);
+            let (lease, output) = self.lease(&mut all, job, true);
             LeftBehind {
                 precedence: Some(all.jobs[job].precedence(job)),
                 started_ms: all.jobs[job].started_ms,
                 lease,
                 cut: Interrupted::Stranded,
-                output: dir.join("output"),
+                output,
             }
         });
         left.collect()
@@ -331,45 +294,4 @@ impl MemoryStore {
         all.end(&job.name, &Transition::Fail, Status::Error, now_ms, last);
         Ok(true)
     }
-}
-
-fn refused(what: &str) -> StoreError {
-    StoreError::Refused(what.into())
-}
-
-/// What a processor has left in its directory, if it can be published.
-fn left_in(dir: &Path) -> Result<Left> {
-    let mut results = files_of(&dir.join("results"))?;
-    let variables = results.remove(VARIABLES);
-    let variables = variables.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let mut emitted = Vec::new();
-    for entry in fs::read_dir(dir.join("emit")).into_iter().flatten() {
-        let entry = entry.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let interface = entry.file_name().to_string_lossy().parse();
-        let to: InterfaceName = interface.map_err(|_| refused("it is no interface"))?;
-        let files = files_of(&entry.path())?.into_iter();
-        emitted.extend(files.map(|(name, bytes)| (to.clone(), name, bytes)));
-    }
-    Ok(Left {
-        results,
-        variables: variables.unwrap_or_default(),
-        emitted,
-    })
-}
-
-fn files_of(dir: &Path) -> Result<BTreeMap<String, Bytes>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let entry = entry.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || !entry.path().is_file() {
-            return Err(refused(
-                "it is no plain file whose name does not start with a dot",
-            ));
-        }
-        let bytes = fs::read(entry.path());
-        let bytes = bytes.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        files.insert(name, bytes.into());
-    }
-    Ok(files)
 }

@@ -8,7 +8,12 @@ use crate::store::{Result, StoreError};
 use deadpool_postgres::{
     Client, GenericClient, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
 };
-use std::{error::Error as _, fmt, time::Duration};
+use std::{
+    error::Error as _,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tokio_postgres::{
     Config, NoTls, Row,
     config::{Host, SslMode},
@@ -90,6 +95,7 @@ impl fmt::Debug for Url {
 /// A database, by so many connections at most.
 pub(super) struct Db {
     pool: Pool,
+    statements: AtomicU64,
 }
 
 impl Db {
@@ -110,6 +116,7 @@ impl Db {
             .build();
         Ok(Self {
             pool: pool.map_err(|error| StoreError::Refused(error.to_string()))?,
+            statements: AtomicU64::new(0),
         })
     }
 
@@ -157,7 +164,7 @@ impl Db {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Failed> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, on(&client, sql, params)).await;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.on(&client, sql, params)).await;
         match answer {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {
@@ -174,16 +181,29 @@ impl Db {
             }
         }
     }
+
+    /// A statement of a transaction, or on a connection that one has for oneself.
+    pub(super) async fn on(
+        &self,
+        client: &impl GenericClient,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let statement = client.prepare_cached(sql).await?;
+        client.query(&statement, params).await
+    }
+
+    /// How many statements there have been.
+    #[cfg(test)]
+    pub(super) fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
 }
 
-/// A statement on a connection that one has for oneself.
-async fn on(
-    client: &impl GenericClient,
-    sql: &str,
-    params: &[Param<'_>],
-) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let statement = client.prepare_cached(sql).await?;
-    client.query(&statement, params).await
+/// Is it that a row of that key is there already?
+pub(super) fn is_doubled(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::UNIQUE_VIOLATION)
 }
 
 /// Why a statement gave no answer.

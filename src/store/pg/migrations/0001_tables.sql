@@ -14,6 +14,7 @@ create table record (
   reference_as_sent text,
   came text not null,
   is_upload boolean not null,
+  is_refused boolean not null,
   parent int8,
   parent_fence int8,
   received_ms int8 not null,
@@ -30,13 +31,15 @@ create table document (
 );
 
 -- Jobs that wait or run: all that changes often. `fence` rises with each step of a job, over all its lives; `settled`
--- is the fence of the lease by which its last run was settled, `life` that of a service which runs it.
+-- is the fence of the lease by which its last run was settled, `life` that of the service which runs it. `addressee` is
+-- for whom it was last; it waits for him alone when it is `for_user`.
 create table job (
   id int8 primary key,
   name text not null,
   place text not null check (place in ('queue', 'deferred', 'work')),
   interface text not null,
   addressee text,
+  for_user boolean not null,
   due_ms int8,
   priority int2 not null,
   worker text,
@@ -149,6 +152,10 @@ create table event (
   receiver text not null,
   at_ms int8 not null,
   event text not null,
+  failed_ms int8,
+  failed_attempts int4 not null default 0,
+  failed_why text,
+  next_ms int8,
   ended_ms int8,
   ended text,
   why text,

@@ -1,0 +1,108 @@
+//! Whether all that is kept fits together. The database looks at the documents itself.
+
+use super::{
+    Inner,
+    known::{count, parsed},
+};
+use crate::{
+    domain::JobName,
+    store::{
+        Result,
+        audit::Chain,
+        check::{CheckProgress, Checked, Flaw, FlawKind},
+    },
+};
+
+/// So many jobs are looked at by one statement.
+const JOBS: i64 = 100;
+const LINES: i64 = 1000;
+
+const LOOK: &str = "
+select r.id, r.name, j.id is not null, e.id is not null, d.id is not null,
+  coalesce(encode(sha256(d.body), 'hex') <> r.sha256, false), r.removed_ms is not null
+from record r left join job j on j.id = r.id left join ended e on e.id = r.id left join document d on d.id = r.id
+where r.id > $1 order by r.id limit $2";
+const OF_NO_JOB: &str = "select id::text, 'result' from result where not exists (select from ended where ended.id = result.id)
+  union all select id::text, 'job' from job where not exists (select from record where record.id = job.id)
+  union all select id::text, 'ended' from ended where not exists (select from record where record.id = ended.id)";
+
+fn flaw(kind: FlawKind, job: Option<JobName>, at: &[&str], why: &str) -> Flaw {
+    Flaw {
+        kind,
+        job,
+        at: at.iter().map(ToString::to_string).collect(),
+        why: why.to_owned(),
+    }
+}
+
+impl Inner {
+    pub(super) async fn check(&self, progress: &CheckProgress) -> Result<Checked> {
+        let sql = "select (select count(*) from job) + (select count(*) from ended)";
+        let jobs = self.db.row(sql, &[]).await?;
+        progress.begin(jobs.map_or(0, |row| count(row.get::<_, i64>(0))));
+        let mut checked = Checked::default();
+        let mut last = -1_i64;
+        loop {
+            let rows = self.db.rows(LOOK, &[&last, &JOBS]).await?;
+            let Some(row) = rows.last() else {
+                break;
+            };
+            last = row.get(0);
+            for row in &rows {
+                let name: JobName = parsed(row.get(1))?;
+                let [waits, ended, has_document, is_altered, is_removed] =
+                    [2, 3, 4, 5, 6].map(|n| row.get::<_, bool>(n));
+                if waits || ended {
+                    checked.jobs += 1;
+                    progress.advance();
+                }
+                let found = match (waits, ended, is_removed) {
+                    (true, true, _) => Some((FlawKind::Doubled, "it waits and has ended")),
+                    (false, false, false) => Some((FlawKind::Lost, "it is at no place")),
+                    (false, false, true) => None,
+                    _ if !has_document => Some((FlawKind::Lost, "its document is not there")),
+                    _ if is_altered => Some((FlawKind::Altered, "its document is another one")),
+                    _ => None,
+                };
+                let found = found.map(|(kind, why)| flaw(kind, Some(name), &["record"], why));
+                checked.flaws.extend(found);
+            }
+        }
+        for row in self.db.rows(OF_NO_JOB, &[]).await? {
+            let (id, table): (&str, &str) = (row.get(0), row.get(1));
+            let kind = match table {
+                "result" => FlawKind::Results,
+                _ => FlawKind::Unrecorded,
+            };
+            let why = format!("row {id} is of no job");
+            checked.flaws.push(flaw(kind, None, &[table], &why));
+        }
+        checked.flaws.extend(self.check_audit().await?);
+        Ok(checked)
+    }
+
+    async fn check_audit(&self) -> Result<Option<Flaw>> {
+        let sql = "select number, line from audit where number > $1 order by number limit $2";
+        let (mut chain, mut last) = (Chain::new(None), 0_i64);
+        loop {
+            let rows = self.db.rows(sql, &[&last, &LINES]).await?;
+            let Some(row) = rows.last() else {
+                break;
+            };
+            last = row.get(0);
+            for row in &rows {
+                if let Err(misfit) = chain.line(row.get::<_, &str>(1).as_bytes()) {
+                    let at = format!("audit {}", row.get::<_, i64>(0));
+                    return Ok(Some(flaw(
+                        FlawKind::Audit,
+                        None,
+                        &[&at],
+                        &misfit.to_string(),
+                    )));
+                }
+            }
+        }
+        let ended = chain.end().err();
+        Ok(ended.map(|misfit| flaw(FlawKind::Audit, None, &["audit"], &misfit.to_string())))
+    }
+}

@@ -1,0 +1,123 @@
+//! The life of a service on a node: who has it follows the runs that it has begun, as long as it lasts by the database's
+//! clock. A node has one at a time; the next one ends the one before it.
+
+use super::{Inner, db::Db, known::count};
+use crate::store::{Result, StoreError};
+use parking_lot::Mutex;
+use std::{
+    sync::{
+        Weak,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How long a life lasts unless it is prolonged.
+const LASTS_S: f64 = 30.0;
+const BEAT: Duration = Duration::from_secs(5);
+
+const BEGIN: &str = "
+insert into life (node, life, until)
+values ($1, nextval('life_number'), clock_timestamp() + make_interval(secs => $2))
+on conflict (node) do update set life = excluded.life, until = excluded.until returning life";
+const PROLONG: &str = "
+update life set until = clock_timestamp() + make_interval(secs => $2) where life = $1 returning 1";
+const CLOCK: &str = "select (extract(epoch from clock_timestamp()) * 1000)::int8";
+/// Sums of sums, so that what is counted stays few.
+const GATHER: &str = "
+with gone as (delete from ended_count returning place, interface, jobs)
+insert into ended_count (place, interface, jobs)
+select place, interface, sum(jobs)::int8 from gone group by place, interface having sum(jobs) <> 0";
+
+/// The database's clock, as this process knows it. It never goes back.
+pub(super) struct Clock {
+    begun: Instant,
+    /// What it showed then.
+    at_begin_ms: Mutex<i64>,
+    latest_ms: AtomicI64,
+}
+
+impl Clock {
+    pub(super) async fn of(db: &Db) -> Result<Self> {
+        let clock = Self {
+            begun: Instant::now(),
+            at_begin_ms: Mutex::new(0),
+            latest_ms: AtomicI64::new(0),
+        };
+        clock.set(db).await?;
+        Ok(clock)
+    }
+
+    /// Sets it by the database's.
+    async fn set(&self, db: &Db) -> Result<()> {
+        let before = self.begun.elapsed();
+        let row = db.row(CLOCK, &[]).await?;
+        let shown_ms: i64 = row.map_or(0, |row| row.get(0));
+        // It was looked at in between.
+        let middle = (before + self.begun.elapsed()) / 2;
+        *self.at_begin_ms.lock() = shown_ms - millis(middle);
+        Ok(())
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        let now_ms = *self.at_begin_ms.lock() + millis(self.begun.elapsed());
+        self.latest_ms
+            .fetch_max(now_ms, Ordering::Relaxed)
+            .max(now_ms)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+/// Begins a life of a node.
+pub(super) async fn begin(db: &Db, node: &str) -> Result<i64> {
+    let row = db.row(BEGIN, &[&node, &LASTS_S]).await?;
+    let number = row.map(|row| row.get(0));
+    number.ok_or_else(|| StoreError::Unavailable("the database began no life".into()))
+}
+
+/// Prolongs a life as long as its store is there, and does what is to be done now and then.
+pub(super) async fn follow(store: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let Some(inner) = store.upgrade() else {
+            return;
+        };
+        // What cannot be done now is done by the next beat.
+        if let Ok(false) = inner.beat().await {
+            return;
+        }
+    }
+}
+
+impl Inner {
+    /// False: another service has taken the node's place.
+    async fn beat(&self) -> Result<bool> {
+        if !self.db.does(PROLONG, &[&self.life, &LASTS_S]).await? {
+            let text = format!("another service is node {} now", self.options.node);
+            *self.unhealthy.lock() = Some(text);
+            return Ok(false);
+        }
+        self.clock.set(&self.db).await?;
+        self.give_back().await?;
+        self.db.rows(GATHER, &[]).await?;
+        let waiting = self.count_events().await?;
+        self.hints.all_events(waiting);
+        Ok(true)
+    }
+
+    pub(super) async fn health(&self) -> Result<()> {
+        let sql = "select count(*) from life where life = $1";
+        let row = self.db.row(sql, &[&self.life]).await?;
+        let is_there = row.is_some_and(|row| count(row.get::<_, i64>(0)) > 0);
+        match (is_there, self.unhealthy.lock().clone()) {
+            (true, None) => Ok(()),
+            (_, why) => {
+                let taken = || format!("another service is node {} now", self.options.node);
+                Err(StoreError::Unhealthy(why.unwrap_or_else(taken)))
+            }
+        }
+    }
+}

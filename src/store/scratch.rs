@@ -1,0 +1,130 @@
+//! The directory in which a run works, of engines that have none of their own for it: made when a job is taken, read
+//! when it is done, gone with its lease.
+
+use super::{Result, StoreError, Workspace};
+use crate::domain::{InterfaceName, JobName};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+const VARIABLES: &str = "result.json";
+
+pub(super) struct Scratch(TempDir);
+
+/// What a processor has left.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) results: BTreeMap<String, Bytes>,
+    pub(super) variables: Map<String, Value>,
+    /// Documents for interfaces, with the names of their files.
+    pub(super) emitted: Vec<(InterfaceName, String, Bytes)>,
+}
+
+impl Scratch {
+    pub(super) fn new(below: &Path) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(below);
+        Ok(Self(dir?))
+    }
+
+    /// What the processor says is kept here.
+    pub(super) fn output(&self) -> PathBuf {
+        self.0.path().join("output")
+    }
+
+    /// All that a processor is given.
+    pub(super) fn workspace(
+        &self,
+        job: &JobName,
+        document: &[u8],
+        params: Option<&str>,
+    ) -> io::Result<Workspace> {
+        let dir = self.0.path().to_owned();
+        let path = dir.join(job.to_string());
+        fs::write(&path, document)?;
+        fs::create_dir(dir.join("results"))?;
+        fs::create_dir(dir.join("emit"))?;
+        fs::write(dir.join("params.json"), params.unwrap_or("{}"))?;
+        let new = |path: &Path| {
+            let mut new = fs::File::options();
+            new.read(true).append(true).create_new(true).open(path)
+        };
+        Ok(Workspace {
+            document: fs::File::open(&path)?,
+            output: new(&self.output())?,
+            errors: new(&dir.join("errors"))?,
+            kept: dir.join("exit"),
+            path,
+            dir,
+        })
+    }
+
+    /// What is to be said of what a processor has left, although it can be published.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when it cannot.
+    pub(super) fn check(&self) -> Result<Option<String>> {
+        self.left()?;
+        let written = fs::read(self.0.path().join("results").join(VARIABLES));
+        let is_object = |bytes: &Vec<u8>| serde_json::from_slice::<Map<_, Value>>(bytes).is_ok();
+        let is_used = written.as_ref().map_or(true, is_object);
+        Ok((!is_used).then(|| format!("{VARIABLES} is not used: it is no JSON object")))
+    }
+
+    /// What a processor has left.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when it cannot be published.
+    pub(super) fn left(&self) -> Result<Left> {
+        let mut results = files_of(&self.0.path().join("results"))?;
+        let variables = results.remove(VARIABLES);
+        let variables = variables.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut emitted = Vec::new();
+        for entry in entries(&self.0.path().join("emit"))? {
+            let interface = entry.file_name().to_string_lossy().parse();
+            let to: InterfaceName = interface
+                .map_err(|_| StoreError::Refused("emit has what is no interface".into()))?;
+            let files = files_of(&entry.path())?.into_iter();
+            emitted.extend(files.map(|(name, bytes)| (to.clone(), name, bytes)));
+        }
+        Ok(Left {
+            results,
+            variables: variables.unwrap_or_default(),
+            emitted,
+        })
+    }
+}
+
+fn unreadable(error: io::Error) -> StoreError {
+    StoreError::Unavailable(format!("what the processor left cannot be read: {error}"))
+}
+
+/// Those of a directory; none where there is no such one.
+fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
+    let listed = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(unreadable)?,
+    };
+    listed.collect::<io::Result<_>>().map_err(unreadable)
+}
+
+fn files_of(dir: &Path) -> Result<BTreeMap<String, Bytes>> {
+    let mut files = BTreeMap::new();
+    for entry in entries(dir)? {
+        let name = entry.file_name().into_string().ok();
+        let name = name.filter(|name| !name.starts_with('.'));
+        // Not what a link leads to.
+        let is_file = entry.file_type().map_err(unreadable)?.is_file();
+        let Some(name) = name.filter(|_| is_file) else {
+            let text = "it is no plain file whose name is text and does not start with a dot";
+            return Err(StoreError::Refused(text.into()));
+        };
+        let bytes = fs::read(entry.path()).map_err(unreadable)?;
+        files.insert(name, bytes.into());
+    }
+    Ok(files)
+}
