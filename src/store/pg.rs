@@ -24,6 +24,8 @@ mod list;
 mod lives;
 mod look;
 mod migrate;
+#[cfg(test)]
+mod node_tests;
 mod operators;
 mod probe;
 mod runs;

@@ -277,24 +277,24 @@ impl Inner {
         if !Arc::ptr_eq(&held.hold.leases, &self.leases) {
             return Ok(Settled::Fenced);
         }
+        let now = self.settle_once(held, what, log).await?;
+        *settled = Some(now.clone());
+        Ok(now)
+    }
+
+    /// The same, whether or not this process has heard that it was settled.
+    pub(super) async fn settle_once(
+        &self,
+        held: &Held,
+        what: Settlement,
+        log: Option<RunLog>,
+    ) -> Result<Settled> {
         let left = match what {
             Settlement::Done => held.scratch.left()?,
             Settlement::Deferred { .. } | Settlement::Failed | Settlement::GivenBack => {
                 Left::default()
             }
         };
-        let now = self.settle_once(held, what, log, left).await?;
-        *settled = Some(now.clone());
-        Ok(now)
-    }
-
-    async fn settle_once(
-        &self,
-        held: &Held,
-        what: Settlement,
-        log: Option<RunLog>,
-        left: Left,
-    ) -> Result<Settled> {
         let Some(known) = self.known(&held.job).await? else {
             return Ok(Settled::Fenced);
         };

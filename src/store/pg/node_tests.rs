@@ -1,0 +1,152 @@
+//! Two services on one database: whose a run is, and what a late settlement does.
+
+use super::{Database, InterfaceRules, Options, PgStore, Url, runs::Held, testing::Server};
+use crate::{
+    domain::joblog::{Level, Message},
+    domain::{InterfaceName, JobName, Kind},
+    store::{
+        Claimed, Interrupted, Lease, NewJob, NewName, Receipt, RunLog, Settled, Settlement, State,
+        Store, Viewer, Want, Workspace,
+    },
+};
+use tempfile::TempDir;
+
+fn plain() -> InterfaceName {
+    "plain".parse().unwrap()
+}
+
+fn database(server: &Server, name: &str) -> Database {
+    let no_tls = || Err("it is no server of the network".into());
+    let url = Url::new(server.url(name).as_bytes(), no_tls);
+    Database::new(url.unwrap()).unwrap()
+}
+
+/// A service on a node of that name.
+async fn node(server: &Server, database_name: &str, name: &str, scratch: &TempDir) -> PgStore {
+    let rules = InterfaceRules {
+        attempts_max: 3,
+        at_most_once: false,
+        addressed: false,
+    };
+    let options = Options {
+        node: name.into(),
+        interfaces: [(plain(), rules)].into(),
+        wants: Vec::new(),
+        is_user: Box::new(|_| true),
+        scratch: scratch.path().to_owned(),
+    };
+    let database = database(server, database_name);
+    database.migrate().await.unwrap();
+    PgStore::open(database, options).await.unwrap()
+}
+
+async fn waiting(store: &PgStore) -> JobName {
+    let name = NewName {
+        kind: Kind::Xml,
+        reference: None,
+    };
+    let mut upload = store.begin(name);
+    upload.append("<a/>".into()).await.unwrap();
+    let sealed = upload.seal().await.unwrap();
+    let committed = store
+        .commit(sealed, NewJob::default(), &plain(), None)
+        .await;
+    match committed.unwrap() {
+        Receipt::New(stored) => stored.job,
+        receipt @ (Receipt::Same(_) | Receipt::Different) => panic!("{receipt:?}"),
+    }
+}
+
+async fn claim(store: &PgStore, job: &JobName) -> Option<(Lease, Workspace)> {
+    match store.claim(&plain(), job, true).await.unwrap() {
+        Claimed::Taken(lease, workspace) => Some((lease, *workspace)),
+        Claimed::Busy | Claimed::Gone => None,
+    }
+}
+
+fn said(text: &str) -> Option<RunLog> {
+    Some(RunLog {
+        started_ms: 0,
+        messages: vec![Message::new(1, Level::Info, text)],
+        cancelled_by: None,
+    })
+}
+
+async fn state(store: &PgStore, job: &JobName) -> State {
+    let of = crate::store::Of::Name(job.clone());
+    let found = store.find(&Viewer::all(), of, Want::PLACE).await;
+    found.unwrap().unwrap().summary.state
+}
+
+#[tokio::test]
+async fn what_another_node_runs_is_its_own_until_its_life_is_over() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let (name, scratch) = (server.create("template1"), tempfile::tempdir().unwrap());
+    let one = node(server, &name, "one", &scratch).await;
+    let two = node(server, &name, "two", &scratch).await;
+    let job = waiting(&one).await;
+    let (stale, _workspace) = claim(&one, &job).await.unwrap();
+    assert!(claim(&two, &job).await.is_none());
+    assert!(two.left_behind(&plain()).await.unwrap().is_empty());
+    // By the database's clock alone.
+    let over = "update life set until = clock_timestamp() where node = 'one' returning 1";
+    assert!(two.inner.db.does(over, &[]).await.unwrap());
+    let left = two.left_behind(&plain()).await.unwrap().pop().unwrap();
+    assert_eq!((&left.lease.job, left.lease.attempt), (&job, 1));
+    assert_eq!(left.cut, Interrupted::Crash);
+    let late = one.settle(&stale, Settlement::Done, said("late")).await;
+    assert_eq!(late, Ok(Settled::Fenced));
+    assert_eq!(state(&one, &job).await, State::Running);
+    assert_eq!(one.take_up(&stale).await, Ok(false));
+    assert_eq!(two.take_up(&left.lease).await, Ok(true));
+    let settled = two.settle(&left.lease, Settlement::Failed, said("x")).await;
+    let done = Settled::Done { emitted: vec![] };
+    assert_eq!(settled, Ok(done));
+    assert_eq!(state(&one, &job).await, State::Failed);
+}
+
+#[tokio::test]
+async fn a_service_ends_the_life_of_the_one_before_it_on_its_node() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let (name, scratch) = (server.create("template1"), tempfile::tempdir().unwrap());
+    let before = node(server, &name, "one", &scratch).await;
+    assert_eq!(before.health().await, Ok(()));
+    let job = waiting(&before).await;
+    let _held = claim(&before, &job).await.unwrap();
+    let after = node(server, &name, "one", &scratch).await;
+    assert_eq!(after.left_behind(&plain()).await.unwrap().len(), 1);
+    assert!(before.left_behind(&plain()).await.unwrap().is_empty());
+    let why = before.health().await.unwrap_err().to_string();
+    assert!(why.contains("another service is node one now"), "{why}");
+    assert_eq!(after.health().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_settlement_whose_answer_was_lost_is_answered_as_before() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let (name, scratch) = (server.create("template1"), tempfile::tempdir().unwrap());
+    let store = node(server, &name, "one", &scratch).await;
+    let job = waiting(&store).await;
+    let (lease, workspace) = claim(&store, &job).await.unwrap();
+    std::fs::create_dir(workspace.dir.join("emit/plain")).unwrap();
+    std::fs::write(workspace.dir.join("emit/plain/b.xml"), "<b/>").unwrap();
+    let held = lease.held::<Held>().unwrap();
+    // What is settled is not remembered here, as when the connection ends before the answer comes.
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let settled = store.inner.settle_once(&held, Settlement::Done, said("x"));
+        answers.push(settled.await.unwrap());
+    }
+    assert_eq!(answers[0], answers[1]);
+    let Settled::Done { emitted } = &answers[0] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(emitted.len(), 1);
+    assert_eq!(store.waiting(&plain()), 1);
+}
