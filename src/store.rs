@@ -19,6 +19,8 @@ mod by;
 pub mod check;
 #[cfg(test)]
 mod conformance;
+#[cfg(any(test, feature = "cluster"))]
+mod document;
 mod error_groups;
 pub mod events;
 pub mod fs;

@@ -1,5 +1,6 @@
 //! What the store takes and shows of jobs.
 
+use super::run::Precedence;
 use crate::domain::joblog::JobLog;
 use crate::domain::{
     InterfaceName, Job, JobId, JobName, JobOptions, Kind, Place, PlaceKind, Priority, Reference,
@@ -48,6 +49,38 @@ pub struct NewJob {
     pub reference_as_sent: Option<String>,
     /// What its document says that it keeps its order by, as [`OrderBy::kept`](crate::domain::OrderBy::kept) gave it.
     pub order_key: Option<String>,
+}
+
+impl NewJob {
+    /// Before which others it is to be taken. A job of XML has no options.
+    pub fn precedence(&self, job: &JobName) -> Precedence {
+        let options = match job.kind() {
+            Kind::Xml => &JobOptions::default(),
+            Kind::Json => &self.options,
+        };
+        Precedence {
+            priority: options.priority,
+            worker: options.worker.clone(),
+            submitter: (!self.submitter.is_empty()).then(|| self.submitter.as_str().into()),
+            order_key: self.order_key.as_deref().map(Into::into),
+        }
+    }
+
+    /// What is told of it, of a job that was received then.
+    pub fn record(&self, received_ms: i64) -> JobRecord {
+        JobRecord {
+            submitter: Some(self.submitter.clone()),
+            dialect: Some(self.dialect.clone()),
+            asked_as: self.asked_as.clone(),
+            priority: self.options.priority,
+            worker: self.options.worker.clone(),
+            retries: self.options.retries,
+            order_key: self.order_key.clone(),
+            came: Some(self.came.clone()),
+            reference_as_sent: self.reference_as_sent.clone(),
+            received_ms,
+        }
+    }
 }
 
 /// A job that was stored just now.

@@ -9,10 +9,10 @@ mod runs;
 
 use super::{
     Activity, Asked, Attempt, AttemptEnd, Beside, By, Came, Capacity, Claimed, Content, Counts,
-    DocumentWriter, Failure, Fate, Filter, Fired, HoldEnd, JobDetail, JobRecord, JobSummary,
-    KeptRun, Key, Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence,
-    Receipt, Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed, SealedBody, Settled,
-    Settlement, Sight, State, Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
+    DocumentWriter, Failure, Fate, Filter, Fired, HoldEnd, JobDetail, JobSummary, KeptRun, Key,
+    Keyed, Lease, LeftBehind, NewJob, NewName, NotReady, Now, Of, Page, Precedence, Receipt,
+    Remains, Result, Results, RunLog, Saved, SavedSchedule, Sealed, Settled, Settlement, Sight,
+    State, Store, StoreError, Stored, Traces, Viewer, Waiting, Want,
     activity::Happened,
     audit::{AuditHead, AuditRecord, Entry},
     check::{CheckProgress, Checked},
@@ -22,12 +22,11 @@ use super::{
     fs::fingerprint,
     until_of,
 };
+use crate::store::document::Document;
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{
-        Ids, InterfaceName, Job, JobName, JobOptions, Kind, Place, Queue, Transition, UserName,
-    },
+    domain::{Ids, InterfaceName, Job, JobName, Kind, Place, Queue, Transition, UserName},
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -37,7 +36,6 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    io,
     ops::Bound,
     path::PathBuf,
     sync::Arc,
@@ -109,13 +107,6 @@ struct Part {
     bytes: BytesMut,
 }
 
-/// A complete one.
-struct Document {
-    name: NewName,
-    bytes: Bytes,
-    sha256: String,
-}
-
 #[async_trait]
 impl DocumentWriter for Part {
     async fn append(&mut self, bytes: Bytes) -> Result<()> {
@@ -130,34 +121,7 @@ impl DocumentWriter for Part {
 
 impl Part {
     fn document(self) -> Document {
-        let Self { name, bytes } = self;
-        Document {
-            name,
-            sha256: hex::encode(Sha256::digest(&bytes)),
-            bytes: bytes.freeze(),
-        }
-    }
-}
-
-impl SealedBody for Document {
-    fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn sha256(&self) -> &str {
-        &self.sha256
-    }
-
-    fn in_memory(&self) -> Option<&[u8]> {
-        Some(&self.bytes)
-    }
-
-    fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
-        Ok(Box::new(io::Cursor::new(self.bytes.clone())))
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
+        Document::new(self.name, self.bytes.freeze())
     }
 }
 
@@ -196,36 +160,6 @@ impl Known {
             fingerprint: reason.as_deref().map(fingerprint),
             reason,
         });
-    }
-
-    /// A job of XML has no options.
-    fn precedence(&self, job: &JobName) -> Precedence {
-        let options = match job.kind() {
-            Kind::Xml => &JobOptions::default(),
-            Kind::Json => &self.new.options,
-        };
-        let submitter = &*self.new.submitter;
-        Precedence {
-            priority: options.priority,
-            worker: options.worker.clone(),
-            submitter: (!submitter.is_empty()).then(|| submitter.into()),
-            order_key: self.new.order_key.as_deref().map(Into::into),
-        }
-    }
-
-    fn record(&self) -> JobRecord {
-        JobRecord {
-            submitter: Some(self.new.submitter.clone()),
-            dialect: Some(self.new.dialect.clone()),
-            asked_as: self.new.asked_as.clone(),
-            priority: self.new.options.priority,
-            worker: self.new.options.worker.clone(),
-            retries: self.new.options.retries,
-            order_key: self.new.order_key.clone(),
-            came: Some(self.new.came.clone()),
-            reference_as_sent: self.new.reference_as_sent.clone(),
-            received_ms: self.received_ms,
-        }
     }
 
     /// How its last attempt failed, as its log says.
@@ -508,7 +442,7 @@ impl MemoryStore {
             is_deleted,
             interface: known.interface.clone(),
             owner: record.then(|| self.owner(known)).flatten(),
-            record: record.then(|| known.record()),
+            record: record.then(|| known.new.record(known.received_ms)),
             failure: None,
         }
     }
@@ -530,11 +464,6 @@ impl MemoryStore {
     }
 }
 
-fn document_of(sealed: Sealed) -> Result<Document> {
-    let document = sealed.downcast::<Document>().map(|document| *document);
-    document.ok_or_else(|| StoreError::Refused("it was uploaded to another store".into()))
-}
-
 /// The key of a schedule's moment.
 fn key_of(id: ScheduleId, moment: Timestamp) -> Key {
     Key::new(&format!("schedule/{id}"), &moment.to_string())
@@ -554,7 +483,7 @@ impl Store for MemoryStore {
         interface: &InterfaceName,
         key: Option<&Key>,
     ) -> Result<Receipt> {
-        let (document, place) = (document_of(sealed)?, Place::Queue(interface.into()));
+        let (document, place) = (Document::of(sealed)?, Place::Queue(interface.into()));
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         let earlier = all.earlier(key, &document.sha256);
         Ok(earlier.unwrap_or_else(|| {
@@ -570,7 +499,7 @@ impl Store for MemoryStore {
         findings: Vec<Message>,
         key: Option<&Key>,
     ) -> Result<Receipt> {
-        let document = document_of(sealed)?;
+        let document = Document::of(sealed)?;
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         if let Some(earlier) = all.earlier(key, &document.sha256) {
             return Ok(earlier);
@@ -729,13 +658,13 @@ impl Store for MemoryStore {
                 Place::Queue(queue) if queue.interface == *interface => {
                     waiting
                         .ready
-                        .push((job.clone(), Some(known.precedence(job))));
+                        .push((job.clone(), Some(known.new.precedence(job))));
                 }
                 Place::Deferred {
                     interface: of,
                     due_ms,
                 } if of == interface => {
-                    let precedence = Some(known.precedence(job));
+                    let precedence = Some(known.new.precedence(job));
                     waiting.deferred.push((*due_ms, job.clone(), precedence));
                 }
                 Place::Bak(_)
@@ -754,7 +683,7 @@ impl Store for MemoryStore {
 
     async fn precedence(&self, _: &InterfaceName, job: &JobName, _: bool) -> Result<Precedence> {
         let all = self.lock();
-        let known = all.jobs.get(job).map(|known| known.precedence(job));
+        let known = all.jobs.get(job).map(|known| known.new.precedence(job));
         Ok(known.unwrap_or_default())
     }
 
@@ -926,7 +855,7 @@ impl Store for MemoryStore {
         job: NewJob,
         interface: &InterfaceName,
     ) -> Result<Fired> {
-        let (document, key) = (document_of(sealed)?, key_of(id, moment));
+        let (document, key) = (Document::of(sealed)?, key_of(id, moment));
         let (now_ms, mut all) = (self.now_ms(), self.lock());
         if !all.schedules.contains_key(&id) {
             return Err(StoreError::Refused(format!("there is no schedule {id}")));
@@ -970,7 +899,7 @@ impl Store for MemoryStore {
     async fn remains(&self, job: &JobName) -> Result<Remains> {
         let all = self.lock();
         let there = all.jobs.get(job).map(|known| Remains {
-            record: Some(known.record()),
+            record: Some(known.new.record(known.received_ms)),
             log: known.log.clone(),
         });
         let gone = || all.removed.get(job).cloned();
@@ -1233,7 +1162,7 @@ impl Store for MemoryStore {
             ..Beside::default()
         };
         if whose {
-            let of = |known: &Known| known.precedence(job).submitter;
+            let of = |known: &Known| known.new.precedence(job).submitter;
             let key = all
                 .jobs
                 .get(job)

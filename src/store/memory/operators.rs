@@ -72,7 +72,7 @@ impl MemoryStore {
                 None => known.log_of(&job.name, Status::Error, now_ms, vec![message]),
             };
             let remains = Remains {
-                record: Some(known.record()),
+                record: Some(known.new.record(known.received_ms)),
                 log: Some(log),
             };
             all.removed.insert(job.name.clone(), remains);

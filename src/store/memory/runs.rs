@@ -245,7 +245,7 @@ impl MemoryStore {
         let left = left.iter().map(|job| {
             let (lease, output) = self.lease(&mut all, job, true);
             LeftBehind {
-                precedence: Some(all.jobs[job].precedence(job)),
+                precedence: Some(all.jobs[job].new.precedence(job)),
                 started_ms: all.jobs[job].started_ms,
                 lease,
                 cut: Interrupted::Stranded,

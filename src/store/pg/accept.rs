@@ -3,25 +3,22 @@
 use super::{
     Inner,
     db::{Param, is_doubled, meaning},
-    known::{
-        End, Known, count, id_of, number_of, parsed, parsed_if, place_name, precedence, small,
-    },
+    known::{End, Known, count, id_of, number_of, parsed, parsed_if, place_name, small},
     step::columns,
 };
 use crate::{
     domain::joblog::{Message, Status},
     domain::{InterfaceName, JobName, Place},
+    store::document::Document,
     store::{
-        Came, DocumentWriter, Key, Keyed, NewJob, NewName, Receipt, Result, Sealed, SealedBody,
-        StoreError, Stored,
+        Came, DocumentWriter, Key, Keyed, NewJob, NewName, Receipt, Result, Sealed, StoreError,
+        Stored,
         events::{EventKind, EventLine},
     },
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use deadpool_postgres::GenericClient;
-use sha2::{Digest, Sha256};
-use std::io;
 
 /// Of a document. Larger ones are to be kept beside the database.
 const DOCUMENT_BYTES_MAX: usize = 64 << 20;
@@ -68,13 +65,6 @@ pub(super) struct Part {
     bytes: BytesMut,
 }
 
-/// A complete one.
-pub(super) struct Document {
-    pub(super) name: NewName,
-    pub(super) bytes: Bytes,
-    pub(super) sha256: String,
-}
-
 impl Part {
     pub(super) fn new(name: NewName) -> Self {
         let bytes = BytesMut::new();
@@ -96,44 +86,6 @@ impl DocumentWriter for Part {
     async fn seal(self: Box<Self>) -> Result<Sealed> {
         let Self { name, bytes } = *self;
         Ok(Sealed::new(Box::new(Document::new(name, bytes.freeze()))))
-    }
-}
-
-impl Document {
-    pub(super) fn new(name: NewName, bytes: Bytes) -> Self {
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        Self {
-            name,
-            bytes,
-            sha256,
-        }
-    }
-
-    pub(super) fn of(sealed: Sealed) -> Result<Self> {
-        let document = sealed.downcast::<Self>().map(|document| *document);
-        document.ok_or_else(|| StoreError::Refused("it was uploaded to another store".into()))
-    }
-}
-
-impl SealedBody for Document {
-    fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn sha256(&self) -> &str {
-        &self.sha256
-    }
-
-    fn in_memory(&self) -> Option<&[u8]> {
-        Some(&self.bytes)
-    }
-
-    fn reader(&self) -> io::Result<Box<dyn io::Read + Send>> {
-        Ok(Box::new(io::Cursor::new(self.bytes.clone())))
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
     }
 }
 
@@ -232,7 +184,7 @@ impl Inner {
         made: &Made,
     ) -> Result<bool, tokio_postgres::Error> {
         let (known, job) = (&made.known, &new.job);
-        let turn = precedence(&known.name, job);
+        let turn = job.precedence(&known.name);
         let came = serde_json::to_string(&job.came).unwrap_or_default();
         let (ids, receivers, texts) = columns(&made.events);
         let (log, reason) = made.log.clone().unzip();

@@ -2,7 +2,7 @@
 
 use super::{
     PgStore,
-    accept::{Document, New, Part},
+    accept::{New, Part},
     migrate, probe,
     runs::Held,
 };
@@ -10,6 +10,7 @@ use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::joblog::{JobLog, Message},
     domain::{InterfaceName, Job, JobName, Place, Queue, UserName},
+    store::document::Document,
     store::{
         Activity, Asked, Attempt, Beside, By, Capacity, Claimed, Content, Counts, DocumentWriter,
         Fate, Filter, Fired, HoldEnd, JobDetail, JobSummary, KeptRun, Key, Keyed, Lease,

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
-    domain::{InterfaceName, Job, JobName, JobOptions, Kind, Place, Priority, Queue, UserName},
+    domain::{InterfaceName, Job, JobName, JobOptions, Place, Priority, Queue, UserName},
     store::{
         Failure, JobRecord, NewJob, Now, Precedence, Result, State, StoreError, fs::fingerprint,
     },
@@ -242,11 +242,11 @@ impl Known {
     }
 
     pub(super) fn precedence(&self) -> Precedence {
-        precedence(&self.name, &self.new)
+        self.new.precedence(&self.name)
     }
 
     pub(super) fn record(&self) -> JobRecord {
-        record(&self.new, self.received_ms)
+        self.new.record(self.received_ms)
     }
 
     /// How its last attempt failed, as its log says.
@@ -330,34 +330,5 @@ fn place_of(
         }),
         ("work", Some(interface)) => Ok(Place::Work { interface, attempt }),
         (other, _) => Err(damaged(other)),
-    }
-}
-
-/// A job of XML has no options.
-pub(super) fn precedence(job: &JobName, new: &NewJob) -> Precedence {
-    let options = match job.kind() {
-        Kind::Xml => &JobOptions::default(),
-        Kind::Json => &new.options,
-    };
-    Precedence {
-        priority: options.priority,
-        worker: options.worker.clone(),
-        submitter: (!new.submitter.is_empty()).then(|| new.submitter.as_str().into()),
-        order_key: new.order_key.as_deref().map(Into::into),
-    }
-}
-
-pub(super) fn record(new: &NewJob, received_ms: i64) -> JobRecord {
-    JobRecord {
-        submitter: Some(new.submitter.clone()),
-        dialect: Some(new.dialect.clone()),
-        asked_as: new.asked_as.clone(),
-        priority: new.options.priority,
-        worker: new.options.worker.clone(),
-        retries: new.options.retries,
-        order_key: new.order_key.clone(),
-        came: Some(new.came.clone()),
-        reference_as_sent: new.reference_as_sent.clone(),
-        received_ms,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Inner,
-    known::{Known, id_of, known, log_of_text, parsed, record, record_of},
+    known::{Known, id_of, known, log_of_text, parsed, record_of},
 };
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
@@ -200,7 +200,7 @@ impl Inner {
         };
         let log: Option<&str> = row.get("text");
         Ok(Remains {
-            record: Some(record(&record_of(&row)?, row.get("received_ms"))),
+            record: Some(record_of(&row)?.record(row.get("received_ms"))),
             log: log.map(log_of_text).transpose()?,
         })
     }

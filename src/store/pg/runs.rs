@@ -3,7 +3,7 @@
 
 use super::{
     Inner,
-    accept::{Document, Made, New},
+    accept::{Made, New},
     db::{is_doubled, meaning},
     known::{End, Known, id_of, known, parsed, parsed_if, priority},
     look::gone,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::joblog::{Level, Message, Status},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
+    store::document::Document,
     store::{
         AttemptEnd, By, Came, Claimed, Interrupted, Lease, LeftBehind, NewJob, NewName, Precedence,
         Result, RunLog, Settled, Settlement, StoreError, Waiting, Workspace,

@@ -2,13 +2,14 @@
 
 use super::{
     Inner,
-    accept::{Document, New},
+    accept::New,
     db::{Param, is_doubled, meaning},
     known::{count, parsed},
 };
 use crate::{
     cron_schedule::{Progress, Schedule, ScheduleId},
     domain::{InterfaceName, JobId, JobName, Kind, Place},
+    store::document::Document,
     store::{Fired, Key, NewJob, Result, Saved, SavedSchedule, StoreError},
 };
 use jiff::Timestamp;
