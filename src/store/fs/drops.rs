@@ -274,7 +274,7 @@ impl<F: Fs> Spool<F> {
             .collect();
         scan.deferred.sort_unstable();
         let queues = self.queues_to_scan(interface)?;
-        let first = self.drops.scanned.lock().insert(interface.clone());
+        let first = !self.drops.scanned.lock().contains(interface);
         if first {
             scan.deferred
                 .retain(|(due_ms, name)| self.is_deferred(interface, name, *due_ms));
@@ -282,6 +282,7 @@ impl<F: Fs> Spool<F> {
         for queue in &queues {
             self.scan_queue(queue, first, &mut scan)?;
         }
+        self.drops.scanned.lock().insert(interface.clone());
         scan.held = self.is_held(interface)?;
         scan.ready.sort_unstable();
         Ok(scan)

@@ -6,7 +6,7 @@
 //! where nobody looks for new jobs, is found by a look at all interfaces.
 //!
 //! Invariant: other interfaces are looked at, and `work` and `deferred` are listed, only for whom what is recorded of
-//! the job lets see it.
+//! the job lets see it. Until each queue has been scanned once, all are looked at for everybody, by name.
 
 use super::{
     Accepted, EntryKind, Fs, PlacePath, Spool, SpoolError, claim::run_file, records::Search,

@@ -118,8 +118,9 @@ impl Inner {
         for name in &names {
             let home = self.spool.home_of(name, &mut recorded.search)?;
             let sees = &mut |spot: &Spot| {
-                if matches!(spot, Spot::Anywhere) && viewer.sees_astray {
-                    // Nothing is hidden from an operator.
+                // Nothing is hidden from an operator, and each file that is found is asked about for itself.
+                let looks_anywhere = viewer.sees_astray || !self.spool.has_scanned_all();
+                if matches!(spot, Spot::Anywhere) && looks_anywhere {
                     return Ok(true);
                 }
                 let shown = self.shown(viewer, name, spot, false, &mut Source::Job(&mut recorded));

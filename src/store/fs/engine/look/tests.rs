@@ -205,3 +205,31 @@ async fn a_file_that_was_put_where_nobody_looks_for_jobs_is_found() {
         assert_eq!(found.is_some(), sees, "{viewer:?}");
     }
 }
+
+/// Of what people have put into a queue there is no record. After a start it is found all the same, before its queue
+/// has been scanned and after, by whom that lets see the queue's interface.
+#[tokio::test]
+async fn a_file_of_which_nothing_is_recorded_is_found_from_the_start_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = TestSpool::at(dir.path()).interface("a").interface("b");
+    let spool = spool.open().unwrap();
+    let job = JobName::new(spool.next_id(), None, Kind::Xml);
+    std::fs::write(dir.path().join(format!("queue/b/{job}")), "<a/>").unwrap();
+    let store = FileStore::new(spool.clone());
+    for scanned in [None, Some("a"), Some("b")] {
+        if let Some(interface) = scanned.map(name) {
+            let scan = store.waiting_jobs(&interface, Asked::default());
+            scan.await.unwrap();
+        }
+        for (viewer, sees) in [
+            (partner_of("b"), true),
+            (partner_of("a"), false),
+            (Viewer::all(), true),
+        ] {
+            for of in [Of::Name(job.clone()), Of::Id(job.id())] {
+                let found = store.find(&viewer, of, Want::PLACE).await.unwrap();
+                assert_eq!(found.is_some(), sees, "{viewer:?}, {scanned:?}");
+            }
+        }
+    }
+}
