@@ -41,6 +41,7 @@ mod journal;
 mod key;
 mod layout;
 mod lease;
+mod listings;
 mod lock;
 #[cfg(test)]
 mod model_tests;
@@ -207,6 +208,7 @@ pub struct Spool<F: Fs = RealFs> {
     hasher: RandomState,
     /// Counts moves, so that a look that finds nothing knows whether to look again.
     moves: Arc<AtomicU64>,
+    listings: Mutex<listings::Listings>,
     /// Day directories that are known to exist, durably.
     days: Mutex<HashSet<PathBuf>>,
     temps: AtomicU64,
@@ -258,6 +260,7 @@ impl<F: Fs> Spool<F> {
             arriving: Mutex::default(),
             hasher: RandomState::default(),
             moves: Arc::default(),
+            listings: Mutex::default(),
             days: Mutex::default(),
             temps: AtomicU64::new(0),
             drops: drops::Drops::default(),

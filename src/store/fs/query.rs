@@ -96,7 +96,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn complete_in(&self, queue: &Queue) -> Result<Vec<JobName>, SpoolError> {
-        let mut names = self.entries(&queue.dir(), |text| text.parse::<JobName>().ok())?;
+        let mut names = self.known_entries(&queue.dir(), |text| text.parse::<JobName>().ok())?;
         let mut unknown = Vec::new();
         {
             // Not while listing: whoever accepts or claims a job waits for this lock.
@@ -121,7 +121,7 @@ impl<F: Fs> Spool<F> {
     /// When `work/<interface>` cannot be listed.
     pub fn working(&self, interface: &InterfaceName) -> Result<Vec<(JobName, u32)>, SpoolError> {
         let dir = Path::new("work").join(interface.as_str());
-        self.entries(&dir, work_entry)
+        self.known_entries(&dir, work_entry)
     }
 
     /// The deferred jobs of an interface with their due moment.
@@ -130,7 +130,7 @@ impl<F: Fs> Spool<F> {
     /// When `deferred/<interface>` cannot be listed.
     pub fn deferred(&self, interface: &InterfaceName) -> Result<Vec<(JobName, i64)>, SpoolError> {
         let dir = Path::new("deferred").join(interface.as_str());
-        self.entries(&dir, deferred_entry)
+        self.known_entries(&dir, deferred_entry)
     }
 
     pub(super) fn entries<T>(

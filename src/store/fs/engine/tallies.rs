@@ -4,7 +4,7 @@ use crate::{
     domain::JobName,
     store::{
         AtPlace,
-        fs::{EntryKind, Fs as _, Spool, SpoolError, wrap},
+        fs::{EntryKind, Fs as _, Spool, SpoolError, listings::TICK_MS, wrap},
     },
 };
 use parking_lot::Mutex;
@@ -13,9 +13,6 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
 };
-
-/// A directory that has changed so recently may change again without a later time of change.
-const TICK_MS: i64 = 2_000;
 
 /// By directory: the time of its last change, and what was counted.
 type Known = HashMap<PathBuf, (i64, AtPlace)>;

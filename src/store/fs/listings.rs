@@ -1,0 +1,148 @@
+//! What was found in directories that have not changed since: who asks again and again what waits costs one look at
+//! each directory, not a listing.
+
+use super::{EntryKind, Fs, Spool, SpoolError, wrap};
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A directory that has changed so recently may change again without a later time of change.
+pub(super) const TICK_MS: i64 = 2_000;
+/// So many names are remembered in all; a directory with more than a tenth of that is listed each time.
+const NAMES_MAX: usize = 65_536;
+
+/// The names of the files in a directory, in no order.
+type Names = Arc<[Box<str>]>;
+
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    /// By directory: the time of its last change, and what was in it.
+    known: HashMap<PathBuf, (i64, Names)>,
+    n_names: usize,
+}
+
+impl Listings {
+    fn of(&self, dir: &Path, changed_ns: i64) -> Option<Names> {
+        let (known_ns, names) = self.known.get(dir)?;
+        (*known_ns == changed_ns).then(|| names.clone())
+    }
+
+    fn remember(&mut self, dir: &Path, changed_ns: i64, names: Names) {
+        if names.len() > NAMES_MAX / 10 {
+            return;
+        }
+        if self.n_names + names.len() > NAMES_MAX {
+            *self = Self::default();
+        }
+        self.n_names += names.len();
+        if let Some((_, before)) = self.known.insert(dir.to_owned(), (changed_ns, names)) {
+            self.n_names -= before.len();
+        }
+    }
+}
+
+impl<F: Fs> Spool<F> {
+    /// What `parse` finds in the names of the files of a directory, in no order, which is listed only if it has
+    /// changed.
+    ///
+    /// # Errors
+    /// When it cannot be looked at or listed.
+    pub(super) fn known_entries<T>(
+        &self,
+        dir: &Path,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, SpoolError> {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let stat = self.stat(dir)?;
+        let stat = stat.filter(|stat| stat.kind == EntryKind::Dir && stat.changed_ns != 0);
+        let changed_ns = stat.map(|stat| stat.changed_ns);
+        let known = changed_ns.and_then(|ns| self.listings.lock().of(dir, ns));
+        let names = match known {
+            Some(names) => names,
+            None => {
+                let names = self.file_names(dir)?;
+                if let Some(ns) = changed_ns.filter(|ns| ns / 1_000_000 + TICK_MS < now_ms) {
+                    self.listings.lock().remember(dir, ns, names.clone());
+                }
+                names
+            }
+        };
+        Ok(names.iter().filter_map(|name| parse(name)).collect())
+    }
+
+    fn file_names(&self, dir: &Path) -> Result<Names, SpoolError> {
+        let mut names = Vec::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::File {
+                names.extend(name.to_str().map(Box::from));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(names.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fs::testing::TestSpool;
+    use std::fs;
+
+    fn names(n: usize) -> Names {
+        (0..n).map(|n| n.to_string().into()).collect()
+    }
+
+    #[test]
+    fn a_change_is_seen_and_what_is_the_same_is_not_listed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = TestSpool::at(dir.path()).interface("a").open().unwrap();
+        let queue = Path::new("queue/a");
+        let found = || {
+            let mut found = spool.known_entries(queue, |name| Some(name.to_owned()));
+            found.as_mut().unwrap().sort();
+            found.unwrap()
+        };
+        let changed_ns = || spool.stat(queue).unwrap().unwrap().changed_ns;
+        fs::write(dir.path().join("queue/a/one"), "").unwrap();
+        assert_eq!(found(), ["one"]);
+        fs::write(dir.path().join("queue/a/two"), "").unwrap();
+        assert_eq!(
+            found(),
+            ["one", "two"],
+            "it may have changed in the same moment"
+        );
+        assert!(spool.listings.lock().known.is_empty());
+        let remembered = |names: Names| spool.listings.lock().remember(queue, changed_ns(), names);
+        remembered(Arc::from(["known".into()]));
+        assert_eq!(found(), ["known"]);
+        fs::remove_file(dir.path().join("queue/a/one")).unwrap();
+        assert_eq!(found(), ["two"]);
+        fs::rename(dir.path().join(queue), dir.path().join("behind")).unwrap();
+        let gone = spool.known_entries(queue, |name| Some(name.to_owned()));
+        let listed = spool.entries(queue, |name| Some(name.to_owned()));
+        assert_eq!(gone.ok(), listed.ok());
+        std::os::unix::fs::symlink(dir.path().join("behind"), dir.path().join(queue)).unwrap();
+        remembered(Arc::from(["known".into()]));
+        assert_eq!(found(), [""; 0], "a link is no directory");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut listings = Listings::default();
+        listings.remember(Path::new("large"), 1, names(NAMES_MAX / 10 + 1));
+        assert!(listings.known.is_empty());
+        for n in 0..100 {
+            listings.remember(Path::new(&n.to_string()), 1, names(NAMES_MAX / 10));
+            listings.remember(Path::new(&n.to_string()), 2, names(NAMES_MAX / 20));
+            let all = listings.known.values();
+            let n_names: usize = all.map(|(_, names)| names.len()).sum();
+            assert_eq!(n_names, listings.n_names);
+            assert!(n_names <= NAMES_MAX);
+        }
+        assert!(listings.of(Path::new("99"), 1).is_none());
+        assert!(listings.of(Path::new("99"), 2).is_some());
+    }
+}
