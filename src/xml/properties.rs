@@ -2,13 +2,15 @@
 //! has the place where a person finds it.
 
 use super::{
+    budget::Budget,
     decode::{Decoder, finding_in, to_text},
+    one_pass,
     position::Position,
     *,
 };
 use crate::domain::settings;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
-use std::io::Read;
+use std::{io::Read, sync::Arc};
 
 fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
@@ -63,6 +65,14 @@ fn place(finding: &Finding) -> (u64, u64) {
 fn is_inside((line, column): (u64, u64), bytes: &[u8]) -> bool {
     let n_ends = bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
     (1..=n_ends as u64 + 1).contains(&line) && (1..=bytes.len() as u64 + 1).contains(&column)
+}
+
+/// Does the one pass that knows no schema take a document?
+fn is_taken_at_once(bytes: &[u8]) -> bool {
+    let tables = Arc::new(Tables::of_any_document());
+    let (source, budget) = (Source::Memory(bytes), Arc::new(Budget::default()));
+    let judged = one_pass::judge(&tables, &source, &XmlLimits::default(), &budget);
+    judged.unwrap().verdict == Verdict::Valid
 }
 
 /// An element as it is meant, and as it is written.
@@ -250,6 +260,24 @@ proptest! {
         }
     }
 
+    /// What it takes, the full check takes; what it does not, is left to that.
+    #[test]
+    fn the_one_pass_takes_nothing_that_is_not_well_formed(
+        bytes in any_bytes(),
+        document in any_element(),
+        at in any::<Index>(),
+        other in prop_oneof![any::<u8>(), Just(b'<'), Just(b'&'), Just(b':'), Just(b'"'), Just(b'a')],
+    ) {
+        let mut changed = document.text.clone().into_bytes();
+        let at = at.index(changed.len());
+        changed[at] = other;
+        for bytes in [document.text.as_bytes(), &bytes, &changed] {
+            let inspected = inspect(&Source::Memory(bytes), &XmlLimits::default());
+            let is_right = inspected.is_ok() || !is_taken_at_once(bytes);
+            prop_assert!(is_right, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
     /// A document that breaks off is none, wherever it breaks off, and so is one with more.
     #[test]
     fn a_part_of_a_document_is_no_document(document in any_element(), at in any::<Index>()) {
@@ -290,4 +318,12 @@ proptest! {
             Err(bad) => prop_assert!(text.is_char_boundary(bad.offset)),
         }
     }
+}
+
+#[test]
+fn a_usual_document_needs_one_pass() {
+    let usual = "<?xml version='1.0' encoding='UTF-8'?>\r\n<!-- a --><?b c?><a:b xmlns:a='urn:a' c='&lt;&#64;'>\
+        d <e/> \u{e4} &amp; <![CDATA[<]]></a:b>\n";
+    assert!(is_taken_at_once(usual.as_bytes()));
+    assert!(!is_taken_at_once(b"<a><b></a></b>"));
 }

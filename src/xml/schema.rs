@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::budget::{Budget, NoRoom};
@@ -280,7 +280,15 @@ impl Schemas {
     ) -> Result<Vec<Finding>, Unavailable> {
         match schema {
             Some(name) => self.validate(name, source),
-            None => Ok(self.ill_formed(source)?.into_iter().collect()),
+            None => {
+                // They have no words for what is wrong.
+                static ANY: LazyLock<Arc<Tables>> =
+                    LazyLock::new(|| Arc::new(Tables::of_any_document()));
+                if self.judge(&ANY, source)?.0 == Verdict::Valid {
+                    return Ok(Vec::new());
+                }
+                Ok(self.ill_formed(source)?.into_iter().collect())
+            }
         }
     }
 

@@ -15,9 +15,9 @@ use arena::{Arena, Id};
 use component::{Attribute, Element, Type};
 use identity::{BreachKind, Constraint, ConstraintKind};
 use model::Model;
-use names::{Names, Symbol};
+use names::{Names, NamesBuilder, Symbol};
 use simple::SimpleType;
-use wildcard::Wildcard;
+use wildcard::{Process, Wildcard};
 
 mod arena;
 mod compile;
@@ -51,6 +51,8 @@ pub struct Tables {
     global_attributes: Globals<Attribute>,
     global_types: Globals<Type>,
     any_type: Id<Type>,
+    /// How much of a document's root element is checked.
+    root: Process,
 }
 
 /// The global components of one kind, by their names.
@@ -81,6 +83,31 @@ impl<T> Default for Globals<T> {
 }
 
 impl Tables {
+    /// Of no schema: every well-formed document is valid.
+    pub(in crate::xml) fn of_any_document() -> Tables {
+        Tables::empty(Process::Skip)
+    }
+
+    fn empty(root: Process) -> Tables {
+        let mut types = Arena::default();
+        let any_type = types.add(Type::empty());
+        Tables {
+            names: NamesBuilder::new().finish(),
+            elements: Arena::default(),
+            attributes: Arena::default(),
+            types,
+            models: Arena::default(),
+            wildcards: Arena::default(),
+            simple_types: Arena::default(),
+            constraints: Arena::default(),
+            global_elements: Globals::default(),
+            global_attributes: Globals::default(),
+            global_types: Globals::default(),
+            any_type,
+            root,
+        }
+    }
+
     /// Has the schema identity constraints?
     pub(in crate::xml) fn has_constraints(&self) -> bool {
         !self.constraints.is_empty()

@@ -16,13 +16,13 @@ use xsd_schema::{
     ComplexTypeKey, ElementKey, IdentityConstraintKey, NameId, SchemaSet, SimpleTypeKey, TypeKey,
 };
 
+use super::Tables;
 use super::arena::Id;
 use super::component::{Content, Element, Methods, Type, Value};
 use super::identity::Constraint;
 use super::names::{NamesBuilder, Namespace, Symbol};
 use super::simple::{self, Key, SimpleType, Surroundings};
-use super::wildcard::Wildcard;
-use super::{Arena, Globals, Tables};
+use super::wildcard::{Process, Wildcard};
 use fault_injection::FaultInjection;
 
 mod attributes;
@@ -81,27 +81,14 @@ struct Compiler<'s> {
 impl<'s> Compiler<'s> {
     fn new(set: &'s SchemaSet) -> Compiler<'s> {
         let any_type = TypeKey::Complex(set.any_type_key());
-        let mut types = Arena::default();
-        let id = types.add(Type::empty());
+        let tables = Tables::empty(Process::Strict);
+        let id = tables.any_type;
         Compiler {
             set,
             fault: FaultInjection::chosen(),
             substitutes: build_substitution_group_map(set),
             names: NamesBuilder::new(),
-            tables: Tables {
-                names: NamesBuilder::new().finish(),
-                elements: Arena::default(),
-                attributes: Arena::default(),
-                types,
-                models: Arena::default(),
-                wildcards: Arena::default(),
-                simple_types: Arena::default(),
-                constraints: Arena::default(),
-                global_elements: Globals::default(),
-                global_attributes: Globals::default(),
-                global_types: Globals::default(),
-                any_type: id,
-            },
+            tables,
             elements: HashMap::new(),
             types: HashMap::from([(any_type, id)]),
             simple_types: HashMap::new(),

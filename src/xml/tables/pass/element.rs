@@ -58,7 +58,9 @@ impl Pass<'_> {
                 return doubt(at, "a second root element");
             }
             self.state.has_root = true;
-            return Ok(strict(global));
+            let process = tables.root;
+            let element = global;
+            return Ok(Assessed { element, process });
         };
         if parent.is_skipped {
             return Ok(Assessed {
