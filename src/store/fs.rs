@@ -23,6 +23,7 @@ mod claim;
 mod crash_fs;
 #[cfg(test)]
 mod crash_tests;
+mod dir;
 mod document;
 mod doubles;
 mod drops;

@@ -9,21 +9,26 @@
 //! is for what is no job, and for a job only in a replay, when its bytes are torn.
 
 use super::{
+    dir::each_entry,
     lease::Writers,
     mount::{MountId, mount_of},
 };
 use crate::util::plain::{self, Links};
 use rustix::{
-    fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags},
+    fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags},
     process::{Gid, Uid},
 };
 use sha2::{Digest, Sha256};
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Write},
     os::{
         fd::OwnedFd,
-        unix::fs::{FileExt, MetadataExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileExt, MetadataExt},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -81,8 +86,7 @@ pub trait Fs: Send + Sync + 'static {
     /// True when the file belongs to another user than ours.
     fn is_foreign(&self, stat: &Stat) -> bool;
     /// Calls `each` with every entry; in no order, nothing for a directory that does not exist.
-    fn list(&self, dir: &Path, each: &mut dyn FnMut(&std::ffi::OsStr, EntryKind))
-    -> io::Result<()>;
+    fn list(&self, dir: &Path, each: &mut dyn FnMut(&OsStr, EntryKind)) -> io::Result<()>;
     /// Opens (creating it if need be) and locks; `None` when another process holds the lock.
     fn lock(&self, path: &Path) -> io::Result<Option<Self::Lock>>;
     /// A new directory; one that exists already is no error. Says whether it was made.
@@ -378,25 +382,16 @@ impl Fs for RealFs {
         !us.is_root() && stat.uid != us.as_raw()
     }
 
-    fn list(
-        &self,
-        dir: &Path,
-        each: &mut dyn FnMut(&std::ffi::OsStr, EntryKind),
-    ) -> io::Result<()> {
+    fn list(&self, dir: &Path, each: &mut dyn FnMut(&OsStr, EntryKind)) -> io::Result<()> {
         self.meet("list", dir)?;
-        let walk = walkdir::WalkDir::new(self.absolute(dir))
-            .min_depth(1)
-            .max_depth(1)
-            .follow_links(false)
-            .follow_root_links(false);
-        for entry in walk {
-            match entry {
-                Ok(entry) => each(entry.file_name(), kind_of(entry.file_type())),
-                // An entry, or the directory, that went away meanwhile is an ordinary outcome.
-                Err(error) if is_gone(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let opened = match self.open(dir, OFlags::RDONLY | OFlags::DIRECTORY) {
+            // Nor is anything listed that lies behind a link.
+            Err(error) if is_no_dir(&error) => return Ok(()),
+            opened => opened?,
+        };
+        each_entry(&opened, |name, kind| {
+            each(OsStr::from_bytes(name.to_bytes()), kind_of(kind));
+        })?;
         Ok(())
     }
 
@@ -498,7 +493,7 @@ impl Fs for RealFs {
                 bytes: meta.len(),
                 changed_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
                 inode: meta.ino(),
-                kind: kind_of(meta.file_type()),
+                kind: kind_of(FileType::from_raw_mode(meta.mode())),
                 links: meta.nlink(),
                 modified_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
                 uid: meta.uid(),
@@ -589,7 +584,7 @@ fn is_the_same(file: &File, stat: &Stat) -> bool {
     file.metadata().is_ok_and(|meta| meta.ino() == stat.inode)
 }
 
-fn kind_of(kind: std::fs::FileType) -> EntryKind {
+fn kind_of(kind: FileType) -> EntryKind {
     if kind.is_file() {
         EntryKind::File
     } else if kind.is_dir() {
@@ -599,8 +594,11 @@ fn kind_of(kind: std::fs::FileType) -> EntryKind {
     }
 }
 
-fn is_gone(error: &walkdir::Error) -> bool {
-    error
-        .io_error()
-        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+/// Is there no directory of that name: nothing, or something else?
+fn is_no_dir(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error();
+    [Errno::LOOP, Errno::NOENT, Errno::NOTDIR]
+        .iter()
+        .any(|no_dir| errno == Some(no_dir.raw_os_error()))
 }

@@ -5,10 +5,11 @@
 //! not followed. Directories without rights get them back. What cannot be removed is passed over,
 //! so that everything else goes.
 
+use super::dir::each_entry;
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, chmod, fstat, openat,
-        renameat_with, statat, unlinkat,
+        AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, chmod, fstat, openat, renameat_with,
+        unlinkat,
     },
     io::Errno,
     path::Arg,
@@ -95,32 +96,9 @@ impl Removal {
     fn list(&mut self, dir: Option<&OwnedFd>) -> Vec<(CString, bool)> {
         let dir = dir.unwrap_or(&self.top);
         let mut found = Vec::new();
-        let entries = match Dir::read_from(dir) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.failed = Some(error);
-                return found;
-            }
-        };
-        for entry in entries {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.failed = Some(error);
-                    break;
-                }
-            };
-            let name = entry.file_name();
-            if [c".", c".."].contains(&name) {
-                continue;
-            }
-            let mut kind = entry.file_type();
-            if kind == FileType::Unknown
-                && let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            {
-                kind = FileType::from_raw_mode(stat.st_mode);
-            }
-            found.push((name.to_owned(), kind == FileType::Directory));
+        let each = |name: &CStr, kind| found.push((name.to_owned(), kind == FileType::Directory));
+        if let Err(error) = each_entry(dir, each) {
+            self.failed = Some(error);
         }
         found
     }
