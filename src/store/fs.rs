@@ -97,6 +97,7 @@ use parking_lot::Mutex;
 use records::Records;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ffi::OsStr,
     hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
@@ -345,7 +346,10 @@ impl<F: Fs> Spool<F> {
         };
         for state in ["bak", "deferred", "queue", "work"].map(Path::new) {
             if make(state) {
-                for interface in interfaces {
+                // What cannot be listed is looked at one by one, which tells why.
+                let there = self.dirs_in(state).unwrap_or_default();
+                let is_there = |interface: &InterfaceName| there.contains(interface.as_str());
+                for interface in interfaces.iter().filter(|interface| !is_there(interface)) {
                     make(&state.join(interface.as_str()));
                 }
             }
@@ -354,6 +358,18 @@ impl<F: Fs> Spool<F> {
             self.sync_all()?;
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The names of the directories in one, in no order.
+    fn dirs_in(&self, dir: &Path) -> Result<HashSet<String>, SpoolError> {
+        let mut dirs = HashSet::new();
+        let each = &mut |name: &OsStr, kind| {
+            if kind == EntryKind::Dir {
+                dirs.extend(name.to_str().map(str::to_owned));
+            }
+        };
+        self.fs.list(dir, each).map_err(wrap("list", dir))?;
+        Ok(dirs)
     }
 
     /// A directory in which jobs are: what is behind a link is not the spool's.

@@ -324,7 +324,9 @@ fn leftovers_are_removed_at_the_start() {
     assert_eq!((left("tmp"), left("work/orders_in")), (0, 1));
     assert!(daemon.spool("work/orders_in/precious").exists());
     assert!(
-        daemon.log().contains("left alone in work"),
+        daemon
+            .log()
+            .contains("left alone: it is nothing that a run leaves"),
         "{}",
         daemon.log()
     );

@@ -5,7 +5,10 @@
 //! filesystems, mounts without barriers) is refused unless the configuration accepts the risk.
 
 use super::{Fs, RealFs, Spool, lease};
-use rustix::fs::{Access, AtFlags, CWD, StatxFlags};
+use rustix::{
+    fs::{Access, AtFlags, CWD, FileType, StatxFlags, makedev},
+    io::Errno,
+};
 use std::{
     collections::BTreeSet,
     io,
@@ -50,8 +53,6 @@ impl Spool {
             let interfaces = self.interfaces().into_iter();
             dirs.extend(interfaces.map(|name| state.join(name.as_str())));
         }
-        // What is only looked at may lack some, which a start makes.
-        dirs.retain(|dir| self.fs.absolute(dir).symlink_metadata().is_ok());
         probe(&self.fs, &dirs, self.accepts_risk)
     }
 }
@@ -65,20 +66,22 @@ fn probe(fs: &RealFs, dirs: &[PathBuf], accepts_risk: bool) -> Result<Vec<String
         }
         warnings.push(format!("the spool is on {what}; the risk is accepted"));
     }
-    let device = meta(&root)?.dev();
+    let device = Looked::at(&root)?.map(|root| root.device);
     let mut tried = BTreeSet::new();
     for dir in dirs {
         let absolute = fs.absolute(dir);
-        let meta = meta(&absolute)?;
-        if !meta.is_dir() {
+        // What is only looked at may lack some, which a start makes.
+        let Some(looked) = Looked::at(&absolute)? else {
+            continue;
+        };
+        if !looked.is_dir {
             return Err(ProbeError::NotADirectory { path: absolute });
         }
-        if meta.dev() != device {
+        if Some(looked.device) != device {
             return Err(ProbeError::OtherFilesystem { path: absolute });
         }
         is_open_to_us(&absolute)?;
-        let mount = mount_at(&absolute);
-        if mount.is_none_or(|mount| tried.insert(mount)) {
+        if looked.mount.is_none_or(|mount| tried.insert(mount)) {
             probe_dir(fs, dir, &mut warnings)?;
         }
     }
@@ -87,12 +90,46 @@ fn probe(fs: &RealFs, dirs: &[PathBuf], accepts_risk: bool) -> Result<Vec<String
     Ok(warnings)
 }
 
-fn meta(path: &Path) -> Result<std::fs::Metadata, ProbeError> {
-    std::fs::symlink_metadata(path).map_err(|source| ProbeError::Io {
-        what: "look at it",
-        path: path.into(),
-        source,
-    })
+/// What one look says of a directory.
+struct Looked {
+    is_dir: bool,
+    /// Of its filesystem.
+    device: u64,
+    /// The mount that it is on, as one of now; `None` where the system cannot tell. One filesystem can be mounted at
+    /// several places, between which no file is renamed.
+    mount: Option<u64>,
+}
+
+impl Looked {
+    /// `None`: nothing is there.
+    fn at(path: &Path) -> Result<Option<Self>, ProbeError> {
+        let mask = StatxFlags::TYPE | StatxFlags::MNT_ID;
+        let looked = match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask) {
+            // A system that does not have the call.
+            Err(Errno::NOSYS) => path.symlink_metadata().map(|meta| Self {
+                is_dir: meta.is_dir(),
+                device: meta.dev(),
+                mount: None,
+            }),
+            Err(error) => Err(error.into()),
+            Ok(stat) => {
+                let is_told = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+                Ok(Self {
+                    is_dir: FileType::from_raw_mode(stat.stx_mode.into()).is_dir(),
+                    device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+                    mount: is_told.then_some(stat.stx_mnt_id),
+                })
+            }
+        };
+        match looked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            looked => looked.map(Some).map_err(|source| ProbeError::Io {
+                what: "look at it",
+                path: path.into(),
+                source,
+            }),
+        }
+    }
 }
 
 /// May we list the directory, and make files there?
@@ -103,14 +140,6 @@ fn is_open_to_us(dir: &Path) -> Result<(), ProbeError> {
         path: dir.into(),
         source: error.into(),
     })
-}
-
-/// The mount that a directory is on, as one of now; `None` where the system cannot tell. One filesystem can be mounted
-/// at several places, between which no file is renamed.
-fn mount_at(dir: &Path) -> Option<u64> {
-    let stat = rustix::fs::statx(CWD, dir, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
-    let is_told = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    is_told.then_some(stat.stx_mnt_id)
 }
 
 fn probe_dir(fs: &RealFs, dir: &Path, warnings: &mut Vec<String>) -> Result<(), ProbeError> {
@@ -251,7 +280,8 @@ mod tests {
             probe(&fs, dirs, true).unwrap();
             Faults::of(dir.path()).calls() - before
         };
-        if mount_at(dir.path()).is_none() {
+        let looked = Looked::at(dir.path()).unwrap().unwrap();
+        if looked.mount.is_none() {
             return eprintln!("skipped: this system does not tell mounts apart");
         }
         assert_eq!(calls_of(&dirs), calls_of(&dirs[..1]));

@@ -25,6 +25,7 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Place, Transition},
 };
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -63,6 +64,17 @@ pub struct Recovery {
     pub requeued: Vec<JobName>,
 }
 
+/// What lies in `work/<interface>`.
+#[derive(Default)]
+struct Work {
+    /// Jobs with their attempts.
+    runs: Vec<(JobName, u32)>,
+    /// Jobs without the name that they have there: moved by hand.
+    orphans: Vec<JobName>,
+    /// The jobs of locks, ends and directories of runs.
+    owners: BTreeSet<JobName>,
+}
+
 impl<F: Fs> Spool<F> {
     /// Puts in order what a crash has left, once the journal was replayed.
     ///
@@ -73,12 +85,14 @@ impl<F: Fs> Spool<F> {
         self.empty_tmp(&mut recovery)?;
         for interface in &self.interfaces() {
             self.recover_work(interface, &mut recovery)?;
+            self.queue_orphans("deferred", interface)?;
         }
         self.file_records()?;
         recovery.removed += self.drop_unanswered_records()?;
         self.recover_schedules()?;
         self.report_strangers()?;
-        self.file_orphans()?;
+        self.report_misplaced()?;
+        self.file_ended_orphans()?;
         Ok(recovery)
     }
 
@@ -90,8 +104,15 @@ impl<F: Fs> Spool<F> {
     /// When a directory cannot be listed. A single job that cannot be moved is logged and left.
     pub fn file_orphans(&self) -> Result<(), SpoolError> {
         self.healthy()?;
-        self.queue_orphans()?;
+        for interface in &self.interfaces() {
+            self.queue_orphans("deferred", interface)?;
+            self.queue_orphans("work", interface)?;
+        }
         self.report_misplaced()?;
+        self.file_ended_orphans()
+    }
+
+    fn file_ended_orphans(&self) -> Result<(), SpoolError> {
         let settled = self.interfaces().into_iter().map(Place::Bak);
         for place in settled.chain([Place::JobErrors]) {
             let dir = match &place {
@@ -116,23 +137,23 @@ impl<F: Fs> Spool<F> {
         Ok(())
     }
 
-    fn queue_orphans(&self) -> Result<(), SpoolError> {
-        for interface in &self.interfaces() {
-            for state in ["deferred", "work"] {
-                let dir = Path::new(state).join(interface.as_str());
-                for name in self.entries(&dir, |text| text.parse::<JobName>().ok())? {
-                    let from = dir.join(name.to_string());
-                    let to = Place::Queue(interface.clone().into()).path(&name);
-                    match self.move_file(&from, &to) {
-                        Ok(_) => {
-                            tracing::info!(job = %name, %interface, "moved by hand to {state}")
-                        }
-                        Err(error) => self.report_odd(&from, &format!("cannot be queued: {error}")),
-                    }
-                }
+    fn queue_orphans(&self, state: &str, interface: &InterfaceName) -> Result<(), SpoolError> {
+        let dir = Path::new(state).join(interface.as_str());
+        let orphans = self.entries(&dir, |text| text.parse().ok())?;
+        self.queue_these(state, interface, &orphans);
+        Ok(())
+    }
+
+    fn queue_these(&self, state: &str, interface: &InterfaceName, orphans: &[JobName]) {
+        let dir = Path::new(state).join(interface.as_str());
+        for name in orphans {
+            let from = dir.join(name.to_string());
+            let to = Place::Queue(interface.clone().into()).path(name);
+            match self.move_file(&from, &to) {
+                Ok(_) => tracing::info!(job = %name, %interface, "moved by hand to {state}"),
+                Err(error) => self.report_odd(&from, &format!("cannot be queued: {error}")),
             }
         }
-        Ok(())
     }
 
     /// Jobs that lie where no interface is said are nobody's: say so, leave them.
@@ -240,8 +261,10 @@ impl<F: Fs> Spool<F> {
         interface: &InterfaceName,
         recovery: &mut Recovery,
     ) -> Result<(), SpoolError> {
-        let dir = Path::new("work").join(interface.as_str());
-        for (name, attempt) in self.working(interface)? {
+        let work = self.look_at_work(interface)?;
+        self.queue_these("work", interface, &work.orphans);
+        let is_idle = work.runs.is_empty();
+        for (name, attempt) in work.runs {
             let lock_path = run_file(interface, &name, "lock");
             let lock = self.fs.lock(&lock_path).map_err(wrap("lock", &lock_path))?;
             let found = Adopted {
@@ -272,7 +295,14 @@ impl<F: Fs> Spool<F> {
             }
             recovery.cut_off.push(found.interface);
         }
-        let leftovers = self.leftovers(&dir, recovery)?;
+        let mut leftovers = match is_idle {
+            true => work.owners,
+            // Those of jobs that have moved on are gone.
+            false => self.look_at_work(interface)?.owners,
+        };
+        for adopted in &recovery.adopted {
+            leftovers.remove(&adopted.name);
+        }
         for name in leftovers {
             let lock_path = run_file(interface, &name, "lock");
             // Held: somebody moved the job away by hand while its command goes on.
@@ -294,22 +324,28 @@ impl<F: Fs> Spool<F> {
         Ok(())
     }
 
-    /// Jobs of which `work` holds a `.lock` or `.run`, but no file and no living command.
-    fn leftovers(&self, dir: &Path, recovery: &Recovery) -> Result<Vec<JobName>, SpoolError> {
-        let mut names = Vec::new();
+    /// What lies in `work` of an interface, by one listing. What is not understood is reported, once.
+    fn look_at_work(&self, interface: &InterfaceName) -> Result<Work, SpoolError> {
+        let dir = Path::new("work").join(interface.as_str());
+        let (mut work, mut odd) = (Work::default(), Vec::new());
         let each = &mut |name: &OsStr, kind| {
             let Some(text) = name.to_str() else { return };
-            match run_owner(text) {
-                Some(owner) => names.push(owner),
-                None if kind == EntryKind::File && work_entry(text).is_some() => {}
-                None => tracing::warn!(path = %dir.join(name).display(), "left alone in work"),
+            let is_file = kind == EntryKind::File;
+            if let Some(owner) = run_owner(text) {
+                work.owners.insert(owner);
+            } else if let Some(run) = work_entry(text).filter(|_| is_file) {
+                work.runs.push(run);
+            } else if let Some(job) = text.parse().ok().filter(|_| is_file) {
+                work.orphans.push(job);
+            } else {
+                odd.push(dir.join(name));
             }
         };
-        self.fs.list(dir, each).map_err(wrap("list", dir))?;
-        names.sort();
-        names.dedup();
-        names.retain(|name| !recovery.adopted.iter().any(|adopted| adopted.name == *name));
-        Ok(names)
+        self.fs.list(&dir, each).map_err(wrap("list", &dir))?;
+        for path in odd {
+            self.report_odd(&path, "it is nothing that a run leaves; move it away");
+        }
+        Ok(work)
     }
 
     /// A job whose attempt was cut off, with its lock in our hands.
@@ -404,5 +440,32 @@ impl<F: Fs> Spool<F> {
             messages.truncate(MESSAGES_MAX - 10);
         }
         messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::fs::{faults::Faults, testing::TestSpool};
+
+    /// One listing each of `work`, `deferred` and `bak`.
+    #[test]
+    fn an_interface_at_rest_costs_a_start_three_calls() {
+        let calls_with = |n_interfaces: u64| {
+            let dir = tempfile::tempdir().unwrap();
+            let faults = Faults::of(dir.path());
+            let open = || {
+                let mut spool = TestSpool::at(dir.path());
+                for n in 0..n_interfaces {
+                    spool = spool.interface(&format!("i{n}"));
+                }
+                spool.open().unwrap()
+            };
+            // The first start makes the directories.
+            open().recover().unwrap();
+            let before = faults.calls();
+            open().recover().unwrap();
+            faults.calls() - before
+        };
+        assert_eq!(calls_with(12) - calls_with(2), 3 * 10);
     }
 }
