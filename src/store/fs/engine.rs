@@ -56,6 +56,8 @@ use upload::{Body, FileSealed, FileUpload};
 /// Blocking calls at once, whether or not someone still waits for them; the rest of the threads
 /// is the worker's.
 const THREADS_MAX: usize = 384;
+/// Scans at once. More of them would wait for the same disk, and a start scans every queue.
+const SCANS_MAX: usize = 16;
 /// Commits at once: half of the blocking threads, so that processing goes on beside a flood.
 const COMMITS_MAX: usize = 256;
 
@@ -65,6 +67,7 @@ pub struct FileStore(Arc<Inner>);
 struct Inner {
     spool: Arc<Spool>,
     threads: Arc<Semaphore>,
+    scans: Arc<Semaphore>,
     commits: Semaphore,
     small_commits: Semaphore,
     keys: Keys<Key>,
@@ -101,6 +104,7 @@ impl FileStore {
         Self(Arc::new(Inner {
             spool,
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
+            scans: Arc::new(Semaphore::new(SCANS_MAX)),
             commits: Semaphore::new(COMMITS_MAX),
             small_commits: Semaphore::new(processors()),
             keys: Keys::default(),
@@ -173,9 +177,18 @@ impl Inner {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, SpoolError> + Send + 'static,
     ) -> Result<T> {
-        let threads = self.threads.clone();
+        self.permitted(&self.threads, work).await
+    }
+
+    /// On a thread, once there is a permit for it.
+    async fn permitted<T: Send + 'static>(
+        self: &Arc<Self>,
+        permits: &Arc<Semaphore>,
+        work: impl FnOnce(&Self) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T> {
         // Nobody closes it.
-        let permit = threads.acquire_owned().await.map_err(|_| panicked())?;
+        let permit = permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| panicked())?;
         let this = self.clone();
         on_a_thread(move || {
             // Given back when the work ends, not when its caller goes.
@@ -505,8 +518,9 @@ impl Store for FileStore {
 
     async fn waiting_jobs(&self, interface: &InterfaceName, asked: Asked) -> Result<Waiting> {
         let interface = interface.clone();
-        let listed = (self.0).for_worker(move |inner| inner.waiting_jobs(&interface, asked));
-        listed.await
+        let inner = &self.0;
+        let scanned = move |inner: &Inner| inner.waiting_jobs(&interface, asked);
+        inner.permitted(&inner.scans, scanned).await
     }
 
     async fn precedence(

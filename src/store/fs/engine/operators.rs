@@ -42,6 +42,10 @@ impl Inner {
 
     pub(super) async fn end_hold(self: &Arc<Self>, interface: &InterfaceName) -> Result<HoldEnd> {
         self.interface(interface)?;
+        // A look at one name: of very many interfaces few are held.
+        if matches!(self.spool.is_held(interface), Ok(false)) {
+            return Ok(HoldEnd::Never);
+        }
         let _alone = self.keys.hold(&Self::key_of_hold(interface)).await;
         let interface = interface.clone();
         let ended = self.blocking(move |inner| {

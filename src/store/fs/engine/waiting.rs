@@ -137,14 +137,15 @@ mod tests {
         store::{
             Store as _,
             fs::{
-                FileStore,
+                FileStore, Rules,
+                engine::SCANS_MAX,
                 testing::{START_MS, TestSpool},
             },
         },
     };
     use std::sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     };
 
     /// Jobs of a clock that was a year ahead, between two of the true time.
@@ -190,5 +191,43 @@ mod tests {
             std::fs::remove_file(dir.path().join(path)).unwrap();
         }
         assert_eq!(listed().await, [last]);
+    }
+
+    /// However many interfaces there are: each scan takes a thread.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn few_queues_are_scanned_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let interfaces = (0..3 * SCANS_MAX).map(|n| format!("a{n}").parse().unwrap());
+        let interfaces: Vec<InterfaceName> = interfaces.collect();
+        let mut spool = TestSpool::at(dir.path());
+        for interface in &interfaces {
+            let addressed = |rules: &mut Rules| rules.drops.addressed = true;
+            spool = spool.interface_with(interface.as_str(), addressed);
+        }
+        let spool = spool.open().unwrap();
+        for interface in &interfaces {
+            std::fs::create_dir(dir.path().join(format!("queue/{interface}/@ada"))).unwrap();
+        }
+        let most = Arc::new(AtomicUsize::new(0));
+        let (now, seen) = (AtomicUsize::new(0), most.clone());
+        // Each scan asks once.
+        spool.know_users(move |_| {
+            seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(10));
+            now.fetch_sub(1, Ordering::SeqCst);
+            true
+        });
+        let store = Arc::new(FileStore::new(spool));
+        let mut scans = tokio::task::JoinSet::new();
+        for interface in interfaces {
+            let store = store.clone();
+            let asked = Asked::default();
+            scans.spawn(async move { store.waiting_jobs(&interface, asked).await.unwrap() });
+        }
+        while let Some(scanned) = scans.join_next().await {
+            scanned.unwrap();
+        }
+        let most = most.load(Ordering::SeqCst);
+        assert!((1..=SCANS_MAX).contains(&most), "{most}");
     }
 }
