@@ -85,6 +85,7 @@ pub(crate) async fn serve(
     let metrics = Arc::new(scrape::metrics(&config));
     let shared = tenant::Shared::new(&config.limits, starter, metrics.clone());
     let supervisor = Supervisor::new(stop.clone());
+    shared.keep_watching(&supervisor, &stop);
     let about = Arc::new(About::new(config.clone()));
     let common = (certificate.clone(), about.clone());
     let tenants = prepared(&config, &shared, common, &drain, &kill).await?;

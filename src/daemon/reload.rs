@@ -1,13 +1,14 @@
 //! Files that people change, read again while the service runs: schemas, stylesheets, users, the
 //! certificate. And what is done from time to time: old days go, and what lies beside its day is put into it.
 
-use super::{About, supervise::blocking, watcher::Watcher};
+use super::{About, supervise::blocking};
 use crate::{
     auth::Users,
     domain::Queue,
     http::tls::Certificate,
     scheduler::Event,
     store::fs::{Retention, Spool},
+    watch::Watch,
     worker::Hints,
     xml::{ReloadOutcome, ReloadReport, Schemas, Stylesheets},
 };
@@ -82,7 +83,7 @@ pub(super) struct Reloader {
     pub(super) common: Option<(Arc<Certificate>, Arc<About>)>,
     pub(super) spool: Arc<Spool>,
     pub(super) retention: ArcSwap<Retention>,
-    pub(super) watcher: Option<Arc<Watcher>>,
+    pub(super) watcher: Option<Arc<Watch>>,
     /// What was said to be no directory, and why.
     pub(super) unwatched: Mutex<BTreeMap<PathBuf, String>>,
     pub(super) hints: Hints,

@@ -29,7 +29,7 @@ use crate::{
     },
     ui,
     util::Heartbeat,
-    watch::{Identity, Seen, Watched},
+    watch::{Identity, Seen, Watch, Watched},
     worker::{self, Hints, Worker},
     xml::{self, Room, Schemas, Source, Stylesheets, XmlLimits, XsdSchema},
 };
@@ -39,7 +39,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     transforms: Slots,
     starter: Starter,
     metrics: Arc<Metrics>,
+    /// `None`: directories cannot be watched.
+    watcher: Option<Arc<Watcher>>,
 }
 
 impl Shared {
@@ -68,6 +70,7 @@ impl Shared {
             room: Arc::default(),
             transforms: Slots::new(limits.stylesheets_max, limits.stylesheets_per_user_max),
             starter,
+            watcher: watcher(),
         }
     }
 
@@ -79,6 +82,28 @@ impl Shared {
             transforms: self.transforms.for_tenant(tenant),
             starter: self.starter.clone(),
             metrics: self.metrics.clone(),
+            watcher: self.watcher.clone(),
+        }
+    }
+
+    /// Has the watcher begin anew when it breaks down.
+    pub(super) fn keep_watching(&self, supervisor: &Supervisor, stop: &CancellationToken) {
+        if let Some(watcher) = &self.watcher {
+            watcher.keep(supervisor, stop.clone());
+        }
+    }
+}
+
+/// Watches for all tenants; without it, queues are polled.
+fn watcher() -> Option<Arc<Watcher>> {
+    match Watcher::begin() {
+        Ok(watcher) => Some(Arc::new(watcher)),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "directories cannot be watched; queues are scanned every second instead",
+            );
+            None
         }
     }
 }
@@ -370,7 +395,8 @@ impl Prepared {
         let hints = worker.hints();
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
-        let (watcher, woken) = watch(config, tenant, &spool, &hints, &alarm, &metrics);
+        let watching = (shared.watcher.as_deref(), watched(config, tenant));
+        let (watcher, woken) = watch(watching, &spool, &hints, &alarm, &metrics);
         let reloader = Arc::new(Reloader {
             tenant: tenant.name.clone(),
             schemas: Arc::new(schemas(tenant).with_room(shared.room)),
@@ -497,18 +523,6 @@ impl Prepared {
         supervisor.keep(named("the sweep of old days"), move || {
             sweeping.clone().keep_days(until.clone())
         });
-        if let Some(watcher) = &reloader.watcher {
-            let (hints, alarm, woken) = (reloader.hints.clone(), self.alarm, self.woken);
-            let (spool, metrics) = (self.spool.clone(), self.metrics);
-            let missed = move || {
-                metrics.rescanned(Rescan::Restarted);
-                spool.forget_closed();
-                hints.notify(Event::Rescan);
-                alarm.touch_all();
-                woken.changed_anywhere();
-            };
-            watcher.keep(named("the watcher"), supervisor, stop.clone(), missed);
-        }
         let served = Served {
             name: reloader.tenant.clone(),
             store: self.store,
@@ -686,17 +700,15 @@ impl Served {
     }
 }
 
-/// Arms the watcher; without one, queues are polled.
+/// Watches a tenant's directories; where they cannot be, its queues are polled.
 fn watch(
-    config: &Config,
-    tenant: &Tenant,
+    (watcher, watched): (Option<&Watcher>, Watched),
     spool: &Arc<Spool>,
     hints: &Hints,
     alarm: &Arc<Alarm>,
     metrics: &TenantMetrics,
-) -> (Option<Arc<Watcher>>, Arc<Woken>) {
-    let watched = watched(config, tenant);
-    let schedules = watched.root.join("schedules");
+) -> (Option<Arc<Watch>>, Arc<Woken>) {
+    let (root, schedules) = (watched.root.clone(), watched.root.join("schedules"));
     let woken = Arc::new(Woken::default());
     let (spool, hints, wake) = (spool.clone(), hints.clone(), woken.clone());
     let (alarm, metrics) = (alarm.clone(), metrics.clone());
@@ -711,6 +723,10 @@ fn watch(
                 metrics.rescanned(Rescan::Lost);
                 alarm.touch_all();
             }
+            Seen::Restarted => {
+                metrics.rescanned(Rescan::Restarted);
+                alarm.touch_all();
+            }
             Seen::Replaced => metrics.rescanned(Rescan::Replaced),
             Seen::Came(..)
             | Seen::Changed(_)
@@ -720,16 +736,18 @@ fn watch(
         }
         on_seen(seen, &spool, &hints, &wake);
     };
-    match Watcher::arm(watched, Arc::new(sink)) {
-        Ok(watcher) => (Some(Arc::new(watcher)), woken),
-        Err(error) => {
+    let watch = match watcher.map(|watcher| watcher.of_all().watch(watched, sink)) {
+        None => None,
+        Some(Ok(watch)) => Some(watch),
+        Some(Err(error)) => {
             tracing::warn!(
-                %error, tenant = tenant.name,
+                %error, spool = %root.display(),
                 "directories cannot be watched; queues are scanned every second instead",
             );
-            (None, woken)
+            None
         }
-    }
+    };
+    (watch, woken)
 }
 
 /// What is watched for a tenant.
@@ -738,6 +756,7 @@ fn watched(config: &Config, tenant: &Tenant) -> Watched {
     let interfaces = tenant.interfaces.iter();
     let addressed = interfaces.filter(|(_, interface)| interface.rules.drops.addressed);
     let own_users = UserFiles::beside(&tenant.users).dir().to_owned();
+    let own_users = own_users.canonicalize().unwrap_or(own_users);
     Watched {
         dirs: ["schedules", "schemas", "xslt"]
             .map(|dir| root.join(dir))
@@ -747,12 +766,21 @@ fn watched(config: &Config, tenant: &Tenant) -> Watched {
         files: [&tenant.users, &config.certificate, &config.key]
             .into_iter()
             .chain(&config.files)
-            .cloned()
+            .map(|file| in_its_directory(file))
             .collect(),
         identity,
         root,
         interfaces: tenant.interfaces.keys().cloned().collect(),
         addressed: addressed.map(|(name, _)| name.clone()).collect(),
+    }
+}
+
+/// A file by the one name of its directory: tenants that share one may know it by different names.
+fn in_its_directory(file: &Path) -> PathBuf {
+    let dir = file.parent().and_then(|dir| dir.canonicalize().ok());
+    match (dir, file.file_name()) {
+        (Some(dir), Some(name)) => dir.join(name),
+        (None, _) | (_, None) => file.to_owned(),
     }
 }
 
@@ -792,7 +820,7 @@ fn on_seen(seen: Seen, spool: &Spool, hints: &Hints, woken: &Woken) {
             woken.replaced.store(true, Ordering::Release);
             woken.notify.notify_one();
         }
-        Seen::Rescan => {
+        Seen::Rescan | Seen::Restarted => {
             spool.forget_closed();
             hints.notify(Event::Rescan);
             woken.changed_anywhere();

@@ -1,151 +1,76 @@
-//! The watcher of a tenant's directories, armed again when its thread has ended.
+//! The watcher of all tenants' directories, begun anew when its thread has ended.
 //!
-//! Its thread belongs to a library and ends with any panic there or in what it calls. What it
-//! calls then goes, too, and says so as it goes: nothing else would.
+//! Its thread belongs to a library and ends with any panic there or in what it calls, and tells nobody but those who
+//! hear what goes with it.
 
 use super::supervise::{Supervisor, blocking};
-use crate::watch::{Seen, Watch, Watched};
-use parking_lot::{Mutex, MutexGuard};
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use crate::watch;
+use std::sync::Arc;
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// What is called with everything that was seen, on the watcher's thread.
-pub(super) type Sink = dyn Fn(Seen) + Send + Sync;
-
 pub(super) struct Watcher {
-    watched: Mutex<Watched>,
-    sink: Arc<Sink>,
-    watch: Mutex<Option<Arc<Watch>>>,
-    life: Arc<Life>,
-}
-
-/// Says that the watcher's thread has ended.
-#[derive(Default)]
-struct Life {
-    has_ended: AtomicBool,
-    ended: Notify,
-}
-
-struct Alive(Arc<Life>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.has_ended.store(true, Ordering::Release);
-        self.0.ended.notify_one();
-    }
+    watcher: Arc<watch::Watcher>,
+    /// Its thread has ended.
+    ended: Arc<Notify>,
 }
 
 impl Watcher {
-    /// Arms a watcher: from now on `sink` is notified.
+    /// Begins to watch for those who will ask.
     ///
     /// # Errors
-    /// When directories cannot be watched.
-    pub(super) fn arm(watched: Watched, sink: Arc<Sink>) -> anyhow::Result<Self> {
-        let watcher = Self {
-            watched: Mutex::new(watched),
-            sink,
-            watch: Mutex::default(),
-            life: Arc::default(),
-        };
-        watcher.arm_anew()?;
-        Ok(watcher)
+    /// When nothing can be watched.
+    pub(super) fn begin() -> anyhow::Result<Self> {
+        let ended = Arc::<Notify>::default();
+        let watcher = Arc::new(watch::Watcher::begin(tells(&ended))?);
+        Ok(Self { watcher, ended })
     }
 
-    fn arm_anew(&self) -> anyhow::Result<()> {
-        self.life.has_ended.store(false, Ordering::Release);
-        let (sink, alive) = (self.sink.clone(), Alive(self.life.clone()));
-        let watch = Watch::arm(self.watched.lock().clone(), move |seen| {
-            let _ = &alive;
-            sink(seen);
-        })?;
-        let before = self.slot().replace(Arc::new(watch));
-        // It would wait for a thread that has gone, and panic. It holds next to nothing.
-        std::mem::forget(before);
-        Ok(())
+    /// What one tenant watches with it.
+    pub(super) fn of_all(&self) -> &Arc<watch::Watcher> {
+        &self.watcher
     }
 
-    /// Watches the directories that now have the watched names, `all` of them anew or those that are
-    /// different from before. Says whether one is watched that was not.
-    ///
-    /// # Errors
-    /// When no more can be watched.
-    pub(super) fn rearm(&self, all: bool) -> anyhow::Result<bool> {
-        let watch = self.slot().clone();
-        match watch.filter(|_| !self.life.has_ended.load(Ordering::Acquire)) {
-            Some(watch) => Ok(watch.rearm(all)?),
-            // It is armed again soon.
-            None => Ok(false),
-        }
-    }
-
-    /// Watches these directories from now on.
-    ///
-    /// # Errors
-    /// When no more can be watched.
-    pub(super) fn take(&self, watched: Watched) -> anyhow::Result<()> {
-        *self.watched.lock() = watched.clone();
-        let watch = self.slot().clone();
-        match watch.filter(|_| !self.life.has_ended.load(Ordering::Acquire)) {
-            Some(watch) => Ok(watch.take(watched)?),
-            // It is armed again soon, and then with these.
-            None => Ok(()),
-        }
-    }
-
-    /// The directories that are not watched, with the reason.
-    pub(super) fn unwatched(&self) -> BTreeMap<PathBuf, String> {
-        let watch = self.slot().clone();
-        watch.map_or_else(BTreeMap::new, |watch| watch.unwatched())
-    }
-
-    /// Arms it anew whenever its thread has ended. `missed` is called when it is armed again: what
-    /// happened meanwhile was not seen.
+    /// Begins anew whenever its thread has ended, until `stop`.
     pub(super) fn keep(
         self: &Arc<Self>,
-        name: String,
         supervisor: &Supervisor,
         stop: CancellationToken,
-        missed: impl Fn() + Send + Sync + 'static,
     ) -> JoinHandle<()> {
-        let (this, missed) = (self.clone(), Arc::new(missed));
-        supervisor.keep(name, move || {
-            let (this, missed, stop) = (this.clone(), missed.clone(), stop.clone());
+        let this = self.clone();
+        supervisor.keep("the watcher", move || {
+            let (this, stop) = (this.clone(), stop.clone());
             async move {
-                if this.life.has_ended.load(Ordering::Acquire) {
-                    let that = this.clone();
-                    if let Err(error) = blocking(move || that.arm_anew()).await {
+                if this.watcher.has_ended() {
+                    let (watcher, ended) = (this.watcher.clone(), this.ended.clone());
+                    let begun = blocking(move || watcher.begin_anew(tells(&ended))).await;
+                    if let Err(error) = begun {
                         tracing::error!(%error, "directories cannot be watched");
                         return;
                     }
-                    missed();
                 }
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = this.life.ended.notified() => {}
+                    () = this.ended.notified() => {}
                 }
             }
         })
     }
+}
 
-    /// Consistent between statements.
-    fn slot(&self) -> MutexGuard<'_, Option<Arc<Watch>>> {
-        self.watch.lock()
-    }
+fn tells(ended: &Arc<Notify>) -> impl Fn() + Send + 'static {
+    let ended = ended.clone();
+    move || ended.notify_one()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::util::until::until;
-    use std::{os::unix::fs::MetadataExt, sync::mpsc, time::Duration};
+    use crate::{
+        util::until::until,
+        watch::{Seen, Watched},
+    };
+    use std::{collections::BTreeSet, os::unix::fs::MetadataExt, sync::mpsc, time::Duration};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_watcher_whose_thread_has_panicked_is_seen_and_armed_anew() {
@@ -154,7 +79,7 @@ mod tests {
         std::fs::create_dir_all(root.join("queue/a")).unwrap();
         let watched = Watched {
             root: root.clone(),
-            interfaces: ["a".parse().unwrap()].into(),
+            interfaces: BTreeSet::from(["a".parse().unwrap()]),
             addressed: Vec::new(),
             dirs: Vec::new(),
             files: Vec::new(),
@@ -164,16 +89,19 @@ mod tests {
             },
         };
         let (sender, told) = mpsc::channel();
+        let (again, armed) = mpsc::channel();
         let sink = move |seen: Seen| {
             assert!(!format!("{seen:?}").contains("bad"), "injected");
+            if seen == Seen::Restarted {
+                again.send(()).unwrap();
+            }
             sender.send(format!("{seen:?}")).unwrap();
         };
-        let watcher = Arc::new(Watcher::arm(watched, Arc::new(sink)).unwrap());
+        let watcher = Arc::new(Watcher::begin().unwrap());
+        let _watch = watcher.of_all().watch(watched, sink).unwrap();
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(stop.clone());
-        let (again, armed) = mpsc::channel();
-        let missed = move || again.send(()).unwrap();
-        let task = watcher.keep("the watcher".into(), &supervisor, stop.clone(), missed);
+        let task = watcher.keep(&supervisor, stop.clone());
         std::fs::write(root.join("queue/a/bad"), "").unwrap();
         let patience = Duration::from_secs(60);
         let armed = tokio::task::spawn_blocking(move || armed.recv_timeout(patience).is_ok());
