@@ -914,7 +914,8 @@ impl<F: Fs> Spool<F> {
     /// A job is said to have left a queue: it may be back already.
     pub fn left(&self, queue: &Queue, job: &JobName) {
         let path = Place::Queue(queue.clone()).path(job);
-        if matches!(self.fs.stat(&path), Ok(None)) {
+        // Of one that we have moved ourselves that is known.
+        if self.is_ready(queue, job) && matches!(self.fs.stat(&path), Ok(None)) {
             self.forget_ready(queue, job);
         }
     }
