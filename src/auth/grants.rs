@@ -6,11 +6,11 @@
 
 use crate::domain::{InterfaceName, NameError};
 use crate::util::nearest;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 /// What a user may do with the jobs of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Right {
     Download,
     List,
@@ -32,7 +32,7 @@ impl Right {
 }
 
 /// What a user is, whatever the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     Curator,
     Operator,
@@ -98,7 +98,7 @@ impl FromStr for Role {
 }
 
 /// Where a right holds: one interface, or every one (`*`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     Every,
     Interface(InterfaceName),
@@ -124,7 +124,7 @@ impl fmt::Display for Scope {
 }
 
 /// Everything that a user has been granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Grants {
     roles: BTreeSet<Role>,
     rights: BTreeMap<Scope, BTreeSet<Right>>,
@@ -202,6 +202,26 @@ impl Grants {
                 };
                 covers && rights.contains(&right)
             })
+    }
+}
+
+/// What users have been granted, once for all who have been granted the same: of very many users, most have.
+#[derive(Default)]
+pub(super) struct SharedGrants(HashSet<Arc<Grants>>);
+
+impl SharedGrants {
+    /// The same, in one place with what is equal to it.
+    pub(super) fn share(&mut self, grants: Arc<Grants>) -> Arc<Grants> {
+        if let Some(known) = self.0.get(&grants) {
+            return known.clone();
+        }
+        self.0.insert(grants.clone());
+        grants
+    }
+
+    /// Forgets what nobody has any more.
+    pub(super) fn forget_unused(&mut self) {
+        self.0.retain(|grants| Arc::strong_count(grants) > 1);
     }
 }
 
@@ -399,6 +419,24 @@ mod tests {
         assert!(limited.is_limited());
         assert!(limited.has_scope("a") && limited.has_scope("b:c"));
         assert!(!limited.has_scope("b") && !limited.has_scope("A") && !limited.has_scope(""));
+    }
+
+    #[test]
+    fn what_is_equal_is_kept_once_and_no_longer_than_it_is_had() {
+        let grants = |right| {
+            let mut grants = Grants::default();
+            grants.set_rights(Scope::Every, BTreeSet::from([right]));
+            Arc::new(grants)
+        };
+        let mut shared = SharedGrants::default();
+        let one = shared.share(grants(Right::List));
+        let other = shared.share(grants(Right::List));
+        assert!(Arc::ptr_eq(&one, &other));
+        let more = shared.share(grants(Right::Upload));
+        assert_eq!(shared.0.len(), 2);
+        drop((one, other));
+        shared.forget_unused();
+        assert_eq!(Vec::from_iter(&shared.0), [&more]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! file that is broken concerns its user alone, who stays as he was.
 
 use super::file::UsersError;
-use super::grants::Account;
+use super::grants::{Account, SharedGrants};
 use super::user_files::UserFiles;
 use super::users::Stamp;
 use parking_lot::{Mutex, RwLock};
@@ -26,6 +26,7 @@ pub(super) struct OwnFiles {
 #[derive(Default)]
 struct State {
     users: BTreeMap<Arc<str>, Kept>,
+    granted: SharedGrants,
     /// Every file has been looked at.
     is_complete: bool,
     /// Why the directory cannot be read.
@@ -110,7 +111,10 @@ impl OwnFiles {
         let before = state.users.remove(user);
         let before = before.and_then(|kept| kept.account);
         let (account, wrong) = match read {
-            Ok(account) => (Some(account), None),
+            Ok(mut account) => {
+                account.grants = state.granted.share(account.grants);
+                (Some(account), None)
+            }
             Err(error) => (before.clone(), Some(error.to_string().into())),
         };
         let has_changed = account != before;
@@ -151,6 +155,7 @@ impl OwnFiles {
         }
         let mut state = self.state.write();
         (state.is_complete, state.trouble) = (true, None);
+        state.granted.forget_unused();
         has_changed
     }
 

@@ -4,7 +4,7 @@
 //! messages. So this knows little of TOML, and what it accepts [`super::parse`] reads alike. A hundred thousand users
 //! cost no more memory than what is kept of them. No file is touched here.
 
-use super::grants::{Account, Grants, Right, Role, Scope};
+use super::grants::{Account, Grants, Right, Role, Scope, SharedGrants};
 use super::parse::check_user;
 use super::password::check_hash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The accounts by the names of the users; `None`: ask [`super::parse::users`].
 pub(super) fn users(text: &str) -> Option<BTreeMap<Arc<str>, Account>> {
-    let mut users = BTreeMap::new();
+    let mut users = Users::default();
     let mut user: Option<User<'_>> = None;
     for line in text.lines() {
         if line.is_empty() {
@@ -35,18 +35,25 @@ pub(super) fn users(text: &str) -> Option<BTreeMap<Arc<str>, Account>> {
         }
     }
     keep(user, &mut users)?;
-    Some(users)
+    Some(users.accounts)
+}
+
+/// Those that are complete.
+#[derive(Default)]
+struct Users {
+    accounts: BTreeMap<Arc<str>, Account>,
+    granted: SharedGrants,
 }
 
 /// Takes in a user who is complete and the first of that name.
-fn keep(user: Option<User<'_>>, users: &mut BTreeMap<Arc<str>, Account>) -> Option<()> {
+fn keep(user: Option<User<'_>>, users: &mut Users) -> Option<()> {
     let Some(user) = user else { return Some(()) };
     check_user(user.name).ok()?;
     let account = Account {
         password: user.password?.into(),
-        grants: user.grants.into(),
+        grants: users.granted.share(user.grants.into()),
     };
-    match users.insert(user.name.into(), account) {
+    match users.accounts.insert(user.name.into(), account) {
         None => Some(()),
         Some(_) => None,
     }
@@ -191,6 +198,17 @@ mod tests {
             assert_eq!(read, parse::users(text).unwrap(), "{text}");
         }
         assert_eq!(users(&text).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn who_have_been_granted_the_same_share_it() {
+        let user = |name, right| {
+            format!("[users.{name}]\npassword = \"{DUMMY_HASH}\"\nrights.a = [\"{right}\"]\n")
+        };
+        let text = user("a", "list") + &user("b", "upload") + &user("c", "list");
+        let read = users(&text).unwrap();
+        assert!(Arc::ptr_eq(&read["a"].grants, &read["c"].grants));
+        assert_ne!(read["a"].grants, read["b"].grants);
     }
 
     #[test]
