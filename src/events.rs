@@ -27,15 +27,23 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Requests to one receiver at the same time.
 const REQUESTS_MAX: usize = 8;
 
-/// Someone who is to get events.
+/// By what events are sent.
 #[derive(Clone, Debug)]
+pub struct Rules {
+    pub receivers: Vec<Receiver>,
+    /// When what waits has more bytes, the oldest are dead.
+    pub bytes_max: u64,
+}
+
+/// Someone who is to get events.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     pub wants: Wants,
     pub way: Way,
 }
 
 /// How a receiver gets an event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Way {
     Command(Command),
     Post(Post),
@@ -50,6 +58,20 @@ pub struct Post {
     timeout: Duration,
     /// Made when it is first used.
     endpoint: Arc<OnceLock<Endpoint>>,
+}
+
+impl PartialEq for Post {
+    /// Are they the same by what is written of them?
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            url,
+            cacert,
+            secret,
+            timeout,
+            endpoint: _,
+        } = self;
+        (url, cacert, secret, timeout) == (&other.url, &other.cacert, &other.secret, &other.timeout)
+    }
 }
 
 /// Why an event was not taken, and how long its receiver asks to be left alone.

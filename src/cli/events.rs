@@ -2,6 +2,7 @@
 
 use super::{At, Common, Format, operator::Operator, output::print_line};
 use crate::{
+    config::Tenant,
     domain::escaped,
     ops::{
         admin::Operation,
@@ -78,6 +79,10 @@ impl Events {
     }
 }
 
+fn has_receiver(tenant: &Tenant, name: &str) -> bool {
+    tenant.events.iter().any(|of| of.wants.receiver == name)
+}
+
 fn state(record: &EventRecord) -> &'static str {
     match record.ended {
         None => "waiting",
@@ -93,11 +98,12 @@ fn next(record: &EventRecord) -> Option<Timestamp> {
     record.ended.is_none().then_some(failure.next)
 }
 
-fn as_json(record: &EventRecord) -> Value {
+fn as_json(record: &EventRecord, is_configured: bool) -> Value {
     let (ended, failed) = (record.ended.as_ref(), record.failed.as_ref());
     let mut row = json!({
         "event": record.id,
         "receiver": record.receiver,
+        "configured": is_configured,
         "state": state(record),
         "recorded_at": record.at,
         "type": record.event.kind,
@@ -116,7 +122,7 @@ fn as_json(record: &EventRecord) -> Value {
     row
 }
 
-fn as_text(record: &EventRecord) -> String {
+fn as_text(record: &EventRecord, is_configured: bool) -> String {
     let event = &record.event;
     let mut text = format!(
         "{}  {:.0}  {}  {}  {}",
@@ -138,8 +144,10 @@ fn as_text(record: &EventRecord) -> String {
         let (failed, reason) = (failure.attempts, &failure.reason);
         text += &format!("; {failed} failed, the last {at:.0}: {reason}");
     }
-    if let Some(next) = next(record) {
-        text += &format!("; next not before {next:.0}");
+    match next(record).filter(|_| is_configured) {
+        Some(next) => text += &format!("; next not before {next:.0}"),
+        None if is_configured => {}
+        None => text += &format!("; no receiver {} is configured", record.receiver),
     }
     escaped(&text)
 }
@@ -158,9 +166,10 @@ impl Ls {
         };
         let records = super::look(&tenant, async |store| Ok(store.events(&which).await?))?;
         for record in &records {
+            let is_configured = has_receiver(&tenant, &record.receiver);
             match self.format.json {
-                true => print_line!("{}", as_json(record))?,
-                false => print_line!("{}", as_text(record))?,
+                true => print_line!("{}", as_json(record, is_configured))?,
+                false => print_line!("{}", as_text(record, is_configured))?,
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -171,7 +180,7 @@ impl Redeliver {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let (_, tenant) = self.common.at.load()?;
         if let Some(to) = &self.to
-            && !tenant.events.iter().any(|of| of.wants.receiver == *to)
+            && !has_receiver(&tenant, to)
         {
             bail!("no receiver {to} is configured: see [[events]]");
         }

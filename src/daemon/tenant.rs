@@ -12,7 +12,7 @@ use crate::{
     auth::{UserFiles, Users, UsersFile},
     config::{Config, InterfaceConfig, Limits, Tenant},
     domain::{InterfaceName, Job, JobName, Queue, Seal},
-    events::{Dispatcher, Receiver},
+    events::{self, Dispatcher},
     http::tls::Certificate,
     metrics::{Metrics, Rescan, Tenant as TenantMetrics},
     ops::admin::{Admin, Change},
@@ -25,6 +25,7 @@ use crate::{
     },
     store::{
         By, LeftBehind, Store,
+        events::Wants,
         fs::{FileStore, InForce, Owner, RealFs, Rules, Spool, SpoolLock, key},
     },
     ui,
@@ -33,7 +34,7 @@ use crate::{
     worker::{self, Hints, Worker},
     xml::{self, Room, Schemas, Source, Stylesheets, XmlLimits, XsdSchema},
 };
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
@@ -43,7 +44,10 @@ use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Which users are familiar where, beside the spool's directories.
@@ -117,9 +121,8 @@ pub(super) struct Prepared {
     store: Arc<FileStore>,
     metrics: TenantMetrics,
     starter: Starter,
-    /// Who wants events.
-    receivers: Vec<Receiver>,
-    events_bytes_max: u64,
+    /// By what events are sent.
+    events: watch::Sender<events::Rules>,
     worker: Worker,
     alarm: Arc<Alarm>,
     reloader: Arc<Reloader>,
@@ -136,6 +139,7 @@ pub(super) struct Follower {
     verifier: Arc<ArcSwap<Verifier>>,
     spool: Arc<Spool>,
     worker: worker::Handle,
+    events: watch::Sender<events::Rules>,
     alarm: Arc<Alarm>,
     reloader: Arc<Reloader>,
     /// Gone when the spool is somebody else's.
@@ -166,14 +170,27 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
     let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
     let spool = spool.with_retention(tenant.retention.clone());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
-    let wants = tenant.events.iter().map(|receiver| receiver.wants.clone());
-    let spool = spool.with_receivers(wants.collect());
+    let spool = spool.with_receivers(wants(tenant));
     let spool = spool.with_attributes(|document, name| {
         let source = Source::Memory(document);
         let value = xml::root_attribute(&source, name, &XmlLimits::default());
         value.ok().flatten()
     });
     Ok(spool.with_only_json(only_json(tenant)))
+}
+
+/// For whom events are recorded.
+fn wants(tenant: &Tenant) -> Vec<Wants> {
+    let receivers = tenant.events.iter();
+    receivers.map(|receiver| receiver.wants.clone()).collect()
+}
+
+/// By what the events of a tenant are sent.
+fn event_rules(config: &Config, tenant: &Tenant) -> events::Rules {
+    events::Rules {
+        receivers: tenant.events.clone(),
+        bytes_max: config.limits.events_bytes_max,
+    }
 }
 
 /// The interfaces of whose commands partners see JSON alone.
@@ -434,8 +451,7 @@ impl Prepared {
             store,
             metrics,
             starter: shared.starter,
-            receivers: tenant.events.clone(),
-            events_bytes_max: config.limits.events_bytes_max,
+            events: watch::Sender::new(event_rules(config, tenant)),
             worker,
             alarm,
             reloader,
@@ -468,6 +484,7 @@ impl Prepared {
             verifier: self.verifier.clone(),
             spool: self.spool.clone(),
             worker: self.worker.handle(),
+            events: self.events.clone(),
             alarm: self.alarm.clone(),
             reloader: self.reloader.clone(),
             lock: Arc::downgrade(&self.lock),
@@ -501,11 +518,10 @@ impl Prepared {
             timetable::run(service.clone(), alarm.clone(), is_watched, until.clone())
         });
         let (store, until) = (self.store.clone(), stop.clone());
-        let (starter, metrics) = (self.starter, self.metrics.clone());
-        let (receivers, bytes_max) = (self.receivers, self.events_bytes_max);
+        let (starter, metrics, rules) = (self.starter, self.metrics.clone(), self.events);
         let dispatcher = supervisor.keep(named("the dispatcher of events"), move || {
             let by = (starter.clone(), metrics.clone());
-            let dispatcher = Dispatcher::new(store.clone(), &receivers, bytes_max, by);
+            let dispatcher = Dispatcher::new(store.clone(), rules.subscribe(), by);
             dispatcher.run(until.clone())
         });
         let (store, held, until) = (self.store.clone(), self.held, stop.clone());
@@ -596,11 +612,21 @@ impl Running {
 }
 
 impl Follower {
-    /// Makes what another configuration needs of the spool.
+    /// Makes what another configuration needs of the spool, and tries what it says of receivers.
     ///
     /// # Errors
-    /// When a directory cannot be made; what was made stays and does no harm.
+    /// When a directory cannot be made, or nothing can be sent to a receiver that was not there, or said otherwise,
+    /// before. What was made stays and does no harm.
     pub(super) async fn prepare(&self, tenant: &Tenant) -> anyhow::Result<()> {
+        let mut receivers = tenant.events.clone();
+        receivers.retain(|receiver| !self.events.borrow().receivers.contains(receiver));
+        let checked = blocking(move || {
+            (receivers.into_iter()).try_for_each(|receiver| {
+                let checked = receiver.check();
+                checked.map_err(|why| anyhow!("events: {}: {why}", receiver.wants.receiver))
+            })
+        });
+        checked.await?;
         let interfaces: Vec<InterfaceName> = tenant.interfaces.keys().cloned().collect();
         let spool = self.spool.clone();
         Ok(blocking(move || spool.make_room_for(&interfaces)).await?)
@@ -620,6 +646,8 @@ impl Follower {
         self.spool.take_interfaces(rules(tenant));
         let retention = tenant.retention.clone();
         self.spool.take_rules(retention, only_json(tenant));
+        self.spool.take_receivers(wants(tenant));
+        self.events.send_replace(event_rules(config, tenant));
         let reloader = &self.reloader;
         reloader.retention.store(Arc::new(tenant.retention.clone()));
         reloader.schemas.take_used(used_schemas(tenant));

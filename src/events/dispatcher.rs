@@ -1,7 +1,7 @@
 //! Sends what waits, until it is taken or dead. No job waits for it: it only looks at the store.
 
 use super::{
-    Missed, Receiver,
+    Missed, Receiver, Rules,
     pace::{self, Pace},
 };
 use crate::{
@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// So long an event is sent.
@@ -32,11 +32,11 @@ const RECORDED_MAX: usize = 64;
 /// Sends a tenant's events.
 pub struct Dispatcher {
     store: Arc<dyn Store>,
+    rules: watch::Receiver<Rules>,
+    /// One that has come stays, at its place.
     couriers: Vec<Courier>,
     starter: Starter,
     metrics: metrics::Tenant,
-    /// Beyond so many bytes the oldest are dead.
-    bytes_max: u64,
     /// Delivered or not taken, and not recorded yet; since when.
     delivered: Vec<(usize, EventId)>,
     failed: Vec<FailedAttempt>,
@@ -48,6 +48,8 @@ pub struct Dispatcher {
 /// A receiver, and what is on its way to it.
 struct Courier {
     receiver: Arc<Receiver>,
+    /// The rules do not have it any more: nothing is sent to it until they do again.
+    is_gone: bool,
     pace: Pace,
     /// What could not be recorded, since the disk has failed.
     unrecorded: Vec<Outgoing>,
@@ -56,6 +58,8 @@ struct Courier {
 /// What came of sending an event to a receiver, after so many attempts that failed.
 struct Sent {
     courier: usize,
+    /// As it was then.
+    receiver: Arc<Receiver>,
     id: EventId,
     attempts: u32,
     outcome: Result<(), Missed>,
@@ -77,25 +81,29 @@ async fn dues(store: &dyn Store, receiver: &str) -> HashMap<EventId, Instant> {
     dues.collect()
 }
 
+impl Courier {
+    /// Its receiver is this one from now on. What is under way to the one before ends with that.
+    fn take(&mut self, receiver: Receiver) {
+        self.is_gone = false;
+        if *self.receiver != receiver {
+            self.pace.renew(receiver.at_once());
+            self.receiver = Arc::new(receiver);
+        }
+    }
+}
+
 impl Dispatcher {
     pub fn new(
         store: Arc<dyn Store>,
-        receivers: &[Receiver],
-        bytes_max: u64,
+        rules: watch::Receiver<Rules>,
         (starter, metrics): (Starter, metrics::Tenant),
     ) -> Self {
-        let couriers = receivers.iter().map(|receiver| Courier {
-            pace: Pace::new(receiver.at_once(), HashMap::new()),
-            receiver: Arc::new(receiver.clone()),
-            unrecorded: Vec::new(),
-        });
-        let couriers = couriers.collect();
         Self {
-            couriers,
             store,
+            rules,
+            couriers: Vec::new(),
             starter,
             metrics,
-            bytes_max,
             delivered: Vec::new(),
             failed: Vec::new(),
             since: None,
@@ -103,15 +111,11 @@ impl Dispatcher {
         }
     }
 
-    /// Sends until `stop`. What is under way then is sent again after the next start.
+    /// Sends until `stop`, by the rules as they are. What is under way then is sent again after the next start.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut under_way = JoinSet::new();
         let store = self.store.clone();
-        for courier in &mut self.couriers {
-            let receiver = &courier.receiver;
-            let dues = dues(&*store, &receiver.wants.receiver).await;
-            courier.pace = Pace::new(receiver.at_once(), dues);
-        }
+        self.follow().await;
         while !stop.is_cancelled() {
             self.bury().await;
             self.tell_of_health();
@@ -123,6 +127,7 @@ impl Dispatcher {
                 () = stop.cancelled() => break,
                 Some(sent) = under_way.join_next() => self.take(sent.ok(), &stop),
                 () = store.event_recorded() => {}
+                Ok(()) = self.rules.changed() => self.follow().await,
                 () = tokio::time::sleep(wait) => {}
             }
             while let Some(sent) = under_way.try_join_next() {
@@ -138,10 +143,35 @@ impl Dispatcher {
         self.record().await;
     }
 
-    /// Ends what is too old or too much.
+    /// Has a courier for each receiver of the rules as they now are.
+    async fn follow(&mut self) {
+        let receivers = self.rules.borrow_and_update().receivers.clone();
+        for courier in &mut self.couriers {
+            courier.is_gone = true;
+        }
+        for receiver in receivers {
+            let name = &receiver.wants.receiver;
+            let mut known = self.couriers.iter_mut();
+            match known.find(|of| of.receiver.wants.receiver == *name) {
+                Some(courier) => courier.take(receiver),
+                None => {
+                    let dues = dues(&*self.store, name).await;
+                    self.couriers.push(Courier {
+                        is_gone: false,
+                        pace: Pace::new(receiver.at_once(), dues),
+                        receiver: Arc::new(receiver),
+                        unrecorded: Vec::new(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Ends what is too old or too much, for whomever it is.
     async fn bury(&self) {
         let before = Timestamp::now() - SENT_FOR;
-        match self.store.bury_events(before, self.bytes_max).await {
+        let bytes_max = self.rules.borrow().bytes_max;
+        match self.store.bury_events(before, bytes_max).await {
             Ok(0) => {}
             Ok(n_dead) => {
                 self.metrics.events_died(n_dead as u64);
@@ -168,7 +198,7 @@ impl Dispatcher {
             attempts: 0,
         };
         for courier in &mut self.couriers {
-            if courier.receiver.wants.takes(kind, None) {
+            if !courier.is_gone && courier.receiver.wants.takes(kind, None) {
                 courier.unrecorded.push(out.clone());
             }
         }
@@ -179,7 +209,7 @@ impl Dispatcher {
         let now = Instant::now();
         let courier = &mut self.couriers[n];
         let room = courier.pace.room(now);
-        if room == 0 {
+        if courier.is_gone || room == 0 {
             return;
         }
         let (receiver, without) = (courier.receiver.clone(), courier.pace.without(now));
@@ -201,6 +231,7 @@ impl Dispatcher {
                 let outcome = receiver.send(&out, starter, stop).await;
                 Sent {
                     courier: n,
+                    receiver,
                     id: out.id,
                     attempts: out.attempts,
                     outcome,
@@ -228,6 +259,9 @@ impl Dispatcher {
                     self.delivered.push((n, id));
                     self.since.get_or_insert_with(Instant::now);
                 }
+            }
+            Err(_) if !Arc::ptr_eq(&sent.receiver, &courier.receiver) => {
+                courier.pace.given_back(id);
             }
             Err(Missed { reason, after }) => {
                 let (now, attempts) = (Instant::now(), sent.attempts);
@@ -314,13 +348,155 @@ impl Dispatcher {
 
     /// How long nothing is to be done, if nothing is heard.
     fn wait(&self, now: Instant) -> Duration {
-        let next = self
-            .couriers
-            .iter()
-            .filter_map(|courier| courier.pace.next(now));
+        let served = self.couriers.iter().filter(|courier| !courier.is_gone);
+        let next = served.filter_map(|courier| courier.pace.next(now));
         let recorded = self.since.map(|since| since + RECORD_AFTER);
         let next = next.chain(recorded).min();
         let wait = next.map(|next| next.saturating_duration_since(now));
         wait.map_or(LOOK_EVERY, |wait| wait.min(LOOK_EVERY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        events::{Post, Way},
+        store::{
+            events::{Wants, WhichEvents},
+            memory::MemoryStore,
+        },
+    };
+
+    /// A receiver of that name and URL, if any.
+    fn rules(receiver: Option<(&str, &str)>) -> Rules {
+        let receivers = receiver.map(|(name, url)| Receiver {
+            wants: wants(name),
+            way: Way::Post(Post::new(url, None, None, Duration::from_secs(9)).unwrap()),
+        });
+        Rules {
+            receivers: receivers.into_iter().collect(),
+            bytes_max: u64::MAX,
+        }
+    }
+
+    fn wants(name: &str) -> Wants {
+        Wants {
+            receiver: name.into(),
+            on: EventKind::ALL.into(),
+            interfaces: [].into(),
+        }
+    }
+
+    struct Bench {
+        rules: watch::Sender<Rules>,
+        dispatcher: Dispatcher,
+        under_way: JoinSet<Sent>,
+        stop: CancellationToken,
+        id: EventId,
+    }
+
+    impl Bench {
+        /// An event waits for `erp`, which is nobody yet.
+        async fn new() -> Self {
+            let store = MemoryStore::new(Arc::new(|| 0)).with_receivers(vec![wants("erp")]);
+            let event = Event::new(EventKind::InterfaceHeld, 0);
+            store.record_event(&event, "1").await.unwrap();
+            let (sender, receiver) = watch::channel(rules(None));
+            let by = (Starter::launch().unwrap(), metrics::Tenant::default());
+            Self {
+                dispatcher: Dispatcher::new(Arc::new(store), receiver, by),
+                rules: sender,
+                under_way: JoinSet::new(),
+                stop: CancellationToken::new(),
+                id: EventId::of(EventKind::InterfaceHeld, "1"),
+            }
+        }
+
+        async fn by(&mut self, receiver: Option<(&str, &str)>) {
+            self.rules.send_replace(rules(receiver));
+            self.dispatcher.follow().await;
+        }
+
+        /// How many attempts were begun in all, after what can be sent now was.
+        async fn begun(&mut self) -> usize {
+            for n in 0..self.dispatcher.couriers.len() {
+                let (under_way, stop) = (&mut self.under_way, &self.stop);
+                self.dispatcher.send(n, under_way, stop).await;
+            }
+            self.under_way.len()
+        }
+
+        fn ends(&mut self, receiver: &Arc<Receiver>, outcome: Result<(), Missed>) {
+            let sent = Sent {
+                courier: 0,
+                receiver: receiver.clone(),
+                id: self.id,
+                attempts: 0,
+                outcome,
+            };
+            self.dispatcher.take(Some(sent), &self.stop);
+        }
+
+        fn receiver(&self) -> Arc<Receiver> {
+            self.dispatcher.couriers[0].receiver.clone()
+        }
+    }
+
+    fn missed() -> Result<(), Missed> {
+        Err(Missed::because("it is away".into()))
+    }
+
+    const HERE: Option<(&str, &str)> = Some(("erp", "http://127.0.0.1:9/here"));
+    const THERE: Option<(&str, &str)> = Some(("erp", "http://127.0.0.1:9/there"));
+
+    #[tokio::test]
+    async fn a_receiver_that_comes_gets_what_waits_for_it_and_one_that_is_gone_nothing() {
+        let mut bench = Bench::new().await;
+        bench.by(Some(("other", "http://127.0.0.1:9/"))).await;
+        assert_eq!(bench.begun().await, 0);
+        let mut bench = Bench::new().await;
+        bench.by(HERE).await;
+        assert_eq!(bench.begun().await, 1);
+        bench.by(None).await;
+        let here = bench.receiver();
+        // A failure without a wait, so that nothing but that it is gone keeps it from being sent.
+        bench.ends(&here, missed());
+        bench.dispatcher.couriers[0].pace.renew(1);
+        assert_eq!(bench.begun().await, 1);
+        assert_eq!(
+            bench.dispatcher.failed.len(),
+            1,
+            "what was under way counts"
+        );
+        bench.by(HERE).await;
+        assert!(Arc::ptr_eq(&here, &bench.receiver()));
+        assert_eq!(bench.begun().await, 2);
+        bench.by(None).await;
+        bench.ends(&here, Ok(()));
+        bench.dispatcher.record().await;
+        let waiting = WhichEvents::default();
+        let waiting = bench.dispatcher.store.events(&waiting).await.unwrap();
+        assert_eq!(waiting, [], "what was delivered is recorded");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_another_is_tried_at_once_and_what_the_one_before_missed_does_not_count() {
+        let mut bench = Bench::new().await;
+        bench.by(HERE).await;
+        assert_eq!(bench.begun().await, 1);
+        let here = bench.receiver();
+        bench.by(THERE).await;
+        assert_eq!(bench.begun().await, 1, "the event is under way");
+        bench.ends(&here, missed());
+        assert!(bench.dispatcher.failed.is_empty());
+        assert_eq!(bench.begun().await, 2);
+        let there = bench.receiver();
+        bench.ends(&there, missed());
+        assert_eq!(bench.dispatcher.failed.len(), 1);
+        bench.by(THERE).await;
+        assert_eq!(bench.begun().await, 2, "it rests, as before");
+        bench.by(HERE).await;
+        assert_eq!(bench.begun().await, 3);
     }
 }

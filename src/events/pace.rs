@@ -92,6 +92,20 @@ impl Pace {
         std::mem::take(&mut self.failures) > 0
     }
 
+    /// The receiver is another one from now on, which takes so many events at the same time: it is tried at once.
+    pub(super) fn renew(&mut self, at_once: usize) {
+        self.at_once = at_once;
+        self.failures = 0;
+        self.rests_until = None;
+        self.failed.clear();
+    }
+
+    /// An event was not taken by the receiver that was another one then.
+    pub(super) fn given_back(&mut self, id: EventId) {
+        self.under_way -= 1;
+        self.busy.remove(&id);
+    }
+
     /// That it was delivered is recorded.
     pub(super) fn recorded(&mut self, id: EventId) {
         self.busy.remove(&id);
@@ -195,6 +209,23 @@ mod tests {
             assert_eq!(pace.room(now + s(rests) - Duration::from_millis(1)), 0);
             assert_eq!(pace.room(now + s(rests)), 1);
         }
+    }
+
+    #[test]
+    fn another_receiver_is_tried_at_once_though_the_one_before_has_failed() {
+        let (mut pace, now) = (new(), Instant::now());
+        for n in 0..3 {
+            pace.sent(id(n));
+        }
+        pace.failed((id(0), 9), now, Some(s(600)));
+        assert_eq!(pace.room(now), 0);
+        pace.renew(4);
+        assert_eq!(pace.room(now), 2, "two are under way to the one before");
+        assert_eq!(pace.without(now), [id(1), id(2)].into());
+        pace.given_back(id(1));
+        assert_eq!(pace.without(now), [id(2)].into());
+        assert!(!pace.delivered(id(2)));
+        assert_eq!((pace.room(now), pace.next(now)), (4, None));
     }
 
     #[test]

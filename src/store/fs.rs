@@ -223,7 +223,7 @@ pub struct Spool<F: Fs = RealFs> {
     /// Also a filesystem that loses data by its nature is taken.
     accepts_risk: bool,
     /// For whom events are recorded.
-    wants: Vec<Wants>,
+    wants: ArcSwap<Vec<Wants>>,
     /// Which names users have; until it is set, every name.
     users: OnceLock<address::IsUser>,
 }
@@ -271,7 +271,7 @@ impl<F: Fs> Spool<F> {
             retention: ArcSwap::default(),
             metrics: metrics::Journal::default(),
             accepts_risk: false,
-            wants: Vec::new(),
+            wants: ArcSwap::default(),
             users: OnceLock::new(),
         }
     }

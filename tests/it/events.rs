@@ -50,7 +50,7 @@ pub(crate) fn taken(_: usize) -> String {
     says("204 No Content", "", "")
 }
 
-fn done(daemon: &Daemon, reference: &str) -> String {
+pub(crate) fn done(daemon: &Daemon, reference: &str) -> String {
     let query = format!("?RefName={reference}");
     let job = daemon.upload_text(&order(reference), &query).job();
     daemon.wait_for_place(&job, "bak/orders_in");

@@ -1,7 +1,11 @@
 //! Another configuration is taken while the service runs: all of it or nothing, and only when an operator says so.
 
-use crate::harness::{Daemon, order, shell, with_keys};
-use std::fs;
+use crate::{
+    events::{body, done, ids, nobody, taken},
+    harness::{Daemon, order, shell, with_keys},
+    posting::Receiver,
+};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 fn set(daemon: &Daemon, text: &str) {
     fs::write(daemon.config(), text).unwrap();
@@ -169,4 +173,96 @@ fn a_tenant_that_is_broken_is_alone_not_served() {
         "/xml/jobqueue?Interfacename=letters_in",
     ]);
     assert_eq!(asked.status, 401, "another tenant's user");
+}
+
+/// The jobs that a receiver was told of.
+fn told(receiver: &Receiver) -> Vec<String> {
+    let asked = receiver.asked();
+    let jobs = asked.iter().map(|asked| body(asked)["data"]["job"].clone());
+    jobs.map(|job| job.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_receiver_comes_changes_goes_and_comes_back() {
+    let (here, there) = (Receiver::start(taken), Receiver::start(taken));
+    let (away, _) = nobody();
+    let daemon = Daemon::start();
+    let before = text(&daemon);
+    let erp = |url: &str| {
+        format!("{before}\n[[events]]\nname = \"erp\"\nurl = \"{url}\"\non = [\"job.done\"]\n")
+    };
+    done(&daemon, "unheard");
+    set(&daemon, &erp(&here.url));
+    let diff = daemon.operator(&["check", "--diff"]);
+    assert_eq!(diff, "taken           events\n");
+    daemon.operator(&["reload"]);
+    let first = done(&daemon, "o1");
+    daemon.wait("it is told", || told(&here) == [&*first]);
+    // Else another one is told as well: that it was heard is known a moment later.
+    let is_known = || daemon.objects(&["events", "ls"]).is_empty();
+    daemon.wait("that is known", is_known);
+
+    set(&daemon, &erp(&away));
+    daemon.operator(&["reload"]);
+    let second = done(&daemon, "o2");
+    set(&daemon, &before);
+    daemon.operator(&["reload"]);
+    done(&daemon, "o3");
+    let listed = daemon.objects(&["events", "ls"]);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let waiting = &listed[0];
+    assert_eq!(
+        (&waiting["state"], &waiting["configured"]),
+        (&"waiting".into(), &false.into())
+    );
+    let said = daemon.operator(&["events", "ls"]);
+    assert!(said.contains("; no receiver erp is configured"), "{said}");
+
+    set(&daemon, &erp(&there.url));
+    daemon.operator(&["reload"]);
+    daemon.wait("it goes on", || told(&there) == [&*second]);
+    let id = waiting["event"].as_str().unwrap().to_owned();
+    assert_eq!(ids(&there.asked()), [id].into());
+    assert_eq!(told(&here), [first]);
+}
+
+#[test]
+fn a_receiver_that_nothing_can_be_sent_to_is_refused_and_the_one_before_goes_on() {
+    let (here, there) = (Receiver::start(taken), Receiver::start(taken));
+    let daemon = Daemon::start();
+    let before = text(&daemon);
+    let erp = |url: &str, more: &str| {
+        let table = format!("[[events]]\nname = \"erp\"\nurl = \"{url}\"\non = [\"job.done\"]\n");
+        set(&daemon, &format!("{before}\n{table}{more}"));
+    };
+    erp(&here.url, "");
+    daemon.operator(&["reload"]);
+    let secret = daemon.scratch("erp.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let may = |mode| fs::set_permissions(&secret, PermissionsExt::from_mode(mode)).unwrap();
+    may(0o644);
+    erp(&there.url, &format!("secret = \"erp.secret\"\n{PARCELS}"));
+    let said = refused(&daemon);
+    assert!(said.contains("nothing was taken: events: erp: "), "{said}");
+    assert!(said.contains("erp.secret"), "{said}");
+    assert_eq!(epoch(&daemon), 2);
+    assert_eq!(daemon.upload_text("<Parcel/>", "").status, 400);
+    let first = done(&daemon, "o1");
+    daemon.wait("the one before is told", || told(&here) == [&*first]);
+    let is_known = || daemon.objects(&["events", "ls"]).is_empty();
+    daemon.wait("that is known", is_known);
+    may(0o600);
+    daemon.operator(&["reload"]);
+    let second = done(&daemon, "o2");
+    daemon.wait("the other is told", || told(&there) == [&*second]);
+    assert!(
+        there.asked()[0]
+            .header("webhook-signature")
+            .starts_with("v1,")
+    );
+    // What was well when it was taken keeps nobody from changing something else.
+    may(0o644);
+    let now = text(&daemon);
+    set(&daemon, &format!("{now}# nothing\n[partners.admin]\n"));
+    daemon.operator(&["reload"]);
+    assert_eq!(epoch(&daemon), 4);
 }

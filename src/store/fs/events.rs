@@ -165,9 +165,14 @@ fn day_of(file: &Path) -> Option<Date> {
 impl<F: Fs> Spool<F> {
     /// Events are recorded for these.
     #[must_use]
-    pub fn with_receivers(mut self, wants: Vec<Wants>) -> Self {
-        self.wants = wants;
+    pub fn with_receivers(self, wants: Vec<Wants>) -> Self {
+        self.take_receivers(wants);
         self
+    }
+
+    /// The same for what happens from now on. What waits for one that is gone waits on.
+    pub fn take_receivers(&self, wants: Vec<Wants>) {
+        self.wants.store(Arc::new(wants));
     }
 
     /// The event that reports the end of a job, if somebody wants it.
@@ -192,7 +197,8 @@ impl<F: Fs> Spool<F> {
         };
         let name = interface.map(InterfaceName::as_str);
         // What is known of a job has to be looked up.
-        if !self.wants.iter().any(|wants| wants.takes(kind, name)) {
+        let wants = self.wants.load();
+        if !wants.iter().any(|wants| wants.takes(kind, name)) {
             return None;
         }
         let by = ended.by.as_deref().filter(|_| ended.act == Act::Fetched);
@@ -208,7 +214,7 @@ impl<F: Fs> Spool<F> {
 
     /// An event to be recorded, if somebody wants it.
     pub(super) fn event_op(&self, event: Event, key: &str) -> Option<Op> {
-        let line = event.line(&self.wants, key, self.now_ms())?;
+        let line = event.line(&self.wants.load(), key, self.now_ms())?;
         Some(Op::Event(Box::new(line)))
     }
 
@@ -355,7 +361,8 @@ impl<F: Fs> Spool<F> {
     /// # Errors
     /// As those of [`Spool::events`] and [`Spool::end_events`].
     pub fn redeliver(&self, which: &WhichEvents) -> Result<(usize, Ticket), SpoolError> {
-        let is_receiver = |name: &str| self.wants.iter().any(|wants| wants.receiver == name);
+        let wants = self.wants.load();
+        let is_receiver = |name: &str| wants.iter().any(|wants| wants.receiver == name);
         let at = Timestamp::from_millisecond(self.now_ms()).unwrap_or_default();
         let ended = self
             .events(which)?

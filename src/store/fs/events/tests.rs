@@ -12,6 +12,7 @@ use crate::{
     store::{NewJob, Settlement},
 };
 use std::{
+    collections::BTreeSet,
     fs,
     sync::atomic::{AtomicI64, Ordering},
 };
@@ -111,6 +112,42 @@ fn an_end_is_reported_to_those_who_want_it_until_it_is_delivered_to_each() {
             spool.close_journal();
         }
     }
+}
+
+#[test]
+fn other_receivers_get_what_happens_from_then_on_and_what_waits_for_those_before_waits_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let spool = start(dir.path(), &clock);
+    let first = done(&spool, "a").to_string();
+    let new = Wants {
+        receiver: "new".into(),
+        on: EventKind::ALL.into(),
+        interfaces: BTreeSet::new(),
+    };
+    spool.take_receivers(vec![new]);
+    let second = done(&spool, "a").to_string();
+    assert_eq!(jobs(&spool, "all"), std::slice::from_ref(&first));
+    assert_eq!(jobs(&spool, "new"), [second]);
+    let later = Timestamp::from_millisecond(spool.now_ms()).unwrap();
+    assert_eq!(spool.bury_events(later, u64::MAX).unwrap(), 3);
+    let of = |receiver: &str| WhichEvents {
+        receiver: Some(receiver.into()),
+        ..WhichEvents::default()
+    };
+    let dead = spool.events(&of("all")).unwrap();
+    assert!(matches!(dead[0].ended, Some((_, EventEnd::Dead, _))));
+    // Nobody is there to get it, until somebody is.
+    assert_eq!(spool.redeliver(&of("all")).unwrap().0, 0);
+    let all = Wants {
+        receiver: "all".into(),
+        on: EventKind::ALL.into(),
+        interfaces: BTreeSet::new(),
+    };
+    spool.take_receivers(vec![all]);
+    assert_eq!(spool.redeliver(&of("all")).unwrap().0, 1);
+    spool.wait(spool.latest()).unwrap();
+    assert_eq!(jobs(&spool, "all"), [first]);
 }
 
 #[test]
