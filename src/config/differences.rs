@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use toml::Value;
 
 /// What a running service takes. Each stands for all that begins with it, and `NAME` for any name.
-const TAKEN: [&str; 30] = [
+const TAKEN: [&str; 32] = [
     "databases",
     "events",
     "expect",
@@ -28,6 +28,7 @@ const TAKEN: [&str; 30] = [
     "limits.uploads_per_minute_per_user_max",
     "partners.NAME",
     "retention",
+    "schemas",
     "server.clock_changes",
     "server.missed_schedules",
     "server.time_zone",
@@ -39,11 +40,12 @@ const TAKEN: [&str; 30] = [
     "tenants.NAME.interfaces.NAME",
     "tenants.NAME.partners.NAME",
     "tenants.NAME.retention",
+    "tenants.NAME.schemas",
 ];
 
 /// What a service takes when it starts, and then keeps. What stands in neither list is kept, too.
 #[cfg(test)]
-const KEPT: [&str; 25] = [
+const KEPT: [&str; 23] = [
     "auth",
     "limits.connections_max",
     "limits.connections_per_address_max",
@@ -52,7 +54,6 @@ const KEPT: [&str; 25] = [
     "limits.stylesheets_per_user_max",
     "log",
     "metrics",
-    "schemas",
     "server.control",
     "server.listen",
     "server.ops_listen",
@@ -65,7 +66,6 @@ const KEPT: [&str; 25] = [
     "store",
     "tenants.NAME.accept_risk",
     "tenants.NAME.root",
-    "tenants.NAME.schemas",
     "tenants.NAME.store",
     "tenants.NAME.users",
     "tls",

@@ -32,7 +32,7 @@ use crate::{
     util::Heartbeat,
     watch::{Identity, Seen, Watch, Watched},
     worker::{self, Hints, Worker},
-    xml::{self, Room, Schemas, Source, Stylesheets, XmlLimits, XsdSchema},
+    xml::{self, Room, SchemaFiles, Schemas, Source, Stylesheets, XmlLimits, XsdSchema},
 };
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -231,17 +231,18 @@ pub(crate) fn seal(tenant: &Tenant) -> anyhow::Result<Seal> {
 /// The schemas of a tenant; nothing is loaded yet.
 pub(crate) fn schemas(tenant: &Tenant) -> Schemas {
     let dir = tenant.root.join("schemas");
-    let schemas = Schemas::open(&dir, Box::new(XsdSchema));
-    schemas
-        .with_catalog(tenant.catalog.clone())
-        .with_editions(tenant.editions.clone())
-        .with_used(used_schemas(tenant))
+    Schemas::open(&dir, Box::new(XsdSchema)).with_files(schema_files(tenant))
 }
 
-fn used_schemas(tenant: &Tenant) -> BTreeSet<String> {
+/// How the configuration has them put together.
+fn schema_files(tenant: &Tenant) -> SchemaFiles {
     let interfaces = tenant.interfaces.values();
     let used = interfaces.filter_map(|interface| interface.service.schema.clone());
-    used.collect()
+    SchemaFiles {
+        catalog: tenant.catalog.clone(),
+        editions: tenant.editions.clone(),
+        used: used.collect(),
+    }
 }
 
 /// Knows what the interfaces of a tenant take, by their schemas as they are when it is asked.
@@ -612,11 +613,11 @@ impl Running {
 }
 
 impl Follower {
-    /// Makes what another configuration needs of the spool, and tries what it says of receivers.
+    /// Makes what another configuration needs of the spool, and tries what it says of receivers and schemas.
     ///
     /// # Errors
-    /// When a directory cannot be made, or nothing can be sent to a receiver that was not there, or said otherwise,
-    /// before. What was made stays and does no harm.
+    /// When a directory cannot be made, nothing can be sent to a receiver that was not there, or said otherwise,
+    /// before, or a schema that serves could not any more. What was made stays and does no harm.
     pub(super) async fn prepare(&self, tenant: &Tenant) -> anyhow::Result<()> {
         let mut receivers = tenant.events.clone();
         receivers.retain(|receiver| !self.events.borrow().receivers.contains(receiver));
@@ -627,6 +628,9 @@ impl Follower {
             })
         });
         checked.await?;
+        let (schemas, files) = (self.reloader.schemas.clone(), schema_files(tenant));
+        let tried = blocking(move || schemas.try_files(&files)).await;
+        tried.map_err(|report| anyhow!("schema {report}"))?;
         let interfaces: Vec<InterfaceName> = tenant.interfaces.keys().cloned().collect();
         let spool = self.spool.clone();
         Ok(blocking(move || spool.make_room_for(&interfaces)).await?)
@@ -650,7 +654,7 @@ impl Follower {
         self.events.send_replace(event_rules(config, tenant));
         let reloader = &self.reloader;
         reloader.retention.store(Arc::new(tenant.retention.clone()));
-        reloader.schemas.take_used(used_schemas(tenant));
+        reloader.schemas.take_files(schema_files(tenant));
         if let Some(watcher) = &reloader.watcher {
             let (watcher, watched) = (watcher.clone(), watched(config, tenant));
             if let Err(error) = blocking(move || watcher.take(watched)).await {

@@ -18,7 +18,9 @@ use serde_json::Value;
 use super::schema::{
     CompiledSchema, Keys, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
 };
-use super::{Edition, Finding, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present};
+use super::{
+    Edition, Finding, SchemaFiles, Snapshot, Source, XmlLimits, Xmllint, XsdSchema, xmllint_present,
+};
 
 fn cases() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/xsd-cases")).to_owned()
@@ -477,8 +479,10 @@ fn a_schema_that_asks_for_xsd_1_1_is_read_so() {
 fn an_operator_has_the_last_word_on_the_edition() {
     let with = |edition, attributes: &str, content: &str| {
         let (_, dir, _) = reloaded(attributes, content);
-        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema))
-            .with_editions(BTreeMap::from([("a".to_owned(), edition)]));
+        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema)).with_files(SchemaFiles {
+            editions: BTreeMap::from([("a".to_owned(), edition)]),
+            ..SchemaFiles::default()
+        });
         let report = schemas.reload()[0].to_string();
         (schemas, report)
     };

@@ -65,6 +65,7 @@ pub use reloadable_dir::{ReloadOutcome, ReloadReport};
 pub use schema::{
     CompiledSchema, Keys, Room, SchemaEngine, SchemaError, Schemas, Unavailable, ValidateError,
 };
+pub use schema_files::SchemaFiles;
 pub use snapshot::{Edition, Snapshot};
 pub use tables::{Doubt, Tables, Validation, Verdict};
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Catalog, CatalogEntry, Schemas, Source, XsdSchema};
+use super::{Catalog, CatalogEntry, SchemaFiles, Schemas, Source, XsdSchema};
 
 const HEAD: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'";
 
@@ -137,6 +137,13 @@ fn a_url_is_found_in_the_mirror_and_what_it_names_from_there() {
     );
 }
 
+fn by_catalog(catalog: Catalog) -> SchemaFiles {
+    SchemaFiles {
+        catalog,
+        ..SchemaFiles::default()
+    }
+}
+
 #[test]
 fn a_url_is_found_by_the_catalogue_before_the_mirror() {
     let catalog = catalog(&[("https://h/g/", "own/"), ("urn:g:2", "own/two.xsd")]);
@@ -150,7 +157,8 @@ fn a_url_is_found_by_the_catalogue_before_the_mirror() {
             fs::write(dir.path().join(file), integers("")).unwrap();
         }
         fs::write(dir.path().join("h/g/one.xsd"), "<no-schema/>").unwrap();
-        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema)).with_catalog(catalog.clone());
+        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema));
+        let schemas = schemas.with_files(by_catalog(catalog.clone()));
         assert_eq!(schemas.reload()[0].to_string(), "a: loaded");
         assert!(is_valid(&schemas, "a", &p("1")) && !is_valid(&schemas, "a", &p("x")));
     }
@@ -390,7 +398,10 @@ fn a_mere_part_is_no_schema_of_its_own_unless_it_is_used() {
     );
     // Used by an interface, it is a schema, and what includes it is one, too.
     fs::write(dir.path().join("part.xsd"), part.replace("Here", "xs:int")).unwrap();
-    let used = Schemas::open(dir.path(), Box::new(XsdSchema)).with_used(["part".to_owned()].into());
+    let used = Schemas::open(dir.path(), Box::new(XsdSchema)).with_files(SchemaFiles {
+        used: ["part".to_owned()].into(),
+        ..SchemaFiles::default()
+    });
     let reports: Vec<_> = used.reload().iter().map(ToString::to_string).collect();
     assert_eq!(reports, ["a: loaded", "part: loaded"]);
     // What becomes a part is in force no more.
@@ -440,7 +451,7 @@ fn it_is_told_where_each_file_was_found_and_what_was_assumed() {
         reports[0].contains("in namespace urn:n is not there: it has no schemaLocation"),
         "{reports:?}"
     );
-    let schemas = schemas.with_catalog(catalog);
+    let schemas = schemas.with_files(by_catalog(catalog));
     assert_eq!(schemas.reload()[0].to_string(), "a: loaded");
     assert!(is_valid(&schemas, "a", "<a n:n='1' xmlns:n='urn:n'/>"));
     assert!(!is_valid(&schemas, "a", "<a n:n='x' xmlns:n='urn:n'/>"));

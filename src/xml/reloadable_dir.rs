@@ -149,6 +149,33 @@ impl<T> ReloadableDir<T> {
         reports
     }
 
+    /// Could all that serves well be replaced by what `read` says? Nothing is.
+    ///
+    /// # Errors
+    /// Why one could not.
+    pub(super) fn try_out(
+        &self,
+        read: &Read<'_>,
+        load: &dyn Fn(&Snapshot) -> Result<T, String>,
+    ) -> Result<(), ReloadReport> {
+        let Ok(listed) = self.list() else {
+            // A reload reports that, and changes nothing.
+            return Ok(());
+        };
+        for (name, snapshot) in read(&self.dir, &listed) {
+            let serves = self.find(&name).filter(|_| !self.is_refused(&name));
+            let Some(serves) = serves else {
+                continue;
+            };
+            let tried = snapshot.and_then(|snapshot| match snapshot == serves.snapshot {
+                true => Ok(()),
+                false => load(&snapshot).map(drop),
+            });
+            tried.map_err(|reason| self.refused(&name, reason))?;
+        }
+        Ok(())
+    }
+
     /// The names of all files with the extension; files with a leading dot are not ours.
     fn list(&self) -> io::Result<BTreeSet<String>> {
         let mut names = BTreeSet::new();

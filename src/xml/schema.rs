@@ -16,9 +16,10 @@
 //! `schema_files`). A panic inside an engine costs
 //! the one document that it happened with, and the compiled schema.
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -26,12 +27,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::budget::{Budget, NoRoom};
-use super::catalog::Catalog;
 use super::locate::locate;
 use super::position::Position;
 use super::reloadable_dir::{ReloadReport, ReloadableDir};
 use super::schema_files::SchemaFiles;
-use super::snapshot::{Edition, Snapshot};
+use super::snapshot::Snapshot;
 use super::tables::{Doubt, Tables, Verdict};
 use super::{Finding, InspectError, Source, XmlLimits, inspect, one_pass};
 
@@ -163,7 +163,7 @@ pub struct Schemas {
     engine: Box<dyn SchemaEngine>,
     pub(super) limits: XmlLimits,
     dir: ReloadableDir<Version>,
-    files: SchemaFiles,
+    files: ArcSwap<SchemaFiles>,
     room: Arc<Room>,
 }
 
@@ -174,7 +174,7 @@ impl Schemas {
             engine,
             limits: XmlLimits::default(),
             dir: ReloadableDir::new(dir, "xsd"),
-            files: SchemaFiles::default(),
+            files: ArcSwap::default(),
             room: Arc::default(),
         }
     }
@@ -186,35 +186,35 @@ impl Schemas {
         self
     }
 
-    /// Finds files by this catalogue.
+    /// Puts schemas together so.
     #[must_use]
-    pub fn with_catalog(mut self, catalog: Catalog) -> Schemas {
-        self.files.catalog = catalog;
+    pub fn with_files(self, files: SchemaFiles) -> Schemas {
+        self.take_files(files);
         self
     }
 
-    /// Reads the schemas of these names by these editions, whatever they say.
-    #[must_use]
-    pub fn with_editions(mut self, editions: BTreeMap<String, Edition>) -> Schemas {
-        self.files.editions = editions;
-        self
+    /// The same from the next [`Schemas::reload`] on. A document whose check has begun is judged by the version with
+    /// which it began.
+    pub fn take_files(&self, files: SchemaFiles) {
+        self.files.store(Arc::new(files));
     }
 
-    /// Takes the schemas of these names for such even where they are parts of others.
-    #[must_use]
-    pub fn with_used(self, names: BTreeSet<String>) -> Schemas {
-        self.take_used(names);
-        self
-    }
-
-    /// The same from the next [`Schemas::reload`] on.
-    pub fn take_used(&self, names: BTreeSet<String>) {
-        self.files.used.store(Arc::new(names));
+    /// Could all schemas that serve well be put together so? Nothing is put in force.
+    ///
+    /// # Errors
+    /// Why one could not.
+    pub fn try_files(&self, files: &SchemaFiles) -> Result<(), ReloadReport> {
+        if **self.files.load() == *files {
+            return Ok(());
+        }
+        let read = |dir: &Path, names: &BTreeSet<String>| files.read(dir, names);
+        self.dir.try_out(&read, &|snapshot| self.version(snapshot))
     }
 
     /// Loads what is new or has changed. Call it at start and whenever the directory changes.
     pub fn reload(&self) -> Vec<ReloadReport> {
-        let read = |dir: &Path, names: &BTreeSet<String>| self.files.read(dir, names);
+        let files = self.files.load();
+        let read = |dir: &Path, names: &BTreeSet<String>| files.read(dir, names);
         self.dir.reload(&read, &|snapshot| self.version(snapshot))
     }
 
@@ -223,7 +223,8 @@ impl Schemas {
     /// # Errors
     /// Why it cannot be used.
     pub fn load(&self, name: &str, file: &str) -> Result<(), String> {
-        let snapshot = self.files.read_one(self.dir.path(), name, file);
+        let files = self.files.load();
+        let snapshot = files.read_one(self.dir.path(), name, file);
         self.dir
             .renew(name, snapshot, &|snapshot| self.version(snapshot))
             .map(drop)
@@ -472,8 +473,8 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xml::XsdSchema;
     use crate::xml::budget::Share;
+    use crate::xml::{Catalog, CatalogEntry, XsdSchema};
     use std::fs;
 
     const SCHEMA: &str = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>\
@@ -523,6 +524,67 @@ mod tests {
             by_engine.len() == 1 && by_engine[0] != twice,
             "{by_engine:?}"
         );
+    }
+
+    /// The type of `r` is found by this file.
+    fn files(file: &str) -> SchemaFiles {
+        let entry = CatalogEntry {
+            file: "spoolgate.toml".into(),
+            line: 1,
+            path: file.to_owned(),
+            url: "https://h.example/kind.xsd".to_owned(),
+        };
+        SchemaFiles {
+            catalog: Catalog::parse([entry]).unwrap(),
+            ..SchemaFiles::default()
+        }
+    }
+
+    #[test]
+    fn a_check_that_has_begun_ends_by_the_files_with_which_it_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, content: &str| {
+            let begin = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>";
+            let text = format!("{begin}{content}</xs:schema>");
+            fs::write(dir.path().join(file), text).unwrap();
+        };
+        let include = "<xs:include schemaLocation='https://h.example/kind.xsd'/>";
+        write(
+            "a.xsd",
+            &format!("{include}<xs:element name='r' type='kind'/>"),
+        );
+        fs::create_dir(dir.path().join("kinds")).unwrap();
+        for (file, base) in [("kinds/number.xsd", "int"), ("kinds/word.xsd", "string")] {
+            let kind = format!("<xs:restriction base='xs:{base}'/>");
+            write(
+                file,
+                &format!("<xs:simpleType name='kind'>{kind}</xs:simpleType>"),
+            );
+        }
+        let schemas = Schemas::open(dir.path(), Box::new(XsdSchema));
+        let schemas = schemas.with_files(files("kinds/number.xsd"));
+        assert_eq!(schemas.reload()[0].to_string(), "a: loaded");
+        let reopen = || -> io::Result<Box<dyn io::Read + Send>> {
+            assert!(schemas.try_files(&files("kinds/word.xsd")).is_ok());
+            schemas.take_files(files("kinds/word.xsd"));
+            schemas.reload();
+            Ok(Box::new(&b"<r>x</r>"[..]))
+        };
+        let findings = schemas.validate("a", &Source::Reader(&reopen)).unwrap();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(found(&schemas, "<r>x</r>"), [""; 0]);
+        let refused = schemas.try_files(&files("kinds/none.xsd")).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.starts_with("a: refused, the version before it stays in force: "),
+            "{said}"
+        );
+        assert_eq!(found(&schemas, "<r>x</r>"), [""; 0]);
+        // What is broken already keeps nothing else from being taken.
+        write("a.xsd", "<xs:element name='r' type='none'/>");
+        schemas.reload();
+        assert!(schemas.is_refused("a"));
+        assert!(schemas.try_files(&files("kinds/none.xsd")).is_ok());
     }
 
     #[test]

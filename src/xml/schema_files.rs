@@ -9,7 +9,6 @@
 //! What comes out is a [`Snapshot`] whose links are all relative and all lead somewhere, so that no
 //! engine has to look for anything.
 
-use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -30,13 +29,14 @@ const FILES_MAX: usize = 4096;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How the schemas of a directory are put together.
-#[derive(Debug, Default)]
-pub(super) struct SchemaFiles {
-    pub(super) catalog: Catalog,
-    /// By which edition schemas are read that operators have said it of.
-    pub(super) editions: BTreeMap<String, Edition>,
-    /// The schemas that interfaces use.
-    pub(super) used: ArcSwap<BTreeSet<String>>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaFiles {
+    /// Which files are meant by URLs.
+    pub catalog: Catalog,
+    /// By which edition schemas are read that operators have said it of, whatever they say themselves.
+    pub editions: BTreeMap<String, Edition>,
+    /// The schemas that interfaces use, which are such even where they are parts of others.
+    pub used: BTreeSet<String>,
 }
 
 impl SchemaFiles {
@@ -60,8 +60,7 @@ impl SchemaFiles {
         let is_schema = |name: &str| {
             let file = main_of(name);
             let mut others = gathered.iter().filter(|(other, _)| *other != name);
-            self.used.load().contains(name)
-                || !others.any(|(_, (found, _))| found.reached.contains(&file))
+            self.used.contains(name) || !others.any(|(_, (found, _))| found.reached.contains(&file))
         };
         let schemas = gathered.iter().filter(|(name, _)| is_schema(name));
         let snapshots = schemas.map(|(name, (found, outcome))| {

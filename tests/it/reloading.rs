@@ -266,3 +266,52 @@ fn a_receiver_that_nothing_can_be_sent_to_is_refused_and_the_one_before_goes_on(
     daemon.operator(&["reload"]);
     assert_eq!(epoch(&daemon), 4);
 }
+
+#[test]
+fn the_next_upload_is_judged_by_other_schemas_and_none_that_serves_is_broken() {
+    let mut daemon = Daemon::init();
+    let write = |file: &str, content: &str| {
+        let begin = "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>";
+        let file = daemon.spool(&format!("schemas/{file}"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, format!("{begin}{content}</xs:schema>")).unwrap();
+    };
+    let include = "<xs:include schemaLocation='https://h.example/kind.xsd'/>";
+    write(
+        "notes_in.xsd",
+        &format!("{include}<xs:element name='Note' type='kind'/>"),
+    );
+    for (file, base) in [("kinds/number.xsd", "int"), ("kinds/word.xsd", "string")] {
+        let kind = format!("<xs:restriction base='xs:{base}'/>");
+        write(
+            file,
+            &format!("<xs:simpleType name='kind'>{kind}</xs:simpleType>"),
+        );
+    }
+    let notes = "\n[interfaces.notes_in]\ndirection = \"in\"\nroot = \"Note\"\n";
+    let before = text(&daemon);
+    let by = |file: &str| {
+        let catalog = format!("[schemas.catalog]\n\"https://h.example/kind.xsd\" = \"{file}\"\n");
+        format!("{before}{notes}{catalog}")
+    };
+    set(&daemon, &by("kinds/number.xsd"));
+    daemon.serve();
+    let upload = |text: &str| {
+        daemon
+            .upload_text(&format!("<Note>{text}</Note>"), "")
+            .status
+    };
+    assert_eq!((upload("1"), upload("x")), (201, 400));
+    set(&daemon, &by("kinds/word.xsd"));
+    daemon.operator(&["reload"]);
+    assert_eq!(upload("x"), 201);
+    set(&daemon, &format!("{}{PARCELS}", by("kinds/none.xsd")));
+    let said = refused(&daemon);
+    assert!(
+        said.contains("nothing was taken: schema notes_in: refused"),
+        "{said}"
+    );
+    set(&daemon, &by("kinds/word.xsd"));
+    assert_eq!((upload("x"), epoch(&daemon)), (201, 2));
+    assert_eq!(daemon.upload_text("<Parcel/>", "").status, 400);
+}
