@@ -33,7 +33,7 @@ pub(crate) use service_manager::GivenSockets;
 pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, verifier};
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     http::{self, tls},
     metrics::Metrics,
     processor::Starter,
@@ -137,20 +137,14 @@ pub(crate) async fn serve(
     Ok(Stopped { locks, failure })
 }
 
-/// What people see in a browser, if they are to see anything.
+/// What people see in a browser.
 fn page(
     configuration: Arc<Configuration>,
     certificate: &Arc<tls::Certificate>,
     readiness: &Arc<http::Readiness>,
     (spools, tasks, stop): (Vec<ui::Spool>, &TaskTracker, &CancellationToken),
-) -> Option<Arc<dyn http::Ui>> {
-    let config = configuration.in_force();
-    if config.ui == config::Ui::Off {
-        return None;
-    }
-    Some(Arc::new(Ui {
-        mode: config.ui,
-        operators_from: config.ui_operators_from.clone(),
+) -> Arc<dyn http::Ui> {
+    Arc::new(Ui {
         epoch: Box::new({
             let configuration = configuration.clone();
             move || configuration.epoch()
@@ -162,7 +156,7 @@ fn page(
         tasks: tasks.clone(),
         stop: stop.clone(),
         streams: Arc::default(),
-    }))
+    })
 }
 
 /// What probes and those who measure are answered.

@@ -44,7 +44,6 @@ use crate::{
     domain::InterfaceName,
     http::{self, BodyError, Readiness, UiAnswer, UiRequest},
     ops::admin::Admin,
-    peer::Networks,
     processor::Processor,
     service::{Direction, Service},
     store::Store,
@@ -73,10 +72,7 @@ const FORM_BYTES_MAX: u64 = 256 * 1024;
 
 /// The page.
 pub(crate) struct Ui {
-    pub mode: config::Ui,
-    /// From where operators are operators.
-    pub operators_from: Networks,
-    /// What is in force.
+    /// What is in force: also for whom there is a page, and from where operators are operators.
     pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
     /// How many configurations were taken, that of the start included.
     pub epoch: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -173,6 +169,10 @@ impl Ui {
 
 #[async_trait]
 impl http::Ui for Ui {
+    fn is_there(&self) -> bool {
+        (self.config)().ui != config::Ui::Off
+    }
+
     async fn answer(self: Arc<Self>, request: UiRequest<'_>) -> Result<UiAnswer, BodyError> {
         let (head, from) = (request.head, (request.host, request.client));
         let (path, method) = (head.uri.path(), &head.method);

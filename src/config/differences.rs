@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use toml::Value;
 
 /// What a running service takes. Each stands for all that begins with it, and `NAME` for any name.
-const TAKEN: [&str; 32] = [
+const TAKEN: [&str; 34] = [
     "databases",
     "events",
     "expect",
@@ -32,6 +32,8 @@ const TAKEN: [&str; 32] = [
     "server.clock_changes",
     "server.missed_schedules",
     "server.time_zone",
+    "server.ui",
+    "server.ui_operators_from",
     "server.worker_tags",
     "tenants.NAME.databases",
     "tenants.NAME.events",
@@ -45,7 +47,7 @@ const TAKEN: [&str; 32] = [
 
 /// What a service takes when it starts, and then keeps. What stands in neither list is kept, too.
 #[cfg(test)]
-const KEPT: [&str; 23] = [
+const KEPT: [&str; 21] = [
     "auth",
     "limits.connections_max",
     "limits.connections_per_address_max",
@@ -60,8 +62,6 @@ const KEPT: [&str; 23] = [
     "server.plain_listen",
     "server.proxy_protocol",
     "server.trusted_proxies",
-    "server.ui",
-    "server.ui_operators_from",
     "spool",
     "store",
     "tenants.NAME.accept_risk",

@@ -37,7 +37,7 @@ enum Bound {
 pub(super) struct ServedBy {
     pub(super) certificate: Arc<tls::Certificate>,
     pub(super) hosts: Hosts,
-    pub(super) ui: Option<Arc<dyn http::Ui>>,
+    pub(super) ui: Arc<dyn http::Ui>,
     pub(super) ops: Arc<http::Ops>,
     /// Beats while connections are accepted.
     pub(super) accepting: Arc<Heartbeat>,
@@ -129,7 +129,7 @@ impl Listeners {
             let ops = http::serve_ops(listener, by.ops, metrics, stop.clone());
             tasks.spawn(supervisor.essential("the ops listener", ops, stop.clone()));
         }
-        let (pages, stop_memory) = ((by.hosts, by.ui), stop.clone());
+        let (pages, stop_memory) = ((by.hosts, Some(by.ui)), stop.clone());
         let metrics = self.metrics.listener("https");
         let until = (stop.clone(), deadline);
         let main = http::serve_tls(self.main, by.certificate, pages, limits, metrics, until);

@@ -290,7 +290,7 @@ async fn respond(
         Choice::Unserved => return Ok(unserved()),
         Choice::Nobody => return Ok(text(StatusCode::MISDIRECTED_REQUEST, "no such host here\n")),
     };
-    if let (Some(ui), true) = (&context.ui, ui::owns(path)) {
+    if let Some(ui) = ui::at(path, context.ui.as_ref()) {
         return ui::respond(ui, context, (virtual_host, client), head, reader, access).await;
     }
     let Some(dialect) = api::of(path) else {

@@ -24,6 +24,9 @@ const FOLLOWED: &str = "ui-live";
 /// What people see of the service in a browser.
 #[async_trait]
 pub(crate) trait Ui: Send + Sync {
+    /// Is it there at the moment?
+    fn is_there(&self) -> bool;
+
     /// # Errors
     /// When the body did not arrive.
     async fn answer(self: Arc<Self>, request: UiRequest<'_>) -> Result<UiAnswer, BodyError>;
@@ -89,9 +92,10 @@ impl From<Response<Payload>> for UiAnswer {
     }
 }
 
-/// Is it there that people look?
-pub(super) fn owns(path: &str) -> bool {
-    path == "/ui" || path.starts_with("/ui/")
+/// What answers at a path, if people look there and there is a page at the moment.
+pub(super) fn at<'c>(path: &str, ui: Option<&'c Arc<dyn Ui>>) -> Option<&'c Arc<dyn Ui>> {
+    let is_of_page = path == "/ui" || path.starts_with("/ui/");
+    ui.filter(|ui| is_of_page && ui.is_there())
 }
 
 pub(super) async fn respond(

@@ -71,17 +71,20 @@ pub(super) fn is_from_here(head: &Parts) -> bool {
 }
 
 impl<'r> Visit<'r> {
-    /// `None`: nobody has logged in, or not any more.
+    /// `None`: nobody has logged in, or not any more, or there is no page any more.
     pub(super) fn begin(
         ui: &'r Ui,
         head: &'r Parts,
         (host, client): (&'r VirtualHost, IpAddr),
     ) -> Option<Self> {
         let config = (ui.config)();
+        if config.ui == config::Ui::Off {
+            return None;
+        }
         let clock = ui.clock(&config);
         let session = session(&head.headers)?;
         let caller = host.users.session(session, clock.now_ms)?;
-        let caller = ui.as_there(caller, client);
+        let caller = as_there(&config, caller, client);
         let path = head.uri.path().strip_prefix(ROOT)?;
         let other = path.strip_prefix('@').and_then(|of| of.split_once('/'));
         let other = other.filter(|_| host.is_default && caller.has(Role::Operator));
@@ -170,14 +173,12 @@ impl<'r> Visit<'r> {
     }
 }
 
-impl Ui {
-    /// The caller as far as he is one where he is: an operator only from where operators are.
-    fn as_there(&self, caller: Caller, client: IpAddr) -> Caller {
-        let is_there = self.mode == config::Ui::All && self.operators_from.contain(client);
-        match is_there {
-            true => caller,
-            false => caller.without(Role::Operator),
-        }
+/// The caller as far as he is one where he is: an operator only from where operators are.
+fn as_there(config: &Config, caller: Caller, client: IpAddr) -> Caller {
+    let is_there = config.ui == config::Ui::All && config.ui_operators_from.contain(client);
+    match is_there {
+        true => caller,
+        false => caller.without(Role::Operator),
     }
 }
 

@@ -344,27 +344,30 @@ fn partners_see_and_do_what_their_rights_allow() {
 }
 
 #[test]
-fn operators_are_operators_only_where_they_may_be() {
-    let daemon = Daemon::start_with(|text| {
-        text.replace(
-            "[server]",
-            "[server]\nui_operators_from = [\"192.0.2.0/24\"]",
-        )
-    });
+fn operators_are_operators_only_where_they_may_be_also_after_a_reload() {
+    let daemon = Daemon::start();
+    let before = std::fs::read_to_string(daemon.config()).unwrap();
     let browser = Browser::operator(&daemon);
-    assert!(browser.page("/ui/").contains("Send and fetch"));
-    assert_eq!(browser.post("/ui/", &[("hold", "orders_in")]).status, 403);
-    for (mode, status) in [("partners", 303), ("off", 404)] {
-        let daemon = Daemon::start_with(|text| {
-            text.replace("[server]", &format!("[server]\nui = \"{mode}\""))
-        });
-        let answer = daemon.bare_curl(&["/ui/"]);
-        assert_eq!(answer.status, status, "{mode}");
-        if mode == "partners" {
-            let browser = Browser::operator(&daemon);
-            assert!(browser.page("/ui/").contains("Send and fetch"));
-        }
+    let held = || browser.post("/ui/", &[("hold", "orders_in")]).status;
+    assert!(!browser.page("/ui/").contains("Send and fetch"));
+    let take = |keys: &str| {
+        let text = before.replace("[server]", &format!("[server]\n{keys}"));
+        std::fs::write(daemon.config(), text).unwrap();
+        daemon.operator(&["reload"]);
+    };
+    for keys in [
+        "ui_operators_from = [\"192.0.2.0/24\"]",
+        "ui = \"partners\"",
+    ] {
+        take(keys);
+        assert!(browser.page("/ui/").contains("Send and fetch"), "{keys}");
+        assert_eq!(held(), 403, "{keys}");
     }
+    take("ui = \"off\"");
+    let answer = || daemon.bare_curl(&["/ui/"]).status;
+    assert_eq!((answer(), held()), (404, 404));
+    take("");
+    assert!(!browser.page("/ui/").contains("Send and fetch"));
 }
 
 #[test]
