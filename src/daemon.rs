@@ -90,7 +90,7 @@ pub(crate) async fn serve(
     let common = (certificate.clone(), about.clone());
     let tenants = prepared(&config, &shared, common, &drain, &kill).await?;
     let hosts = about.configuration.hosts(&config, &tenants)?;
-    let followers = Followers::new(hosts.clone(), &tenants);
+    let followers = Followers::new(hosts.clone(), shared, &tenants);
     let pages = tenants.iter().zip(&config.tenants);
     let pages: Vec<ui::Spool> = pages.map(|(of, tenant)| of.page(&tenant.name)).collect();
     let control = operators::Socket::bind(&config, &tenants, &about.configuration)?;
@@ -104,6 +104,7 @@ pub(crate) async fn serve(
     watch(at_work, &accepting, (&supervisor, &stop));
     follow_configuration(&about, followers, &supervisor, &stop).await;
     let configuration = about.configuration.clone();
+    let stop_deadline = stop_deadline(configuration.clone());
     let watched = (about, certificate.clone());
     let ops = ops(served, watched, metrics, (&supervisor, &stop));
     let tasks = TaskTracker::new();
@@ -119,6 +120,7 @@ pub(crate) async fn serve(
         ui,
         ops,
         accepting,
+        stop_deadline: stop_deadline.clone(),
     };
     listeners.serve(&config, served, &supervisor, (&tasks, &stop));
     if let Some(control) = control {
@@ -131,10 +133,14 @@ pub(crate) async fn serve(
         () = leave.cancelled() => drain.cancel(),
         () = stop.cancelled() => {}
     }
-    let deadline = Duration::from_secs(config.limits.stop_deadline_s);
-    let locks = end(tasks, running, deadline, (stop, kill)).await;
+    let locks = end(tasks, running, stop_deadline(), (stop, kill)).await;
     let failure = supervisor.failure();
     Ok(Stopped { locks, failure })
+}
+
+/// What is left to those at work when the service stops, by the configuration that is in force then.
+fn stop_deadline(configuration: Arc<Configuration>) -> http::Deadline {
+    Arc::new(move || Duration::from_secs(configuration.in_force().limits.stop_deadline_s))
 }
 
 /// What people see in a browser.

@@ -31,6 +31,7 @@ pub(crate) mod tls;
 mod ui;
 mod virtual_hosts;
 
+pub(crate) use accept::Deadline;
 pub(crate) use body_reader::BodyError;
 pub(crate) use limits::Limits;
 pub(crate) use ops::{Ops, Readiness, Report, Scrape};
@@ -42,18 +43,18 @@ use crate::metrics::Listener;
 use accept::Registration;
 use connection::{ConnectionSettings, Opening};
 use ops::{InClear, InClearContext};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Serves the dialects over TLS until `stop`, then at most `deadline` longer.
+/// Serves the dialects over TLS until `stop`, then at most as much longer as `deadline` says.
 pub(crate) async fn serve_tls(
     listener: TcpListener,
     tls: Arc<tls::Certificate>,
     (hosts, ui): (Hosts, Option<Arc<dyn Ui>>),
     limits: Limits,
     metrics: Listener,
-    (stop, deadline): (CancellationToken, Duration),
+    (stop, deadline): (CancellationToken, Deadline),
 ) {
     let terms = ConnectionSettings::new(limits, metrics, stop);
     let server = Arc::new(Server {
@@ -126,12 +127,12 @@ impl Server {
     }
 }
 
-/// Answers every request with 403 until `stop`, then at most `deadline` longer.
+/// Answers every request with 403 until `stop`, then at most as much longer as `deadline` says.
 pub(crate) async fn serve_plain(
     listener: TcpListener,
     limits: Limits,
     metrics: Listener,
-    (stop, deadline): (CancellationToken, Duration),
+    (stop, deadline): (CancellationToken, Deadline),
 ) {
     let terms = Arc::new(ConnectionSettings::new(limits.hurried(), metrics, stop));
     let loop_terms = terms.clone();
@@ -197,7 +198,8 @@ pub(crate) async fn serve_ops(
     stop: CancellationToken,
 ) {
     let limits = Limits::default().hurried();
-    let deadline = limits.lingering_close_timeout;
+    let lingering = limits.lingering_close_timeout;
+    let deadline: Deadline = Arc::new(move || lingering);
     let terms = Arc::new(ConnectionSettings::new(limits, metrics, stop));
     let loop_terms = terms.clone();
     accept::run(listener, &loop_terms, deadline, move |tcp, _, _| {

@@ -5,7 +5,7 @@
 //! go on by the configuration with which they began. A file that says something else than what is in force is reported,
 //! so that no one believes in it.
 
-use super::tenant::{Follower, Prepared};
+use super::tenant::{Follower, Prepared, Shared};
 use crate::{
     auth::Users,
     config::{Config, Differences, Tenant},
@@ -44,14 +44,18 @@ pub(super) struct Configuration {
 /// What decides by the configuration while the service runs.
 pub(super) struct Followers {
     hosts: Hosts,
+    shared: Shared,
     /// In the order of the configuration's tenants.
     tenants: Vec<Follower>,
 }
 
 impl Followers {
-    pub(super) fn new(hosts: Hosts, tenants: &[Prepared]) -> Self {
-        let tenants = tenants.iter().map(Prepared::follower).collect();
-        Self { hosts, tenants }
+    pub(super) fn new(hosts: Hosts, shared: Shared, tenants: &[Prepared]) -> Self {
+        Self {
+            hosts,
+            shared,
+            tenants: tenants.iter().map(Prepared::follower).collect(),
+        }
     }
 }
 
@@ -188,6 +192,7 @@ impl Configuration {
             let sha256 = sha256.clone();
             follower.say(&InForce { sha256, epoch });
         }
+        followers.shared.take(&config.limits);
         followers.hosts.store(Arc::new(hosts));
         self.in_force.store(Arc::new(config));
         self.epoch.store(epoch, Ordering::Release);

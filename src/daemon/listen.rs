@@ -13,7 +13,7 @@ use crate::{
     util::Heartbeat,
 };
 use anyhow::Context;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -41,6 +41,7 @@ pub(super) struct ServedBy {
     pub(super) ops: Arc<http::Ops>,
     /// Beats while connections are accepted.
     pub(super) accepting: Arc<Heartbeat>,
+    pub(super) stop_deadline: http::Deadline,
 }
 
 /// Sockets that listen; nothing is accepted yet.
@@ -110,7 +111,6 @@ impl Listeners {
         supervisor: &Supervisor,
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) {
-        let deadline = Duration::from_secs(config.limits.stop_deadline_s);
         let limits = http::Limits {
             connections_max: config.limits.connections_max,
             per_address_max: config.limits.connections_per_address_max,
@@ -120,7 +120,7 @@ impl Listeners {
         };
         if let Some(plain) = self.plain {
             let metrics = self.metrics.listener("plain");
-            let until = (stop.clone(), deadline);
+            let until = (stop.clone(), by.stop_deadline.clone());
             let plain = http::serve_plain(plain, limits.clone(), metrics, until);
             tasks.spawn(supervisor.essential("the plain listener", plain, stop.clone()));
         }
@@ -131,7 +131,7 @@ impl Listeners {
         }
         let (pages, stop_memory) = ((by.hosts, Some(by.ui)), stop.clone());
         let metrics = self.metrics.listener("https");
-        let until = (stop.clone(), deadline);
+        let until = (stop.clone(), by.stop_deadline);
         let main = http::serve_tls(self.main, by.certificate, pages, limits, metrics, until);
         let main = service_manager::beating(main, by.accepting);
         tasks.spawn(supervisor.essential("the listener", main, stop.clone()));

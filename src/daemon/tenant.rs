@@ -78,6 +78,12 @@ impl Shared {
         }
     }
 
+    /// Goes by other limits from now on.
+    pub(super) fn take(&self, limits: &Limits) {
+        let transforms = &self.transforms;
+        transforms.limit(limits.stylesheets_max, limits.stylesheets_per_user_max);
+    }
+
     /// Its part of a tenant, by the tenant's number.
     pub(super) fn for_tenant(&self, tenant: usize) -> Self {
         Self {

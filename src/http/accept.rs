@@ -37,11 +37,14 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Shortest time between two warnings that no permit is left.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Accepts and serves until `settings.stop`, then waits up to `deadline` for what still runs.
+/// How long what still runs gets when the service stops; asked then.
+pub(crate) type Deadline = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// Accepts and serves until `settings.stop`, then waits as long for what still runs as `deadline` says.
 pub(super) async fn run<F, Connection>(
     listener: TcpListener,
     settings: &ConnectionSettings,
-    deadline: Duration,
+    deadline: Deadline,
     serve: F,
 ) where
     F: Fn(TcpStream, SocketAddr, Registration) -> Connection,
@@ -65,7 +68,8 @@ pub(super) async fn run<F, Connection>(
     }
     drop(listener);
     connections.close();
-    if time::timeout(deadline, connections.wait()).await.is_err() {
+    let ended = time::timeout(deadline(), connections.wait()).await;
+    if ended.is_err() {
         let n_connections = connections.len();
         tracing::warn!(n_connections, "connections cut at the deadline of the stop");
         limiter.cut.cancel();

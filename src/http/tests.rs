@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -989,7 +989,7 @@ async fn the_plain_port_says_403_and_nothing_else() {
         listener,
         limits,
         Listener::default(),
-        (stop.clone(), Duration::ZERO),
+        (stop.clone(), Arc::new(|| Duration::ZERO)),
     ));
     for request in [
         get(QUEUE, ""),

@@ -31,14 +31,15 @@ pub struct Slots {
 
 type User = (usize, Arc<str>);
 
+#[derive(Default)]
 struct Shared {
-    max: usize,
-    per_user_max: usize,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    max: usize,
+    per_user_max: usize,
     taken: usize,
     /// Without users who have none.
     taken_by: HashMap<User, usize>,
@@ -55,14 +56,22 @@ pub(super) struct Slot {
 impl Slots {
     /// For the first tenant: so many slots in all, and for each user.
     pub fn new(max: usize, per_user_max: usize) -> Self {
-        let shared = Shared {
-            max,
-            per_user_max,
-            state: Mutex::default(),
-        };
-        Self {
-            shared: Arc::new(shared),
+        let slots = Self {
+            shared: Arc::default(),
             tenant: 0,
+        };
+        slots.limit(max, per_user_max);
+        slots
+    }
+
+    /// From now on there are so many slots for all tenants, and for each user. Those that are taken stay so.
+    pub fn limit(&self, max: usize, per_user_max: usize) {
+        {
+            let mut state = self.shared.state.lock();
+            (state.max, state.per_user_max) = (max, per_user_max);
+        }
+        while let Some((turn, slot)) = self.shared.next() {
+            drop(turn.send(slot));
         }
     }
 
@@ -83,7 +92,7 @@ impl Slots {
         let user = (self.tenant, user.clone());
         let turn = {
             let mut state = self.shared.state.lock();
-            if self.shared.may_take(&state, &user) {
+            if state.may_take(&user) {
                 state.add(&user);
                 let shared = self.shared.clone();
                 return Ok(Slot { shared, user });
@@ -98,15 +107,10 @@ impl Slots {
 }
 
 impl Shared {
-    fn may_take(&self, state: &State, user: &User) -> bool {
-        let own = state.taken_by.get(user).copied().unwrap_or(0);
-        state.taken < self.max && own < self.per_user_max
-    }
-
     /// Takes the slot that has become free for the first who may have it.
     fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.state.lock();
-        let at = (0..state.lines.len()).find(|at| self.may_take(&state, &state.lines[*at].0))?;
+        let at = (0..state.lines.len()).find(|at| state.may_take(&state.lines[*at].0))?;
         let (user, mut line) = state.lines.remove(at)?;
         let turn = line.pop_front()?;
         if !line.is_empty() {
@@ -119,6 +123,11 @@ impl Shared {
 }
 
 impl State {
+    fn may_take(&self, user: &User) -> bool {
+        let own = self.taken_by.get(user).copied().unwrap_or(0);
+        self.taken < self.max && own < self.per_user_max
+    }
+
     fn add(&mut self, user: &User) {
         self.taken += 1;
         *self.taken_by.entry(user.clone()).or_default() += 1;
@@ -235,6 +244,23 @@ mod tests {
             (state.taken, state.taken_by.len(), state.lines.len()),
             (0, 0, 0)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_limits_count_for_those_who_wait() {
+        let slots = Slots::new(2, 2);
+        let mut slow: Vec<Slot> = (0..2).map(|_| taken(&mut take(&slots, "a"))).collect();
+        let mut line: Vec<_> = (0..2).map(|_| take(&slots, "b")).collect();
+        assert!(line.iter_mut().all(|waiting| poll(waiting).is_pending()));
+        slots.for_tenant(1).limit(3, 1);
+        let first = taken(&mut line[0]);
+        slots.limit(2, 2);
+        // There are more than there may be now.
+        drop(slow.pop());
+        assert!(poll(&mut line[1]).is_pending());
+        drop(slow);
+        let _second = taken(&mut line[1]);
+        drop(first);
     }
 
     #[tokio::test(start_paused = true)]

@@ -315,3 +315,20 @@ fn the_next_upload_is_judged_by_other_schemas_and_none_that_serves_is_broken() {
     assert_eq!((upload("x"), epoch(&daemon)), (201, 2));
     assert_eq!(daemon.upload_text("<Parcel/>", "").status, 400);
 }
+
+#[test]
+fn a_stop_goes_by_the_configuration_that_is_in_force() {
+    let mut daemon = Daemon::start();
+    let before = text(&daemon);
+    set(
+        &daemon,
+        &format!("{before}\n[limits]\nstop_deadline_s = 7\n"),
+    );
+    daemon.operator(&["reload"]);
+    daemon.stop();
+    let log = daemon.log();
+    assert!(
+        log.contains("no more commands are started deadline_s=7"),
+        "{log}"
+    );
+}

@@ -32,6 +32,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
+    time::Duration,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -307,7 +308,7 @@ impl Bench {
             (Arc::new(arc_swap::ArcSwap::from_pointee(hosts)), None),
             limits,
             Listener::default(),
-            (stop.clone(), deadline),
+            (stop.clone(), Arc::new(move || deadline)),
         ));
         Self {
             address,
