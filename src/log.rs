@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tracing::{Level, Metadata};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, reload};
 
 /// At the end, what is left is written for so long.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +31,10 @@ const PANIC_PATIENCE: Duration = Duration::from_millis(200);
 
 static ERRORS: OnceLock<LineQueue> = OnceLock::new();
 static OUTPUT: OnceLock<LineQueue> = OnceLock::new();
+/// Changes what is logged.
+static REFILTER: OnceLock<Refilter> = OnceLock::new();
+
+type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
 /// Writes what is queued when it is dropped, for two seconds at most.
 #[must_use]
@@ -47,9 +51,7 @@ impl Drop for Flush {
 /// # Errors
 /// What is wrong with `log.level` or `RUST_LOG`, or that there cannot be one more thread.
 pub(crate) fn start(config: &LogConfig) -> Result<Flush, String> {
-    let given = std::env::var("RUST_LOG");
-    let level = given.as_ref().unwrap_or(&config.level);
-    let filter = filter(level).map_err(|error| format!("log.level: {error}"))?;
+    let filter = chosen(config)?;
     let format = config.format;
     let no_thread = |error: io::Error| format!("the log's thread cannot be started: {error}");
     let mut errors = Descriptor::new(io::stderr());
@@ -66,14 +68,19 @@ pub(crate) fn start(config: &LogConfig) -> Result<Flush, String> {
     // Without colours: their escape characters could not be distinguished from those of a value.
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(false);
+        .with_ansi(false)
+        .with_writer(Events);
     let installed = match format {
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_writer(Events)
-            .try_init(),
-        LogFormat::Text => lines.event_format(TextLine).with_writer(Events).try_init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            refiltered_by(lines.reload_handle())?;
+            lines.try_init()
+        }
+        LogFormat::Text => {
+            let lines = lines.event_format(TextLine).with_filter_reloading();
+            refiltered_by(lines.reload_handle())?;
+            lines.try_init()
+        }
     };
     installed.map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(move |info| {
@@ -81,6 +88,41 @@ pub(crate) fn start(config: &LogConfig) -> Result<Flush, String> {
         flush(PANIC_PATIENCE);
     }));
     Ok(Flush(()))
+}
+
+fn refiltered_by<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Result<(), String> {
+    let refilter = Box::new(move |filter| handle.reload(filter));
+    let is_first = REFILTER.set(refilter).is_ok();
+    is_first
+        .then_some(())
+        .ok_or("logging has been started before".into())
+}
+
+/// Logs by another `log.level` from now on, unless `RUST_LOG` says something; `log.format` stays.
+///
+/// # Errors
+/// As those of [`check`]; nothing has changed then.
+pub(crate) fn take(config: &LogConfig) -> Result<(), String> {
+    let filter = chosen(config)?;
+    match REFILTER.get() {
+        Some(refilter) => refilter(filter).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Is `log.level` one?
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(config: &LogConfig) -> Result<(), String> {
+    chosen(config).map(drop)
+}
+
+/// What is logged: by `RUST_LOG` if there is such a variable.
+fn chosen(config: &LogConfig) -> Result<EnvFilter, String> {
+    let given = std::env::var("RUST_LOG");
+    let level = given.as_ref().unwrap_or(&config.level);
+    filter(level).map_err(|error| format!("log.level: {error}"))
 }
 
 /// Writes a line to standard output, as soon as it can be written.

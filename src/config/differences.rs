@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use toml::Value;
 
 /// What a running service takes. Each stands for all that begins with it, and `NAME` for any name.
-const TAKEN: [&str; 37] = [
+const TAKEN: [&str; 38] = [
     "databases",
     "events",
     "expect",
@@ -29,6 +29,7 @@ const TAKEN: [&str; 37] = [
     "limits.upload_bytes_max",
     "limits.uploads_max",
     "limits.uploads_per_minute_per_user_max",
+    "log.level",
     "partners.NAME",
     "retention",
     "schemas",
@@ -54,7 +55,7 @@ const KEPT: [&str; 18] = [
     "auth",
     "limits.connections_max",
     "limits.connections_per_address_max",
-    "log",
+    "log.format",
     "metrics",
     "server.control",
     "server.listen",

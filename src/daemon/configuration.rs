@@ -10,6 +10,7 @@ use crate::{
     auth::Users,
     config::{Config, Differences, Tenant},
     http::{Hosts, Unserved, VirtualHost, VirtualHosts},
+    log,
     ops::admin::{self, Answer},
     service::Service,
     store::fs::InForce,
@@ -170,6 +171,7 @@ impl Configuration {
         if config.sha256 == before.sha256 {
             return Ok(UNCHANGED.into());
         }
+        log::check(&config.log).map_err(|error| format!("nothing was taken: {error}"))?;
         let served = self.served(&config);
         let parts = || followers.tenants.iter().zip(served.iter().copied());
         for (follower, tenant) in parts() {
@@ -184,7 +186,10 @@ impl Configuration {
             .map(|follower| follower.users.clone());
         let hosts = self.virtual_hosts(&config, services.iter().cloned().zip(users));
         let hosts = hosts.map_err(|error| format!("nothing was taken: {error:#}"))?;
-        // From here on nothing fails.
+        // From here on nothing fails that was tried before.
+        if let Err(error) = log::take(&config.log) {
+            tracing::error!(%error, "log.level stays as it was");
+        }
         let epoch = self.epoch() + 1;
         let sha256 = config.sha256.clone();
         for ((follower, tenant), service) in parts().zip(services) {

@@ -99,16 +99,16 @@ fn what_needs_a_restart_or_is_wrong_changes_nothing() {
     let before = text(&daemon);
     set(
         &daemon,
-        &format!("log.level = \"debug\"\n{before}{PARCELS}"),
+        &format!("log.format = \"json\"\n{before}{PARCELS}"),
     );
     let said = refused(&daemon);
-    assert!(said.contains("needs a restart log.level"), "{said}");
+    assert!(said.contains("needs a restart log.format"), "{said}");
     let output = daemon.spoolgate(&["check", "--diff"]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
         told,
-        "needs a restart log.level\ntaken           interfaces.parcels_in\n"
+        "needs a restart log.format\ntaken           interfaces.parcels_in\n"
     );
     assert_eq!(daemon.upload_text("<Parcel/>", "").status, 400);
     set(&daemon, &format!("{before}[interfaces.parcels_in]\n"));
@@ -331,4 +331,27 @@ fn a_stop_goes_by_the_configuration_that_is_in_force() {
         log.contains("no more commands are started deadline_s=7"),
         "{log}"
     );
+}
+
+#[test]
+fn the_log_says_more_and_less_again() {
+    let daemon = Daemon::start();
+    let before = text(&daemon);
+    let by = |level: &str| set(&daemon, &format!("log.level = \"{level}\"\n{before}"));
+    let accepted = |reference: &str| {
+        let job = daemon.upload_text(&order(reference), "").job();
+        daemon.wait_for_place(&job, "bak/orders_in");
+        daemon.log().contains(&format!("accepted job={job}"))
+    };
+    assert!(accepted("o1"));
+    by("warn");
+    daemon.operator(&["reload"]);
+    assert!(!accepted("o2"));
+    by("spoolgate=loud");
+    let said = refused(&daemon);
+    assert!(said.contains("nothing was taken: log.level: "), "{said}");
+    assert!(!accepted("o3"));
+    set(&daemon, &before);
+    daemon.operator(&["reload"]);
+    assert!(accepted("o4"));
 }
