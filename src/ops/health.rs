@@ -54,6 +54,22 @@ impl fmt::Display for HealthFinding {
     }
 }
 
+/// What is said first of an interface that is held.
+const HELD: &str = "it is held";
+
+/// Is what a finding says, as text, that this interface is held? `tenant`: of another one than the default tenant.
+pub fn is_of_hold(finding: &str, tenant: Option<&str>, interface: &str) -> bool {
+    let own = match tenant {
+        Some(tenant) => finding
+            .strip_prefix(tenant)
+            .and_then(|rest| rest.strip_prefix(": ")),
+        None => Some(finding),
+    };
+    own.and_then(|own| own.strip_prefix("interface "))
+        .and_then(|of| of.strip_prefix(interface)?.strip_prefix(": "))
+        .is_some_and(|text| text.starts_with(HELD))
+}
+
 /// Everything that is checked.
 #[derive(Clone, Debug)]
 pub struct ServiceFacts {
@@ -401,7 +417,7 @@ fn interface(facts: &InterfaceFacts) -> Vec<HealthFinding> {
             reason => format!(" ({reason})"),
         };
         let name = &facts.name;
-        let text = format!("it is held{because}; spoolgate release {name}");
+        let text = format!("{HELD}{because}; spoolgate release {name}");
         found.push(warning(&what, text));
     }
     found
@@ -544,6 +560,24 @@ mod tests {
 
     fn schema(facts: &mut ServiceFacts, state: SchemaFacts) {
         facts.tenants[0].interfaces[0].schema = Some(("s".into(), state));
+    }
+
+    #[test]
+    fn what_is_said_of_a_hold_is_known_by_tenant_and_interface() {
+        let mut facts = fine();
+        for tenant in &mut facts.tenants {
+            tenant.interfaces[0].held = Some("why".into());
+        }
+        let found: Vec<String> = judge(&facts).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        let of = |tenant, interface| {
+            let is_it = found.iter().map(|text| is_of_hold(text, tenant, interface));
+            is_it.collect::<Vec<_>>()
+        };
+        assert_eq!(of(None, "a"), [true, false]);
+        assert_eq!(of(Some("north"), "a"), [false, true]);
+        assert_eq!(of(None, "b"), [false, false]);
+        assert!(!is_of_hold("interface a: no processor", None, "a"));
     }
 
     #[test]

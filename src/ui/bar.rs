@@ -20,8 +20,6 @@ const RATE_MINUTES: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Below so many days a certificate is about to end.
 const CERTIFICATE_DAYS: i64 = 30;
-/// What has waited longer is late.
-const LATE_MS: i64 = 30 * 60 * 1000;
 
 /// One of them.
 #[derive(Template, Default)]
@@ -143,8 +141,7 @@ fn rate(minutes: &[Tally]) -> Figure {
 fn oldest(visit: &Visit<'_>, oldest_ms: Option<i64>) -> Figure {
     let (value, class) = match oldest_ms {
         None => (Html("–".into()), "z"),
-        Some(ms) if visit.clock.now_ms - ms > LATE_MS => (visit.clock.age(ms), "late"),
-        Some(ms) => (visit.clock.age(ms), ""),
+        Some(ms) => (visit.clock.age(ms), visit.clock.lateness(ms)),
     };
     Figure {
         id: "b-oldest",

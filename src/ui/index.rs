@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::InterfaceName,
+    ops::health::is_of_hold,
     store::{ErrorGroup, Tally},
 };
 use askama::Template;
@@ -66,7 +67,8 @@ struct Row {
     failed: Cell,
     refused: Cell,
     error_rate: String,
-    oldest: Option<Html>,
+    /// For how long the oldest has waited, and whether that is late; what is held waits on purpose.
+    oldest: Option<(Html, &'static str)>,
     hour: Html,
     hold: Option<Html>,
 }
@@ -143,18 +145,38 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
             cause: None,
         }));
     }
-    if !visit.sees_service {
-        for (interface, text) in &picture.held {
-            needs.push(warn("held", "held", &format!("{interface}: {text}")));
-        }
-    }
-    needs.extend(
-        report
-            .warnings
-            .iter()
-            .map(|text| warn("warning", "look", text)),
-    );
+    needs.extend(picture.held.iter().map(|of| hold(visit, picture, of)));
+    let tenant = (visit.base != super::ROOT).then_some(&*visit.spool.name);
+    let is_told = |warning: &&String| {
+        let mut held = picture.held.keys();
+        held.any(|interface| is_of_hold(warning, tenant, interface.as_str()))
+    };
+    let others = report.warnings.iter().filter(|text| !is_told(text));
+    needs.extend(others.map(|text| warn("warning", "look", text)));
     needs
+}
+
+/// What an interface that is held keeps waiting, and why.
+fn hold(
+    visit: &Visit<'_>,
+    picture: &Picture,
+    (interface, text): (&InterfaceName, &String),
+) -> Need {
+    let waiting = picture
+        .counts
+        .of
+        .get(interface)
+        .map_or(0, |counts| counts.queued.jobs + counts.deferred.jobs);
+    let jobs = [
+        ("place", Some("queued")),
+        ("interface", Some(interface.as_str())),
+    ];
+    Need {
+        mark: super::look::mark("held", "held"),
+        text: visit.clock.said(&format!("in {interface}, {text}")),
+        jobs: (waiting > 0).then(|| (count(waiting, "job"), visit.to("jobs", jobs))),
+        cause: None,
+    }
 }
 
 fn cause(visit: &Visit<'_>, group: &ErrorGroup) -> Cause {
@@ -206,10 +228,11 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
     let oldest = [counts.queued.oldest, counts.deferred.oldest];
     let oldest = oldest.into_iter().flatten().min();
     let about = visit.interfaces.get(name);
+    let held = picture.held.get(name);
     Row {
         name: name.clone(),
         about: about.map_or(String::new(), ToString::to_string),
-        held: picture.held.get(name).map(|text| visit.clock.said(text)),
+        held: held.map(|text| visit.clock.said(text)),
         href: jobs(None),
         queued: cell(counts.queued.jobs, "queued"),
         running: cell(counts.running.jobs, "running"),
@@ -218,9 +241,15 @@ fn row(visit: &Visit<'_>, picture: &Picture, name: &InterfaceName) -> Row {
         failed: cell(today.failed as usize, "failed"),
         refused: cell(today.refused as usize, "refused"),
         error_rate: percentage(today),
-        oldest: oldest.map(|id| visit.clock.age(id.unix_ms())),
+        oldest: oldest.map(|id| {
+            let lateness = match held {
+                Some(_) => "",
+                None => visit.clock.lateness(id.unix_ms()),
+            };
+            (visit.clock.age(id.unix_ms()), lateness)
+        }),
         hour: charts::minutes(&picture.activity.of(name).minutes(visit.clock.now_ms)),
-        hold: visit.hold_form(name, picture.held.contains_key(name), None),
+        hold: visit.hold_form(name, held.is_some(), None),
     }
 }
 

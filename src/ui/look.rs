@@ -84,6 +84,14 @@ impl Clock {
         time(ms, self, true, &relative(self.now_ms - ms))
     }
 
+    /// The class of what has waited since then: `late` beyond half an hour, else none.
+    pub(super) fn lateness(&self, since_ms: i64) -> &'static str {
+        match self.now_ms - since_ms > LATE_MS {
+            true => "late",
+            false => "",
+        }
+    }
+
     /// When it was: the time of day, and the day unless it is today.
     pub(super) fn at(&self, ms: i64) -> Html {
         time(ms, self, false, &self.short(ms))
@@ -120,6 +128,8 @@ impl Clock {
     }
 }
 
+/// What has waited longer is late.
+const LATE_MS: i64 = 30 * 60 * 1000;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -418,6 +428,8 @@ mod tests {
                 .0
                 .contains("data-age datetime=\"2026-11-26T13:34:46.000Z\"")
         );
+        assert_eq!(clock.lateness(clock.now_ms - LATE_MS), "");
+        assert_eq!(clock.lateness(clock.now_ms - LATE_MS - 1), "late");
         assert!(clock.at(clock.now_ms).0.ends_with(">14:35:46</time>"));
         assert!(clock.at(0).0.contains(">1 Jan 01:00<"));
         let held =

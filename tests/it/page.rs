@@ -214,6 +214,14 @@ fn an_interface_is_held_and_released_and_the_audit_says_by_whom() {
     assert!(page.contains("HELD"), "{page}");
     assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
     assert!(!page.contains("<script>alert"), "{page}");
+    // What it keeps waiting is among what needs somebody, once.
+    upload(&daemon, "order-1");
+    let need = "<span class=\"st held\">held</span> \
+                <a href=\"/ui/jobs?place=queued&#38;interface=orders_in\">1 job</a> \
+                <span class=\"why\">in orders_in, by admin";
+    daemon.wait("it is told", || browser.page("/ui/").contains(need));
+    let page = browser.page("/ui/");
+    assert!(page.contains("1 thing needs you"), "{page}");
     let newest = || daemon.objects(&["audit", "ls"]).pop().unwrap();
     daemon.wait("the audit has it", || newest()["act"] == "hold");
     let audit = newest();
