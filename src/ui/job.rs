@@ -365,16 +365,28 @@ async fn transformed(visit: &Visit<'_>, detail: &JobDetail, sheet: &str) -> Answ
     else {
         return Err(super::nothing());
     };
-    let extension = extension_of(&content_type).unwrap_or("xml");
-    let mut response = saved(
+    Ok(saved_as(
         Payload::Bytes(body),
-        "application/octet-stream",
-        &job.name.with_extension(&format!("{sheet}.{extension}")),
-    );
+        &job.name,
+        sheet,
+        content_type,
+    ))
+}
+
+/// What a stylesheet made of a job's document, under a name that says so.
+pub(super) fn saved_as(
+    payload: Payload,
+    job: &JobName,
+    sheet: &str,
+    content_type: String,
+) -> Response<Payload> {
+    let extension = extension_of(&content_type).unwrap_or("xml");
+    let name = job.with_extension(&format!("{sheet}.{extension}"));
+    let mut response = saved(payload, "application/octet-stream", &name);
     if let Ok(content_type) = HeaderValue::try_from(content_type) {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
     }
-    Ok(response)
+    response
 }
 
 /// A job's own document.
@@ -429,7 +441,6 @@ fn due_ms(place: &Place) -> Option<i64> {
     }
 }
 
-/// Something that the browser saves and does not show.
 /// A document, or what was made of one, under a name to save it by.
 fn saved(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> {
     let mut response = attached(payload, kind, name);
@@ -437,6 +448,7 @@ fn saved(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> 
     response
 }
 
+/// Something that the browser saves and does not show.
 fn attached(payload: Payload, kind: &'static str, name: &str) -> Response<Payload> {
     let mut response = Response::new(payload);
     let headers = response.headers_mut();

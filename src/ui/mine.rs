@@ -8,8 +8,9 @@ use super::{
     visit::Visit,
 };
 use crate::{
+    api::Payload,
     auth::Right,
-    domain::{InterfaceName, Job, JobName, PlaceKind},
+    domain::{InterfaceName, Job, JobName, Kind, PlaceKind},
     ops::selection::Selection,
     service::{Command, Direction, Reply},
     store::{Filter, Want},
@@ -26,6 +27,7 @@ struct MinePage {
     /// To which he may upload.
     takes: Vec<String>,
     to_fetch: Vec<Waiting>,
+    /// How many these are, and whether there are more.
     n_to_fetch: String,
     jobs: Vec<Row>,
     all_jobs: String,
@@ -48,7 +50,8 @@ struct Waiting {
     link: Html,
     age: Html,
     size: String,
-    href: String,
+    /// As what it can be fetched: its own document, or what a stylesheet makes of it.
+    ways: Vec<(String, String)>,
 }
 
 pub(super) async fn page(visit: &Visit<'_>) -> Answer {
@@ -60,9 +63,13 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         })
         .map(|(name, _)| name)
     };
-    let mut to_fetch = Vec::new();
+    let (mut to_fetch, mut or_more) = (Vec::new(), "");
     for interface in interfaces(Direction::Out, Right::Download) {
-        to_fetch.extend(waiting(visit, interface).await?);
+        let (here, has_more) = waiting(visit, interface).await?;
+        to_fetch.extend(here);
+        if has_more {
+            or_more = " or more";
+        }
     }
     let own = Selection {
         submitter: Some(user.to_owned()),
@@ -73,7 +80,7 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
         takes: interfaces(Direction::In, Right::Upload)
             .map(ToString::to_string)
             .collect(),
-        n_to_fetch: count(to_fetch.len(), "job"),
+        n_to_fetch: count(to_fetch.len(), "job") + or_more,
         to_fetch,
         jobs: jobs::rows(visit, found).await?,
         all_jobs: visit.to("jobs", [("submitter", Some(user))]),
@@ -82,8 +89,11 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     }))
 }
 
-/// What waits in an interface for him, the oldest first.
-async fn waiting(visit: &Visit<'_>, interface: &InterfaceName) -> Result<Vec<Waiting>, Trouble> {
+/// What waits in an interface for him, the oldest first, and whether there is more than is shown.
+async fn waiting(
+    visit: &Visit<'_>,
+    interface: &InterfaceName,
+) -> Result<(Vec<Waiting>, bool), Trouble> {
     let filter = Filter {
         interface: Some(interface.clone()),
         at: vec![PlaceKind::Queue],
@@ -91,6 +101,7 @@ async fn waiting(visit: &Visit<'_>, interface: &InterfaceName) -> Result<Vec<Wai
     };
     let store = &visit.spool.store;
     let page = store.list(&visit.viewer(), &filter, None, SHOWN).await?;
+    let has_more = page.next.is_some();
     let jobs: Vec<Job> = page.jobs.into_iter().map(|summary| summary.job).collect();
     let want = Want {
         now: true,
@@ -105,10 +116,30 @@ async fn waiting(visit: &Visit<'_>, interface: &InterfaceName) -> Result<Vec<Wai
             link: job_link(&visit.base, name),
             age: visit.clock.age(name.id().unix_ms()),
             size: detail.now.map_or(String::new(), |now| bytes(now.bytes)),
-            href: visit.to(&format!("fetch/{interface}/{name}"), []),
+            ways: ways(visit, interface, name),
         }
     };
-    Ok(details.into_iter().map(row).collect())
+    Ok((details.into_iter().map(row).collect(), has_more))
+}
+
+/// As what a job can be fetched, and where.
+fn ways(visit: &Visit<'_>, interface: &InterfaceName, name: &JobName) -> Vec<(String, String)> {
+    let to = format!("fetch/{interface}/{name}");
+    let own = match name.kind() {
+        Kind::Xml => "XML",
+        Kind::Json => "JSON",
+    };
+    let sheets = match name.kind() {
+        Kind::Xml => visit.service.stylesheets(),
+        Kind::Json => Vec::new(),
+    };
+    let sheets = sheets.into_iter().map(|sheet| {
+        let to = visit.to(&format!("{to}/{sheet}"), []);
+        (sheet, to)
+    });
+    std::iter::once((own.to_owned(), visit.to(&to, [])))
+        .chain(sheets)
+        .collect()
 }
 
 async fn rights(visit: &Visit<'_>) -> Result<Vec<Rights>, Trouble> {
@@ -135,16 +166,39 @@ async fn rights(visit: &Visit<'_>) -> Result<Vec<Rights>, Trouble> {
 /// Fetches a job as programs do: once all of it has arrived, it goes to the archive.
 pub(super) async fn fetch(visit: &Visit<'_>, path: &str) -> Answer {
     let (interface, job) = path.split_once('/').ok_or_else(super::nothing)?;
+    let (job, sheet) = match job.split_once('/') {
+        Some((job, sheet)) => (job, Some(sheet.to_owned())),
+        None => (job, None),
+    };
     let job: JobName = job.parse().map_err(|_| super::nothing())?;
+    let is_there = |sheet: &String| visit.service.stylesheets().contains(sheet);
+    if sheet.as_ref().is_some_and(|sheet| !is_there(sheet)) {
+        return Err(super::nothing());
+    }
     let command = Command::Fetch {
         interface: interface.parse().map_err(|_| super::nothing())?,
-        stylesheet: None,
+        stylesheet: sheet.clone(),
         head: visit.head.method == http::Method::HEAD,
-        job,
+        job: job.clone(),
     };
-    let reply = visit.service.execute(&visit.caller, command).await?;
-    let Reply::Content(download) = reply else {
-        return Err(super::nothing());
-    };
-    Ok(super::job::saved_document(download))
+    match (visit.service.execute(&visit.caller, command).await?, sheet) {
+        (Reply::Content(download), _) => Ok(super::job::saved_document(download)),
+        (
+            Reply::Transformed {
+                content_type,
+                body,
+                head,
+                completion,
+            },
+            Some(sheet),
+        ) => {
+            let payload = match completion {
+                _ if head => Payload::HeadOf(body.len() as u64),
+                Some(completion) => Payload::Completing(body, completion),
+                None => Payload::Bytes(body),
+            };
+            Ok(super::job::saved_as(payload, &job, &sheet, content_type))
+        }
+        _ => Err(super::nothing()),
+    }
 }

@@ -913,6 +913,25 @@ fn a_job_shows_how_it_was_tried_and_what_has_its_reference() {
 }
 
 #[test]
+fn what_there_is_to_fetch_is_not_told_as_less_than_it_is() {
+    let daemon = Daemon::start();
+    let shop = daemon.add_user("shop", &["orders_out=list,download"]);
+    let browser = Browser::open(&daemon, &shop);
+    let put = |n: usize| {
+        let path = daemon.spool(&format!("queue/orders_out/order-{n}.xml"));
+        std::fs::write(path, "<ListOfOrders/>").unwrap();
+    };
+    let shows = |n: &str| {
+        let heading = format!("<h2 id=\"fetch\" data-live>To fetch: {n} <small>");
+        daemon.wait(n, || browser.page("/ui/").contains(&heading));
+    };
+    (0..50).for_each(put);
+    shows("50 jobs");
+    put(50);
+    shows("50 jobs or more");
+}
+
+#[test]
 fn partners_are_shown_with_their_logins() {
     let mut daemon = Daemon::start();
     daemon.add_user("shop", &["orders_in=upload"]);
@@ -988,16 +1007,32 @@ fn a_job_is_had_by_a_stylesheet_as_programs_have_it() {
             .status,
         404
     );
+    // Fetched so, by who may fetch: it goes to the archive.
+    let mine = browser.page("/ui/");
+    let href = format!("/ui/fetch/orders_out/{waiting}/order-csv");
+    assert!(
+        mine.contains(&format!("href=\"{href}\" download>order-csv<")),
+        "{mine}"
+    );
+    assert_eq!(
+        browser.get(&href.replace("order-csv", "nothing")).status,
+        404
+    );
+    let had = browser.get(&href);
+    assert_eq!((had.status, &had.body), (200, &fetched.body));
+    assert_eq!(had.header("content-type"), fetched.header("content-type"));
+    counted(4.0);
+    daemon.wait_for_place(&waiting, "bak/orders_out");
     // No download: a log. Downloads: the document as it lies there, and as a form fetches it.
     let log = operator.get(&format!("/ui/job/{job}/log"));
     let document = operator.get(&format!("/ui/job/{job}/document"));
     assert_eq!((log.status, document.status), (200, 200));
-    counted(4.0);
+    counted(5.0);
     assert_eq!(
         browser
             .get(&format!("/ui/fetch/orders_out/{waiting}"))
             .status,
         200
     );
-    counted(5.0);
+    counted(6.0);
 }
