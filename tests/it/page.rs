@@ -937,6 +937,8 @@ fn partners_are_shown_with_their_logins() {
     daemon.add_user("shop", &["orders_in=upload"]);
     let browser = Browser::operator(&daemon);
     assert_eq!(login(&daemon, "shop", "guess").status, 403);
+    let heading = "<h1 id=\"n\" data-live>2 users</h1>";
+    assert!(browser.page("/ui/partners").contains(heading));
     let row = |browser: &Browser<'_>, user: &str| {
         let page = browser.page("/ui/partners");
         let (_, rest) = page.split_once(&format!("id=\"p-{user}\"")).unwrap();
