@@ -35,6 +35,7 @@ mod mine;
 mod partners;
 mod respond;
 mod schedules;
+mod tabs;
 mod upload;
 mod visit;
 

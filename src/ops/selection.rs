@@ -58,7 +58,7 @@ impl JobState {
         }
     }
 
-    fn kind(self) -> PlaceKind {
+    pub fn kind(self) -> PlaceKind {
         match self {
             Self::Queued => PlaceKind::Queue,
             Self::Deferred => PlaceKind::Deferred,

@@ -7,6 +7,7 @@ use super::{
     live,
     look::{Html, bytes, job_link, said, state},
     respond::{Answer, Trouble, page_of},
+    tabs::{Tab, tabs},
     visit::Visit,
 };
 use crate::{
@@ -19,7 +20,10 @@ use crate::{
 };
 use askama::Template;
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 /// Jobs of one page.
 const PAGE_JOBS: usize = 50;
@@ -27,6 +31,8 @@ const PAGE_JOBS: usize = 50;
 const ON_PAGE: &str = "on";
 /// So many are asked for at once, where not all that come are of the state that is wanted.
 const TOGETHER: usize = 4 * PAGE_JOBS;
+/// When nothing matches, it is looked for so long what would match less of the filter.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Which jobs are wanted, as the address says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,17 +162,19 @@ struct JobsPage {
     /// The filter, for what is done to all that match.
     filter: String,
     /// What to leave out when nothing matches.
-    less: Vec<(&'static str, String)>,
+    less: Vec<Less>,
     older: Option<String>,
     newest: Option<String>,
 }
 
-/// The jobs of one place.
-struct Tab {
-    mark: Html,
+/// A filter without one of its parts.
+struct Less {
+    /// How it looks then.
+    words: &'static str,
     href: String,
-    n: Option<usize>,
-    is_here: bool,
+    /// How many jobs match then; empty: to count them takes too long.
+    jobs: String,
+    is_none: bool,
 }
 
 /// A job in the list.
@@ -225,8 +233,11 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
     frame.stream = Some(stream(visit, &wanted, after.as_ref(), &found));
     let rows = rows(visit, found).await?;
     Ok(page_of(&JobsPage {
-        tabs: tabs(visit, &wanted).await,
-        less: less(visit, &wanted),
+        tabs: tabs(visit, &wanted).await?,
+        less: match rows.is_empty() && !live::is_asked(visit.head) {
+            true => less(visit, &wanted).await?,
+            false => Vec::new(),
+        },
         interfaces: interfaces(visit, &wanted),
         newer: (newer > 0).then(|| (newer_ones(newer), visit.to("jobs", wanted.values()))),
         newest: after.map(|_| visit.to("jobs", wanted.values())),
@@ -389,43 +400,8 @@ fn interfaces(visit: &Visit<'_>, wanted: &Wanted) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// The places, each with the same filter; for who sees all of the spool, with how many jobs lie there.
-async fn tabs(visit: &Visit<'_>, wanted: &Wanted) -> Vec<Tab> {
-    let picture = match visit.is_operator() {
-        true => visit.picture().await.ok(),
-        false => None,
-    };
-    let active = picture.as_ref().map(|picture| picture.active());
-    let n = |place| {
-        let (picture, (queued, running, deferred)) = (picture.as_ref()?, active?);
-        match place {
-            JobState::Queued => Some(queued),
-            JobState::Running => Some(running),
-            JobState::Deferred => Some(deferred),
-            JobState::Refused => Some(picture.counts.refused),
-            JobState::Done => Some(picture.counts.of.values().map(|of| of.done.jobs).sum()),
-            // Both lie at one place.
-            JobState::Failed | JobState::Cancelled => None,
-        }
-    };
-    let tab = |place: Option<JobState>| {
-        let of = Wanted {
-            place,
-            ..wanted.clone()
-        };
-        Tab {
-            mark: place.map_or(Html("all".into()), state),
-            href: visit.to("jobs", of.values()),
-            n: place.and_then(n),
-            is_here: wanted.place == place,
-        }
-    };
-    let places = JobState::ALL.into_iter().map(Some);
-    std::iter::once(None).chain(places).map(tab).collect()
-}
-
-/// The same filter without one of its parts, for each of them.
-fn less(visit: &Visit<'_>, wanted: &Wanted) -> Vec<(&'static str, String)> {
+/// The same filter without one of its parts, for each of them, and how many jobs match then.
+async fn less(visit: &Visit<'_>, wanted: &Wanted) -> Result<Vec<Less>, Trouble> {
     let parts = [
         ("place", "in all places"),
         ("interface", "of all interfaces"),
@@ -435,10 +411,27 @@ fn less(visit: &Visit<'_>, wanted: &Wanted) -> Vec<(&'static str, String)> {
         ("fingerprint", "of any cause"),
         ("since", "since ever"),
     ];
-    let without = |(part, words)| Some((words, wanted.without(part)?));
-    let less = parts.into_iter().filter_map(without);
-    less.map(|(words, less)| (words, visit.to("jobs", less.values())))
-        .collect()
+    let (begun, mut all) = (Instant::now(), Vec::new());
+    for (part, words) in parts {
+        let Some(less) = wanted.without(part) else {
+            continue;
+        };
+        let found = match begun.elapsed() < PATIENCE {
+            true => Some(found(visit, &less.selection(visit)?, None).await?),
+            false => None,
+        };
+        all.push(Less {
+            words,
+            href: visit.to("jobs", less.values()),
+            is_none: found.as_ref().is_some_and(|(found, _)| found.is_empty()),
+            jobs: match found {
+                Some((found, None)) => super::look::count(found.len(), "job"),
+                Some((found, Some(_))) => super::look::count(found.len(), "job") + " or more",
+                None => String::new(),
+            },
+        });
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -255,7 +255,25 @@ fn jobs_are_found_and_acted_on_in_two_steps() {
         "{list}"
     );
     let none = browser.page("/ui/jobs?place=failed&error=ink");
-    assert!(none.contains("No job is like that") && none.contains("whatever the reason says"));
+    let why = "No job is like that: failed, with “ink” in the reason.<br>in all places: none either<br>\
+               <a class=\"nb\" href=\"/ui/jobs?place=failed\">Look whatever the reason says</a>: 4 jobs</td>";
+    assert!(none.contains(why), "{none}");
+    // How many lie at each place, as far as the filter is about nothing else.
+    let n_failed = |page: &str| {
+        let (_, rest) = page
+            .split_once("<span class=\"st failed\">failed</span>")
+            .unwrap();
+        rest.split_once("</a>").unwrap().0.trim().to_owned()
+    };
+    for (filter, n) in [
+        ("", "4"),
+        ("?interface=orders_in", "4"),
+        ("?interface=persons_in", "0"),
+        ("?error=paper", ""),
+    ] {
+        let page = browser.page(&format!("/ui/jobs{filter}"));
+        assert_eq!(n_failed(&page), n, "{filter}");
+    }
 
     // Named ones.
     let two = [("act", "remove"), ("job", &*jobs[0]), ("job", &*jobs[1])];
