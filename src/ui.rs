@@ -26,6 +26,7 @@ mod fragments;
 mod hold;
 mod index;
 mod job;
+mod joblog;
 mod jobs;
 mod layout;
 mod live;

@@ -377,6 +377,8 @@ pub struct Now {
     pub attempts_max: Option<u32>,
     /// Of a job that runs: when its attempt began, of the Unix epoch. `None`: it is not known.
     pub started_ms: Option<i64>,
+    /// Where in the spool its file lies, for people; `None`: the engine has no files.
+    pub path: Option<String>,
 }
 
 /// What is kept of a job, also when it is gone.

@@ -20,6 +20,8 @@ pub(super) struct Attempts {
     /// When they were, if there were several.
     pub(super) picture: Option<Html>,
     pub(super) lines: Vec<Line>,
+    /// The number of each of which it is known when it began, and that moment, in the order of time.
+    pub(super) begun: Vec<(u32, i64)>,
 }
 
 /// A line of it, in the order of time.
@@ -56,6 +58,11 @@ pub(super) async fn attempts(
         | Place::Refused => None,
     };
     let picture = picture(&ended, running);
+    let all = ended.iter().map(|of| (of.number, of.started_ms));
+    let begun = all
+        .chain(running)
+        .filter_map(|(number, ms)| Some((number, ms?)));
+    let begun = begun.collect();
     let (mut lines, mut before) = (Vec::new(), (None, received_ms));
     for attempt in ended {
         lines.extend(gap(before, attempt.started_ms).map(Line::Gap));
@@ -79,7 +86,11 @@ pub(super) async fn attempts(
             reason: None,
         }));
     }
-    Ok(Attempts { picture, lines })
+    Ok(Attempts {
+        picture,
+        lines,
+        begun,
+    })
 }
 
 /// What lay between the end of an attempt, or the arrival, and the beginning of the next.

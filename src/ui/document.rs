@@ -1,6 +1,6 @@
 //! A document beside what is said of its lines: only the lines near that are shown. Pure.
 
-use super::look::{Html, mark, said};
+use super::look::{Html, count, mark, said};
 use crate::domain::joblog::{Level, Message};
 use encoding_rs::{Encoding, UTF_8};
 use std::collections::BTreeMap;
@@ -27,6 +27,31 @@ pub(super) struct Finding {
     pub(super) mark: Html,
     pub(super) text: String,
     pub(super) tool: Option<String>,
+}
+
+/// Of which lines that are shown something is said.
+pub(super) struct Hits {
+    pub(super) lines: Vec<u64>,
+    /// How much: `2 findings`.
+    pub(super) findings: String,
+}
+
+impl Hits {
+    /// So many are named in a heading.
+    pub(super) const NAMED: usize = 8;
+
+    pub(super) fn of(lines: &[Line]) -> Self {
+        let hit = lines.iter().filter(|line| !line.findings.is_empty());
+        let findings = lines.iter().map(|line| line.findings.len()).sum();
+        Self {
+            lines: hit.filter_map(|line| line.number).collect(),
+            findings: count(findings, "finding"),
+        }
+    }
+
+    pub(super) fn has(&self, line: u64) -> bool {
+        self.lines.binary_search(&line).is_ok()
+    }
 }
 
 impl Finding {
@@ -160,6 +185,12 @@ mod tests {
         };
         assert_eq!(of(20).findings.len(), 2);
         assert_eq!(of(7).findings[0].text, "of 7");
+        let hits = Hits::of(&lines);
+        assert_eq!(
+            (&hits.lines[..], &*hits.findings),
+            (&[5, 7, 20][..], "4 findings")
+        );
+        assert!(hits.has(7) && !hits.has(6) && !hits.has(99));
         assert!(near(&text, &[]).is_empty());
         assert!(near("", &[finding(1)]).is_empty());
     }

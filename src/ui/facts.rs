@@ -25,6 +25,11 @@ pub(super) fn facts(
     detail: &JobDetail,
 ) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
+    let path = detail.now.as_ref().and_then(|now| now.path.clone());
+    facts.extend(
+        path.filter(|_| visit.is_operator())
+            .map(|path| ("place", path)),
+    );
     let about = view
         .interface
         .as_ref()

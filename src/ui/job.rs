@@ -3,8 +3,9 @@
 
 use super::{
     attempts::{Attempts, Line as Step, attempts},
-    document::{self, Line},
+    document::{self, Hits, Line},
     facts::{facts, ids, same_reference},
+    joblog::{self, Entry},
     layout::{Frame, Section},
     look::{Html, linked, name, said, state},
     respond::{Answer, Trouble, page_of, redirect},
@@ -28,8 +29,6 @@ use http::{
 
 /// So much of a document is read to show lines of it.
 const DOCUMENT_BYTES_MAX: u64 = 2 << 20;
-/// So many messages are shown, the last ones; the log has all.
-const MESSAGES_MAX: usize = 500;
 
 /// What marks an answer that is a download.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +59,11 @@ struct JobPage {
     variables: Option<String>,
     ids: Vec<(&'static str, String)>,
     attempts: Attempts,
-    messages: Vec<Said>,
+    log: Vec<Entry>,
     earlier: usize,
     lines: Vec<Line>,
+    /// Of which of these something is said, and how much in all.
+    hits: Hits,
     has_log: bool,
 }
 
@@ -80,15 +81,6 @@ struct Standing {
     received: Html,
     /// Who sent it, and where his jobs are.
     submitter: (String, String),
-}
-
-/// A message of the log.
-struct Said {
-    at: Html,
-    level: Html,
-    text: Html,
-    tool: Option<String>,
-    line: Option<u64>,
 }
 
 /// The page of the job that a text is the id of, or the jobs that have it in a name.
@@ -172,14 +164,9 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
     };
     let (clock, job_state) = (&visit.clock, JobState::of(&detail.summary));
     let started_ms = detail.now.as_ref().and_then(|now| now.started_ms);
-    let earlier = messages.len().saturating_sub(MESSAGES_MAX);
-    let shown = messages.iter().skip(earlier).map(|message| Said {
-        at: clock.at(message.time_ms),
-        level: document::level(message.level),
-        text: linked(&visit.base, &said(&message.text)),
-        tool: message.tool.as_deref().map(said),
-        line: message.line.filter(|_| !lines.is_empty()),
-    });
+    let attempts = attempts(visit, &job, view.received_ms, started_ms).await?;
+    let hits = Hits::of(&lines);
+    let (earlier, log) = joblog::entries((clock, &visit.base), &messages, &attempts.begun, &hits);
     let interface = detail.summary.interface.as_ref();
     let held = match interface {
         Some(interface) => visit.hold_said(interface).await?,
@@ -219,10 +206,11 @@ async fn shown(visit: &Visit<'_>, detail: JobDetail) -> Answer {
         variables: (!view.variables.is_empty())
             .then(|| serde_json::to_string_pretty(&view.variables).unwrap_or_default()),
         ids: ids(visit, &view),
-        attempts: attempts(visit, &job, view.received_ms, started_ms).await?,
-        messages: shown.collect(),
+        attempts,
+        log,
         earlier,
         lines,
+        hits,
         has_log: view.finished_ms.is_some(),
         frame: visit.frame(Section::Jobs).await,
     }))

@@ -437,11 +437,17 @@ fn a_job_is_found_by_its_ids_and_shown_with_its_log_and_document() {
     assert!(page.contains("no paper &#60;script&#62;alert(1)"), "{page}");
     assert!(!page.contains("<script>alert"));
     assert!(page.contains("class=\"hit\" id=\"L3\""), "{page}");
+    let heading =
+        "Document <small>1 finding: <a href=\"#L3\">line 3</a>. Only lines near are shown";
+    assert!(page.contains(heading), "{page}");
+    let day = crate::harness::day(&job);
+    let place = format!("<dt>place</dt><dd>joberrors/{day}/");
+    assert!(page.contains(&place), "{page}");
     assert!(page.contains("<h2 id=\"h-tl\">Attempts</h2>"), "{page}");
     assert!(!page.contains("runner"), "a runner is for its submitter");
     let own = Browser::open(&daemon, &shop).page(&at);
     assert!(own.contains("runner") && !own.contains("Requeue"), "{own}");
-    assert!(!own.contains("processor"));
+    assert!(!own.contains("processor") && !own.contains("<dt>place</dt>"));
     // By an id of another dialect.
     let (_, rest) = page.split_once("<dt>PAAS</dt><dd><code>").unwrap();
     let id = rest.split('<').next().unwrap();
@@ -885,7 +891,7 @@ fn a_job_leads_to_what_it_has_made_and_back() {
 #[test]
 fn a_job_shows_how_it_was_tried_and_what_has_its_reference() {
     let script = r#"[ "$SPOOLGATE_ATTEMPT" = 2 ] || { echo "no <b> ink"; exit 75; }
-        until [ -e "$GO/end" ]; do sleep 0.02; done"#;
+        echo "ink is here"; until [ -e "$GO/end" ]; do sleep 0.02; done"#;
     let mut daemon = Daemon::init();
     let script = script.replace("$GO", daemon.dir().to_str().unwrap());
     let retry = "\nretry = { attempts = 3, initial_s = 2, jitter = 0 }\nvisible = \"own\"";
@@ -894,7 +900,10 @@ fn a_job_shows_how_it_was_tried_and_what_has_its_reference() {
     let job = upload(&daemon, "order-1");
     let browser = Browser::operator(&daemon);
     let at = format!("/ui/job/{job}");
-    let running = || browser.page(&at).contains("attempt 2 of 3, for <time");
+    let running = || {
+        let page = browser.page(&at);
+        page.contains("attempt 2 of 3, for <time") && page.contains("<td>ink is here")
+    };
     daemon.wait("the second attempt runs", running);
     let page = browser.page(&at);
     for shown in [
@@ -905,6 +914,8 @@ fn a_job_shows_how_it_was_tried_and_what_has_its_reference() {
         "<li class=\"gap\">waited ",
         "<span class=\"dim\">2</span> <span class=\"st running\">running</span> <time",
         "aria-label=\"2 attempts within",
+        "<dt>place</dt><dd>work/orders_in/",
+        "<tr id=\"l-1\" data-live data-in=\"log\"><th scope=\"rowgroup\" colspan=\"3\">attempt 2</th></tr>",
         "It runs: the others are possible when it has ended.",
     ] {
         assert!(page.contains(shown), "{shown}: {page}");

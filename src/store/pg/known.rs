@@ -277,6 +277,7 @@ impl Known {
             },
             attempts_max: None,
             started_ms: (self.started_ms).filter(|_| matches!(self.place, Place::Work { .. })),
+            path: None,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     domain::{InterfaceName, Job, JobId, JobName, Place},
     store::{
         AtPlace, Counts, InterfaceCounts, NotReady, Now, Remains, Result, StoreError,
-        fs::{SpoolError, deferred_entry, work_entry},
+        fs::{PlacePath, SpoolError, deferred_entry, work_entry},
     },
 };
 use std::path::Path;
@@ -65,6 +65,7 @@ impl Inner {
             attempts,
             attempts_max: attempts.map(|_| self.spool.attempts_max(job)),
             started_ms,
+            path: Some(job.place.path(&job.name).display().to_string()),
         })
     }
 
