@@ -4,6 +4,7 @@ use crate::{
     harness::{Answer, Daemon, document, shell, with_keys},
     metrics::{scrape, value},
 };
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use std::collections::BTreeSet;
 
 const VALID: &str = "examples/documents/orders_in/day.valid.xml";
@@ -706,6 +707,39 @@ fn what_is_expected_is_on_the_page_and_the_bar_counts_configurations() {
         !own.contains("b-epoch") && !own.contains("Expected"),
         "{own}"
     );
+}
+
+#[test]
+fn what_did_not_come_by_its_deadline_needs_somebody() {
+    let daemon = Daemon::start();
+    daemon.add_user("shop", &["orders_in=upload"]);
+    let browser = Browser::operator(&daemon);
+    // The next full minute, but not before the service knows of it.
+    let soon = Timestamp::now() + SignedDuration::from_secs(75);
+    let deadline = soon.round(
+        TimestampRound::new()
+            .smallest(Unit::Minute)
+            .mode(RoundMode::Trunc),
+    );
+    let deadline = deadline.unwrap();
+    let by = deadline.strftime("%H:%M").to_string();
+    let before = std::fs::read_to_string(daemon.config()).unwrap();
+    let expected = format!(
+        "{before}\n[[expect]]\ninterface = \"orders_in\"\nsubmitter = \"shop\"\nby = \"{by}\"\n\
+         time_zone = \"UTC\"\n"
+    );
+    std::fs::write(daemon.config(), expected).unwrap();
+    daemon.operator(&["reload"]);
+    assert!(browser.page("/ui/").contains("Nothing needs you"));
+    // It may be further away than anything is waited for.
+    let is_near = || deadline - Timestamp::now() < SignedDuration::from_secs(20);
+    daemon.wait("the deadline is near", is_near);
+    let need = format!(
+        "<span class=\"st failed\">too few</span> <span class=\"why\">orders_in from shop: 0 documents \
+         by {by}:00, where 1 or more were expected</span>"
+    );
+    daemon.wait("it is told", || browser.page("/ui/").contains(&need));
+    assert!(browser.page("/ui/").contains("1 thing needs you"));
 }
 
 /// What the forms of a page do, each with what it is done to.
