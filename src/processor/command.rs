@@ -11,7 +11,7 @@ use super::{
     Outcome, PartnersSee, RunEnd, adopted, now_ms,
     output::{Output, Source},
     sandbox::Sandbox,
-    starter::{End, Event, GRACE, Order, Starter, Why},
+    starter::{End, Event, GRACE, Order, Starter, Supervising, Why},
 };
 use crate::{
     domain::joblog::Level,
@@ -144,6 +144,8 @@ struct SupervisorHandle {
     events: Lines<BufReader<OwnedReadHalf>>,
     requests: OwnedWriteHalf,
     pid: Option<Pid>,
+    /// The end of the command was asked for.
+    is_asked: bool,
 }
 
 /// What a command has as standard input, output and error.
@@ -230,6 +232,7 @@ impl Command {
         output: Output,
         stop: &CancellationToken,
     ) -> RunEnd {
+        let by = starter.clone();
         let (begun, files) = on_a_thread(move || {
             let begun = order.and_then(|order| {
                 let Files {
@@ -237,7 +240,7 @@ impl Command {
                     output,
                     errors,
                 } = &files;
-                starter.run(&order, input, output, errors)
+                by.run(&order, input, output, errors)
             });
             (begun, files)
         })
@@ -254,7 +257,7 @@ impl Command {
         let outcome = match supervisor {
             Err(error) => self.not_started(&error.to_string()),
             Ok(supervisor) => {
-                let (outcome, after) = self.watch(supervisor, reader, stop).await;
+                let (outcome, after) = self.watch(supervisor, reader, &starter, stop).await;
                 reader = after;
                 outcome
             }
@@ -323,6 +326,7 @@ impl Command {
         &self,
         mut supervisor: SupervisorHandle,
         mut reader: OutputReader,
+        starter: &Starter,
         stop: &CancellationToken,
     ) -> (Outcome, OutputReader) {
         // The supervisor ends a command in time by itself. Only if it does not, it is helped.
@@ -333,9 +337,6 @@ impl Command {
                 // A command that has ended has ended, whatever else is the case.
                 biased;
                 event = supervisor.next_event() => match event {
-                    Some(Event::Started(pid)) => {
-                        supervisor.pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                    }
                     Some(Event::Failed(reason)) => return (self.not_started(&reason), reader),
                     Some(Event::Stuck(n)) => {
                         tracing::error!(n, "processes of a command live on after SIGKILL; waiting");
@@ -363,8 +364,13 @@ impl Command {
                 }
             }
         };
-        if end.is_none() {
-            reader = reader.end_writers().await;
+        match end {
+            None => reader = reader.end_writers().await,
+            // With what lives on, its supervisor does.
+            Some(_) if self.leaves_processes => {}
+            // What gave trouble may have left some to its group.
+            Some(end) if end.why.is_some() || end.left > 0 => {}
+            Some(_) => supervisor.keep(starter),
         }
         reader = reader.read_new().await;
         let outcome = match end {
@@ -459,14 +465,15 @@ impl Command {
 }
 
 impl SupervisorHandle {
-    fn of(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+    fn of(Supervising { stream, pid }: Supervising) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let (events, requests) = UnixStream::from_std(stream)?.into_split();
         let events = BufReader::new(events).lines();
         Ok(Self {
             events,
             requests,
-            pid: None,
+            pid,
+            is_asked: false,
         })
     }
 
@@ -478,7 +485,21 @@ impl SupervisorHandle {
 
     /// Has it end the command. That it has gone shows at the next event.
     async fn end(&mut self, why: Why) {
+        self.is_asked = true;
         let _ = self.requests.write_all(&why.message()).await;
+    }
+
+    /// Its run has ended: it is kept for a later one, unless it might take what was asked of it for that one.
+    fn keep(self, starter: &Starter) {
+        if self.is_asked {
+            return;
+        }
+        let events = self.events.into_inner().into_inner();
+        let stream = events.reunite(self.requests).ok();
+        let stream = stream.and_then(|stream| stream.into_std().ok());
+        if let Some(stream) = stream.filter(|stream| stream.set_nonblocking(false).is_ok()) {
+            starter.keep(stream);
+        }
     }
 
     /// Someone may have stopped it.
@@ -768,6 +789,54 @@ mod tests {
             let ended = run_with(command("echo here"), "", &stop, &starter).await;
             assert_eq!(texts(&ended), ["here"]);
         }
+    }
+
+    #[tokio::test]
+    async fn one_run_after_the_other_has_the_same_supervisor_as_long_as_nothing_is_wrong_with_it() {
+        let starter = Starter::launch().unwrap();
+        let go = CancellationToken::new();
+        let told = |mut command: Command, script: &str| {
+            command.argv[2] = script.to_owned();
+            let (starter, go) = (starter.clone(), go.clone());
+            async move {
+                let ended = run_with(command, "", &go, &starter).await;
+                let text = ended.messages[0].text.clone();
+                text.split_once(' ')
+                    .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            }
+        };
+        let usual = || told(command(""), "echo $PPID $(ulimit -n)");
+        let (first, files) = usual().await.unwrap();
+        let mut limited = command("");
+        limited.open_files_max = Some(64);
+        let limited = told(limited, "echo $PPID $(ulimit -n); exit 1").await;
+        assert_eq!(limited, Some((first.clone(), "64".to_owned())));
+        assert_eq!(usual().await, Some((first.clone(), files.clone())));
+        let dir = tempfile::tempdir().unwrap();
+        let meeting = format!(
+            "cd {} && touch $PPID; while [ $(ls | wc -l) -lt 2 ]; do sleep 0.01; done; echo $PPID 0",
+            dir.path().display()
+        );
+        let meet = || told(command(""), &meeting);
+        let (one, other) = tokio::join!(meet(), meet());
+        assert_ne!(one.unwrap().0, other.unwrap().0, "two at the same time");
+        // Whoever is asked to end one is not asked for another.
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let mut before = Vec::new();
+        for _ in 0..2 {
+            run_with(command("sleep 600"), "", &stop, &starter).await;
+            before.extend(usual().await);
+        }
+        assert_ne!(before[0].0, before[1].0);
+        // One that has gone is missed by nobody.
+        let last = before[1].0.parse().ok().and_then(Pid::from_raw).unwrap();
+        kill_process(last, Signal::KILL).unwrap();
+        assert!(usual().await.is_some_and(|(pid, _)| pid != before[1].0));
+        let mut leaving = command("");
+        leaving.leaves_processes = true;
+        let leaving = told(leaving, "echo $PPID 0").await.unwrap().0;
+        assert!(usual().await.is_some_and(|(pid, _)| pid != leaving));
     }
 
     #[tokio::test]

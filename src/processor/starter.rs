@@ -1,15 +1,16 @@
 //! Starting and ending commands, by a small process of the service's own.
 //!
 //! The starter is this program once more, started before the service has threads, descriptors or
-//! secrets. For each run it forks a **supervisor**: the parent of that run's command, to which
+//! secrets. It forks **supervisors**. One is the parent of a run's command, to which
 //! everything that the command starts falls when its own parent ends, whatever sessions and
 //! groups it makes. When the command has ended, the supervisor ends what is left of it, keeps the exit
 //! status in a file beside the run's lock, and reports it. It does so also when the service is gone,
 //! and it has the lock open as long as anything of the run lives: so a later service waits for it,
-//! and then knows how the command ended.
+//! and then knows how the command ended. Once nothing of the run is left, it takes the next one: a
+//! process is forked for as many runs as there are at once, not for each.
 //!
 //! The service and a supervisor have a socket of their own, so a starter that dies costs nothing: it
-//! is started again with the next run.
+//! is started again when it is missed.
 
 mod group;
 pub mod init;
@@ -23,18 +24,21 @@ pub use process::{ARGUMENT, serve};
 use super::sandbox::Sandbox;
 use parking_lot::Mutex;
 use rustix::{
-    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
     process::{Pid, Signal, kill_process},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
     net::Shutdown,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     path::PathBuf,
@@ -46,12 +50,14 @@ use std::{
 /// How long what belongs to a run may take to end after SIGTERM, before SIGKILL.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// What a supervisor sends first: it has the order, and runs the command.
-const TAKEN: &[u8] = b"k";
-/// How long a supervisor may take for that.
+/// How long a supervisor may take to say that it has an order.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
-/// How often a command is handed to a starter, if it ends meanwhile.
+/// How often a starter is asked for a supervisor, if it ends meanwhile.
 const TRIES_MAX: u32 = 3;
+/// So many supervisors are kept for later runs.
+const IDLE_MAX: usize = 16;
+/// Descriptors that come with an order: the input, the lock, the errors.
+const GIVEN: usize = 3;
 
 /// What a supervisor is to run.
 #[derive(Debug, Deserialize, Serialize)]
@@ -78,8 +84,6 @@ pub(super) struct Order {
 pub(super) enum Event {
     /// The command could not be started, for this reason.
     Failed(String),
-    /// It runs; the number is the supervisor's own.
-    Started(u32),
     /// This many processes live although they were killed; the supervisor waits for them.
     Stuck(usize),
     Ended(End),
@@ -141,6 +145,17 @@ struct Link {
     control: UnixStream,
     /// The limit on open files that commands get.
     open_files: u64,
+    /// Supervisors whose runs have ended.
+    idle: Vec<UnixStream>,
+}
+
+/// Who supervises a run.
+#[derive(Debug)]
+pub(super) struct Supervising {
+    /// Reports by lines what comes of the run, and takes requests.
+    pub(super) stream: UnixStream,
+    /// The number of its process.
+    pub(super) pid: Option<Pid>,
 }
 
 impl Starter {
@@ -166,19 +181,22 @@ impl Starter {
         input: &File,
         lock: &File,
         errors: &File,
-    ) -> io::Result<UnixStream> {
+    ) -> io::Result<Supervising> {
         let order = serde_json::to_vec(order)?;
         let length = u32::try_from(order.len()).map_err(io::Error::other)?;
         let order = [&length.to_be_bytes(), order.as_slice()].concat();
-        for _ in 0..TRIES_MAX {
-            let (ours, theirs) = UnixStream::pair()?;
-            let given = [theirs.as_fd(), input.as_fd(), lock.as_fd(), errors.as_fd()];
-            self.hand_over(&given)?;
-            drop(theirs);
-            ours.set_write_timeout(Some(TAKEN_WITHIN))?;
-            // A starter that goes now takes the order along, and nothing was started.
-            if (&ours).write_all(&order).is_ok() && self.was_taken(&ours)? {
-                return Ok(ours);
+        let given = [input.as_fd(), lock.as_fd(), errors.as_fd()];
+        let idle = std::iter::from_fn(|| self.0.lock().idle.pop()).map(Ok);
+        for stream in idle.chain((0..TRIES_MAX).map(|_| self.supervisor())) {
+            let stream = stream?;
+            stream.set_write_timeout(Some(TAKEN_WITHIN))?;
+            // One that goes now takes the order along, and nothing was started.
+            let sent = send::<GIVEN>(&stream, &given).and_then(|()| (&stream).write_all(&order));
+            if sent.is_ok()
+                && let Some(number) = self.taken_by(&stream)?
+            {
+                let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+                return Ok(Supervising { stream, pid });
             }
         }
         Err(io::Error::other(
@@ -186,13 +204,21 @@ impl Starter {
         ))
     }
 
-    /// Waits until a supervisor has the order. False: none has, and none will.
-    fn was_taken(&self, mut stream: &UnixStream) -> io::Result<bool> {
+    /// Keeps a supervisor for a later run: nothing is left of the one that it had, and nothing more was asked of it.
+    pub(super) fn keep(&self, stream: UnixStream) {
+        let mut link = self.0.lock();
+        if link.idle.len() < IDLE_MAX {
+            link.idle.push(stream);
+        }
+    }
+
+    /// Waits until a supervisor has the order, which it says by its number. `None`: none has, and none will.
+    fn taken_by(&self, mut stream: &UnixStream) -> io::Result<Option<u32>> {
         stream.set_read_timeout(Some(TAKEN_WITHIN))?;
-        let mut byte = [0];
+        let mut number = [0; 4];
         loop {
-            match stream.read(&mut byte) {
-                Ok(n) => return Ok(n == 1),
+            match stream.read(&mut number) {
+                Ok(n) => return Ok((n == number.len()).then(|| u32::from_be_bytes(number))),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Someone may have stopped it. No supervisor starts anything from here on.
@@ -201,24 +227,28 @@ impl Starter {
                     }
                     stream.shutdown(Shutdown::Both)?;
                 }
-                Err(_) => return Ok(false),
+                Err(_) => return Ok(None),
             }
         }
     }
 
-    fn hand_over(&self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+    /// Has another supervisor forked.
+    fn supervisor(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let given = [theirs.as_fd()];
         let mut link = self.0.lock();
-        match link.send(descriptors) {
+        match send::<1>(&link.control, &given) {
             // It has gone: once more, with another one.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe || is_reset(&error) => {
                 tracing::warn!("the process that starts commands has gone; it is started again");
                 let again = Link::new(link.open_files)?;
                 let mut gone = std::mem::replace(&mut *link, again);
                 let _ = gone.child.try_wait();
-                link.send(descriptors)
+                send::<1>(&link.control, &given)?;
             }
-            sent => sent,
+            sent => sent?,
         }
+        Ok(ours)
     }
 
     /// The starter's process id.
@@ -244,19 +274,45 @@ impl Link {
             child,
             control,
             open_files,
+            idle: Vec::new(),
         })
     }
+}
 
-    fn send(&self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(process::GIVEN))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let one = [IoSlice::new(b"r")];
-        sendmsg(&self.control, &one, &mut ancillary, SendFlags::NOSIGNAL)?;
-        Ok(())
+/// Sends descriptors with one byte.
+fn send<const N: usize>(stream: &UnixStream, descriptors: &[BorrowedFd<'_>; N]) -> io::Result<()> {
+    // Room for as many as anybody sends.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
+    let one = [IoSlice::new(b"r")];
+    sendmsg(stream, &one, &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives what [`send`] sends. `None`: it is not whole. An error: there will be no more.
+fn receive<const N: usize>(stream: &UnixStream) -> io::Result<Option<[OwnedFd; N]>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0_u8; 1];
+    let received = recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut given: Vec<OwnedFd> = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            given.extend(descriptors);
+        }
+    }
+    Ok(given.try_into().ok())
 }
 
 /// This program, as a starter.

@@ -1,21 +1,19 @@
-//! The starter's own process: forks a supervisor for each run, reaps, and ends what a supervisor
-//! that was killed has left.
+//! The starter's own process: forks supervisors, reaps, and ends what a supervisor that was killed
+//! has left.
 //!
 //! It ends once the service has gone and no supervisor is left.
 
 use super::{
     group::Group,
     kernel::{self, Forked, Signals},
-    subtree, supervisor,
+    receive, subtree, supervisor,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
     process::{Pid, Resource, Rlimit, WaitOptions, getpid, getrlimit, setrlimit, wait},
 };
 use std::{
-    io::{self, IoSliceMut},
-    mem::MaybeUninit,
+    io,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::ExitCode,
     time::Duration,
@@ -23,8 +21,6 @@ use std::{
 
 /// The one argument that makes this program a starter.
 pub const ARGUMENT: &str = "start-commands";
-/// Descriptors that come with a request: the run's socket, the input, the lock, the errors.
-pub(super) const GIVEN: usize = 4;
 /// Says to the program of the tests that it is a starter.
 #[cfg(test)]
 pub(super) const IN_TESTS: &str = "STARTER_IN_TESTS";
@@ -127,9 +123,9 @@ impl Process {
 
     fn take_request(&mut self) {
         let Some(control) = &self.control else { return };
-        let given = match receive(control) {
+        let [service] = match receive(control) {
             Ok(Some(given)) => given,
-            // One that is not whole is not run: the sender sees its socket closed.
+            // Of one that is not whole the sender sees its socket closed.
             Ok(None) => return,
             Err(_) => {
                 self.control = None;
@@ -140,8 +136,8 @@ impl Process {
         match kernel::fork() {
             Ok(Forked::Child) => {
                 self.control = None;
-                let code = supervisor::supervise(given);
-                std::process::exit(code);
+                supervisor::supervise(service);
+                std::process::exit(0);
             }
             Ok(Forked::Parent(supervisor)) => self.supervisors.push(supervisor),
             Err(_) => {}
@@ -177,29 +173,6 @@ pub(super) fn timespec(duration: Duration) -> Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),
     }
-}
-
-/// The descriptors of a request. An error: there will be no more.
-fn receive(control: &UnixStream) -> io::Result<Option<[OwnedFd; GIVEN]>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIVEN))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0_u8; 1];
-    let received = recvmsg(
-        control,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
-    if received.bytes == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let mut given: Vec<OwnedFd> = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            given.extend(descriptors);
-        }
-    }
-    Ok(given.try_into().ok())
 }
 
 #[cfg(test)]

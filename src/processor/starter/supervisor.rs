@@ -1,15 +1,16 @@
-//! A supervisor: the parent of one run's command, and of everything that the command leaves behind.
+//! A supervisor: the parent of a run's command, and of everything that the command leaves behind; of one run after
+//! the other.
 
 use super::{
-    End, Event, GRACE, Order, TAKEN, Why,
+    End, Event, GIVEN, GRACE, Order, Why,
     group::Group,
     kernel::{self, Signals, Start},
-    process::{GIVEN, ROUND, timespec},
-    subtree,
+    process::{ROUND, timespec},
+    receive, subtree,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, Signal, WaitOptions, WaitStatus, getpid, wait},
+    process::{Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, wait},
 };
 use std::{
     fs::{self, File},
@@ -25,14 +26,15 @@ use std::{
 /// A process that lives this long after SIGKILL is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Supervisor {
+/// One run, as it is supervised.
+struct Supervisor<'a> {
     order: Order,
     /// `None` once the service has gone.
-    service: Option<UnixStream>,
-    signals: Signals,
+    service: Option<&'a UnixStream>,
+    signals: &'a Signals,
     /// Held as long as anything of the run lives.
     lock: Option<File>,
-    group: Option<Group>,
+    group: Option<&'a Group>,
     main: Pid,
     /// The main process has ended so.
     status: Option<WaitStatus>,
@@ -46,43 +48,94 @@ struct Supervisor {
     was_stuck: bool,
 }
 
-/// Supervises one run. Gives the exit code of the supervisor: not 0 if there may be something left.
-pub(super) fn supervise(given: [OwnedFd; GIVEN]) -> i32 {
-    let [service, input, lock, errors] = given;
-    let mut service = UnixStream::from(service);
-    let begun = begin(&mut service, input, File::from(lock), errors);
-    match begun {
-        Ok(mut supervisor) => {
-            supervisor.send(&Event::Started(std::process::id()));
-            supervisor.run()
-        }
-        Err(error) => {
+/// Supervises what the service asks for, until it has gone.
+pub(super) fn supervise(service: OwnedFd) {
+    let service = UnixStream::from(service);
+    let starter = getppid();
+    // Without these nothing is taken: the service sees its socket closed.
+    let Ok(signals) = prepare() else { return };
+    let group = Group::make(std::process::id());
+    while let Some(given) = next(&service, &signals, starter) {
+        let Ok(order) = take_order(&service) else {
+            return;
+        };
+        match begin(order, given, &service, &signals, group.as_ref()) {
+            Ok(mut supervisor) => supervisor.run(),
             // If it is not received, the service sees the socket closed.
-            let _ = send(&mut service, &Event::Failed(error.to_string()));
-            0
+            Err(error) => drop(send(&service, &Event::Failed(error.to_string()))),
         }
     }
 }
 
-fn begin(
-    service: &mut UnixStream,
-    input: OwnedFd,
-    lock: File,
-    errors: OwnedFd,
-) -> io::Result<Supervisor> {
-    let order = receive(service)?;
-    // For a service that has ended, or no longer waits, nothing is started.
-    service.write_all(TAKEN)?;
+fn prepare() -> io::Result<Signals> {
     let _ = rustix::thread::set_name(c"spoolgate-run");
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(getpid()))?;
-    if cfg!(test) {
-        // Its starter ends with the tests.
-        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    Signals::held(&[libc::SIGCHLD, libc::SIGTERM])
+}
+
+/// Waits for the next run. `None`: there will be none. Without its starter none is taken: nobody would end what we
+/// leave if we are killed.
+fn next(service: &UnixStream, signals: &Signals, starter: Option<Pid>) -> Option<[OwnedFd; GIVEN]> {
+    end_with_starter(true);
+    let given = wait_for_next(service, signals, starter);
+    // A run goes on without it. The starter of tests ends with them.
+    end_with_starter(cfg!(test));
+    given.filter(|_| getppid() == starter)
+}
+
+/// Are we to be asked to end when the starter does?
+fn end_with_starter(is_asked: bool) {
+    let signal = is_asked.then_some(Signal::TERM);
+    let _ = rustix::process::set_parent_process_death_signal(signal);
+}
+
+fn wait_for_next(
+    service: &UnixStream,
+    signals: &Signals,
+    starter: Option<Pid>,
+) -> Option<[OwnedFd; GIVEN]> {
+    while getppid() == starter {
+        let mut waited = [
+            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(service, PollFlags::IN),
+        ];
+        // Interrupted or not, nothing is taken that is not there.
+        let _ = poll(&mut waited, None);
+        let [signalled, asked] = waited.map(|fd| !fd.revents().is_empty());
+        if signalled && signals.taken().contains(&libc::SIGTERM) {
+            return None;
+        }
+        if asked && let Some(given) = receive(service).ok()? {
+            return Some(given);
+        }
     }
-    let signals = Signals::held(&[libc::SIGCHLD, libc::SIGTERM])?;
-    let group = Group::make(std::process::id());
-    let entrance = group.as_ref().and_then(Group::entrance);
+    None
+}
+
+/// Reads an order, and says by our number that we have it.
+fn take_order(mut service: &UnixStream) -> io::Result<Order> {
+    let mut length = [0; 4];
+    service.read_exact(&mut length)?;
+    let mut order = Vec::new();
+    let length = u64::from(u32::from_be_bytes(length));
+    service.take(length).read_to_end(&mut order)?;
+    let order = serde_json::from_slice(&order)?;
+    // For a service that has ended, or no longer waits, nothing is started.
+    service.write_all(&std::process::id().to_be_bytes())?;
+    Ok(order)
+}
+
+fn begin<'a>(
+    order: Order,
+    given: [OwnedFd; GIVEN],
+    service: &'a UnixStream,
+    signals: &'a Signals,
+    group: Option<&'a Group>,
+) -> io::Result<Supervisor<'a>> {
+    let [input, lock, errors] = given;
+    let lock = File::from(lock);
+    let entrance = group.and_then(Group::entrance);
     let mut command = Command::new(&order.program);
     command
         .args(&order.arguments)
@@ -107,7 +160,7 @@ fn begin(
     // An instant cannot represent a later deadline.
     let forever = Duration::from_secs(u64::from(u32::MAX));
     Ok(Supervisor {
-        service: Some(service.try_clone()?),
+        service: Some(service),
         signals,
         lock: Some(lock),
         group,
@@ -131,23 +184,15 @@ fn output_of(lock: &File, leaves_processes: bool) -> io::Result<File> {
     File::options().append(true).open(path)
 }
 
-fn receive(service: &mut UnixStream) -> io::Result<Order> {
-    let mut length = [0; 4];
-    service.read_exact(&mut length)?;
-    let mut order = Vec::new();
-    let length = u64::from(u32::from_be_bytes(length));
-    service.take(length).read_to_end(&mut order)?;
-    Ok(serde_json::from_slice(&order)?)
-}
-
-fn send(service: &mut UnixStream, event: &Event) -> io::Result<()> {
+fn send(mut service: &UnixStream, event: &Event) -> io::Result<()> {
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
     service.write_all(&line)
 }
 
-impl Supervisor {
-    fn run(&mut self) -> i32 {
+impl Supervisor<'_> {
+    /// Until nothing of the run is left.
+    fn run(&mut self) {
         loop {
             let has_any = self.reap();
             if let Some(status) = self.status
@@ -155,7 +200,7 @@ impl Supervisor {
             {
                 self.report(status);
                 if !has_any {
-                    return 0;
+                    return;
                 }
             }
             if has_any && self.status.is_some() && !self.order.leaves_processes {
@@ -233,8 +278,8 @@ impl Supervisor {
             None if self.status.is_none() => Some(self.deadline.saturating_duration_since(now)),
             None => None,
         };
-        let mut waited = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        if let Some(service) = &self.service {
+        let mut waited = vec![PollFd::new(self.signals, PollFlags::IN)];
+        if let Some(service) = self.service {
             waited.push(PollFd::new(service, PollFlags::IN));
         }
         let until = until.map(timespec);
@@ -293,7 +338,7 @@ impl Supervisor {
     }
 
     fn send(&mut self, event: &Event) {
-        if let Some(service) = &mut self.service
+        if let Some(service) = self.service
             && send(service, event).is_err()
         {
             self.service = None;
