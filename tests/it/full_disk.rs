@@ -53,8 +53,10 @@ fn uploads_are_refused_jobs_finish_and_all_goes_on_by_itself() {
     let dir = TempDir::new().unwrap();
     let image = Image::new(Kind::Ext4, dir.path()).unwrap();
     let (disk, spool) = (image.path(), image.path().join("spool"));
-    // Each job waits for a gate of its own, then makes a result.
+    // Each job waits for a gate of its own, then makes a result. One has said much until then, which its log is to hold.
     let script = r#"
+        [ "$SPOOLGATE_REF" != late ] || head -c 500000 /dev/zero | tr '\0' x | fold -w 100
+        touch "said-$SPOOLGATE_REF"
         while [ -e "gate-$SPOOLGATE_REF" ]; do sleep 0.02; done
         [ "$SPOOLGATE_REF" = late ] || head -c 1000000 /dev/zero > "$SPOOLGATE_RESULTS/made"
         echo "$SPOOLGATE_REF" >> runs"#;
@@ -75,8 +77,8 @@ fn uploads_are_refused_jobs_finish_and_all_goes_on_by_itself() {
         fs::write(gate(name), "").unwrap();
         let query = format!("?RefName={name}");
         let job = daemon.upload_text(&order(name), &query).job();
-        let lock = spool.join(format!("work/orders_in/{job}.lock"));
-        daemon.wait("the job runs", || lock.exists());
+        let said = daemon.dir().join(format!("said-{name}"));
+        daemon.wait("the job runs", || said.exists());
         job
     };
     let (early, late) = (send("early"), send("late"));

@@ -146,7 +146,7 @@ impl<F: Fs> Spool<F> {
                     job,
                     interface: interface.clone(),
                     attempt,
-                    run: self.fresh_run(interface, name),
+                    run: run_file(interface, name, "run"),
                     lock,
                     begun: false,
                     settled: false,
@@ -163,14 +163,23 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// The directory for a run, where nothing is: what an earlier attempt left must not be
+    /// Makes the directory for a run, where nothing is: what an earlier attempt left must not be
     /// published with this one's.
-    fn fresh_run(&self, interface: &InterfaceName, name: &JobName) -> PathBuf {
+    fn fresh_run(&self, interface: &InterfaceName, name: &JobName) -> Result<PathBuf, SpoolError> {
         let run = run_file(interface, name, "run");
+        if self.make_dir(&run)? {
+            return Ok(run);
+        }
         self.clear(&run);
-        let free = |path: &PathBuf| matches!(self.fs.stat(path), Ok(None));
-        let mut all = [run.clone()].into_iter().chain(other_runs(interface, name));
-        all.find(free).unwrap_or(run)
+        let all = [run.clone()].into_iter().chain(other_runs(interface, name));
+        for dir in all {
+            if self.make_dir(&dir)? {
+                return Ok(dir);
+            }
+        }
+        Err(wrap("make directory", &run)(
+            io::ErrorKind::AlreadyExists.into(),
+        ))
     }
 
     /// Removes what a run leaves besides the job, with its lock in our hands. What cannot be
@@ -337,9 +346,9 @@ impl<F: Fs> Claim<F> {
     /// # Errors
     /// When the spool is full or cannot be written.
     pub fn prepare(&mut self) -> Result<(), SpoolError> {
-        let run = &self.run;
-        for dir in [run, &run.join("results"), &run.join("emit")] {
-            self.spool.make_dir(dir)?;
+        self.run = self.spool.fresh_run(&self.interface, &self.job.name)?;
+        for dir in ["results", "emit"] {
+            self.spool.make_dir(&self.run.join(dir))?;
         }
         let sha256 = self.spool.checksum_of(&self.job);
         let to = self.run.join(self.job.name.to_string());
@@ -413,7 +422,7 @@ impl<F: Fs> Claim<F> {
                 emitted: Vec::new(),
             });
         }
-        if what != Settlement::Done {
+        if what != Settlement::Done && self.document.is_some() {
             // First, since it may be what fills the disk.
             self.spool.clear(&self.run);
         }
@@ -465,8 +474,11 @@ impl<F: Fs> Claim<F> {
     }
 
     fn clean(&self) {
-        self.spool.clear(&self.run);
-        self.spool.clean_run(&self.interface, &self.job.name);
+        let (interface, name) = (&self.interface, &self.job.name);
+        if self.run != run_file(interface, name, "run") {
+            self.spool.clear(&self.run);
+        }
+        self.spool.clean_run(interface, name);
     }
 
     /// What was emitted and could not get its name is put back where the command left it: the next
@@ -484,6 +496,10 @@ impl<F: Fs> Claim<F> {
     }
 
     fn look_at_output(&self) -> Result<Output, SpoolError> {
+        if self.document.is_none() {
+            // Nothing was laid out for it: whatever is there is of an earlier run.
+            return Ok(Output::default());
+        }
         Ok(Output {
             results: self.plain_files(&self.run.join("results"), "result")?,
             emitted: self.emitted()?,
@@ -510,8 +526,15 @@ impl<F: Fs> Claim<F> {
         let mut found = Vec::new();
         for interface in interfaces {
             let dir = Path::new(interface.as_str());
-            let users = self.users_in(&emit.join(dir), &interface)?;
-            let own = self.plain_files_but(&emit.join(dir), &users, "emitted job")?;
+            let entries = self.entries(&emit.join(dir))?;
+            let users = self.users_among(&entries, &interface)?;
+            let of_user = |name: &OsString| {
+                let user = name.to_str().and_then(UserName::of_dir);
+                user.is_some_and(|user| users.contains(&user))
+            };
+            let own = entries.iter().map(|(name, _)| name);
+            let own = own.filter(|name| !of_user(name));
+            let own = self.fit(&emit.join(dir), own, "emitted job")?;
             let to = match own.is_empty() {
                 true => Queue::from(&interface),
                 false => self.unaddressed(&interface)?,
@@ -526,14 +549,18 @@ impl<F: Fs> Claim<F> {
         Ok(found)
     }
 
-    /// The users for whom there are directories in one with what is emitted to an interface.
-    fn users_in(&self, dir: &Path, interface: &InterfaceName) -> Result<Vec<UserName>, SpoolError> {
+    /// The users for whom there are directories among what is emitted to an interface.
+    fn users_among(
+        &self,
+        entries: &[(OsString, EntryKind)],
+        interface: &InterfaceName,
+    ) -> Result<Vec<UserName>, SpoolError> {
         let mut users = Vec::new();
-        for (name, kind) in self.entries(dir)? {
+        for (name, kind) in entries {
             let Some(text) = name.to_str().filter(|text| text.starts_with('@')) else {
                 continue;
             };
-            if kind != EntryKind::Dir {
+            if *kind != EntryKind::Dir {
                 continue;
             }
             let refuse = |why: &str| {
@@ -571,29 +598,26 @@ impl<F: Fs> Claim<F> {
 
     /// The files in one of the command's directories, each fit to be published.
     fn plain_files(&self, dir: &Path, what: &str) -> Result<Vec<String>, SpoolError> {
-        self.plain_files_but(dir, &[], what)
+        let entries = self.entries(dir)?;
+        self.fit(dir, entries.iter().map(|(name, _)| name), what)
     }
 
-    /// The same beside the directories of users.
-    fn plain_files_but(
+    /// These files of a directory, if each is fit to be published.
+    fn fit<'n>(
         &self,
         dir: &Path,
-        users: &[UserName],
+        names: impl Iterator<Item = &'n OsString>,
         what: &str,
     ) -> Result<Vec<String>, SpoolError> {
         let mut files = Vec::new();
-        for (name, _) in self.entries(dir)? {
-            let user = name.to_str().and_then(UserName::of_dir);
-            if user.is_some_and(|user| users.contains(&user)) {
-                continue;
-            }
+        for name in names {
             let text = name.to_str().filter(|text| !text.starts_with('.'));
-            let stat = self.spool.stat(&dir.join(&name))?;
+            let stat = self.spool.stat(&dir.join(name))?;
             // By itself and not by its entry, which a filesystem need not know more of.
             let wrong = match (text, stat) {
                 (_, None) => continue,
                 (Some(_), Some(stat)) if stat.kind == EntryKind::File => {
-                    self.unfit(dir, &name, &stat)?
+                    self.unfit(dir, name, &stat)?
                 }
                 (None, _) | (_, Some(_)) => Some(
                     "is not a plain file with a name that does not start with a dot".to_owned(),
@@ -641,9 +665,14 @@ impl<F: Fs> Claim<F> {
         fs.replace(&copy, path)
     }
 
-    /// What is in one of the command's directories; nothing if it has removed that.
+    /// What is in one of the command's directories; nothing if it has removed that. One in which nothing is goes at
+    /// once.
     fn entries(&self, dir: &Path) -> Result<Vec<(OsString, EntryKind)>, SpoolError> {
         let spool = &self.spool;
+        // What was emitted may have to come back.
+        if self.emitted.is_empty() && spool.fs.remove_dir(dir).is_ok() {
+            return Ok(Vec::new());
+        }
         let name = dir.strip_prefix(&self.run).unwrap_or(dir).display();
         match spool.stat(dir)?.map(|stat| stat.kind) {
             None => return Ok(Vec::new()),

@@ -414,6 +414,19 @@ impl Fs for CrashFs {
         Ok(bytes[from..to].to_vec())
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.call("remove_dir")?;
+        let at = disk.find(path)?;
+        if disk.kind(at) != EntryKind::Dir {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        if disk.now.keys().any(|known| known.parent() == Some(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        disk.step(Step::Remove(path.to_owned()));
+        Ok(())
+    }
+
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.call("remove_tree")?;
         if disk.find(path).is_ok() {

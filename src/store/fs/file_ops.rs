@@ -105,6 +105,8 @@ pub trait Fs: Send + Sync + 'static {
             Some(_) | None => self.read(path),
         }
     }
+    /// Removes a directory in which nothing is.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory with all that is in it, whatever that is; one that does not exist is no
     /// error. After an error as much of it is gone as can be.
     fn remove_tree(&self, path: &Path) -> io::Result<()>;
@@ -464,6 +466,11 @@ impl Fs for RealFs {
         }
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.meet("remove_dir", path)?;
+        std::fs::remove_dir(self.absolute(path))
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {

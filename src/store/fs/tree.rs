@@ -110,6 +110,10 @@ impl Removal {
             let removed = unlinkat(from, name, AtFlags::empty());
             return self.tried(removed);
         }
+        if unlinkat(from, name, AtFlags::REMOVEDIR).is_ok() {
+            // Nothing was in it.
+            return;
+        }
         // Moving a directory takes rights on it.
         give_rights(from, name);
         let moved = loop {
