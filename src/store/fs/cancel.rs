@@ -4,7 +4,10 @@
 //! taken meanwhile, so nobody claims the job, and a job that has been claimed is left alone. Who is
 //! quicker is decided by the lock and by the job's one rename.
 
-use super::{Act, Ended, Fs, Moved, Spool, SpoolError, Ticket, admin::one, claim::run_file, wrap};
+use super::{
+    Act, Ended, Fs, Moved, Spool, SpoolError, Ticket, admin::one, claim::run_file, records::Facts,
+    wrap,
+};
 use crate::store::{By, fs::PlacePath};
 use crate::{
     domain::joblog::{JobLog, Message, Status},
@@ -184,16 +187,31 @@ impl<F: Fs> Spool<F> {
         attempts: u32,
         messages: Vec<Message>,
     ) -> JobLog {
+        let facts = self.facts_of(job).unwrap_or_else(|error| {
+            tracing::warn!(job = %job.name, %error, "what is known of it is left out of its log");
+            Facts::default()
+        });
+        self.log_by(&facts, job, attempts, messages)
+    }
+
+    /// The same by what is known of the job.
+    pub(super) fn log_by(
+        &self,
+        facts: &Facts,
+        job: &Job,
+        attempts: u32,
+        messages: Vec<Message>,
+    ) -> JobLog {
         JobLog {
             job: job.name.clone(),
             interface: job.place.interface().cloned(),
             status: Status::Error,
-            received_ms: self.received_ms(job),
+            received_ms: self.received_by(&job.name, facts.accepted.as_deref()),
             started_ms: None,
             finished_ms: self.now_ms(),
             attempts,
-            bytes: self.bytes_of(job).ok().flatten().unwrap_or(0),
-            sha256: self.checksum_of(job),
+            bytes: facts.bytes,
+            sha256: facts.sha256.clone(),
             messages,
         }
     }

@@ -10,8 +10,8 @@
 
 use super::{
     Accepted, Act, Adopted, Came, EntryKind, Fs, How, INLINE_BYTES_MAX, Moved, Op, PendingRename,
-    RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document, results::VARIABLES,
-    text, wrap,
+    RealFs, Spool, SpoolError, Stat, accept::part_path, document::Document, records::Facts,
+    results::VARIABLES, text, wrap,
 };
 use crate::store::fs::PlacePath;
 use crate::store::{By, Fate, KeptRun, Settlement};
@@ -48,6 +48,8 @@ pub struct Claim<F: Fs = RealFs> {
     /// The directory of this run.
     run: PathBuf,
     lock: F::Lock,
+    /// What was known of the job when it was claimed.
+    facts: Facts,
     /// Its command has been started: from now on the attempt counts whatever happens.
     begun: bool,
     settled: bool,
@@ -141,13 +143,14 @@ impl<F: Fs> Spool<F> {
             Moved::Done(job) => {
                 self.forget_ready(&interface.into(), name);
                 // From here on a failure gives the job back.
-                let claim = Claim {
+                let mut claim = Claim {
                     spool: self.clone(),
                     job,
                     interface: interface.clone(),
                     attempt,
                     run: run_file(interface, name, "run"),
                     lock,
+                    facts: Facts::default(),
                     begun: false,
                     settled: false,
                     document: None,
@@ -156,6 +159,7 @@ impl<F: Fs> Spool<F> {
                     emitted: Vec::new(),
                     cancelled_by: None,
                 };
+                claim.facts = self.facts_of(&claim.job)?;
                 // Only a claim that is durable counts, and only one that counts may run.
                 self.wait(ticket)?;
                 Ok(Some(claim))
@@ -235,7 +239,9 @@ impl<F: Fs> Spool<F> {
             return Ok(None);
         }
         let document = self.earlier_document(adopted)?;
+        let facts = self.facts_of(&job)?;
         Ok(Some(Claim {
+            facts,
             spool: self.clone(),
             job,
             interface: interface.clone(),
@@ -323,12 +329,9 @@ impl<F: Fs> Claim<F> {
         run_file(&self.interface, &self.job.name, "exit")
     }
 
-    /// What was recorded of the job when it came.
-    ///
-    /// # Errors
-    /// When that cannot be read.
-    pub fn accepted(&self) -> Result<Option<Arc<Accepted>>, SpoolError> {
-        self.spool.accepted_of(&self.job)
+    /// What was known of the job when it was claimed.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// The document that a command works on, relative to the spool: the job's own file unless the
@@ -350,7 +353,7 @@ impl<F: Fs> Claim<F> {
         for dir in ["results", "emit"] {
             self.spool.make_dir(&self.run.join(dir))?;
         }
-        let sha256 = self.spool.checksum_of(&self.job);
+        let sha256 = self.facts.sha256.clone();
         let to = self.run.join(self.job.name.to_string());
         self.document = Some(self.spool.lay_document(&self.path(), sha256, &to)?);
         Ok(())
@@ -585,7 +588,7 @@ impl<F: Fs> Claim<F> {
         if !self.spool.is_addressed(interface) {
             return Ok(interface.into());
         }
-        let accepted = self.spool.accepted_of(&self.job)?;
+        let accepted = self.facts.accepted.as_ref();
         let submitter = accepted.map_or_else(String::new, |known| known.submitter.clone());
         match submitter.parse() {
             Ok(user) if self.spool.is_user(&user) => Ok(Queue::of_user(interface, user)),
@@ -751,7 +754,7 @@ impl<F: Fs> Claim<F> {
         let emit = self.run.join("emit");
         let submitter = match output.emitted.is_empty() {
             true => String::new(),
-            false => self.spool.submitter_of(&self.job).unwrap_or_default(),
+            false => self.facts.submitter(),
         };
         for emitted in output.emitted {
             let from = emit.join(&emitted.path);

@@ -18,6 +18,19 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// How many attempts a job has in all that is to be tried again so often, if it says so itself: that goes before the
+    /// rules of its interface.
+    pub(super) fn attempts_with(&self, retries: Option<u32>, of: Option<&InterfaceName>) -> u32 {
+        match retries {
+            Some(retries) => retries.saturating_add(1),
+            None => {
+                let interfaces = self.interfaces.load();
+                let rules = of.and_then(|interface| interfaces.get(interface));
+                rules.map_or(1, |rules| rules.attempts_max)
+            }
+        }
+    }
+
     /// What a document, which is to be a job of that interface, says that the job keeps its order by. Nothing, if the
     /// start tag of its root element is not there or ends too late.
     ///
@@ -52,15 +65,7 @@ impl<F: Fs> Spool<F> {
 
     /// How many attempts the job has in all: its own retries go before the rules of its interface.
     pub fn attempts_max(&self, job: &Job) -> u32 {
-        match self.retries_of(job) {
-            Some(retries) => retries.saturating_add(1),
-            None => {
-                let interfaces = self.interfaces.load();
-                let of = job.place.interface();
-                let rules = of.and_then(|interface| interfaces.get(interface));
-                rules.map_or(1, |rules| rules.attempts_max)
-            }
-        }
+        self.attempts_with(self.retries_of(job), job.place.interface())
     }
 }
 

@@ -3,7 +3,7 @@
 //! A look decides by the directory alone. It never waits and never moves a job; what has arrived in a
 //! queue by other hands is taken in by `drops.rs`.
 
-use super::{EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, wrap};
+use super::{Accepted, EntryKind, Fs, INLINE_BYTES_MAX, RealFs, Spool, SpoolError, Stat, wrap};
 use crate::domain::{InterfaceName, Job, JobId, JobName, Kind, Place, PlaceKind, Queue};
 use crate::store::fs::layout::{deferred_entry, work_entry};
 use crate::store::fs::{PlacePath, QueuePath};
@@ -459,24 +459,38 @@ impl<F: Fs> Spool<F> {
     /// it, is read to see that.
     pub fn checksum_of(&self, job: &Job) -> Option<String> {
         let accepted = self.known_of(job)?;
-        let sha256 = accepted.sha256.as_ref()?;
         let path = job.place.path(&job.name);
         let stat = self.stat(&path).ok().flatten()?;
+        self.checksum_at(&path, &stat, &accepted)
+    }
+
+    /// The same of a file that was looked at.
+    pub(super) fn checksum_at(
+        &self,
+        path: &Path,
+        stat: &Stat,
+        accepted: &Accepted,
+    ) -> Option<String> {
+        let sha256 = accepted.sha256.as_ref()?;
         let is_it = stat.bytes == accepted.bytes
             && (stat.modified_ms <= accepted.received_ms
                 || stat.bytes <= INLINE_BYTES_MAX as u64
                     && self
                         .fs
-                        .read(&path)
+                        .read(path)
                         .is_ok_and(|bytes| hex::encode(Sha256::digest(&bytes)) == *sha256));
         is_it.then(|| sha256.clone())
     }
 
     /// When a job was received, in milliseconds of the Unix epoch: as recorded, or else by its name.
     pub fn received_ms(&self, job: &Job) -> i64 {
-        let accepted = self.known_of(job);
+        self.received_by(&job.name, self.known_of(job).as_deref())
+    }
+
+    /// The same by what was recorded of it.
+    pub(super) fn received_by(&self, job: &JobName, accepted: Option<&Accepted>) -> i64 {
         accepted.map_or_else(
-            || job.name.id().unix_ms().min(self.now_ms()),
+            || job.id().unix_ms().min(self.now_ms()),
             |accepted| accepted.received_ms,
         )
     }

@@ -31,7 +31,7 @@ use super::{
     wrap,
 };
 use crate::domain::joblog::{Level, Message};
-use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, UserName};
+use crate::domain::{Horizon, InterfaceName, Job, JobId, JobName, Kind, UserName};
 use crate::store::Failure;
 use crate::store::events::EventLine;
 use crate::store::fs::PlacePath;
@@ -49,6 +49,39 @@ const RECENT_BYTES_MAX: usize = 1 << 20;
 const LINE_BYTES: usize = 512;
 /// So much is kept of what a job's next log is to say.
 const NOTE_CHARS_MAX: usize = 2000;
+
+/// What is known of a job, by one look at its file and at the record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    /// What was recorded of it when it came, if its file is the one that came then.
+    pub(super) accepted: Option<Arc<Accepted>>,
+    /// Of its file; 0 when there is none.
+    pub(super) bytes: u64,
+    /// As recorded, if its file has not been written to since.
+    pub(super) sha256: Option<String>,
+    /// Whose its file is.
+    uid: Option<u32>,
+}
+
+impl Facts {
+    /// Who submitted it, as far as is recorded; else whose its file is.
+    pub(super) fn submitter(&self) -> String {
+        match (&self.accepted, self.uid) {
+            (Some(accepted), _) => accepted.submitter.clone(),
+            (None, Some(uid)) => format!("uid {uid}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// How often it is to be tried again, if it says so itself.
+    pub(super) fn retries(&self) -> Option<u32> {
+        let accepted = self.accepted.as_ref()?;
+        match accepted.job.kind() {
+            Kind::Json => accepted.retries,
+            Kind::Xml => None,
+        }
+    }
+}
 
 /// One line, on its way to its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -389,6 +422,30 @@ impl<F: Fs> Spool<F> {
         }
     }
 
+    /// All that is known of a job.
+    ///
+    /// # Errors
+    /// As those of [`Spool::accepted_of`].
+    pub(super) fn facts_of(&self, job: &Job) -> Result<Facts, SpoolError> {
+        let path = job.place.path(&job.name);
+        let mut facts = Facts {
+            accepted: self.accepted(&job.name)?,
+            ..Facts::default()
+        };
+        let Some(stat) = self.stat(&path)? else {
+            return Ok(facts);
+        };
+        if let Some(accepted) = facts.accepted.take()
+            && self.believes_of(stat.uid, accepted.uid)?
+        {
+            facts.sha256 = self.checksum_at(&path, &stat, &accepted);
+            facts.accepted = Some(accepted);
+        }
+        facts.bytes = stat.bytes;
+        facts.uid = Some(stat.uid);
+        Ok(facts)
+    }
+
     /// The same of many jobs, by id, without their parameters: one look through each day.
     ///
     /// # Errors
@@ -629,8 +686,13 @@ impl<F: Fs> Spool<F> {
 
     /// How a job came, as the first message of its first log, if there is something to be said of that.
     pub fn first_words(&self, job: &Job) -> Option<Message> {
-        let note = self.known_of(job)?.note()?;
-        Some(Message::new(self.received_ms(job), Level::Info, note))
+        Self::words_of(&*self.known_of(job)?)
+    }
+
+    /// The same by what was recorded of it.
+    pub(super) fn words_of(accepted: &Accepted) -> Option<Message> {
+        let note = accepted.note()?;
+        Some(Message::new(accepted.received_ms, Level::Info, note))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     store::{
         By, Claimed, Fate, Interrupted, KeptRun, Lease, LeftBehind, RunLog, Settled, Settlement,
         Workspace,
-        fs::{Accepted, Adopted, Claim, Fs, Moved, Spool, SpoolError, wrap},
+        fs::{Adopted, Claim, Fs, Moved, RealFs, Spool, SpoolError, records::Facts, wrap},
     },
 };
 use parking_lot::Mutex;
@@ -68,7 +68,6 @@ impl Drop for Entry {
 /// A run that can begin.
 struct Begun {
     claim: Claim,
-    accepted: Option<Arc<Accepted>>,
     workspace: Workspace,
 }
 
@@ -118,12 +117,7 @@ impl Inner {
                 return Err(error);
             }
         };
-        let Some(Begun {
-            claim,
-            accepted,
-            workspace,
-        }) = begun
-        else {
+        let Some(Begun { claim, workspace }) = begun else {
             drop(unstarted);
             // Its lock may be in our own hands.
             let is_cancelling = self.runs.cancelling.lock().contains_key(job);
@@ -138,15 +132,14 @@ impl Inner {
         };
         unstarted.remove(job);
         drop(unstarted);
-        let (place, attempt) = (claim.place().clone(), claim.attempt());
+        let (facts, attempt) = (claim.facts().clone(), claim.attempt());
         let held = self.held(State::Claimed {
             claim: Box::new(claim),
             opening: None,
             _leased: leased,
         });
         let mut lease = Lease::new(job.clone(), interface.clone(), attempt, held);
-        self.know(&mut lease, &place);
-        lease.reference_as_sent = accepted.and_then(|known| known.reference_as_sent.clone());
+        self.know(&mut lease, &facts);
         Ok(Claimed::Taken(lease, Box::new(workspace)))
     }
 
@@ -160,16 +153,11 @@ impl Inner {
         let Some(mut claim) = self.spool.claim(interface, job)? else {
             return Ok(None);
         };
-        let accepted = claim.accepted()?;
-        let workspace = lay_out(&self.spool, &mut claim, accepted.as_deref(), works)?;
+        let workspace = lay_out(&self.spool, &mut claim, works)?;
         if works {
             claim.begin();
         }
-        Ok(Some(Begun {
-            claim,
-            accepted,
-            workspace,
-        }))
+        Ok(Some(Begun { claim, workspace }))
     }
 
     fn held(&self, state: State) -> Arc<Held> {
@@ -179,11 +167,14 @@ impl Inner {
         })
     }
 
-    /// What the record says of a lease's job.
-    fn know(&self, lease: &mut Lease, place: &Job) {
-        lease.attempts_max = self.spool.attempts_max(place);
-        lease.repeats = self.spool.retries_of(place).is_some();
-        lease.submitter = self.spool.submitter_of(place).unwrap_or_default();
+    /// What is known of a lease's job.
+    fn know(&self, lease: &mut Lease, facts: &Facts) {
+        let retries = facts.retries();
+        lease.attempts_max = self.spool.attempts_with(retries, Some(&lease.interface));
+        lease.repeats = retries.is_some();
+        lease.submitter = facts.submitter();
+        let accepted = facts.accepted.as_ref();
+        lease.reference_as_sent = accepted.and_then(|known| known.reference_as_sent.clone());
     }
 
     pub(super) fn check_document(&self, held: &Held) -> Result<Fate, SpoolError> {
@@ -237,7 +228,7 @@ impl Inner {
             let text = format!("attempt {} started", claim.attempt());
             return Some(Message::new(started_ms, Level::Info, text));
         }
-        self.spool.first_words(claim.place())
+        Spool::<RealFs>::words_of(claim.facts().accepted.as_deref()?)
     }
 
     fn log_of(
@@ -247,7 +238,12 @@ impl Inner {
         opening: Option<Message>,
         log: RunLog,
     ) -> JobLog {
-        let place = claim.place();
+        let log_without_run = self.spool.log_by(
+            claim.facts(),
+            claim.place(),
+            claim.attempt(),
+            opening.into_iter().chain(log.messages).collect(),
+        );
         JobLog {
             status: match what {
                 Settlement::Done => Status::Ok,
@@ -259,13 +255,9 @@ impl Inner {
             // Beside other bytes it would look as if it were right.
             sha256: match claim.fate() {
                 Fate::Changed => None,
-                Fate::Moved | Fate::Restored | Fate::Whole => self.spool.checksum_of(place),
+                Fate::Moved | Fate::Restored | Fate::Whole => log_without_run.sha256.clone(),
             },
-            ..self.spool.log_without_run(
-                place,
-                claim.attempt(),
-                opening.into_iter().chain(log.messages).collect(),
-            )
+            ..log_without_run
         }
     }
 
@@ -312,13 +304,15 @@ impl Inner {
             _leased: leased,
         });
         let mut lease = Lease::new(job, interface, attempt, held);
-        self.know(&mut lease, &place);
-        let accepted = self.spool.accepted_of(&place);
+        let facts = self.spool.facts_of(&place).inspect_err(|error| {
+            tracing::warn!(job = %place.name, %error, "the record cannot be read");
+        });
+        self.know(&mut lease, facts.as_ref().unwrap_or(&Facts::default()));
         LeftBehind {
             lease,
             cut,
-            precedence: (accepted.ok())
-                .map(|accepted| self.precedences.recorded(accepted.as_deref())),
+            precedence: (facts.ok())
+                .map(|facts| self.precedences.recorded(facts.accepted.as_deref())),
             started_ms,
             output: self.spool.fs().absolute(&output),
         }
@@ -372,18 +366,16 @@ impl Inner {
 }
 
 /// Lays out what a run needs.
-fn lay_out(
-    spool: &Spool,
-    claim: &mut Claim,
-    accepted: Option<&Accepted>,
-    works: bool,
-) -> Result<Workspace, SpoolError> {
+fn lay_out(spool: &Spool, claim: &mut Claim, works: bool) -> Result<Workspace, SpoolError> {
     let fs = spool.fs();
     let path = claim.path();
     let lock = |claim: &Claim| claim.lock().try_clone().map_err(wrap("open", &path));
     let errors = if works {
         claim.prepare()?;
-        let params = accepted.and_then(|accepted| accepted.params.as_deref());
+        let accepted = claim.facts().accepted.clone();
+        let params = accepted
+            .as_ref()
+            .and_then(|accepted| accepted.params.as_deref());
         let to = claim.run_dir().join("params.json");
         let file = fs.create(&to).map_err(wrap("create", &to))?;
         fs.write(&file, params.unwrap_or("{}").as_bytes())
