@@ -11,6 +11,9 @@
 //! see `chains`.
 //! No partner has more running jobs than it may, over all interfaces.
 //!
+//! A job that is being settled does not run any more, so it takes no place of one; for its order it is still under way.
+//! No more than twice as many are under way as may run: where the disk keeps jobs from their end, nothing more is started.
+//!
 //! Invariant: an event is looked at in the lane that it is of, so what it costs does not grow with their number.
 
 mod chains;
@@ -59,6 +62,9 @@ pub enum Event {
     Resume(InterfaceName),
     /// A scan failed; the next rescan tries again.
     ScanFailed(InterfaceName),
+    /// The work on a job that was started has ended, and what becomes of it is being recorded: another one may run in its
+    /// place. [`Event::Ended`] follows.
+    Settling(InterfaceName, JobName),
     /// It is so late, in milliseconds of the clock by which jobs are due.
     Tick(i64),
 }
@@ -74,7 +80,8 @@ impl Event {
             | Self::Listed { interface, .. }
             | Self::Released(interface, ..)
             | Self::Resume(interface)
-            | Self::ScanFailed(interface) => Some(interface),
+            | Self::ScanFailed(interface)
+            | Self::Settling(interface, _) => Some(interface),
             Self::Drain | Self::Rescan | Self::Ruled(_) | Self::Tick(_) => None,
         }
     }
@@ -190,6 +197,8 @@ pub struct Scheduler {
     lanes: BTreeMap<InterfaceName, Lane>,
     running: usize,
     running_max: usize,
+    /// How many jobs are being settled.
+    settling: usize,
     partners: Partners,
     /// How many jobs of each partner run.
     running_of: HashMap<Partner, usize>,
@@ -231,6 +240,8 @@ struct Lane {
     /// Jobs with keys that nobody can read: they may be any, so nothing is started.
     unread: BTreeSet<JobName>,
     running: BTreeMap<JobName, Option<Partner>>,
+    /// Jobs that have run, and have not ended yet.
+    settling: BTreeSet<JobName>,
     deferred: BTreeMap<JobName, i64>,
     /// When the first of them is due, as the scheduler knows it.
     due_ms: Option<i64>,
@@ -251,6 +262,7 @@ impl Scheduler {
                 .collect(),
             running: 0,
             running_max,
+            settling: 0,
             partners,
             running_of: HashMap::new(),
             startable: BTreeSet::new(),
@@ -314,6 +326,7 @@ impl Scheduler {
                     lane.moved.clear();
                 }
             }
+            Event::Settling(interface, job) => self.settle(&interface, job),
             Event::Tick(now_ms) => self.release_due(now_ms, out),
         }
         if is_of_all {
@@ -391,7 +404,7 @@ impl Scheduler {
             };
             self.lanes.insert(name, lane);
         }
-        before.retain(|_, lane| !lane.running.is_empty());
+        before.retain(|_, lane| lane.has_under_way());
         for (name, lane) in before {
             let nothing = LaneRules {
                 running_max: 0,
@@ -431,7 +444,7 @@ impl Scheduler {
 
     fn adopt(&mut self, interface: &InterfaceName, job: JobName, turn: Turn) {
         if let Some(lane) = self.lanes.get_mut(interface)
-            && !lane.running.contains_key(&job)
+            && !lane.is_under_way(&job)
         {
             if lane.is_read(&job, &turn)
                 && let Some(key) = lane.key_of(&turn)
@@ -461,14 +474,28 @@ impl Scheduler {
         self.count(partner.as_ref(), true);
     }
 
+    /// A job that runs gives its place to another one.
+    fn settle(&mut self, interface: &InterfaceName, job: JobName) {
+        if let Some(lane) = self.lanes.get_mut(interface)
+            && let Some(partner) = lane.running.remove(&job)
+        {
+            lane.settling.insert(job);
+            self.settling += 1;
+            self.count(partner.as_ref(), false);
+        }
+    }
+
     fn end(&mut self, interface: &InterfaceName, job: JobName, end: End) {
         let Some(lane) = self.lanes.get_mut(interface) else {
             return;
         };
         let ran = lane.running.remove(&job);
+        if lane.settling.remove(&job) {
+            self.settling -= 1;
+        }
         lane.ended(job, end);
-        lane.waits_for_running &= !lane.running.is_empty();
-        if lane.gone && lane.running.is_empty() {
+        lane.waits_for_running &= lane.has_under_way();
+        if lane.gone && !lane.has_under_way() {
             self.lanes.remove(interface);
         }
         if let Some(partner) = ran {
@@ -535,12 +562,12 @@ impl Scheduler {
 
     fn pump(&mut self, out: &mut Vec<Action>) {
         if self.draining {
-            if self.running == 0 {
+            if self.running + self.settling == 0 {
                 out.push(Action::Exit);
             }
             return;
         }
-        while self.running < self.running_max {
+        while has_room(self.running, self.settling, self.running_max) {
             let after = (self.turn.as_ref()).map_or(Bound::Unbounded, Bound::Excluded);
             let mut next = self.startable.range((after, Bound::Unbounded));
             let next = next.next().or_else(|| self.startable.first());
@@ -556,6 +583,11 @@ impl Scheduler {
             self.turn = Some(interface);
         }
     }
+}
+
+/// May another job be started beside these?
+fn has_room(running: usize, settling: usize, running_max: usize) -> bool {
+    running < running_max && running + settling < running_max.saturating_mul(2)
 }
 
 impl Lane {
@@ -577,6 +609,7 @@ impl Lane {
             chains: Chains::default(),
             unread: BTreeSet::new(),
             running: BTreeMap::new(),
+            settling: BTreeSet::new(),
             deferred: BTreeMap::new(),
             due_ms: None,
             releasing: BTreeSet::new(),
@@ -589,11 +622,21 @@ impl Lane {
             dirty: true,
             scanning: self.scanning,
             outdated: self.scanning,
-            waits_for_running: rules.order != Order::None && !self.running.is_empty(),
+            waits_for_running: rules.order != Order::None && self.has_under_way(),
             resting: self.resting,
             running: self.running,
+            settling: self.settling,
             ..Self::new(rules)
         }
+    }
+
+    fn is_under_way(&self, job: &JobName) -> bool {
+        self.running.contains_key(job) || self.settling.contains(job)
+    }
+
+    /// Do jobs run here, or are being settled?
+    fn has_under_way(&self) -> bool {
+        !self.running.is_empty() || !self.settling.is_empty()
     }
 
     /// When the first deferred job is due that may be released.
@@ -603,9 +646,10 @@ impl Lane {
     }
 
     fn startable(&self) -> Option<&JobName> {
-        let is_full = self.running.len() >= self.rules.running_max;
-        let is_full = is_full || self.waits_for_running;
-        if self.held || self.resting || is_full || !self.unread.is_empty() {
+        let (running, settling) = (self.running.len(), self.settling.len());
+        let may_start = has_room(running, settling, self.rules.running_max);
+        let may_start = may_start && !self.waits_for_running;
+        if self.held || self.resting || !may_start || !self.unread.is_empty() {
             return None;
         }
         // What could not be started comes when nothing else is left to start.
@@ -627,7 +671,7 @@ impl Lane {
         self.held = held;
         let moved = std::mem::take(&mut self.moved);
         let is_known = |lane: &Self, job: &JobName| {
-            lane.running.contains_key(job) || lane.releasing.contains(job) || moved.contains(job)
+            lane.is_under_way(job) || lane.releasing.contains(job) || moved.contains(job)
         };
         // What is not listed any more has left by other hands.
         self.deferred.retain(|job, _| moved.contains(job));
@@ -716,7 +760,7 @@ impl Lane {
 
     fn add(&mut self, job: JobName, turn: Turn) {
         // A lane that runs nothing keeps nothing: its jobs are in the directory.
-        let has_left = self.running.contains_key(&job)
+        let has_left = self.is_under_way(&job)
             || self.deferred.contains_key(&job)
             || self.releasing.contains(&job);
         if self.rules.running_max == 0 || has_left || !self.is_read(&job, &turn) {

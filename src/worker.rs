@@ -414,6 +414,7 @@ impl Core {
             | Event::Resume(_)
             | Event::Ruled(_)
             | Event::ScanFailed(_)
+            | Event::Settling(..)
             | Event::Tick(_)) => other,
         }
     }

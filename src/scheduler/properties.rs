@@ -59,6 +59,10 @@ enum Step {
         job: Pick,
         how: How,
     },
+    /// The work on some claimed job has ended, which is told at once.
+    Ran {
+        job: Pick,
+    },
     /// The operator holds or releases an interface.
     Hold {
         lane: Pick,
@@ -116,7 +120,8 @@ fn any_step() -> impl Strategy<Value = Step> {
                 task: what,
                 stuck: how.one_in(6),
             },
-            45..53 => Step::End {
+            45..48 => Step::Ran { job: what },
+            48..53 => Step::End {
                 job: what,
                 how: how.of(&[How::Done, How::Deferred, How::GivenBack]).unwrap(),
             },
@@ -190,6 +195,15 @@ struct Dirs {
     resting: bool,
     /// Started or adopted, and the end is not delivered yet.
     in_flight: BTreeSet<JobName>,
+    /// Those of them that do not run any more.
+    settling: BTreeSet<JobName>,
+}
+
+impl Dirs {
+    fn running(&self) -> impl Iterator<Item = &JobName> {
+        let running = self.in_flight.iter();
+        running.filter(|job| !self.settling.contains(*job))
+    }
 }
 
 enum Task {
@@ -294,6 +308,7 @@ impl World {
                     self.work(task, *stuck);
                 }
             }
+            Step::Ran { job } => self.ran(*job),
             Step::End { job, how } => self.end(*job, *how),
             Step::Hold { lane, held } => {
                 let interface = self.lane(*lane);
@@ -341,6 +356,7 @@ impl World {
         let stuck = match &event {
             Event::Ended(interface, job, end) => {
                 self.dir(interface).in_flight.remove(job);
+                self.dir(interface).settling.remove(job);
                 (*end == End::Stuck).then(|| interface.clone())
             }
             Event::Listed {
@@ -366,6 +382,7 @@ impl World {
             | Event::Rescan
             | Event::Ruled(_)
             | Event::ScanFailed(_)
+            | Event::Settling(..)
             | Event::Tick(_) => None,
         };
         if let Some(interface) = stuck {
@@ -378,7 +395,8 @@ impl World {
             self.take(action);
         }
         let in_flight = self.dirs.values().map(|dirs| dirs.in_flight.len());
-        assert_eq!(in_flight.clone().sum::<usize>(), self.scheduler.running);
+        let running = self.dirs.values().map(|dirs| dirs.running().count());
+        assert_eq!(running.sum::<usize>(), self.scheduler.running);
         if self.draining {
             assert_eq!(
                 self.exited,
@@ -413,12 +431,27 @@ impl World {
             }
             Action::Start(interface, job) => {
                 let rules = self.rules[&interface];
-                let n_running: usize = self.dirs.values().map(|dirs| dirs.in_flight.len()).sum();
-                assert!(n_running < self.running_max, "too many in all");
+                let n_running = self.dirs.values().map(|dirs| dirs.running().count());
+                assert!(
+                    n_running.sum::<usize>() < self.running_max,
+                    "too many in all"
+                );
+                let under_way = self.dirs.values().map(|dirs| dirs.in_flight.len());
+                assert!(
+                    under_way.sum::<usize>() < 2 * self.running_max,
+                    "too many under way"
+                );
                 let dirs = self.dir(&interface);
                 assert_eq!(dirs.told_held, Some(false), "started in a held interface");
                 assert!(!dirs.resting, "started in a lane that rests");
-                assert!(dirs.in_flight.len() < rules.running_max, "too many at once");
+                assert!(
+                    dirs.running().count() < rules.running_max,
+                    "too many at once"
+                );
+                assert!(
+                    dirs.in_flight.len() < 2 * rules.running_max,
+                    "too many under way"
+                );
                 assert!(
                     rules.order != Order::Arrival || dirs.in_flight.is_empty(),
                     "two at once in order"
@@ -435,8 +468,8 @@ impl World {
     /// With this one, the job's partner has no more running jobs than it may.
     fn is_not_over_its_limit(&self, job: &JobName) {
         let partner = self.turn(job).partner;
-        let in_flight = self.dirs.values().flat_map(|dirs| &dirs.in_flight);
-        let running = in_flight.filter(|job| self.turn(job).partner == partner);
+        let running = self.dirs.values().flat_map(Dirs::running);
+        let running = running.filter(|job| self.turn(job).partner == partner);
         let max = partners().running_max(partner.as_ref());
         assert!(running.count() <= max, "too many of {partner:?}");
     }
@@ -566,6 +599,18 @@ impl World {
             "an older job was overtaken"
         );
         assert!(dirs.work.insert(job), "claimed twice");
+    }
+
+    fn ran(&mut self, job: Pick) {
+        let running = self.dirs.iter().flat_map(|(interface, dirs)| {
+            let claimed = dirs.running().filter(|job| dirs.work.contains(*job));
+            claimed.map(|job| (interface.clone(), job.clone()))
+        });
+        let running: Vec<_> = running.collect();
+        if let Some((interface, job)) = job.of(&running) {
+            self.dir(&interface).settling.insert(job.clone());
+            self.tell(Event::Settling(interface, job));
+        }
     }
 
     fn end(&mut self, job: Pick, how: How) {

@@ -97,6 +97,30 @@ fn oldest_first_and_never_more_than_allowed() {
     assert_eq!(on(&mut s, ended), [start(&j[2])]);
 }
 
+#[test]
+fn what_is_being_settled_takes_no_place_but_keeps_its_order() {
+    let settling = |job: &JobName| Event::Settling(interface("a"), job.clone());
+    let ended = |job: &JobName| Event::Ended(interface("a"), job.clone(), End::Left);
+    let j = jobs(4);
+    let mut s = scheduler(1, false);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    assert_eq!(on(&mut s, settling(&j[0])), [start(&j[1])]);
+    assert_eq!(on(&mut s, listed(&j)), [], "it has not left");
+    assert_eq!(on(&mut s, settling(&j[1])), [], "two are under way");
+    assert_eq!(on(&mut s, settling(&j[1])), [], "said twice");
+    assert_eq!(on(&mut s, ended(&j[0])), [start(&j[2])]);
+    assert_eq!(on(&mut s, ended(&j[1])), []);
+    assert_eq!(on(&mut s, settling(&j[2])), [start(&j[3])]);
+    on(&mut s, Event::Drain);
+    assert_eq!(on(&mut s, ended(&j[3])), [], "one is being settled");
+    assert_eq!(on(&mut s, ended(&j[2])), [Action::Exit]);
+
+    let mut s = scheduler(2, true);
+    assert_eq!(on(&mut s, listed(&j)), [start(&j[0])]);
+    assert_eq!(on(&mut s, settling(&j[0])), []);
+    assert_eq!(on(&mut s, ended(&j[0])), [start(&j[1])]);
+}
+
 fn with_turns(jobs: &[JobName], turns: &[Turn]) -> Event {
     let jobs = jobs.iter().cloned();
     Event::Listed {

@@ -82,6 +82,9 @@ impl Core {
             let run = self.run_of(&lease, *workspace);
             processor.run(run, &underway.stop).await
         };
+        // What is recorded of it waits for the disk, and takes no place of one that can run.
+        let settling = Event::Settling(interface.clone(), job.clone());
+        self.hints.notify_surely(settling).await;
         self.settle((&lease, &lane), ended, started_ms, underway)
             .await
     }
