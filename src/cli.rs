@@ -44,10 +44,10 @@ mod why;
 
 use crate::{
     config::{Config, Tenant},
-    daemon,
+    daemon::Engine,
     store::{
         Store,
-        fs::{FileStore, RealFs, SpoolLock},
+        fs::{RealFs, SpoolLock},
     },
     util::modes,
 };
@@ -57,7 +57,6 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -275,11 +274,13 @@ fn look<T>(
     tenant: &Tenant,
     with: impl AsyncFnOnce(&dyn Store) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    has_spool(tenant)?;
-    let spool = daemon::existing_spool(tenant);
-    spool.check_format()?;
-    let store = FileStore::new(Arc::new(spool));
-    runtime()?.block_on(with(&store))
+    has_jobs(tenant)?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let engine = Engine::look(tenant).await?;
+        engine.check_format()?;
+        with(&*engine.store).await
+    })
 }
 
 /// For the calls of one command.
@@ -289,7 +290,10 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// A path that was mistyped is no reason to make a new spool there.
-fn has_spool(tenant: &Tenant) -> anyhow::Result<()> {
+fn has_jobs(tenant: &Tenant) -> anyhow::Result<()> {
+    if tenant.database.is_some() {
+        return Ok(());
+    }
     let queue = tenant.root.join("queue");
     access::explained(&queue, || std::fs::read_dir(&queue).map(drop)).or_else(|error| {
         let is = |kind| access::io_kind(&error) == Some(kind);

@@ -8,6 +8,7 @@
 mod arrivals;
 mod clock;
 mod configuration;
+mod engine;
 mod expiry;
 #[cfg(test)]
 mod fault_tests;
@@ -30,17 +31,18 @@ pub(crate) use operators::control_places;
 
 pub(crate) use service_manager::GivenSockets;
 
-pub(crate) use tenant::{existing_spool, open_spool, schemas, seal, take_over, verifier};
+#[cfg(feature = "cluster")]
+pub(crate) use engine::database;
+pub(crate) use engine::{Engine, seal};
+
+pub(crate) use tenant::{open_spool, schemas, take_over, verifier};
 
 use crate::{
     config::Config,
     http::{self, tls},
     metrics::Metrics,
     processor::Starter,
-    store::{
-        Store,
-        fs::{LockError, RealFs, SpoolLock},
-    },
+    store::fs::{LockError, RealFs, SpoolLock},
     ui::{self, Ui},
     util::Heartbeat,
 };
@@ -340,7 +342,7 @@ fn watch_expiry(
     supervisor: &Supervisor,
     stop: &CancellationToken,
 ) {
-    let stores = served.iter().map(|of| of.store.clone() as Arc<dyn Store>);
+    let stores = served.iter().map(|of| of.store.clone());
     let (certificate, stores): (_, Vec<_>) = (certificate.clone(), stores.collect());
     let until = stop.clone();
     supervisor.keep("the watch of the certificate", move || {

@@ -160,6 +160,11 @@ impl Handle {
         self.0.hints.arrived(interface, job);
     }
 
+    /// Ends what runs now, as when the service stops.
+    pub fn end_runs(&self) {
+        self.0.runs.end_all();
+    }
+
     /// Works by other rules from now on. What runs goes on by those with which it was started.
     pub async fn take(&self, rules: Rules) {
         let core = &self.0;

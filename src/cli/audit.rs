@@ -3,6 +3,7 @@
 use super::{
     At, Format, access,
     jobs::exit_code,
+    look,
     output::{print_line, print_note},
 };
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     store::audit::{AuditRecord, Deed, Ending, Entry},
     store::fs::AuditFiles,
 };
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
@@ -45,7 +47,7 @@ impl Of {
             Some(dir) => dir.clone(),
             None => {
                 let (_, tenant) = self.at.load()?;
-                super::has_spool(&tenant)?;
+                super::has_jobs(&tenant)?;
                 tenant.root.join("audit")
             }
         };
@@ -53,6 +55,21 @@ impl Of {
             AuditFiles::of(&dir)
                 .map_err(|error| anyhow::Error::new(error).context(dir.display().to_string()))
         })
+    }
+}
+
+impl Of {
+    /// What is recorded where jobs are in a database; `None`: it is in files.
+    fn in_database(&self) -> anyhow::Result<Option<Vec<AuditRecord>>> {
+        if self.dir.is_some() {
+            return Ok(None);
+        }
+        let (_, tenant) = self.at.load()?;
+        if tenant.database.is_none() {
+            return Ok(None);
+        }
+        let audited = look(&tenant, async |store| Ok(store.audited(usize::MAX).await?));
+        audited.map(Some)
     }
 }
 
@@ -185,13 +202,8 @@ impl Row {
 
 impl Ls {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let mut files = self.of.files()?;
-        if let Some(since) = self.since {
-            // A record is never in a file of an earlier day than its own.
-            files = files.since(&since.strftime("%Y-%m-%d").to_string());
-        }
         let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
-        files.records(&mut |record| match &record.entry {
+        let mut each = |record: AuditRecord| match &record.entry {
             Entry::Begun(deed) => {
                 let is_late = self.since.is_none_or(|since| record.at >= since);
                 if is_late && self.by.as_ref().is_none_or(|user| deed.is_by(user)) {
@@ -204,7 +216,18 @@ impl Ls {
                     row.ended = Some((record.at, ending.clone()));
                 }
             }
-        })?;
+        };
+        match self.of.in_database()? {
+            Some(records) => records.into_iter().for_each(&mut each),
+            None => {
+                let mut files = self.of.files()?;
+                if let Some(since) = self.since {
+                    // A record is never in a file of an earlier day than its own.
+                    files = files.since(&since.strftime("%Y-%m-%d").to_string());
+                }
+                files.records(&mut each)?;
+            }
+        }
         for row in rows.values() {
             match self.of.format.json {
                 true => print_line!("{}", row.json())?,
@@ -217,6 +240,11 @@ impl Ls {
 
 impl Verify {
     fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.of.in_database()?.is_some() {
+            bail!(
+                "the audit is in a database: `spoolgate fsck` verifies its chain with all the rest"
+            );
+        }
         let verified = self.of.files()?.verify(self.from.clone())?;
         match &verified {
             Ok(fits) if self.of.format.json => {

@@ -267,7 +267,7 @@ fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
     }
     if tenant.root.join(".key").symlink_metadata().is_ok() {
         let what = format!("{root}/.key");
-        match daemon::seal(tenant) {
+        match super::runtime().and_then(|runtime| runtime.block_on(daemon::seal(tenant))) {
             Ok(_) => say(Grade::Fine, what, "only its owner can use it".into()),
             Err(error) => say(Grade::Failed, what, super::explain(&error)),
         }

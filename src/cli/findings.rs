@@ -4,25 +4,22 @@ use super::{is_unknown_to_service, runtime};
 use crate::{
     auth::{Everyone, UserFiles, UsersError},
     config::{Config, Tenant},
-    daemon,
+    daemon::{self, Engine},
     http::tls::{Certificate, TlsError},
     ops::admin::RELOAD,
     ops::health::{
         self, Grade, HealthFinding, Stops,
         gather::{CertificateSource, StoreFacts, TenantSource, facts, unknown_partners},
     },
-    store::{
-        Store,
-        fs::{FileStore, RealFs, SpoolLock},
-    },
+    store::fs::{RealFs, SpoolLock},
     xml::{ReloadReport, Schemas, Stylesheets},
 };
 use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    sync::Arc,
     time::Duration,
 };
+use tokio::runtime::Runtime;
 
 /// The service itself gives up after five seconds.
 const PATIENCE: Duration = Duration::from_secs(7);
@@ -36,7 +33,9 @@ pub(super) struct Found<'a> {
     pub(super) stylesheets: Vec<ReloadReport>,
     /// The process that serves it.
     pub(super) holder: Option<String>,
-    store: FileStore,
+    engine: Engine,
+    /// The one on which the store was opened.
+    runtime: Runtime,
     store_facts: StoreFacts,
     pub(super) schema_store: Schemas,
     stylesheet_store: Stylesheets,
@@ -44,7 +43,8 @@ pub(super) struct Found<'a> {
 
 impl<'a> Found<'a> {
     pub(super) fn look(tenant: &'a Tenant) -> anyhow::Result<Self> {
-        let store = FileStore::new(Arc::new(daemon::existing_spool(tenant)));
+        let runtime = runtime()?;
+        let engine = runtime.block_on(Engine::look(tenant))?;
         let schema_store = daemon::schemas(tenant);
         let stylesheet_store = Stylesheets::open(&tenant.root.join("xslt"));
         Ok(Self {
@@ -53,16 +53,17 @@ impl<'a> Found<'a> {
             schemas: schema_store.reload(),
             stylesheets: stylesheet_store.reload(),
             holder: SpoolLock::holder(&RealFs::new(&tenant.root)).ok().flatten(),
-            store_facts: runtime()?.block_on(StoreFacts::of(&store, false)),
-            store,
+            store_facts: runtime.block_on(StoreFacts::of(&*engine.store, false)),
+            engine,
+            runtime,
             schema_store,
             stylesheet_store,
         })
     }
 
-    /// As [`Store::probe`], where no service is at work.
+    /// As [`crate::store::Store::probe`], where no service is at work.
     pub(super) fn probe(&self) -> anyhow::Result<Vec<String>> {
-        Ok(runtime()?.block_on(self.store.probe())?)
+        Ok(self.runtime.block_on(self.engine.store.probe())?)
     }
 
     /// What is to be known of schemas that are good, and of those that the configuration names and

@@ -112,11 +112,11 @@ impl Lookup<'_> {
             Meaning::Name(name) => return Ok(name),
             Meaning::Beginning(text) => return self.beginning(&text).await,
             Meaning::Task(id) => Some(id),
-            Meaning::Hex(hex) => match self.seal()? {
+            Meaning::Hex(hex) => match self.seal().await? {
                 Some(seal) => seal.job_of_hex(&hex),
                 None => Some(id_in_hex(&hex)),
             },
-            Meaning::Uuid(uuid) => match self.seal()? {
+            Meaning::Uuid(uuid) => match self.seal().await? {
                 Some(seal) => seal.job_of_uuid(uuid),
                 None => Some(id_in_uuid(uuid)),
             },
@@ -178,12 +178,12 @@ impl Lookup<'_> {
     }
 
     /// By which ids are checked. `None`: this user may not read the key, and an id can be of this tenant only.
-    fn seal(&self) -> anyhow::Result<Option<Seal>> {
+    async fn seal(&self) -> anyhow::Result<Option<Seal>> {
         let key = self.tenant.root.join(".key");
-        if key.symlink_metadata().is_err() {
+        if self.tenant.database.is_none() && key.symlink_metadata().is_err() {
             bail!("this spool has given out no ids yet");
         }
-        match daemon::seal(self.tenant) {
+        match daemon::seal(self.tenant).await {
             Ok(seal) => Ok(Some(seal)),
             Err(error)
                 if self.config.tenants.len() == 1

@@ -2,10 +2,10 @@
 //!
 //! Nothing is ever done beside a running service, which would not know of it.
 
-use super::{At, explain, has_spool, output::print_note, runtime};
+use super::{At, explain, has_jobs, output::print_note, runtime};
 use crate::{
     config::{Config, Tenant},
-    daemon,
+    daemon::{self, Engine},
     ops::admin::{
         Acted, Admin, Administration, Bulk, Operation, Summary, Told, operator_of_process,
     },
@@ -13,14 +13,11 @@ use crate::{
     store::{
         By,
         audit::Outcome,
-        fs::{LockError, Spool, SpoolLock},
+        fs::{LockError, SpoolLock},
     },
 };
 use anyhow::bail;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 /// How long to wait for a service that is just starting or ending to be reachable, or gone.
@@ -29,21 +26,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) enum Operator {
     Service(Client),
-    Own(Own),
+    Own(Box<Own>),
 }
 
-/// A spool that is this command's until the end.
+/// A spool that is this command's until the end, or a database.
 pub(super) struct Own {
     admin: Admin,
-    spool: Arc<Spool>,
+    engine: Engine,
     by: By,
     runtime: Runtime,
-    _lock: SpoolLock,
+    _lock: Option<SpoolLock>,
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        self.spool.close_journal();
+        self.runtime.block_on(self.engine.close());
     }
 }
 
@@ -79,16 +76,16 @@ impl Operator {
             Err(ClientError::Unreachable { .. }) if !tenant.root.exists() => {}
             Err(error) => return Err(error.into()),
         }
-        has_spool(tenant)?;
+        has_jobs(tenant)?;
         let runtime = runtime()?;
-        match daemon::take_over(tenant) {
-            Ok((lock, spool, admin)) => Ok(Ok(Self::Own(Own {
+        match runtime.block_on(daemon::take_over(tenant)) {
+            Ok((lock, engine, admin)) => Ok(Ok(Self::Own(Box::new(Own {
                 admin,
-                spool,
+                engine,
                 by: operator_of_process(),
                 runtime,
                 _lock: lock,
-            }))),
+            })))),
             Err(error) => match error.downcast_ref() {
                 Some(LockError::Taken { holder }) => Ok(Err(holder.clone())),
                 Some(LockError::Io(_)) | None => Err(error),
@@ -179,9 +176,10 @@ pub(super) fn recorded<T>(
     what: &Administration,
     act: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    match tenant.root.join("queue").try_exists() {
-        Ok(false) => act(),
-        Ok(true) | Err(_) => Operator::of(config, tenant)?.recorded(what, act),
+    let is_there = tenant.root.join("queue").try_exists();
+    match is_there {
+        Ok(false) if tenant.database.is_none() => act(),
+        Ok(_) | Err(_) => Operator::of(config, tenant)?.recorded(what, act),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::ConfigArg;
 use crate::{
-    config::{Config, Tenant},
+    config::Config,
     daemon, log,
     processor::{Starter, starter::init},
 };
@@ -29,22 +29,7 @@ impl Serve {
             return Ok(code);
         }
         let config = Config::load(&self.file.config)?;
-        for tenant in &config.tenants {
-            serves(tenant)?;
-        }
         run(config)
-    }
-}
-
-/// Jobs of a database are not served yet, and never from a spool instead.
-fn serves(tenant: &Tenant) -> anyhow::Result<()> {
-    match &tenant.database {
-        None => Ok(()),
-        Some(_) => Err(anyhow!(
-            "the jobs of tenant {} are to be in a database (store.url_file), from which no service can serve yet: \
-             `spoolgate store` prepares it; leave store.url_file out to serve from the spool",
-            tenant.name
-        )),
     }
 }
 

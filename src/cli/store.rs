@@ -1,14 +1,8 @@
 //! `spoolgate store …`: the database in which a store is.
 
 use super::{Common, output::print_line, output::print_note, runtime};
-use crate::{
-    client::{Trust, tls_config},
-    config::{DatabaseConfig, Tenant},
-    domain::escaped,
-    store::pg::{Database, Url},
-    util::secret,
-};
-use anyhow::{Context, anyhow};
+use crate::{daemon, domain::escaped, store::pg::Database};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
@@ -83,17 +77,9 @@ impl Check {
 impl Common {
     fn database(&self) -> anyhow::Result<Database> {
         let (_, tenant) = self.at.load()?;
-        let Tenant { name, database, .. } = &tenant;
-        let config = database.as_ref().with_context(|| {
+        let name = &tenant.name;
+        daemon::database(&tenant)?.with_context(|| {
             format!("tenant {name} has no store.url_file: its jobs are in a spool")
-        })?;
-        let url = url(config).map_err(|why| anyhow!("{}: {why}", config.url_file.display()));
-        Ok(Database::new(url?)?)
+        })
     }
-}
-
-fn url(config: &DatabaseConfig) -> Result<Url, String> {
-    let trust = config.cacert.clone().map_or(Trust::System, Trust::File);
-    let tls = || tls_config(&trust).map_err(|error| error.to_string());
-    Url::new(&secret::read(&config.url_file)?, tls)
 }

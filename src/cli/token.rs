@@ -103,9 +103,9 @@ impl ApiKey {
 
 /// The tenant's users, with the key of its spool.
 fn users(tenant: &Tenant) -> anyhow::Result<Users> {
-    super::has_spool(tenant)?;
+    super::has_jobs(tenant)?;
     let key = tenant.root.join(".key");
-    let seal = access::explained(&key, || daemon::seal(tenant))?;
+    let seal = access::explained(&key, || super::runtime()?.block_on(daemon::seal(tenant)))?;
     access::explained(&tenant.users, || Users::open(&tenant.users, seal))
 }
 

@@ -123,7 +123,7 @@ impl Daemon {
         let prepared = Prepared::new(&config, tenant, shared, None, &stop, &kill).await?;
         Ok(Self {
             service: prepared.service.load_full(),
-            spool: prepared.spool.clone(),
+            spool: prepared.engine.spool.clone(),
             running: prepared.run(&Supervisor::new(stop.clone()), &stop, &stop).0,
             stop,
             kill,

@@ -1,13 +1,13 @@
 //! Files that people change, read again while the service runs: schemas, stylesheets, users, the
 //! certificate. And what is done from time to time: old days go, and what lies beside its day is put into it.
 
-use super::{About, supervise::blocking};
+use super::{About, engine::Engine, supervise::blocking};
 use crate::{
     auth::Users,
     domain::Queue,
     http::tls::Certificate,
     scheduler::Event,
-    store::fs::{Retention, Spool},
+    store::fs::Retention,
     watch::Watch,
     worker::Hints,
     xml::{ReloadOutcome, ReloadReport, Schemas, Stylesheets},
@@ -81,7 +81,7 @@ pub(super) struct Reloader {
     pub(super) users: Arc<Users>,
     /// What all tenants have in common: one of them looks after it.
     pub(super) common: Option<(Arc<Certificate>, Arc<About>)>,
-    pub(super) spool: Arc<Spool>,
+    pub(super) engine: Engine,
     pub(super) retention: ArcSwap<Retention>,
     pub(super) watcher: Option<Arc<Watch>>,
     /// What was said to be no directory, and why.
@@ -132,22 +132,19 @@ impl Reloader {
         let mut sweep_at = tokio::time::Instant::now();
         let mut said_on = None;
         loop {
-            let today = self.spool.now_ms().div_euclid(DAY_MS);
+            let today = self.engine.store.now_ms().div_euclid(DAY_MS);
             if said_on.replace(today) != Some(today) {
-                let this = self.clone();
-                blocking(move || this.say_audit()).await;
+                self.say_audit().await;
             }
             // The start has just done it, by its recovery.
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            let this = self.clone();
-            blocking(move || this.file_orphans()).await;
+            self.engine.file_orphans().await;
             if sweep_at <= tokio::time::Instant::now() {
                 sweep_at = tokio::time::Instant::now() + SWEEP_EVERY;
-                let this = self.clone();
-                blocking(move || this.sweep()).await;
+                self.engine.sweep(self.retention.load_full()).await;
             }
         }
     }
@@ -159,7 +156,7 @@ impl Reloader {
     /// Watches the directories that are there now: all of them once one was replaced, else those that
     /// are others than before.
     fn watch_what_is_there(&self, replaced: bool) {
-        if replaced && let Err(error) = self.spool.restore_dirs() {
+        if replaced && let Err(error) = self.engine.spool.restore_dirs() {
             tracing::error!(%error, "a directory of the spool cannot be made anew");
         }
         let rearmed = match &self.watcher {
@@ -175,7 +172,7 @@ impl Reloader {
             tracing::warn!("a directory of the spool was replaced; what is there is watched anew");
         }
         if is_new {
-            self.spool.forget_closed();
+            self.engine.spool.forget_closed();
             self.hints.notify(Event::Rescan);
         }
     }
@@ -237,10 +234,10 @@ impl Reloader {
     /// Where jobs are for users, makes the directories of those with a right there. Who looks there
     /// next finds what lies in those of users who have just been added.
     fn make_queues(&self) {
-        for interface in self.spool.addressed_interfaces() {
+        for interface in self.engine.spool.addressed_interfaces() {
             for user in self.users.partners_of(&interface) {
                 let queue = Queue::of_user(&interface, user);
-                if let Err(error) = self.spool.make_queue(&queue) {
+                if let Err(error) = self.engine.spool.make_queue(&queue) {
                     tracing::error!(%queue, %error, "there is no directory for what is for a user");
                 }
             }
@@ -248,36 +245,16 @@ impl Reloader {
         }
     }
 
-    fn file_orphans(&self) {
-        if let Err(error) = self.spool.file_orphans() {
-            tracing::error!(%error, "jobs outside of their days cannot be looked for");
-        }
-    }
-
     /// A hash in a log that is kept elsewhere shows later whether anything before it was changed.
-    fn say_audit(&self) {
+    async fn say_audit(&self) {
         let tenant = &self.tenant;
-        let newest = self.spool.audit_head();
-        // Nothing is said that a power cut could take back.
-        let durable = self.spool.wait(self.spool.latest());
-        match newest.and_then(|newest| durable.map(|()| newest)) {
+        match self.engine.store.audit_head().await {
             Ok(None) => {}
             Ok(Some(newest)) => {
                 let (record, sha256) = (newest.number, newest.sha256);
                 tracing::info!(tenant, record, sha256, "newest record of the audit");
             }
             Err(error) => tracing::error!(tenant, %error, "the audit cannot be read"),
-        }
-    }
-
-    fn sweep(&self) {
-        match self.spool.sweep(&self.retention.load()) {
-            Ok(removed) => {
-                for path in removed {
-                    tracing::info!(path = %path.display(), "its retention has passed; removed");
-                }
-            }
-            Err(error) => tracing::error!(%error, "old days cannot be removed"),
         }
     }
 }

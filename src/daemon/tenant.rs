@@ -1,7 +1,9 @@
 //! One tenant, prepared and then at work: its spool, service, users, watcher and worker.
 
 use super::{
-    About, holds,
+    About,
+    engine::{Engine, seal},
+    holds,
     reload::{Reloader, Woken},
     service_manager::Told,
     supervise::{Supervisor, blocking},
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     auth::{UserFiles, Users, UsersFile},
     config::{Config, InterfaceConfig, Limits, Tenant},
-    domain::{InterfaceName, Job, JobName, Queue, Seal},
+    domain::{InterfaceName, Job, JobName, Queue, UserName},
     events::{self, Dispatcher},
     http::tls::Certificate,
     metrics::{Metrics, Rescan, Tenant as TenantMetrics},
@@ -26,7 +28,7 @@ use crate::{
     store::{
         By, LeftBehind, Store,
         events::Wants,
-        fs::{FileStore, InForce, Owner, RealFs, Rules, Spool, SpoolLock, key},
+        fs::{Adopted, FileStore, InForce, Owner, RealFs, Rules, Spool, SpoolLock},
     },
     ui,
     util::Heartbeat,
@@ -123,8 +125,7 @@ pub(super) struct Prepared {
     pub(super) service: Arc<ArcSwap<Service>>,
     verifier: Arc<ArcSwap<Verifier>>,
     pub(super) users: Arc<Users>,
-    pub(super) spool: Arc<Spool>,
-    store: Arc<FileStore>,
+    pub(super) engine: Engine,
     metrics: TenantMetrics,
     starter: Starter,
     /// By what events are sent.
@@ -143,7 +144,7 @@ pub(super) struct Follower {
     pub(super) users: Arc<Users>,
     service: Arc<ArcSwap<Service>>,
     verifier: Arc<ArcSwap<Verifier>>,
-    spool: Arc<Spool>,
+    engine: Engine,
     worker: worker::Handle,
     events: watch::Sender<events::Rules>,
     alarm: Arc<Alarm>,
@@ -154,7 +155,7 @@ pub(super) struct Follower {
 
 /// A tenant at work.
 pub(super) struct Running {
-    spool: Arc<Spool>,
+    engine: Engine,
     /// `None`: it has ended.
     worker: Option<JoinHandle<()>>,
     timetable: JoinHandle<()>,
@@ -169,11 +170,10 @@ pub(crate) fn rules(tenant: &Tenant) -> BTreeMap<InterfaceName, Rules> {
 
 /// Opens a tenant's spool, making what is missing.
 pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
-    let root = &tenant.root;
-    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    make_root(tenant)?;
     existing_spool(tenant).check_format()?;
     let clock = Box::new(|| jiff::Timestamp::now().as_millisecond());
-    let spool = Spool::open(RealFs::new(root), rules(tenant), clock)?;
+    let spool = Spool::open(RealFs::new(&tenant.root), rules(tenant), clock)?;
     let spool = spool.with_retention(tenant.retention.clone());
     let spool = spool.with_accepted_risk(tenant.accept_risk);
     let spool = spool.with_receivers(wants(tenant));
@@ -186,7 +186,7 @@ pub(crate) fn open_spool(tenant: &Tenant) -> anyhow::Result<Spool> {
 }
 
 /// For whom events are recorded.
-fn wants(tenant: &Tenant) -> Vec<Wants> {
+pub(super) fn wants(tenant: &Tenant) -> Vec<Wants> {
     let receivers = tenant.events.iter();
     receivers.map(|receiver| receiver.wants.clone()).collect()
 }
@@ -199,8 +199,14 @@ fn event_rules(config: &Config, tenant: &Tenant) -> events::Rules {
     }
 }
 
+/// Makes the directory of a tenant if there is none.
+pub(super) fn make_root(tenant: &Tenant) -> anyhow::Result<()> {
+    let root = &tenant.root;
+    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))
+}
+
 /// The interfaces of whose commands partners see JSON alone.
-fn only_json(tenant: &Tenant) -> BTreeSet<InterfaceName> {
+pub(super) fn only_json(tenant: &Tenant) -> BTreeSet<InterfaceName> {
     let interfaces = tenant.interfaces.iter();
     let only_json = interfaces.filter(|(_, interface)| interface.lane.shows_only_json());
     only_json.map(|(name, _)| name.clone()).collect()
@@ -221,17 +227,18 @@ fn know_users(spool: &Spool, tenant: &Tenant) {
     if spool.addressed_interfaces().is_empty() {
         return;
     }
-    if let Ok(users) = UsersFile::load(&tenant.users) {
-        let files = UserFiles::beside(&tenant.users);
-        spool.know_users(move |user| users.account(user.as_str()).is_some() || files.has_own(user));
+    if let Some(is_user) = users_of_files(tenant) {
+        spool.know_users(is_user);
     }
 }
 
-/// What ids and tokens of a tenant are sealed with; its key is made if there is none.
-pub(crate) fn seal(tenant: &Tenant) -> anyhow::Result<Seal> {
-    let root = &tenant.root;
-    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-    Ok(Seal::new(key(&RealFs::new(root))?))
+/// Who is a user, by the files as they are now; `None`: they cannot be read.
+pub(super) fn users_of_files(
+    tenant: &Tenant,
+) -> Option<impl Fn(&UserName) -> bool + Clone + Send + Sync + use<>> {
+    let users = Arc::new(UsersFile::load(&tenant.users).ok()?);
+    let files = Arc::new(UserFiles::beside(&tenant.users));
+    Some(move |user: &UserName| users.account(user.as_str()).is_some() || files.has_own(user))
 }
 
 /// The schemas of a tenant; nothing is loaded yet.
@@ -270,27 +277,34 @@ fn admission(config: &Config, tenant: &Tenant) -> AdmissionLimits {
     }
 }
 
-/// A spool that is ours.
+/// A tenant's directories that are ours, and the engine.
 struct Taken {
     lock: Arc<SpoolLock>,
-    spool: Arc<Spool>,
-    store: Arc<FileStore>,
+    engine: Engine,
     /// Runs that go on.
     adopted: Vec<LeftBehind>,
 }
 
-/// Takes the spool: lock → probe → replay → recover.
+/// Takes the spool: lock → probe → replay → recover; where jobs are in a database, its life begins instead.
 async fn take(config: &Config, tenant: &Tenant, metrics: &TenantMetrics) -> anyhow::Result<Taken> {
-    let root = &tenant.root;
-    std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-    let lock = Arc::new(SpoolLock::take(&RealFs::new(root), Owner::Service)?);
+    make_root(tenant)?;
+    let lock = SpoolLock::take(&RealFs::new(&tenant.root), Owner::Service)?;
     let sha256 = config.sha256.clone();
     lock.say_configuration(&InForce { sha256, epoch: 1 })?;
-    let spool = Arc::new(open_spool(tenant)?.with_metrics(metrics.journal()));
-    let store = Arc::new(FileStore::new(spool.clone()));
-    for warning in store.probe().await? {
-        tracing::warn!(tenant = tenant.name, "{warning}");
-    }
+    let (engine, adopted) = Engine::open(tenant, metrics).await?;
+    Ok(Taken {
+        adopted,
+        lock: Arc::new(lock),
+        engine,
+    })
+}
+
+/// Brings a spool that has been probed into order: replay → recover. Gives the runs that go on.
+pub(super) fn recover(
+    tenant: &Tenant,
+    spool: &Arc<Spool>,
+    metrics: &TenantMetrics,
+) -> anyhow::Result<Vec<Adopted>> {
     spool.take_format()?;
     let replayed = spool.open_journal(tenant.segment_bytes)?;
     let recovery = spool.recover()?;
@@ -310,17 +324,21 @@ async fn take(config: &Config, tenant: &Tenant, metrics: &TenantMetrics) -> anyh
         requeued = recovery.requeued.len(),
         "recovered",
     );
-    Ok(Taken {
-        adopted: store.adopt(recovery.adopted),
-        lock,
-        spool,
-        store,
-    })
+    Ok(recovery.adopted)
 }
 
 /// Takes a spool that no service has for an operator's command, as a service would: lock → replay →
-/// recover. The journal is to be closed before the lock is given back.
-pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool>, Admin)> {
+/// recover. The engine is to be closed before the lock is given back. A database needs no lock, since all that is
+/// done in it holds for everybody.
+pub(crate) async fn take_over(
+    tenant: &Tenant,
+) -> anyhow::Result<(Option<SpoolLock>, Engine, Admin)> {
+    let verifier = Arc::new(ArcSwap::from_pointee(verifier(tenant)));
+    if tenant.database.is_some() {
+        let engine = Engine::look(tenant).await?;
+        let admin = Admin::new(engine.store.clone(), verifier, None, |_| {});
+        return Ok((None, engine, admin));
+    }
     let lock = SpoolLock::take(&RealFs::new(&tenant.root), Owner::Command)?;
     let spool = open_spool(tenant)?;
     spool.take_format()?;
@@ -328,17 +346,16 @@ pub(crate) fn take_over(tenant: &Tenant) -> anyhow::Result<(SpoolLock, Arc<Spool
     spool.recover()?;
     know_users(&spool, tenant);
     let spool = Arc::new(spool);
-    let store = Arc::new(FileStore::new(spool.clone()));
-    let verifier = Arc::new(ArcSwap::from_pointee(verifier(tenant)));
-    let admin = Admin::new(store, verifier, None, |_| {});
-    Ok((lock, spool, admin))
+    let engine = Engine::of(spool.clone(), Arc::new(FileStore::new(spool)));
+    let admin = Admin::new(engine.store.clone(), verifier, None, |_| {});
+    Ok((Some(lock), engine, admin))
 }
 
 /// The worker of a tenant; nothing runs yet.
 fn worker_of(
     config: &Config,
     tenant: &Tenant,
-    (store, adopted): (Arc<FileStore>, Vec<LeftBehind>),
+    (store, adopted): (Arc<dyn Store>, Vec<LeftBehind>),
     (starter, metrics): (Starter, TenantMetrics),
     drain: &CancellationToken,
     kill: &CancellationToken,
@@ -361,6 +378,19 @@ fn worker_rules(config: &Config, tenant: &Tenant) -> worker::Rules {
         running_max: config.limits.running_max,
         partners: tenant.partner_rules(&config.limits),
         tags: config.worker_tags.clone(),
+    }
+}
+
+/// Ends what runs each time the engine was out of reach for long: others may soon take it over.
+async fn end_out_of_reach(engine: Engine, worker: worker::Handle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = engine.out_of_reach() => {
+                tracing::error!("the database cannot be reached: what runs is ended");
+                worker.end_runs();
+            }
+            () = stop.cancelled() => return,
+        }
     }
 }
 
@@ -390,10 +420,10 @@ fn make_users_file(path: &Path) -> anyhow::Result<()> {
 
 /// The users, who remember from where they have logged in and are known to the spool. After the lock: what they
 /// remember is in a file of the spool's owner.
-fn remembering(users: Users, tenant: &Tenant, spool: &Spool) -> Arc<Users> {
+fn remembering(users: Users, tenant: &Tenant, engine: &Engine) -> Arc<Users> {
     let users = Arc::new(users.remembering(&tenant.root.join(FAMILIAR)));
     let known = users.clone();
-    spool.know_users(move |user| known.is_user(user.as_str()));
+    engine.know_users(move |user| known.is_user(user.as_str()));
     users
 }
 
@@ -406,13 +436,13 @@ impl Prepared {
         drain: &CancellationToken,
         kill: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let seal = seal(tenant)?;
+        let seal = seal(tenant).await?;
         make_users_file(&tenant.users)?;
         let users = Users::open(&tenant.users, seal.clone())?;
         let metrics = shared.metrics.tenant(&tenant.name);
         let taken = take(config, tenant, &metrics).await?;
-        let (spool, store) = (taken.spool, taken.store);
-        let users = remembering(users, tenant, &spool);
+        let (engine, store) = (taken.engine.clone(), taken.engine.store);
+        let users = remembering(users, tenant, &engine);
         let of = (store.clone(), taken.adopted);
         let by = (shared.starter.clone(), metrics.clone());
         let worker = worker_of(config, tenant, of, by, drain, kill);
@@ -420,14 +450,14 @@ impl Prepared {
         // Armed before the first scan, so that nothing is missed in between.
         let alarm = Arc::new(Alarm::default());
         let watching = (shared.watcher.as_deref(), watched(config, tenant));
-        let (watcher, woken) = watch(watching, &spool, &hints, &alarm, &metrics);
+        let (watcher, woken) = watch(watching, &engine.spool, &hints, &alarm, &metrics);
         let reloader = Arc::new(Reloader {
             tenant: tenant.name.clone(),
             schemas: Arc::new(schemas(tenant).with_room(shared.room)),
             stylesheets: Arc::new(Stylesheets::open(&tenant.root.join("xslt"))),
             users: users.clone(),
             common,
-            spool: spool.clone(),
+            engine: engine.clone(),
             retention: ArcSwap::from_pointee(tenant.retention.clone()),
             watcher,
             unwatched: Mutex::default(),
@@ -440,7 +470,7 @@ impl Prepared {
         let service = Service::new(Parts {
             seal,
             schedules: schedule_rules(config, alarm.clone()),
-            store: store.clone(),
+            store,
             interfaces: takes,
             schemas: reloader.schemas.clone(),
             stylesheets: reloader.stylesheets.clone(),
@@ -454,8 +484,7 @@ impl Prepared {
             service: Arc::new(ArcSwap::from_pointee(service)),
             verifier: Arc::new(ArcSwap::from_pointee(verifier)),
             users,
-            spool,
-            store,
+            engine,
             metrics,
             starter: shared.starter,
             events: watch::Sender::new(event_rules(config, tenant)),
@@ -481,7 +510,7 @@ impl Prepared {
             Change::Schedule(id) => alarm.touch(id),
         };
         let verifier = self.verifier.clone();
-        Admin::new(self.store.clone(), verifier, Some(worker), changed)
+        Admin::new(self.engine.store.clone(), verifier, Some(worker), changed)
     }
 
     pub(super) fn follower(&self) -> Follower {
@@ -489,7 +518,7 @@ impl Prepared {
             users: self.users.clone(),
             service: self.service.clone(),
             verifier: self.verifier.clone(),
-            spool: self.spool.clone(),
+            engine: self.engine.clone(),
             worker: self.worker.handle(),
             events: self.events.clone(),
             alarm: self.alarm.clone(),
@@ -501,7 +530,8 @@ impl Prepared {
     /// The tenant as the page knows it.
     pub(super) fn page(&self, name: &str) -> ui::Spool {
         let served = (self.service.clone(), self.users.clone());
-        ui::Spool::new(name.to_owned(), self.store.clone(), self.admin(), served)
+        let store = self.engine.store.clone();
+        ui::Spool::new(name.to_owned(), store, self.admin(), served)
     }
 
     /// Scans and starts what waits. Called once nothing can keep the service from starting.
@@ -513,25 +543,31 @@ impl Prepared {
     ) -> (Running, Served) {
         let reloader = self.reloader;
         let named = |task: &str| format!("{task} of tenant {}", reloader.tenant);
-        let poll = reloader.watcher.is_none().then_some(POLL_EVERY);
+        let engine = self.engine;
+        // No directory tells what other nodes do.
+        let is_watched = reloader.watcher.is_some() && !engine.is_shared();
+        let poll = (!is_watched).then_some(POLL_EVERY);
         let scanned = self.worker.scanned();
+        let (lost, handle, until) = (engine.clone(), self.worker.handle(), stop.clone());
+        supervisor.keep(named("the end of runs out of reach"), move || {
+            end_out_of_reach(lost.clone(), handle.clone(), until.clone())
+        });
         let worker = self.worker.run(poll);
         let worker = supervisor.essential(named("the worker"), worker, drain.clone());
         let (service, alarm, until) = (self.service, self.alarm.clone(), stop.clone());
-        let is_watched = reloader.watcher.is_some();
         let timetable = supervisor.keep(named("the clock of the schedules"), move || {
             // After one that broke down nobody knows what it had looked at.
             alarm.touch_all();
             timetable::run(service.clone(), alarm.clone(), is_watched, until.clone())
         });
-        let (store, until) = (self.store.clone(), stop.clone());
+        let (store, until) = (engine.store.clone(), stop.clone());
         let (starter, metrics, rules) = (self.starter, self.metrics.clone(), self.events);
         let dispatcher = supervisor.keep(named("the dispatcher of events"), move || {
             let by = (starter.clone(), metrics.clone());
             let dispatcher = Dispatcher::new(store.clone(), rules.subscribe(), by);
             dispatcher.run(until.clone())
         });
-        let (store, held, until) = (self.store.clone(), self.held, stop.clone());
+        let (store, held, until) = (engine.store.clone(), self.held, stop.clone());
         let hints = reloader.hints.clone();
         supervisor.keep(named("the clock of the holds"), move || {
             let hints = hints.clone();
@@ -548,13 +584,13 @@ impl Prepared {
         });
         let served = Served {
             name: reloader.tenant.clone(),
-            store: self.store,
+            store: engine.store.clone(),
             reloader,
             scanned,
-            committing: self.spool.heartbeat(),
+            committing: engine.spool.heartbeat(),
         };
         let running = Running {
-            spool: self.spool,
+            engine,
             worker: Some(tokio::spawn(worker)),
             timetable,
             dispatcher,
@@ -610,10 +646,7 @@ impl Running {
         }
         let _ = self.timetable.await;
         let _ = self.dispatcher.await;
-        let spool = self.spool.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || spool.close_journal()).await {
-            tracing::error!(%error, "closing the journal broke down");
-        }
+        self.engine.close().await;
         self.lock
     }
 }
@@ -638,7 +671,7 @@ impl Follower {
         let tried = blocking(move || schemas.try_files(&files)).await;
         tried.map_err(|report| anyhow!("schema {report}"))?;
         let interfaces: Vec<InterfaceName> = tenant.interfaces.keys().cloned().collect();
-        let spool = self.spool.clone();
+        let spool = self.engine.spool.clone();
         Ok(blocking(move || spool.make_room_for(&interfaces)).await?)
     }
 
@@ -653,10 +686,7 @@ impl Follower {
 
     /// Works by another configuration from now on, with the service that [`Follower::service`] made.
     pub(super) async fn take(&self, config: &Config, tenant: &Tenant, service: Arc<Service>) {
-        self.spool.take_interfaces(rules(tenant));
-        let retention = tenant.retention.clone();
-        self.spool.take_rules(retention, only_json(tenant));
-        self.spool.take_receivers(wants(tenant));
+        self.engine.take(tenant).await;
         self.events.send_replace(event_rules(config, tenant));
         let reloader = &self.reloader;
         reloader.retention.store(Arc::new(tenant.retention.clone()));
@@ -689,7 +719,7 @@ impl Follower {
 pub(super) struct Served {
     /// Of the tenant.
     pub(super) name: String,
-    pub(super) store: Arc<FileStore>,
+    pub(super) store: Arc<dyn Store>,
     reloader: Arc<Reloader>,
     /// Its queues have been looked at.
     scanned: CancellationToken,
@@ -699,7 +729,7 @@ pub(super) struct Served {
 
 /// What the service manager is told of the tenants and of the loop that accepts connections.
 pub(super) fn told(served: &[Served], accepting: Arc<Heartbeat>) -> Told {
-    let stores = served.iter().map(|of| of.store.clone() as Arc<dyn Store>);
+    let stores = served.iter().map(|of| of.store.clone());
     let committing = served.iter().filter_map(|of| of.committing.clone());
     Told {
         stores: stores.collect(),

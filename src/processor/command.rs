@@ -122,8 +122,9 @@ pub struct Run {
     pub file: PathBuf,
     /// Absolute path of the run's directory with `results`, `emit` and `params.json`.
     pub dir: PathBuf,
-    /// Where the end of the run is kept for a later service.
-    pub kept: PathBuf,
+    /// Where the end of the run is kept for a later service; `None`: none takes it up, so its command ends when this
+    /// service does, however that ends.
+    pub kept: Option<PathBuf>,
     pub starter: Starter,
 }
 
@@ -215,7 +216,7 @@ impl Command {
         let env = env
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()));
-        let order = self.order(env.collect(), 1, dir.path().join("exit"));
+        let order = self.order(env.collect(), 1, Some(dir.path().join("exit")));
         let output = Output::new(self.partners_see, "an event");
         let end = self.execute(order, files, starter, output, stop).await;
         for message in &end.messages {
@@ -269,7 +270,7 @@ impl Command {
         &self,
         env: Vec<(OsString, OsString)>,
         attempt: u32,
-        kept: PathBuf,
+        kept: Option<PathBuf>,
     ) -> io::Result<Order> {
         let (program, arguments) = self
             .argv
@@ -665,7 +666,7 @@ mod tests {
             errors: created("errors"),
             file,
             dir: dir.to_owned(),
-            kept: dir.join("exit"),
+            kept: Some(dir.join("exit")),
             starter: starter.clone(),
         }
     }

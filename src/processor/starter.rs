@@ -74,8 +74,8 @@ pub(super) struct Order {
     pub(super) timeout_ms: u64,
     /// What the command leaves behind may live on.
     pub(super) leaves_processes: bool,
-    /// Where the end is kept for a later service.
-    pub(super) kept: PathBuf,
+    /// Where the end is kept for a later service; `None`: the command ends with the service.
+    pub(super) kept: Option<PathBuf>,
 }
 
 /// What a supervisor reports, each as one line.

@@ -28,6 +28,7 @@ mod migrate;
 mod node_tests;
 mod operators;
 mod probe;
+mod retention;
 mod runs;
 mod schedules;
 mod step;
@@ -39,16 +40,31 @@ pub use db::Url;
 pub use migrate::Migrated;
 
 use crate::{
-    domain::{Ids, InterfaceName, JobId, Place, UserName},
-    store::{Result, events::Wants},
+    domain::{Ids, InterfaceName, JobId, KEY_BYTES, Place, UserName},
+    store::{
+        Result, StoreError,
+        events::Wants,
+        fs::Retention,
+        scratch::{self, Scratch},
+    },
 };
+use arc_swap::ArcSwap;
 use db::Db;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{sync::Notify, task::AbortHandle};
 
 /// At a time, of one process.
 const CONNECTIONS_MAX: usize = 8;
+/// For the commands of a service before this one, which end when it does.
+const ENDING: Duration = Duration::from_secs(30);
+/// Of a store that is only looked at.
+const NO_LIFE: i64 = 0;
 
 /// A database in which a store is, or is to be.
 pub struct Database(Db);
@@ -66,7 +82,7 @@ impl Database {
     /// many do it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`](crate::store::StoreError::Refused) when they are newer than this program, or others.
+    /// [`StoreError::Refused`] when they are newer than this program, or others.
     pub async fn migrate(&self) -> Result<Migrated> {
         migrate::migrate(&self.0).await
     }
@@ -79,6 +95,30 @@ impl Database {
     pub async fn check(&self) -> Result<Vec<String>> {
         migrate::check(&self.0).await?;
         probe::probe(&self.0).await
+    }
+
+    /// The secret behind the ids and tokens of a tenant, the same for all that work on this database; it is made once.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the tables were not made, or the database is another tenant's.
+    pub async fn key(&self, tenant: &str) -> Result<[u8; KEY_BYTES]> {
+        let db = &self.0;
+        migrate::check(db).await?;
+        let make = "insert into tenant (one, name, key) values (true, $1, $2) on conflict (one) do nothing";
+        let mut new = [0; KEY_BYTES];
+        getrandom::fill(&mut new).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        db.rows(make, &[&tenant, &&new[..]]).await?;
+        let row = db.row("select name, key from tenant", &[]).await?;
+        let (name, key): (String, Vec<u8>) =
+            row.map_or_else(Default::default, |row| (row.get(0), row.get(1)));
+        if name != tenant {
+            let text = format!(
+                "the database is that of tenant {name}: give tenant {tenant} one of its own"
+            );
+            return Err(StoreError::Refused(text));
+        }
+        let key = key.try_into();
+        key.map_err(|_| StoreError::Refused("the key in the database is none".into()))
     }
 }
 
@@ -93,33 +133,41 @@ pub struct InterfaceRules {
 }
 
 /// What a store is to know.
+#[derive(Debug)]
 pub struct Options {
-    /// What this machine is called: a service on it takes the place of the one before.
-    pub node: String,
     pub interfaces: BTreeMap<InterfaceName, InterfaceRules>,
     pub wants: Vec<Wants>,
-    pub is_user: Box<dyn Fn(&UserName) -> bool + Send + Sync>,
-    /// A directory for the runs.
+    /// `None`: nothing is run.
+    pub node: Option<Node>,
+}
+
+/// Where jobs are run.
+#[derive(Debug)]
+pub struct Node {
+    /// A service takes the place of the one before it on the node of that name.
+    pub name: String,
+    /// A directory of this machine for the runs, which no other node has.
     pub scratch: PathBuf,
 }
 
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.interfaces.keys();
-        write!(f, "Options({}, {:?})", self.node, names.collect::<Vec<_>>())
-    }
-}
-
-/// The engine: one life of a node. Dropped, it ends without a word, as by a crash.
+/// The engine: one life of a node, unless it is only to look and to act on what does not run. Dropped, it ends without a
+/// word, as by a crash.
 pub struct PgStore {
     inner: Arc<Inner>,
-    beats: AbortHandle,
+    beats: Option<AbortHandle>,
 }
+
+type IsUser = Box<dyn Fn(&UserName) -> bool + Send + Sync>;
 
 struct Inner {
     db: Db,
-    options: Options,
+    interfaces: ArcSwap<BTreeMap<InterfaceName, InterfaceRules>>,
+    wants: ArcSwap<Vec<Wants>>,
+    node: Option<Node>,
+    /// Which names users have; until it is set, every name.
+    users: OnceLock<IsUser>,
     life: i64,
+    reached: lives::Reached,
     clock: lives::Clock,
     ids: Mutex<Ids>,
     hints: hints::Hints,
@@ -130,19 +178,21 @@ struct Inner {
 }
 
 impl PgStore {
-    /// Begins a life of the node on a database whose tables were made.
+    /// Begins a life of the node on a database whose tables were made, once the commands of the life before have ended.
     ///
     /// # Errors
-    /// [`StoreError::Refused`](crate::store::StoreError::Refused) when it cannot be used.
+    /// [`StoreError::Refused`] when it cannot be used.
     pub async fn open(database: Database, options: Options) -> Result<Self> {
         let db = database.0;
         migrate::check(&db).await?;
         let clock = lives::Clock::of(&db).await?;
-        let life = lives::begin(&db, &options.node).await?;
-        let served = "insert into served (interface, since_ms) select name, $2 from unnest($1::text[]) as i(name) \
-                      on conflict (interface) do nothing";
-        let names: Vec<String> = options.interfaces.keys().map(ToString::to_string).collect();
-        db.rows(served, &[&names, &clock.now_ms()]).await?;
+        let life = match &options.node {
+            None => NO_LIFE,
+            Some(node) => {
+                clear(node).await?;
+                lives::begin(&db, &node.name).await?
+            }
+        };
         let last =
             "select greatest((select max(id) from record), (select max(id) from schedule), 0)";
         let last: i64 = db.row(last, &[]).await?.map_or(0, |row| row.get(0));
@@ -150,8 +200,12 @@ impl PgStore {
         ids.note(JobId::from_number(known::count(last)));
         let inner = Arc::new(Inner {
             db,
-            options,
+            interfaces: ArcSwap::from_pointee(options.interfaces),
+            wants: ArcSwap::from_pointee(options.wants),
+            node: options.node,
+            users: OnceLock::new(),
             life,
+            reached: lives::Reached::default(),
             clock,
             ids: Mutex::new(ids),
             hints: hints::Hints::default(),
@@ -160,12 +214,66 @@ impl PgStore {
             newest_event: Mutex::new(0),
             unhealthy: Mutex::default(),
         });
-        inner.look_around().await?;
-        let beats = tokio::spawn(lives::follow(Arc::downgrade(&inner)));
-        Ok(Self {
-            inner,
-            beats: beats.abort_handle(),
-        })
+        let beats = match inner.node {
+            None => None,
+            Some(_) => {
+                inner.serve().await?;
+                inner.look_around().await?;
+                let beats = tokio::spawn(lives::follow(Arc::downgrade(&inner)));
+                Some(beats.abort_handle())
+            }
+        };
+        Ok(Self { inner, beats })
+    }
+
+    /// Sets once how users are known. `is_user` may block.
+    pub fn know_users(&self, is_user: impl Fn(&UserName) -> bool + Send + Sync + 'static) {
+        // Set once, where the store is opened.
+        let _ = self.inner.users.set(Box::new(is_user));
+    }
+
+    /// From now on has these interfaces, with their rules. What is under way goes on by those before.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: it has them all the same.
+    pub async fn take_interfaces(
+        &self,
+        interfaces: BTreeMap<InterfaceName, InterfaceRules>,
+    ) -> Result<()> {
+        self.inner.interfaces.store(Arc::new(interfaces));
+        self.inner.serve().await
+    }
+
+    /// Records events for these receivers from now on.
+    pub fn take_receivers(&self, wants: Vec<Wants>) {
+        self.inner.wants.store(Arc::new(wants));
+    }
+
+    /// Removes what has passed its time, but nothing that waits or runs. Gives what that was.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. What was removed until then stays so, and the next sweep goes on.
+    pub async fn sweep(&self, keep: &Retention) -> Result<Vec<String>> {
+        let inner = self.asked().await?;
+        inner.sweep(keep, inner.now_ms()).await
+    }
+
+    /// Resolves when what runs here is to be ended, since the database was not reached for so long that others may
+    /// soon take it over; as often as that happens.
+    pub async fn out_of_reach(&self) {
+        self.inner.reached.out_of_reach().await;
+    }
+
+    /// Ends the life in order: what it has left behind is taken over at once.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: then it ends in a while by itself.
+    pub async fn close(&self) -> Result<()> {
+        if let Some(beats) = &self.beats {
+            beats.abort();
+        }
+        self.inner.give_back().await?;
+        lives::end(&self.inner.db, self.inner.life).await
     }
 
     /// How many statements there have been.
@@ -183,8 +291,20 @@ impl PgStore {
 
 impl Drop for PgStore {
     fn drop(&mut self) {
-        self.beats.abort();
+        if let Some(beats) = &self.beats {
+            beats.abort();
+        }
     }
+}
+
+/// Waits for what an earlier service on the node has left at work.
+async fn clear(node: &Node) -> Result<()> {
+    let dir = node.scratch.clone();
+    let cleared = tokio::task::spawn_blocking(move || scratch::clear(&dir, ENDING)).await;
+    let cleared = cleared.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let scratch = node.scratch.display();
+    cleared
+        .map_err(|error| StoreError::Refused(format!("the directory {scratch} for runs: {error}")))
 }
 
 impl Inner {
@@ -193,8 +313,31 @@ impl Inner {
     }
 
     fn is_addressed(&self, interface: &InterfaceName) -> bool {
-        let rules = self.options.interfaces.get(interface);
-        rules.is_some_and(|rules| rules.addressed)
+        let interfaces = self.interfaces.load();
+        interfaces
+            .get(interface)
+            .is_some_and(|rules| rules.addressed)
+    }
+
+    fn is_user(&self, user: &UserName) -> bool {
+        self.users.get().is_none_or(|is_user| is_user(user))
+    }
+
+    /// Where runs work.
+    fn scratch(&self) -> Result<Scratch> {
+        let node = self.node.as_ref();
+        let node = node.ok_or_else(|| StoreError::Refused("nothing is run here".into()))?;
+        Scratch::new(&node.scratch).map_err(runs::no_scratch)
+    }
+
+    /// From when on an interface was served is noted.
+    async fn serve(&self) -> Result<()> {
+        let served = "insert into served (interface, since_ms) select name, $2 from unnest($1::text[]) as i(name) \
+                      on conflict (interface) do nothing";
+        let interfaces = self.interfaces.load_full();
+        let names: Vec<String> = interfaces.keys().map(ToString::to_string).collect();
+        self.db.rows(served, &[&names, &self.now_ms()]).await?;
+        Ok(())
     }
 
     /// Learns what waits.
@@ -206,7 +349,7 @@ impl Inner {
             self.hints
                 .moved(&name, &Place::Refused, Some(&to), || precedence);
         }
-        for interface in self.options.interfaces.keys() {
+        for interface in self.interfaces.load_full().keys() {
             self.is_held(interface).await?;
         }
         self.hints.all_events(self.count_events().await?);
@@ -217,7 +360,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
     use testing::Server;
 
     fn database(server: &Server, name: &str) -> Database {

@@ -122,8 +122,9 @@ pub struct Workspace {
     pub path: PathBuf,
     /// Absolute path of a directory with `results`, `emit` and `params.json`.
     pub dir: PathBuf,
-    /// Where the end of the run is kept for a later service.
-    pub kept: PathBuf,
+    /// Where the end of the run is kept for a later service; `None`: none takes it up, and a processor ends when this
+    /// one does.
+    pub kept: Option<PathBuf>,
 }
 
 /// What came of claiming a job.

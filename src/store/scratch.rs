@@ -1,18 +1,23 @@
 //! The directory in which a run works, of engines that have none of their own for it: made when a job is taken, read
-//! when it is done, gone with its lease.
+//! when it is done, gone with its lease. What is said in it is locked as long as anything works on the run.
 
 use super::{Result, StoreError, Workspace};
 use crate::domain::{InterfaceName, JobName};
 use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
 const VARIABLES: &str = "result.json";
+const PREFIX: &str = "run-";
+const OUTPUT: &str = "output";
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) struct Scratch(TempDir);
 
@@ -27,13 +32,13 @@ pub(super) struct Left {
 
 impl Scratch {
     pub(super) fn new(below: &Path) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(below);
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(below);
         Ok(Self(dir?))
     }
 
     /// What the processor says is kept here.
     pub(super) fn output(&self) -> PathBuf {
-        self.0.path().join("output")
+        self.0.path().join(OUTPUT)
     }
 
     /// All that a processor is given.
@@ -53,11 +58,13 @@ impl Scratch {
             let mut new = fs::File::options();
             new.read(true).append(true).create_new(true).open(path)
         };
+        let output = new(&self.output())?;
+        flock(&output, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Workspace {
             document: fs::File::open(&path)?,
-            output: new(&self.output())?,
+            output,
             errors: new(&dir.join("errors"))?,
-            kept: dir.join("exit"),
+            kept: None,
             path,
             dir,
         })
@@ -99,6 +106,46 @@ impl Scratch {
     }
 }
 
+/// Makes the directory for the runs, without those that an earlier process has left in it. What still works on one is
+/// waited for, for so long. Blocks.
+///
+/// # Errors
+/// When it works still, or a directory cannot be made or removed.
+pub(super) fn clear(below: &Path, patience: Duration) -> io::Result<()> {
+    fs::create_dir_all(below)?;
+    let until = Instant::now() + patience;
+    for entry in fs::read_dir(below)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        while is_locked(&entry.path().join(OUTPUT))? {
+            if until < Instant::now() {
+                let text = format!(
+                    "a command of an earlier service still works in {}",
+                    entry.path().display()
+                );
+                return Err(io::Error::other(text));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        fs::remove_dir_all(entry.path())?;
+    }
+    Ok(())
+}
+
+fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn unreadable(error: io::Error) -> StoreError {
     StoreError::Unavailable(format!("what the processor left cannot be read: {error}"))
 }
@@ -127,4 +174,29 @@ fn files_of(dir: &Path) -> Result<BTreeMap<String, Bytes>> {
         files.insert(name, bytes.into());
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_process_left_goes_once_nothing_works_there() {
+        let below = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(below.path()).unwrap();
+        let job = "20261122T045748.123Z-00042.json".parse().unwrap();
+        let workspace = scratch.workspace(&job, b"{}", None).unwrap();
+        let left = scratch.0.keep();
+        let refused = clear(below.path(), Duration::ZERO).unwrap_err();
+        assert!(refused.to_string().contains("still works"), "{refused}");
+        assert!(left.exists());
+        fs::write(below.path().join("beside"), "").unwrap();
+        drop(workspace);
+        clear(below.path(), Duration::ZERO).unwrap();
+        let names: Vec<_> = fs::read_dir(below.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["beside"]);
+    }
 }

@@ -83,6 +83,12 @@ impl Runs {
             .count()
     }
 
+    /// Commands that work now are to end.
+    pub(super) fn end_all(&self) {
+        let all = self.all();
+        all.values().for_each(|run| run.stop.cancel());
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<JobName, Arc<Run>>> {
         self.all.lock()
     }

@@ -1,9 +1,9 @@
-//! `spoolgate store …`: a database for a store is prepared and tried, and nothing of its URL is told.
+//! Jobs in a database: it is prepared and tried, and nothing of its URL is told; services and operators work on it.
 
 #[path = "../../src/store/pg/testing.rs"]
-mod server;
+pub(crate) mod server;
 
-use crate::harness::program;
+use crate::harness::{Daemon, database, order, program, shell, with_keys};
 use server::Server;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
@@ -46,9 +46,9 @@ fn a_database_is_prepared_and_tried() {
     assert_eq!(code, Some(1));
     assert!(text.contains("run `spoolgate store migrate`"), "{text}");
     let (code, text) = said(dir.path(), &["store", "migrate"]);
-    assert_eq!((code, &*text), (Some(0), "version 1, 1 migrations done\n"));
+    assert_eq!((code, &*text), (Some(0), "version 2, 2 migrations done\n"));
     let (code, text) = said(dir.path(), &["store", "migrate", "--json"]);
-    let object = "{\"migrations\":0,\"version\":1}\n";
+    let object = "{\"migrations\":0,\"version\":2}\n";
     assert_eq!((code, &*text), (Some(0), object));
     let (code, text) = said(dir.path(), &["store", "check"]);
     assert_eq!(code, Some(0), "{text}");
@@ -66,17 +66,138 @@ fn a_database_is_prepared_and_tried() {
 }
 
 #[test]
-fn no_service_runs_on_a_database_yet() {
-    let dir = configured("host=/run/nowhere user=ada password=s3cret");
-    let (code, text) = said(dir.path(), &["serve"]);
-    assert_eq!(code, Some(1));
+fn a_url_that_is_none_is_not_repeated() {
+    let dir = configured("postgres:s3cret");
+    for command in [&["serve"][..], &["store", "check"], &["ls"]] {
+        let (code, text) = said(dir.path(), command);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("url: it is no URL of PostgreSQL"), "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_served_from_a_database_without_tables() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let daemon = Daemon::init();
+    daemon.put_into(&server.url(&server.create("template1")));
+    let output = daemon.spoolgate(&["serve"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("run `spoolgate store migrate`"), "{text}");
+}
+
+/// `orders_in` runs a script, on a database of its own.
+fn serving(url: &str, script: &str) -> Daemon {
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    daemon.put_into(url);
+    daemon.serve();
+    daemon
+}
+
+fn is_held(daemon: &Daemon, interface: &str) -> bool {
+    let all = daemon.objects(&["status"]);
+    let held = all.iter().filter(|of| of["hold"].is_string());
+    held.map(|of| &of["interface"]).eq([interface])
+}
+
+fn upload(daemon: &Daemon, reference: &str) -> String {
+    let query = format!("?RefName={reference}");
+    daemon.upload_text(&order(reference), &query).job()
+}
+
+#[test]
+fn a_service_works_on_a_database_and_operators_with_it_and_without() {
+    let Some(url) = database() else {
+        return;
+    };
+    let script = "cat > \"$SPOOLGATE_RESULTS/copy\"; echo said; test \"$SPOOLGATE_REF\" != bad";
+    let mut daemon = serving(&url, script);
+    let (good, bad) = (upload(&daemon, "good"), upload(&daemon, "bad"));
+    daemon.wait_for_place(&good, "bak/orders_in");
+    daemon.wait_for_place(&bad, "joberrors");
+    assert!(daemon.messages(&good).contains(&"said".to_owned()));
+    assert_eq!(daemon.operator(&["cat", &good]), order("good"));
+    for dir in ["bak", "joberrors", "queue", "results", "runs", "work"] {
+        assert_eq!(daemon.files(dir), [""; 0], "of {dir}");
+    }
+    // By the service.
+    daemon.operator(&["requeue", &good]);
+    daemon.wait_for_place(&good, "bak/orders_in");
+    daemon.operator(&["hold", "orders_in", "--reason", "tried"]);
+    daemon.stop();
+    // Without one.
+    assert!(daemon.operator(&["why", &bad]).contains("failed"));
+    daemon.operator(&["requeue", &bad]);
+    assert!(is_held(&daemon, "orders_in"));
+    daemon.operator(&["release", "orders_in"]);
+    let acts = daemon.operator(&["audit", "ls"]);
+    for act in ["hold orders_in (tried)", "release orders_in"] {
+        assert!(acts.contains(act), "{acts}");
+    }
     assert!(
-        text.contains("store.url_file") && text.contains("no service can serve yet"),
-        "{text}"
+        daemon
+            .operator(&["fsck"])
+            .contains("2 jobs looked at, 0 flaws")
     );
-    let (code, text) = said(dir.path(), &["store", "check"]);
-    assert_eq!(code, Some(1), "{text}");
-    fs::write(dir.path().join("url"), "postgres:s3cret").unwrap();
-    let (_, text) = said(dir.path(), &["store", "check"]);
-    assert!(text.contains("url: it is no URL of PostgreSQL"), "{text}");
+    daemon.serve();
+    let log = |job: &str| daemon.operator(&["log", job]);
+    daemon.wait("it has run twice", || {
+        log(&bad).matches("said").count() == 2
+    });
+}
+
+#[test]
+fn a_command_ends_with_its_gateway_and_its_job_runs_again() {
+    let Some(url) = database() else {
+        return;
+    };
+    let script = "echo $$ >> ran; while test -e gate; do sleep 0.01; done";
+    let mut daemon = Daemon::init();
+    daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
+    daemon.put_into(&url);
+    daemon.scratch("gate", "");
+    daemon.serve();
+    let job = upload(&daemon, "a");
+    let ran = || {
+        daemon
+            .text("ran")
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    daemon.wait("it runs", || ran().len() == 1);
+    let first = ran().remove(0);
+    daemon.kill();
+    daemon.serve();
+    // Only once the first has ended.
+    daemon.wait("it runs again", || daemon.text("ran").lines().count() == 2);
+    let path = format!("/proc/{first}/stat");
+    let stat = fs::read_to_string(path).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
+    fs::remove_file(daemon.dir().join("gate")).unwrap();
+    daemon.wait_for_place(&job, "bak/orders_in");
+    let log = daemon.operator(&["log", &job]);
+    assert!(log.contains("attempt 1 was cut off"), "{log}");
+}
+
+#[test]
+fn two_services_share_a_database() {
+    let Some(url) = database() else {
+        return;
+    };
+    let one = serving(&url, "exit 1");
+    let other = serving(&url, "exit 1");
+    one.operator(&["hold", "items_in"]);
+    assert!(is_held(&other, "items_in"));
+    for (of, reference) in [(&one, "a"), (&other, "b")] {
+        let job = upload(of, reference);
+        for daemon in [&one, &other] {
+            daemon.wait_for_place(&job, "joberrors");
+            assert_eq!(daemon.operator(&["cat", &job]), order(reference));
+        }
+        let said = one.messages(&job);
+        assert_eq!(said.len(), 1, "it ran once: {said:?}");
+    }
 }

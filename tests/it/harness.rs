@@ -4,6 +4,7 @@
 //! Nothing sleeps for luck: [`wait_for`] waits for a condition, and a failure shows the server's
 //! log.
 
+use crate::database::server::Server;
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -94,6 +95,34 @@ impl Watcher {
     }
 }
 
+/// Are the jobs of all tests in databases?
+fn in_database() -> bool {
+    std::env::var("SPOOLGATE_TEST_STORE").is_ok_and(|store| store == "pg")
+}
+
+/// For tests of what only the engine of files has: job files by their paths, moves by hand, the journal. False, with a
+/// word, where jobs are in databases.
+pub(crate) fn has_job_files() -> bool {
+    if in_database() {
+        eprintln!("skipped: it is about the files of jobs");
+    }
+    !in_database()
+}
+
+/// The URL of a new database that has the tables. `None`: PostgreSQL is not installed.
+pub(crate) fn database() -> Option<String> {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    let server = Server::of_tests()?;
+    let template = TEMPLATE.get_or_init(|| {
+        let name = server.create("template1");
+        let daemon = Daemon::init_in_spool();
+        daemon.put_into(&server.url(&name));
+        daemon.operator(&["store", "migrate"]);
+        name
+    });
+    Some(server.url(&server.create(template)))
+}
+
 /// A directory as `spoolgate init` makes it, and the server on it.
 pub(crate) struct Daemon {
     dir: TempDir,
@@ -163,8 +192,25 @@ impl Daemon {
         assert!(copy.status().unwrap().success());
     }
 
-    /// Initialised, not started.
+    /// Initialised, not started; where jobs are in a database, in one of its own.
     pub(crate) fn init() -> Self {
+        let daemon = Self::init_in_spool();
+        if in_database() {
+            daemon.put_into(&database().expect("PostgreSQL is asked for"));
+        }
+        daemon
+    }
+
+    /// From now on its jobs are in that database, which has the tables.
+    pub(crate) fn put_into(&self, url: &str) {
+        let path = self.scratch("database.url", url);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        let text = fs::read_to_string(self.config()).unwrap();
+        let text = format!("store.url_file = \"database.url\"\n{text}");
+        fs::write(self.config(), text).unwrap();
+    }
+
+    fn init_in_spool() -> Self {
         let dir = TempDir::new().unwrap();
         let made = program()
             .args([

@@ -307,8 +307,15 @@ impl Supervisor<'_> {
                 }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            // It has gone. The run goes on, and its end is kept for the next one.
-            Ok(_) | Err(_) => self.service = None,
+            Ok(_) | Err(_) => self.lose_service(),
+        }
+    }
+
+    /// It has gone. The run goes on if its end is kept for the next one.
+    fn lose_service(&mut self) {
+        self.service = None;
+        if self.order.kept.is_none() && self.status.is_none() {
+            self.ask(Why::Stopped);
         }
     }
 
@@ -330,7 +337,9 @@ impl Supervisor<'_> {
     }
 
     fn note(&self, end: &End) -> io::Result<()> {
-        let kept = &self.order.kept;
+        let Some(kept) = &self.order.kept else {
+            return Ok(());
+        };
         let _ = fs::remove_file(kept);
         let new = &mut File::options();
         let mut file = new.write(true).create_new(true).mode(0o640).open(kept)?;
@@ -341,7 +350,7 @@ impl Supervisor<'_> {
         if let Some(service) = self.service
             && send(service, event).is_err()
         {
-            self.service = None;
+            self.lose_service();
         }
     }
 }

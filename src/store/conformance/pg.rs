@@ -1,7 +1,7 @@
 //! The engine on PostgreSQL on the bench: a database of its own, of the server that tests have for themselves.
 
 use super::{Bench, Store, Worker, conformance, mail, nobody, other, plain, receivers};
-use crate::store::pg::{Database, InterfaceRules, Options, PgStore, Url, testing::Server};
+use crate::store::pg::{Database, InterfaceRules, Node, Options, PgStore, Url, testing::Server};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -42,14 +42,16 @@ impl PgBench {
             (name, rules)
         });
         let options = Options {
-            node: "here".into(),
             interfaces: interfaces.into(),
             wants: receivers(),
-            is_user: Box::new(|user| *user != nobody()),
-            scratch: scratch.path().to_owned(),
+            node: Some(Node {
+                name: "here".into(),
+                scratch: scratch.path().to_owned(),
+            }),
         };
         let database = Database::new(url.clone()).unwrap();
         let store = PgStore::open(database, options).await.unwrap();
+        store.know_users(|user| *user != nobody());
         Self {
             store: Arc::new(store),
             url,

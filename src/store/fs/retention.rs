@@ -33,7 +33,7 @@ impl Retention {
     }
 
     /// The same in milliseconds.
-    pub(super) fn key_ms(&self) -> i64 {
+    pub(in crate::store) fn key_ms(&self) -> i64 {
         i64::from(self.key_hours()) * 60 * 60 * 1000
     }
 }

@@ -278,7 +278,7 @@ impl Store for PgStore {
     }
 
     fn interfaces(&self) -> Vec<InterfaceName> {
-        self.inner.options.interfaces.keys().cloned().collect()
+        self.inner.interfaces.load().keys().cloned().collect()
     }
 
     async fn find_all_anywhere(&self, jobs: Vec<JobName>) -> Result<Vec<Option<JobSummary>>> {
@@ -315,7 +315,7 @@ impl Store for PgStore {
     }
 
     async fn is_user(&self, user: &UserName) -> Result<bool> {
-        Ok((self.inner.options.is_user)(user))
+        Ok(self.inner.is_user(user))
     }
 
     async fn addressee_of(&self, job: &Job) -> Result<Option<UserName>> {

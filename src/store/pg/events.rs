@@ -91,7 +91,7 @@ impl Inner {
             .with_known("attempt", is_attempt.then_some(known.attempts))
             .with_known("reason", reason.filter(|_| is_failure));
         let key = format!("{}/{}", known.name, known.fence);
-        let line = more(event).line(&self.options.wants, &key, now_ms);
+        let line = more(event).line(&self.wants.load(), &key, now_ms);
         line.into_iter().collect()
     }
 
@@ -106,7 +106,7 @@ impl Inner {
 
     pub(super) async fn record_event(&self, event: &Event, key: &str) -> Result<bool> {
         let now_ms = self.now_ms();
-        let line = event.clone().line(&self.options.wants, key, now_ms);
+        let line = event.clone().line(&self.wants.load(), key, now_ms);
         let events: Vec<EventLine> = line.into_iter().collect();
         let (ids, receivers, texts) = columns(&events);
         let params: [Param<'_>; 4] = [&now_ms, &ids, &receivers, &texts];
@@ -196,7 +196,7 @@ impl Inner {
         let now_ms = self.now_ms();
         let mut n_events = 0;
         for record in self.events(which).await? {
-            let wants = &self.options.wants;
+            let wants = self.wants.load();
             let is_receiver = wants.iter().any(|of| of.receiver == record.receiver);
             let params: [Param<'_>; 3] = [&record.id.to_string(), &record.receiver, &now_ms];
             if record.ended.is_some() && is_receiver && self.db.does(AGAIN, &params).await? {

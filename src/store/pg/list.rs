@@ -122,7 +122,7 @@ impl Inner {
 
     pub(super) async fn counts(&self) -> Result<Counts> {
         let mut counts = Counts::default();
-        for interface in self.options.interfaces.keys() {
+        for interface in self.interfaces.load().keys() {
             counts
                 .of
                 .insert(interface.clone(), InterfaceCounts::default());

@@ -11,10 +11,13 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// How long a life lasts unless it is prolonged.
 const LASTS_S: f64 = 30.0;
 const BEAT: Duration = Duration::from_secs(5);
+/// After so long without an answer what runs is to end, with a beat and the grace of commands in hand.
+const TRUSTED: Duration = Duration::from_secs(15);
 
 const BEGIN: &str = "
 insert into life (node, life, until)
@@ -22,6 +25,7 @@ values ($1, nextval('life_number'), clock_timestamp() + make_interval(secs => $2
 on conflict (node) do update set life = excluded.life, until = excluded.until returning life";
 const PROLONG: &str = "
 update life set until = clock_timestamp() + make_interval(secs => $2) where life = $1 returning 1";
+const END: &str = "delete from life where life = $1 returning 1";
 const CLOCK: &str = "select (extract(epoch from clock_timestamp()) * 1000)::int8";
 /// Sums of sums, so that what is counted stays few.
 const GATHER: &str = "
@@ -78,16 +82,48 @@ pub(super) async fn begin(db: &Db, node: &str) -> Result<i64> {
     number.ok_or_else(|| StoreError::Unavailable("the database began no life".into()))
 }
 
+/// Ends a life.
+pub(super) async fn end(db: &Db, life: i64) -> Result<()> {
+    db.rows(END, &[&life]).await.map(drop)
+}
+
+/// Whether the database was reached lately.
+#[derive(Default)]
+pub(super) struct Reached(Notify);
+
+impl Reached {
+    pub(super) async fn out_of_reach(&self) {
+        self.0.notified().await;
+    }
+}
+
 /// Prolongs a life as long as its store is there, and does what is to be done now and then.
 pub(super) async fn follow(store: Weak<Inner>) {
+    let mut prolonged = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(BEAT).await;
         let Some(inner) = store.upgrade() else {
             return;
         };
-        // What cannot be done now is done by the next beat.
-        if let Ok(false) = inner.beat().await {
-            return;
+        // The life is prolonged from then on at least.
+        let asked = tokio::time::Instant::now();
+        let beat = inner.beat();
+        tokio::pin!(beat);
+        let beaten = tokio::select! {
+            beaten = &mut beat => beaten,
+            () = tokio::time::sleep_until(prolonged + TRUSTED) => {
+                inner.reached.0.notify_one();
+                beat.await
+            }
+        };
+        match beaten {
+            Ok(true) => prolonged = asked,
+            Ok(false) => {
+                inner.reached.0.notify_one();
+                return;
+            }
+            // What cannot be done now is done by the next beat.
+            Err(_) => {}
         }
     }
 }
@@ -96,8 +132,7 @@ impl Inner {
     /// False: another service has taken the node's place.
     async fn beat(&self) -> Result<bool> {
         if !self.db.does(PROLONG, &[&self.life, &LASTS_S]).await? {
-            let text = format!("another service is node {} now", self.options.node);
-            *self.unhealthy.lock() = Some(text);
+            *self.unhealthy.lock() = Some(self.replaced());
             return Ok(false);
         }
         self.clock.set(&self.db).await?;
@@ -112,12 +147,19 @@ impl Inner {
         let sql = "select count(*) from life where life = $1";
         let row = self.db.row(sql, &[&self.life]).await?;
         let is_there = row.is_some_and(|row| count(row.get::<_, i64>(0)) > 0);
-        match (is_there, self.unhealthy.lock().clone()) {
+        match (
+            is_there || self.node.is_none(),
+            self.unhealthy.lock().clone(),
+        ) {
             (true, None) => Ok(()),
-            (_, why) => {
-                let taken = || format!("another service is node {} now", self.options.node);
-                Err(StoreError::Unhealthy(why.unwrap_or_else(taken)))
-            }
+            (_, why) => Err(StoreError::Unhealthy(
+                why.unwrap_or_else(|| self.replaced()),
+            )),
         }
+    }
+
+    fn replaced(&self) -> String {
+        let node = self.node.as_ref().map_or("", |node| &node.name);
+        format!("another service is node {node} now")
     }
 }

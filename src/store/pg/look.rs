@@ -148,7 +148,7 @@ impl Inner {
                     && !queue
                         .addressee
                         .as_ref()
-                        .is_some_and(|user| (self.options.is_user)(user))
+                        .is_some_and(|user| self.is_user(user))
             }
             Place::Bak(_)
             | Place::Deferred { .. }

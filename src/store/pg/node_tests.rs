@@ -1,14 +1,18 @@
 //! Two services on one database: whose a run is, and what a late settlement does.
 
-use super::{Database, InterfaceRules, Options, PgStore, Url, runs::Held, testing::Server};
+use super::{Database, InterfaceRules, Node, Options, PgStore, Url, runs::Held, testing::Server};
 use crate::{
     domain::joblog::{Level, Message},
     domain::{InterfaceName, JobName, Kind},
     store::{
-        Claimed, Interrupted, Lease, NewJob, NewName, Receipt, RunLog, Settled, Settlement, State,
-        Store, Viewer, Want, Workspace,
+        By, Claimed, Interrupted, Lease, NewJob, NewName, Receipt, RunLog, Settled, Settlement,
+        State, Store, Viewer, Want, Workspace,
+        audit::{Deed, Entry},
+        check::CheckProgress,
+        fs::Retention,
     },
 };
+use std::sync::Arc;
 use tempfile::TempDir;
 
 fn plain() -> InterfaceName {
@@ -29,11 +33,12 @@ async fn node(server: &Server, database_name: &str, name: &str, scratch: &TempDi
         addressed: false,
     };
     let options = Options {
-        node: name.into(),
         interfaces: [(plain(), rules)].into(),
         wants: Vec::new(),
-        is_user: Box::new(|_| true),
-        scratch: scratch.path().to_owned(),
+        node: Some(Node {
+            name: name.into(),
+            scratch: scratch.path().join(name),
+        }),
     };
     let database = database(server, database_name);
     database.migrate().await.unwrap();
@@ -117,7 +122,9 @@ async fn a_service_ends_the_life_of_the_one_before_it_on_its_node() {
     assert_eq!(before.health().await, Ok(()));
     let job = waiting(&before).await;
     let _held = claim(&before, &job).await.unwrap();
-    let after = node(server, &name, "one", &scratch).await;
+    // As if nothing worked on it any more.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let after = node(server, &name, "one", &elsewhere).await;
     assert_eq!(after.left_behind(&plain()).await.unwrap().len(), 1);
     assert!(before.left_behind(&plain()).await.unwrap().is_empty());
     let why = before.health().await.unwrap_err().to_string();
@@ -149,4 +156,56 @@ async fn a_settlement_whose_answer_was_lost_is_answered_as_before() {
     };
     assert_eq!(emitted.len(), 1);
     assert_eq!(store.waiting(&plain()), 1);
+}
+
+#[tokio::test]
+async fn what_has_passed_its_time_goes_and_what_waits_stays() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let (name, scratch) = (server.create("template1"), tempfile::tempdir().unwrap());
+    let store = node(server, &name, "one", &scratch).await;
+    let (done, waits) = (waiting(&store).await, waiting(&store).await);
+    let (lease, workspace) = claim(&store, &done).await.unwrap();
+    std::fs::write(workspace.dir.join("results/a"), "a").unwrap();
+    let settled = store.settle(&lease, Settlement::Done, said("x")).await;
+    assert!(matches!(settled, Ok(Settled::Done { .. })), "{settled:?}");
+    let deed = Deed::new("hold", &By::operator("olga"));
+    store.audit(&Entry::Begun(deed.into())).await.unwrap();
+    let days = Some(2);
+    let keep = Retention {
+        audit_days: days,
+        bak_days: days,
+        events_days: days,
+        joberrors_days: days,
+        joblog_days: days,
+        records_days: days,
+        results_days: days,
+        idempotency_hours: None,
+    };
+    assert_eq!(store.sweep(&keep).await.unwrap(), [""; 0], "it is of today");
+    let later_ms = store.now_ms() + 4 * 24 * 60 * 60 * 1000;
+    let gone = store.inner.sweep(&keep, later_ms).await.unwrap();
+    let all = [
+        "1 jobs in bak",
+        "1 logs",
+        "1 records",
+        "1 records of the audit",
+    ];
+    assert_eq!(gone, all);
+    let of = crate::store::Of::Name(done.clone());
+    assert!(
+        store
+            .find(&Viewer::all(), of, Want::PLACE)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(state(&store, &waits).await, State::Waiting);
+    let checked = store
+        .check(Arc::new(CheckProgress::default()))
+        .await
+        .unwrap();
+    assert!(checked.flaws.is_empty(), "{:?}", checked.flaws);
+    assert_eq!(checked.jobs, 1);
 }

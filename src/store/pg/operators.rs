@@ -44,7 +44,7 @@ fn said(at_ms: i64, text: String) -> Message {
 
 impl Inner {
     fn configured(&self, interface: &InterfaceName) -> Result<()> {
-        match self.options.interfaces.contains_key(interface) {
+        match self.interfaces.load().contains_key(interface) {
             true => Ok(()),
             false => {
                 let text = format!("there is no interface {interface}");
@@ -185,7 +185,7 @@ impl Inner {
             .with_known("until", until.map(|until| until.to_string()));
         let key = format!("{interface}/{now_ms}");
         let events: Vec<_> = event
-            .line(&self.options.wants, &key, now_ms)
+            .line(&self.wants.load(), &key, now_ms)
             .into_iter()
             .collect();
         let (ids, receivers, texts) = columns(&events);

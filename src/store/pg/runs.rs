@@ -125,7 +125,7 @@ impl Leases {
     }
 }
 
-fn no_scratch(error: io::Error) -> StoreError {
+pub(super) fn no_scratch(error: io::Error) -> StoreError {
     StoreError::Unavailable(format!("there is no directory for the run: {error}"))
 }
 
@@ -198,7 +198,8 @@ impl Inner {
 
     fn lease(&self, known: &Known, fence: i64, works: bool, of: (Hold, Scratch)) -> Result<Lease> {
         let interface = known.interface.clone().ok_or_else(|| gone(&known.name))?;
-        let rules = self.options.interfaces.get(&interface);
+        let interfaces = self.interfaces.load();
+        let rules = interfaces.get(&interface);
         let attempts_max = rules.map_or(1, |rules| rules.attempts_max);
         let (hold, scratch) = of;
         let held = Held {
@@ -245,7 +246,7 @@ impl Inner {
         let Some(document) = self.document(job).await? else {
             return Ok(Claimed::Gone);
         };
-        let scratch = Scratch::new(&self.options.scratch).map_err(no_scratch)?;
+        let scratch = self.scratch()?;
         let params = known.new.options.params.clone();
         let workspace = scratch.workspace(job, &document, params.as_deref());
         let workspace: Workspace = workspace.map_err(no_scratch)?;
@@ -431,7 +432,7 @@ impl Inner {
         let mut left = Vec::new();
         for row in self.db.rows(RUNS, &[&ids]).await? {
             let known = Known::read(&row)?;
-            let scratch = Scratch::new(&self.options.scratch).map_err(no_scratch)?;
+            let scratch = self.scratch()?;
             let output = scratch.output();
             let hold = Hold::new(&self.leases, &known.name, output.clone());
             left.push(LeftBehind {
@@ -460,7 +461,8 @@ impl Inner {
         let Some(known) = known.filter(|known| known.fence == held.fence) else {
             return Ok(());
         };
-        let rules = self.options.interfaces.get(&lease.interface);
+        let interfaces = self.interfaces.load_full();
+        let rules = interfaces.get(&lease.interface);
         let at_most_once = rules.is_some_and(|rules| rules.at_most_once);
         let at_ms = self.now_ms();
         let again = known.attempts < lease.attempts_max && !at_most_once;

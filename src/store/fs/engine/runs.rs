@@ -392,7 +392,7 @@ fn lay_out(spool: &Spool, claim: &mut Claim, works: bool) -> Result<Workspace, S
         errors,
         path: fs.absolute(&document),
         dir: fs.absolute(claim.run_dir()),
-        kept: fs.absolute(&claim.kept_path()),
+        kept: Some(fs.absolute(&claim.kept_path())),
     })
 }
 
