@@ -696,6 +696,9 @@ impl Follower {
             if let Err(error) = blocking(move || watcher.take(watched)).await {
                 tracing::error!(%error, tenant = tenant.name, "directories cannot be watched");
             }
+            // What was not heard of before they were watched anew.
+            self.engine.spool.forget_closed();
+            reloader.hints.notify(Event::Rescan);
         }
         self.worker.take(worker_rules(config, tenant)).await;
         reloader.clone().look().await;
