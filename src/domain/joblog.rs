@@ -6,7 +6,7 @@
 //!
 //! Source of the format: the dStore contract, "joblog".
 
-use crate::domain::{InterfaceName, JobName};
+use crate::domain::{InterfaceName, JobName, Place};
 use quick_xml::{
     Reader, Writer, XmlVersion,
     events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event},
@@ -46,6 +46,20 @@ pub struct JobLog {
 pub enum Status {
     Error,
     Ok,
+}
+
+impl Status {
+    /// Of a job whose end nobody has logged, by where it lies.
+    pub fn at(place: &Place) -> Self {
+        match place {
+            Place::Bak(_) => Self::Ok,
+            Place::Deferred { .. }
+            | Place::JobErrors
+            | Place::Queue(_)
+            | Place::Refused
+            | Place::Work { .. } => Self::Error,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What the store takes and shows of jobs.
 
-use super::run::Precedence;
+use super::{fs::fingerprint, run::Precedence};
 use crate::domain::joblog::JobLog;
 use crate::domain::{
     InterfaceName, Job, JobId, JobName, JobOptions, Kind, Place, PlaceKind, Priority, Reference,
@@ -260,6 +260,21 @@ pub struct Failure {
     pub fingerprint: Option<String>,
     /// The beginning of the error.
     pub reason: Option<String>,
+}
+
+impl Failure {
+    /// What the log of a last attempt says of a job that lies at a place of failures.
+    pub(super) fn logged(place: &Place, at_ms: i64, attempts: u32, reason: &str) -> Option<Self> {
+        match place {
+            Place::Deferred { .. } | Place::JobErrors | Place::Refused => Some(Self {
+                at_ms,
+                attempt: (*place != Place::Refused).then_some(attempts),
+                fingerprint: Some(fingerprint(reason)),
+                reason: Some(reason.to_owned()),
+            }),
+            Place::Bak(_) | Place::Queue(_) | Place::Work { .. } => None,
+        }
+    }
 }
 
 /// An attempt at a job that has ended.

@@ -166,15 +166,7 @@ impl Known {
     fn failure(&self) -> Option<Failure> {
         let (log, is_cancelled) = (self.log.as_ref()?, self.state().0 == State::Cancelled);
         let reason = self.reason.as_deref().filter(|_| !is_cancelled)?;
-        match self.place {
-            Place::Deferred { .. } | Place::JobErrors | Place::Refused => Some(Failure {
-                at_ms: log.finished_ms,
-                attempt: (self.place != Place::Refused).then_some(log.attempts),
-                fingerprint: Some(fingerprint(reason)),
-                reason: Some(reason.to_owned()),
-            }),
-            Place::Bak(_) | Place::Queue(_) | Place::Work { .. } => None,
-        }
+        Failure::logged(&self.place, log.finished_ms, log.attempts, reason)
     }
 
     fn now(&self) -> Now {
@@ -622,14 +614,7 @@ impl Store for MemoryStore {
         let moved = || {
             let text = format!("moved by hand to {}", known.place);
             let moved = Message::new(known.received_ms, Level::Info, text);
-            let status = match known.place {
-                Place::Bak(_) => Status::Ok,
-                Place::Deferred { .. }
-                | Place::JobErrors
-                | Place::Queue(_)
-                | Place::Refused
-                | Place::Work { .. } => Status::Error,
-            };
+            let status = Status::at(&known.place);
             known.log_of(&job.name, status, known.received_ms, vec![moved])
         };
         Ok(known.log.clone().unwrap_or_else(moved))

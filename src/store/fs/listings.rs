@@ -1,10 +1,9 @@
 //! What was found in directories that have not changed since: who asks again and again what waits costs one look at
 //! each directory, not a listing.
 
-use super::{EntryKind, Fs, Spool, SpoolError, wrap};
+use super::{EntryKind, Fs, Spool, SpoolError};
 use std::{
     collections::HashMap,
-    ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -63,7 +62,7 @@ impl<F: Fs> Spool<F> {
         let names = match known {
             Some(names) => names,
             None => {
-                let names = self.file_names(dir)?;
+                let names: Names = self.entries(dir, |name| Some(name.into()))?.into();
                 if let Some(ns) = changed_ns.filter(|ns| ns / 1_000_000 + TICK_MS < now_ms) {
                     self.listings.lock().remember(dir, ns, names.clone());
                 }
@@ -71,17 +70,6 @@ impl<F: Fs> Spool<F> {
             }
         };
         Ok(names.iter().filter_map(|name| parse(name)).collect())
-    }
-
-    fn file_names(&self, dir: &Path) -> Result<Names, SpoolError> {
-        let mut names = Vec::new();
-        let each = &mut |name: &OsStr, kind| {
-            if kind == EntryKind::File {
-                names.extend(name.to_str().map(Box::from));
-            }
-        };
-        self.fs.list(dir, each).map_err(wrap("list", dir))?;
-        Ok(names.into())
     }
 }
 

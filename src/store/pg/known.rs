@@ -3,9 +3,7 @@
 use crate::{
     domain::joblog::{JobLog, Level, Message, Status},
     domain::{InterfaceName, Job, JobName, JobOptions, Place, Priority, Queue, UserName},
-    store::{
-        Failure, JobRecord, NewJob, Now, Precedence, Result, State, StoreError, fs::fingerprint,
-    },
+    store::{Failure, JobRecord, NewJob, Now, Precedence, Result, State, StoreError},
 };
 use std::{fmt::Display, str::FromStr};
 use tokio_postgres::Row;
@@ -254,15 +252,7 @@ impl Known {
         let log = self.log.as_ref()?;
         let is_cancelled = self.state().0 == State::Cancelled;
         let reason = log.reason.as_deref().filter(|_| !is_cancelled)?;
-        match self.place {
-            Place::Deferred { .. } | Place::JobErrors | Place::Refused => Some(Failure {
-                at_ms: log.finished_ms,
-                attempt: (self.place != Place::Refused).then_some(log.attempts),
-                fingerprint: Some(fingerprint(reason)),
-                reason: Some(reason.to_owned()),
-            }),
-            Place::Bak(_) | Place::Queue(_) | Place::Work { .. } => None,
-        }
+        Failure::logged(&self.place, log.finished_ms, log.attempts, reason)
     }
 
     pub(super) fn now(&self) -> Now {

@@ -211,14 +211,7 @@ impl Inner {
         }
         let known = self.known(&job.name).await?;
         let known = known.ok_or_else(|| gone(&job.name))?;
-        let status = match known.place {
-            Place::Bak(_) => Status::Ok,
-            Place::Deferred { .. }
-            | Place::JobErrors
-            | Place::Queue(_)
-            | Place::Refused
-            | Place::Work { .. } => Status::Error,
-        };
+        let status = Status::at(&known.place);
         let text = format!("it is in {}", known.place);
         let is_there = Message::new(known.received_ms, Level::Info, text);
         Ok(known.log_of(status, known.received_ms, vec![is_there]))

@@ -409,14 +409,7 @@ impl Inner {
 
     /// The log of a job that someone moved to where it is.
     pub(super) fn bare_log(&self, job: &Job) -> JobLog {
-        let status = match job.place {
-            Place::Bak(_) => Status::Ok,
-            Place::Deferred { .. }
-            | Place::JobErrors
-            | Place::Queue(_)
-            | Place::Refused
-            | Place::Work { .. } => Status::Error,
-        };
+        let status = Status::at(&job.place);
         let received_ms = self.spool.received_ms(job);
         let text = format!("moved by hand to {}", job.place);
         let message = Message::new(received_ms, Level::Info, text);
