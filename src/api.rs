@@ -62,6 +62,21 @@ pub enum Payload {
     Stream(Pieces),
 }
 
+impl Payload {
+    /// What a stylesheet has made of a job. `head`: only its headers are asked for.
+    pub fn of_transformed(
+        body: Bytes,
+        head: bool,
+        completion: Option<crate::service::Completion>,
+    ) -> Self {
+        match completion {
+            _ if head => Self::HeadOf(body.len() as u64),
+            Some(completion) => Self::Completing(body, completion),
+            None => Self::Bytes(body),
+        }
+    }
+}
+
 /// A body of which nobody knows how long it will be. The next piece is asked for once there is room for it.
 pub struct Pieces(pub Pin<Box<dyn Stream<Item = Bytes> + Send>>);
 

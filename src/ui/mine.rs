@@ -192,11 +192,7 @@ pub(super) async fn fetch(visit: &Visit<'_>, path: &str) -> Answer {
             },
             Some(sheet),
         ) => {
-            let payload = match completion {
-                _ if head => Payload::HeadOf(body.len() as u64),
-                Some(completion) => Payload::Completing(body, completion),
-                None => Payload::Bytes(body),
-            };
+            let payload = Payload::of_transformed(body, head, completion);
             Ok(super::job::saved_as(payload, &job, &sheet, content_type))
         }
         _ => Err(super::nothing()),

@@ -49,11 +49,7 @@ pub(super) fn reply(reply: Reply) -> Response<Payload> {
             head,
             completion,
         } => {
-            let payload = match completion {
-                _ if head => Payload::HeadOf(body.len() as u64),
-                Some(completion) => Payload::Completing(body, completion),
-                None => Payload::Bytes(body),
-            };
+            let payload = Payload::of_transformed(body, head, completion);
             let untyped = HeaderValue::from_static("application/octet-stream");
             let content_type = HeaderValue::try_from(content_type).unwrap_or(untyped);
             response(StatusCode::OK, content_type, payload)
