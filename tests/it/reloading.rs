@@ -175,6 +175,12 @@ fn a_tenant_that_is_broken_is_alone_not_served() {
     assert_eq!(asked.status, 401, "another tenant's user");
 }
 
+/// Waits until the service knows that all was heard, a moment after that was. Else another receiver is told as well.
+fn known_as_told(daemon: &Daemon) {
+    let is_known = || daemon.objects(&["events", "ls"]).is_empty();
+    daemon.wait("that is known", is_known);
+}
+
 /// The jobs that a receiver was told of.
 fn told(receiver: &Receiver) -> Vec<String> {
     let asked = receiver.asked();
@@ -198,9 +204,7 @@ fn a_receiver_comes_changes_goes_and_comes_back() {
     daemon.operator(&["reload"]);
     let first = done(&daemon, "o1");
     daemon.wait("it is told", || told(&here) == [&*first]);
-    // Else another one is told as well: that it was heard is known a moment later.
-    let is_known = || daemon.objects(&["events", "ls"]).is_empty();
-    daemon.wait("that is known", is_known);
+    known_as_told(&daemon);
 
     set(&daemon, &erp(&away));
     daemon.operator(&["reload"]);
@@ -248,8 +252,7 @@ fn a_receiver_that_nothing_can_be_sent_to_is_refused_and_the_one_before_goes_on(
     assert_eq!(daemon.upload_text("<Parcel/>", "").status, 400);
     let first = done(&daemon, "o1");
     daemon.wait("the one before is told", || told(&here) == [&*first]);
-    let is_known = || daemon.objects(&["events", "ls"]).is_empty();
-    daemon.wait("that is known", is_known);
+    known_as_told(&daemon);
     may(0o600);
     daemon.operator(&["reload"]);
     let second = done(&daemon, "o2");
