@@ -21,7 +21,12 @@ impl Core {
             in_order: lane.is_some_and(|lane| lane.rules.order != Order::None),
             whose: self.asks_whose(&interface),
         };
-        let event = match self.store.waiting_jobs(&interface, asked).await {
+        let waiting = self.store.waiting_jobs(&interface, asked);
+        // When the service stops, nothing more is begun: nobody has to know.
+        let Some(waiting) = self.stop.run_until_cancelled(waiting).await else {
+            return;
+        };
+        let event = match waiting {
             Ok(waiting) => {
                 self.cannot_scan(&interface, None);
                 if let Some(after) = waiting.again {

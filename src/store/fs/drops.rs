@@ -254,6 +254,7 @@ struct Round<'a> {
     /// No scan has been made before: jobs that are here now were accepted by an earlier run.
     first: bool,
     now_ns: i64,
+    wanted: &'a dyn Fn() -> bool,
 }
 
 impl<F: Fs> Spool<F> {
@@ -264,6 +265,19 @@ impl<F: Fs> Spool<F> {
     /// When the queue is no directory of its own, cannot be listed, or the spool is unhealthy. What is
     /// wrong with one file is reported, once, and is no error.
     pub fn scan(&self, interface: &InterfaceName) -> Result<Scan, SpoolError> {
+        self.scan_while(interface, &|| true)
+    }
+
+    /// The same, broken off between two files once it is not `wanted` any more: a stop must not wait for a hundred
+    /// thousand of them. What was taken in until then is in the scan, which says nothing of the rest.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub(super) fn scan_while(
+        &self,
+        interface: &InterfaceName,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Scan, SpoolError> {
         self.healthy()?;
         let mut scan = Scan::default();
         // Before the queue: a job that is released meanwhile is seen in one of the two.
@@ -280,7 +294,10 @@ impl<F: Fs> Spool<F> {
                 .retain(|(due_ms, name)| self.is_deferred(interface, name, *due_ms));
         }
         for queue in &queues {
-            self.scan_queue(queue, first, &mut scan)?;
+            self.scan_queue((queue, first), wanted, &mut scan)?;
+        }
+        if !wanted() {
+            return Ok(scan);
         }
         self.drops.scanned.lock().insert(interface.clone());
         scan.held = self.is_held(interface)?;
@@ -312,7 +329,12 @@ impl<F: Fs> Spool<F> {
         })
     }
 
-    fn scan_queue(&self, queue: &Queue, first: bool, scan: &mut Scan) -> Result<(), SpoolError> {
+    fn scan_queue(
+        &self,
+        (queue, first): (&Queue, bool),
+        wanted: &dyn Fn() -> bool,
+        scan: &mut Scan,
+    ) -> Result<(), SpoolError> {
         let dir = self.queue_dir(queue)?;
         let others = self.list_queue(queue, &dir, scan)?;
         self.forget_gone(queue, &dir, &others);
@@ -321,12 +343,14 @@ impl<F: Fs> Spool<F> {
             dir: &dir,
             first,
             now_ns: self.now_ms().saturating_mul(1_000_000),
+            wanted,
         };
         let interfaces = self.interfaces.load();
         let rules = interfaces.get(&queue.interface);
         let ordered = rules.is_some_and(|rules| rules.drops.ordered);
         let mut held_up = false;
-        for found in self.in_order(&round, others) {
+        let found = self.in_order(&round, others).into_iter();
+        for found in found.take_while(|_| wanted()) {
             let met = if held_up && ordered && matches!(found.entry, Entry::Foreign) {
                 Ok(Some(Wait::Turn))
             } else {
@@ -412,7 +436,7 @@ impl<F: Fs> Spool<F> {
     /// The entries as they came.
     fn in_order(&self, round: &Round<'_>, others: Vec<(OsString, Entry)>) -> Vec<Found> {
         let mut found: Vec<Found> = Vec::with_capacity(others.len());
-        for (name, entry) in others {
+        for (name, entry) in others.into_iter().take_while(|_| (round.wanted)()) {
             let path = round.dir.join(&name);
             match self.look_at(round, &path, &entry) {
                 Ok(Some(stat)) => found.push(Found {

@@ -51,6 +51,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use upload::{Body, FileSealed, FileUpload};
 
 /// Blocking calls at once, whether or not someone still waits for them; the rest of the threads
@@ -519,8 +520,15 @@ impl Store for FileStore {
     async fn waiting_jobs(&self, interface: &InterfaceName, asked: Asked) -> Result<Waiting> {
         let interface = interface.clone();
         let inner = &self.0;
-        let scanned = move |inner: &Inner| inner.waiting_jobs(&interface, asked);
-        inner.permitted(&inner.scans, scanned).await
+        // Broken off when its caller goes: with a hundred thousand jobs it takes longer than a restart.
+        let gone = CancellationToken::new();
+        let _is_asked = gone.clone().drop_guard();
+        let scanned = move |inner: &Inner| {
+            let wanted = || !gone.is_cancelled();
+            inner.waiting_jobs(&interface, asked, &wanted)
+        };
+        let waiting = inner.permitted(&inner.scans, scanned).await?;
+        waiting.ok_or_else(|| StoreError::Unavailable("nobody asks for it any more".into()))
     }
 
     async fn precedence(

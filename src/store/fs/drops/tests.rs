@@ -280,6 +280,30 @@ fn nothing_is_taken_or_put_through_a_link() {
 }
 
 #[test]
+fn a_scan_that_is_broken_off_keeps_what_it_has_taken_in_and_leaves_the_rest() {
+    let names = ["a", "b", "c"];
+    let mut n_taken = std::collections::BTreeSet::new();
+    for n_looks in 0..20 {
+        let bench = Bench::new(false);
+        names.iter().for_each(|name| bench.put(name));
+        bench.set_after("c", 10_000);
+        let looks = AtomicI64::new(n_looks);
+        let wanted = || looks.fetch_sub(1, Ordering::SeqCst) > 0;
+        let scan = bench.spool.scan_while(&a(), &wanted).unwrap();
+        let went_through = looks.load(Ordering::SeqCst) >= 0;
+        assert_eq!(bench.spool.has_scanned_all(), went_through);
+        let taken = scan.arrived.into_iter().filter_map(|a| a.dropped_as);
+        let mut taken: Vec<String> = taken.collect();
+        n_taken.insert(taken.len());
+        taken.extend(bench.taken());
+        taken.sort();
+        assert_eq!(taken, names, "{n_looks} looks");
+        assert!(bench.spool.has_scanned_all());
+    }
+    assert_eq!(n_taken, [0, 1, 2, 3].into());
+}
+
+#[test]
 fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
     let bench = Bench::new(false);
     let job = JobName::new(bench.spool.next_id(), None, Kind::Xml);
@@ -292,6 +316,7 @@ fn a_file_that_is_written_while_it_is_copied_is_no_job_yet() {
         dir: Path::new("queue/a"),
         first: false,
         now_ns: 0,
+        wanted: &|| true,
     };
     let copy = || bench.spool.copy_aside(&round, &path, &job, "x");
     std::thread::scope(|scope| {

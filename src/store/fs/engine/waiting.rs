@@ -14,13 +14,15 @@ use std::{collections::BTreeSet, time::Duration};
 const HELD_BACK_EVERY: Duration = Duration::from_secs(2);
 
 impl Inner {
+    /// None when it was not `wanted` any more before all was known.
     pub(super) fn waiting_jobs(
         &self,
         interface: &InterfaceName,
         asked: Asked,
-    ) -> Result<Waiting, SpoolError> {
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Waiting>, SpoolError> {
         let horizon = self.spool.horizon();
-        let mut scan = self.spool.scan(interface)?;
+        let mut scan = self.spool.scan_while(interface, wanted)?;
         // Before the first scan nobody knows what is new.
         let first = self.scanned.lock().insert(interface.clone());
         scan.arrived.retain(|a| !first || a.dropped_as.is_some());
@@ -30,6 +32,9 @@ impl Inner {
         }
         for arrival in &scan.arrived {
             self.record_arrival(&arrival.job, arrival.dropped_as.as_deref());
+        }
+        if !wanted() {
+            return Ok(None);
         }
         if asked.in_order {
             // A listing may show a job that came while it was read, and lack an older one.
@@ -62,7 +67,7 @@ impl Inner {
         self.precedences.read(&self.spool, interface, all, whose);
         let known = |job: &Job| self.known_precedence(interface, job, whose);
         let of_deferred = |job: &Job| known(job).filter(|_| asked.in_order);
-        Ok(Waiting {
+        Ok(Some(Waiting {
             held: scan.held,
             ready: (ready.into_iter())
                 .map(|job| (known(&job), job.name))
@@ -73,7 +78,7 @@ impl Inner {
                 .map(|(due_ms, precedence, name)| (due_ms, name, precedence))
                 .collect(),
             again: scan.again,
-        })
+        }))
     }
 
     fn known_precedence(
@@ -132,6 +137,7 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::store::fs::PlacePath;
+    use crate::util::until::until;
     use crate::{
         domain::Kind,
         store::{
@@ -143,6 +149,7 @@ mod tests {
             },
         },
     };
+    use std::path::Path;
     use std::sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -229,5 +236,48 @@ mod tests {
         }
         let most = most.load(Ordering::SeqCst);
         assert!((1..=SCANS_MAX).contains(&most), "{most}");
+    }
+
+    /// A queue of a spool whose every scan asks whether ada is known, and is told so by `ask`.
+    fn asking(dir: &Path, ask: impl Fn() + Send + Sync + 'static) -> Arc<FileStore> {
+        let addressed = |rules: &mut Rules| rules.drops.addressed = true;
+        let spool = TestSpool::at(dir).interface_with("a", addressed);
+        let spool = spool.open().unwrap();
+        std::fs::create_dir(dir.join("queue/a/@ada")).unwrap();
+        std::fs::write(dir.join("queue/a/dropped.xml"), "<a/>").unwrap();
+        spool.know_users(move |_| {
+            ask();
+            true
+        });
+        Arc::new(FileStore::new(spool))
+    }
+
+    /// A stop would wait for it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_scan_that_nobody_asks_for_any_more_is_broken_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (goes_on, go_on) = std::sync::mpsc::channel::<()>();
+        let go_on = parking_lot::Mutex::new(go_on);
+        let store = asking(dir.path(), move || {
+            begun.send(()).unwrap();
+            let _ = go_on.lock().recv();
+        });
+        let interface: InterfaceName = "a".parse().unwrap();
+        let (asked, of) = (store.clone(), interface.clone());
+        let scan = tokio::spawn(async move { asked.waiting_jobs(&of, Asked::default()).await });
+        tokio::task::spawn_blocking(move || begins.recv().unwrap())
+            .await
+            .unwrap();
+        scan.abort();
+        assert!(scan.await.unwrap_err().is_cancelled());
+        // Whoever asks from now on is answered at once.
+        drop(goes_on);
+        until("the scan ends", || {
+            store.0.scans.available_permits() == SCANS_MAX
+        })
+        .await;
+        assert!(!store.0.spool.has_scanned_all(), "it went on");
+        assert!(dir.path().join("queue/a/dropped.xml").exists());
     }
 }
