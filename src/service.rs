@@ -14,6 +14,7 @@ mod sight;
 mod slots;
 mod taken;
 mod targets;
+mod to_its_end;
 mod upload;
 mod verify;
 mod view;

@@ -24,8 +24,6 @@ const JOB: &str = "/xml/job?Interfacename=orders_out&Jobname=20261122T045748.123
 const BIG: u64 = 64 << 20;
 /// More than the service keeps in memory: such an upload has a part in `tmp`.
 const PART_BYTES: usize = 512 << 10;
-/// An upload whose commit is held up until the gate opens.
-const HELD: &str = "/xml/upload?RefName=gate";
 /// An upload whose commit panics.
 const PANICS: &str = "/xml/upload?RefName=panic";
 
@@ -829,21 +827,21 @@ async fn curl_is_content() {
     }
 }
 
-// The gate holds up a thread.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_stop_lets_running_requests_finish() {
     let bench = Bench::start(patient()).await;
     let mut idle = bench.connect(b"http/1.1").await;
     idle.write_all(get(QUEUE, "").as_bytes()).await.unwrap();
     read_head(&mut idle).await;
     let mut busy = bench.connect(b"http/1.1").await;
-    let waits = post(HELD, "Content-Length: 4\r\n", "<a/>");
+    let waits = post("/xml/upload", "Content-Length: 4\r\n", "<a/>");
+    let stall = bench.stall();
     busy.write_all(waits.as_bytes()).await.unwrap();
-    until("in the commit", || bench.gate.held() == 1).await;
+    until("in the commit", || stall.held() > 0).await;
     bench.stop.cancel();
     read_to_end(&mut idle).await;
     assert!(!bench.server.is_finished());
-    drop(bench.gate);
+    drop(stall);
     let answer = read_to_end(&mut busy).await;
     assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
     bench.server.await.unwrap();
@@ -881,26 +879,26 @@ async fn a_stop_waits_for_no_one_who_says_nothing() {
     drop((silent, secured));
 }
 
-// The gate holds up a thread.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_stop_cuts_at_its_deadline_but_no_commit() {
     let bench = Bench::start_with(Limits::default(), Duration::from_millis(50)).await;
     let mut busy = bench.connect(b"http/1.1").await;
-    let waits = post(HELD, "Content-Length: 4\r\n", "<a/>");
+    let waits = post("/xml/upload", "Content-Length: 4\r\n", "<a/>");
+    let stall = bench.stall();
     busy.write_all(waits.as_bytes()).await.unwrap();
-    until("in the commit", || bench.gate.held() == 1).await;
+    until("in the commit", || stall.held() > 0).await;
     bench.stop.cancel();
     assert_eq!(read_to_end(&mut busy).await, "");
     bench.server.await.unwrap();
     assert_eq!(bench.tenant.uploads(), 1);
-    drop(bench.gate);
+    drop(stall);
     until("committed", || bench.tenant.is_tidy()).await;
     assert_eq!(bench.tenant.accepted(), ["<a/>"]);
 }
 
 #[test]
 fn a_host_chooses_its_site() {
-    let (tenant, _gate) = Tenant::new();
+    let tenant = Tenant::new();
     let hosts = VirtualHosts::new(vec![
         tenant.virtual_host("a", &["A.example.org", "::1"]),
         tenant.virtual_host("rest", &[]),
@@ -941,7 +939,7 @@ fn a_host_chooses_its_site() {
 
 #[test]
 fn a_path_names_a_tenant_or_one_of_its_databases() {
-    let (tenant, _gate) = Tenant::new();
+    let tenant = Tenant::new();
     let mut by_path = tenant.virtual_host("by-path", &[]);
     by_path.is_default = false;
     by_path.databases = vec!["erp".into(), "crm".into()];
@@ -956,7 +954,7 @@ fn a_path_names_a_tenant_or_one_of_its_databases() {
 
 #[test]
 fn sites_that_contradict_each_other_are_refused() {
-    let (tenant, _gate) = Tenant::new();
+    let tenant = Tenant::new();
     let host = |name: &str, hosts: &[&str]| tenant.virtual_host(name, hosts);
     let error = |all| VirtualHosts::new(all).err().map(|error| error.to_string());
     let twice = error(vec![host("a", &["x"]), host("b", &["y", "X."])]);

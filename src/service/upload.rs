@@ -9,7 +9,7 @@
 use super::{
     AdmissionLimits, Direction, DocumentFormat, Fault, Interface, JobRef, JsonCheck, RETRY_LATER_S,
     RETRY_SOON_S, Reply, Service, Submit, admission, admission::UserLimits, quotas::DayBytes,
-    store_fault, view::View,
+    store_fault, to_its_end::to_its_end, view::View,
 };
 use crate::{
     auth::{Caller, Right},
@@ -392,7 +392,7 @@ impl Upload {
         appended.map_err(|e| store_fault(&e))
     }
 
-    /// Validates, stores and publishes. Runs on its own task to the end, also when the caller of
+    /// Validates, stores and publishes. Runs to its end, also when the caller of
     /// this function goes away.
     ///
     /// # Errors
@@ -417,7 +417,8 @@ impl Upload {
     /// - [`Fault::Internal`]: the cause is in the log, and an operator has to look at it. The
     ///   outcome is unknown, as with [`Fault::Busy`].
     pub async fn commit(mut self) -> Result<Reply, Fault> {
-        let commit = async move {
+        // Also if the client leaves meanwhile.
+        let commit = to_its_end(async move {
             // It is under way until it is durable.
             let _admitted = self.admitted.take();
             let (service, began) = (self.service.clone(), self.began);
@@ -433,9 +434,8 @@ impl Upload {
                 service.metrics.upload_took(began.elapsed().as_secs_f64());
             }
             committed
-        };
-        let committed = tokio::spawn(commit).await;
-        committed.unwrap_or(Err(Fault::Internal))
+        });
+        commit.await
     }
 
     /// The document, if it is what the client says that it is.

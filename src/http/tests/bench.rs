@@ -2,8 +2,7 @@
 //!
 //! Behind it are a real service, a real spool in a temporary directory and a real users file, so
 //! what became of a request is read where an operator would read it: in the directories. The one
-//! thing of the tests' own is what the service tells when a job has arrived: a job whose
-//! reference is `gate` is held up there, in the middle of its commit, and one whose reference is
+//! thing of the tests' own is what the service tells when a job has arrived: one whose reference is
 //! `panic` panics there.
 
 use super::super::*;
@@ -17,7 +16,11 @@ use crate::{
     },
     store::{
         By, Cancelled,
-        fs::{FileStore, Spool, testing::TestSpool},
+        fs::{
+            FileStore, Spool,
+            faults::{Faults, Stall},
+            testing::TestSpool,
+        },
     },
     xml::{Schemas, Stylesheets, XsdSchema},
 };
@@ -27,11 +30,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        LazyLock, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-        mpsc,
-    },
+    sync::LazyLock,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -66,15 +65,8 @@ pub(super) struct Tenant {
     users: Arc<Users>,
 }
 
-/// Holds up the commit of every job whose reference is `gate`, until it is dropped.
-pub(super) struct Gate {
-    _opens_when_dropped: mpsc::Sender<()>,
-    held: Arc<AtomicUsize>,
-}
-
 pub(super) struct Bench {
     pub(super) address: SocketAddr,
-    pub(super) gate: Gate,
     pub(super) server: JoinHandle<()>,
     pub(super) stop: CancellationToken,
     pub(super) tenant: Tenant,
@@ -106,7 +98,7 @@ pub(super) fn patient() -> Limits {
 }
 
 impl Tenant {
-    pub(super) fn new() -> (Self, Gate) {
+    pub(super) fn new() -> Self {
         let root = TempDir::new().unwrap();
         let interfaces = BTreeMap::from([
             interface("any_in", Direction::In, None),
@@ -121,8 +113,6 @@ impl Tenant {
         let spool = spool.journal().open().unwrap();
         spool.start_journal();
         let in_flight = Arc::new(InFlight::default());
-        let (opens_when_dropped, gate) = mpsc::channel();
-        let held = Arc::new(AtomicUsize::new(0));
         let service = Service::new(Parts {
             metrics: crate::metrics::Tenant::default(),
             seal: Seal::new([7; KEY_BYTES]),
@@ -141,10 +131,7 @@ impl Tenant {
             },
             in_flight: in_flight.clone(),
             transforms: Slots::new(4, 2),
-            worker: Box::new(Nobody {
-                gate: Mutex::new(gate),
-                held: held.clone(),
-            }),
+            worker: Box::new(Nobody),
             schedules: ScheduleRules {
                 time_zone: Zone::UTC,
                 clock_changes: Default::default(),
@@ -152,18 +139,13 @@ impl Tenant {
                 saved: Box::new(|_| ()),
             },
         });
-        let tenant = Self {
+        Self {
             service: Arc::new(service),
             spool,
             in_flight,
             users: Arc::new(users(&root.path().join("users.toml"))),
             root,
-        };
-        let gate = Gate {
-            _opens_when_dropped: opens_when_dropped,
-            held,
-        };
-        (tenant, gate)
+        }
     }
 
     pub(super) fn virtual_host(&self, name: &str, hosts: &[&str]) -> VirtualHost {
@@ -249,22 +231,11 @@ fn users(path: &Path) -> Users {
 }
 
 /// Works on no job.
-struct Nobody {
-    gate: Mutex<mpsc::Receiver<()>>,
-    held: Arc<AtomicUsize>,
-}
+struct Nobody;
 
 impl WorkerHandle for Nobody {
     fn arrived(&self, _: &InterfaceName, job: &JobName) {
-        match job.reference() {
-            Some("gate") => {
-                self.held.fetch_add(1, SeqCst);
-                // Nothing is ever sent: the error comes when the gate is dropped.
-                assert!(self.gate.lock().unwrap().recv().is_err());
-            }
-            Some("panic") => panic!("as ordered"),
-            Some(_) | None => {}
-        }
+        assert_ne!(job.reference(), Some("panic"), "as ordered");
     }
 
     fn cancel(&self, _: JobName, _: By) -> Cancelling<'_> {
@@ -276,16 +247,14 @@ impl WorkerHandle for Nobody {
     }
 }
 
-impl Gate {
-    /// How many commits have come to the gate.
-    pub(super) fn held(&self) -> usize {
-        self.held.load(SeqCst)
-    }
-}
-
 impl Bench {
     pub(super) async fn start(limits: Limits) -> Self {
         Self::start_with(limits, PATIENCE).await
+    }
+
+    /// From now on nothing becomes durable, and a commit waits.
+    pub(super) fn stall(&self) -> Stall {
+        Faults::of(self.tenant.root.path()).stall("write_at")
     }
 
     /// `deadline`: of the stop.
@@ -295,7 +264,7 @@ impl Bench {
         let key = certificates.path().join(tls::KEY_FILE);
         let certificate = certificates.path().join(tls::CERTIFICATE_FILE);
         let certificate = tls::Certificate::load(&certificate, &key).unwrap();
-        let (tenant, gate) = Tenant::new();
+        let tenant = Tenant::new();
         tenant.put_job(100);
         let hosts = VirtualHosts::new(vec![tenant.virtual_host("main", &["localhost"])]).unwrap();
         let idle_handles = Arc::strong_count(&tenant.service);
@@ -312,7 +281,6 @@ impl Bench {
         ));
         Self {
             address,
-            gate,
             server,
             stop,
             tenant,

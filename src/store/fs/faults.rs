@@ -3,9 +3,10 @@
 //! A *site* is a kind of call: an operation with a path in which the digits and hashes of names are
 //! blanked, so that every upload meets the same sites whatever its threads do. A [`Plan`] lets the
 //! first call at one site fail, or all of them from the first on until the disk heals. A disk that
-//! is full fails for everything that takes space, wherever it is.
+//! is full fails for everything that takes space, wherever it is. A [`Stall`] holds up all calls of one operation, as a
+//! disk does that does not answer.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::Errno;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,7 +34,10 @@ pub(crate) struct Plan {
 
 /// The faults of one disk. All that open the same root share them.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<State>);
+pub(crate) struct Faults {
+    state: Mutex<State>,
+    goes_on: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -42,6 +46,27 @@ struct State {
     first: Option<Instant>,
     failures: usize,
     calls: u64,
+    /// The operation that is held up, and how many calls are.
+    stalled: Option<(&'static str, usize)>,
+}
+
+/// Calls of an operation wait as long as this is there.
+#[must_use]
+pub(crate) struct Stall(Arc<Faults>);
+
+impl Stall {
+    /// How many calls have been held up.
+    pub(crate) fn held(&self) -> usize {
+        let stalled = self.0.state().stalled;
+        stalled.map_or(0, |(_, held)| held)
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        self.0.state().stalled = None;
+        self.0.goes_on.notify_all();
+    }
 }
 
 /// The threads of a journal: what they do is nobody's call.
@@ -67,6 +92,12 @@ impl Faults {
         let mut state = self.state();
         state.plan = Some(plan);
         state.first = None;
+    }
+
+    /// From now on calls of this operation wait.
+    pub(crate) fn stall(self: &Arc<Self>, op: &'static str) -> Stall {
+        self.state().stalled = Some((op, 0));
+        Stall(self.clone())
     }
 
     /// From now on every call succeeds. Says how many have failed.
@@ -109,6 +140,13 @@ impl Faults {
         let thread = std::thread::current();
         let is_beside = thread.name().is_some_and(|name| BESIDE.contains(&name));
         let mut state = self.state();
+        if let Some((stalled, held)) = &mut state.stalled
+            && *stalled == op
+        {
+            *held += 1;
+            let stalls = |state: &mut State| state.stalled.is_some();
+            self.goes_on.wait_while(&mut state, stalls);
+        }
         state.calls += u64::from(!is_beside);
         let fails = state.fails(&site);
         *state.seen.entry(site).or_default() += 1;
@@ -122,7 +160,7 @@ impl Faults {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
+        self.state.lock()
     }
 }
 
