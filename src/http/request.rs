@@ -267,7 +267,7 @@ pub(super) fn request_id(head: &Parts) -> String {
         Some(id @ [_, ..]) if id.len() <= REQUEST_ID_BYTES_MAX && id.iter().all(allowed) => {
             String::from_utf8_lossy(id).into_owned()
         }
-        Some(_) | None => format!("{:016x}", getrandom::u64().unwrap_or_default()),
+        Some(_) | None => format!("{:016x}", fastrand::u64(..)),
     }
 }
 
