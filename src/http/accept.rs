@@ -57,7 +57,8 @@ pub(super) async fn run<F, Connection>(
         .run_until_cancelled(limiter.next(&listener))
         .await
     {
-        let connection = serve(tcp, peer, permit.registration.clone());
+        // Boxed: a task has room for what it is given and once more for what it makes of it.
+        let connection = Box::pin(serve(tcp, peer, permit.registration.clone()));
         let open = Open::new(settings.metrics.connections.clone());
         connections.spawn(async move {
             let _open = open;

@@ -45,7 +45,7 @@ use std::{
     future::poll_fn,
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
 };
@@ -314,18 +314,18 @@ async fn respond(
         },
     };
     access.tenant.clone_from(&virtual_host.name);
-    let replied = reply(context, client, virtual_host, dialect, head, reader, access);
-    let reply = caught(replied).await;
+    let reply = caught(pin!(reply(
+        context,
+        client,
+        virtual_host,
+        dialect,
+        head,
+        reader,
+        access
+    )))
+    .await;
     let (fault, failure) = match reply.unwrap_or(Err(Stop::Fault(Fault::Internal))) {
-        Ok(reply) => {
-            access.job = job_of(&reply).or(access.job.take());
-            let is_document = is_document(&reply);
-            let whole = dialect.render(head, reply);
-            let response = range::apply(head, range::unless_known(head, whole));
-            let is_sent = head.method == Method::GET && response.status().is_success();
-            access.is_download = is_document && is_sent;
-            return Ok(response);
-        }
+        Ok(reply) => return Ok(render(dialect, head, reply, access)),
         Err(Stop::CutOff) => {
             access.bytes_in = reader.n_bytes;
             return Err(CutOff);
@@ -340,6 +340,22 @@ async fn respond(
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     Ok(response)
+}
+
+/// What a reply is in its dialect, as far as it is asked for.
+fn render(
+    dialect: &dyn Dialect,
+    head: &Parts,
+    reply: Reply,
+    access: &mut AccessLine,
+) -> Response<Payload> {
+    access.job = job_of(&reply).or(access.job.take());
+    let is_document = is_document(&reply);
+    let whole = dialect.render(head, reply);
+    let response = range::apply(head, range::unless_known(head, whole));
+    let is_sent = head.method == Method::GET && response.status().is_success();
+    access.is_download = is_document && is_sent;
+    response
 }
 
 impl AccessLine {
@@ -634,16 +650,17 @@ fn is_document(reply: &Reply) -> bool {
 }
 
 /// The output of `future`, or `None` if it panicked; the panic's message is on standard error.
-pub(super) async fn caught<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+/// Pinned by its caller: a future that is handed on is copied, and those of requests are large.
+pub(super) fn caught<F: Future>(
+    mut future: Pin<&mut F>,
+) -> impl Future<Output = Option<F::Output>> {
     poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
             Ok(Poll::Pending) => Poll::Pending,
             Err(_) => Poll::Ready(None),
         },
     )
-    .await
 }
 
 #[cfg(test)]
@@ -656,8 +673,8 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("as ordered");
         };
-        assert!(caught(panics).await.is_none());
-        assert_eq!(caught(async { 1 }).await, Some(1));
+        assert!(caught(pin!(panics)).await.is_none());
+        assert_eq!(caught(pin!(async { 1 })).await, Some(1));
     }
 
     fn head(version: Version, uri: &str, headers: &[(&str, &str)]) -> Parts {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, pin::pin, sync::Arc};
 
 /// What its requests are called in logs and metrics.
 const NAME: &str = "ui";
@@ -119,7 +119,7 @@ pub(super) async fn respond(
         host,
         body: reader,
     };
-    let answered = caught(ui.clone().answer(request)).await;
+    let answered = caught(pin!(ui.clone().answer(request))).await;
     let answer = match answered {
         Some(Ok(answer)) => answer,
         Some(Err(BodyError::CutOff)) => {
