@@ -2,6 +2,7 @@
 //! each directory, not a listing.
 
 use super::{EntryKind, Fs, Spool, SpoolError};
+use crate::domain::InterfaceName;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -44,6 +45,23 @@ impl Listings {
 }
 
 impl<F: Fs> Spool<F> {
+    /// Would a list of what waits and runs in an interface list no directory, and find `names_max` names at most? It
+    /// costs a look at each directory, and waits for no disk.
+    pub(super) fn is_listed(&self, interface: &InterfaceName, names_max: usize) -> bool {
+        if self.is_addressed(interface) || !self.has_scanned_all() {
+            return false;
+        }
+        let name = interface.as_str();
+        let dirs = ["deferred", "queue", "work"].map(|place| Path::new(place).join(name));
+        let mut n_names = 0;
+        dirs.iter().all(|dir| {
+            let stat = self.stat(dir).ok().flatten();
+            let known = stat.and_then(|stat| self.listings.lock().of(dir, stat.changed_ns));
+            n_names += known.as_ref().map_or(0, |names| names.len());
+            known.is_some() && n_names <= names_max
+        })
+    }
+
     /// What `parse` finds in the names of the files of a directory, in no order, which is listed only if it has
     /// changed.
     ///
@@ -115,6 +133,33 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("behind"), dir.path().join(queue)).unwrap();
         remembered(Arc::from(["known".into()]));
         assert_eq!(found(), [""; 0], "a link is no directory");
+    }
+
+    #[test]
+    fn a_list_is_known_as_long_as_no_directory_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = TestSpool::at(dir.path()).interface("a").open().unwrap();
+        let interface: InterfaceName = "a".parse().unwrap();
+        let remember = |place: &str, n_names| {
+            let place = Path::new(place);
+            let changed_ns = spool.stat(place).unwrap().unwrap().changed_ns;
+            (spool.listings.lock()).remember(place, changed_ns, names(n_names));
+        };
+        let places = ["deferred/a", "queue/a", "work/a"];
+        places.into_iter().for_each(|place| remember(place, 3));
+        assert!(
+            !spool.is_listed(&interface, 9),
+            "what waits was not looked at"
+        );
+        spool.scan(&interface).unwrap();
+        assert!(spool.is_listed(&interface, 9));
+        assert!(!spool.is_listed(&interface, 8));
+        for place in places {
+            fs::write(dir.path().join(place).join("new"), "").unwrap();
+            assert!(!spool.is_listed(&interface, 9), "{place}");
+            remember(place, 3);
+            assert!(spool.is_listed(&interface, 9), "{place}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ use std::collections::{BTreeSet, HashMap};
 
 /// So many jobs are looked up in the record together.
 const TOGETHER: usize = 1024;
+/// So many names are read without a change of threads.
+const AT_ONCE_MAX: usize = 256;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Where jobs are whose last attempt, or upload, has failed.
 const FAILS: [PlaceKind; 3] = [
@@ -83,6 +85,22 @@ struct Listing<'l> {
 }
 
 impl Inner {
+    /// Is a list so short and of so little that it needs no disk: a few names, of directories that have not changed?
+    pub(super) fn lists_at_once(&self, viewer: &Viewer, filter: &Filter) -> bool {
+        let Some(interface) = &filter.interface else {
+            return false;
+        };
+        let is_active = |at: &PlaceKind| PlaceKind::ACTIVE.contains(at);
+        let wants_records = filter.want_record || filter.asks_for_records();
+        let wants_failures = filter.want_failure || filter.asks_for_failures();
+        !filter.at.is_empty()
+            && filter.at.iter().all(is_active)
+            && !wants_records
+            && !wants_failures
+            && (viewer.sight)(Some(interface)) == Sight::All
+            && self.spool.is_listed(interface, AT_ONCE_MAX)
+    }
+
     pub(super) fn list(
         &self,
         viewer: &Viewer,
