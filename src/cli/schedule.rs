@@ -62,7 +62,7 @@ impl std::str::FromStr for IdArg {
     }
 }
 
-/// Lists schedules, oldest first, each with its next moment. Those that have ended are left out
+/// Lists schedules, oldest first, each with its next moment and in plain words, where few say when it runs. Those that have ended are left out
 /// unless asked for.
 #[derive(Debug, Args)]
 #[command(after_long_help = LS_EXAMPLES)]
@@ -92,12 +92,16 @@ impl Ls {
             let text = |key: &str| escaped(one[key].as_str().unwrap_or("-"));
             let (id, next, interface) = (text("schedule"), text("next"), text("interface"));
             let next = if next == "-" { "ended".into() } else { next };
-            let zone = match text("quartz").as_str() {
+            let expression = match text("quartz").as_str() {
                 "-" => String::new(),
                 quartz => format!("  {quartz} ({})", text("time_zone")),
             };
+            let words = match text("in_words").as_str() {
+                "-" => String::new(),
+                words => format!("  {words}"),
+            };
             print_line!(
-                "{id}  {next:<20}  {interface:<16}  {:>6} runs{zone}",
+                "{id}  {next:<20}  {interface:<16}  {:>6} runs{expression}{words}",
                 one["runs"]
             )?;
         }
@@ -352,6 +356,7 @@ async fn known(
         "schedule": id.to_string(),
         "interface": schedule.interface.as_str(),
         "quartz": plan.quartz.as_ref().map(ToString::to_string),
+        "in_words": plan.in_words(),
         "time_zone": plan.time_zone.to_string(),
         "clock_changes": plan.clock_changes,
         "start": moment(plan.start),

@@ -16,6 +16,7 @@ mod oracle;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use days::Day;
 use jiff::{

@@ -119,6 +119,14 @@ impl Progress {
 }
 
 impl Plan {
+    /// When it runs, in plain words; `None` when its expression says it better.
+    pub fn in_words(&self) -> Option<String> {
+        match &self.quartz {
+            Some(cron) if !self.run_once => cron.in_words(),
+            Some(_) | None => Some("once".into()),
+        }
+    }
+
     /// The moment that is due or comes next, for a schedule made at `created`.
     pub fn next(&self, created: Timestamp, progress: &Progress) -> Option<Timestamp> {
         if self.run_once && progress.runs > 0 {

@@ -48,7 +48,10 @@ struct Row {
     /// Where its jobs are.
     href: String,
     day_ahead: Html,
-    when: String,
+    /// In plain words, if there are few enough.
+    words: Option<String>,
+    /// Its expression, and the time zone.
+    expression: Option<String>,
     submitter: String,
     runs: u64,
     last: Option<(Html, Html, Html)>,
@@ -104,7 +107,8 @@ fn nothing_of(id: ScheduleId) -> Row {
         process: String::new(),
         href: String::new(),
         day_ahead: Html::default(),
-        when: String::new(),
+        words: None,
+        expression: None,
         submitter: String::new(),
         runs: 0,
         last: None,
@@ -133,10 +137,8 @@ async fn row(visit: &Visit<'_>, id: ScheduleId, saved: SavedSchedule) -> Result<
         }
     };
     let plan = &schedule.plan;
-    let when = match &plan.quartz {
-        Some(quartz) => format!("{quartz} ({})", plan.time_zone),
-        None => "once".to_owned(),
-    };
+    let expression = plan.quartz.as_ref();
+    let expression = expression.map(|quartz| format!("{quartz} ({})", plan.time_zone));
     Ok(Row {
         next_ms,
         next: next_ms.map_or(Html::default(), |ms| clock.age(ms)),
@@ -144,7 +146,8 @@ async fn row(visit: &Visit<'_>, id: ScheduleId, saved: SavedSchedule) -> Result<
         href: visit.to("jobs", [("interface", Some(schedule.interface.as_str()))]),
         process: schedule.interface.to_string(),
         day_ahead: day_ahead(&schedule, &progress, clock.now_ms),
-        when: said(&when),
+        words: plan.in_words(),
+        expression: expression.as_deref().map(said),
         submitter: said(&schedule.submitter),
         runs: progress.runs,
         last,

@@ -236,7 +236,7 @@ fn operators_list_show_move_and_remove_schedules() {
     assert!(shown["runs"].as_u64() >= Some(1), "{shown}");
     let listed_as = daemon.operator(&["schedule", "ls"]);
     assert!(
-        listed_as.contains("* * * * * ? (Europe/Berlin)"),
+        listed_as.contains("* * * * * ? (Europe/Berlin)  every second"),
         "{listed_as}"
     );
     // Taken away by hand, it is gone at once.
@@ -312,7 +312,9 @@ fn the_page_shows_the_day_ahead() {
         "2 schedules run. Missed moments have one job together.",
         "aria-label=\"24 moments in the next 24 hours\"",
         "aria-label=\"0 moments in the next 24 hours\"",
-        "<a href=\"/ui/jobs?interface=nightly\"><b>nightly</b></a>",
+        "<a href=\"/ui/jobs?interface=nightly\"><b>nightly</b></a> every hour from 00:30 to 23:30\
+            <small><code>0 30 * * * ? (UTC)</code>, by admin</small>",
+        "<b>nightly</b></a><small><code>0 0 0 1 1 ? 2090 (UTC)</code>, by admin</small>",
     ] {
         assert!(page.contains(shown), "{shown}: {page}");
     }

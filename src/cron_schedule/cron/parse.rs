@@ -4,28 +4,28 @@ use super::{Cron, CronError, Field, Set, days::Day};
 use std::collections::BTreeSet;
 
 /// Sunday first, so that the number is one more than the place.
-const WEEKDAYS: [&str; 7] = [
-    "SUNDAY",
-    "MONDAY",
-    "TUESDAY",
-    "WEDNESDAY",
-    "THURSDAY",
-    "FRIDAY",
-    "SATURDAY",
+pub(super) const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
 ];
-const MONTHS: [&str; 12] = [
-    "JANUARY",
-    "FEBRUARY",
-    "MARCH",
-    "APRIL",
-    "MAY",
-    "JUNE",
-    "JULY",
-    "AUGUST",
-    "SEPTEMBER",
-    "OCTOBER",
-    "NOVEMBER",
-    "DECEMBER",
+pub(super) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 /// No month has a day that is further from its last.
 const BEFORE_LAST_MAX: i16 = 30;
@@ -68,7 +68,7 @@ pub(super) fn parse(text: &str) -> Result<Cron, CronError> {
 }
 
 impl Field {
-    fn all(self) -> BTreeSet<i16> {
+    pub(super) fn all(self) -> BTreeSet<i16> {
         let (least, greatest) = self.range();
         (least..=greatest).collect()
     }
