@@ -1,7 +1,7 @@
 //! The engine of a tenant's store, as the configuration names it, and what a service asks of it beside the seam.
 //!
 //! Beside a database there is a spool, too: its directories are where this machine keeps schemas, stylesheets and who has
-//! logged in. No job is in it.
+//! logged in, and where people put files that are to be jobs. No job is in it.
 
 use super::{supervise::blocking, tenant};
 #[cfg(feature = "cluster")]
@@ -59,11 +59,6 @@ impl Engine {
         if let Some(database) = database(tenant)? {
             let engine = Self::on(database, tenant, spool, Some(node(tenant))).await?;
             engine.probe(tenant).await?;
-            let tenant = &tenant.name;
-            tracing::warn!(
-                tenant,
-                "its jobs are in a database: files in queue are not taken"
-            );
             return Ok((engine, Vec::new()));
         }
         let files = Arc::new(FileStore::new(spool.clone()));
@@ -108,6 +103,7 @@ impl Engine {
             interfaces: interface_rules(tenant),
             wants: tenant::wants(tenant),
             node,
+            spool: Some(spool.clone()),
         };
         let store = Arc::new(PgStore::open(database, options).await?);
         Ok(Self {

@@ -67,7 +67,7 @@ pub use accept::{Part, SealedPart};
 pub use address::Astray;
 pub use audit::{AuditFiles, BadRecord};
 pub use claim::{Claim, Published};
-pub use drops::{Arrival, DropRules, QUIET, REST, Scan};
+pub use drops::{Arrival, DropRules, Dropped, QUIET, REST, Scan};
 pub use engine::FileStore;
 pub use fault_injection::FaultInjection;
 pub use file_ops::{EntryKind, Fs, RealFs, Stat};

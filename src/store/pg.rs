@@ -16,6 +16,7 @@ mod activity;
 mod audit;
 mod check;
 mod db;
+mod drops;
 mod engine;
 mod events;
 mod hints;
@@ -40,11 +41,11 @@ pub use db::Url;
 pub use migrate::Migrated;
 
 use crate::{
-    domain::{Ids, InterfaceName, JobId, KEY_BYTES, Place, UserName},
+    domain::{Ids, InterfaceName, JobId, KEY_BYTES, Kind, Place, UserName},
     store::{
         Result, StoreError,
         events::Wants,
-        fs::Retention,
+        fs::{Retention, Spool},
         scratch::{self, Scratch},
     },
 };
@@ -133,12 +134,13 @@ pub struct InterfaceRules {
 }
 
 /// What a store is to know.
-#[derive(Debug)]
 pub struct Options {
     pub interfaces: BTreeMap<InterfaceName, InterfaceRules>,
     pub wants: Vec<Wants>,
-    /// `None`: nothing is run.
+    /// `None`: nothing is run, and nothing taken over.
     pub node: Option<Node>,
+    /// The directories of this machine, where people put files that are to be jobs. `None`: there are none.
+    pub spool: Option<Arc<Spool>>,
 }
 
 /// Where jobs are run.
@@ -164,6 +166,7 @@ struct Inner {
     interfaces: ArcSwap<BTreeMap<InterfaceName, InterfaceRules>>,
     wants: ArcSwap<Vec<Wants>>,
     node: Option<Node>,
+    spool: Option<Arc<Spool>>,
     /// Which names users have; until it is set, every name.
     users: OnceLock<IsUser>,
     life: i64,
@@ -203,6 +206,7 @@ impl PgStore {
             interfaces: ArcSwap::from_pointee(options.interfaces),
             wants: ArcSwap::from_pointee(options.wants),
             node: options.node,
+            spool: options.spool,
             users: OnceLock::new(),
             life,
             reached: lives::Reached::default(),
@@ -321,6 +325,12 @@ impl Inner {
 
     fn is_user(&self, user: &UserName) -> bool {
         self.users.get().is_none_or(|is_user| is_user(user))
+    }
+
+    /// What a document, which comes otherwise than by an upload, says that its job keeps its order by.
+    fn order_key_of(&self, document: &[u8], kind: Kind, to: &InterfaceName) -> Option<String> {
+        let spool = self.spool.as_ref()?;
+        spool.order_key_of(document, kind, to)
     }
 
     /// Where runs work.

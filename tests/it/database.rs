@@ -46,9 +46,9 @@ fn a_database_is_prepared_and_tried() {
     assert_eq!(code, Some(1));
     assert!(text.contains("run `spoolgate store migrate`"), "{text}");
     let (code, text) = said(dir.path(), &["store", "migrate"]);
-    assert_eq!((code, &*text), (Some(0), "version 2, 2 migrations done\n"));
+    assert_eq!((code, &*text), (Some(0), "version 3, 3 migrations done\n"));
     let (code, text) = said(dir.path(), &["store", "migrate", "--json"]);
-    let object = "{\"migrations\":0,\"version\":2}\n";
+    let object = "{\"migrations\":0,\"version\":3}\n";
     assert_eq!((code, &*text), (Some(0), object));
     let (code, text) = said(dir.path(), &["store", "check"]);
     assert_eq!(code, Some(0), "{text}");

@@ -48,6 +48,7 @@ impl PgBench {
                 name: "here".into(),
                 scratch: scratch.path().to_owned(),
             }),
+            spool: None,
         };
         let database = Database::new(url.clone()).unwrap();
         let store = PgStore::open(database, options).await.unwrap();

@@ -15,6 +15,10 @@
 //!
 //! Nothing here is a record: what it keeps are hints, bounded and forgotten with the files.
 
+mod takeover;
+
+pub use takeover::Dropped;
+
 use super::{
     Accepted, Came, EntryKind, Fs, Op, Spool, SpoolError, Stat, TemporaryNames, Writers, text, wrap,
 };
@@ -49,6 +53,7 @@ const CLOSED_MAX: usize = 65_536;
 const ASIDE: &str = ".taken";
 /// More files than that are synced by one sync of everything.
 const SYNCED_ALONE_MAX: usize = 8;
+const NO_FILE: &str = "only plain files with a name in UTF-8 can be jobs; move it away";
 
 /// How files that are dropped into an interface's queue are taken in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -336,8 +341,7 @@ impl<F: Fs> Spool<F> {
         scan: &mut Scan,
     ) -> Result<(), SpoolError> {
         let dir = self.queue_dir(queue)?;
-        let others = self.list_queue(queue, &dir, scan)?;
-        self.forget_gone(queue, &dir, &others);
+        let others = self.list_queue(queue, &dir, &mut scan.ready)?;
         let round = Round {
             queue,
             dir: &dir,
@@ -345,24 +349,35 @@ impl<F: Fs> Spool<F> {
             now_ns: self.now_ms().saturating_mul(1_000_000),
             wanted,
         };
+        let again = self.each_in_turn(&round, others, |found| self.meet(&round, found, scan))?;
+        again.into_iter().for_each(|after| scan.look_again(after));
+        Ok(())
+    }
+
+    /// Meets the entries of a queue as they came. Gives after how long one of them that waits may be complete.
+    fn each_in_turn(
+        &self,
+        round: &Round<'_>,
+        others: Vec<(OsString, Entry)>,
+        mut meet: impl FnMut(&Found) -> Result<Option<Wait>, SpoolError>,
+    ) -> Result<Option<Duration>, SpoolError> {
+        self.forget_gone(round.queue, round.dir, &others);
         let interfaces = self.interfaces.load();
-        let rules = interfaces.get(&queue.interface);
+        let rules = interfaces.get(&round.queue.interface);
         let ordered = rules.is_some_and(|rules| rules.drops.ordered);
-        let mut held_up = false;
-        let found = self.in_order(&round, others).into_iter();
-        for found in found.take_while(|_| wanted()) {
+        let (mut held_up, mut again) = (false, None::<Duration>);
+        let found = self.in_order(round, others).into_iter();
+        for found in found.take_while(|_| (round.wanted)()) {
             let met = if held_up && ordered && matches!(found.entry, Entry::Foreign) {
                 Ok(Some(Wait::Turn))
             } else {
-                self.meet(&round, &found, scan)
+                meet(&found)
             };
             match met {
                 Ok(None) => {}
                 Ok(Some(wait)) => {
                     held_up |= wait.passes();
-                    wait.again()
-                        .into_iter()
-                        .for_each(|after| scan.look_again(after));
+                    again = again.into_iter().chain(wait.again()).min();
                 }
                 // One odd entry must not keep the others from their turn.
                 Err(error) => {
@@ -372,15 +387,15 @@ impl<F: Fs> Spool<F> {
                 }
             }
         }
-        Ok(())
+        Ok(again)
     }
 
-    /// Puts the jobs that are known to be complete into the scan, and gives the other entries.
+    /// Adds the jobs that are known to be complete to those that are ready, and gives the other entries.
     fn list_queue(
         &self,
         queue: &Queue,
         dir: &Path,
-        scan: &mut Scan,
+        ready: &mut Vec<JobName>,
     ) -> Result<Vec<(OsString, Entry)>, SpoolError> {
         let interfaces = self.interfaces.load();
         let rules = interfaces.get(&queue.interface);
@@ -391,7 +406,7 @@ impl<F: Fs> Spool<F> {
         let each = &mut |name: &OsStr, kind| match Entry::of(name, kind, &temporary) {
             Entry::Job(job) if known.contains(&self.job_key(&job)) => {
                 seen.insert(self.job_key(&job));
-                scan.ready.push(job);
+                ready.push(job);
             }
             Entry::Ignored => {}
             other @ (Entry::Aside(_)
@@ -405,12 +420,12 @@ impl<F: Fs> Spool<F> {
         self.fs.list(dir, each).map_err(wrap("list", dir))?;
         // What was accepted during the listing may not be in it; what was there before and is
         // not any more has been moved away, by the spool or by another process.
-        let mut ready = self.ready.lock();
-        if let Some(jobs) = ready.get_mut(queue) {
+        let mut complete = self.ready.lock();
+        if let Some(jobs) = complete.get_mut(queue) {
             let arriving = self.arriving.lock();
             jobs.retain(|job| seen.contains(job) || !known.contains(job) || arriving.contains(job));
             if jobs.is_empty() {
-                ready.remove(queue);
+                complete.remove(queue);
             }
         }
         Ok(others)
@@ -505,8 +520,7 @@ impl<F: Fs> Spool<F> {
             }
             Entry::Aside(_) | Entry::Foreign if found.stat.kind == EntryKind::File => None,
             Entry::Aside(_) | Entry::Foreign | Entry::Job(_) | Entry::Misplaced(_) | Entry::Odd => {
-                let why = "only plain files with a name in UTF-8 can be jobs; move it away";
-                self.report(&found.path, Some(&found.stat), why);
+                self.report(&found.path, Some(&found.stat), NO_FILE);
                 return Ok(None);
             }
         };

@@ -4,7 +4,7 @@
 
 use super::{Fs, Spool, SpoolError, wrap};
 use crate::domain::{InterfaceName, Job, Kind, OrderBy};
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 /// The tag of a document's root element is looked for in so much of it, and then in so much.
 const HEADS_BYTES: [usize; 2] = [64 * 1024, 1 << 20];
@@ -42,6 +42,32 @@ impl<F: Fs> Spool<F> {
         kind: Kind,
         interface: &InterfaceName,
     ) -> Result<Option<String>, SpoolError> {
+        let head = |n_bytes| {
+            let file = self.fs.update(path).map_err(wrap("open", path))?;
+            let head = self.fs.read_at(&file, 0, n_bytes);
+            Ok(Cow::Owned(head.map_err(wrap("read", path))?))
+        };
+        self.order_by(kind, interface, head)
+    }
+
+    /// The same of one that is in memory.
+    pub fn order_key_of(
+        &self,
+        document: &[u8],
+        kind: Kind,
+        interface: &InterfaceName,
+    ) -> Option<String> {
+        let head = |n_bytes| Ok(Cow::Borrowed(&document[..document.len().min(n_bytes)]));
+        self.order_by(kind, interface, head).ok().flatten()
+    }
+
+    /// By the beginnings of a document.
+    fn order_by<'d>(
+        &self,
+        kind: Kind,
+        interface: &InterfaceName,
+        mut head: impl FnMut(usize) -> Result<Cow<'d, [u8]>, SpoolError>,
+    ) -> Result<Option<String>, SpoolError> {
         let interfaces = self.interfaces.load();
         let rules = interfaces.get(interface);
         let attribute = rules.and_then(|rules| rules.order_attribute.as_deref());
@@ -49,12 +75,8 @@ impl<F: Fs> Spool<F> {
         else {
             return Ok(None);
         };
-        let file = self.fs.update(path).map_err(wrap("open", path))?;
         for n_bytes in HEADS_BYTES {
-            let head = self
-                .fs
-                .read_at(&file, 0, n_bytes)
-                .map_err(wrap("read", path))?;
+            let head = head(n_bytes)?;
             let value = read(&head, attribute);
             if value.is_some() || head.len() < n_bytes {
                 return Ok(value.and_then(|value| OrderBy::kept(attribute, &value)));

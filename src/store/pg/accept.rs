@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::joblog::{Message, Status},
-    domain::{InterfaceName, JobName, Place},
+    domain::{InterfaceName, JobName, Kind, Place, Reference},
     store::document::Document,
     store::{
         Came, DocumentWriter, Key, Keyed, NewJob, NewName, Receipt, Result, Sealed, StoreError,
@@ -20,10 +20,10 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use deadpool_postgres::GenericClient;
 
-/// Of a document. Larger ones are to be kept beside the database.
-const DOCUMENT_BYTES_MAX: usize = 64 << 20;
+/// Of a document, in bytes. Larger ones are to be kept beside the database.
+pub(super) const DOCUMENT_BYTES_MAX: usize = 64 << 20;
 /// How often another id is tried when one was given out by another process.
-const TRIES_MAX: u32 = 8;
+pub(super) const TRIES_MAX: u32 = 8;
 
 const ACCEPT: &str = "
 with g as (select $1::int8 as id, $2::text as name, $3::text as place, $4::text as interface, $5::text as submitter,
@@ -31,19 +31,21 @@ with g as (select $1::int8 as id, $2::text as name, $3::text as place, $4::text 
     $11::text as params, $12::text as order_key, $13::text as reference_as_sent, $14::text as came,
     $15::boolean as is_upload, $16::int8 as parent, $17::int8 as parent_fence, $18::int8 as now_ms,
     $19::int8 as bytes, $20::text as sha256, $21::text as key, $22::text as log, $23::text as reason,
-    $24::int2 as turn, $25::text as turn_worker),
+    $24::int2 as turn, $25::text as turn_worker, $30::text as addressee, $31::text as dropped_on),
 keyed as (insert into idempotency_key (key, job, id, is_schedule, interface, sha256, bytes, refused)
   select g.key, g.name, g.id, false, g.interface, g.sha256, g.bytes, g.place = 'refused' from g
   where g.key is not null on conflict (key) do nothing returning key),
 won as (select g.* from g where g.key is null or exists (select from keyed)),
 recorded as (insert into record (id, name, interface, submitter, dialect, asked_as, priority, worker, retries, params,
-    order_key, reference_as_sent, came, is_upload, is_refused, parent, parent_fence, received_ms, bytes, sha256)
+    order_key, reference_as_sent, came, is_upload, is_refused, parent, parent_fence, received_ms, bytes, sha256,
+    dropped_on)
   select id, name, interface, submitter, dialect, asked_as, priority, worker, retries, params, order_key,
-    reference_as_sent, came, is_upload, place = 'refused', parent, parent_fence, now_ms, bytes, sha256 from won),
+    reference_as_sent, came, is_upload, place = 'refused', parent, parent_fence, now_ms, bytes, sha256, dropped_on
+  from won),
 kept as (insert into document (id, body) select id, $26::bytea from won),
-waits as (insert into job (id, name, place, interface, for_user, priority, worker, submitter, order_key, attempts,
-    fence, works)
-  select id, name, place, interface, false, turn, turn_worker, submitter, order_key, 0, 1, false from won
+waits as (insert into job (id, name, place, interface, addressee, for_user, priority, worker, submitter, order_key,
+    attempts, fence, works)
+  select id, name, place, interface, addressee, addressee is not null, turn, turn_worker, submitter, order_key, 0, 1, false from won
   where place = 'queue'),
 ends as (insert into ended (id, place, state, interface, attempts, fence)
   select id, place, 'failed', interface, 0, 1 from won where place = 'refused'),
@@ -101,6 +103,8 @@ pub(super) struct New<'n> {
     pub(super) findings: Vec<Message>,
     /// By the processor of that job, under that fence.
     pub(super) parent: Option<(i64, i64)>,
+    /// Under this name, from the directories of that node.
+    pub(super) dropped: Option<(&'n JobName, &'n str)>,
 }
 
 /// The job that something is to become, with all that is said of it.
@@ -140,16 +144,22 @@ impl Inner {
         }
     }
 
-    /// Under an id that it is the first to use.
+    /// With an id that is the first of its kind, as far as is known here.
+    pub(super) fn next_name(&self, reference: Option<Reference>, kind: Kind) -> JobName {
+        let id = self.ids.lock().next(self.now_ms());
+        JobName::new(id, reference, kind)
+    }
+
+    /// Under an id that it is the first to use, unless it has a name.
     pub(super) fn make(&self, new: &New<'_>) -> Made {
         let now_ms = self.now_ms();
         let NewName { kind, reference } = new.document.name.clone();
-        let id = self.ids.lock().next(now_ms);
+        let named = new.dropped.map(|(name, _)| name.clone());
         let known = Known {
-            name: JobName::new(id, reference, kind),
+            name: named.unwrap_or_else(|| self.next_name(reference, kind)),
             place: new.place.clone(),
             interface: new.interface.cloned(),
-            addressee: None,
+            addressee: new.place.addressee().cloned(),
             end: (new.place == Place::Refused).then_some(End::Failed),
             new: new.job.clone(),
             received_ms: now_ms,
@@ -188,7 +198,7 @@ impl Inner {
         let came = serde_json::to_string(&job.came).unwrap_or_default();
         let (ids, receivers, texts) = columns(&made.events);
         let (log, reason) = made.log.clone().unzip();
-        let params: [Param<'_>; 29] = [
+        let params: [Param<'_>; 31] = [
             &id_of(&known.name),
             &known.name.to_string(),
             &place_name(&known.place),
@@ -218,6 +228,8 @@ impl Inner {
             &ids,
             &receivers,
             &texts,
+            &known.addressee.as_ref().map(ToString::to_string),
+            &new.dropped.map(|(_, node)| node),
         ];
         Ok(!self.db.on(client, ACCEPT, &params).await?.is_empty())
     }

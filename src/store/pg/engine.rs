@@ -50,6 +50,7 @@ impl Store for PgStore {
             key,
             findings: Vec::new(),
             parent: None,
+            dropped: None,
         };
         self.asked().await?.take_in(&new).await
     }
@@ -70,6 +71,7 @@ impl Store for PgStore {
             key,
             findings,
             parent: None,
+            dropped: None,
         };
         self.asked().await?.take_in(&new).await
     }
@@ -145,7 +147,10 @@ impl Store for PgStore {
     }
 
     async fn waiting_jobs(&self, interface: &InterfaceName, _: Asked) -> Result<Waiting> {
-        self.asked().await?.waiting_jobs(interface).await
+        let inner = self.asked().await?;
+        let again = inner.take_drops(interface).await?;
+        let waiting = inner.waiting_jobs(interface).await?;
+        Ok(Waiting { again, ..waiting })
     }
 
     async fn precedence(&self, _: &InterfaceName, job: &JobName, _: bool) -> Result<Precedence> {

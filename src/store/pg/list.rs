@@ -173,14 +173,14 @@ impl Inner {
         Ok(sent.collect())
     }
 
-    /// In whose parts of an interface's queue jobs lie for nobody.
+    /// In whose parts of an interface's queue jobs lie for nobody, and what does in its directories here.
     pub(super) async fn astray(&self, interface: &InterfaceName) -> Result<Vec<(String, String)>> {
         if !self.is_addressed(interface) {
             return Ok(Vec::new());
         }
         let sql = "select distinct case when for_user then addressee end from job \
                    where interface = $1 and place = 'queue' order by 1";
-        let mut told = Vec::new();
+        let mut told = self.astray_drops(interface).await.unwrap_or_default();
         for row in self.db.rows(sql, &[&interface.as_str()]).await? {
             let addressee: Option<UserName> = super::known::parsed_if(row.get(0))?;
             let queue = crate::domain::Queue {

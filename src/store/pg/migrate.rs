@@ -8,9 +8,10 @@ use deadpool_postgres::GenericClient;
 use sha2::{Digest, Sha256};
 
 /// In the order in which they are done: the version of the schema is how many of them were.
-const ALL: [&str; 2] = [
+const ALL: [&str; 3] = [
     include_str!("migrations/0001_tables.sql"),
     include_str!("migrations/0002_tenant.sql"),
+    include_str!("migrations/0003_dropped.sql"),
 ];
 
 const VERSIONS: &str = "create table if not exists schema_version (

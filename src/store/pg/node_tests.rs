@@ -5,14 +5,14 @@ use crate::{
     domain::joblog::{Level, Message},
     domain::{InterfaceName, JobName, Kind},
     store::{
-        By, Claimed, Interrupted, Lease, NewJob, NewName, Receipt, RunLog, Settled, Settlement,
-        State, Store, Viewer, Want, Workspace,
+        Asked, By, Claimed, Interrupted, Lease, NewJob, NewName, Receipt, RunLog, Settled,
+        Settlement, State, Store, Viewer, Want, Workspace,
         audit::{Deed, Entry},
         check::CheckProgress,
-        fs::Retention,
+        fs::{REST, Retention, Spool, testing::TestSpool},
     },
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 
 fn plain() -> InterfaceName {
@@ -27,6 +27,17 @@ fn database(server: &Server, name: &str) -> Database {
 
 /// A service on a node of that name.
 async fn node(server: &Server, database_name: &str, name: &str, scratch: &TempDir) -> PgStore {
+    node_beside(server, database_name, name, scratch, None).await
+}
+
+/// The same on a machine with these directories.
+async fn node_beside(
+    server: &Server,
+    database_name: &str,
+    name: &str,
+    scratch: &TempDir,
+    spool: Option<Arc<Spool>>,
+) -> PgStore {
     let rules = InterfaceRules {
         attempts_max: 3,
         at_most_once: false,
@@ -39,6 +50,7 @@ async fn node(server: &Server, database_name: &str, name: &str, scratch: &TempDi
             name: name.into(),
             scratch: scratch.path().join(name),
         }),
+        spool,
     };
     let database = database(server, database_name);
     database.migrate().await.unwrap();
@@ -208,4 +220,92 @@ async fn what_has_passed_its_time_goes_and_what_waits_stays() {
         .unwrap();
     assert!(checked.flaws.is_empty(), "{:?}", checked.flaws);
     assert_eq!(checked.jobs, 1);
+}
+
+/// What is dropped has rested long before.
+const LOOKS_MAX: usize = 500;
+
+/// The names of the jobs that wait, once there are so many and nothing is left in the queue's directory.
+async fn taken_over(store: &PgStore, queue: &Path, jobs: usize) -> Vec<JobName> {
+    for _ in 0..LOOKS_MAX {
+        let waiting = store.waiting_jobs(&plain(), Asked::default()).await;
+        let ready = waiting.unwrap().ready.into_iter().map(|(job, _)| job);
+        let ready: Vec<JobName> = ready.collect();
+        assert!(ready.len() <= jobs, "{ready:?}");
+        let left = std::fs::read_dir(queue).unwrap().count();
+        if ready.len() == jobs && left == 0 {
+            return ready;
+        }
+        tokio::time::sleep(REST).await;
+    }
+    panic!("not all is taken over")
+}
+
+#[tokio::test]
+async fn a_dropped_file_is_one_job_wherever_a_crash_comes() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let (name, scratch) = (server.create("template1"), tempfile::tempdir().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let spool = TestSpool::at(root.path()).interface("plain");
+    let spool = Some(spool.open().unwrap());
+    let queue = root.path().join("queue/plain");
+    let one = node_beside(server, &name, "one", &scratch, spool).await;
+    std::fs::write(queue.join("order 7.xml"), "<a/>").unwrap();
+    let jobs = taken_over(&one, &queue, 1).await;
+    let first = &jobs[0];
+    assert_eq!(first.reference(), Some("order-7"));
+    // It was put aside, and no more.
+    let aside = |job: &JobName| queue.join(format!(".{job}.taken"));
+    let job: JobName = "20261122T045748.123Z-00042-b.xml".parse().unwrap();
+    std::fs::write(aside(&job), "<b/>").unwrap();
+    let jobs = taken_over(&one, &queue, 2).await;
+    assert!(jobs.contains(&job), "{jobs:?}");
+    // Its job was made, but it was not removed.
+    for made in [first, &job] {
+        std::fs::write(aside(made), "<b/>").unwrap();
+    }
+    assert_eq!(taken_over(&one, &queue, 2).await, jobs);
+    // The same name on another node is another file.
+    let spool = TestSpool::at(root.path()).interface("plain");
+    let spool = Some(spool.open().unwrap());
+    let two = node_beside(server, &name, "two", &scratch, spool).await;
+    std::fs::write(aside(&job), "<c/>").unwrap();
+    let jobs = taken_over(&two, &queue, 3).await;
+    let of_other = jobs.iter().find(|other| ![first, &job].contains(other));
+    let bytes = two.inner.document(of_other.unwrap()).await.unwrap();
+    assert_eq!(bytes.as_deref(), Some(&b"<c/>"[..]));
+}
+
+#[tokio::test]
+async fn what_can_be_no_job_stays_where_it_was_dropped() {
+    let Some(server) = Server::of_tests() else {
+        return;
+    };
+    let (name, scratch) = (server.create("template1"), tempfile::tempdir().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let spool = TestSpool::at(root.path()).interface("plain");
+    let spool = Some(spool.open().unwrap());
+    let queue = root.path().join("queue/plain");
+    let store = node_beside(server, &name, "one", &scratch, spool).await;
+    let large = std::fs::File::create(queue.join("large.xml")).unwrap();
+    large.set_len((64 << 20) + 1).unwrap();
+    drop(large);
+    let of_a_spool = "20261122T045748.123Z-00042-b.xml";
+    std::fs::write(queue.join(of_a_spool), "<b/>").unwrap();
+    std::fs::create_dir(queue.join("folder.xml")).unwrap();
+    std::fs::write(queue.join("good.xml"), "<a/>").unwrap();
+    for _ in 0..LOOKS_MAX {
+        let waiting = store.waiting_jobs(&plain(), Asked::default()).await;
+        waiting.unwrap();
+        if !queue.join("good.xml").exists() {
+            break;
+        }
+        tokio::time::sleep(REST).await;
+    }
+    assert_eq!(store.waiting(&plain()), 1);
+    for left in ["large.xml", of_a_spool, "folder.xml"] {
+        assert!(queue.join(left).exists(), "{left}");
+    }
 }

@@ -396,6 +396,7 @@ impl Inner {
                 key: None,
                 findings: Vec::new(),
                 parent: Some((id, fence)),
+                dropped: None,
             };
             let made = self.make(&new);
             self.accept_on(&transaction, &new, &made).await?;

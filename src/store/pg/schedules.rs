@@ -154,6 +154,7 @@ impl Inner {
             key: Some(&key),
             findings: Vec::new(),
             parent: None,
+            dropped: None,
         };
         let mut tries = 0;
         loop {
