@@ -2,7 +2,7 @@
 
 use super::By;
 use crate::domain::joblog::Message;
-use crate::domain::{InterfaceName, Job, JobName, Priority, WorkerTag};
+use crate::domain::{InterfaceName, Job, JobName, Priority, Queue, UserName, WorkerTag};
 use std::{any::Any, fmt, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 /// When a job that waits is taken, and by which workers.
@@ -224,4 +224,34 @@ pub struct KeptRun {
     /// What it said.
     pub output: Vec<u8>,
     pub errors: Vec<u8>,
+}
+
+/// To whom a job goes that a processor has emitted: to the user in whose directory, `@` and his name, it lies. Where jobs
+/// are for single users, one beside is for who has submitted its parent.
+///
+/// # Errors
+/// Why it is for nobody.
+pub(super) fn queue_of_emitted(
+    interface: &InterfaceName,
+    dir: Option<&str>,
+    is_addressed: bool,
+    submitter: &str,
+    is_user: impl Fn(&UserName) -> bool,
+) -> Result<Queue, String> {
+    let refuse = |dir: &str, why| format!("the processor emitted to {interface}/{dir}, {why}");
+    match dir {
+        None if !is_addressed => Ok(interface.into()),
+        None => match submitter.parse() {
+            Ok(user) if is_user(&user) => Ok(Queue::of_user(interface, user)),
+            Ok(_) | Err(_) => Err(format!(
+                "the processor emitted to {interface}, whose jobs are for single users, and the \
+                 submitter {submitter:?} is none; emit to {interface}/@USER"
+            )),
+        },
+        Some(dir) if !is_addressed => Err(refuse(dir, "whose jobs are not for single users")),
+        Some(dir) => match UserName::of_dir(dir) {
+            Some(user) if is_user(&user) => Ok(Queue::of_user(interface, user)),
+            Some(_) | None => Err(refuse(dir, "which is no user")),
+        },
+    }
 }

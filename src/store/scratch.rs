@@ -26,8 +26,16 @@ pub(super) struct Scratch(TempDir);
 pub(super) struct Left {
     pub(super) results: BTreeMap<String, Bytes>,
     pub(super) variables: Map<String, Value>,
-    /// Documents for interfaces, with the names of their files.
-    pub(super) emitted: Vec<(InterfaceName, String, Bytes)>,
+    pub(super) emitted: Vec<Emitted>,
+}
+
+/// Documents for an interface.
+pub(super) struct Emitted {
+    pub(super) to: InterfaceName,
+    /// The directory in which they lie there, `@` and the name of a user.
+    pub(super) dir: Option<String>,
+    /// By the names of their files.
+    pub(super) files: BTreeMap<String, Bytes>,
 }
 
 impl Scratch {
@@ -70,16 +78,17 @@ impl Scratch {
         })
     }
 
-    /// What is to be said of what a processor has left, although it can be published.
+    /// What a processor has left, and what is to be said of it although it can be published.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when it cannot.
-    pub(super) fn check(&self) -> Result<Option<String>> {
-        self.left()?;
+    pub(super) fn check(&self) -> Result<(Left, Option<String>)> {
+        let left = self.left()?;
         let written = fs::read(self.0.path().join("results").join(VARIABLES));
         let is_object = |bytes: &Vec<u8>| serde_json::from_slice::<Map<_, Value>>(bytes).is_ok();
         let is_used = written.as_ref().map_or(true, is_object);
-        Ok((!is_used).then(|| format!("{VARIABLES} is not used: it is no JSON object")))
+        let said = (!is_used).then(|| format!("{VARIABLES} is not used: it is no JSON object"));
+        Ok((left, said))
     }
 
     /// What a processor has left.
@@ -95,8 +104,23 @@ impl Scratch {
             let interface = entry.file_name().to_string_lossy().parse();
             let to: InterfaceName = interface
                 .map_err(|_| StoreError::Refused("emit has what is no interface".into()))?;
-            let files = files_of(&entry.path())?.into_iter();
-            emitted.extend(files.map(|(name, bytes)| (to.clone(), name, bytes)));
+            let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+            let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let is_of_user = |entry: &fs::DirEntry| name(entry).starts_with('@') && is_dir(entry);
+            let (of_users, own): (Vec<_>, Vec<_>) =
+                entries(&entry.path())?.into_iter().partition(is_of_user);
+            for entry in of_users {
+                emitted.push(Emitted {
+                    to: to.clone(),
+                    dir: Some(name(&entry)),
+                    files: files_of(&entry.path())?,
+                });
+            }
+            let files = files_among(own)?;
+            if !files.is_empty() {
+                let dir = None;
+                emitted.push(Emitted { to, dir, files });
+            }
         }
         Ok(Left {
             results,
@@ -160,8 +184,12 @@ fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
 }
 
 fn files_of(dir: &Path) -> Result<BTreeMap<String, Bytes>> {
+    files_among(entries(dir)?)
+}
+
+fn files_among(entries: Vec<fs::DirEntry>) -> Result<BTreeMap<String, Bytes>> {
     let mut files = BTreeMap::new();
-    for entry in entries(dir)? {
+    for entry in entries {
         let name = entry.file_name().into_string().ok();
         let name = name.filter(|name| !name.starts_with('.'));
         // Not what a link leads to.

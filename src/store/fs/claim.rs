@@ -14,13 +14,14 @@ use super::{
     results::VARIABLES, text, wrap,
 };
 use crate::store::fs::PlacePath;
-use crate::store::{By, Fate, KeptRun, Settlement};
+use crate::store::{By, Fate, KeptRun, Settlement, run::queue_of_emitted};
 use crate::{
     domain::joblog::{JobLog, Level, Message},
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName},
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
@@ -531,72 +532,50 @@ impl<F: Fs> Claim<F> {
             let dir = Path::new(interface.as_str());
             let entries = self.entries(&emit.join(dir))?;
             let users = self.users_among(&entries, &interface)?;
-            let of_user = |name: &OsString| {
-                let user = name.to_str().and_then(UserName::of_dir);
-                user.is_some_and(|user| users.contains(&user))
-            };
             let own = entries.iter().map(|(name, _)| name);
-            let own = own.filter(|name| !of_user(name));
+            let own = own.filter(|name| !users.contains_key(*name));
             let own = self.fit(&emit.join(dir), own, "emitted job")?;
             let to = match own.is_empty() {
                 true => Queue::from(&interface),
-                false => self.unaddressed(&interface)?,
+                false => self.queue_of_emitted(&interface, None)?,
             };
             add_emitted(&mut found, &to, dir, own);
-            for user in users {
-                let dir = dir.join(format!("@{user}"));
+            for (name, queue) in users {
+                let dir = dir.join(name);
                 let files = self.plain_files(&emit.join(&dir), "emitted job")?;
-                add_emitted(&mut found, &Queue::of_user(&interface, user), &dir, files);
+                add_emitted(&mut found, &queue, &dir, files);
             }
         }
         Ok(found)
     }
 
-    /// The users for whom there are directories among what is emitted to an interface.
+    /// The users' directories among what is emitted to an interface, and where what is in them goes.
     fn users_among(
         &self,
         entries: &[(OsString, EntryKind)],
         interface: &InterfaceName,
-    ) -> Result<Vec<UserName>, SpoolError> {
-        let mut users = Vec::new();
+    ) -> Result<BTreeMap<OsString, Queue>, SpoolError> {
+        let mut users = BTreeMap::new();
         for (name, kind) in entries {
-            let Some(text) = name.to_str().filter(|text| text.starts_with('@')) else {
-                continue;
-            };
-            if *kind != EntryKind::Dir {
-                continue;
-            }
-            let refuse = |why: &str| {
-                let text = format!("the processor emitted to {interface}/{text}, {why}");
-                Err(SpoolError::Output(text))
-            };
-            if !self.spool.is_addressed(interface) {
-                return refuse("whose jobs are not for single users");
-            }
-            match UserName::of_dir(text) {
-                Some(user) if self.spool.is_user(&user) => users.push(user),
-                Some(_) | None => return refuse("which is no user"),
+            let text = name.to_str().filter(|text| text.starts_with('@'));
+            if let Some(text) = text.filter(|_| *kind == EntryKind::Dir) {
+                users.insert(name.clone(), self.queue_of_emitted(interface, Some(text))?);
             }
         }
-        users.sort();
         Ok(users)
     }
 
-    /// Where a job goes that was emitted to nobody in particular: to who submitted its parent, if jobs
-    /// are for users there.
-    fn unaddressed(&self, interface: &InterfaceName) -> Result<Queue, SpoolError> {
-        if !self.spool.is_addressed(interface) {
-            return Ok(interface.into());
-        }
+    fn queue_of_emitted(
+        &self,
+        interface: &InterfaceName,
+        dir: Option<&str>,
+    ) -> Result<Queue, SpoolError> {
         let accepted = self.facts.accepted.as_ref();
-        let submitter = accepted.map_or_else(String::new, |known| known.submitter.clone());
-        match submitter.parse() {
-            Ok(user) if self.spool.is_user(&user) => Ok(Queue::of_user(interface, user)),
-            Ok(_) | Err(_) => Err(SpoolError::Output(format!(
-                "the processor emitted to {interface}, whose jobs are for single users, and the \
-                 submitter {submitter:?} is none; emit to {interface}/@USER"
-            ))),
-        }
+        let submitter = accepted.map_or("", |known| &*known.submitter);
+        let is_addressed = self.spool.is_addressed(interface);
+        let is_user = |user: &UserName| self.spool.is_user(user);
+        let queue = queue_of_emitted(interface, dir, is_addressed, submitter, is_user);
+        queue.map_err(SpoolError::Output)
     }
 
     /// The files in one of the command's directories, each fit to be published.

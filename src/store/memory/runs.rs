@@ -6,10 +6,13 @@ use crate::{
     domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
     store::{
         AttemptEnd, By, Claimed, Interrupted, Lease, LeftBehind, NewJob, Result, RunLog, Settled,
-        Settlement, StoreError, activity::Happened, job::Came, scratch::Scratch,
+        Settlement, StoreError,
+        activity::Happened,
+        job::Came,
+        scratch::{Emitted, Scratch},
     },
 };
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::{fs, io, path::PathBuf, sync::Arc};
 
@@ -46,7 +49,7 @@ impl Drop for Held {
 
 impl Held {
     pub(super) fn check_output(&self) -> Result<Option<String>> {
-        self.scratch.check()
+        Ok(self.scratch.check()?.1)
     }
 }
 
@@ -57,14 +60,14 @@ impl All {
     }
 
     /// Makes jobs of what the processor of one has left to be jobs.
-    fn emit(
-        &mut self,
-        parent: &JobName,
-        left: Vec<(InterfaceName, String, Bytes)>,
-        now_ms: i64,
-    ) -> Vec<Job> {
+    fn emit(&mut self, parent: &JobName, left: Vec<Emitted>, now_ms: i64) -> Vec<Job> {
         let submitter = self.jobs[parent].new.submitter.clone();
-        let left = left.into_iter().map(|(to, file, bytes)| {
+        let files = left.into_iter().flat_map(|Emitted { to, files, .. }| {
+            files
+                .into_iter()
+                .map(move |(file, bytes)| (to.clone(), file, bytes))
+        });
+        let emitted = files.map(|(to, file, bytes)| {
             let new = NewJob {
                 dialect: "emit".into(),
                 submitter: submitter.clone(),
@@ -86,7 +89,7 @@ impl All {
             let name = stored.job;
             Job { place, name }
         });
-        left.collect()
+        emitted.collect()
     }
 
     /// A fence greater than all before it, for a job that runs.

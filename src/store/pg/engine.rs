@@ -174,7 +174,9 @@ impl Store for PgStore {
 
     async fn check_output(&self, lease: &Lease) -> Result<Option<String>> {
         let held = lease.held::<Held>();
-        held.map_or(Ok(None), |held| held.check_output())
+        held.map_or(Ok(None), |held| {
+            self.inner.check_output(&held, &lease.submitter)
+        })
     }
 
     async fn settle(

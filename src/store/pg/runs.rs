@@ -11,15 +11,17 @@ use super::{
 };
 use crate::{
     domain::joblog::{Level, Message, Status},
-    domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition},
+    domain::{InterfaceName, Job, JobName, Kind, Place, Queue, Reference, Transition, UserName},
     store::document::Document,
     store::{
         AttemptEnd, By, Came, Claimed, Interrupted, Lease, LeftBehind, NewJob, NewName, Precedence,
         Result, RunLog, Settled, Settlement, StoreError, Waiting, Workspace,
         events::EventKind,
-        scratch::{Left, Scratch},
+        run::queue_of_emitted,
+        scratch::{Emitted, Left, Scratch},
     },
 };
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -91,10 +93,11 @@ pub(super) struct Held {
     settled: tokio::sync::Mutex<Option<Settled>>,
 }
 
-impl Held {
-    pub(super) fn check_output(&self) -> Result<Option<String>> {
-        self.scratch.check()
-    }
+/// A document that a processor has made for a queue.
+struct Out {
+    to: Queue,
+    file: String,
+    document: Bytes,
 }
 
 impl Drop for Held {
@@ -284,6 +287,36 @@ impl Inner {
         Ok(now)
     }
 
+    pub(super) fn check_output(&self, held: &Held, submitter: &str) -> Result<Option<String>> {
+        let (left, said) = held.scratch.check()?;
+        self.addressed(left.emitted, submitter)?;
+        Ok(said)
+    }
+
+    /// To whom that goes what the processor of a job of this submitter has emitted.
+    fn addressed(&self, emitted: Vec<Emitted>, submitter: &str) -> Result<Vec<Out>> {
+        let interfaces = self.interfaces.load();
+        let mut all = Vec::new();
+        for Emitted { to, dir, files } in emitted {
+            let Some(rules) = interfaces.get(&to) else {
+                let text = format!(
+                    "the processor emitted to {:?}, which is no interface",
+                    to.as_str()
+                );
+                return Err(StoreError::Refused(text));
+            };
+            let (is_addressed, is_user) = (rules.addressed, |user: &UserName| self.is_user(user));
+            let to = queue_of_emitted(&to, dir.as_deref(), is_addressed, submitter, is_user);
+            let to = to.map_err(StoreError::Refused)?;
+            all.extend(files.into_iter().map(|(file, document)| Out {
+                to: to.clone(),
+                file,
+                document,
+            }));
+        }
+        Ok(all)
+    }
+
     /// The same, whether or not this process has heard that it was settled.
     pub(super) async fn settle_once(
         &self,
@@ -308,6 +341,7 @@ impl Inner {
         if known.fence != held.fence {
             return Ok(Settled::Fenced);
         }
+        let out = self.addressed(left.emitted, &known.new.submitter)?;
         let mut step = end_of_run(&known, what, log, self.now_ms())?;
         step.settled = Some(held.fence);
         if !left.variables.is_empty() {
@@ -322,9 +356,12 @@ impl Inner {
             let reason = step.reason().map(str::to_owned);
             step.events = self.report(kind, &known, reason.as_deref(), |event| event);
         }
-        let made = match left.results.is_empty() && left.emitted.is_empty() {
+        let made = match left.results.is_empty() && out.is_empty() {
             true => self.step(&step).await?.then(Vec::new),
-            false => self.publish(&step, &known, held.fence, &left).await?,
+            false => {
+                let files = (&left.results, &*out);
+                self.publish(&step, &known, held.fence, files).await?
+            }
         };
         Ok(made.map_or(Settled::Fenced, |emitted| Settled::Done { emitted }))
     }
@@ -335,11 +372,11 @@ impl Inner {
         step: &Step<'_>,
         known: &Known,
         fence: i64,
-        left: &Left,
+        files: (&BTreeMap<String, Bytes>, &[Out]),
     ) -> Result<Option<Vec<Job>>> {
         let mut tries = 0;
         loop {
-            match self.published(step, known, fence, left).await {
+            match self.published(step, known, fence, files).await {
                 Err(error) if is_doubled(&error) && tries < TRIES_MAX => tries += 1,
                 Err(error) => return Err(meaning(&error)),
                 Ok(Err(error)) => return Err(error),
@@ -358,7 +395,7 @@ impl Inner {
         step: &Step<'_>,
         known: &Known,
         fence: i64,
-        left: &Left,
+        (results, out): (&BTreeMap<String, Bytes>, &[Out]),
     ) -> Result<Result<Option<Vec<Made>>>, tokio_postgres::Error> {
         let mut client = match self.db.client().await {
             Ok(client) => client,
@@ -369,30 +406,33 @@ impl Inner {
             return Ok(Ok(None));
         }
         let id = id_of(&known.name);
-        for (name, bytes) in &left.results {
+        for (name, bytes) in results {
             let sql = "insert into result (id, name, body) values ($1, $2, $3)";
             self.db
                 .on(&transaction, sql, &[&id, name, &&bytes[..]])
                 .await?;
         }
         let mut all = Vec::new();
-        for (to, file, bytes) in &left.emitted {
+        for Out { to, file, document } in out {
+            let (kind, interface) = (Kind::of_file(file), &to.interface);
             let name = NewName {
-                kind: Kind::of_file(file),
+                kind,
                 reference: Reference::of_dropped_file(file),
             };
             let new = New {
-                document: &Document::new(name, bytes.clone()),
+                document: &Document::new(name, document.clone()),
                 job: NewJob {
                     dialect: "emit".into(),
                     submitter: known.new.submitter.clone(),
                     came: Came::Emitted {
                         parent: known.name.clone(),
                     },
+                    reference_as_sent: Some(file.clone()),
+                    order_key: self.order_key_of(document, kind, interface),
                     ..NewJob::default()
                 },
-                place: Place::Queue(to.into()),
-                interface: Some(to),
+                place: Place::Queue(to.clone()),
+                interface: Some(interface),
                 key: None,
                 findings: Vec::new(),
                 parent: Some((id, fence)),
@@ -408,12 +448,17 @@ impl Inner {
 
     /// The jobs that a run has made.
     async fn emitted(&self, parent: &JobName, fence: i64) -> Result<Vec<Job>> {
-        let sql = "select name, interface from record where parent = $1 and parent_fence = $2 order by id";
+        let sql = "select r.name, r.interface, case when j.for_user then j.addressee end \
+                   from record r left join job j on j.id = r.id \
+                   where r.parent = $1 and r.parent_fence = $2 order by r.id";
         let rows = self.db.rows(sql, &[&id_of(parent), &fence]).await?;
         let emitted = rows.iter().map(|row| {
-            let interface: InterfaceName = parsed(row.get(1))?;
+            let (interface, addressee) = (parsed(row.get(1))?, parsed_if(row.get(2))?);
             Ok(Job {
-                place: Place::Queue(interface.into()),
+                place: Place::Queue(Queue {
+                    interface,
+                    addressee,
+                }),
                 name: parsed(row.get(0))?,
             })
         });
