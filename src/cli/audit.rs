@@ -1,18 +1,21 @@
 //! `spoolgate audit …`: what operators and administrators did, and whether its record was touched.
 
+#[cfg(feature = "cluster")]
+use super::runtime;
 use super::{
     At, Format, access,
     jobs::exit_code,
     look,
     output::{print_line, print_note},
 };
+#[cfg(feature = "cluster")]
+use crate::daemon;
 use crate::{
     domain::escaped,
     ops::moment::{Side, moment},
-    store::audit::{AuditRecord, Deed, Ending, Entry},
+    store::audit::{AuditRecord, Deed, Ending, Entry, Verified},
     store::fs::AuditFiles,
 };
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
@@ -238,14 +241,19 @@ impl Ls {
     }
 }
 
+/// The first record that does not fit.
+struct Misfitting {
+    /// Where it is, as an object says it.
+    at: Value,
+    said: String,
+}
+
 impl Verify {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        if self.of.in_database()?.is_some() {
-            bail!(
-                "the audit is in a database: `spoolgate fsck` verifies its chain with all the rest"
-            );
-        }
-        let verified = self.of.files()?.verify(self.from.clone())?;
+        let verified = match self.in_database()? {
+            Some(verified) => verified,
+            None => self.in_files()?,
+        };
         match &verified {
             Ok(fits) if self.of.format.json => {
                 print_line!(
@@ -264,16 +272,48 @@ impl Verify {
             },
             Err(bad) => {
                 if self.of.format.json {
-                    let (file, why) = (bad.path.display().to_string(), bad.misfit.to_string());
-                    print_line!(
-                        "{}",
-                        json!({"fits": false, "file": file, "line": bad.line, "why": why})
-                    )?;
+                    print_line!("{}", bad.at)?;
                 }
-                print_note!("spoolgate: {}", escaped(&bad.to_string()));
+                print_note!("spoolgate: {}", escaped(&bad.said));
             }
         }
         Ok(exit_code(verified.is_ok()))
+    }
+
+    fn in_files(&self) -> anyhow::Result<Result<Verified, Misfitting>> {
+        let verified = self.of.files()?.verify(self.from.clone())?;
+        Ok(verified.map_err(|bad| {
+            let (file, why) = (bad.path.display().to_string(), bad.misfit.to_string());
+            Misfitting {
+                at: json!({"fits": false, "file": file, "line": bad.line, "why": why}),
+                said: bad.to_string(),
+            }
+        }))
+    }
+
+    /// The same where jobs are in a database; `None`: it is in files.
+    #[cfg(feature = "cluster")]
+    fn in_database(&self) -> anyhow::Result<Option<Result<Verified, Misfitting>>> {
+        if self.of.dir.is_some() {
+            return Ok(None);
+        }
+        let (_, tenant) = self.of.at.load()?;
+        let Some(database) = daemon::database(&tenant)? else {
+            return Ok(None);
+        };
+        let verified = runtime()?.block_on(database.verify_audit(self.from.clone()))?;
+        Ok(Some(verified.map_err(|bad| {
+            let (number, why) = (bad.number, bad.misfit.to_string());
+            Misfitting {
+                at: json!({"fits": false, "record": number, "why": why}),
+                said: bad.to_string(),
+            }
+        })))
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn in_database(&self) -> anyhow::Result<Option<Result<Verified, Misfitting>>> {
+        Ok(None)
     }
 }
 

@@ -37,6 +37,7 @@ mod step;
 pub(crate) mod testing;
 mod tls;
 
+pub use check::BadAudit;
 pub use db::Url;
 pub use migrate::Migrated;
 
@@ -44,6 +45,7 @@ use crate::{
     domain::{Ids, InterfaceName, JobId, KEY_BYTES, Kind, Place, UserName},
     store::{
         Result, StoreError,
+        audit::Verified,
         events::Wants,
         fs::{Retention, Spool},
         scratch::{self, Scratch},
@@ -96,6 +98,15 @@ impl Database {
     pub async fn check(&self) -> Result<Vec<String>> {
         migrate::check(&self.0).await?;
         probe::probe(&self.0).await
+    }
+
+    /// Looks whether all records of the audit fit together; with a hash, or its beginning, that a record has that hash,
+    /// and whether those after it fit.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what does not fit is no error of the store.
+    pub async fn verify_audit(&self, from: Option<String>) -> Result<Result<Verified, BadAudit>> {
+        check::verify_audit(&self.0, from).await
     }
 
     /// The secret behind the ids and tokens of a tenant, the same for all that work on this database; it is made once.

@@ -2,13 +2,14 @@
 
 use super::{
     Inner,
+    db::Db,
     known::{count, parsed},
 };
 use crate::{
     domain::JobName,
     store::{
         Result,
-        audit::Chain,
+        audit::{Chain, Misfit, Verified},
         check::{CheckProgress, Checked, Flaw, FlawKind},
     },
 };
@@ -82,27 +83,42 @@ impl Inner {
     }
 
     async fn check_audit(&self) -> Result<Option<Flaw>> {
-        let sql = "select number, line from audit where number > $1 order by number limit $2";
-        let (mut chain, mut last) = (Chain::new(None), 0_i64);
-        loop {
-            let rows = self.db.rows(sql, &[&last, &LINES]).await?;
-            let Some(row) = rows.last() else {
-                break;
-            };
+        let verified = verify_audit(&self.db, None).await?;
+        Ok(verified.err().map(|bad| {
+            let at = format!("audit {}", bad.number);
+            flaw(FlawKind::Audit, None, &[&at], &bad.misfit.to_string())
+        }))
+    }
+}
+
+/// A record of the audit that does not fit to those before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {number} of the audit: {misfit}")]
+pub struct BadAudit {
+    pub number: u64,
+    pub misfit: Misfit,
+}
+
+/// As [`Chain::new`].
+pub(super) async fn verify_audit(
+    db: &Db,
+    from: Option<String>,
+) -> Result<Result<Verified, BadAudit>> {
+    let sql = "select number, line from audit where number > $1 order by number limit $2";
+    let (mut chain, mut last) = (Chain::new(from), 0_i64);
+    loop {
+        let rows = db.rows(sql, &[&last, &LINES]).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in &rows {
             last = row.get(0);
-            for row in &rows {
-                if let Err(misfit) = chain.line(row.get::<_, &str>(1).as_bytes()) {
-                    let at = format!("audit {}", row.get::<_, i64>(0));
-                    return Ok(Some(flaw(
-                        FlawKind::Audit,
-                        None,
-                        &[&at],
-                        &misfit.to_string(),
-                    )));
-                }
+            if let Err(misfit) = chain.line(row.get::<_, &str>(1).as_bytes()) {
+                let number = count(last);
+                return Ok(Err(BadAudit { number, misfit }));
             }
         }
-        let ended = chain.end().err();
-        Ok(ended.map(|misfit| flaw(FlawKind::Audit, None, &["audit"], &misfit.to_string())))
     }
+    let number = count(last);
+    Ok(chain.end().map_err(|misfit| BadAudit { number, misfit }))
 }
