@@ -257,12 +257,14 @@ fn check_spool(found: &Found<'_>, say: &mut impl FnMut(Grade, String, String)) {
         say(Grade::Fine, root.clone(), text.into());
     } else {
         match found.probe() {
-            Err(error) => say(Grade::Failed, root.clone(), error.to_string()),
-            Ok(warnings) if warnings.is_empty() => {
+            // That it cannot be opened is told already.
+            None => {}
+            Some(Err(error)) => say(Grade::Failed, root.clone(), error.to_string()),
+            Some(Ok(warnings)) if warnings.is_empty() => {
                 let text = "keeps what is acknowledged";
                 say(Grade::Fine, root.clone(), text.into());
             }
-            Ok(warnings) => say(Grade::Warning, root.clone(), warnings.join("; ")),
+            Some(Ok(warnings)) => say(Grade::Warning, root.clone(), warnings.join("; ")),
         }
     }
     if tenant.root.join(".key").symlink_metadata().is_ok() {

@@ -1,6 +1,6 @@
 //! What is wrong, for `check` and `status`: found in the files, and reported by the running service.
 
-use super::{is_unknown_to_service, runtime};
+use super::{explain, is_unknown_to_service, runtime};
 use crate::{
     auth::{Everyone, UserFiles, UsersError},
     config::{Config, Tenant},
@@ -11,7 +11,10 @@ use crate::{
         self, Grade, HealthFinding, Stops,
         gather::{CertificateSource, StoreFacts, TenantSource, facts, unknown_partners},
     },
-    store::fs::{RealFs, SpoolLock},
+    store::{
+        Result as StoreResult,
+        fs::{RealFs, SpoolLock},
+    },
     xml::{ReloadReport, Schemas, Stylesheets},
 };
 use std::{
@@ -33,7 +36,8 @@ pub(super) struct Found<'a> {
     pub(super) stylesheets: Vec<ReloadReport>,
     /// The process that serves it.
     pub(super) holder: Option<String>,
-    engine: Engine,
+    /// `None`: it cannot be opened, as its facts say.
+    engine: Option<Engine>,
     /// The one on which the store was opened.
     runtime: Runtime,
     store_facts: StoreFacts,
@@ -44,7 +48,13 @@ pub(super) struct Found<'a> {
 impl<'a> Found<'a> {
     pub(super) fn look(tenant: &'a Tenant) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        let engine = runtime.block_on(Engine::look(tenant))?;
+        let (engine, store_facts) = match runtime.block_on(Engine::look(tenant)) {
+            Ok(engine) => {
+                let facts = runtime.block_on(StoreFacts::of(&*engine.store, false));
+                (Some(engine), facts)
+            }
+            Err(error) => (None, StoreFacts::unknown(explain(&error))),
+        };
         let schema_store = daemon::schemas(tenant);
         let stylesheet_store = Stylesheets::open(&tenant.root.join("xslt"));
         Ok(Self {
@@ -53,7 +63,7 @@ impl<'a> Found<'a> {
             schemas: schema_store.reload(),
             stylesheets: stylesheet_store.reload(),
             holder: SpoolLock::holder(&RealFs::new(&tenant.root)).ok().flatten(),
-            store_facts: runtime.block_on(StoreFacts::of(&*engine.store, false)),
+            store_facts,
             engine,
             runtime,
             schema_store,
@@ -61,9 +71,10 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// As [`crate::store::Store::probe`], where no service is at work.
-    pub(super) fn probe(&self) -> anyhow::Result<Vec<String>> {
-        Ok(self.runtime.block_on(self.engine.store.probe())?)
+    /// As [`crate::store::Store::probe`], where no service is at work. `None`: the store cannot be opened.
+    pub(super) fn probe(&self) -> Option<StoreResult<Vec<String>>> {
+        let engine = self.engine.as_ref()?;
+        Some(self.runtime.block_on(engine.store.probe()))
     }
 
     /// What is to be known of schemas that are good, and of those that the configuration names and

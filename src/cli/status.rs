@@ -52,7 +52,12 @@ impl Status {
         let as_json = self.common.format.json;
         if self.jobs.is_empty() {
             let zone = config.time_zone.time_zone().clone();
-            let counted = look(&tenant, async |store| Counted::of(store, &zone).await)?;
+            let counted = look(&tenant, async |store| Counted::of(store, &zone).await);
+            // Among the findings is why.
+            let counted = match counted {
+                Err(_) if tenant.database.is_some() => None,
+                counted => Some(counted?),
+            };
             let holder = SpoolLock::holder(&RealFs::new(&tenant.root))?;
             let certificate = findings::certificate(&config);
             let found = [Found::look(&tenant)?];
@@ -184,30 +189,38 @@ impl Counted {
     }
 }
 
-/// One object of the whole, and one of each interface.
-fn objects(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
-    let restored = counted.restored.map(|(at_ms, files)| {
-        let at = rfc3339(at_ms);
-        serde_json::json!({ "at": at, "files": files })
-    });
-    let whole = serde_json::json!({
+/// One object of the whole, and one of each interface. Of a store that does not answer there is the service alone.
+fn objects(counted: Option<Counted>, service: Option<&Running>) -> anyhow::Result<()> {
+    let mut whole = serde_json::json!({
         "service": service.map(|of| &of.process),
         "config_epoch": service.and_then(|of| of.config_epoch),
         "reload_needed": service.is_some_and(|of| of.reload_needed),
-        "joberrors": counted.failed, "refused": counted.refused,
-        "today": told(&counted.today),
-        "oldest": counted.oldest.waiting.map(received),
-        "oldest_held": counted.oldest.held.map(received),
-        "restored": restored, "audit": counted.audit,
     });
-    for object in std::iter::once(&whole).chain(&counted.rows) {
+    let mut rows = Vec::new();
+    if let (Some(counted), Some(whole)) = (counted, whole.as_object_mut()) {
+        let restored = counted.restored.map(|(at_ms, files)| {
+            let at = rfc3339(at_ms);
+            serde_json::json!({ "at": at, "files": files })
+        });
+        let known = serde_json::json!({
+            "joberrors": counted.failed, "refused": counted.refused,
+            "today": told(&counted.today),
+            "oldest": counted.oldest.waiting.map(received),
+            "oldest_held": counted.oldest.held.map(received),
+            "restored": restored, "audit": counted.audit,
+        });
+        whole.extend(known.as_object().cloned().unwrap_or_default());
+        rows = counted.rows;
+    }
+    for object in std::iter::once(&whole).chain(&rows) {
         print_line!("{object}")?;
     }
     Ok(())
 }
 
-fn overview(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
-    let Counted {
+fn overview(counted: Option<Counted>, service: Option<&Running>) -> anyhow::Result<()> {
+    tell_service(service)?;
+    let Some(Counted {
         rows,
         failed,
         refused,
@@ -215,8 +228,10 @@ fn overview(counted: Counted, service: Option<&Running>) -> anyhow::Result<()> {
         today,
         restored,
         audit,
-    } = counted;
-    tell_service(service)?;
+    }) = counted
+    else {
+        return Ok(());
+    };
     table(&rows)?;
     print_line!("joberrors: {failed}, and {refused} refused")?;
     let Tally {

@@ -5,7 +5,12 @@ pub(crate) mod server;
 
 use crate::harness::{Daemon, database, order, program, shell, with_keys};
 use server::Server;
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::Path,
+    process::Output,
+};
 
 /// What a command says on standard output and standard error, and its exit code.
 fn said(dir: &Path, words: &[&str]) -> (Option<i32>, String) {
@@ -200,4 +205,35 @@ fn two_services_share_a_database() {
         let said = one.messages(&job);
         assert_eq!(said.len(), 1, "it ran once: {said:?}");
     }
+}
+
+/// One that there is not, and one that takes connections and says nothing.
+#[test]
+fn without_its_database_a_command_ends_and_says_so() {
+    let daemon = Daemon::init();
+    let dir = tempfile::tempdir().unwrap();
+    let host = dir.path().display();
+    daemon.put_into(&format!("host={host} user=ada password=s3cret dbname=a"));
+    for is_silent in [false, true] {
+        let socket = dir.path().join(".s.PGSQL.5432");
+        let _listening = is_silent.then(|| UnixListener::bind(socket).unwrap());
+        let words = match is_silent {
+            false => "the database cannot be reached",
+            true => "the database gave no connection in time",
+        };
+        let (code, text) = said(daemon.dir(), &["ls"]);
+        assert!(code == Some(1) && text.contains(words), "{text}");
+        for (command, known) in [("status", "service: not running"), ("check", "1 user")] {
+            let (code, text) = said(daemon.dir(), &[command]);
+            let failed = text.lines().find(|line| line.starts_with("FAILED"));
+            assert!(code == Some(1) && text.contains(known), "{text}");
+            assert!(failed.is_some_and(|line| line.contains(words)), "{text}");
+        }
+    }
+    let (_, text) = said(daemon.dir(), &["status", "--json"]);
+    let mut lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+    let whole = lines.next().unwrap().unwrap();
+    assert!(whole.get("service").is_some() && whole.get("joberrors").is_none());
+    let failed = lines.map(Result::unwrap).find(|line| line["ok"] == false);
+    assert!(failed.is_some(), "{text}");
 }

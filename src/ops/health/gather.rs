@@ -32,6 +32,14 @@ struct QueueFacts {
 }
 
 impl StoreFacts {
+    /// Of a store that cannot be asked, and why.
+    pub fn unknown(why: String) -> Self {
+        Self {
+            stopped: Some(why),
+            ..Self::default()
+        }
+    }
+
     /// Asks a store, which this process serves, so that it knows what is queued, or only looks at.
     pub async fn of(store: &dyn Store, is_served: bool) -> Self {
         let mut queues = BTreeMap::new();

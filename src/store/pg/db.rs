@@ -239,7 +239,11 @@ pub(super) fn meaning(error: &tokio_postgres::Error) -> StoreError {
     let Some(of_server) = error.as_db_error() else {
         // The connection was not there, or ended, perhaps in the middle of a commit.
         let cause = error.source().map(|cause| format!(": {cause}"));
-        return StoreError::Unavailable(format!("{error}{}", cause.unwrap_or_default()));
+        let text = format!(
+            "the database cannot be reached: {error}{}",
+            cause.unwrap_or_default()
+        );
+        return StoreError::Unavailable(text);
     };
     let code = of_server.code();
     let text = format!(
