@@ -24,6 +24,8 @@ mod job_arg;
 mod jobs;
 mod ls;
 mod man;
+#[cfg(feature = "cluster")]
+mod nodes;
 mod operator;
 mod output;
 mod partner;
@@ -164,6 +166,9 @@ enum Command {
     Errors(errors::Errors),
     /// Show how old the jobs are that wait
     Shape(shape::ShapeOf),
+    /// List the services that work on a database
+    #[cfg(feature = "cluster")]
+    Nodes(nodes::Nodes),
     /// Prepare and try the database of a store on PostgreSQL
     #[cfg(feature = "cluster")]
     #[command(subcommand)]
@@ -259,6 +264,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Shape(shape) => shape.run(),
             Command::Status(status) => status.run(),
+            #[cfg(feature = "cluster")]
+            Command::Nodes(nodes) => nodes.run(),
             #[cfg(feature = "cluster")]
             Command::Store(store) => store.run(),
             Command::Top(top) => top.run(),
@@ -368,7 +375,7 @@ mod tests {
         Cli::command().debug_assert();
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
-        assert_eq!(found.len(), 46);
+        assert_eq!(found.len(), 47);
         let without = |option: &str| -> Vec<&str> {
             let has = |command: &clap::Command| {
                 command

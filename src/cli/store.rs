@@ -75,7 +75,7 @@ impl Check {
 }
 
 impl Common {
-    fn database(&self) -> anyhow::Result<Database> {
+    pub(super) fn database(&self) -> anyhow::Result<Database> {
         let (_, tenant) = self.at.load()?;
         let name = &tenant.name;
         daemon::database(&tenant)?.with_context(|| {

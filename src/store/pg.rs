@@ -39,6 +39,7 @@ mod tls;
 
 pub use check::BadAudit;
 pub use db::Url;
+pub use lives::KnownNode;
 pub use migrate::Migrated;
 
 use crate::{
@@ -98,6 +99,15 @@ impl Database {
     pub async fn check(&self) -> Result<Vec<String>> {
         migrate::check(&self.0).await?;
         probe::probe(&self.0).await
+    }
+
+    /// The nodes whose services work on this database, or have ended without a word, by their names.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Refused`] when the tables were not made.
+    pub async fn nodes(&self) -> Result<Vec<KnownNode>> {
+        migrate::check(&self.0).await?;
+        lives::nodes(&self.0).await
     }
 
     /// Looks whether all records of the audit fit together; with a hash, or its beginning, that a record has that hash,

@@ -193,9 +193,21 @@ fn two_services_share_a_database() {
         return;
     };
     let one = serving(&url, "exit 1");
-    let other = serving(&url, "exit 1");
+    let mut other = serving(&url, "exit 1");
     one.operator(&["hold", "items_in"]);
     assert!(is_held(&other, "items_in"));
+    let nodes = one.objects(&["nodes"]);
+    let roots = [&one, &other].map(|of| of.spool("").canonicalize().unwrap());
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    for root in roots {
+        let name = format!(":{}", root.display());
+        let is_it = |node: &&serde_json::Value| node["node"].as_str().unwrap().ends_with(&name);
+        let node = nodes.iter().find(is_it).unwrap();
+        assert_eq!(
+            (&node["alive"], &node["running"]),
+            (&true.into(), &0.into())
+        );
+    }
     for (of, reference) in [(&one, "a"), (&other, "b")] {
         let job = upload(of, reference);
         for daemon in [&one, &other] {
@@ -205,6 +217,8 @@ fn two_services_share_a_database() {
         let said = one.messages(&job);
         assert_eq!(said.len(), 1, "it ran once: {said:?}");
     }
+    other.stop();
+    assert_eq!(one.objects(&["nodes"]).len(), 1);
 }
 
 /// One that there is not, and one that takes connections and says nothing.

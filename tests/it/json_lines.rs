@@ -146,6 +146,6 @@ fn each_command_prints_one_object_a_line() {
     // Of schedules there is none here; what is done to them is told as what is done to interfaces.
     seen.extend(["schedule-show", "schedule-reset", "schedule-rm"].map(str::to_owned));
     // And no database: what is said of one is looked at with one.
-    seen.extend(["store-check", "store-migrate"].map(str::to_owned));
+    seen.extend(["nodes", "store-check", "store-migrate"].map(str::to_owned));
     assert_eq!(seen, commands_with_json(&daemon));
 }

@@ -33,6 +33,24 @@ with gone as (delete from ended_count returning place, interface, jobs)
 insert into ended_count (place, interface, jobs)
 select place, interface, sum(jobs)::int8 from gone group by place, interface having sum(jobs) <> 0";
 
+/// What is known of the nodes.
+const NODES: &str = "
+select l.node, l.until > (select clock_timestamp()), (extract(epoch from l.until) * 1000)::int8,
+  (select count(*) from job j where j.place = 'work' and j.life = l.life)
+from life l order by l.node";
+
+/// A node whose service has not ended in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownNode {
+    pub name: String,
+    /// Its life lasts. Otherwise others take over what it ran.
+    pub is_alive: bool,
+    /// When it was heard of last, by the database's clock, in milliseconds of the Unix epoch.
+    pub heard_ms: i64,
+    /// Jobs of which it has the runs.
+    pub running: u64,
+}
+
 /// The database's clock, as this process knows it. It never goes back.
 pub(super) struct Clock {
     begun: Instant,
@@ -85,6 +103,18 @@ pub(super) async fn begin(db: &Db, node: &str) -> Result<i64> {
 /// Ends a life.
 pub(super) async fn end(db: &Db, life: i64) -> Result<()> {
     db.rows(END, &[&life]).await.map(drop)
+}
+
+/// The nodes by their names.
+pub(super) async fn nodes(db: &Db) -> Result<Vec<KnownNode>> {
+    let rows = db.rows(NODES, &[]).await?;
+    let nodes = rows.iter().map(|row| KnownNode {
+        name: row.get(0),
+        is_alive: row.get(1),
+        heard_ms: row.get::<_, i64>(2) - (LASTS_S * 1000.0) as i64,
+        running: count(row.get::<_, i64>(3)),
+    });
+    Ok(nodes.collect())
 }
 
 /// Whether the database was reached lately.
