@@ -23,7 +23,15 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
+
+/// What is seen after a pause is told so much later, together with what came meanwhile: under load the thread is woken
+/// now and then, not by each file, and whoever makes files need not wake it.
+const GATHERED: Duration = Duration::from_millis(2);
+/// Events that are read together follow each other more closely.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// What may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,9 +146,14 @@ impl WatcherThread {
             has_ended: has_ended.clone(),
             ended: Box::new(ended),
         };
+        let mut told_at = None;
         let handler = move |event: notify::Result<Event>| {
             let _ = &alive;
+            if told_at.is_none_or(|at: Instant| at.elapsed() > PAUSE) {
+                thread::sleep(GATHERED);
+            }
             tell(&parties, event);
+            told_at = Some(Instant::now());
         };
         let config = notify::Config::default().with_follow_symlinks(false);
         Ok(Self {
@@ -511,7 +524,7 @@ fn locate(watched: &Watched, path: &Path, happened: Happened) -> Option<Seen> {
 mod tests {
     use super::*;
     use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
-    use std::{os::unix::fs::MetadataExt, sync::mpsc, time::Duration};
+    use std::{os::unix::fs::MetadataExt, sync::mpsc};
 
     fn watched(root: &Path) -> Watched {
         Watched {
