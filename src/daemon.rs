@@ -41,6 +41,7 @@ use crate::{
     config::Config,
     http::{self, tls},
     metrics::Metrics,
+    ops::health::Readiness,
     processor::Starter,
     store::fs::{LockError, RealFs, SpoolLock},
     ui::{self, Ui},
@@ -108,12 +109,12 @@ pub(crate) async fn serve(
     let configuration = about.configuration.clone();
     let stop_deadline = stop_deadline(configuration.clone());
     let watched = (about, certificate.clone());
-    let ops = ops(served, watched, metrics, (&supervisor, &stop));
+    let (ops, readiness) = ops(served, watched, metrics, (&supervisor, &stop));
     let tasks = TaskTracker::new();
     let ui = page(
         configuration,
         &certificate,
-        &ops.readiness,
+        readiness,
         (pages, &tasks, &stop),
     );
     let served = ServedBy {
@@ -149,7 +150,7 @@ fn stop_deadline(configuration: Arc<Configuration>) -> http::Deadline {
 fn page(
     configuration: Arc<Configuration>,
     certificate: &Arc<tls::Certificate>,
-    readiness: &Arc<http::Readiness>,
+    readiness: Arc<Readiness>,
     (spools, tasks, stop): (Vec<ui::Spool>, &TaskTracker, &CancellationToken),
 ) -> Arc<dyn http::Ui> {
     Arc::new(Ui {
@@ -159,7 +160,7 @@ fn page(
         }),
         config: Box::new(move || configuration.in_force()),
         certificate: certificate.clone(),
-        readiness: readiness.clone(),
+        readiness,
         spools,
         tasks: tasks.clone(),
         stop: stop.clone(),
@@ -167,13 +168,13 @@ fn page(
     })
 }
 
-/// What probes and those who measure are answered.
+/// What probes and those who measure are answered, and what the page is.
 fn ops(
     served: Vec<Served>,
     (about, certificate): (Arc<About>, Arc<tls::Certificate>),
     metrics: Arc<Metrics>,
     (supervisor, stop): (&Supervisor, &CancellationToken),
-) -> Arc<http::Ops> {
+) -> (Arc<http::Ops>, Arc<Readiness>) {
     let scrape = scrape::scrape(about.clone(), metrics, certificate.clone(), &served);
     let probed = probe::Probed {
         certificate,
@@ -182,7 +183,16 @@ fn ops(
         about,
     };
     let readiness = probe::readiness(probed, stop);
-    Arc::new(http::Ops { readiness, scrape })
+    let found = readiness.clone();
+    let said: Arc<http::Readiness> = Arc::new(move || {
+        let report = found();
+        Box::pin(async { report.await.said() })
+    });
+    let ops = http::Ops {
+        readiness: said,
+        scrape,
+    };
+    (Arc::new(ops), readiness)
 }
 
 /// Lets commands finish, until the deadline, after which `kill` ends them, and serves meanwhile; then, after `stop`,

@@ -14,7 +14,7 @@ use crate::{
     http::tls::{Certificate, TlsError},
     ops::{
         control::Client,
-        health::{Grade, HealthFinding, Stops, count},
+        health::{Grade, HealthFinding, Stops, Subject, count},
     },
     processor::Processor,
     xml::{ReloadOutcome, ReloadReport, xsltproc_present},
@@ -97,9 +97,9 @@ fn differences(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
 fn print(mut findings: Vec<HealthFinding>, as_json: bool) -> anyhow::Result<ExitCode> {
     let failed: Vec<String> = (findings.iter())
         .filter(|finding| finding.grade == Grade::Failed)
-        .map(|finding| finding.what.clone())
+        .map(HealthFinding::what)
         .collect();
-    findings.retain(|f| f.grade != Grade::Fine || !failed.contains(&f.what));
+    findings.retain(|f| f.grade != Grade::Fine || !failed.contains(&f.what()));
     findings.sort_by_key(|finding| finding.grade);
     for finding in &findings {
         match as_json {
@@ -122,7 +122,7 @@ pub(super) fn word(grade: Grade) -> &'static str {
 /// The same as an object.
 pub(super) fn json(finding: &HealthFinding) -> serde_json::Value {
     serde_json::json!({
-        "what": finding.what,
+        "what": finding.what(),
         "grade": word(finding.grade).to_lowercase(),
         "ok": finding.grade != Grade::Failed,
         "text": finding.text,
@@ -133,7 +133,8 @@ fn graded(grade: Grade, what: String, text: impl Into<String>) -> HealthFinding 
     HealthFinding {
         grade,
         stops: Stops::Nothing,
-        what,
+        tenant: None,
+        of: Subject::Other(what),
         text: text.into(),
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     http::tls::{Certificate, TlsError},
     ops::admin::RELOAD,
     ops::health::{
-        self, Grade, HealthFinding, Stops,
+        self, Grade, HealthFinding, Stops, Subject,
         gather::{CertificateSource, StoreFacts, TenantSource, facts, unknown_partners},
     },
     store::{
@@ -122,14 +122,15 @@ pub(super) fn all(
         findings.push(HealthFinding {
             grade: Grade::Warning,
             stops: Stops::Nothing,
-            what: config.path.display().to_string(),
+            tenant: None,
+            of: Subject::Other(config.path.display().to_string()),
             text: format!("it is not what the service has taken; {RELOAD}"),
         });
     }
     // A spool that was never served has no schemas yet, nor anything else.
     let is_new = |tenant: &Tenant| !tenant.root.exists();
     if tenants.iter().all(|found| is_new(found.tenant)) {
-        findings.retain(|finding| !finding.what.ends_with("/schemas"));
+        findings.retain(|finding| !matches!(finding.of, Subject::Schemas(_)));
     }
     if tenants.iter().any(|found| found.holder.is_some()) {
         let told = config.ops_listen.and_then(ask).unwrap_or_default();
@@ -175,9 +176,9 @@ fn source<'a>(found: &'a Found<'_>, strict: bool) -> TenantSource<'a> {
     }
 }
 
-/// What the service says of itself. None: it does not say anything there.
+/// What the service says of itself, but what it holds: that lies in the spool. None: it does not say anything there.
 fn ask(at: SocketAddr) -> Option<Vec<HealthFinding>> {
-    told(&probe(at, "/readyz")?)
+    told(&probe(at, "/readyz?holds=no")?)
 }
 
 /// The whole answer to a probe. None: there is none.
@@ -204,10 +205,8 @@ pub(super) fn probe(mut at: SocketAddr, path: &str) -> Option<String> {
 fn told(answer: &str) -> Option<Vec<HealthFinding>> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let finding = |grade, text: &str| HealthFinding {
-        grade,
-        stops: Stops::Nothing,
-        what: "service".into(),
-        text: text.to_owned(),
+        of: "service".into(),
+        ..HealthFinding::of_process(grade, text.to_owned())
     };
     let lines = body.lines().filter(|line| *line != "ok");
     let findings = lines.map(|line| match line.strip_prefix("warning: ") {

@@ -14,7 +14,7 @@ use crate::{
     domain::joblog::rfc3339,
     domain::{JobId, escaped},
     ops::{
-        health::{Grade, count},
+        health::{Grade, Subject, count},
         moment::midnight_ms,
         shape::Oldest,
     },
@@ -63,7 +63,7 @@ impl Status {
             let found = [Found::look(&tenant)?];
             let mut findings = findings::all(&config, certificate.as_ref(), &found, false);
             // The table says so.
-            findings.retain(|finding| !finding.text.contains("it is held"));
+            findings.retain(|finding| !matches!(finding.of, Subject::Hold(_)));
             let is_stale = is_unknown_to_service(&config, &tenant);
             let service = holder.map(|process| {
                 let in_force = SpoolLock::configuration(&RealFs::new(&tenant.root));

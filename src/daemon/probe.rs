@@ -5,10 +5,10 @@
 
 use super::{About, host_name, supervise::Supervisor, tenant::Served};
 use crate::{
-    http::{self, Report, tls},
+    http::tls,
     log::lost_lines,
     ops::health::{
-        self,
+        self, Grade, HealthFinding, Readiness, Report,
         gather::{CertificateSource, StoreFacts, TenantSource, facts},
     },
 };
@@ -30,7 +30,7 @@ pub(super) struct Probed {
 }
 
 /// Not ready while stopping. What is wrong now goes into the log.
-pub(super) fn readiness(probed: Probed, stop: &CancellationToken) -> Arc<http::Readiness> {
+pub(super) fn readiness(probed: Probed, stop: &CancellationToken) -> Arc<Readiness> {
     let prober = Arc::new(Prober {
         probed: Arc::new(probed),
         stop: stop.clone(),
@@ -54,10 +54,10 @@ struct Prober {
 impl Prober {
     async fn report(&self) -> Report {
         if let Some(failure) = self.probed.supervisor.failure() {
-            return down(failure);
+            return Report::down(failure);
         }
         if self.stop.is_cancelled() {
-            return down("stopping".into());
+            return Report::down("stopping");
         }
         let mut last = self.last.lock().await;
         if let Some((at, report)) = &*last
@@ -68,13 +68,6 @@ impl Prober {
         let report = self.probed.report().await;
         *last = Some((Instant::now(), report.clone()));
         report
-    }
-}
-
-fn down(reason: String) -> Report {
-    Report {
-        down: Some(reason),
-        warnings: Vec::new(),
     }
 }
 
@@ -98,7 +91,7 @@ impl Probed {
         match read.await.map_err(JoinError::try_into_panic) {
             Ok(report) => report,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            Err(Err(_)) => down("stopping".into()),
+            Err(Err(_)) => Report::down("stopping"),
         }
     }
 
@@ -119,14 +112,15 @@ impl Probed {
         let findings = health::judge(&facts(&config, &certificate, &tenants));
         let down = health::down(&findings, tenants.len());
         let others = findings.iter().filter(|finding| Some(*finding) != down);
-        let mut warnings: Vec<String> = others.map(ToString::to_string).collect();
-        warnings.extend(self.supervisor.warnings());
-        warnings.extend(self.about.clock.warning());
-        warnings.extend(self.about.configuration.unserved());
-        warnings.extend(self.about.configuration.warning());
-        warnings.extend(log_warning(lost_lines()));
+        let mut warnings: Vec<HealthFinding> = others.cloned().collect();
+        let own = self.supervisor.warnings().into_iter();
+        let own = own.chain(self.about.clock.warning());
+        let own = own.chain(self.about.configuration.unserved());
+        let own = own.chain(self.about.configuration.warning());
+        let own = own.chain(log_warning(lost_lines()));
+        warnings.extend(own.map(|text| HealthFinding::of_process(Grade::Warning, text)));
         Report {
-            down: down.map(ToString::to_string),
+            down: down.cloned(),
             warnings,
         }
     }

@@ -26,8 +26,10 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 pub(crate) struct Report {
     /// Why no partner can be served.
     pub down: Option<String>,
-    /// What else is wrong, each in a sentence.
+    /// What else is wrong, each in a sentence, …
     pub warnings: Vec<String>,
+    /// … and which interfaces are held.
+    pub holds: Vec<String>,
 }
 
 /// Reports how the service is. Whoever waits no longer leaves it to its end.
@@ -118,8 +120,13 @@ pub(super) async fn answer(
         }
         ("/livez", _) => request::text(StatusCode::OK, "ok\n"),
         ("/readyz", _) => {
-            let strict = request.uri().query() == Some("strict");
-            ready(&ops.report().await, strict)
+            let query = request.uri().query().unwrap_or_default();
+            let asked = |what| query.split('&').any(|part| part == what);
+            let mut report = ops.report().await;
+            if asked("holds=no") {
+                report.holds.clear();
+            }
+            ready(&report, asked("strict"))
         }
         ("/metrics", _) => {
             let is_healthy = ops.report().await.down.is_none();
@@ -147,13 +154,14 @@ impl Ops {
 fn unknown(reason: &str) -> Report {
     Report {
         down: Some(reason.to_owned()),
-        warnings: Vec::new(),
+        ..Report::default()
     }
 }
 
 /// 503 when no one can be served, or `strict` and anything is wrong.
 fn ready(report: &Report, strict: bool) -> Response<Payload> {
-    let bad = report.down.is_some() || (strict && !report.warnings.is_empty());
+    let warnings = report.warnings.iter().chain(&report.holds);
+    let bad = report.down.is_some() || (strict && warnings.clone().next().is_some());
     let status = match bad {
         true => StatusCode::SERVICE_UNAVAILABLE,
         false => StatusCode::OK,
@@ -163,7 +171,7 @@ fn ready(report: &Report, strict: bool) -> Response<Payload> {
         None if bad => String::new(),
         None => "ok\n".to_owned(),
     };
-    for warning in &report.warnings {
+    for warning in warnings {
         text.push_str("warning: ");
         text.push_str(warning);
         text.push('\n');

@@ -1051,6 +1051,13 @@ async fn the_ops_port_tells_health() {
         all.ends_with("\r\n\r\nok\nwarning: a queue is full\n"),
         "{all}"
     );
+    {
+        let mut report = trouble.lock().unwrap();
+        report.warnings.clear();
+        report.holds.push("a is held".into());
+    }
+    assert_eq!(ask("GET /readyz?strict").await, "503");
+    assert_eq!(ask("GET /readyz?strict&holds=no").await, "200");
     let get = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{CLOSE}\r\n");
     let all = in_clear(address, &get).await;
     assert!(

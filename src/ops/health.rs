@@ -6,8 +6,8 @@
 
 pub mod gather;
 
-use crate::store::Capacity;
-use std::fmt;
+use crate::{http, store::Capacity};
+use std::{fmt, pin::Pin};
 
 const DAY_S: i64 = 24 * 60 * 60;
 /// How long before its end a certificate that is not renewed by itself is warned of.
@@ -37,37 +37,114 @@ pub enum Stops {
     Everything,
 }
 
+/// What a finding is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The process that serves; its sentences name what they are of themselves.
+    Process,
+    /// An interface, by its name.
+    Interface(String),
+    /// That this interface is held.
+    Hold(String),
+    /// The directory of a tenant's schemas, by its path.
+    Schemas(String),
+    /// Anything else, by its path or name.
+    Other(String),
+}
+
+impl<T: AsRef<str> + ?Sized> From<&T> for Subject {
+    fn from(name: &T) -> Self {
+        Self::Other(name.as_ref().to_owned())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process => f.write_str("service"),
+            Self::Interface(name) | Self::Hold(name) => write!(f, "interface {name}"),
+            Self::Schemas(path) | Self::Other(path) => f.write_str(path),
+        }
+    }
+}
+
 /// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthFinding {
     pub grade: Grade,
     pub stops: Stops,
-    /// With the tenant's name before it, except for the default tenant.
-    pub what: String,
+    /// Whose it is; none: the default tenant's, or the service's.
+    pub tenant: Option<String>,
+    pub of: Subject,
     /// A remark, or what is wrong and what to do.
     pub text: String,
 }
 
-impl fmt::Display for HealthFinding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.text)
+impl HealthFinding {
+    /// What the process that serves says of itself, in a sentence.
+    pub fn of_process(grade: Grade, text: String) -> Self {
+        Self {
+            grade,
+            stops: Stops::Nothing,
+            tenant: None,
+            of: Subject::Process,
+            text,
+        }
+    }
+
+    /// What it is of, with the tenant's name before it, except for the default tenant.
+    pub fn what(&self) -> String {
+        match &self.tenant {
+            Some(tenant) => format!("{tenant}: {}", self.of),
+            None => self.of.to_string(),
+        }
+    }
+
+    fn is_hold(&self) -> bool {
+        matches!(self.of, Subject::Hold(_))
     }
 }
 
-/// What is said first of an interface that is held.
-const HELD: &str = "it is held";
+impl fmt::Display for HealthFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.of == Subject::Process {
+            return f.write_str(&self.text);
+        }
+        write!(f, "{}: {}", self.what(), self.text)
+    }
+}
 
-/// Is what a finding says, as text, that this interface is held? `tenant`: of another one than the default tenant.
-pub fn is_of_hold(finding: &str, tenant: Option<&str>, interface: &str) -> bool {
-    let own = match tenant {
-        Some(tenant) => finding
-            .strip_prefix(tenant)
-            .and_then(|rest| rest.strip_prefix(": ")),
-        None => Some(finding),
-    };
-    own.and_then(|own| own.strip_prefix("interface "))
-        .and_then(|of| of.strip_prefix(interface)?.strip_prefix(": "))
-        .is_some_and(|text| text.starts_with(HELD))
+/// How the service is.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Why no partner can be served.
+    pub down: Option<HealthFinding>,
+    /// What else is wrong.
+    pub warnings: Vec<HealthFinding>,
+}
+
+/// Reports how the service is. Whoever waits no longer leaves it to its end.
+pub type Readiness = dyn Fn() -> Pin<Box<dyn Future<Output = Report> + Send>> + Send + Sync;
+
+impl Report {
+    /// When no partner can be served, for a reason of the process that serves.
+    pub fn down(reason: impl Into<String>) -> Self {
+        Self {
+            down: Some(HealthFinding::of_process(Grade::Failed, reason.into())),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// In sentences.
+    pub(crate) fn said(&self) -> http::Report {
+        let (holds, others): (Vec<_>, Vec<_>) = self.warnings.iter().partition(|f| f.is_hold());
+        let said = |of: Vec<&HealthFinding>| of.into_iter().map(ToString::to_string).collect();
+        http::Report {
+            down: self.down.as_ref().map(ToString::to_string),
+            warnings: said(others),
+            holds: said(holds),
+        }
+    }
 }
 
 /// Everything that is checked.
@@ -184,15 +261,11 @@ pub fn judge(facts: &ServiceFacts) -> Vec<HealthFinding> {
         found.push(stop("tenants", Stops::Everything, text));
     }
     for (n, facts) in facts.tenants.iter().enumerate() {
-        let prefix = match &facts.name {
-            Some(name) => format!("{name}: "),
-            None => String::new(),
-        };
-        let own = tenant(n, facts).into_iter().map(|mut finding| {
-            finding.what = format!("{prefix}{}", finding.what);
-            finding
-        });
-        found.extend(own);
+        let own = tenant(n, facts).into_iter();
+        found.extend(own.map(|finding| HealthFinding {
+            tenant: facts.name.clone(),
+            ..finding
+        }));
     }
     found.sort_by_key(|finding| finding.grade);
     found
@@ -206,23 +279,24 @@ pub fn down(findings: &[HealthFinding], tenants: usize) -> Option<&HealthFinding
     everything.or_else(|| all.then(|| stopped(0)).flatten())
 }
 
-fn failed(what: &str, text: String) -> HealthFinding {
-    stop(what, Stops::Nothing, text)
+fn failed(of: impl Into<Subject>, text: String) -> HealthFinding {
+    stop(of, Stops::Nothing, text)
 }
 
-fn stop(what: &str, stops: Stops, text: String) -> HealthFinding {
+fn stop(of: impl Into<Subject>, stops: Stops, text: String) -> HealthFinding {
     HealthFinding {
         grade: Grade::Failed,
         stops,
-        what: what.to_owned(),
+        tenant: None,
+        of: of.into(),
         text,
     }
 }
 
-fn warning(what: &str, text: String) -> HealthFinding {
+fn warning(of: impl Into<Subject>, text: String) -> HealthFinding {
     HealthFinding {
         grade: Grade::Warning,
-        ..failed(what, text)
+        ..failed(of, text)
     }
 }
 
@@ -312,7 +386,8 @@ fn tenant(n: usize, facts: &TenantFacts) -> Vec<HealthFinding> {
     }
     if let Some(error) = &facts.unreadable_schemas {
         let text = format!("it cannot be read: {error}; let the service's user in");
-        found.push(failed(&format!("{}/schemas", facts.root), text));
+        let schemas = Subject::Schemas(format!("{}/schemas", facts.root));
+        found.push(failed(schemas, text));
     }
     for (name, why) in &facts.receivers {
         let text = format!("it gets no events: {why}");
@@ -365,7 +440,7 @@ fn room(facts: &TenantFacts, free: Capacity) -> Vec<HealthFinding> {
 }
 
 fn interface(facts: &InterfaceFacts) -> Vec<HealthFinding> {
-    let what = format!("interface {}", facts.name);
+    let this = || Subject::Interface(facts.name.clone());
     let mut found = Vec::new();
     if let Some((schema, state)) = &facts.schema {
         let file = format!("schemas/{schema}.xsd");
@@ -373,21 +448,21 @@ fn interface(facts: &InterfaceFacts) -> Vec<HealthFinding> {
         found.extend(match state {
             SchemaFacts::Good => None,
             SchemaFacts::Broken { in_force: true } => Some(warning(
-                &what,
+                this(),
                 format!("{file} is broken: {next}; {LAST_VERSION}"),
             )),
             SchemaFacts::Missing { in_force: true } => Some(warning(
-                &what,
+                this(),
                 format!("{file} is gone: {next}; put it back, or set schema = \"\""),
             )),
             SchemaFacts::Broken { in_force: false } => Some(failed(
-                &what,
+                this(),
                 format!(
                     "{file} is broken: uploads get 503; repair it, `spoolgate check` says where"
                 ),
             )),
             SchemaFacts::Missing { in_force: false } => Some(failed(
-                &what,
+                this(),
                 format!("{file} is missing: uploads get 503; add it, or set schema = \"\""),
             )),
         });
@@ -399,17 +474,17 @@ fn interface(facts: &InterfaceFacts) -> Vec<HealthFinding> {
             count(i64::try_from(facts.queued).unwrap_or(i64::MAX), "job"),
             facts.queue_jobs_max
         );
-        found.push(failed(&what, text));
+        found.push(failed(this(), text));
     }
     if let Some(reason) = &facts.processor {
-        found.push(failed(&what, reason.clone()));
+        found.push(failed(this(), reason.clone()));
     }
     let named = facts.astray.iter().take(ASTRAY_NAMED_MAX);
     found.extend(named.map(|(path, why)| warning(path, why.clone())));
     let more = facts.astray.len().saturating_sub(ASTRAY_NAMED_MAX);
     if more > 0 {
         let text = format!("{more} more that lie in its queue are for no one");
-        found.push(warning(&what, text));
+        found.push(warning(this(), text));
     }
     if let Some(reason) = &facts.held {
         let because = match reason.trim() {
@@ -417,8 +492,8 @@ fn interface(facts: &InterfaceFacts) -> Vec<HealthFinding> {
             reason => format!(" ({reason})"),
         };
         let name = &facts.name;
-        let text = format!("{HELD}{because}; spoolgate release {name}");
-        found.push(warning(&what, text));
+        let text = format!("it is held{because}; spoolgate release {name}");
+        found.push(warning(Subject::Hold(name.clone()), text));
     }
     found
 }
@@ -563,21 +638,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_hold_is_known_by_tenant_and_interface() {
+    fn holds_are_told_apart_by_tenant_and_interface() {
         let mut facts = fine();
         for tenant in &mut facts.tenants {
             tenant.interfaces[0].held = Some("why".into());
         }
-        let found: Vec<String> = judge(&facts).iter().map(ToString::to_string).collect();
-        assert_eq!(found.len(), 2, "{found:?}");
-        let of = |tenant, interface| {
-            let is_it = found.iter().map(|text| is_of_hold(text, tenant, interface));
-            is_it.collect::<Vec<_>>()
-        };
-        assert_eq!(of(None, "a"), [true, false]);
-        assert_eq!(of(Some("north"), "a"), [false, true]);
-        assert_eq!(of(None, "b"), [false, false]);
-        assert!(!is_of_hold("interface a: no processor", None, "a"));
+        facts.tenants[1].interfaces[0].processor = Some("it is held up".into());
+        let warnings = judge(&facts);
+        let held = warnings.iter().filter(|finding| finding.is_hold());
+        let held: Vec<_> = held.map(|f| (f.tenant.as_deref(), f.of.clone())).collect();
+        let hold = || Subject::Hold("a".into());
+        assert_eq!(held, [(None, hold()), (Some("north"), hold())]);
+        let down = None;
+        let said = Report { down, warnings }.said();
+        assert_eq!(said.warnings, ["north: interface a: it is held up"]);
+        assert_eq!(
+            said.holds,
+            [
+                "interface a: it is held (why); spoolgate release a",
+                "north: interface a: it is held (why); spoolgate release a"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_process_says_of_itself_has_no_word_before_it() {
+        let said = Report::down("stopping").said();
+        assert_eq!(said.down.as_deref(), Some("stopping"));
     }
 
     #[test]

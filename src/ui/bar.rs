@@ -7,7 +7,7 @@ use super::{
 use crate::{
     auth::Right,
     domain::{JobId, PlaceKind},
-    http::Report,
+    ops::health::Report,
     service::Direction,
     store::{Filter, State, StoreError, Tally},
 };
@@ -61,10 +61,9 @@ impl Figure {
 /// Those of the spool, and what keeps partners from being served.
 pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>) {
     let report = visit.report().await;
+    let down = report.down.as_ref().map(ToString::to_string);
     let Ok(picture) = visit.picture().await else {
-        let note = report
-            .down
-            .unwrap_or("the spool cannot be read; see the log".into());
+        let note = down.unwrap_or("the spool cannot be read; see the log".into());
         return (Vec::new(), Some(note));
     };
     let (queued, running, _) = picture.active();
@@ -117,7 +116,7 @@ pub(super) async fn of_spool(visit: &Visit<'_>) -> (Vec<Figure>, Option<String>)
         title: "configurations taken since the start".into(),
         ..Figure::default()
     });
-    (bar, report.down)
+    (bar, down)
 }
 
 /// How many are done in a minute, of late.
@@ -191,10 +190,7 @@ impl Visit<'_> {
         }
         match tokio::time::timeout(PATIENCE, (self.ui.readiness)()).await {
             Ok(report) => report,
-            Err(_) => Report {
-                down: Some("the disk does not answer; check it, then restart".into()),
-                warnings: Vec::new(),
-            },
+            Err(_) => Report::down("the disk does not answer; check it, then restart"),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::InterfaceName,
-    ops::health::is_of_hold,
+    ops::health::{HealthFinding, Subject},
     store::{ErrorGroup, Tally},
 };
 use askama::Template;
@@ -112,14 +112,14 @@ pub(super) async fn page(visit: &Visit<'_>) -> Answer {
 /// What needs somebody, the worst first.
 async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
     let report = visit.report().await;
-    let warn = |class, word, text: &String| Need {
+    let warn = |class, word, finding: &HealthFinding| Need {
         mark: super::look::mark(class, word),
-        text: visit.clock.said(text),
+        text: visit.clock.said(&finding.to_string()),
         jobs: None,
         cause: None,
     };
     let mut needs: Vec<Need> = Vec::new();
-    needs.extend(report.down.iter().map(|text| warn("failed", "down", text)));
+    needs.extend(report.down.iter().map(|why| warn("failed", "down", why)));
     for group in picture.groups.iter().take(GROUPS_TOLD) {
         let n = group.failed + group.deferred;
         let fingerprint = Some(group.fingerprint.as_str());
@@ -147,12 +147,12 @@ async fn needs(visit: &Visit<'_>, picture: &Picture) -> Vec<Need> {
     }
     needs.extend(picture.held.iter().map(|of| hold(visit, picture, of)));
     let tenant = (visit.base != super::ROOT).then_some(&*visit.spool.name);
-    let is_told = |warning: &&String| {
-        let mut held = picture.held.keys();
-        held.any(|interface| is_of_hold(warning, tenant, interface.as_str()))
+    let is_told = |finding: &&HealthFinding| {
+        let is_of = |name: &InterfaceName| finding.of == Subject::Hold(name.to_string());
+        finding.tenant.as_deref() == tenant && picture.held.keys().any(is_of)
     };
-    let others = report.warnings.iter().filter(|text| !is_told(text));
-    needs.extend(others.map(|text| warn("warning", "look", text)));
+    let others = report.warnings.iter().filter(|finding| !is_told(finding));
+    needs.extend(others.map(|finding| warn("warning", "look", finding)));
     needs
 }
 
