@@ -6,7 +6,8 @@
 //! right that has been taken away, ends here as there.
 //!
 //! Nothing is made in advance: the next piece is looked for once the connection has room for it, so a slow reader holds one
-//! piece, and where nobody looks nothing is done.
+//! piece, and where nobody looks nothing is done. A look that has begun goes on by itself: while a reader's window is closed
+//! his stream is not polled, and what it holds then it holds as long as he likes.
 
 use super::{
     Ui,
@@ -30,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::Semaphore, time};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// Streams of all sessions together.
 const STREAMS_MAX: usize = 200;
@@ -80,6 +81,19 @@ impl Streams {
             session: session.to_owned(),
             superseded,
         })
+    }
+
+    /// Makes a page when it is its turn, whether or not anybody waits for that: a turn, and the locks of a page, are never
+    /// in the hands of a reader. Dropping the handle gives the look up.
+    fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl Future<Output = T> + Send + 'static,
+    ) -> AbortOnDropHandle<Option<T>> {
+        let streams = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let _turn = streams.looks.acquire().await.ok()?;
+            Some(look.await)
+        }))
     }
 }
 
@@ -189,22 +203,32 @@ impl Follower {
     /// Waits until something has changed; `None`: the session has ended.
     async fn news(&mut self) -> Option<Bytes> {
         loop {
-            let visit = Visit::begin(&self.ui, &self.head, (&self.host, self.client))?;
+            Visit::begin(&self.ui, &self.head, (&self.host, self.client))?;
             if self.next_look <= Instant::now() {
-                let page = {
-                    let _turn = self.ui.streams.looks.acquire().await.ok()?;
-                    let begun = Instant::now();
-                    let page = shown(&visit).await.ok().and_then(text);
-                    let pause = INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
-                    self.next_look = Instant::now() + pause;
-                    page
-                };
-                let news = page.map_or(String::new(), |page| changes(&mut self.known, &page));
-                if !news.is_empty() {
-                    return Some(news.into());
+                let look = self.ui.streams.in_turn(self.look()).await;
+                if let Ok(Some((page, took))) = look {
+                    self.next_look = Instant::now() + INTERVAL.max(took * PAUSE_FACTOR);
+                    let news = page.map_or(String::new(), |page| changes(&mut self.known, &page));
+                    if !news.is_empty() {
+                        return Some(news.into());
+                    }
                 }
             }
             time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// The page as it is now, if there is one for who asks, and how long it took to make.
+    fn look(&self) -> impl Future<Output = (Option<String>, Duration)> + Send + 'static {
+        let (ui, head) = (self.ui.clone(), self.head.clone());
+        let (host, client) = (self.host.clone(), self.client);
+        async move {
+            let begun = Instant::now();
+            let page = match Visit::begin(&ui, &head, (&host, client)) {
+                Some(visit) => shown(&visit).await.ok().and_then(text),
+                None => None,
+            };
+            (page, begun.elapsed())
         }
     }
 }
@@ -294,6 +318,26 @@ mod tests {
         assert!(place(STREAMS_MAX).is_none() && !further.superseded.is_cancelled());
         drop(further);
         assert!(place(STREAMS_MAX).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_keeps_no_turn_from_others() {
+        let streams = Arc::new(Streams::default());
+        let mut unread = Vec::new();
+        for _ in 0..=LOOKS_MAX {
+            let look = time::sleep(Duration::from_millis(1));
+            let mut look = Box::pin(streams.in_turn(look));
+            // It is polled once, and then no more.
+            assert!(futures_util::poll!(&mut look).is_pending());
+            unread.push(look);
+        }
+        let other = time::timeout(HEARTBEAT, streams.in_turn(async { 7 })).await;
+        assert_eq!(other.unwrap().unwrap(), Some(7));
+        // One that is given up makes room, too.
+        let endless = || streams.in_turn(std::future::pending::<()>());
+        drop([endless(), endless()]);
+        let other = time::timeout(HEARTBEAT, streams.in_turn(async { 8 })).await;
+        assert_eq!(other.unwrap().unwrap(), Some(8));
     }
 
     #[tokio::test(start_paused = true)]
