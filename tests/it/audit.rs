@@ -1,6 +1,6 @@
 //! What operators and administrators did is recorded before it is done, and changes of that record are found.
 
-use crate::harness::{Daemon, day, order, shell, with_keys};
+use crate::harness::{Daemon, day, has_job_files, order, shell, with_keys};
 use serde_json::Value;
 use std::fs;
 
@@ -11,6 +11,19 @@ fn acts(daemon: &Daemon, more: &[&str]) -> Vec<Value> {
     lines
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// The same without that of `init`, which is recorded in the spool, also where jobs are in a database.
+fn acts_since_init(daemon: &Daemon) -> Vec<Value> {
+    let mut all = acts(daemon, &[]);
+    if has_job_files() {
+        let init = all.remove(0);
+        assert_eq!(
+            (&init["users"][0], &init["with"]),
+            (&"admin".into(), &"--role operator".into())
+        );
+    }
+    all
 }
 
 /// Of each act its name and its outcome.
@@ -50,9 +63,8 @@ fn every_act_is_recorded_with_its_outcome_also_across_crashes() {
     daemon.serve();
     daemon.wait_for_place(&job, "joberrors");
     daemon.operator(&["rm", &job]);
-    let all = acts(&daemon, &[]);
+    let all = acts_since_init(&daemon);
     let expected = [
-        ("user add", "done"),
         ("hold", "done"),
         ("requeue", "done"),
         ("hold", "refused"),
@@ -60,17 +72,18 @@ fn every_act_is_recorded_with_its_outcome_also_across_crashes() {
         ("rm", "done"),
     ];
     assert_eq!(told(&all), expected);
-    let hold = &all[1];
+    let hold = &all[0];
     assert_eq!(hold["why"], "database away");
     assert_eq!(
         (&hold["interface"], &hold["from"]),
         (&"orders_in".into(), &"control socket".into())
     );
     let who = hold["by"].as_str().unwrap().to_owned();
-    assert_eq!(all[2]["jobs"], Value::from(vec![job.clone()]));
-    assert_eq!(all[2]["said"], format!("queue/orders_in/{job}"));
-    assert_eq!(all[4]["from"], "command");
-    assert_eq!(acts(&daemon, &["--by", &who]).len(), all.len());
+    assert_eq!(all[1]["jobs"], Value::from(vec![job.clone()]));
+    assert_eq!(all[1]["said"], format!("queue/orders_in/{job}"));
+    assert_eq!(all[3]["from"], "command");
+    let by_who = acts(&daemon, &["--by", &who]).len();
+    assert_eq!(by_who, acts(&daemon, &[]).len());
     assert!(acts(&daemon, &["--by", "nobody"]).is_empty());
     assert!(acts(&daemon, &["--since", "2999-01-01"]).is_empty());
     let text = daemon.operator(&["audit", "ls"]);
@@ -82,7 +95,7 @@ fn every_act_is_recorded_with_its_outcome_also_across_crashes() {
     assert!(
         daemon
             .operator(&["audit", "verify"])
-            .contains("12 records fit")
+            .contains(&format!("{} records fit", 2 * by_who))
     );
     assert!(
         daemon.log().contains("newest record of the audit"),
@@ -102,9 +115,8 @@ fn what_administrators_do_is_recorded_with_and_without_a_service() {
     daemon.operator(&["user", "passwd", "shop"]);
     daemon.operator(&["user", "rm", "shop"]);
     assert!(!daemon.spoolgate(&["user", "rm", "shop"]).status.success());
-    let all = acts(&daemon, &[]);
+    let all = acts_since_init(&daemon);
     let expected = [
-        ("user add", "done"),
         ("user add", "done"),
         ("user add", "refused"),
         ("user token", "done"),
@@ -114,22 +126,21 @@ fn what_administrators_do_is_recorded_with_and_without_a_service() {
         ("user rm", "refused"),
     ];
     assert_eq!(told(&all), expected);
+    assert_eq!(all[0]["users"], Value::from(vec!["shop"]));
+    assert_eq!(all[0]["with"], "--right orders_in=upload");
     assert_eq!(
-        (&all[0]["users"][0], &all[0]["with"]),
-        (&"admin".into(), &"--role operator".into())
-    );
-    assert_eq!(all[1]["users"], Value::from(vec!["shop"]));
-    assert_eq!(all[1]["with"], "--right orders_in=upload");
-    assert_eq!(
-        (&all[1]["from"], &all[6]["from"]),
+        (&all[0]["from"], &all[5]["from"]),
         (&"control socket".into(), &"command".into())
     );
-    assert_eq!(all[7]["said"], "there is no user `shop`");
+    assert_eq!(all[6]["said"], "there is no user `shop`");
     daemon.operator(&["audit", "verify"]);
 }
 
 #[test]
 fn a_copy_verifies_elsewhere_and_a_change_is_named() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = Daemon::start();
     for reason in ["one", "two", "three"] {
         daemon.operator(&["hold", "orders_in", "--reason", reason]);
@@ -214,6 +225,9 @@ fn a_submitter_is_forgotten_and_the_audit_keeps_that_it_was_done() {
                 !files.iter().any(|path| path.contains(job.as_str())),
                 "{files:?}"
             );
+        }
+        if !has_job_files() {
+            return;
         }
         let records = daemon.spool("records").join(day(&first));
         for file in ["accepted.jsonl", "ended.jsonl"] {

@@ -156,17 +156,14 @@ fn what_was_selected_is_sent_again_at_once() {
 fn names_come_from_standard_input_and_many_have_to_be_meant() {
     let daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", "concurrency = 1"));
     daemon.operator(&["hold", "orders_in"]);
-    let first = daemon.upload_text(&order("0"), "").job();
-    // Made by hand, which is quicker.
-    let mut all = vec![first.clone()];
-    for n in 1..130 {
-        let name = format!("{}-{n:05}.xml", &first[..20]);
-        let path = daemon.spool(&format!("queue/orders_in/{name}"));
-        std::fs::write(path, order(&n.to_string())).unwrap();
-        all.push(name);
+    // Dropped, which is quicker.
+    for n in 0..130 {
+        let whole = daemon.scratch(".dropped", order(&n.to_string()));
+        std::fs::rename(whole, daemon.spool(&format!("queue/orders_in/{n}.xml"))).unwrap();
     }
     let waiting = || names(&daemon, &["ls", "--state", "queued"]);
-    daemon.wait("all are queued", || waiting().len() == all.len());
+    daemon.wait("all are queued", || waiting().len() == 130);
+    let all = waiting();
     let refused = daemon.spoolgate(&["rm", "--state", "queued"]);
     let words = "130 jobs would be removed: say --yes";
     assert!(
@@ -282,9 +279,7 @@ fn any_name_of_a_job_finds_it() {
     let name = daemon.queue("printing").pop().unwrap();
     let other = daemon.upload_text(&order("1"), "").job();
     daemon.wait_for_place(&other, "bak/orders_in");
-    let spool = daemon.spool("");
-    let key = std::fs::read_to_string(spool.join(".key")).unwrap();
-    assert_eq!(key.trim().len(), 64);
+    assert_eq!(daemon.key().trim().len(), 64);
     let task = u64::from_str_radix(&hex[..16], 16).unwrap() >> 11;
     for round in 0..2 {
         if round == 1 {
@@ -332,17 +327,16 @@ fn any_name_of_a_job_finds_it() {
 #[test]
 fn a_hold_ends_by_itself_also_while_nobody_is_there() {
     let mut daemon = Daemon::start();
-    let held = || daemon.spool("queue/orders_in/.hold").exists();
+    let held = || daemon.hold("orders_in").is_some();
     let past = daemon.spoolgate(&["hold", "orders_in", "--until", "2020-01-01T00:00:00Z"]);
     assert!(
         said(&past).contains("it is later than 2020-01-01T00:00:00Z"),
         "{past:?}"
     );
-    daemon.operator(&["hold", "orders_in", "--until", "2s", "--reason", "a look"]);
-    assert!(held());
-    let text = std::fs::read_to_string(daemon.spool("queue/orders_in/.hold")).unwrap();
+    daemon.operator(&["hold", "orders_in", "--until", "8s", "--reason", "a look"]);
+    let text = daemon.hold("orders_in").unwrap();
     assert!(
-        text.contains(" until ") && text.ends_with("Z: a look\n"),
+        text.contains(" until ") && text.ends_with("Z: a look"),
         "{text}"
     );
     let job = daemon.upload_text(&order("1"), "").job();
@@ -359,8 +353,8 @@ fn a_hold_ends_by_itself_also_while_nobody_is_there() {
     let n_held = all.lines().filter(|line| line.ends_with(" held")).count();
     assert!(n_held >= 5, "{all}");
     let holds = |daemon: &Daemon| {
-        let files = daemon.files("queue");
-        files.iter().filter(|path| path.ends_with("/.hold")).count()
+        let all = daemon.objects(&["status"]);
+        all.iter().filter(|of| of["hold"].is_string()).count()
     };
     assert_eq!(holds(&daemon), n_held);
     daemon.serve();

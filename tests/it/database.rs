@@ -85,7 +85,7 @@ fn nothing_is_served_from_a_database_without_tables() {
     let Some(server) = Server::of_tests() else {
         return;
     };
-    let daemon = Daemon::init();
+    let daemon = Daemon::init_in_spool();
     daemon.put_into(&server.url(&server.create("template1")));
     let output = daemon.spoolgate(&["serve"]);
     let text = String::from_utf8_lossy(&output.stderr);
@@ -94,7 +94,7 @@ fn nothing_is_served_from_a_database_without_tables() {
 
 /// `orders_in` runs a script, on a database of its own.
 fn serving(url: &str, script: &str) -> Daemon {
-    let mut daemon = Daemon::init();
+    let mut daemon = Daemon::init_in_spool();
     daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
     daemon.put_into(url);
     daemon.serve();
@@ -159,7 +159,7 @@ fn a_command_ends_with_its_gateway_and_its_job_runs_again() {
         return;
     };
     let script = "echo $$ >> ran; while test -e gate; do sleep 0.01; done";
-    let mut daemon = Daemon::init();
+    let mut daemon = Daemon::init_in_spool();
     daemon.configure(|text| with_keys(&text, "orders_in", &shell(script, "")));
     daemon.put_into(&url);
     daemon.scratch("gate", "");
@@ -224,7 +224,7 @@ fn two_services_share_a_database() {
 /// One that there is not, and one that takes connections and says nothing.
 #[test]
 fn without_its_database_a_command_ends_and_says_so() {
-    let daemon = Daemon::init();
+    let daemon = Daemon::init_in_spool();
     let dir = tempfile::tempdir().unwrap();
     let host = dir.path().display();
     daemon.put_into(&format!("host={host} user=ada password=s3cret dbname=a"));

@@ -210,7 +210,8 @@ impl Daemon {
         fs::write(self.config(), text).unwrap();
     }
 
-    fn init_in_spool() -> Self {
+    /// Initialised, with its jobs in its spool.
+    pub(crate) fn init_in_spool() -> Self {
         let dir = TempDir::new().unwrap();
         let made = program()
             .args([
@@ -496,6 +497,56 @@ impl Daemon {
         ["by", "from"].map(|key| line[key].as_str().unwrap_or_default().to_owned())
     }
 
+    /// Does a job lie at this path of the spool, or would it?
+    pub(crate) fn has(&self, path: &str) -> bool {
+        match in_database() {
+            true => self
+                .files(path.split('/').next().unwrap())
+                .contains(&path.to_owned()),
+            false => self.spool(path).exists(),
+        }
+    }
+
+    /// What the hold of an interface says; `None`: it is not held.
+    pub(crate) fn hold(&self, interface: &str) -> Option<String> {
+        let all = self.objects(&["status"]);
+        let of = all.iter().find(|of| of["interface"] == interface);
+        of.and_then(|of| of["hold"].as_str().map(str::to_owned))
+    }
+
+    /// The secret behind ids and tokens, in hex.
+    pub(crate) fn key(&self) -> String {
+        if !in_database() {
+            return fs::read_to_string(self.spool(".key")).unwrap();
+        }
+        self.query("select encode(key, 'hex') from tenant")
+    }
+
+    /// What the database of its jobs answers, a line for each row.
+    fn query(&self, sql: &str) -> String {
+        let mut psql = Command::new("psql");
+        psql.args(["-AtXc", sql]).arg(self.text("database.url"));
+        let answer = psql.output().unwrap();
+        assert!(answer.status.success(), "{answer:?}");
+        String::from_utf8(answer.stdout).unwrap()
+    }
+
+    /// A file that the processor of a job has made.
+    pub(crate) fn result(&self, job: &str, name: &str) -> String {
+        if !in_database() {
+            let path = format!("results/{}/{job}/{name}", day(job));
+            return fs::read_to_string(self.spool(&path)).unwrap();
+        }
+        let of = match name {
+            "result.json" => "variables from ended e".to_owned(),
+            _ => format!("convert_from(body, 'UTF8') from result e where e.name = '{name}'"),
+        };
+        let (what, tail) = of.split_once(" where ").unwrap_or((&of, "true"));
+        let is_of = format!("e.id = (select id from record where name = '{job}')");
+        let text = self.query(&format!("select {what} where {tail} and {is_of}"));
+        text.strip_suffix('\n').unwrap().to_owned()
+    }
+
     pub(crate) fn wait_for_place(&self, job: &str, place: &str) {
         let reached = || self.place(job) == place;
         wait_for(&format!("{job} in {place}"), reached, || self.log());
@@ -560,8 +611,27 @@ impl Daemon {
         texts.collect()
     }
 
-    /// Every file below a directory of the spool, as paths relative to the spool.
+    /// Every file below a directory of the spool, as paths relative to the spool. Of jobs in a database, where their
+    /// files would be.
     pub(crate) fn files(&self, below: &str) -> Vec<String> {
+        let top = below.split('/').next().unwrap();
+        let of_jobs = ["bak", "deferred", "joberrors", "queue", "work"];
+        if in_database() && of_jobs.contains(&top) {
+            let jobs = self.objects(&["ls", below]);
+            let path = |job: &serde_json::Value| job["path"].as_str().unwrap().to_owned();
+            let mut paths: Vec<String> = jobs.iter().map(path).collect();
+            paths.sort();
+            return paths;
+        }
+        if in_database() && top == "results" {
+            let files = self.query(
+                "select r.name || '/' || e.name from result e join record r using (id) union all \
+                 select r.name || '/result.json' from ended e join record r using (id) \
+                 where e.variables is not null order by 1",
+            );
+            let path = |file: &str| format!("results/{}/{file}", day(file));
+            return files.lines().map(path).collect();
+        }
         let root = self.spool("");
         let walk = walkdir::WalkDir::new(self.spool(below)).sort_by_file_name();
         walk.into_iter()

@@ -2,7 +2,7 @@
 
 mod prometheus;
 
-use super::harness::{Daemon, order, shell, with_keys};
+use super::harness::{Daemon, has_job_files, order, shell, with_keys};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -282,6 +282,9 @@ fn what_becomes_of_uploads_is_counted() {
 
 #[test]
 fn a_directory_that_is_replaced_is_counted() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = Daemon::start();
     let rescans = || {
         let labels = [("reason", "replaced")];

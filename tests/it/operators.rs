@@ -1,7 +1,7 @@
 //! The operators' side: making and checking a configuration, users, looking into the spool and
 //! moving what is there with the service down and up, certificates, probes and tenants.
 
-use crate::harness::{Daemon, day, document, order, program, shell, with_keys};
+use crate::harness::{Daemon, day, document, has_job_files, order, program, shell, with_keys};
 use serde_json::Value;
 use std::{
     fs,
@@ -150,7 +150,7 @@ fn standard_output_may_go_away() {
         assert!(said.contains("standard output"), "{arguments:?}: {said}");
         assert_eq!(gone, (Some(0), String::new()), "{arguments:?}");
     }
-    let held = |name: &str| daemon.spool(&format!("queue/{name}/.hold")).exists();
+    let held = |name: &str| daemon.hold(name).is_some();
     assert!(
         held("persons_in") && held("orders_in"),
         "all was done all the same"
@@ -213,6 +213,9 @@ fn tokens_and_keys_are_made_for_users_only_and_end_with_the_password() {
     daemon.operator(&["user", "passwd", "admin"]);
     assert_ne!(key(), first);
 
+    if !has_job_files() {
+        return;
+    }
     // The key that seals them is private, or nothing is served.
     let path = daemon.spool(".key");
     let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -252,6 +255,9 @@ fn a_default_configuration_can_be_named_by_the_environment() {
 
 #[test]
 fn a_hold_that_cannot_be_read_hides_nothing_else() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = Daemon::init();
     daemon.configure(|text| text);
     daemon.operator(&["check"]);
@@ -606,6 +612,9 @@ fn operate(daemon: &Daemon, waiting: &str, failed: &str) {
 
 #[test]
 fn operators_see_and_move_jobs_with_the_service_down_and_up() {
+    if !has_job_files() {
+        return;
+    }
     let script = r#"[ "$SPOOLGATE_REF" != failed ] || [ -e good ]"#;
     let mut daemon = Daemon::start_with(|text| with_keys(&text, "orders_in", &shell(script, "")));
     let first = daemon.upload_text(&order("first"), "?RefName=failed").job();
@@ -886,6 +895,9 @@ fn the_sample_that_emits_makes_nothing_of_another_document() {
 
 #[test]
 fn a_document_that_was_changed_by_hand_has_no_checksum() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = Daemon::start();
     daemon.operator(&["hold", "orders_in"]);
     let job = daemon.upload_text(&order("1"), "").job();
@@ -906,6 +918,9 @@ fn a_document_that_was_changed_by_hand_has_no_checksum() {
 
 #[test]
 fn a_job_that_was_moved_beside_its_day_is_found_after_a_restart() {
+    if !has_job_files() {
+        return;
+    }
     let mut daemon = Daemon::start();
     daemon.operator(&["hold", "orders_in"]);
     let jobs = ["1", "2"].map(|id| daemon.upload_text(&order(id), "").job());
@@ -1169,8 +1184,9 @@ fn refused_documents_lie_apart_from_failed_jobs() {
     let answer = daemon.upload_text("no document", "?Interfacename=orders_in");
     let refused = answer.header("x-job-name").unwrap().to_owned();
     assert_eq!(daemon.place(&refused), "joberrors");
-    let apart = daemon.spool(&format!("joberrors/{}/refused/{refused}", day(&refused)));
-    assert_eq!(fs::read_to_string(apart).unwrap(), "no document");
+    let apart = format!("joberrors/{}/refused/{refused}", day(&refused));
+    assert!(daemon.has(&apart));
+    assert_eq!(daemon.operator(&["cat", &refused]), "no document");
     let listed = Value::from(daemon.objects(&["ls", "joberrors"]));
     let state = |name: &str| {
         let mut all = listed.as_array().unwrap().iter();

@@ -166,7 +166,7 @@ fn forms_are_taken_from_pages_of_the_session_only() {
     let shop = daemon.add_user("shop", &["orders_in=upload"]);
     let browser = Browser::operator(&daemon);
     let hold = [("hold", "orders_in"), ("reason", "paper")];
-    let held = || daemon.spool("queue/orders_in/.hold").exists();
+    let held = || daemon.hold("orders_in").is_some();
 
     let (origin, cookie) = (
         format!("Origin: {}", daemon.url),
@@ -232,7 +232,7 @@ fn an_interface_is_held_and_released_and_the_audit_says_by_whom() {
     let lead = Browser::open(&daemon, &manager);
     assert_eq!(lead.post("/ui/", &[("release", "persons_in")]).status, 403);
     assert_eq!(lead.post("/ui/", &[("release", "orders_in")]).status, 303);
-    assert!(!daemon.spool("queue/orders_in/.hold").exists());
+    assert_eq!(daemon.hold("orders_in"), None);
     let past = [("hold", "orders_in"), ("until", "2020-01-01T00:00")];
     assert_eq!(browser.post("/ui/", &past).status, 409);
 }

@@ -1,6 +1,6 @@
 //! The `http` processor: what a receiver gets, and what its answers make of a job.
 
-use crate::harness::{Daemon, day, order, with_keys};
+use crate::harness::{Daemon, order, with_keys};
 use hmac::{Hmac, KeyInit, Mac};
 use std::{
     fs,
@@ -138,8 +138,7 @@ fn a_job_is_posted_with_its_signature_and_the_answer_is_its_result() {
         asked.header("x-spoolgate-signature"),
         format!("sha256={code}")
     );
-    let kept = daemon.spool(&format!("results/{}/{job}/result.json", day(&job)));
-    assert_eq!(fs::read_to_string(kept).unwrap(), result);
+    assert_eq!(daemon.result(&job, "result.json"), result);
     daemon.soon("nothing is left of the run", || {
         daemon.files("work").is_empty()
     });

@@ -344,8 +344,7 @@ fn in_a_sandbox_a_command_does_its_work_and_reaches_no_keys_and_no_other_jobs() 
         assert!(!said.contains(reached), "{said}");
     }
     assert_eq!(lines(&daemon, "kept/log"), ["one"]);
-    let copy = daemon.spool(&format!("results/{}/{job}/copy", day(&job)));
-    assert_eq!(fs::read_to_string(copy).unwrap(), order("one"));
+    assert_eq!(daemon.result(&job, "copy"), order("one"));
     assert_eq!(daemon.queue("orders_out").len(), 1);
 }
 
@@ -573,7 +572,7 @@ fn without_a_processor_jobs_wait_and_archive_only_files_them() {
             (&"ok".into(), &1.into())
         );
         assert_eq!(daemon.place(&waiting), "queue/orders_in");
-        assert!(daemon.spool(&format!("queue/orders_in/{waiting}")).exists());
+        assert!(daemon.has(&format!("queue/orders_in/{waiting}")));
     }
     assert_eq!(daemon.files("results"), [""; 0]);
 }
@@ -627,8 +626,8 @@ fn the_sample_import_into_a_database_doubles_nothing() {
     daemon.wait_for_place(&job, "bak/orders_in");
     let before = count();
     assert!(!before.contains("orders 0"), "{before}");
-    let result = daemon.spool(&format!("results/{}/{job}/result.json", day(&job)));
-    let result: serde_json::Value = serde_json::from_slice(&fs::read(result).unwrap()).unwrap();
+    let result = daemon.result(&job, "result.json");
+    let result: serde_json::Value = serde_json::from_str(&result).unwrap();
     assert!(result["variables"]["orders"].is_string(), "{result}");
     daemon.operator(&["requeue", &job]);
     let again = "imported before, nothing to do".to_owned();

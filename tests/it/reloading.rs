@@ -55,14 +55,14 @@ fn an_interface_comes_changes_and_goes() {
     daemon.signal(rustix::process::Signal::HUP);
     daemon.wait("SIGHUP takes it", || epoch(&daemon) == 3);
     let job = parcel().job();
-    assert!(daemon.spool(&format!("queue/parcels_in/{job}")).exists());
+    assert!(daemon.has(&format!("queue/parcels_in/{job}")));
     // The watcher sees what is dropped there.
     let dropped = daemon.drop_in("parcels_in", "x.xml", "<Parcel/>");
 
     set(&daemon, &before);
     daemon.operator(&["reload"]);
     assert_eq!(parcel().status, 400);
-    assert!(daemon.spool(&format!("queue/parcels_in/{job}")).exists());
+    assert!(daemon.has(&format!("queue/parcels_in/{job}")));
     let audit = daemon.operator(&["audit", "ls"]);
     assert_eq!(audit.matches(" reload").count(), 2, "{audit}");
     set(&daemon, &format!("{before}{archived}"));

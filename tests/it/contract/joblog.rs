@@ -1,7 +1,7 @@
 //! The log of a job, and the schema that it keeps to.
 
 use super::{assert_text, held, with_command};
-use crate::harness::{Daemon, document, order};
+use crate::harness::{Daemon, document, has_job_files, order};
 use std::process::Command;
 
 /// By the schema that ships with the server. Without xmllint the test says nothing, except on CI.
@@ -131,6 +131,9 @@ fn what_a_processor_says_is_kept_and_escaped() {
 
 #[test]
 fn jobs_that_were_moved_by_hand_have_a_valid_log() {
+    if !has_job_files() {
+        return;
+    }
     let daemon = Daemon::start();
     held(&daemon, "orders_in");
     let job = daemon.upload_text(&order("1"), "").job();
