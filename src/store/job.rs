@@ -29,6 +29,32 @@ pub enum Came {
     Scheduled,
 }
 
+impl Came {
+    /// What the log of a job says first of how it came, if there is something to be said.
+    pub(super) fn note(
+        &self,
+        job: &JobName,
+        interface: Option<&InterfaceName>,
+        reference_as_sent: Option<&str>,
+    ) -> Option<String> {
+        match self {
+            Self::Uploaded => {
+                // The name says the others.
+                let sent = reference_as_sent.filter(|sent| job.reference() != Some(sent))?;
+                Some(format!("RefName as sent: {sent}"))
+            }
+            Self::Scheduled => None,
+            Self::Dropped { dropped_as } => {
+                let interface = interface.map_or("", InterfaceName::as_str);
+                Some(format!(
+                    "taken in from queue/{interface}, where it was dropped as {dropped_as}"
+                ))
+            }
+            Self::Emitted { parent } => Some(format!("emitted by {parent}")),
+        }
+    }
+}
+
 /// What goes into a new job's name beside its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewName {

@@ -274,8 +274,12 @@ impl Known {
     /// The log of an end, without that of an end before it.
     pub(super) fn log_of(&self, status: Status, at_ms: i64, mut messages: Vec<Message>) -> JobLog {
         if self.log.is_none() {
-            let notes = self.notes.iter();
-            let noted = notes.map(|(at_ms, text)| Message::new(*at_ms, Level::Info, text.clone()));
+            let (new, interface) = (&self.new, self.interface.as_ref());
+            let sent = new.reference_as_sent.as_deref();
+            let came = new.came.note(&self.name, interface, sent);
+            let came = came.map(|text| (self.received_ms, text));
+            let noted = came.into_iter().chain(self.notes.iter().cloned());
+            let noted = noted.map(|(at_ms, text)| Message::new(at_ms, Level::Info, text));
             messages.splice(0..0, noted);
         }
         JobLog {

@@ -143,22 +143,8 @@ impl Accepted {
 
     /// What the joblog says first of the job, if there is something to be said of how it came.
     pub fn note(&self) -> Option<String> {
-        match &self.came {
-            Came::Uploaded => {
-                let sent = self.reference_as_sent.as_deref();
-                // The name says the others.
-                let sent = sent.filter(|sent| self.job.reference() != Some(sent))?;
-                Some(format!("RefName as sent: {sent}"))
-            }
-            Came::Scheduled => None,
-            Came::Dropped { dropped_as } => {
-                let interface = self.interface.as_ref().map_or("", InterfaceName::as_str);
-                Some(format!(
-                    "taken in from queue/{interface}, where it was dropped as {dropped_as}"
-                ))
-            }
-            Came::Emitted { parent } => Some(format!("emitted by {parent}")),
-        }
+        let sent = self.reference_as_sent.as_deref();
+        self.came.note(&self.job, self.interface.as_ref(), sent)
     }
 }
 
