@@ -69,6 +69,15 @@ impl Clock {
         self.text(ms, "%Y-%m-%d %H:%M:%S%.3f %Z")
     }
 
+    /// `26 Nov 13:45 UTC`, of a moment that somebody chose: to the minute, or to the second.
+    pub(super) fn chosen(&self, ms: i64) -> String {
+        let format = match ms.rem_euclid(60_000) {
+            0 => "%-d %b %H:%M %Z",
+            _ => "%-d %b %H:%M:%S %Z",
+        };
+        self.text(ms, format)
+    }
+
     /// `13:35:46 UTC`, of now.
     pub(super) fn as_of(&self) -> String {
         self.text(self.now_ms, "%H:%M:%S %Z")

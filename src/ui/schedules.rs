@@ -142,7 +142,7 @@ async fn row(visit: &Visit<'_>, id: ScheduleId, saved: SavedSchedule) -> Result<
     Ok(Row {
         next_ms,
         next: next_ms.map_or(Html::default(), |ms| clock.age(ms)),
-        next_full: next_ms.map_or(String::new(), |ms| clock.full(ms)),
+        next_full: next_ms.map_or(String::new(), |ms| clock.chosen(ms)),
         href: visit.to("jobs", [("interface", Some(schedule.interface.as_str()))]),
         process: schedule.interface.to_string(),
         day_ahead: day_ahead(&schedule, &progress, clock.now_ms),
