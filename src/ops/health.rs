@@ -135,6 +135,15 @@ impl Report {
         }
     }
 
+    /// What of it is for the operators of this tenant, who need not know how others are.
+    pub fn of_tenant(mut self, name: &str) -> Self {
+        let is_own = |finding: &HealthFinding| finding.tenant.as_deref() == Some(name);
+        self.warnings.retain(is_own);
+        let is_told = |finding: &HealthFinding| finding.of == Subject::Process || is_own(finding);
+        self.down = self.down.filter(is_told);
+        self
+    }
+
     /// In sentences.
     pub(crate) fn said(&self) -> http::Report {
         let (holds, others): (Vec<_>, Vec<_>) = self.warnings.iter().partition(|f| f.is_hold());
@@ -535,6 +544,26 @@ mod tests {
             "north: queue/a/0: no user is shown it"
         );
         assert!(found[5].text.starts_with("2 more"), "{}", found[5]);
+    }
+
+    #[test]
+    fn operators_of_a_tenant_are_told_of_theirs() {
+        let of = |tenant: Option<&str>| HealthFinding {
+            tenant: tenant.map(str::to_owned),
+            ..warning("spool", "is full".into())
+        };
+        let process = || HealthFinding::of_process(Grade::Failed, "stopping".into());
+        let report = |down| Report {
+            down: Some(down),
+            warnings: vec![process(), of(None), of(Some("south")), of(Some("north"))],
+        };
+        let north = report(process()).of_tenant("north");
+        assert_eq!(north.warnings, [of(Some("north"))]);
+        assert_eq!(north.down, Some(process()));
+        for (down, told) in [(Some("north"), true), (Some("south"), false), (None, false)] {
+            let is_told = report(of(down)).of_tenant("north").down.is_some();
+            assert_eq!(is_told, told, "{down:?}");
+        }
     }
 
     const NOW_S: i64 = 1_800_000_000;

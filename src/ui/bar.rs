@@ -183,14 +183,15 @@ fn health(visit: &Visit<'_>, report: &Report) -> Figure {
 }
 
 impl Visit<'_> {
-    /// What the probes say of the service. Of all tenants, so it is for operators of the default one.
+    /// What the probes say of the service, to operators of the default tenant; to others what they say of theirs.
     pub(super) async fn report(&self) -> Report {
-        if !self.sees_service {
-            return Report::default();
-        }
-        match tokio::time::timeout(PATIENCE, (self.ui.readiness)()).await {
+        let report = match tokio::time::timeout(PATIENCE, (self.ui.readiness)()).await {
             Ok(report) => report,
             Err(_) => Report::down("the disk does not answer; check it, then restart"),
+        };
+        match self.sees_service {
+            true => report,
+            false => report.of_tenant(&self.spool.name),
         }
     }
 }
