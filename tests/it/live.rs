@@ -4,6 +4,15 @@ use crate::{
     harness::{Daemon, document, marked, shell, with_keys},
     page::Browser,
 };
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::http2::{Builder, SendRequest},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
     io::Read,
     process::{Child, Stdio},
@@ -198,4 +207,74 @@ fn a_stop_waits_for_no_stream() {
         !heard.contains("event: end"),
         "the browser asks again: {heard}"
     );
+}
+
+/// So much of each answer may be on its way to a slow reader.
+const WINDOW_BYTES: u32 = 1024;
+
+/// A connection by HTTP/2.
+async fn connect(daemon: &Daemon) -> SendRequest<Empty<Bytes>> {
+    let address = daemon.url.strip_prefix("https://").unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(daemon.dir().join("certs/cert.pem")).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let host = address.split(':').next().unwrap().to_owned();
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let tls = tls.connect(host.try_into().unwrap(), tcp).await.unwrap();
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .handshake(TokioIo::new(tls))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// Asks for the first page; `accept`: as what.
+async fn ask(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    browser: &Browser<'_>,
+    uri: &str,
+    accept: &str,
+) -> Response<Incoming> {
+    let request = Request::get(uri)
+        .header("cookie", &browser.cookie)
+        .header("accept", accept)
+        .body(Empty::new());
+    sender.send_request(request.unwrap()).await.unwrap()
+}
+
+#[test]
+fn a_slow_reader_over_http_2_delays_nobody() {
+    let daemon = Daemon::start();
+    let (browser, other) = (Browser::operator(&daemon), Browser::operator(&daemon));
+    let uri = format!("{}/ui/", daemon.url);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut sender = runtime.block_on(connect(&daemon));
+    let slow = runtime.block_on(ask(&mut sender, &browser, &uri, "text/event-stream"));
+    assert_eq!(slow.status(), 200);
+    let quick = Stream::of(&daemon, &other, "/ui/");
+    for n in 1..=3 {
+        let job = daemon
+            .upload(&document("orders_in/day.valid.xml"), "")
+            .job();
+        daemon.wait_for_place(&job, "bak/orders_in");
+        quick.hears(&figure(
+            "b-done",
+            &format!("<a href=\"/ui/jobs?place=done\">{n}</a>"),
+        ));
+        // The same connection answers, too.
+        let page = runtime.block_on(async {
+            let page = ask(&mut sender, &browser, &uri, "text/html").await;
+            page.into_body().collect().await.unwrap().to_bytes()
+        });
+        assert!(String::from_utf8_lossy(&page).contains("</html>"));
+    }
+    drop(slow);
 }
