@@ -1,6 +1,8 @@
 //! What the store takes and shows of jobs.
 
-use super::{fs::fingerprint, run::Precedence};
+#[cfg(any(test, feature = "cluster"))]
+use super::fs::fingerprint;
+use super::run::Precedence;
 use crate::domain::joblog::JobLog;
 use crate::domain::{
     InterfaceName, Job, JobId, JobName, JobOptions, Kind, Place, PlaceKind, Priority, Reference,
@@ -290,6 +292,7 @@ pub struct Failure {
 
 impl Failure {
     /// What the log of a last attempt says of a job that lies at a place of failures.
+    #[cfg(any(test, feature = "cluster"))]
     pub(super) fn logged(place: &Place, at_ms: i64, attempts: u32, reason: &str) -> Option<Self> {
         match place {
             Place::Deferred { .. } | Place::JobErrors | Place::Refused => Some(Self {

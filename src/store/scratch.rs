@@ -33,6 +33,10 @@ pub(super) struct Left {
 pub(super) struct Emitted {
     pub(super) to: InterfaceName,
     /// The directory in which they lie there, `@` and the name of a user.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "the engine in memory has no users")
+    )]
     pub(super) dir: Option<String>,
     /// By the names of their files.
     pub(super) files: BTreeMap<String, Bytes>,
