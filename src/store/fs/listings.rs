@@ -55,11 +55,19 @@ impl<F: Fs> Spool<F> {
         let dirs = ["deferred", "queue", "work"].map(|place| Path::new(place).join(name));
         let mut n_names = 0;
         dirs.iter().all(|dir| {
-            let stat = self.stat(dir).ok().flatten();
-            let known = stat.and_then(|stat| self.listings.lock().of(dir, stat.changed_ns));
+            let known = self.known_names(dir).ok().and_then(|(_, names)| names);
             n_names += known.as_ref().map_or(0, |names| names.len());
             known.is_some() && n_names <= names_max
         })
+    }
+
+    /// When a directory has last changed, and what is in it, if that is remembered.
+    fn known_names(&self, dir: &Path) -> Result<(Option<i64>, Option<Names>), SpoolError> {
+        let stat = self.stat(dir)?;
+        let stat = stat.filter(|stat| stat.kind == EntryKind::Dir && stat.changed_ns != 0);
+        let changed_ns = stat.map(|stat| stat.changed_ns);
+        let names = changed_ns.and_then(|ns| self.listings.lock().of(dir, ns));
+        Ok((changed_ns, names))
     }
 
     /// What `parse` finds in the names of the files of a directory, in no order, which is listed only if it has
@@ -73,10 +81,7 @@ impl<F: Fs> Spool<F> {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, SpoolError> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let stat = self.stat(dir)?;
-        let stat = stat.filter(|stat| stat.kind == EntryKind::Dir && stat.changed_ns != 0);
-        let changed_ns = stat.map(|stat| stat.changed_ns);
-        let known = changed_ns.and_then(|ns| self.listings.lock().of(dir, ns));
+        let (changed_ns, known) = self.known_names(dir)?;
         let names = match known {
             Some(names) => names,
             None => {
